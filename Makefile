@@ -1,0 +1,50 @@
+# Two commands set everything up: `make demo` and `make test`. PIP_FLAGS reaches pip.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+MODEL ?=
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: demo test test-fast lab notebooks lint browser
+
+demo: $(VENV)/.installed
+	@$(BIN)/gnivo-edu demo $(if $(MODEL),--model "$(MODEL)")
+
+lab: $(VENV)/.installed
+	@$(BIN)/gnivo-edu lab
+
+test: lint browser
+	$(BIN)/python -m pytest
+
+test-fast: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+notebooks: $(VENV)/.installed-dev
+	$(BIN)/gnivo-edu build-course
+
+# The page tests drive a real browser. Where there is none and apt-get cannot bring one, they are skipped with the reason.
+browser: $(VENV)/.installed-dev
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	    { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1; } || \
+	  echo "no Chromium found: the page tests will be skipped"
+
+$(VENV)/bin/python:
+	@echo "Creating $(VENV) (once)"
+	@$(PYTHON) -m venv $(VENV)
+
+# The stamps make every later run skip pip until the requirements change.
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing gnivo_edu (once, about a minute)"
+	@$(BIN)/python -m pip install -q $(PIP_FLAGS) -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing gnivo_edu with its tests (once, about a minute)"
+	@$(BIN)/python -m pip install -q $(PIP_FLAGS) -c constraints.txt -e ".[dev]"
+	@touch $@ $(VENV)/.installed

@@ -1,0 +1,216 @@
+"""GroupBatch: everything an objective may look at, and the vocabulary on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+# Fields by shape; those of the first group are read inside the mask only, and may hold anything outside it.
+PER_TOKEN = (
+    "policy_logps",
+    "behaviour_logps",
+    "reference_logps",
+    "policy_kl",
+    "entropy",
+    "values",
+    "behaviour_values",
+    "prefix_values",
+)
+CONSTANTS = ("behaviour_logps", "reference_logps", "rewards", "behaviour_values", "group_weight")
+
+
+def group_log_softmax(x: Float[Tensor, "N K *T"], dim: int = 1) -> Float[Tensor, "N K *T"]:
+    """Log-softmax over the K responses of a group: x_i - log sum_j e^{x_j}, nats; never over tokens.
+
+    >>> group_log_softmax(torch.zeros(1, 4)).exp()
+    tensor([[0.2500, 0.2500, 0.2500, 0.2500]])
+    """
+    return x.log_softmax(dim)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GroupBatch:
+    """N prompts, K responses each, padded to T tokens. Floating point tensors, of any one precision.
+
+    `policy_logps`, `behaviour_logps`, `reference_logps` [N, K, T], nats: log-probability of each token under the
+    policy that is trained, the one that sampled, and the reference (by default the one that sampled: the published
+    GN-IVO). `rewards` [N, K], reward units. `mask` [N, K, T], bool or 0/1: ones, then zeros; made from lengths,
+    never from token ids, and the end-of-sequence token is a token. What stands outside the mask is ignored.
+
+    Optional: `step_ids` [N, K, T] int, the step each token belongs to (0, 1, 2, ...: see `by_step`); `truncated`
+    [N, K] bool, cut off by the length limit; `policy_kl` [N, K, T], exact KL(policy || reference) of the next-token
+    laws, and `entropy` [N, K, T], of the policy, both before token t, nats; `values`, `behaviour_values` [N, K, T], a
+    critic at the state *before* token t; `prefix_values` [N, K, T], an explicit V_theta *after* t tokens, nats;
+    `log_z` [N], nats; `group_weight` [N], non-negative with sum 1 (default 1/N): with every possible group and its
+    probability, `group_mean` is the exact expectation.
+
+    No gradient flows to behaviour, reference, rewards or weights. Raises ValueError, in one line, on shapes that do
+    not fit, other dtypes, a mask with holes, and log-probabilities or rewards that are not finite.
+
+    >>> half = torch.full((1, 2, 3), 0.5).log()
+    >>> mask = torch.tensor([[[1, 1, 1], [1, 0, 0]]])
+    >>> batch = GroupBatch(policy_logps=half / 2, behaviour_logps=half, rewards=torch.ones(1, 2), mask=mask)
+    >>> batch.prefix_logratio / half[0, 0, 0].abs()
+    tensor([[[0.5000, 1.0000, 1.5000],
+             [0.5000, 0.5000, 0.5000]]])
+    """
+
+    policy_logps: Float[Tensor, "N K T"]
+    behaviour_logps: Float[Tensor, "N K T"]
+    rewards: Float[Tensor, "N K"]
+    mask: Bool[Tensor, "N K T"]
+    reference_logps: Float[Tensor, "N K T"] = None  # type: ignore[assignment]  # set by __post_init__
+    step_ids: Int[Tensor, "N K T"] | None = None
+    truncated: Bool[Tensor, "N K"] | None = None
+    policy_kl: Float[Tensor, "N K T"] | None = None
+    entropy: Float[Tensor, "N K T"] | None = None
+    values: Float[Tensor, "N K T"] | None = None
+    behaviour_values: Float[Tensor, "N K T"] | None = None
+    prefix_values: Float[Tensor, "N K T"] | None = None
+    log_z: Float[Tensor, " N"] | None = None
+    group_weight: Float[Tensor, " N"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.reference_logps is None:
+            object.__setattr__(self, "reference_logps", self.behaviour_logps)
+        self._check_shapes()
+        object.__setattr__(self, "mask", _checked_mask(self.mask))
+        for name in CONSTANTS:
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, getattr(self, name).detach())
+        self._check_numbers()
+
+    # --- vocabulary -----------------------------------------------------------------------------------------
+
+    @cached_property
+    def lengths(self) -> Int[Tensor, "N K"]:
+        """Number of tokens of each response."""
+        return self.mask.sum(-1)
+
+    @cached_property
+    def logratio(self) -> Float[Tensor, "N K T"]:
+        """log pi_theta/pi_ref of each token, nats; 0 outside the mask."""
+        return (self.policy_logps - self.reference_logps).masked_fill(~self.mask, 0.0)
+
+    @cached_property
+    def prefix_logratio(self) -> Float[Tensor, "N K T"]:
+        """rho_t = log pi_theta(s_t) - log pi_ref(s_t), nats; index t - 1 holds the prefix of t tokens, t = 1..T.
+
+        A finished response is absorbing: its later prefixes are the whole response.
+        """
+        return self.logratio.cumsum(-1)
+
+    @cached_property
+    def sequence_logratio(self) -> Float[Tensor, "N K"]:
+        """rho of the whole response, nats."""
+        return self.logratio.sum(-1)
+
+    @property
+    def implicit_value(self) -> Float[Tensor, "N K T"]:
+        """V_theta(s_t) = log Z + rho_t, nats, after t = 1..T tokens. Needs `log_z`; rho_t itself is V - log Z."""
+        if self.log_z is None:
+            raise ValueError("implicit_value needs log_z; without it, prefix_logratio is V_theta - log Z")
+        return self.log_z[:, None, None] + self.prefix_logratio
+
+    def absorb(self, x: Float[Tensor, "N K T"]) -> Float[Tensor, "N K T"]:
+        """Repeat the last entry of each response after its end: the absorbing convention for values of prefixes."""
+        last = (self.lengths - 1).clamp(min=0)[..., None]
+        columns = torch.arange(x.shape[-1], device=x.device)
+        return x.gather(-1, torch.minimum(columns, last)).masked_fill((self.lengths == 0)[..., None], 0.0)
+
+    def group_mean(self, per_group: Float[Tensor, " N"]) -> Float[Tensor, ""]:
+        """Mean over prompts, or the expectation under `group_weight`."""
+        return per_group.mean() if self.group_weight is None else (self.group_weight * per_group).sum()
+
+    def by_step(self) -> GroupBatch:
+        """The same batch with steps for tokens: [N, K, S], S the largest number of steps. Needs `step_ids`.
+
+        Log-probabilities, KL and entropy are summed over a step (log pi of a step is the sum over its tokens; the
+        sum of per-token KLs is a sample of the step's); `values` are taken at its first token, `prefix_values` at
+        its last.
+        """
+        if self.step_ids is None:
+            raise ValueError("by_step needs step_ids: pass the number of the step of each token, 0, 1, 2, ...")
+        ids = self.step_ids.long().masked_fill(~self.mask, 0)
+        count = int(ids.max()) + 1
+        tokens = torch.zeros(*ids.shape[:2], count, dtype=torch.long, device=ids.device)
+        tokens.scatter_add_(2, ids, self.mask.long())
+        last = (tokens.cumsum(2) - 1).clamp(min=0)
+        first = (last - tokens + 1).clamp(min=0)
+
+        def total(x: Tensor) -> Tensor:
+            x = x.masked_fill(~self.mask, 0.0)
+            return torch.zeros(tokens.shape, dtype=x.dtype, device=x.device).scatter_add(2, ids, x)
+
+        fields = {name: total(getattr(self, name)) for name in PER_TOKEN[:5] if getattr(self, name) is not None}
+        for name, index in (("values", first), ("behaviour_values", first), ("prefix_values", last)):
+            if getattr(self, name) is not None:
+                fields[name] = getattr(self, name).gather(2, index)
+        return replace(self, mask=tokens > 0, step_ids=None, **fields)
+
+    # --- validation -----------------------------------------------------------------------------------------
+
+    def _check_shapes(self) -> None:
+        if not isinstance(self.policy_logps, Tensor) or self.policy_logps.dim() != 3:
+            raise ValueError(f"policy_logps must be a tensor [N, K, T], got {_describe(self.policy_logps)}")
+        N, K, T = self.policy_logps.shape
+        shapes: dict[str, tuple[int, ...]] = {name: (N, K, T) for name in (*PER_TOKEN, "mask", "step_ids")}
+        shapes |= {"rewards": (N, K), "truncated": (N, K), "log_z": (N,), "group_weight": (N,)}
+        for name, shape in shapes.items():
+            x = getattr(self, name)
+            if x is None and name not in ("behaviour_logps", "rewards", "mask"):
+                continue
+            if not isinstance(x, Tensor) or x.shape != shape:
+                raise ValueError(f"{name} must be a tensor {list(shape)} (policy_logps: [N, K, T]), got {_describe(x)}")
+            if name not in ("mask", "step_ids", "truncated") and not x.is_floating_point():
+                raise ValueError(f"{name} must be floating point, got {x.dtype}: call .double() or .float()")
+            if name == "step_ids" and (x.is_floating_point() or x.dtype == torch.bool):
+                raise ValueError(f"step_ids must be integers, got {x.dtype}")
+            if name == "truncated" and x.dtype != torch.bool:
+                raise ValueError(f"truncated must be bool, got {x.dtype}: call .bool()")
+
+    def _check_numbers(self) -> None:
+        for name in PER_TOKEN:
+            x = getattr(self, name)
+            if x is not None and not bool((x.isfinite() | ~self.mask).all()):
+                raise ValueError(f"{name} holds inf or nan inside the mask, at {_first(~x.isfinite() & self.mask)}")
+        for name in ("rewards", "log_z"):
+            x = getattr(self, name)
+            if x is not None and not bool(x.isfinite().all()):
+                raise ValueError(f"{name} holds inf or nan, at {_first(~x.isfinite())}; it must be finite")
+        if self.group_weight is not None:
+            total = float(self.group_weight.sum())
+            if not (abs(total - 1) < 1e-5 and bool((self.group_weight >= 0).all())):
+                raise ValueError(f"group_weight must be non-negative with sum 1, got sum {total:.6g}")
+        if self.step_ids is not None:
+            before = torch.cat([-torch.ones_like(self.step_ids[..., :1]), self.step_ids[..., :-1]], -1)
+            jump = self.step_ids - before
+            first_token = torch.arange(jump.shape[-1], device=jump.device) == 0
+            bad = self.mask & torch.where(first_token, jump != 1, (jump != 0) & (jump != 1))
+            if bool(bad.any()):
+                raise ValueError(
+                    f"step_ids must start at 0 and grow by 0 or 1 from token to token, not at {_first(bad)}"
+                )
+
+
+def _checked_mask(mask: Tensor) -> Bool[Tensor, "N K T"]:
+    if mask.dtype != torch.bool and not bool(((mask == 0) | (mask == 1)).all()):
+        raise ValueError("mask must hold 0 and 1 only")
+    mask = mask.bool()
+    hole = mask[..., 1:] & ~mask[..., :-1]
+    if bool(hole.any()):
+        raise ValueError(f"mask must be ones, then zeros, in each response; it is not at {_first(hole)}")
+    return mask
+
+
+def _first(where: Tensor) -> str:
+    """Place of the first true entry: [prompt, response] and perhaps token."""
+    return str(where.nonzero()[0].tolist())
+
+
+def _describe(x: object) -> str:
+    return str(list(x.shape)) if isinstance(x, Tensor) else type(x).__name__

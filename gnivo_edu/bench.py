@@ -1,0 +1,83 @@
+"""Speed, measured as ratios within one process: never as a time against a clock."""
+
+from __future__ import annotations
+
+import platform
+import time
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from gnivo_edu import exact
+
+BENCHMARKS = ("exact",)
+
+
+def run_benchmark(name: str, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
+    """Run a benchmark and return the record of design section 6.5; `ratio` larger is better for us.
+
+    Raises ValueError on an unknown name.
+    """
+    if name not in BENCHMARKS:
+        raise ValueError(f"there is no benchmark {name!r}; known: {', '.join(BENCHMARKS)}")
+    return {
+        "benchmark": name,
+        "results": bench_exact(progress=progress),
+        "machine": f"{platform.machine()}, {platform.system()}",
+        "versions": {"python": platform.python_version(), "numpy": np.__version__},
+    }
+
+
+def bench_exact(
+    vocab_size: int = 10, horizon: int = 7, repeats: int = 7, progress: Callable[[str], None] | None = None
+) -> list[dict[str, Any]]:
+    """`exact.solve` against one `numpy.exp` pass over the rewards, and its peak memory against one array of them.
+
+    >>> [row["case"] for row in bench_exact(vocab_size=2, horizon=3, repeats=1)]
+    ['solve V=2 T=3 / numpy.exp', 'peak memory / one array']
+    """
+    if progress:
+        progress(f"drawing {vocab_size**horizon:,} rewards")
+    rewards = np.random.default_rng(0).random(vocab_size**horizon)
+    tree = exact.enumerate_tree_from_rewards(rewards, vocab_size, exact.random_reference(vocab_size, horizon, 0))
+    ours, peer = [], []
+    for repeat in range(repeats):
+        if progress:
+            progress(f"run {repeat + 1} of {repeats}")
+        peer.append(_seconds(lambda: np.exp(rewards)))
+        ours.append(_seconds(lambda: exact.solve(tree, 0.3)))
+    tracemalloc.start()
+    exact.solve(tree, 0.3)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    ratios = np.array(peer) / np.array(ours)
+    return [
+        {
+            "case": f"solve V={vocab_size} T={horizon} / numpy.exp",
+            "ours": float(np.median(ours)),
+            "peer": float(np.median(peer)),
+            "ratio": float(np.median(ratios)),
+            "ratio_min": float(ratios.min()),
+            "ratio_max": float(ratios.max()),
+            "unit": "s",
+            "better": "larger",
+        },
+        {
+            "case": "peak memory / one array",
+            "ours": float(peak),
+            "peer": float(rewards.nbytes),
+            "ratio": rewards.nbytes / peak,
+            "ratio_min": rewards.nbytes / peak,
+            "ratio_max": rewards.nbytes / peak,
+            "unit": "bytes",
+            "better": "larger",
+        },
+    ]
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start

@@ -1,0 +1,43 @@
+"""The exact laboratory: numpy, float64, no torch."""
+
+from gnivo_edu.exact.certificate import Certificate
+from gnivo_edu.exact.controls import Control, off_policy_samples, softmax_weights
+from gnivo_edu.exact.groups import GroupObjective
+from gnivo_edu.exact.solution import Solution, solve, success_probability
+from gnivo_edu.exact.theorems import index_question, verify_constant_shift, verify_soft_value_theorem
+from gnivo_edu.exact.tree import (
+    Tables,
+    TokenTree,
+    TreeTooLargeError,
+    check_size,
+    enumerate_prompts,
+    enumerate_tree,
+    enumerate_tree_from_rewards,
+    random_reference,
+    tree_size,
+    uniform_reference,
+)
+
+__all__ = [
+    "Certificate",
+    "Control",
+    "GroupObjective",
+    "Solution",
+    "Tables",
+    "TokenTree",
+    "TreeTooLargeError",
+    "check_size",
+    "enumerate_prompts",
+    "enumerate_tree",
+    "enumerate_tree_from_rewards",
+    "index_question",
+    "off_policy_samples",
+    "random_reference",
+    "softmax_weights",
+    "solve",
+    "success_probability",
+    "tree_size",
+    "uniform_reference",
+    "verify_constant_shift",
+    "verify_soft_value_theorem",
+]

@@ -1,0 +1,87 @@
+"""What a check leaves behind: a table that prints, renders in a notebook and serialises to JSON."""
+
+from __future__ import annotations
+
+import html
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The outcome of one numerical check, with the numbers it rests on.
+
+    `claim`: what was checked, in one sentence. `max_abs_error`: the number it is judged by, nats. `limit`: the bound
+    on it. `measures`: further numbers by name. `table`: one row per depth. `prefixes`: how many were compared.
+
+    >>> certificate = Certificate("1 + 1 = 2", True, 0.0, 1e-10, prefixes=1, table=[{"t": 0, "error": 0.0}])
+    >>> print(certificate)
+    HOLDS  1 + 1 = 2
+           largest error 0.0e+00 nats over 1 prefixes (limit 1e-10)
+           t  error
+           0  0
+    """
+
+    claim: str
+    passed: bool
+    max_abs_error: float
+    limit: float
+    prefixes: int
+    table: list[Row] = field(default_factory=list)
+    measures: dict[str, float] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> float:
+        """A measure by name."""
+        return self.measures[name]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as plain Python values."""
+        return {
+            "claim": self.claim,
+            "passed": self.passed,
+            "max_abs_error": self.max_abs_error,
+            "limit": self.limit,
+            "prefixes": self.prefixes,
+            "measures": self.measures,
+            "table": self.table,
+        }
+
+    def to_json(self) -> str:
+        """Everything, as one JSON object."""
+        return json.dumps(self.to_dict())
+
+    def __str__(self) -> str:
+        rows = [list(self.table[0])] + [[_cell(v) for v in row.values()] for row in self.table] if self.table else []
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            f"{self._verdict}  {self.claim}",
+            f"largest error {self.max_abs_error:.1e} nats over {self.prefixes:,} prefixes (limit {self.limit:.0e})",
+            *(f"{name.replace('_', ' ')}: {_cell(value)}" for name, value in self.measures.items()),
+            *("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows),
+        ]
+        return "\n       ".join(lines)
+
+    def _repr_html_(self) -> str:
+        def tr(cells: list[str], tag: str) -> str:
+            return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
+
+        head = tr(list(self.table[0]), "th") if self.table else ""
+        body = "".join(tr([_cell(v) for v in row.values()], "td") for row in self.table)
+        measures = "".join(f"<br>{html.escape(k.replace('_', ' '))}: {_cell(v)}" for k, v in self.measures.items())
+        return (
+            f"<div><b>{self._verdict}</b> {html.escape(self.claim)}<br>largest error {self.max_abs_error:.1e} nats "
+            f"over {self.prefixes:,} prefixes (limit {self.limit:.0e}){measures}<table>{head}{body}</table></div>"
+        )
+
+    @property
+    def _verdict(self) -> str:
+        return "HOLDS" if self.passed else "FAILS"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.1e}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

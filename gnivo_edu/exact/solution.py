@@ -1,0 +1,150 @@
+"""The answer key: soft values, log Z, the optimal policy and the credit of every step, by backward induction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from gnivo_edu.exact.tree import Array, Tables, TokenTree
+
+BLOCK = 1 << 15  # entries handled at a time: they stay in the processor's cache
+TINY = 1e-200  # a sum below this may have lost terms to underflow
+
+
+def check_alpha(alpha: float) -> float:
+    """Return alpha if it is a positive finite number; else raise ValueError."""
+    if not (np.isfinite(alpha) and alpha > 0):
+        raise ValueError(f"alpha must be a positive number (reward per nat), got {alpha}")
+    return float(alpha)
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Exact solution of max_pi E_pi[R] - alpha KL(pi || pi_ref) on a TokenTree.
+
+    `values[t]` float64 [V**t], nats: V(s_t) = log E_ref[exp(R/alpha) | s_t], t = 0..T; values[T] = R/alpha.
+    Source: Theorem 1 of GN-IVO; pi*(y) = pi_ref(y) e^{R(y)/alpha} / Z.
+
+    >>> from gnivo_edu.exact import enumerate_tree_from_rewards, solve
+    >>> sol = solve(enumerate_tree_from_rewards([0, 0, 0, 1], vocab_size=2), alpha=0.5)
+    >>> round(sol.log_z, 4), sol.step_credit((1, 1)).round(4)
+    (0.9545, array([0.4793, 0.5662]))
+    >>> bool(np.isclose(sol.step_credit((1, 1)).sum(), 1 / 0.5 - sol.log_z))
+    True
+    """
+
+    tree: TokenTree
+    alpha: float
+    values: Tables
+
+    @property
+    def log_z(self) -> float:
+        """log Z = V(empty prefix), nats."""
+        return float(self.values[0][0])
+
+    def soft_value(self, prefix: Sequence[int]) -> float:
+        """V(s_t) of a prefix, nats."""
+        t, number = self.tree.index(prefix)
+        return float(self.values[t][number])
+
+    def soft_q(self, prefix: Sequence[int]) -> Array:
+        """Soft Q of every next token, float64 [V], nats: V of the prefix it leads to (rewards come at the end)."""
+        t, number = self._inner(prefix)
+        return self.values[t + 1].reshape(-1, self.tree.vocab_size)[number].copy()
+
+    def advantage(self, prefix: Sequence[int]) -> Array:
+        """Soft advantage Q - V of every next token, float64 [V], nats; equals log pi*/pi_ref."""
+        return self.soft_q(prefix) - self.soft_value(prefix)
+
+    def optimal_logprob(self, prefix: Sequence[int]) -> float:
+        """log pi*(prefix) = log pi_ref(prefix) + V(prefix) - log Z, nats (Theorem 1)."""
+        t, number = self.tree.index(prefix)
+        return float(self.tree.prefix_logps[t][number] + self.values[t][number] - self.log_z)
+
+    @cached_property
+    def optimal_step_logps(self) -> Tables:
+        """pi* as tables [V**t, V]: log pi*(a|s) = log pi_ref(a|s) + V(s, a) - V(s), nats."""
+        V = self.tree.vocab_size
+        return [
+            table + self.values[t + 1].reshape(-1, V) - self.values[t][:, None]
+            for t, table in enumerate(self.tree.step_logps)
+        ]
+
+    def step_credit(self, sequence: Sequence[int]) -> Array:
+        """Credit V(s_t) - V(s_{t-1}) of each step, float64 [len], nats; over an answer they sum to R/alpha - log Z."""
+        return np.diff([self.soft_value(tuple(sequence)[:t]) for t in range(len(sequence) + 1)])
+
+    def success_probability(self, prefix: Sequence[int]) -> float:
+        """Chance of ending right under the reference, for rewards in {0, 1}: (e^V - 1)/(e^{1/alpha} - 1)."""
+        if not np.isin(self.tree.rewards, (0.0, 1.0)).all():
+            raise ValueError("success_probability needs rewards of 0 and 1; these are graded")
+        return float(success_probability(np.array(self.soft_value(prefix)), self.alpha))
+
+    @property
+    def expected_reward(self) -> float:
+        """E[R] under pi*, reward units."""
+        return float(np.exp(self._optimal_answer_logps) @ self.tree.rewards)
+
+    @property
+    def kl(self) -> float:
+        """KL(pi* || pi_ref) over complete answers, nats: E_{pi*}[R]/alpha - log Z."""
+        return float(np.exp(self._optimal_answer_logps) @ (self.values[-1] - self.log_z))
+
+    @cached_property
+    def _optimal_answer_logps(self) -> Array:
+        return self.tree.prefix_logps[-1] + (self.values[-1] - self.log_z)
+
+    def _inner(self, prefix: Sequence[int]) -> tuple[int, int]:
+        t, number = self.tree.index(prefix)
+        if t == self.tree.horizon:
+            raise ValueError(f"no token follows a prefix of {t} tokens, the horizon")
+        return t, number
+
+
+def success_probability(values: Array, alpha: float) -> Array:
+    """(e^V - 1)/(e^{1/alpha} - 1) without overflow, for soft values in nats and rewards of 0 and 1.
+
+    >>> success_probability(np.array([0.0, 1000.0]), alpha=0.001)
+    array([0., 1.])
+    """
+    return np.exp(values - 1 / alpha) * np.expm1(-values) / np.expm1(-1 / alpha)
+
+
+def solve(tree: TokenTree, alpha: float) -> Solution:
+    """Soft values of every prefix by backward induction, V(s) = log sum_a pi_ref(a|s) e^{V(s,a)}.
+
+    Stable for alpha from 1e-3 to 1e3: the largest exponent is taken out of every sum. Memory beyond the tree:
+    the values themselves (1 + 1/V + ... arrays of V**T) and one small block. Raises ValueError if alpha is not
+    positive.
+    """
+    values = [tree.rewards / check_alpha(alpha)]
+    for table in reversed(tree.step_logps):
+        values.append(_backup(table, values[-1]))
+    return Solution(tree, float(alpha), values[::-1])
+
+
+def _backup(table: Array, children: Array) -> Array:
+    """log sum_a exp(table[s, a] + children[s, a]) for every s; children is [S * V]. Block by block."""
+    rows, V = table.shape
+    result, ones = np.empty(rows), np.ones(V)
+    step = max(1, BLOCK // V)
+    scratch = np.empty((min(step, rows), V))
+    children = children.reshape(rows, V)
+    for start in range(0, rows, step):
+        stop = min(start + step, rows)
+        block = np.add(table[start:stop], children[start:stop], out=scratch[: stop - start])
+        peak = block.max()
+        block -= peak
+        total = np.exp(block, out=block) @ ones
+        # One peak for the whole block is fast; rows hundreds of nats below it would underflow: they get their own.
+        low = np.flatnonzero(total < TINY)
+        with np.errstate(divide="ignore"):
+            result[start:stop] = np.log(total) + peak
+        if len(low):
+            exponents = table[start:stop][low] + children[start:stop][low]
+            row_peak = exponents.max(axis=1)
+            result[start + low] = np.log(np.exp(exponents - row_peak[:, None]).sum(axis=1)) + row_peak
+    return result

@@ -1,0 +1,274 @@
+"""A token MDP, enumerated: every prefix, every answer, every reward, under one reference policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+Prefix = Sequence[int]
+Tables = list[Array]
+
+DEFAULT_MAX_BYTES = 2 * 2**30
+CHUNK = 1 << 16  # answers scored at a time, so that the token matrix never exists as a whole
+
+
+class FiniteTokenMDP(Protocol):
+    """What enumeration asks of an environment; `toy_envs.TokenMDP` has it."""
+
+    vocab_size: int
+    horizon: int
+    eos_token_id: int | None
+
+    def prompts(self) -> NDArray[np.int64]:
+        """Prompts, int64 [N, P]."""
+        ...
+
+    def reward(self, tokens: ArrayLike, lengths: ArrayLike, prompt_index: ArrayLike | None = None) -> Array:
+        """Rewards of whole answers, float64 [B]."""
+        ...
+
+
+class TreeTooLargeError(ValueError):
+    """The tree would take more memory than allowed; raised before anything is allocated."""
+
+
+@dataclass(frozen=True)
+class TreeSize:
+    """What an enumeration would cost."""
+
+    sequences: int
+    prefixes: int
+    bytes: int
+
+    def __str__(self) -> str:
+        return f"{self.sequences:,} sequences, {self.prefixes:,} prefixes, {self.bytes / 2**20:,.1f} MiB"
+
+
+def tree_size(vocab_size: int, horizon: int) -> TreeSize:
+    """Size of a full tree: V**T sequences, sum_t V**t prefixes, and the float64 arrays that hold them.
+
+    >>> print(tree_size(vocab_size=10, horizon=7))
+    10,000,000 sequences, 11,111,111 prefixes, 245.8 MiB
+    """
+    sequences = vocab_size**horizon
+    prefixes = sum(vocab_size**t for t in range(horizon + 1))
+    # Rewards [V**T], conditional log-probabilities (one per prefix but the root) and their running sums.
+    return TreeSize(sequences, prefixes, 8 * (sequences + (prefixes - 1) + prefixes))
+
+
+def check_size(vocab_size: int, horizon: int, max_bytes: int | None = None) -> TreeSize:
+    """The size of a full tree, or TreeTooLargeError if it is above `max_bytes` (2 GiB unless told)."""
+    size, limit = tree_size(vocab_size, horizon), max_bytes or DEFAULT_MAX_BYTES
+    if size.bytes > limit:
+        raise TreeTooLargeError(
+            f"the tree has {size}, above the limit of {limit / 2**20:,.0f} MiB: "
+            f"take a smaller vocabulary or horizon, or raise max_bytes"
+        )
+    return size
+
+
+@dataclass(frozen=True)
+class TokenTree:
+    """Every prefix of a token MDP under a reference policy. Prefixes of length t are numbered in base V.
+
+    A finished answer is absorbing: its later prefixes repeat the end-of-sequence token with probability 1, so
+    every answer has T tokens, and an impossible one has log-probability -inf.
+
+    `step_logps[t]`  float64 [V**t, V]: log pi_ref(token | prefix of t tokens), nats;
+    `rewards`        float64 [V**T], reward units (0 where an answer is impossible).
+    """
+
+    vocab_size: int
+    horizon: int
+    eos_token_id: int | None
+    step_logps: Tables
+    rewards: Array
+    prompt_index: int = 0
+    decode: Callable[[ArrayLike], str] = field(default=str, repr=False)
+
+    @cached_property
+    def prefix_logps(self) -> Tables:
+        """`prefix_logps[t]` float64 [V**t]: log pi_ref(prefix of t tokens), t = 0..T, nats."""
+        logps = [np.zeros(1)]
+        for table in self.step_logps:
+            logps.append((logps[-1][:, None] + table).ravel())
+        return logps
+
+    def reachable(self, t: int) -> NDArray[np.intp]:
+        """Numbers of the prefixes of t tokens that have positive probability."""
+        return np.flatnonzero(self.prefix_logps[t] > -np.inf)
+
+    @property
+    def num_sequences(self) -> int:
+        """How many complete answers have positive probability."""
+        return len(self.reachable(self.horizon))
+
+    @property
+    def num_prefixes(self) -> int:
+        """How many prefixes (t = 0..T, a finished answer counted at each depth) have positive probability."""
+        return sum(len(self.reachable(t)) for t in range(self.horizon + 1))
+
+    def index(self, prefix: Prefix) -> tuple[int, int]:
+        """(depth, number) of a prefix, the place of its entry in every per-depth array.
+
+        >>> tree = enumerate_tree_from_rewards(np.zeros(8), vocab_size=2)
+        >>> tree.index((1, 0))
+        (2, 2)
+        """
+        tokens = np.asarray(prefix, dtype=np.int64).reshape(-1)
+        if len(tokens) > self.horizon or ((tokens < 0) | (tokens >= self.vocab_size)).any():
+            raise ValueError(
+                f"a prefix has at most {self.horizon} tokens in 0..{self.vocab_size - 1}, got {tokens.tolist()}"
+            )
+        number = 0
+        for token in tokens.tolist():
+            number = number * self.vocab_size + token
+        return len(tokens), number
+
+    def prefix(self, t: int, number: int) -> tuple[int, ...]:
+        """The prefix of t tokens with this number, without the repeated end-of-sequence tokens."""
+        tokens = digits(np.array([number]), self.vocab_size, t)[0]
+        return tuple(tokens[: answer_lengths(tokens[None], self.eos_token_id)[0]].tolist())
+
+    def answers(self) -> Iterator[tuple[int, ...]]:
+        """All complete answers of positive probability, in order."""
+        return (self.prefix(self.horizon, int(number)) for number in self.reachable(self.horizon))
+
+
+def digits(numbers: NDArray[np.integer[Any]], base: int, count: int) -> NDArray[np.int64]:
+    """Base-`base` digits [B, count] of integers [B], most significant first."""
+    powers = base ** np.arange(count - 1, -1, -1, dtype=np.int64)
+    return numbers[:, None] // powers % base
+
+
+def answer_lengths(tokens: NDArray[np.int64], eos_token_id: int | None) -> NDArray[np.int64]:
+    """Lengths [B] of answers [B, T], the end-of-sequence token included."""
+    if eos_token_id is None or tokens.shape[1] == 0:
+        return np.full(len(tokens), tokens.shape[1], dtype=np.int64)
+    ended = tokens == eos_token_id
+    return np.where(ended.any(axis=1), ended.argmax(axis=1) + 1, tokens.shape[1])
+
+
+def uniform_reference(vocab_size: int, horizon: int) -> Tables:
+    """The uniform policy as tables [V**t, V] of log-probabilities, nats."""
+    return [np.full((vocab_size**t, vocab_size), -np.log(vocab_size)) for t in range(horizon)]
+
+
+def random_reference(vocab_size: int, horizon: int, seed: int, scale: float = 1.0) -> Tables:
+    """A policy whose logits are independent normals of standard deviation `scale` at every prefix, nats."""
+    rng = np.random.default_rng(seed)
+    tables = [scale * rng.standard_normal((vocab_size**t, vocab_size)) for t in range(horizon)]
+    return [table - np.logaddexp.reduce(table, axis=1, keepdims=True) for table in tables]
+
+
+def enumerate_tree(
+    mdp: FiniteTokenMDP,
+    reference: Tables | None = None,
+    prompt_index: int = 0,
+    max_bytes: int | None = None,
+) -> TokenTree:
+    """Enumerate a token MDP under a reference policy.
+
+    `reference`: float64 tables [V**t, V], t = 0..T-1, of log-probabilities in nats (-inf allowed); by default
+    the one that the environment states, else the uniform one. The size is estimated first: a tree above
+    `max_bytes` (2 GiB unless told) raises TreeTooLargeError before anything is allocated. Raises ValueError on
+    tables of another shape, rows that do not sum to one, and rewards that are not finite.
+
+    >>> import toy_envs
+    >>> tree = enumerate_tree(toy_envs.TokenMDP(2, 3, reward=lambda tokens, lengths: tokens.mean(axis=1)))
+    >>> tree.rewards.round(2)
+    array([0.  , 0.33, 0.33, 0.67, 0.33, 0.67, 0.67, 1.  ])
+    """
+    check_size(mdp.vocab_size, mdp.horizon, max_bytes)
+    prompts = len(mdp.prompts())
+    if not 0 <= prompt_index < prompts:
+        raise ValueError(f"prompt_index must be in 0..{prompts - 1}, got {prompt_index}")
+    if reference is None:
+        own = getattr(mdp, "reference", None)
+        reference = own(prompt_index) if own is not None else None
+    if reference is None:
+        reference = uniform_reference(mdp.vocab_size, mdp.horizon)
+    return TokenTree(
+        vocab_size=mdp.vocab_size,
+        horizon=mdp.horizon,
+        eos_token_id=mdp.eos_token_id,
+        step_logps=_checked_tables(reference, mdp.vocab_size, mdp.horizon, mdp.eos_token_id),
+        rewards=_all_rewards(mdp, prompt_index),
+        prompt_index=prompt_index,
+        decode=getattr(mdp, "decode", str),
+    )
+
+
+def enumerate_prompts(
+    mdp: FiniteTokenMDP,
+    reference: Callable[[int], Tables] | Tables | None = None,
+    max_bytes: int | None = None,
+) -> list[TokenTree]:
+    """One tree per prompt. `reference` is one policy for all, or a function of the prompt's number.
+
+    `max_bytes` limits the sum. Raises as `enumerate_tree`.
+    """
+    count, size = len(mdp.prompts()), tree_size(mdp.vocab_size, mdp.horizon)
+    limit = max_bytes or DEFAULT_MAX_BYTES
+    if count * size.bytes > limit:
+        raise TreeTooLargeError(
+            f"{count} prompts of {size} each are above the limit of {limit / 2**20:,.0f} MiB: "
+            f"enumerate them one by one, or raise max_bytes"
+        )
+    tables = reference if callable(reference) else lambda _: reference
+    return [enumerate_tree(mdp, tables(i), i, max_bytes) for i in range(count)]
+
+
+def enumerate_tree_from_rewards(rewards: ArrayLike, vocab_size: int, reference: Tables | None = None) -> TokenTree:
+    """A tree from its V**T rewards alone, for short examples; the reference is uniform unless given."""
+    rewards = np.asarray(rewards, dtype=np.float64)
+    horizon = round(np.log(len(rewards)) / np.log(vocab_size))
+    if vocab_size**horizon != len(rewards):
+        raise ValueError(f"need V**T rewards for V={vocab_size}, got {len(rewards)}")
+    tables = uniform_reference(vocab_size, horizon) if reference is None else reference
+    return TokenTree(vocab_size, horizon, None, _checked_tables(tables, vocab_size, horizon, None), rewards)
+
+
+def _checked_tables(reference: Tables, vocab_size: int, horizon: int, eos: int | None) -> Tables:
+    """Validate the tables and make finished prefixes absorbing."""
+    if len(reference) != horizon:
+        raise ValueError(f"the reference has {len(reference)} tables, one per step is needed: {horizon}")
+    tables = []
+    finished = np.zeros(1, dtype=bool)
+    for t, given in enumerate(reference):
+        table = np.asarray(given, dtype=np.float64)
+        if table.shape != (vocab_size**t, vocab_size):
+            raise ValueError(f"reference table {t} must be {(vocab_size**t, vocab_size)}, got {table.shape}")
+        total = np.exp(table).sum(axis=1)
+        if not (finished | (np.abs(total - 1) < 1e-9)).all():
+            row = int(np.flatnonzero(~(finished | (np.abs(total - 1) < 1e-9)))[0])
+            raise ValueError(f"row {row} of reference table {t} sums to {total[row]}: give log-probabilities")
+        if finished.any():
+            table = table.copy()
+            table[finished] = np.where(np.arange(vocab_size) == eos, 0.0, -np.inf)
+        tables.append(table)
+        finished = (finished[:, None] | (np.arange(vocab_size) == eos)).ravel()
+    return tables
+
+
+def _all_rewards(mdp: FiniteTokenMDP, prompt_index: int) -> Array:
+    """Rewards of all V**T sequences; those that go on after the end get 0 (they have probability 0)."""
+    rewards = np.zeros(mdp.vocab_size**mdp.horizon)
+    for start in range(0, len(rewards), CHUNK):
+        numbers = np.arange(start, min(start + CHUNK, len(rewards)), dtype=np.int64)
+        tokens = digits(numbers, mdp.vocab_size, mdp.horizon)
+        lengths = answer_lengths(tokens, mdp.eos_token_id)
+        after_end = np.arange(mdp.horizon) >= lengths[:, None]
+        possible = (~after_end | (tokens == mdp.eos_token_id)).all(axis=1)
+        kept = numbers[possible]
+        rewards[kept] = mdp.reward(tokens[possible], lengths[possible], prompt_index)
+    if not np.isfinite(rewards).all():
+        bad = int(np.flatnonzero(~np.isfinite(rewards))[0])
+        raise ValueError(f"the reward of answer number {bad} is {rewards[bad]}: rewards must be finite")
+    return rewards

@@ -1,0 +1,191 @@
+import math
+import tracemalloc
+
+import brute
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import toy_envs
+from gnivo_edu import exact
+
+
+def mdp_with(reward_of, vocab_size, horizon, eos=None):
+    def reward(tokens, lengths):
+        return [reward_of[tuple(row[:n])] for row, n in zip(tokens.tolist(), lengths.tolist(), strict=True)]
+
+    return toy_envs.TokenMDP(vocab_size, horizon, reward=reward, eos_token_id=eos)
+
+
+def problem(vocab_size, horizon, eos, seed):
+    rng = np.random.default_rng(seed)
+    all_answers = brute.answers(vocab_size, horizon, eos)
+    rewards = dict(zip(all_answers, rng.random(len(all_answers)).tolist(), strict=True))
+    tables = exact.random_reference(vocab_size, horizon, seed)
+    tree = exact.enumerate_tree(mdp_with(rewards, vocab_size, horizon, eos), tables)
+    return tree, all_answers, rewards, tables
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.integers(2, 3), st.integers(1, 4), st.sampled_from([None, 0, 1]), st.integers(0, 99), st.floats(0.05, 20)
+)
+def test_every_quantity_against_plain_python(vocab_size, horizon, eos, seed, alpha):
+    tree, all_answers, rewards, tables = problem(vocab_size, horizon, eos, seed)
+    sol = exact.solve(tree, alpha)
+    value = {
+        p: brute.soft_value(p, all_answers, rewards, tables, vocab_size, alpha) for p in brute.prefixes(all_answers)
+    }
+    log_z = value[()]
+    assert sol.log_z == pytest.approx(log_z, abs=1e-12)
+    assert list(tree.answers()) == all_answers
+    for prefix, v in value.items():
+        assert sol.soft_value(prefix) == pytest.approx(v, abs=1e-11)
+        # Theorem 1, against the definition pi*(prefix) = sum of pi_ref(y) e^{R/alpha} / Z through the prefix.
+        tilted = sum(
+            brute.probability(a, tables, vocab_size) * math.exp(rewards[a] / alpha - log_z)
+            for a in all_answers
+            if a[: len(prefix)] == prefix
+        )
+        assert sol.optimal_logprob(prefix) == pytest.approx(math.log(tilted), abs=1e-10)
+    for answer in all_answers:
+        credit = sol.step_credit(answer)
+        assert len(credit) == len(answer)
+        assert credit.sum() == pytest.approx(rewards[answer] / alpha - log_z, abs=1e-11)
+        for t in range(len(answer)):
+            prefix = answer[:t]
+            assert credit[t] == pytest.approx(sol.advantage(prefix)[answer[t]], abs=1e-12)
+            assert sol.soft_q(prefix)[answer[t]] == pytest.approx(value[answer[: t + 1]], abs=1e-11)
+    optimal = {a: math.exp(sol.optimal_logprob(a)) for a in all_answers}
+    assert sum(optimal.values()) == pytest.approx(1, abs=1e-11)
+    assert sol.expected_reward == pytest.approx(sum(p * rewards[a] for a, p in optimal.items()), abs=1e-11)
+    kl = sum(p * math.log(p / brute.probability(a, tables, vocab_size)) for a, p in optimal.items() if p > 0)
+    assert sol.kl == pytest.approx(kl, abs=1e-10)
+
+
+def test_optimal_policy_tables_are_normalised_and_multiply_to_the_optimal_law():
+    tree, all_answers, _, _ = problem(3, 3, 2, seed=5)
+    sol = exact.solve(tree, 0.3)
+    for table in sol.optimal_step_logps:
+        assert np.abs(np.exp(table).sum(axis=1) - 1).max() < 1e-12
+    for answer in all_answers:
+        p = brute.probability(answer, sol.optimal_step_logps, 3)
+        assert math.log(p) == pytest.approx(sol.optimal_logprob(answer), abs=1e-12)
+
+
+def test_chance_of_ending_right_is_the_conditional_mean_of_a_binary_reward():
+    all_answers = brute.answers(2, 4)
+    rewards = {a: float(sum(a) == 2) for a in all_answers}
+    tables = exact.random_reference(2, 4, seed=3)
+    tree = exact.enumerate_tree(mdp_with(rewards, 2, 4), tables)
+    for alpha in (1e-3, 0.1, 1.0, 1e3):
+        sol = exact.solve(tree, alpha)
+        for prefix in brute.prefixes(all_answers):
+            chance = sum(
+                brute.probability(a, tables, 2, len(prefix)) * rewards[a]
+                for a in all_answers
+                if a[: len(prefix)] == prefix
+            )
+            # At alpha = 1000 a value is about 1e-3 nats, so 1e-16 in it is 1e-13 in the chance.
+            assert sol.success_probability(prefix) == pytest.approx(chance, abs=1e-11)
+    with pytest.raises(ValueError, match="graded"):
+        exact.solve(exact.enumerate_tree_from_rewards([0, 0.5], 2), 1.0).success_probability(())
+
+
+@pytest.mark.parametrize("alpha", [1e-3, 1e-2, 1.0, 1e3])
+def test_stable_over_six_decades_of_alpha(alpha):
+    tree, all_answers, rewards, tables = problem(3, 4, None, seed=1)
+    sol = exact.solve(tree, alpha)
+    for prefix in brute.prefixes(all_answers):
+        v = brute.soft_value(prefix, all_answers, rewards, tables, 3, alpha)
+        assert sol.soft_value(prefix) == pytest.approx(v, rel=1e-12, abs=1e-14)
+    assert exact.verify_soft_value_theorem(tree, alpha).max_abs_error <= 1e-10
+
+
+def test_rows_far_below_the_block_maximum_do_not_underflow():
+    # One hopeless half of the tree, two thousand nats below the other: both need their exact value.
+    tree = exact.enumerate_tree_from_rewards([0, 0.001, 1, 1], 2)
+    sol = exact.solve(tree, 5e-4)
+    assert sol.soft_value((0,)) == pytest.approx(math.log(0.5 + 0.5 * math.e**2), rel=1e-14)
+
+
+def test_limits_of_alpha():
+    tree, _, rewards, tables = problem(2, 3, None, seed=2)
+    greedy, copying = exact.solve(tree, 1e-3), exact.solve(tree, 1e3)
+    assert greedy.expected_reward == pytest.approx(max(rewards.values()), abs=1e-6)
+    mean = sum(brute.probability(a, tables, 2) * r for a, r in rewards.items())
+    assert copying.expected_reward == pytest.approx(mean, abs=1e-3)
+    assert copying.log_z * 1e3 == pytest.approx(mean, abs=1e-3)
+
+
+def test_a_masked_token_stays_at_probability_zero():
+    tables = exact.uniform_reference(3, 2)
+    tables[0][0] = np.log([0.5, 0.5, 1e-300])
+    tables[0][0, 2] = -np.inf
+    tree = exact.enumerate_tree_from_rewards(np.arange(9.0), 3, tables)
+    assert tree.num_sequences == 6
+    assert exact.verify_soft_value_theorem(tree, 0.5).passed
+    assert exact.verify_constant_shift(tree, 1.0, 2).passed
+
+
+def test_many_prompts():
+    mdp = toy_envs.ArithmeticChain()
+    trees = exact.enumerate_prompts(mdp)
+    assert [tree.prompt_index for tree in trees] == list(range(len(mdp.prompts())))
+    for i, tree in enumerate(trees):
+        right = tuple(int(token) for token in mdp.demonstration(i))
+        assert tree.rewards[tree.index(right + (mdp.eos_token_id,) * (mdp.horizon - len(right)))[1]] == 1.0
+        assert exact.solve(tree, 0.5).log_z == pytest.approx(toy_envs.optimum(mdp, 0.5, i).log_z, abs=1e-12)
+    with pytest.raises(exact.TreeTooLargeError, match="prompts"):
+        exact.enumerate_prompts(mdp, max_bytes=2 * exact.tree_size(mdp.vocab_size, mdp.horizon).bytes)
+
+
+def test_size_is_estimated_and_refused_before_anything_is_allocated():
+    huge = toy_envs.TokenMDP(50, 12, reward=lambda tokens, lengths: lengths)
+    tracemalloc.start()
+    with pytest.raises(exact.TreeTooLargeError, match="raise max_bytes"):
+        exact.enumerate_tree(huge)
+    assert tracemalloc.get_traced_memory()[1] < 10**6
+    tracemalloc.stop()
+    small = toy_envs.TokenMDP(2, 3, reward=lambda tokens, lengths: lengths)
+    with pytest.raises(exact.TreeTooLargeError):
+        exact.enumerate_tree(small, max_bytes=100)
+    tree = exact.enumerate_tree(small, max_bytes=10**6)
+    held = tree.rewards.nbytes + sum(a.nbytes for a in [*tree.step_logps, *tree.prefix_logps])
+    assert exact.tree_size(2, 3).bytes == held
+
+
+@pytest.mark.parametrize("alpha", [0, -1, math.nan, math.inf])
+def test_alpha_must_be_positive(alpha):
+    with pytest.raises(ValueError, match="alpha must be a positive number"):
+        exact.solve(exact.enumerate_tree_from_rewards([0, 1], 2), alpha)
+
+
+def test_bad_requests_are_one_clear_line():
+    mdp = toy_envs.TokenMDP(2, 2, reward=lambda tokens, lengths: lengths)
+    with pytest.raises(ValueError, match="sums to"):
+        exact.enumerate_tree(mdp, [np.zeros((1, 2)), np.zeros((2, 2))])
+    with pytest.raises(ValueError, match="one per step"):
+        exact.enumerate_tree(mdp, exact.uniform_reference(2, 3))
+    with pytest.raises(ValueError, match="must be"):
+        exact.enumerate_tree(mdp, exact.uniform_reference(3, 2))
+    with pytest.raises(ValueError, match="prompt_index"):
+        exact.enumerate_tree(mdp, prompt_index=1)
+    with pytest.raises(ValueError, match="finite"):
+        exact.enumerate_tree(toy_envs.TokenMDP(2, 2, reward=lambda tokens, lengths: lengths * np.nan))
+    with pytest.raises(ValueError, match="at most 2 tokens"):
+        exact.enumerate_tree(mdp).index((0, 0, 1))
+    with pytest.raises(ValueError, match="no token follows"):
+        exact.solve(exact.enumerate_tree(mdp), 1.0).soft_q((0, 1))
+
+
+def test_solve_uses_little_memory_and_leaves_its_inputs_alone():
+    rewards = np.random.default_rng(0).random(10**5)
+    tree = exact.enumerate_tree_from_rewards(rewards, 10, exact.random_reference(10, 5, 0))
+    before = [table.copy() for table in tree.step_logps]
+    tracemalloc.start()
+    exact.solve(tree, 0.3)
+    assert tracemalloc.get_traced_memory()[1] <= 3 * rewards.nbytes
+    tracemalloc.stop()
+    assert all(np.array_equal(a, b) for a, b in zip(before, tree.step_logps, strict=True))
