@@ -91,12 +91,12 @@ class GroupBatch:
         """Number of tokens of each response."""
         return self.mask.sum(-1)
 
-    @cached_property
+    @property
     def logratio(self) -> Float[Tensor, "N K T"]:
         """log pi_theta/pi_ref of each token, nats; 0 outside the mask."""
         return (self.policy_logps - self.reference_logps).masked_fill(~self.mask, 0.0)
 
-    @cached_property
+    @property
     def prefix_logratio(self) -> Float[Tensor, "N K T"]:
         """rho_t = log pi_theta(s_t) - log pi_ref(s_t), nats; index t - 1 holds the prefix of t tokens, t = 1..T.
 
@@ -104,7 +104,7 @@ class GroupBatch:
         """
         return self.logratio.cumsum(-1)
 
-    @cached_property
+    @property
     def sequence_logratio(self) -> Float[Tensor, "N K"]:
         """rho of the whole response, nats."""
         return self.logratio.sum(-1)

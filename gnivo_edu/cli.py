@@ -176,11 +176,10 @@ def _status(quiet: bool) -> Any:
 
 
 def _print_verification(report: dict[str, Any]) -> None:
-    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="Both theorems and two controls, in nats", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(title="Both theorems and two controls, in nats", box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for heading in ("target", "alpha", "K", "answers", "thm 1", "thm 2", "softmax", "off-policy", "holds"):
         table.add_column(heading, justify="left" if heading == "target" else "right", no_wrap=True)
     previous = None

@@ -14,8 +14,8 @@ class CriticalStep(TokenMDP):
     """One decisive step among many that do not matter.
 
     ## Description
-    The reward depends on the token at `critical_step` alone (steps are counted from 1). The exact credit of
-    every other step is 0, whatever it says.
+    The reward depends on the token at `critical_step` alone (steps are counted from 1). Under a
+    reference that chooses its steps independently, the exact credit of every other step is 0.
     Question: is the credit put on the step that decides, and on no other?
     Tags: sparse reward, localised credit, distractors.
 

@@ -105,9 +105,10 @@ def optimum(
     if abs(np.exp(logp).sum() - 1) > 1e-9:
         raise ValueError(f"the reference's probabilities sum to {np.exp(logp).sum():.6g}, not to 1")
     rewards = env.reward(*as_batch(answers, env.horizon), prompt_index)
-    log_z = float(np.logaddexp.reduce(logp + rewards / alpha))
+    scores = logp + rewards / alpha
+    weights = np.exp(scores - scores.max())
+    q, log_z = weights / weights.sum(), float(scores.max() + np.log(weights.sum()))
     gain = rewards / alpha - log_z  # log pi*(y)/pi_ref(y)
-    q = np.exp(logp + gain)
     return Optimum(
         alpha=float(alpha),
         log_z=log_z,

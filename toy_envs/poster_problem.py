@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import product
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -73,7 +73,7 @@ class PosterProblem(TokenMDP):
 
     question = "Let T = 11. Compute the value of x that satisfies √(20 + √(T + x)) = 5."
     step_names = ("Restate", "Substitute", "Square", "Subtract", "Square again", "Solve for x", "Verify")
-    examples: dict[str, Prefix] = {  # noqa: RUF012
+    examples: ClassVar[dict[str, Prefix]] = {
         "right": (0, 0, 0, 0, 0, 0, 0),
         "wrong at 3": (0, 0, 1, 0, 0, 0, 1),
         "wrong at 3, rescued": (0, 0, 1, 0, 0, 0, 0),

@@ -3,9 +3,10 @@
 from gnivo_edu.exact.certificate import Certificate
 from gnivo_edu.exact.controls import Control, off_policy_samples, softmax_weights
 from gnivo_edu.exact.groups import GroupObjective
-from gnivo_edu.exact.solution import Solution, solve, success_probability
+from gnivo_edu.exact.solution import Solution, check_alpha, solve, success_probability
 from gnivo_edu.exact.theorems import index_question, verify_constant_shift, verify_soft_value_theorem
 from gnivo_edu.exact.tree import (
+    Array,
     Tables,
     TokenTree,
     TreeTooLargeError,
@@ -19,6 +20,7 @@ from gnivo_edu.exact.tree import (
 )
 
 __all__ = [
+    "Array",
     "Certificate",
     "Control",
     "GroupObjective",
@@ -26,6 +28,7 @@ __all__ = [
     "Tables",
     "TokenTree",
     "TreeTooLargeError",
+    "check_alpha",
     "check_size",
     "enumerate_prompts",
     "enumerate_tree",

@@ -1,0 +1,185 @@
+"""Build the course: notebooks/src/NAME.py (percent format) -> notebooks/NAME.ipynb with outputs, always the same bytes.
+
+A notebook runs from top to bottom in a fresh kernel of this interpreter, in the folder of the finished notebook (where
+a reader's kernel starts too). Whatever would differ from run to run or from machine to machine is left out or refused;
+a cell that raises, or writes to standard error (warnings do), stops the build, in one line that names it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import jupytext
+import nbformat
+import zmq
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+from gnivo_edu.course.compare import differences
+from gnivo_edu.course.tidy import BuildError, machine_paths, place_of, tidy
+
+ENVIRONMENT = {
+    "GNIVO_STATIC": "1",  # figures as PNG, no widgets: gnivo_edu.course.is_static()
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    "OMP_NUM_THREADS": "1",
+    "PYTHONHASHSEED": "0",
+    "PYTHONUTF8": "1",
+    "HF_HUB_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+__all__ = ["BuildError", "build", "build_course", "differences"]
+
+
+def build(
+    source: Path | str,
+    out: Path | str,
+    execute: bool = True,
+    timeout: int = 600,
+    cwd: Path | str | None = None,
+) -> Path:
+    """Build one notebook from its text; returns `out`, which is written only if everything went well.
+
+    `timeout` is in seconds, per cell; `cwd`, where the kernel runs, is the folder of `out` unless given. Raises
+    BuildError if a cell raises without the tag `raises-exception` (or has it and does not raise), exceeds the
+    timeout, writes to standard error, shows a widget or a script, or shows an address or a path of this machine.
+    """
+    source, out = Path(source), Path(out)
+    cwd = Path(cwd or out.parent).resolve()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    notebook = jupytext.reads(source.read_text(encoding="utf-8"), fmt="py:percent")
+    notebook.metadata = nbformat.from_dict(METADATA)
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    for index, cell in enumerate(notebook.cells):
+        # jupytext draws new ids at every conversion.
+        cell.id = hashlib.sha256(f"{source.stem}/{index}".encode()).hexdigest()[:12]
+    if execute:
+        _execute(notebook, source.stem, timeout, cwd)
+    notebook.metadata = nbformat.from_dict(METADATA)
+    paths = machine_paths(cwd, source.resolve().parent)
+    for index, cell in enumerate(notebook.cells):
+        tidy(cell, place_of(source.stem, index, cell), paths)
+    nbformat.validate(notebook)
+    # indent 1, keys sorted: nbformat's own habit, so that saving in Jupyter changes nothing else.
+    out.write_bytes((nbformat.writes(notebook).rstrip("\n") + "\n").encode())
+    return out
+
+
+@overload
+def build_course(
+    root: Path | str | None = ..., only: str | Iterable[str] | None = ..., check: Literal[False] = ...
+) -> list[Path]: ...
+@overload
+def build_course(
+    root: Path | str | None = ..., only: str | Iterable[str] | None = ..., *, check: Literal[True]
+) -> list[str]: ...
+def build_course(
+    root: Path | str | None = None, only: str | Iterable[str] | None = None, check: bool = False
+) -> list[Path] | list[str]:
+    """Build every notebook of `root`/notebooks/src (or those named in `only`); returns the paths written.
+
+    With `check=True` nothing is written: each is built in a temporary folder and compared with the committed one;
+    returns one line per difference (none: the committed notebooks are what the sources say). Progress goes to
+    standard error. All notebooks are tried; then BuildError carries one line for each that failed.
+    """
+    root = Path(root) if root is not None else Path(__file__).resolve().parents[2]
+    folder = root / "notebooks"
+    sources = {path.stem: path for path in sorted((folder / "src").glob("*.py"))}
+    if not sources:
+        raise ValueError(f"no sources in {folder / 'src'}: pass root=, the folder that holds notebooks/src")
+    names = list(sources) if only is None else [only] if isinstance(only, str) else list(only)
+    if unknown := [name for name in names if name not in sources]:
+        raise ValueError(f"no notebook named {', '.join(unknown)}; there are {', '.join(sources)}")
+    written: list[Path] = []
+    found: list[str] = []
+    failed: list[str] = []
+    if check and only is None:
+        orphans = sorted(path.name for path in folder.glob("*.ipynb") if path.stem not in sources)
+        found += [f"{name}: no source in notebooks/src builds it" for name in orphans]
+    with tempfile.TemporaryDirectory() as scratch:
+        for number, name in enumerate(names, 1):
+            start = time.perf_counter()
+            committed = folder / f"{name}.ipynb"
+            target = Path(scratch) / committed.name if check else committed
+            outcome = "failed"
+            try:
+                written.append(build(sources[name], target, cwd=folder))
+                changed = differences(committed, target) if check else []
+                found += changed
+                outcome = f"{len(changed)} differences" if check else "built"
+            except BuildError as error:
+                failed.append(str(error))
+            seconds = time.perf_counter() - start
+            print(f"{number}/{len(names)} {name}: {outcome}, {seconds:.1f} s", file=sys.stderr, flush=True)
+    if failed:
+        raise BuildError("\n".join(failed))
+    return found if check else written
+
+
+class _ThisPython(KernelSpecManager):
+    """Offers one kernel, that of the running interpreter, whatever is registered on the machine."""
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        encrypted = {"supported_encryption": ["curve"]}
+        return KernelSpec(argv=argv, display_name="Python 3", language="python", metadata=encrypted)
+
+
+def _execute(notebook: Any, name: str, timeout: int, cwd: Path) -> None:
+    index = 0
+
+    def remember(cell: Any, cell_index: int) -> None:
+        nonlocal index
+        index = cell_index
+
+    manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=_ThisPython())
+    if manager.has_trait("transport_encryption") and zmq.has("curve"):
+        manager.transport_encryption = "auto"  # newer kernels complain, on the builder's terminal, of plain text
+    client = NotebookClient(
+        notebook,
+        km=manager,
+        timeout=timeout,
+        iopub_timeout=60,
+        raise_on_iopub_timeout=True,  # or late outputs would be lost in silence
+        record_timing=False,
+        store_widget_state=False,
+        on_cell_start=remember,
+    )
+    with tempfile.TemporaryDirectory() as profile:
+        # An empty profile and matplotlib's own defaults: the builder's personal settings stay out of the notebooks.
+        personal = ("PYTHONWARNINGS", "PYTHONSTARTUP", "FORCE_COLOR")
+        environment = {key: value for key, value in os.environ.items() if key not in personal}
+        environment |= {**ENVIRONMENT, "IPYTHONDIR": profile, **_plain_matplotlib()}
+        try:
+            client.execute(cleanup_kc=True, cwd=str(cwd), env=environment)
+        except CellExecutionError as error:
+            problem = f"{error.ename}: {error.evalue}"
+        except CellTimeoutError:
+            problem = f"took longer than {timeout} s"
+        except DeadKernelError:
+            problem = "the kernel died"
+        else:
+            return
+    raise BuildError(f"{place_of(name, index, notebook.cells[index])}: {' '.join(problem.split())}") from None
+
+
+def _plain_matplotlib() -> dict[str, str]:
+    """Matplotlib's own defaults; and its font cache made here, where saying so does not fail a notebook."""
+    import matplotlib.font_manager
+
+    return {"MATPLOTLIBRC": str(Path(matplotlib.get_data_path()) / "matplotlibrc")}

@@ -1,0 +1,199 @@
+"""What an exercise is, and how an answer to it is checked and a known mistake named."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Function = Callable[..., Any]
+
+
+class CheckFailed(AssertionError):
+    """An answer that does not hold: what was compared, where, expected and got, and the usual cause."""
+
+    def _render_traceback_(self) -> list[str]:
+        # A notebook shows this instead of a traceback through the library.
+        return [f"CheckFailed: {self}"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One question put to the student's function: where it stands, its arguments, the value it must give."""
+
+    where: str
+    arguments: tuple[Any, ...]
+    expected: Any
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a function did: `value`, or the exception it raised."""
+
+    value: Any = None
+    error: Exception | None = None
+
+
+@dataclass(eq=False)
+class Exercise:
+    """A statement, a reference solution, a stub, known wrong answers, hints, and the cases that tell them apart.
+
+    Call it with the student's function: it prints one line, or raises `CheckFailed`. `wrong_answers` maps the
+    name of a mistake to a function that makes it, whose docstring completes "this is what you get when ...".
+    `parse` turns what a function returned into the form that is compared and raises ValueError, in words, on a
+    wrong type or shape. `difference` says how such a value departs from the expected one, or returns None.
+    The expected values come from the reference solution or a closed form, never from the student's code.
+    """
+
+    name: str
+    compares: str
+    statement: str
+    reference: Function
+    stub: Function
+    wrong_answers: Mapping[str, Function]
+    hints: tuple[str, ...]
+    cases: Callable[[np.random.Generator], Iterable[Case]]
+    parse: Callable[[Any], Any]
+    difference: Callable[[Any, Any], str | None]
+    praise: str
+    _hints_given: int = field(default=0, repr=False)
+
+    def __call__(self, function: Function, seed: int = 0) -> None:
+        """Check the student's function: one line when it is right, `CheckFailed` when it is not."""
+        count = self.run(function, seed)
+        print(f"Correct. {self.name} gives the right answer in {count} cases: {self.praise}.")
+
+    def run(self, function: Function, seed: int = 0) -> int:
+        """The check without the printing; `seed` draws the random cases. Returns the number of cases."""
+        if not callable(function):
+            raise CheckFailed(
+                f"{self.name}: give the check your function itself, without brackets; got {_shorten(function)}"
+            )
+        count = 0
+        for case in self.cases(np.random.default_rng(seed)):
+            self._ask(function, case)
+            count += 1
+        return count
+
+    def hint(self) -> None:
+        """Print the next hint."""
+        if self._hints_given == len(self.hints):
+            print(f"No more hints. check.{self.name}.solution() shows one way to do it.")
+            return
+        self._hints_given += 1
+        print(f"Hint {self._hints_given} of {len(self.hints)}: {self.hints[self._hints_given - 1]}")
+
+    def solution(self) -> None:
+        """Print a solution."""
+        print(inspect.getsource(self.reference).rstrip())
+
+    def _ask(self, function: Function, case: Case) -> None:
+        outcome = attempt(function, case.arguments)
+        if isinstance(outcome.error, NotImplementedError) or (outcome.error is None and outcome.value is None):
+            raise CheckFailed(
+                f"{self.name}: nothing to check yet: your function "
+                f"{'returns None' if outcome.error is None else 'still raises NotImplementedError'}. "
+                f"Write it, return the result, and run this cell again; check.{self.name}.hint() helps."
+            ) from None
+        if outcome.error is not None:
+            problem = f"your function raised {_error_line(outcome.error)}{_blame(function, outcome.error)}"
+            raise self._failure(case, outcome, problem) from outcome.error
+        try:
+            outcome = Outcome(self.parse(outcome.value))
+        except ValueError as error:
+            raise self._failure(case, None, f"{error}") from None
+        problem = self.difference(outcome.value, case.expected) or ""
+        if problem:
+            raise self._failure(case, outcome, problem)
+
+    def _failure(self, case: Case, outcome: Outcome | None, problem: str) -> CheckFailed:
+        causes = self.diagnose(case, outcome) if outcome is not None else []
+        lines = [f"{self.name}: {self.compares}", f"  where: {case.where}", f"  {problem}"]
+        if causes:
+            lines.append(f"  usual cause: this is what you get when {'; or when '.join(causes)}")
+        else:
+            lines.append(f"  check.{self.name}.hint() helps")
+        return CheckFailed("\n".join(lines))
+
+    def diagnose(self, case: Case, outcome: Outcome) -> list[str]:
+        """The causes of the known mistakes that do, on this case, what the student's function did."""
+        causes = []
+        for wrong in self.wrong_answers.values():
+            with np.errstate(all="ignore"):
+                known = attempt(wrong, case.arguments)
+            if outcome.error is not None or known.error is not None:
+                same = type(outcome.error) is type(known.error)
+            else:
+                same = self.difference(outcome.value, self.parse(known.value)) is None
+            if same:
+                causes.append(" ".join((wrong.__doc__ or "").split()).rstrip("."))
+        return causes
+
+
+def attempt(function: Function, arguments: tuple[Any, ...]) -> Outcome:
+    """Call a function on read-only copies of the arguments, and keep what it raises."""
+    copies = []
+    for argument in arguments:
+        if isinstance(argument, np.ndarray):
+            argument = argument.copy()
+            argument.setflags(write=False)
+        copies.append(argument)
+    try:
+        return Outcome(value=function(*copies))
+    except Exception as error:
+        return Outcome(error=error)
+
+
+def number(value: Any) -> float:
+    """A returned number as a float; ValueError, in words, if it is anything else.
+
+    >>> number(np.float64(0.5))
+    0.5
+    """
+    if isinstance(value, bool | np.bool_ | str) or np.ndim(value) != 0 or np.iscomplexobj(value):
+        raise ValueError(f"expected one number, got {describe(value)}")
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"expected one number, got {describe(value)}") from None
+
+
+def close(got: float, expected: float, tolerance: float = 1e-9) -> bool:
+    """Equal to a relative and absolute `tolerance`; infinities and nan are equal to themselves only."""
+    return bool(np.isclose(got, expected, rtol=tolerance, atol=tolerance, equal_nan=True))
+
+
+def describe(value: Any) -> str:
+    """A value's kind, in a few words: its type and shape, or the value itself.
+
+    >>> describe(np.zeros((2, 3)))
+    'an array of shape (2, 3)'
+    """
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape}"
+    return f"{type(value).__name__} {_shorten(value)}"
+
+
+def _shorten(value: Any) -> str:
+    return _trim(re.sub(r" at 0x[0-9a-fA-F]+", "", " ".join(repr(value).split())))
+
+
+def _trim(text: str, width: int = 72) -> str:
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def _error_line(error: Exception) -> str:
+    hint = " (the arguments are read-only: work on a copy)" if "read-only" in str(error) else ""
+    return f"{type(error).__name__}: {error}{hint}"
+
+
+def _blame(function: Function, error: Exception) -> str:
+    """The line of the student's own function that raised, if it can be found."""
+    filename = getattr(getattr(function, "__code__", None), "co_filename", None)
+    frames = [f for f in traceback.extract_tb(error.__traceback__)[1:] if f.filename == filename]
+    return f", in its line: {_trim(frames[-1].line)}" if frames and frames[-1].line else ""

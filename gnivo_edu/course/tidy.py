@@ -1,0 +1,102 @@
+"""What of an executed cell can be committed: the reproducible part is kept, the rest left out or refused."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+VOLATILE = ("execution", "lines_to_next_cell")  # cell metadata that tools write, not the author
+KEPT = ("image/png", "text/html", "text/latex", "text/markdown", "text/plain")
+ADDRESS = re.compile(r"0x[0-9a-fA-F]{8,}")
+
+
+class BuildError(RuntimeError):
+    """A notebook that cannot be built, in one line: notebook, cell, what is wrong."""
+
+
+def place_of(name: str, index: int, cell: Any) -> str:
+    """How a message names a cell: notebook, position from 1, first line."""
+    first = next((line.strip() for line in cell.source.splitlines() if line.strip()), "empty")
+    return f"{name}, cell {index + 1} ({first[:60]})"
+
+
+def machine_paths(*folders: Path) -> re.Pattern[str]:
+    """A pattern that finds absolute paths of this machine, or of most others, in a text.
+
+    >>> bool(machine_paths().search("saved to /home/me/run.csv")), bool(machine_paths().search("a/b, runs/tmp/x"))
+    (True, False)
+    """
+    own = {Path.home(), Path.cwd(), Path(sys.prefix), Path(tempfile.gettempdir()), *folders}
+    names = sorted(re.escape(str(path)) + r"\b" for path in own if len(path.parts) > 1)
+    usual = [r"/(?:home|Users|tmp|usr|var|opt|mnt)/", r"[A-Z]:\\Users\\"]
+    return re.compile(r"(?<![\w.~-])(?:" + "|".join(names + usual) + ")")
+
+
+def parts(output: Any) -> list[tuple[str, str]]:
+    """An output's contents as (kind, text) pairs: a stream's name, "error", or a mime type."""
+    if output.output_type == "stream":
+        return [(output.name, output.text)]
+    if output.output_type == "error":
+        return [("error", f"{output.ename}: {output.evalue}")]
+    return sorted(output.data.items())
+
+
+def tidy(cell: Any, place: str, paths: re.Pattern[str]) -> None:
+    """Tidy a cell in place: tags stay, timings go, streams are merged, a picture needs no HTML beside it.
+
+    A traceback keeps its last line: its frames name files of this machine. Raises BuildError on anything written
+    to standard error, on a widget or script, on a memory address or an absolute path, and where a cell tagged
+    `raises-exception` did not raise.
+    """
+    for key in VOLATILE:
+        cell.metadata.pop(key, None)
+    if match := paths.search(cell.source):
+        raise BuildError(f"{place}: the source holds an absolute path, {match.group()}")
+    if cell.cell_type != "code":
+        return
+    outputs: list[Any] = []
+    for output in cell.outputs:
+        if output.output_type == "stream":
+            if output.name == "stderr":
+                raise BuildError(f"{place}: wrote to standard error: {_first_line(output.text)}")
+            if outputs and outputs[-1].output_type == "stream":
+                outputs[-1].text += output.text
+                continue
+        elif output.output_type == "error":
+            output.traceback = [f"{output.ename}: {output.evalue}"]
+        else:
+            _keep_static(output, place)
+        outputs.append(output)
+    cell.outputs = outputs
+    expected = "raises-exception" in cell.metadata.get("tags", []) and cell.execution_count
+    if expected and all(output.output_type != "error" for output in outputs):
+        raise BuildError(f"{place}: is tagged raises-exception and raised nothing")
+    for kind, text in (part for output in outputs for part in parts(output) if part[0] != "image/png"):
+        if match := ADDRESS.search(text):
+            raise BuildError(
+                f"{place}: its output shows a memory address ({kind}: {match.group()}); a final ; hides it"
+            )
+        if match := paths.search(text):
+            raise BuildError(f"{place}: its output shows an absolute path ({kind}: {match.group()})")
+
+
+def _keep_static(output: Any, place: str) -> None:
+    """With a PNG, keep it and its text; without one, only what a page without scripts shows."""
+    picture = "image/png" in output.data
+    if not picture and (alien := sorted(set(output.data) - set(KEPT))):
+        raise BuildError(
+            f"{place}: shows {', '.join(alien)}; with gnivo_edu.course.is_static() show a PNG or text instead"
+        )
+    for kind in list(output.data):
+        if picture and kind not in ("image/png", "text/plain"):
+            del output.data[kind]
+    for kind in [kind for kind in output.metadata if kind not in output.data]:
+        del output.metadata[kind]
+    output.pop("transient", None)
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "(a blank line)")

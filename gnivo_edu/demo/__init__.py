@@ -1,0 +1,201 @@
+"""The first five minutes: count every answer, verify, break, learn; four lines in the terminal and one page."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import toy_envs
+from gnivo_edu import exact
+
+ALPHA, GROUP_SIZE, SEED = 0.5, 3, 0
+LEARNING_ALPHA, LEARNING_GROUP = 0.3, 8
+STRIP_AFTER = (1, 10, 100, 1000)
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run_demo(
+    out: Path | str = "runs/demo", model: str | None = None, say: Callable[[str], None] = print
+) -> dict[str, Any]:
+    """Run the demo, write `out/index.html`, and return everything that the page shows.
+
+    `model`: a pretrained causal LM, path or hub id, to verify inside as well. `say` receives the terminal's lines.
+    Raises ValueError or OSError, in one line, if the folder cannot be written or the model cannot be read.
+    """
+    from gnivo_edu.demo.page import render_page
+
+    start = time.perf_counter()
+    page = Path(out) / "index.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=page.parent):  # fail now rather than after the work
+        pass
+    parts = 5 if model else 4
+    problem = toy_envs.PosterProblem()
+    tree = exact.enumerate_tree(problem)
+    say(f"1/{parts} Counting every answer: {tree.num_sequences} answers, {time.perf_counter() - start:.1f} s")
+    certificates = [exact.verify_soft_value_theorem(tree, ALPHA), exact.verify_constant_shift(tree, ALPHA, GROUP_SIZE)]
+    first, second = certificates
+    say(f"2/{parts} Theorem 1 holds: largest error {first.max_abs_error:.0e} nats over {first.prefixes} prefixes")
+    controls = [exact.softmax_weights(tree, ALPHA, GROUP_SIZE), exact.off_policy_samples(tree, ALPHA, GROUP_SIZE)]
+    say(
+        f"3/{parts} Breaking it on purpose: softmax weights miss by {controls[0].violation:.2f} nats, "
+        f"stale samples by {controls[1].violation:.1f}, as predicted"
+    )
+    curve, strips = _learn(problem)
+    before, after = curve["kl"][0], curve["kl"][-1]
+    say(f"4/{parts} Learning from {LEARNING_GROUP} answers at a time: KL to the optimum {before:.2f} -> {after:.4f}")
+    inside = _inside_a_model(model) if model else None
+    if inside:
+        errors = max(c["error"] for c in inside["certificates"])
+        say(f"5/5 Inside {inside['name']}: {inside['sequences']:,} continuations, largest error {errors:.0e} nats")
+    data = {
+        "problem": _problem(problem),
+        "tree": {"step_logps": [t.ravel().tolist() for t in tree.step_logps], "rewards": tree.rewards.tolist()},
+        "alpha": ALPHA,
+        "parity": _parity(tree),
+        "certificates": [_certificate(first, "Theorem 1"), _certificate(second, "Theorem 2")],
+        "controls": [_control(c) for c in controls],
+        "training": {**curve, "strips": strips},
+        "model": inside,
+        "footer": {
+            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+            "versions": {
+                "gnivo_edu": version("gnivo-edu"),
+                "python": platform.python_version(),
+                "numpy": version("numpy"),
+                "torch": version("torch"),
+            },
+            "seconds": time.perf_counter() - start,
+            "seed": SEED,
+            "not_shown": "the other 124 answers; training on graded or noisy rewards; any model on a GPU",
+        },
+        "links": _links(page.parent),
+        "passed": all(c.passed for c in certificates)
+        and all(c.behaves for c in controls)
+        and (inside is None or inside["passed"]),
+    }
+    page.write_text(render_page(data), encoding="utf-8")
+    say(f"\nOpen {page}\nNext: gnivo-edu lab")
+    return data
+
+
+def _problem(problem: toy_envs.PosterProblem) -> dict[str, Any]:
+    return {
+        "question": problem.question,
+        "step_names": list(problem.step_names),
+        "vocabulary": list(problem.vocabulary),
+        "examples": {
+            label: {
+                "tokens": list(answer),
+                "steps": [problem.step_text(answer[:t]) for t in range(1, len(answer) + 1)],
+                "reward": float(problem.reward([answer], [len(answer)])[0]),
+            }
+            for label, answer in problem.examples.items()
+        },
+    }
+
+
+def _parity(tree: exact.TokenTree) -> dict[str, Any]:
+    """Python's soft values, which the page's own arithmetic is tested against."""
+    alphas = [0.1, ALPHA, 2.0]
+    return {"alphas": alphas, "values": [[v for d in exact.solve(tree, a).values for v in d.tolist()] for a in alphas]}
+
+
+def _certificate(certificate: exact.Certificate, name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "sentence": certificate.claim.partition(": ")[2],
+        "error": certificate.max_abs_error,
+        "limit": certificate.limit,
+        "prefixes": certificate.prefixes,
+        "passed": certificate.passed,
+    }
+
+
+def _control(control: exact.Control) -> dict[str, Any]:
+    name, sentence = {
+        "softmax_weights": ("softmax weights", "weights normalised within the group"),
+        "off_policy_samples": ("stale samples", "answers drawn from another policy than the reference"),
+    }[control.name]
+    return {
+        "name": name,
+        "sentence": sentence,
+        "violation": control.violation,
+        "at_complete_answers": control.at_complete_answers,
+        "behaves": control.behaves,
+    }
+
+
+def _learn(problem: toy_envs.PosterProblem) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Algorithm 1 with sampled groups: the curve on a random tree, and the strip of one answer as groups come in."""
+    from gnivo_edu.training import train
+
+    powers = [2**n for n in range(4, 14)]
+    run = train(toy_envs.RandomTree(), LEARNING_ALPHA, LEARNING_GROUP, record_at=powers, seed=SEED)
+    curve = {
+        "alpha": LEARNING_ALPHA,
+        "group_size": LEARNING_GROUP,
+        "environment": "RandomTree, V=4, T=4",
+        "groups": [r.groups for r in run.records],
+        "kl": [r.kl for r in run.records],
+        "value_error": [r.value_error for r in run.records],
+    }
+    answer = problem.examples["wrong at 3"]
+    poster = train(
+        problem,
+        ALPHA,
+        LEARNING_GROUP,
+        steps=STRIP_AFTER[-1],
+        groups_per_step=1,
+        learning_rate=0.02,
+        record_at=STRIP_AFTER,
+        seed=SEED,
+    )
+    rows = [
+        {"groups": r.groups, "credits": poster.credits(i, answer)} for i, r in enumerate(poster.records) if r.groups
+    ]
+    exact_row = poster.key.step_credit(answer).tolist()
+    return curve, {"answer": "wrong at 3", "alpha": ALPHA, "rows": rows, "exact": exact_row}
+
+
+def _inside_a_model(path: str) -> dict[str, Any]:
+    from gnivo_edu.policies import load_model, tree_from_model
+    from gnivo_edu.tasks import get_reward
+
+    start, prompt = time.perf_counter(), "Once upon a time"
+    model, tokenizer = load_model(path)
+    mdp, tables = tree_from_model(model, tokenizer, prompt, top_k=4, horizon=6, reward=get_reward("sentiment"))
+    tree = exact.enumerate_tree(mdp, tables)
+    certificates = [exact.verify_soft_value_theorem(tree, ALPHA), exact.verify_constant_shift(tree, ALPHA, GROUP_SIZE)]
+    controls = [exact.softmax_weights(tree, ALPHA, GROUP_SIZE), exact.off_policy_samples(tree, ALPHA, GROUP_SIZE)]
+    key = exact.solve(tree, ALPHA)
+    # The example: the likeliest of the continuations with the largest reward.
+    best = int((tree.prefix_logps[-1] - 1e9 * (tree.rewards < tree.rewards.max())).argmax())
+    answer = tree.prefix(tree.horizon, best)
+    texts = [mdp.decode(answer[:t]) for t in range(len(answer) + 1)]
+    return {
+        "name": Path(path).name,
+        "prompt": prompt,
+        "sequences": tree.num_sequences,
+        "certificates": [_certificate(c, f"Theorem {i}") for i, c in enumerate(certificates, start=1)],
+        "controls": [_control(c) for c in controls if c.why_not is None],
+        "seconds": time.perf_counter() - start,
+        "example": {
+            "tokens": [after.removeprefix(before) for before, after in pairwise(texts)],
+            "credits": key.step_credit(answer).tolist(),
+        },
+        "passed": all(c.passed for c in certificates) and all(c.behaves for c in controls),
+    }
+
+
+def _links(folder: Path) -> dict[str, str]:
+    readme = Path(os.path.relpath(ROOT / "README.md", folder.resolve())).as_posix()
+    notebook = Path(os.path.relpath(ROOT / "notebooks" / "00_which_step.ipynb", folder.resolve())).as_posix()
+    return {"teach": f"{readme}#teach", "learn": notebook, "verify": f"{readme}#verify-a-claim"}

@@ -1,0 +1,46 @@
+"""The group objective over an explicit V_theta: the step before GN-IVO."""
+
+from __future__ import annotations
+
+from jaxtyping import Int
+from torch import Tensor
+
+from gnivo_edu.batch import GroupBatch
+from gnivo_edu.objectives.groups import Lengths, Prefixes, Weights, group_objective
+from gnivo_edu.objectives.output import LossOutput
+
+
+def group_value(
+    batch: GroupBatch,
+    alpha: float = 0.2,
+    weights: Weights = "raw",
+    prefixes: Prefixes = "all",
+    depths: Int[Tensor, " N"] | None = None,
+    reward_max: float = 0.0,
+    lengths: Lengths = "sum_max",
+    horizon: int | None = None,
+) -> LossOutput:
+    """The group objective over an explicit V_theta of prefixes, `batch.prefix_values`, in nats.
+
+        L = mean over prompts of  - sum_t c_t sum_i w_i ( V_theta(s_t^i) - log sum_j exp V_theta(s_t^j) ).
+
+    log Z never appears. Settings, metrics (but `logratio`) and errors are those of `gnivo`. `prefix_values` [N, K, T]
+    holds V_theta after t tokens in column t - 1; what stands after the end of a response is its last value.
+
+    Population minimiser ("raw", groups from the reference): V_theta = V + log C_t, with one constant C_t(x) per
+    depth that the loss cannot see (Theorem 2); it ranks siblings of one depth, not depths.
+
+    Source: poster of GN-IVO (ICLR 2026), Eq. 7. Departures: the one-sample weight e^{R/alpha} stands for
+    e^{V(s_t)}, its conditional mean, so that no soft value need be known; sums run over j = 0..K-1 in both softmaxes.
+
+    >>> import torch
+    >>> zeros = torch.zeros(1, 2, 1)
+    >>> batch = GroupBatch(policy_logps=zeros, behaviour_logps=zeros, mask=zeros == 0,
+    ...                    rewards=torch.tensor([[1.0, 0.0]]), prefix_values=torch.tensor([[[5.0], [4.0]]]))
+    >>> group_value(batch, alpha=1.0).metrics["misfit"].abs() < 1e-6  # V = R/alpha + 4: fits, whatever the constant
+    tensor(True)
+    """
+    if batch.prefix_values is None:
+        raise ValueError("group_value needs prefix_values [N, K, T], V_theta of the prefix after t tokens, in nats")
+    values = batch.absorb(batch.prefix_values)
+    return group_objective(batch, values, alpha, weights, prefixes, lengths, depths, horizon, reward_max)

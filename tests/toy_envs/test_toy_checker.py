@@ -1,0 +1,168 @@
+"""The checker accepts sound environments and names what is broken; the brute-force optimum is right."""
+
+import math
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import toy_envs_broken as broken
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from toy_envs import (
+    ArithmeticChain,
+    Brackets,
+    CombinationLock,
+    CriticalStep,
+    PosterProblem,
+    RandomTree,
+    TokenMDP,
+    check_token_mdp,
+    optimum,
+)
+from toy_envs.optimum import complete_answers, count_answers
+
+SAYS = {
+    broken.PaysOnTheWay: "pays 0.1 .* before the answer has ended",
+    broken.StepDisagrees: "step pays 0.5 .* reward says 1.0",
+    broken.LyingMask: r"action_mask after \(\) must be all 1",
+    broken.MaskAfterTheEnd: "action_mask after .* must be all 0",
+    broken.RaisesOnIllegal: r"step\(3\) after .* raises IndexError",
+    broken.IllegalExtends: "illegal token -1 .* must end the answer",
+    broken.NotAbsorbing: "absorbing",
+    broken.OutsideTheSpace: "not in the observation space",
+    broken.WrongPrompt: "observation after",
+    broken.NotNormalised: "rows at depth 3 must sum to 1",
+    broken.WrongShape: "reference tables must have shapes",
+    broken.TalksAfterTheEnd: "finished prefixes at depth 1 must be 0",
+    broken.Undocumented: r"info keys .* differ in \['hint'\]",
+    broken.ReferenceMoves: "log Z is .* by backward induction",
+    broken.Integers: "float reward",
+    broken.BosIsAnAction: "bos and pad",
+    broken.NeverEnds: "terminated must be True",
+}
+
+
+@pytest.mark.parametrize("cls", SAYS, ids=lambda cls: cls.__name__)
+def test_a_broken_promise_is_named(cls: type[TokenMDP]) -> None:
+    with pytest.raises(AssertionError, match=SAYS[cls]) as error:
+        check_token_mdp(cls())
+    assert str(error.value).startswith(f"{cls.__name__}: ")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "threshold", "says"),
+    [
+        ("HashSeeded", None, "second process"),
+        ("GlobalRandom", None, "same seed gives another stream"),
+        ("CombinationLock", 1.01, "reward_threshold 1.01 is above the best expected reward 1"),
+    ],
+)
+def test_a_broken_registration_is_named(name: str, threshold: float | None, says: str) -> None:
+    spec = gym.envs.registration.EnvSpec(f"Broken{name}-v0", f"toy_envs_broken:{name}", reward_threshold=threshold)
+    with pytest.raises(AssertionError, match=says):
+        check_token_mdp(gym.make(spec))
+
+
+def test_anything_else_is_refused() -> None:
+    with pytest.raises(AssertionError, match=r"must be a toy_envs\.TokenMDP"):
+        check_token_mdp(gym.make("FrozenLake-v1"))
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        TokenMDP(1, 3, reward=lambda y, n: n * 0.0),
+        TokenMDP(3, 1, reward=lambda y, n: y[:, 0] - 5.0, eos_token_id=0),  # any finite reward is accepted
+        TokenMDP(2, 9, reward=lambda y, n: y.mean(axis=1)),  # 512 answers: a sample is walked
+        ArithmeticChain(operations=4, base=10, digits=2, num_prompts=9),
+    ],
+)
+def test_sound_environments_pass(env: TokenMDP) -> None:
+    check_token_mdp(env)
+
+
+# --- optimum ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("alpha", [1e-3, 0.1, 1.0, 1e3])
+@pytest.mark.parametrize(("env", "p"), [(CombinationLock(), 3.0**-5), (CriticalStep(), 1 / 3)])
+def test_optimum_in_closed_form(env: TokenMDP, p: float, alpha: float) -> None:
+    """One 0/1 reward of probability p: Z = 1 - p + p e^{1/alpha}; everything else follows."""
+    found = optimum(env, alpha)
+    log_z = float(np.logaddexp(math.log1p(-p), math.log(p) + 1 / alpha))
+    right = math.exp(math.log(p) + 1 / alpha - log_z)
+    assert found.log_z == pytest.approx(log_z, rel=1e-11)
+    assert found.expected_reward == pytest.approx(right, rel=1e-11)
+    assert found.kl == pytest.approx(right / alpha - log_z, abs=1e-11)
+    size = env.vocab_size**env.horizon
+    wrong = 1 - right
+    tail = wrong * math.log(wrong / (size * (1 - p))) if wrong > 0 else 0.0
+    assert found.entropy == pytest.approx(-right * math.log(right / (size * p)) - tail, abs=1e-9)
+
+
+def test_optimum_under_a_given_reference() -> None:
+    env = TokenMDP(2, 2, reward=lambda y, n: y[:, 1] * 1.0, eos_token_id=0)  # answers: 0, 10, 11
+    tables = [np.log([[0.25, 0.75]]), np.log([[1.0, 1e-300], [0.4, 0.6]])]
+    tables[1][0, 1] = -np.inf  # the row of a finished prefix is never read
+    found = optimum(env, 0.5, reference=tables)
+    weights = np.array([0.25 * np.exp(env.pad_token_id / 0.5), 0.75 * 0.4, 0.75 * 0.6 * np.exp(2)])
+    q = weights / weights.sum()
+    assert found.log_z == pytest.approx(np.log(weights.sum()))
+    assert found.expected_reward == pytest.approx(q @ [env.pad_token_id, 0, 1])
+    assert found.entropy == pytest.approx(-(q @ np.log(q)))
+    assert found.kl == pytest.approx(q @ np.log(q / [0.25, 0.3, 0.45]))
+
+
+def test_zero_probability_answers_are_left_out() -> None:
+    tables = [np.log([[0.5, 0.5]]), np.array([[0.0, -np.inf], [np.log(0.5), np.log(0.5)]])]
+    env = TokenMDP(2, 2, reward=lambda y, n: y.sum(axis=1))
+    assert [answer for answer, _ in complete_answers(env, tables)] == [(0, 0), (1, 0), (1, 1)]
+    assert math.isfinite(optimum(env, 0.1, reference=tables).kl)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.floats(-3, 3), st.floats(-3, 3))
+def test_optimum_is_optimal(seed: int, low: float, high: float) -> None:
+    """log Z = E[R]/alpha - KL at the optimum; E[R] and KL fall as alpha grows."""
+    env = RandomTree(vocab_size=2, horizon=3, tree_seed=seed)
+    cold, warm = (optimum(env, 10**a) for a in sorted((low, high)))
+    for found in (cold, warm):
+        assert found.log_z == pytest.approx(found.expected_reward / found.alpha - found.kl, rel=1e-9, abs=1e-12)
+        assert 0 <= found.kl <= 3 * math.log(2) + 1e-12
+        assert 0 <= found.entropy <= 3 * math.log(2) + 1e-12
+    assert cold.expected_reward >= warm.expected_reward - 1e-12
+    assert cold.kl >= warm.kl - 1e-12
+
+
+def test_optimum_prints_and_freezes() -> None:
+    found = optimum(TokenMDP(2, 1, reward=lambda y, n: y[:, 0]), 1.0)
+    assert str(found) == "alpha 1: log Z = 0.6201, E[R] = 0.7311, KL = 0.1109, entropy = 0.5822"
+    with pytest.raises(AttributeError):
+        found.kl = 0.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("env", "alpha", "reference", "says"),
+    [
+        (PosterProblem(), 0.0, None, "alpha must be a positive number"),
+        (PosterProblem(), math.inf, None, "alpha must be a positive number"),
+        (PosterProblem(), math.nan, None, "alpha must be a positive number"),
+        (TokenMDP(2, 21), 1.0, None, "too many to enumerate"),
+        (TokenMDP(2, 1, lambda y, n: n), 1.0, [np.zeros((1, 2))], "sum to 2, not to 1"),
+        (TokenMDP(2, 2, lambda y, n: n), 1.0, [np.zeros((1, 2))], "shapes"),
+    ],
+)
+def test_optimum_says_what_is_wrong(env: TokenMDP, alpha: float, reference: list | None, says: str) -> None:
+    with pytest.raises(ValueError, match=says) as error:
+        optimum(env, alpha, reference=reference)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("env", [Brackets(horizon=5), PosterProblem(), TokenMDP(1, 3, eos_token_id=0)])
+def test_answers_are_counted_and_complete(env: TokenMDP) -> None:
+    answers = dict(complete_answers(env))
+    assert len(answers) == count_answers(env)
+    assert sum(map(math.exp, answers.values())) == pytest.approx(1)
+    assert all(env.is_finished(y) and not any(map(env.is_finished, (y[:t] for t in range(len(y))))) for y in answers)
