@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import subprocess
+import sys
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -11,8 +13,6 @@ from typing import Any
 import numpy as np
 
 from gnivo_edu import exact
-
-BENCHMARKS = ("exact",)
 
 
 def run_benchmark(name: str, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def run_benchmark(name: str, progress: Callable[[str], None] | None = None) -> d
         raise ValueError(f"there is no benchmark {name!r}; known: {', '.join(BENCHMARKS)}")
     return {
         "benchmark": name,
-        "results": bench_exact(progress=progress),
+        "results": BENCHMARKS[name](progress=progress),
         "machine": f"{platform.machine()}, {platform.system()}",
         "versions": {"python": platform.python_version(), "numpy": np.__version__},
     }
@@ -52,32 +52,47 @@ def bench_exact(
     exact.solve(tree, 0.3)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    ratios = np.array(peer) / np.array(ours)
     return [
-        {
-            "case": f"solve V={vocab_size} T={horizon} / numpy.exp",
-            "ours": float(np.median(ours)),
-            "peer": float(np.median(peer)),
-            "ratio": float(np.median(ratios)),
-            "ratio_min": float(ratios.min()),
-            "ratio_max": float(ratios.max()),
-            "unit": "s",
-            "better": "larger",
-        },
-        {
-            "case": "peak memory / one array",
-            "ours": float(peak),
-            "peer": float(rewards.nbytes),
-            "ratio": rewards.nbytes / peak,
-            "ratio_min": rewards.nbytes / peak,
-            "ratio_max": rewards.nbytes / peak,
-            "unit": "bytes",
-            "better": "larger",
-        },
+        _row(f"solve V={vocab_size} T={horizon} / numpy.exp", ours, peer, "s"),
+        _row("peak memory / one array", [peak], [rewards.nbytes], "bytes"),
     ]
+
+
+def bench_import(repeats: int = 7, progress: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
+    """Importing `toy_envs` and `gnivo_edu.exact` against numpy and gymnasium alone, and `--help` against bare Python."""
+    ours, peer, shown, bare = [], [], [], []
+    for repeat in range(repeats):
+        if progress:
+            progress(f"run {repeat + 1} of {repeats}")
+        bare.append(_seconds(lambda: _python("-c", "pass")))
+        peer.append(_seconds(lambda: _python("-c", "import numpy, gymnasium")))
+        ours.append(_seconds(lambda: _python("-c", "import toy_envs, gnivo_edu.exact")))
+        shown.append(_seconds(lambda: _python("-m", "gnivo_edu.cli", "--help")))
+    return [_row("import / numpy and gymnasium", ours, peer, "s"), _row("--help / bare Python", shown, bare, "s")]
+
+
+def _python(*arguments: str) -> None:
+    subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+
+
+def _row(case: str, ours: list[float], peer: list[float], unit: str) -> dict[str, Any]:
+    ratios = np.array(peer) / np.array(ours)
+    return {
+        "case": case,
+        "ours": float(np.median(ours)),
+        "peer": float(np.median(peer)),
+        "ratio": float(np.median(ratios)),
+        "ratio_min": float(ratios.min()),
+        "ratio_max": float(ratios.max()),
+        "unit": unit,
+        "better": "larger",
+    }
 
 
 def _seconds(call: Callable[[], object]) -> float:
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
+
+
+BENCHMARKS: dict[str, Callable[..., list[dict[str, Any]]]] = {"exact": bench_exact, "import": bench_import}

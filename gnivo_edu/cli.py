@@ -22,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 LEARN, VERIFY, MAINTAIN = "Learn", "Verify", "Maintain"
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")]
 
 
@@ -72,12 +73,11 @@ def lab(
     dry_run: Annotated[bool, typer.Option(help="Only print the command.")] = False,
 ) -> None:
     """Open the notebooks in JupyterLab."""
-    notebooks = Path(__file__).resolve().parent.parent / "notebooks"
-    if not notebooks.is_dir():
+    if not NOTEBOOKS.is_dir():
         raise ValueError(
             "the notebooks are not installed with the package: run `gnivo-edu lab` in a clone of the project"
         )
-    command = [sys.executable, "-m", "jupyter", "lab", str(notebooks), *([] if browser else ["--no-browser"])]
+    command = [sys.executable, "-m", "jupyter", "lab", str(NOTEBOOKS), *([] if browser else ["--no-browser"])]
     if dry_run:
         typer.echo(" ".join(command))
         return
@@ -113,7 +113,7 @@ def verify(
 
 @app.command(rich_help_panel=MAINTAIN)
 def bench(
-    name: Annotated[str, typer.Argument(help="Which benchmark: exact.")] = "exact",
+    name: Annotated[str, typer.Argument(help="Which benchmark: exact, import.")] = "exact",
     as_json: Json = False,
 ) -> None:
     """Measure speed as ratios within one run."""
@@ -131,12 +131,14 @@ def build_course(
 ) -> None:
     """Build the notebooks, with their outputs, from notebooks/src."""
     from gnivo_edu.course.build import build_course as build
+    from gnivo_edu.course.pictures import draw_pictures
 
     differences = build(only=only, check=check)
     if check:
         for line in differences:
             typer.echo(str(line))
         raise typer.Exit(1 if differences else 0)
+    draw_pictures(NOTEBOOKS / "images")
 
 
 @app.command(rich_help_panel=MAINTAIN)

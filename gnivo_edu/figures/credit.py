@@ -111,15 +111,17 @@ def credit_strips(
     >>> key = exact.solve(exact.enumerate_tree(problem), alpha=0.5)
     >>> strips = credit_strips(key, {"right": problem.examples["right"]}, problem.vocabulary)
     >>> print(strips.text().splitlines()[1])
-    credit in nats; reference: the initial model; alpha = 0.5; log Z = 1.54
+    credit in nats; reference: the initial model; alpha = 0.5; log Z = 1.54; full colour at ±0.15
     """
     credits = {label: solution.step_credit(answer).tolist() for label, answer in answers.items()}
-    largest = max(abs(c) for row in credits.values() for c in row)
-    steps = max(map(len, answers.values()))
+    full = max(abs(c) for row in credits.values() for c in row) if scale is None else scale
     return CreditStrips(
         tokens={label: [vocabulary[token] for token in answer] for label, answer in answers.items()},
         credits=credits,
-        headings=headings or [""] * steps,
-        caption=(f"credit in nats; reference: {reference}; alpha = {solution.alpha:g}; log Z = {solution.log_z:.2f}"),
-        scale=largest if scale is None else scale,
+        headings=headings or [""] * max(map(len, answers.values())),
+        caption=(
+            f"credit in nats; reference: {reference}; alpha = {solution.alpha:g}; log Z = {solution.log_z:.2f}; "
+            f"full colour at ±{full:.2f}"
+        ),
+        scale=full,
     )

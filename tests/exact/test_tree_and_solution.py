@@ -28,9 +28,7 @@ def problem(vocab_size, horizon, eos, seed):
 
 
 @settings(max_examples=20, deadline=None)
-@given(
-    st.integers(2, 3), st.integers(1, 4), st.sampled_from([None, 0, 1]), st.integers(0, 99), st.floats(0.05, 20)
-)
+@given(st.integers(2, 3), st.integers(1, 4), st.sampled_from([None, 0, 1]), st.integers(0, 99), st.floats(0.05, 20))
 def test_every_quantity_against_plain_python(vocab_size, horizon, eos, seed, alpha):
     tree, all_answers, rewards, tables = problem(vocab_size, horizon, eos, seed)
     sol = exact.solve(tree, alpha)

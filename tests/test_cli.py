@@ -1,0 +1,166 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gnivo_edu import verify
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def gnivo(*arguments, cwd=None, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "gnivo_edu.cli", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd or ROOT,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        timeout=300,
+    )
+
+
+def assert_one_line(result, *words):
+    assert result.returncode == 2, result.stderr
+    assert result.stdout == ""
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("gnivo-edu: ")
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+@pytest.fixture(scope="module")
+def rewards_module(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rewards")
+    (folder / "my_rewards.py").write_text(
+        "def nan(texts):\n    return [float('nan')] * len(texts)\n\ndef length(texts):\n"
+        "    return [min(1.0, len(text) / 40) for text in texts]\n"
+    )
+    return folder
+
+
+def test_bad_input_is_one_line_and_exit_2(tmp_path):
+    assert_one_line(gnivo("verify", "--alpha", "0"), "alpha", "positive")
+    assert_one_line(gnivo("verify", "--alpha", "-0.5"), "alpha", "positive")
+    assert_one_line(gnivo("verify", "--alpha", "nan"), "alpha", "positive")
+    assert_one_line(gnivo("verify", "--alpha", "much"), "alpha")
+    assert_one_line(gnivo("verify", "--group-size", "1"), "group")
+    assert_one_line(gnivo("verify", "--env", "RandomTre"), "did you mean 'RandomTree'")
+    assert_one_line(gnivo("verify", "--env", "toy_envs/Bracket-v0"), "Brackets")
+    assert_one_line(gnivo("verify", "--env", "ArithmeticChain", "--prompt-index", "99"), "prompt_index")
+    assert_one_line(gnivo("nonsense"), "nonsense")
+    assert_one_line(gnivo("bench", "nonsense"), "known: exact")
+    occupied = tmp_path / "file"
+    occupied.write_text("kept")
+    assert_one_line(gnivo("demo", "--out", str(occupied)), "file")
+    assert occupied.read_text() == "kept"
+    assert_one_line(gnivo("demo", "--out", "/proc/nowhere/demo"), "/proc")
+
+
+def test_a_path_that_is_not_a_model(tmp_path):
+    (tmp_path / "notes.txt").write_text("not a model")
+    assert_one_line(gnivo("verify", "--model", str(tmp_path)), "model")
+    assert_one_line(gnivo("verify", "--model", str(tmp_path / "missing")), "missing")
+    assert_one_line(gnivo("demo", "--model", str(tmp_path / "missing"), "--out", str(tmp_path / "out")), "missing")
+    assert not (tmp_path / "out" / "index.html").exists()
+
+
+def test_bad_requests_of_a_model(shared_model, rewards_module):
+    ask = ("verify", "--model", shared_model)
+    assert_one_line(gnivo(*ask, "--top-k", "100000", "--horizon", "1"), "top_k")
+    assert_one_line(gnivo(*ask, "--top-k", "64", "--horizon", "12"), "limit")
+    assert_one_line(gnivo(*ask, "--top-k", "0"), "top_k")
+    assert_one_line(gnivo(*ask, "--horizon", "0"), "horizon")
+    assert_one_line(gnivo(*ask, "--reward", "sentimental"), "sentiment")
+    assert_one_line(gnivo(*ask, "--reward", "no_such_module:f"), "no_such_module")
+    assert_one_line(gnivo(*ask, "--env", "RandomTree"), "exclude")
+    nan = gnivo(*ask, "--horizon", "2", "--reward", "my_rewards:nan", PYTHONPATH=str(rewards_module))
+    assert_one_line(nan, "nan", "finite")
+
+
+def test_a_reward_of_ones_own(shared_model, rewards_module):
+    result = gnivo(
+        "verify", "--model", shared_model, "--horizon", "3", "--alpha", "0.5", "--group-size", "2",
+        "--reward", "my_rewards:length", "--json", PYTHONPATH=str(rewards_module),
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["results"][0]["sequences"] == 64
+
+
+def test_verify_json_meets_its_contract():
+    result = gnivo("verify", "--json")
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["passed"] is True
+    combinations = {(r["target"], r["alpha"], r["constant_shift"]["group_size"]) for r in report["results"]}
+    assert combinations == {
+        (env, alpha, k) for env in verify.environments() for alpha in (0.1, 0.5, 1.0) for k in (2, 3, 4)
+    }
+    assert len(verify.environments()) == 7
+    bites = {"softmax_weights": set(), "off_policy_samples": set()}
+    for r in report["results"]:
+        assert r["passed"] is True
+        assert r["soft_value_theorem"]["max_abs_error"] <= 1e-10
+        assert r["constant_shift"]["spread"] <= 1e-6
+        assert r["constant_shift"]["gradient_norm_at_shifted_optimum"] <= 1e-10
+        assert set(r["controls"]) | set(r["not_applicable"]) == set(bites)
+        for name, control in r["controls"].items():
+            assert control["violation"] > 1e-4
+            bites[name].add(r["target"])
+    assert all(len(targets) >= 4 for targets in bites.values())
+    assert sum(r["seconds"] for r in report["results"]) < 60
+
+
+def test_a_check_that_does_not_hold_exits_1(monkeypatch, capsys):
+    from gnivo_edu import cli, exact
+
+    broken = exact.solve
+    monkeypatch.setattr("gnivo_edu.exact.theorems.solve", lambda tree, alpha: broken(tree, 1.01 * alpha))
+    monkeypatch.setattr(sys, "argv", ["gnivo-edu", "verify", "--env", "RandomTree", "--alpha", "0.5"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 1
+    assert "NO" in capsys.readouterr().out
+
+
+def test_verify_prints_a_table_that_fits():
+    result = gnivo("verify", "--env", "ArithmeticChain", "--alpha", "0.1", "--group-size", "2", COLUMNS="80")
+    assert result.returncode == 0
+    assert "2,801" in result.stdout
+    assert "…" not in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 100
+
+
+def test_help_doctor_lab_and_bench():
+    shown = gnivo("--help")
+    assert shown.returncode == 0
+    assert all(word in shown.stdout for word in ("Learn", "Verify", "Maintain", "demo", "lab", "verify", "doctor"))
+    assert gnivo().returncode == 0
+    report = json.loads(gnivo("doctor", "--json").stdout)
+    assert report["passed"] is True
+    assert "numpy" in {row["what"] for row in report["findings"]}
+    lab = gnivo("lab", "--dry-run")
+    assert lab.returncode == 0
+    assert str(ROOT / "notebooks") in lab.stdout
+
+
+def test_the_ground_floor_imports_no_torch():
+    code = (
+        "import sys, toy_envs, gnivo_edu.exact, gnivo_edu.figures, gnivo_edu.course.check, gnivo_edu.verify\n"
+        "heavy = {'torch', 'transformers', 'matplotlib', 'jupyter_core', 'seaborn', 'pandas'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, gnivo_edu.cli\n"
+        "heavy = {'numpy', 'torch', 'gymnasium', 'matplotlib', 'transformers'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
