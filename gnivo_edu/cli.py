@@ -186,7 +186,7 @@ def _print_verification(report: dict[str, Any]) -> None:
         table.add_column(heading, justify="left" if heading == "target" else "right", no_wrap=True)
     previous = None
     for r in report["results"]:
-        name = r["target"].removeprefix("toy_envs/").removesuffix("-v0")
+        name = Path(r["target"]).name.removesuffix("-v0")[:17]
         if previous not in (None, name):
             table.add_section()
         table.add_row(

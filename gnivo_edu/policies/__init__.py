@@ -1,1 +1,26 @@
-"""t"""
+"""Policies: every one is a Hugging Face causal LM. Importing this registers TabularLM with transformers."""
+
+from gnivo_edu.policies.device import pick_device
+from gnivo_edu.policies.from_model import TextTree, tree_from_model
+from gnivo_edu.policies.loading import load_model
+from gnivo_edu.policies.sampling import SampledGroups, all_groups, make_group_batch, sample_groups
+from gnivo_edu.policies.scoring import evaluating, next_token_logps, token_logps
+from gnivo_edu.policies.tables import tabulate
+from gnivo_edu.policies.tabular import TabularConfig, TabularLM
+
+__all__ = [
+    "SampledGroups",
+    "TabularConfig",
+    "TabularLM",
+    "TextTree",
+    "all_groups",
+    "evaluating",
+    "load_model",
+    "make_group_batch",
+    "next_token_logps",
+    "pick_device",
+    "sample_groups",
+    "tabulate",
+    "token_logps",
+    "tree_from_model",
+]

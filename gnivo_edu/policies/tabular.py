@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from numpy.typing import NDArray
 from torch import Tensor
 from transformers import (
@@ -69,19 +69,23 @@ class TabularLM(PreTrainedModel, GenerationMixin):
 
     config_class = TabularConfig
     base_model_prefix = "model"
+    config: TabularConfig
+    logits: torch.nn.Parameter
+    prompts: Tensor
 
     def __init__(self, config: TabularConfig) -> None:
         super().__init__(config)
-        N, V = len(config.prompts), config.num_actions
+        prompts = torch.tensor(config.prompts)
+        N, V = len(prompts), config.num_actions
         size = 8 * N * config.num_prefixes * V
         if size > MAX_BYTES:
             raise ValueError(
                 f"a table of {config.num_prefixes:,} prefixes for {N} prompts takes {size / 2**20:,.0f} MiB: "
                 f"take a smaller vocabulary or horizon, or a transformer"
             )
-        dtype = config.dtype or torch.float64
+        dtype = config.dtype if isinstance(config.dtype, torch.dtype) else torch.float64
         self.logits = torch.nn.Parameter(torch.zeros(N, config.num_prefixes, V, dtype=dtype))
-        self.register_buffer("prompts", torch.tensor(config.prompts), persistent=False)
+        self.register_buffer("prompts", prompts, persistent=False)
         self.post_init()
 
     def _init_weights(self, module: torch.nn.Module) -> None:
@@ -159,9 +163,9 @@ class TabularLM(PreTrainedModel, GenerationMixin):
 
         # Back to the positions of the input: row T is the uniform one.
         rows = torch.cat([rows, rows.new_zeros(len(rows), 1, V)], 1)
-        t = torch.arange(L, device=device) - (start + P - 1)[:, None]
-        t = torch.where((t >= 0) & (t < T), t, T)
-        logits = rows.gather(1, t[..., None].expand(-1, -1, V))
+        row = torch.arange(L, device=device) - (start + P - 1)[:, None]
+        row = torch.where((row >= 0) & (row < T), row, T)
+        logits = rows.gather(1, row[..., None].expand(-1, -1, V))
         return CausalLMOutput(logits=torch.nn.functional.pad(logits, (0, 2), value=-torch.inf))
 
     def _find_prompts(self, input_ids: Tensor) -> tuple[Int[Tensor, " B"], Int[Tensor, " B"]]:

@@ -1,0 +1,166 @@
+"""Groups of answers: drawn from a policy, or every possible one with its probability; and their GroupBatch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from gnivo_edu.batch import GroupBatch
+from gnivo_edu.exact.tree import answer_lengths, digits
+from gnivo_edu.policies.scoring import device_of, evaluating, next_token_logps, token_logps
+from toy_envs import TokenMDP
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SampledGroups:
+    """K answers to each of N prompts, padded after `lengths` with `pad_token_id`.
+
+    `logps` [N, K, T], nats, under the law that drew them, 0 after the end; `truncated`: the answer reached the
+    horizon without the end-of-sequence token that the environment has; `prompt_index` [N], number of the prompt;
+    `group_weight` [N], probability of each group where all of them are listed (`all_groups`), else None.
+    """
+
+    tokens: Int[Tensor, "N K T"]
+    lengths: Int[Tensor, "N K"]
+    logps: Float[Tensor, "N K T"]
+    truncated: Bool[Tensor, "N K"]
+    prompt_index: Int[Tensor, " N"]
+    group_weight: Float[Tensor, " N"] | None = None
+
+    @property
+    def mask(self) -> Bool[Tensor, "N K T"]:
+        """Ones, then zeros, made from the lengths."""
+        return torch.arange(self.tokens.shape[-1], device=self.tokens.device) < self.lengths[..., None]
+
+
+@torch.no_grad()
+def sample_groups(
+    policy: nn.Module,
+    mdp: TokenMDP,
+    group_size: int,
+    prompt_index: ArrayLike | Tensor = (0,),
+    generator: torch.Generator | None = None,
+) -> SampledGroups:
+    """Draw `group_size` independent answers to each prompt of `prompt_index` [N], token by token.
+
+    Plain ancestral sampling from the policy over the V actions, with dropout off, for any causal LM: the law that
+    `token_logps` scores. A `generator` makes it repeatable, whatever the device. Raises ValueError on group_size < 1.
+
+    >>> from gnivo_edu.policies import TabularLM
+    >>> mdp = TokenMDP(2, 3, eos_token_id=1)
+    >>> groups = sample_groups(TabularLM.from_mdp(mdp), mdp, 4, [0], torch.Generator().manual_seed(0))
+    >>> groups.tokens.shape, groups.lengths.max().item() <= 3
+    (torch.Size([1, 4, 3]), True)
+    """
+    if group_size < 1:
+        raise ValueError(f"group_size must be at least 1, got {group_size}")
+    device, T = device_of(policy), mdp.horizon
+    prompts = torch.as_tensor(prompt_index, device=device).reshape(-1)
+    rows = prompts.repeat_interleave(group_size)
+    tokens = torch.full((len(rows), T), mdp.pad_token_id, device=device)
+    ended = torch.zeros(len(rows), dtype=torch.bool, device=device)
+    lengths = torch.zeros_like(rows)
+    columns = []
+    with evaluating(policy):
+        for t in range(T):
+            logps = next_token_logps(policy, mdp, tokens[:, :t], rows)[:, -1]
+            place = device if generator is None else generator.device
+            token = torch.multinomial(logps.exp().to(place), 1, generator=generator).to(device)
+            columns.append(logps.gather(1, token)[:, 0].masked_fill(ended, 0.0))
+            tokens[:, t] = token[:, 0].masked_fill(ended, mdp.pad_token_id)
+            lengths += ~ended
+            if mdp.eos_token_id is not None:
+                ended |= token[:, 0] == mdp.eos_token_id
+    shape = (len(prompts), group_size)
+    return SampledGroups(
+        tokens=tokens.view(*shape, T),
+        lengths=lengths.view(shape),
+        logps=torch.stack(columns, 1).view(*shape, T),
+        truncated=(~ended if mdp.eos_token_id is not None else ended).view(shape),
+        prompt_index=prompts,
+    )
+
+
+def all_groups(
+    mdp: TokenMDP,
+    tables: list[NDArray[np.float64]],
+    group_size: int,
+    prompt_index: int = 0,
+    max_groups: int = 200_000,
+) -> SampledGroups:
+    """Every ordered group of complete answers to one prompt, with its probability under `tables`, float64.
+
+    With it a population loss is the loss of one batch: `group_weight` [N] sums to 1, N = (number of answers of
+    positive probability)**K. Raises ValueError above `max_groups`.
+
+    >>> mdp = TokenMDP(2, 2, eos_token_id=1)
+    >>> groups = all_groups(mdp, [np.log([[0.5, 0.5]]), np.log([[0.25, 0.75], [0.5, 0.5]])], group_size=2)
+    >>> groups.tokens.shape, float(groups.group_weight.sum())
+    (torch.Size([9, 2, 2]), 1.0)
+    """
+    V, T, eos = mdp.vocab_size, mdp.horizon, mdp.eos_token_id
+    if max_groups < V**T:
+        raise ValueError(f"{V}**{T} answers are too many to list groups of them: the limit is {max_groups:,} groups")
+    numbers = np.arange(V**T)
+    tokens = digits(numbers, V, T)
+    lengths = answer_lengths(tokens, eos)
+    inside = np.arange(T) < lengths[:, None]
+    logps = np.stack([tables[t][numbers // V ** (T - t), tokens[:, t]] for t in range(T)], 1)
+    logps = np.where(inside, logps, 0.0)
+    possible = (inside | (tokens == eos)).all(1) & (logps.sum(1) > -np.inf)
+    tokens, logps, lengths = np.where(inside, tokens, mdp.pad_token_id)[possible], logps[possible], lengths[possible]
+    if len(tokens) ** group_size > max_groups:
+        raise ValueError(
+            f"{len(tokens)} answers make {len(tokens) ** group_size:,} groups of {group_size}, above the limit of "
+            f"{max_groups:,}: take a smaller tree or group, or raise max_groups"
+        )
+    choice = digits(np.arange(len(tokens) ** group_size), len(tokens), group_size)
+    logs = torch.from_numpy(logps[choice])
+    truncated = np.zeros(len(tokens), dtype=bool) if eos is None else ~(tokens == eos).any(1)
+    return SampledGroups(
+        tokens=torch.from_numpy(tokens[choice]),
+        lengths=torch.from_numpy(lengths[choice]),
+        logps=logs,
+        truncated=torch.from_numpy(truncated[choice]),
+        prompt_index=torch.full((len(choice),), prompt_index),
+        group_weight=logs.sum((1, 2)).exp(),
+    )
+
+
+def make_group_batch(
+    policy: nn.Module,
+    mdp: TokenMDP,
+    samples: SampledGroups,
+    reference: nn.Module | None = None,
+    **fields: Any,
+) -> GroupBatch:
+    """Score sampled groups with the policy (with gradient), reward them, and put them on record.
+
+    `behaviour_logps` are those of the sampler; `reference_logps` those of `reference`, scored without gradient, or of
+    the sampler. Rewards come from `mdp.reward`, in the policy's precision. `fields` are further fields of `GroupBatch`.
+    """
+    N, K, T = samples.tokens.shape
+    tokens, lengths = samples.tokens.reshape(-1, T), samples.lengths.reshape(-1)
+    rows = samples.prompt_index.repeat_interleave(K)
+    logps = token_logps(policy, mdp, tokens, lengths, rows).view(N, K, T)
+    device = logps.device
+    if reference is not None:
+        with torch.no_grad(), evaluating(reference):
+            fields["reference_logps"] = token_logps(reference, mdp, tokens, lengths, rows).view(N, K, T).to(device)
+    rewards = mdp.reward(tokens.cpu().numpy(), lengths.cpu().numpy(), rows.cpu().numpy())
+    if samples.group_weight is not None:
+        fields.setdefault("group_weight", samples.group_weight.to(device))
+    return GroupBatch(
+        policy_logps=logps,
+        behaviour_logps=samples.logps.to(device),
+        rewards=torch.from_numpy(rewards).to(device, logps.dtype).view(N, K),
+        mask=samples.mask.to(device),
+        truncated=samples.truncated.to(device),
+        **fields,
+    )

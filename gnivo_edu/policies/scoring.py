@@ -1,0 +1,78 @@
+"""Log-probabilities of any causal LM on a token MDP: renormalised over the actions, here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from toy_envs import TokenMDP
+
+
+@contextmanager
+def evaluating(policy: nn.Module) -> Iterator[None]:
+    """Dropout off inside; the mode is put back afterwards."""
+    training = policy.training
+    policy.eval()
+    try:
+        yield
+    finally:
+        policy.train(training)
+
+
+def device_of(policy: nn.Module) -> torch.device:
+    """Device of the first parameter."""
+    return next(policy.parameters()).device
+
+
+def next_token_logps(
+    policy: nn.Module,
+    mdp: TokenMDP,
+    prefixes: Int[Tensor, "B t"],
+    prompt_index: int | Int[Tensor, " B"] = 0,
+    dtype: torch.dtype | None = None,
+) -> Float[Tensor, "B t+1 V"]:
+    """log pi(a | x, y_<s) for every action and s = 0..t, nats; differentiable.
+
+    `policy`: any causal LM whose vocabulary holds the V actions, BOS and PAD. The logits of the actions are
+    renormalised, so that other tokens never take probability; in the policy's precision, or in `dtype`. Raises
+    ValueError if the vocabulary is too small.
+    """
+    device = device_of(policy)
+    index = torch.as_tensor(prompt_index, device=device).expand(len(prefixes))
+    prompts = torch.from_numpy(mdp.prompts()).to(device)
+    logits = policy(input_ids=torch.cat([prompts[index], prefixes.to(device)], 1)).logits
+    if logits.shape[-1] < mdp.vocab_size + 2:
+        raise ValueError(
+            f"the policy's vocabulary has {logits.shape[-1]} tokens; {mdp.vocab_size} actions, BOS and PAD "
+            f"need {mdp.vocab_size + 2}"
+        )
+    return logits[:, prompts.shape[1] - 1 :, : mdp.vocab_size].log_softmax(-1, dtype=dtype)
+
+
+def token_logps(
+    policy: nn.Module,
+    mdp: TokenMDP,
+    tokens: Int[Tensor, "B T"],
+    lengths: Int[Tensor, " B"],
+    prompt_index: int | Int[Tensor, " B"] = 0,
+) -> Float[Tensor, "B T"]:
+    """log pi(y_t | x, y_<t) of each token of given answers, nats; 0 after `lengths`; differentiable.
+
+    Renormalised over the actions, in the policy's precision, on its device. The end-of-sequence token is scored.
+
+    >>> from gnivo_edu.policies import TabularLM
+    >>> mdp = TokenMDP(2, 3, eos_token_id=1)
+    >>> token_logps(TabularLM.from_mdp(mdp), mdp, torch.tensor([[0, 1, 3]]), torch.tensor([2])).exp()
+    tensor([[0.5000, 0.5000, 1.0000]], dtype=torch.float64, grad_fn=<ExpBackward0>)
+    """
+    device = device_of(policy)
+    tokens, lengths = tokens.to(device), lengths.to(device)
+    inside = torch.arange(tokens.shape[1], device=device) < lengths[:, None]
+    inputs = tokens.masked_fill(~inside, mdp.pad_token_id)
+    logps = next_token_logps(policy, mdp, inputs[:, :-1], prompt_index)
+    chosen = logps.gather(-1, tokens.masked_fill(~inside, 0)[..., None])[..., 0]
+    return chosen.masked_fill(~inside, 0.0)
