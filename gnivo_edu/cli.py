@@ -133,11 +133,12 @@ def build_course(
     from gnivo_edu.course.build import build_course as build
     from gnivo_edu.course.pictures import draw_pictures
 
-    differences = build(only=only, check=check)
     if check:
+        differences = build(only=only, check=True)
         for line in differences:
-            typer.echo(str(line))
+            typer.echo(line)
         raise typer.Exit(1 if differences else 0)
+    build(only=only)
     draw_pictures(NOTEBOOKS / "images")
 
 

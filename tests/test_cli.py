@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gnivo_edu import verify
+from gnivo_edu import cli, exact, verify
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -21,6 +21,20 @@ def gnivo(*arguments, cwd=None, **environment):
         stdin=subprocess.DEVNULL,
         timeout=300,
     )
+
+
+@pytest.fixture
+def called(monkeypatch, capsys):
+    """Call the command in this process, where torch is loaded once."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["gnivo-edu", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        printed = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, stopped.value.code, printed.out, printed.err)
+
+    return call
 
 
 def assert_one_line(result, *words):
@@ -43,49 +57,51 @@ def rewards_module(tmp_path_factory):
     return folder
 
 
-def test_bad_input_is_one_line_and_exit_2(tmp_path):
+def test_bad_input_is_one_line_and_exit_2(called, tmp_path):
     assert_one_line(gnivo("verify", "--alpha", "0"), "alpha", "positive")
-    assert_one_line(gnivo("verify", "--alpha", "-0.5"), "alpha", "positive")
-    assert_one_line(gnivo("verify", "--alpha", "nan"), "alpha", "positive")
-    assert_one_line(gnivo("verify", "--alpha", "much"), "alpha")
-    assert_one_line(gnivo("verify", "--group-size", "1"), "group")
-    assert_one_line(gnivo("verify", "--env", "RandomTre"), "did you mean 'RandomTree'")
-    assert_one_line(gnivo("verify", "--env", "toy_envs/Bracket-v0"), "Brackets")
-    assert_one_line(gnivo("verify", "--env", "ArithmeticChain", "--prompt-index", "99"), "prompt_index")
-    assert_one_line(gnivo("nonsense"), "nonsense")
-    assert_one_line(gnivo("bench", "nonsense"), "known: exact")
+    assert_one_line(called("verify", "--alpha", "-0.5"), "alpha", "positive")
+    assert_one_line(called("verify", "--alpha", "nan"), "alpha", "positive")
+    assert_one_line(called("verify", "--alpha", "much"), "alpha")
+    assert_one_line(called("verify", "--group-size", "1"), "group")
+    assert_one_line(called("verify", "--env", "RandomTre"), "did you mean 'RandomTree'")
+    assert_one_line(called("verify", "--env", "toy_envs/Bracket-v0"), "Brackets")
+    assert_one_line(called("verify", "--env", "ArithmeticChain", "--prompt-index", "99"), "prompt_index")
+    assert_one_line(called("nonsense"), "nonsense")
+    assert_one_line(called("bench", "nonsense"), "known: exact")
     occupied = tmp_path / "file"
     occupied.write_text("kept")
-    assert_one_line(gnivo("demo", "--out", str(occupied)), "file")
+    assert_one_line(called("demo", "--out", str(occupied)), "file")
     assert occupied.read_text() == "kept"
-    assert_one_line(gnivo("demo", "--out", "/proc/nowhere/demo"), "/proc")
+    assert_one_line(called("demo", "--out", "/proc/nowhere/demo"), "/proc")
 
 
-def test_a_path_that_is_not_a_model(tmp_path):
+def test_a_path_that_is_not_a_model(called, tmp_path):
     (tmp_path / "notes.txt").write_text("not a model")
-    assert_one_line(gnivo("verify", "--model", str(tmp_path)), "model")
-    assert_one_line(gnivo("verify", "--model", str(tmp_path / "missing")), "missing")
-    assert_one_line(gnivo("demo", "--model", str(tmp_path / "missing"), "--out", str(tmp_path / "out")), "missing")
+    assert_one_line(called("verify", "--model", str(tmp_path)), "config.json")
+    assert_one_line(called("verify", "--model", str(tmp_path / "missing")), "missing")
+    assert_one_line(called("demo", "--model", str(tmp_path / "missing"), "--out", str(tmp_path / "out")), "missing")
     assert not (tmp_path / "out" / "index.html").exists()
 
 
-def test_bad_requests_of_a_model(shared_model, rewards_module):
+def test_bad_requests_of_a_model(called, monkeypatch, shared_model, rewards_module):
     ask = ("verify", "--model", shared_model)
-    assert_one_line(gnivo(*ask, "--top-k", "100000", "--horizon", "1"), "top_k")
-    assert_one_line(gnivo(*ask, "--top-k", "64", "--horizon", "12"), "limit")
-    assert_one_line(gnivo(*ask, "--top-k", "0"), "top_k")
-    assert_one_line(gnivo(*ask, "--horizon", "0"), "horizon")
-    assert_one_line(gnivo(*ask, "--reward", "sentimental"), "sentiment")
-    assert_one_line(gnivo(*ask, "--reward", "no_such_module:f"), "no_such_module")
-    assert_one_line(gnivo(*ask, "--env", "RandomTree"), "exclude")
-    nan = gnivo(*ask, "--horizon", "2", "--reward", "my_rewards:nan", PYTHONPATH=str(rewards_module))
+    assert_one_line(called(*ask, "--top-k", "100000", "--horizon", "1"), "top_k")
+    assert_one_line(called(*ask, "--top-k", "64", "--horizon", "12"), "limit")
+    assert_one_line(called(*ask, "--top-k", "0"), "top_k")
+    assert_one_line(called(*ask, "--horizon", "0"), "horizon")
+    assert_one_line(called(*ask, "--reward", "sentimental"), "sentiment")
+    assert_one_line(called(*ask, "--reward", "no_such_module:f"), "no_such_module")
+    assert_one_line(called(*ask, "--env", "RandomTree"), "exclude")
+    monkeypatch.syspath_prepend(rewards_module)
+    nan = called(*ask, "--horizon", "2", "--reward", "my_rewards:nan")
     assert_one_line(nan, "nan", "finite")
 
 
-def test_a_reward_of_ones_own(shared_model, rewards_module):
-    result = gnivo(
+def test_a_reward_of_ones_own(called, monkeypatch, shared_model, rewards_module):
+    monkeypatch.syspath_prepend(rewards_module)
+    result = called(
         "verify", "--model", shared_model, "--horizon", "3", "--alpha", "0.5", "--group-size", "2",
-        "--reward", "my_rewards:length", "--json", PYTHONPATH=str(rewards_module),
+        "--reward", "my_rewards:length", "--json",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["results"][0]["sequences"] == 64
@@ -115,16 +131,12 @@ def test_verify_json_meets_its_contract():
     assert sum(r["seconds"] for r in report["results"]) < 60
 
 
-def test_a_check_that_does_not_hold_exits_1(monkeypatch, capsys):
-    from gnivo_edu import cli, exact
-
+def test_a_check_that_does_not_hold_exits_1(called, monkeypatch):
     broken = exact.solve
     monkeypatch.setattr("gnivo_edu.exact.theorems.solve", lambda tree, alpha: broken(tree, 1.01 * alpha))
-    monkeypatch.setattr(sys, "argv", ["gnivo-edu", "verify", "--env", "RandomTree", "--alpha", "0.5"])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    assert stopped.value.code == 1
-    assert "NO" in capsys.readouterr().out
+    result = called("verify", "--env", "RandomTree", "--alpha", "0.5")
+    assert result.returncode == 1
+    assert "NO" in result.stdout
 
 
 def test_verify_prints_a_table_that_fits():

@@ -31,12 +31,13 @@ def run_demo(
     """
     from gnivo_edu.demo.page import render_page
 
+    loaded = _load(model) if model else None  # a path that is not a model, a folder that cannot be written: fail now
     start = time.perf_counter()
     page = Path(out) / "index.html"
     page.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=page.parent):  # fail now rather than after the work
+    with tempfile.TemporaryFile(dir=page.parent):
         pass
-    parts = 5 if model else 4
+    parts = 5 if loaded else 4
     problem = toy_envs.PosterProblem()
     tree = exact.enumerate_tree(problem)
     say(f"1/{parts} Counting every answer: {tree.num_sequences} answers, {time.perf_counter() - start:.1f} s")
@@ -55,7 +56,7 @@ def run_demo(
     curve, strips = _learn(problem)
     before, after = curve["kl"][0], curve["kl"][-1]
     say(f"4/{parts} Learning from {LEARNING_GROUP} answers at a time: KL to the optimum {before:.2f} -> {after:.4f}")
-    inside = _inside_a_model(model) if model else None
+    inside = _inside_a_model(Path(str(model)).name, *loaded) if loaded else None
     if inside:
         errors = max(c["error"] for c in inside["certificates"])
         say(f"5/5 Inside {inside['name']}: {inside['sequences']:,} continuations, largest error {errors:.0e} nats")
@@ -169,12 +170,17 @@ def _learn(problem: toy_envs.PosterProblem) -> tuple[dict[str, Any], dict[str, A
     return curve, {"answer": "wrong at 3", "alpha": ALPHA, "rows": rows, "exact": exact_row}
 
 
-def _inside_a_model(path: str) -> dict[str, Any]:
-    from gnivo_edu.policies import load_model, tree_from_model
+def _load(model: str) -> tuple[Any, Any]:
+    from gnivo_edu.policies import load_model
+
+    return load_model(model)
+
+
+def _inside_a_model(name: str, model: Any, tokenizer: Any) -> dict[str, Any]:
+    from gnivo_edu.policies import tree_from_model
     from gnivo_edu.tasks import get_reward
 
     start, prompt = time.perf_counter(), "Once upon a time"
-    model, tokenizer = load_model(path)
     mdp, tables = tree_from_model(model, tokenizer, prompt, top_k=4, horizon=6, reward=get_reward("sentiment"))
     tree = exact.enumerate_tree(mdp, tables)
     certificates = [exact.verify_soft_value_theorem(tree, ALPHA), exact.verify_constant_shift(tree, ALPHA, GROUP_SIZE)]
@@ -185,7 +191,7 @@ def _inside_a_model(path: str) -> dict[str, Any]:
     answer = tree.prefix(tree.horizon, best)
     texts = [mdp.decode(answer[:t]) for t in range(len(answer) + 1)]
     return {
-        "name": Path(path).name,
+        "name": name,
         "prompt": prompt,
         "sequences": tree.num_sequences,
         "certificates": [_certificate(c, f"Theorem {i}") for i, c in enumerate(certificates, start=1)],

@@ -26,10 +26,10 @@ SENTENCES = {
 def render_page(data: dict[str, Any]) -> str:
     """The page as one HTML string: inline style, script and data; it asks for nothing from any network.
 
-    `data`: the parts named in PARTS, as plain values or numpy arrays; `model` may be None. Values and credits are in
-    nats, rewards 0 or 1 (the page shows the chance of ending right), tables flattened as in `poster_data`. The page
-    recomputes every soft value from `tree`. Raises ValueError if a part is missing, a number is not finite or a reward
-    is neither 0 nor 1.
+    `data`: the parts named in PARTS, as plain values or numpy arrays; `model` may be None, and may name its own `alpha`
+    (by default the page's) and its `reward`. Values and credits are in nats, rewards 0 or 1 (the page shows the chance
+    of ending right), tables flattened as in `poster_data`. The page recomputes every soft value from `tree`. Raises
+    ValueError if a part is missing, a number is not finite or a reward is neither 0 nor 1.
 
     >>> render_page({"alpha": 0.5})
     Traceback (most recent call last):

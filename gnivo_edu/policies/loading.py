@@ -21,7 +21,7 @@ def load_model(path_or_id: str | PathLike[str], dtype: torch.dtype = torch.float
     """
     name = fspath(path_or_id)
     folder = Path(name).expanduser()
-    local = folder.exists()
+    local = bool(name) and folder.exists()
     if not local and (name.startswith(("/", ".", "~")) or name.count("/") > 1 or not name):
         raise ValueError(f"there is no folder {name!r}: give the folder of a model, or a hub id such as owner/name")
     if local and not (folder / "config.json").is_file():

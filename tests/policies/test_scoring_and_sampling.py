@@ -1,0 +1,193 @@
+"""One law for sampling, scoring and tables, for a table of logits and for small transformers."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+
+from gnivo_edu.exact import enumerate_tree, uniform_reference
+from gnivo_edu.policies import TabularLM, all_groups, make_group_batch, sample_groups, tabulate, token_logps
+from gnivo_edu.policies.device import pick_device
+from toy_envs import TokenMDP
+
+SIZES = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2)
+
+
+def reward(tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    return lengths / 4 + 0.1 * (tokens[:, 0] == 1)
+
+
+@pytest.fixture
+def mdp() -> TokenMDP:
+    return TokenMDP(3, 4, reward=reward, eos_token_id=2, prompts=[[3, 0], [3, 1]])
+
+
+def transformer(kind: str, vocab_size: int = 5) -> nn.Module:
+    torch.manual_seed(0)
+    if kind == "llama":
+        model: nn.Module = LlamaForCausalLM(LlamaConfig(vocab_size=vocab_size, initializer_range=0.5, **SIZES))
+    else:
+        own = Qwen2Config(vocab_size=vocab_size, initializer_range=0.5, attention_dropout=0.5, **SIZES)
+        model = Qwen2ForCausalLM(own)
+    return model.double()
+
+
+@pytest.fixture(params=["table", "llama", "qwen2", "wide"])
+def policy(request: pytest.FixtureRequest, mdp: TokenMDP) -> nn.Module:
+    if request.param == "table":
+        return TabularLM.from_mdp(mdp, seed=1)
+    if request.param == "wide":  # a vocabulary beyond the actions, BOS and PAD
+        return transformer("llama", vocab_size=11)
+    return transformer(request.param)
+
+
+def answers(horizon: int = 4, eos: int = 2) -> list[tuple[int, ...]]:
+    """Every complete answer, by hand."""
+    whole = itertools.chain.from_iterable(itertools.product(range(3), repeat=t) for t in range(1, horizon + 1))
+    return [y for y in whole if eos not in y[:-1] and (y[-1] == eos or len(y) == horizon)]
+
+
+def padded(own: list[tuple[int, ...]], junk: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.tensor([[*y, *[junk] * (4 - len(y))] for y in own]), torch.tensor([len(y) for y in own])
+
+
+def test_probabilities_of_all_answers_sum_to_one(mdp: TokenMDP, policy: nn.Module) -> None:
+    tokens, lengths = padded(answers())
+    assert len(tokens) == 1 + 2 + 4 + 8 * 3
+    policy.eval()
+    for i in (0, 1):
+        scored = token_logps(policy, mdp, tokens, lengths, i).sum(1).exp().sum()
+        assert abs(scored.item() - 1) < 1e-12
+        tree = enumerate_tree(mdp, tabulate(policy, mdp, i), i)
+        assert abs(np.exp(tree.prefix_logps[-1]).sum() - 1) < 1e-12
+        assert tree.num_sequences == len(tokens)
+
+
+def test_scores_agree_with_the_tables(mdp: TokenMDP, policy: nn.Module) -> None:
+    tokens, lengths = padded(answers())
+    policy.eval()
+    tolerance = 1e-12 if isinstance(policy, TabularLM) else 5e-6  # the norms of transformers work in float32
+    for i in (0, 1):
+        scored = token_logps(policy, mdp, tokens, lengths, i)
+        tables = tabulate(policy, mdp, i, batch_size=5)
+        for row, y in enumerate(answers()):
+            number = 0
+            for t, token in enumerate(y):
+                assert scored[row, t].item() == pytest.approx(tables[t][number, token], abs=tolerance)
+                number = number * 3 + token
+            assert (scored[row, len(y) :] == 0).all()
+
+
+def test_tabulate_does_not_depend_on_the_batch_and_puts_the_mode_back(mdp: TokenMDP) -> None:
+    policy = transformer("qwen2").train()
+    small, large = tabulate(policy, mdp, batch_size=2), tabulate(policy, mdp, batch_size=100)
+    assert all(np.allclose(a, b, atol=1e-6) for a, b in zip(small, large, strict=True))
+    assert policy.training
+
+
+def test_sampled_and_scored_log_probabilities_agree(mdp: TokenMDP, policy: nn.Module) -> None:
+    groups = sample_groups(policy, mdp, 5, [0, 1, 1], torch.Generator().manual_seed(0))
+    assert groups.tokens.shape == (3, 5, 4)
+    policy.eval()
+    rows = groups.prompt_index.repeat_interleave(5)
+    scored = token_logps(policy, mdp, groups.tokens.view(15, 4), groups.lengths.view(15), rows).view(3, 5, 4)
+    assert (scored - groups.logps).abs().max().item() < (1e-12 if isinstance(policy, TabularLM) else 5e-6)
+    for own, length, cut in zip(
+        groups.tokens.view(15, 4).tolist(), groups.lengths.view(-1).tolist(), groups.truncated.view(-1), strict=True
+    ):
+        assert tuple(own[:length]) in answers()
+        assert own[length:] == [mdp.pad_token_id] * (4 - length)
+        assert bool(cut) == (2 not in own)
+
+
+def test_a_generator_makes_it_repeatable(mdp: TokenMDP) -> None:
+    policy = TabularLM.from_mdp(mdp, seed=1)
+    draw = [sample_groups(policy, mdp, 6, [0], torch.Generator().manual_seed(s)).tokens for s in (1, 1, 2)]
+    assert torch.equal(draw[0], draw[1])
+    assert not torch.equal(draw[0], draw[2])
+    with pytest.raises(ValueError, match="group_size must be at least 1"):
+        sample_groups(policy, mdp, 0)
+
+
+def test_samples_follow_the_law(mdp: TokenMDP) -> None:
+    policy = TabularLM.from_mdp(mdp, seed=1)
+    groups = sample_groups(policy, mdp, 20_000, [1], torch.Generator().manual_seed(0))
+    everything, lengths = padded(answers())
+    expected = token_logps(policy, mdp, everything, lengths, 1).sum(1).exp()
+    seen = (groups.tokens[0, :, None] == everything).all(-1).double().mean(0)
+    assert ((seen - expected).abs() < 5 * (expected / 20_000).sqrt()).all()
+
+
+def test_scores_are_differentiable_and_keep_their_precision(mdp: TokenMDP) -> None:
+    policy = TabularLM.from_mdp(mdp, seed=1, dtype=torch.float32)
+    tokens, lengths = padded(answers(), junk=-100)  # whatever stands after the end
+    scored = token_logps(policy, mdp, tokens, lengths)
+    assert scored.dtype == torch.float32
+    scored.sum().backward()
+    assert policy.logits.grad is not None
+    assert policy.logits.grad.abs().sum() > 0
+
+
+def test_a_vocabulary_that_is_too_small_is_refused(mdp: TokenMDP) -> None:
+    with pytest.raises(ValueError, match=r"4 tokens; 3 actions, BOS and PAD need 5"):
+        tabulate(transformer("llama", vocab_size=4), mdp)
+
+
+def test_all_groups_are_every_group_with_its_probability(mdp: TokenMDP) -> None:
+    policy = TabularLM.from_mdp(mdp, seed=1)
+    tables = tabulate(policy, mdp, 1)
+    groups = all_groups(mdp, tables, 2, prompt_index=1)
+    assert groups.tokens.shape == (31**2, 2, 4)
+    assert len({tuple(row) for row in groups.tokens.view(-1, 8).tolist()}) == 31**2
+    assert groups.group_weight is not None
+    assert abs(groups.group_weight.sum().item() - 1) < 1e-12
+    batch = make_group_batch(policy, mdp, groups)
+    assert torch.allclose(batch.policy_logps, batch.behaviour_logps, atol=1e-14)
+    # An expectation over groups is one over answers.
+    tree = enumerate_tree(mdp, tables, 1)
+    mean = float(np.exp(tree.prefix_logps[-1]) @ tree.rewards)
+    assert batch.group_mean(batch.rewards.mean(1)).item() == pytest.approx(mean, abs=1e-13)
+    with pytest.raises(ValueError, match="groups of 4, above the limit"):
+        all_groups(mdp, tables, 4)
+    with pytest.raises(ValueError, match="too many to list"):
+        all_groups(mdp, tables, 2, max_groups=10)
+
+
+def test_make_group_batch_scores_rewards_and_records(mdp: TokenMDP) -> None:
+    policy, reference = TabularLM.from_mdp(mdp, seed=1), TabularLM.from_mdp(mdp)
+    groups = sample_groups(policy, mdp, 3, [1, 0], torch.Generator().manual_seed(3))
+    batch = make_group_batch(policy, mdp, groups, reference, log_z=torch.zeros(2, dtype=torch.float64))
+    assert batch.policy_logps.requires_grad
+    assert not batch.reference_logps.requires_grad
+    assert torch.equal(batch.lengths, groups.lengths)
+    assert torch.allclose(batch.reference_logps[batch.mask], torch.tensor(1 / 3, dtype=torch.float64).log())
+    expected = reward(groups.tokens.view(-1, 4).numpy(), groups.lengths.view(-1).numpy())
+    assert torch.equal(batch.rewards, torch.from_numpy(expected).view(2, 3))
+    assert batch.log_z is not None
+    same = make_group_batch(policy, mdp, groups)
+    assert torch.equal(same.reference_logps, same.behaviour_logps)
+
+
+def test_one_step_problems_and_environments_without_eos() -> None:
+    mdp = TokenMDP(2, 1, reward=lambda tokens, lengths: tokens[:, 0])
+    policy = TabularLM.from_mdp(mdp)
+    np.testing.assert_allclose(tabulate(policy, mdp)[0], uniform_reference(2, 1)[0])
+    groups = sample_groups(policy, mdp, 4)
+    assert not groups.truncated.any()
+    assert (groups.lengths == 1).all()
+
+
+def test_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert pick_device(exact=True).type == "cpu"
+    assert pick_device().type == "mps"
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert pick_device().type == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert pick_device(exact=True).type == "cuda"

@@ -1,0 +1,194 @@
+"""The tree inside a language model: a small random one to float64 precision, and a real one from GNIVO_SHARED."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import BertConfig, BertModel, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+from gnivo_edu import exact
+from gnivo_edu.policies import load_model, tree_from_model
+from gnivo_edu.tasks import get_reward
+
+SHARED = Path(os.environ.get("GNIVO_SHARED", Path(__file__).resolve().parents[2].parent / "shared"))
+STORIES = SHARED / "models/stories260k"
+PROMPT = "Once upon a time, there was a little girl. She was very"
+
+
+def lengths_of(texts: list[str]) -> list[float]:
+    return [len(text) / 10 for text in texts]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    """One token per byte, a few longer ones, and specials; no BOS is added."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokens = ["<pad>", "<eos>", *alphabet, "Ġa", "the"]
+    own = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, [("Ġ", "a")], unk_token=None))
+    own.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    own.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=own, pad_token="<pad>", eos_token="<eos>")
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer: Any) -> Any:
+    """float64 throughout (layer norms too), with more outputs than the tokenizer has tokens."""
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=len(tokenizer) + 5, n_embd=16, n_layer=2, n_head=2, n_positions=32, initializer_range=0.7
+    )
+    return GPT2LMHeadModel(config).double().eval()
+
+
+def brute_force(model: Any, ids: list[int], allowed: list[int], top_k: int) -> tuple[list[int], np.ndarray]:
+    """Kept tokens and log-probabilities after a prefix, from one plain forward pass."""
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([ids])).logits[0, -1].double().numpy()
+    kept = sorted(allowed, key=lambda i: -logits[i])[:top_k]
+    return kept, logits[kept] - np.log(np.exp(logits[kept]).sum())
+
+
+@pytest.mark.parametrize("settings", [{}, {"use_cache": False}, {"max_bytes": 1}], ids=["cache", "no-cache", "one-row"])
+def test_tables_against_one_forward_per_prefix(model: Any, tokenizer: Any, settings: dict[str, Any]) -> None:
+    mdp, tables = tree_from_model(model, tokenizer, "a b", 3, 3, lengths_of, **settings)
+    assert (mdp.vocab_size, mdp.horizon, mdp.eos_token_id) == (3, 3, None)
+    allowed = range(2, 260)
+    for t in range(3):
+        for number, prefix in enumerate(itertools.product(range(3), repeat=t)):
+            ids = tokenizer("a b")["input_ids"] + mdp.model_tokens(prefix)
+            kept, logps = brute_force(model, ids, list(allowed), 3)
+            assert mdp.token_ids[t][number].tolist() == kept
+            np.testing.assert_allclose(tables[t][number], logps, rtol=0, atol=1e-10)
+
+
+def test_special_and_unknown_tokens_are_removed(model: Any, tokenizer: Any) -> None:
+    everything = len(tokenizer) - 2
+    mdp, tables = tree_from_model(model, tokenizer, "a", everything, 1, lengths_of)
+    assert sorted(mdp.token_ids[0][0].tolist()) == list(range(2, len(tokenizer)))
+    assert abs(np.exp(tables[0]).sum() - 1) < 1e-12
+    with pytest.raises(ValueError, match=f"top_k is {everything + 1}, but {everything} tokens are left"):
+        tree_from_model(model, tokenizer, "a", everything + 1, 1, lengths_of)
+
+
+def test_text_keeps_spaces_and_waits_for_whole_characters(model: Any, tokenizer: Any) -> None:
+    vocabulary = tokenizer.get_vocab()
+    spelled = ["Ġa", *"Ã©", "Ġ"]  # " a", two bytes of é, a space
+
+    class Forced(torch.nn.Module):
+        """A model that says one thing, whatever its prompt of one token."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, input_ids: torch.Tensor, **_: Any) -> Any:
+            logits = torch.zeros(*input_ids.shape, 300)
+            for t, token in enumerate(spelled):
+                logits[:, t : t + 1, vocabulary[token]] = 9.0
+            return type("Output", (), {"logits": logits})()
+
+    mdp, _ = tree_from_model(Forced(), tokenizer, "b", 2, 4, lengths_of)
+    best = (0, 0, 0, 0)
+    assert [mdp.decode(best[:t]) for t in range(5)] == ["", " a", " a\ufffd", " aé", " aé "]
+    assert mdp.pieces(best) == [" a", "", "é", " "]
+    assert mdp.pieces(best[:2]) == [" a", "\ufffd"]
+    assert mdp.reward([best, best], [4, 3]).tolist() == [0.4, 0.3]
+    assert mdp.decode([0, mdp.pad_token_id]) == " a"
+
+
+def test_requests_that_cannot_be_met(model: Any, tokenizer: Any) -> None:
+    for top_k, horizon in ((0, 2), (2, 0)):
+        with pytest.raises(ValueError, match="top_k and horizon must be at least 1"):
+            tree_from_model(model, tokenizer, "a", top_k, horizon, lengths_of)
+    with pytest.raises(ValueError, match="prompt is empty and the tokenizer has no BOS"):
+        tree_from_model(model, tokenizer, "", 2, 2, lengths_of)
+    with pytest.raises(ValueError, match="above the model's 32"):
+        tree_from_model(model, tokenizer, "a" * 31, 2, 2, lengths_of)
+    with pytest.raises(exact.TreeTooLargeError):
+        tree_from_model(model, tokenizer, "a", 100, 9, lengths_of)
+
+
+def test_load_model_round_trip(model: Any, tokenizer: Any, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    loaded, its_tokenizer = load_model(tmp_path)
+    assert loaded.dtype == torch.float32
+    assert not loaded.training
+    assert its_tokenizer("a b")["input_ids"] == tokenizer("a b")["input_ids"]
+    assert load_model(str(tmp_path), dtype=torch.float64)[0].dtype == torch.float64
+
+
+def test_load_model_says_in_one_line_what_is_wrong(
+    model: Any, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path | str, message: str) -> None:
+        with pytest.raises(ValueError, match=message) as error:
+            load_model(path)
+        assert "\n" not in str(error.value)
+
+    refused(tmp_path / "nowhere", "there is no folder")
+    refused("../nowhere", "there is no folder")
+    refused("", "there is no folder")
+    refused(tmp_path, "holds no config.json")
+    model.config.save_pretrained(tmp_path)
+    refused(tmp_path, "could not be loaded as a causal language model: ")
+    (tmp_path / "model.safetensors").write_bytes(b"not weights")
+    refused(tmp_path, "could not be loaded as a causal language model: ")
+    encoder = tmp_path / "encoder"
+    sizes = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, vocab_size=20)
+    BertModel(BertConfig(**sizes)).save_pretrained(encoder)
+    tokenizer.save_pretrained(encoder)
+    refused(encoder, "is no causal language model: it lacks weights, such as cls")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    refused("gnivo-edu-tests/no-such-model", "a hub id needs a connection")
+
+
+@pytest.fixture(scope="module")
+def loaded() -> tuple[Any, Any]:
+    return load_model(STORIES)
+
+
+@pytest.mark.skipif(not STORIES.is_dir(), reason="GNIVO_SHARED holds no models/stories260k")
+class TestRealModel:
+    def test_a_tree_of_stories(self, loaded: tuple[Any, Any]) -> None:
+        model, tokenizer = loaded
+        mdp, tables = tree_from_model(model, tokenizer, PROMPT, 4, 4, get_reward("sentiment"))
+        tree = exact.enumerate_tree(mdp)  # its reference is the model
+        assert tree.num_sequences == 4**4
+        assert abs(np.exp(tree.prefix_logps[-1]).sum() - 1) < 1e-12
+        assert len(np.unique(tree.rewards)) >= 3
+        special = set(tokenizer.all_special_ids)
+        assert not special & set(np.concatenate([ids.ravel() for ids in mdp.token_ids]).tolist())
+        assert all((np.diff(table) <= 0).all() for table in tables)  # rank 0 is the most probable
+        greedy = model.generate(
+            torch.tensor([tokenizer(PROMPT)["input_ids"]]), do_sample=False, max_new_tokens=4, pad_token_id=0
+        )
+        assert mdp.model_tokens([0, 0, 0, 0]) == greedy[0, -4:].tolist()
+        text = tokenizer.decode(greedy[0], skip_special_tokens=True)
+        assert text == PROMPT + mdp.decode([0, 0, 0, 0])
+        assert "".join(mdp.pieces([1, 0, 2, 1])) == mdp.decode([1, 0, 2, 1])
+
+    def test_with_and_without_the_cache(self, loaded: tuple[Any, Any]) -> None:
+        with_cache = tree_from_model(*loaded, PROMPT, 3, 4, lengths_of)
+        without = tree_from_model(*loaded, PROMPT, 3, 4, lengths_of, use_cache=False)
+        for t in range(4):
+            np.testing.assert_array_equal(with_cache[0].token_ids[t], without[0].token_ids[t])
+            np.testing.assert_allclose(with_cache[1][t], without[1][t], rtol=0, atol=1e-4)
+
+    def test_an_empty_prompt_starts_from_bos(self, loaded: tuple[Any, Any]) -> None:
+        mdp, _ = tree_from_model(*loaded, "", 2, 3, lengths_of)
+        assert mdp.prompt_ids == [1]
+        assert mdp.decode([0, 0]).startswith("Once")
+
+    def test_both_theorems_hold_on_it(self, loaded: tuple[Any, Any]) -> None:
+        mdp, tables = tree_from_model(*loaded, PROMPT, 4, 4, get_reward("sentiment"))
+        tree = exact.enumerate_tree(mdp, tables)
+        assert exact.verify_soft_value_theorem(tree, 0.2).passed
+        assert exact.verify_constant_shift(tree, 0.2, 2).passed

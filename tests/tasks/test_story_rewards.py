@@ -1,0 +1,53 @@
+"""The sentiment score and the registry of text rewards."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gnivo_edu.tasks import get_reward
+from gnivo_edu.tasks.stories import NEGATIVE, POSITIVE, sentiment
+
+
+def test_sentiment_counts_words() -> None:
+    texts = ["", "The dog.", "Happy!", "HAPPY and glad", "sad", "happy but sad", "unhappy", "so happily sad, sad"]
+    expected = [0.5, 0.5, 1.5 / 2, 2.5 / 3, 0.5 / 2, 1.5 / 3, 0.5 / 2, 1.5 / 4]
+    np.testing.assert_allclose(sentiment(texts), expected)
+    assert sentiment([]).shape == (0,)
+    assert sentiment(texts).dtype == np.float64
+    with pytest.raises(ValueError, match="list of texts"):
+        sentiment("happy")
+
+
+def test_word_lists_do_not_overlap() -> None:
+    assert not POSITIVE & NEGATIVE
+    assert all(word.isalpha() and word.islower() for word in POSITIVE | NEGATIVE)
+
+
+def test_rewards_by_name_and_by_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert get_reward("sentiment") is sentiment
+    (tmp_path / "my_text_rewards.py").write_text("def short(texts):\n    return [-len(t) for t in texts]\nnumber = 3\n")
+    monkeypatch.chdir(tmp_path)
+    path = list(sys.path)
+    assert get_reward("my_text_rewards:short")(["ab"]) == [-2]
+    assert sys.path == path
+    for name, message in {
+        "sentimental": "there is no reward 'sentimental'; did you mean 'sentiment'",
+        "zzz": "there is no reward 'zzz'; known: sentiment",
+        "no_such_module:f": "module 'no_such_module' cannot be imported",
+        "my_text_rewards:long": "module 'my_text_rewards' has no function 'long'",
+        "my_text_rewards:number": "has no function 'number'",
+        ":f": "cannot be imported",
+    }.items():
+        with pytest.raises(ValueError, match=message) as error:
+            get_reward(name)
+        assert "\n" not in str(error.value)
+
+
+def test_tasks_import_without_torch() -> None:
+    code = "import sys, gnivo_edu.tasks.stories; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,130 @@
+"""GroupBatch: its vocabulary against plain loops, and every way of being wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from gnivo_edu.batch import GroupBatch, group_log_softmax
+
+N, K, T = 2, 3, 4
+LENGTHS = torch.tensor([[4, 2, 1], [3, 3, 0]])
+
+
+def fields(**changes: Any) -> dict[str, Any]:
+    torch.manual_seed(0)
+    mask = torch.arange(T) < LENGTHS[..., None]
+    junk = torch.tensor([torch.nan, torch.inf, 7.0, -3.0], dtype=torch.float64)
+    logps = [torch.where(mask, -torch.rand(N, K, T, dtype=torch.float64), junk) for _ in range(3)]
+    rewards = torch.rand(N, K, dtype=torch.float64)
+    own = dict(policy_logps=logps[0], behaviour_logps=logps[1], reference_logps=logps[2], rewards=rewards, mask=mask)
+    return own | changes
+
+
+def test_vocabulary_against_loops() -> None:
+    f = fields(log_z=torch.tensor([1.0, 2.0], dtype=torch.float64))
+    batch = GroupBatch(**f)
+    assert batch.lengths.tolist() == LENGTHS.tolist()
+    for n in range(N):
+        for k in range(K):
+            total = 0.0
+            for t in range(T):
+                if t < LENGTHS[n, k]:
+                    total += float(f["policy_logps"][n, k, t] - f["reference_logps"][n, k, t])
+                # A finished response is absorbing: its later prefixes are the whole response.
+                assert float(batch.prefix_logratio[n, k, t]) == pytest.approx(total, abs=1e-14)
+                assert float(batch.implicit_value[n, k, t]) == pytest.approx(total + n + 1, abs=1e-14)
+            assert float(batch.sequence_logratio[n, k]) == pytest.approx(total, abs=1e-14)
+    absorbed = batch.absorb(f["policy_logps"])
+    assert absorbed[0, 1].tolist() == [*f["policy_logps"][0, 1, :2].tolist(), *[float(f["policy_logps"][0, 1, 1])] * 2]
+    assert absorbed[1, 2].tolist() == [0.0] * T  # an empty response
+
+
+def test_reference_defaults_to_behaviour() -> None:
+    batch = GroupBatch(**fields(reference_logps=None))
+    assert torch.equal(batch.reference_logps[batch.mask], batch.behaviour_logps[batch.mask])
+
+
+def test_gradient_flows_to_the_policy_only_and_never_through_padding() -> None:
+    f = fields()
+    leaves = {name: f[name].clone().requires_grad_() for name in f if name != "mask"}
+    batch = GroupBatch(**leaves, mask=f["mask"])
+    batch.prefix_logratio.square().sum().backward()
+    gradient = leaves["policy_logps"].grad
+    assert gradient is not None
+    assert torch.isfinite(gradient).all()
+    assert (gradient[~batch.mask] == 0).all()
+    assert (gradient[batch.mask] != 0).all()
+    assert all(leaves[name].grad is None for name in ("behaviour_logps", "reference_logps", "rewards"))
+    batch.prefix_logratio.square().sum().backward()  # a second time: nothing is cached with its graph
+
+
+def test_group_mean_is_uniform_or_weighted() -> None:
+    x = torch.tensor([1.0, 5.0], dtype=torch.float64)
+    assert GroupBatch(**fields()).group_mean(x) == 3.0
+    weight = torch.tensor([0.25, 0.75], dtype=torch.float64)
+    assert GroupBatch(**fields(group_weight=weight)).group_mean(x) == 4.0
+
+
+def test_group_log_softmax_is_over_responses() -> None:
+    x = torch.randn(N, K, T)
+    assert torch.allclose(group_log_softmax(x).exp().sum(1), torch.ones(N, T))
+
+
+def test_by_step_sums_tokens_of_a_step() -> None:
+    ids = torch.tensor([[[0, 0, 1, 2], [0, 1, 9, 9], [0, 0, 0, 0]], [[0, 0, 0, 5], [0, 1, 1, 5], [0, 0, 0, 0]]])
+    values = torch.arange(N * K * T, dtype=torch.float64).view(N, K, T)
+    f = fields(step_ids=ids, values=values, prefix_values=values)
+    batch, steps = GroupBatch(**f), GroupBatch(**f).by_step()
+    assert steps.policy_logps.shape == (N, K, 3)
+    assert steps.lengths.tolist() == [[3, 2, 1], [1, 2, 0]]
+    assert steps.policy_logps[0, 0, 0] == batch.policy_logps[0, 0, :2].sum()
+    assert steps.policy_logps[1, 1, 1] == batch.policy_logps[1, 1, 1:3].sum()
+    assert torch.allclose(steps.sequence_logratio, batch.sequence_logratio, atol=1e-14)
+    # The prefix of s steps is the prefix of its tokens.
+    assert torch.allclose(steps.prefix_logratio[0, 0], batch.prefix_logratio[0, 0, [1, 2, 3]], atol=1e-14)
+    assert steps.values is not None
+    assert steps.prefix_values is not None
+    assert steps.values[0, 0].tolist() == [0.0, 2.0, 3.0]
+    assert steps.prefix_values[0, 0].tolist() == [1.0, 2.0, 3.0]
+
+
+NAN = torch.full((N, K, T), torch.nan, dtype=torch.float64)
+HOLE = torch.tensor([1, 0, 1, 0]).expand(N, K, T)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"policy_logps": torch.zeros(N, K)}, r"policy_logps must be a tensor \[N, K, T\]"),
+        ({"behaviour_logps": torch.zeros(N, K, 1)}, r"behaviour_logps must be a tensor \[2, 3, 4\]"),
+        ({"rewards": None}, "rewards must be a tensor"),
+        ({"rewards": torch.zeros(N, K, dtype=torch.long)}, "rewards must be floating point"),
+        ({"rewards": torch.full((N, K), torch.inf)}, r"rewards holds inf or nan, at \[0, 0\]"),
+        ({"policy_logps": NAN}, r"policy_logps holds inf or nan inside the mask, at \[0, 0, 0\]"),
+        ({"reference_logps": NAN}, "reference_logps holds inf or nan inside the mask"),
+        ({"values": NAN}, "values holds inf or nan inside the mask"),
+        ({"mask": HOLE}, r"mask must be ones, then zeros.*\[0, 0, 1\]"),
+        ({"mask": 2 * torch.ones(N, K, T)}, "mask must hold 0 and 1 only"),
+        ({"log_z": torch.tensor([0.0, torch.nan])}, "log_z holds inf or nan"),
+        ({"group_weight": torch.tensor([0.5, 0.6])}, "group_weight must be non-negative with sum 1"),
+        ({"group_weight": torch.tensor([1.5, -0.5])}, "group_weight must be non-negative with sum 1"),
+        ({"step_ids": torch.ones(N, K, T)}, "step_ids must be integers"),
+        ({"step_ids": torch.ones(N, K, T, dtype=torch.long)}, r"step_ids must start at 0.*\[0, 0, 0\]"),
+        ({"truncated": torch.ones(N, K)}, "truncated must be bool"),
+    ],
+)
+def test_errors_are_one_line(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        GroupBatch(**fields(**changes))
+    assert "\n" not in str(error.value)
+
+
+def test_missing_fields_are_named() -> None:
+    batch = GroupBatch(**fields())
+    with pytest.raises(ValueError, match="log_z"):
+        _ = batch.implicit_value
+    with pytest.raises(ValueError, match="step_ids"):
+        batch.by_step()
