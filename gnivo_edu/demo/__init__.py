@@ -14,6 +14,7 @@ from typing import Any
 
 import toy_envs
 from gnivo_edu import exact
+from gnivo_edu.demo.page import certificate_data, control_data, poster_data, render_page
 
 ALPHA, GROUP_SIZE, SEED = 0.5, 3, 0
 LEARNING_ALPHA, LEARNING_GROUP = 0.3, 8
@@ -29,8 +30,6 @@ def run_demo(
     `model`: a pretrained causal LM, path or hub id, to verify inside as well. `say` receives the terminal's lines.
     Raises ValueError or OSError, in one line, if the folder cannot be written or the model cannot be read.
     """
-    from gnivo_edu.demo.page import render_page
-
     loaded = _load(model) if model else None  # a path that is not a model, a folder that cannot be written: fail now
     start = time.perf_counter()
     page = Path(out) / "index.html"
@@ -61,12 +60,10 @@ def run_demo(
         errors = max(c["error"] for c in inside["certificates"])
         say(f"5/5 Inside {inside['name']}: {inside['sequences']:,} continuations, largest error {errors:.0e} nats")
     data = {
-        "problem": _problem(problem),
-        "tree": {"step_logps": [t.ravel().tolist() for t in tree.step_logps], "rewards": tree.rewards.tolist()},
+        **poster_data(problem, [exact.solve(tree, alpha) for alpha in (0.1, ALPHA, 2.0)]),
         "alpha": ALPHA,
-        "parity": _parity(tree),
-        "certificates": [_certificate(first, "Theorem 1"), _certificate(second, "Theorem 2")],
-        "controls": [_control(c) for c in controls],
+        "certificates": _certificates(certificates),
+        "controls": _controls(controls),
         "training": {**curve, "strips": strips},
         "model": inside,
         "footer": {
@@ -79,7 +76,7 @@ def run_demo(
             },
             "seconds": time.perf_counter() - start,
             "seed": SEED,
-            "not_shown": "the other 124 answers; training on graded or noisy rewards; any model on a GPU",
+            "not_shown": "the other 124 answers, noisy rewards, training a transformer",
         },
         "links": _links(page.parent),
         "passed": all(c.passed for c in certificates)
@@ -91,51 +88,13 @@ def run_demo(
     return data
 
 
-def _problem(problem: toy_envs.PosterProblem) -> dict[str, Any]:
-    return {
-        "question": problem.question,
-        "step_names": list(problem.step_names),
-        "vocabulary": list(problem.vocabulary),
-        "examples": {
-            label: {
-                "tokens": list(answer),
-                "steps": [problem.step_text(answer[:t]) for t in range(1, len(answer) + 1)],
-                "reward": float(problem.reward([answer], [len(answer)])[0]),
-            }
-            for label, answer in problem.examples.items()
-        },
-    }
+def _certificates(certificates: list[exact.Certificate]) -> list[dict[str, Any]]:
+    return [certificate_data(f"Theorem {i}", c) for i, c in enumerate(certificates, start=1)]
 
 
-def _parity(tree: exact.TokenTree) -> dict[str, Any]:
-    """Python's soft values, which the page's own arithmetic is tested against."""
-    alphas = [0.1, ALPHA, 2.0]
-    return {"alphas": alphas, "values": [[v for d in exact.solve(tree, a).values for v in d.tolist()] for a in alphas]}
-
-
-def _certificate(certificate: exact.Certificate, name: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "sentence": certificate.claim.partition(": ")[2],
-        "error": certificate.max_abs_error,
-        "limit": certificate.limit,
-        "prefixes": certificate.prefixes,
-        "passed": certificate.passed,
-    }
-
-
-def _control(control: exact.Control) -> dict[str, Any]:
-    name, sentence = {
-        "softmax_weights": ("softmax weights", "weights normalised within the group"),
-        "off_policy_samples": ("stale samples", "answers drawn from another policy than the reference"),
-    }[control.name]
-    return {
-        "name": name,
-        "sentence": sentence,
-        "violation": control.violation,
-        "at_complete_answers": control.at_complete_answers,
-        "behaves": control.behaves,
-    }
+def _controls(controls: list[exact.Control]) -> list[dict[str, Any]]:
+    names = {"softmax_weights": "softmax weights", "off_policy_samples": "stale samples"}
+    return [control_data(names[c.name], c) for c in controls]
 
 
 def _learn(problem: toy_envs.PosterProblem) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -194,8 +153,10 @@ def _inside_a_model(name: str, model: Any, tokenizer: Any) -> dict[str, Any]:
         "name": name,
         "prompt": prompt,
         "sequences": tree.num_sequences,
-        "certificates": [_certificate(c, f"Theorem {i}") for i, c in enumerate(certificates, start=1)],
-        "controls": [_control(c) for c in controls if c.why_not is None],
+        "alpha": ALPHA,
+        "reward": "sentiment",
+        "certificates": _certificates(certificates),
+        "controls": _controls([c for c in controls if c.why_not is None]),
         "seconds": time.perf_counter() - start,
         "example": {
             "tokens": [after.removeprefix(before) for before, after in pairwise(texts)],

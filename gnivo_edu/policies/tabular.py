@@ -149,13 +149,10 @@ class TabularLM(PreTrainedModel, GenerationMixin):
             number = number * V + torch.where(tokens[:, t] < V, tokens[:, t], 0)
             numbers.append(number + sum(V**d for d in range(t + 1)))
         ended = _seen(tokens == config.eos_token_id) if config.eos_token_id is not None else None
-        unknown = _seen(tokens >= V)
-        if ended is not None:
-            unknown &= ~ended
         rows = torch.nn.functional.embedding(
             torch.stack(numbers, 1) + prompt[:, None] * config.num_prefixes, self.logits.flatten(0, 1)
         )
-        rows = rows.masked_fill(unknown[..., None], 0.0)
+        rows = rows.masked_fill(_seen(tokens >= V)[..., None], 0.0)
         if ended is not None:
             absorbing = torch.full((V,), -torch.inf, dtype=rows.dtype, device=device)
             absorbing[config.eos_token_id] = 0.0

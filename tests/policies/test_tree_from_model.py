@@ -55,8 +55,12 @@ def brute_force(model: Any, ids: list[int], allowed: list[int], top_k: int) -> t
     return kept, logits[kept] - np.log(np.exp(logits[kept]).sum())
 
 
-@pytest.mark.parametrize("settings", [{}, {"use_cache": False}, {"max_bytes": 1}], ids=["cache", "no-cache", "one-row"])
-def test_tables_against_one_forward_per_prefix(model: Any, tokenizer: Any, settings: dict[str, Any]) -> None:
+@pytest.mark.parametrize("rows", [1, 4, 1024])
+@pytest.mark.parametrize("settings", [{}, {"use_cache": False}, {"max_bytes": 1}], ids=["cache", "no-cache", "small"])
+def test_tables_against_one_forward_per_prefix(
+    model: Any, tokenizer: Any, settings: dict[str, Any], rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gnivo_edu.policies.from_model.MAX_ROWS", rows)
     mdp, tables = tree_from_model(model, tokenizer, "a b", 3, 3, lengths_of, **settings)
     assert (mdp.vocab_size, mdp.horizon, mdp.eos_token_id) == (3, 3, None)
     allowed = range(2, 260)
