@@ -89,69 +89,13 @@ for t in range(8):
 # From counting. At each of seven steps the writer goes on rightly or wrongly,
 # so there are only so many answers, and we can list all of them with their
 # probabilities and rewards. Nothing is sampled, nothing is estimated.
-#
-# That needs two small tools, and you can write both. (Nothing here is graded.
-# A hint comes with every call of `check.sequence_logprob.hint()`.)
-#
-# ### Exercise 1 · How likely is one answer? (4 minutes)
-#
-# An answer's log-probability is the sum over its tokens. Row `t` of `logps`
-# holds the log-probabilities of the next token after `t` tokens; only the
-# first `length` entries of `tokens` are the answer.
+# (Notebook 01 lets you write the list yourself.)
 
 # %%
-def sequence_logprob(logps, tokens, length):
-    ### BEGIN SOLUTION
-    return sum(logps[t, tokens[t]] for t in range(length))
-    ### END SOLUTION
-
-
-check.sequence_logprob(sequence_logprob)
-
-# %% [markdown]
-# ### Exercise 2 · List every answer (6 minutes)
-#
-# Return all complete answers as pairs `(tokens, probability)`, each exactly
-# once. An answer is complete after its end token, if there is one, or after
-# `horizon` tokens. `next_logps(prefix)` gives the log-probabilities of the
-# next token. A short recursion does it.
-
-# %%
-def enumerate_leaves(next_logps, vocab_size, horizon, eos_token_id):
-    ### BEGIN SOLUTION
-    leaves = []
-
-    def grow(prefix, logp):
-        ended = len(prefix) > 0 and prefix[-1] == eos_token_id
-        if ended or len(prefix) == horizon:
-            leaves.append((prefix, np.exp(logp)))
-            return
-        row = next_logps(prefix)
-        for token in range(vocab_size):
-            grow((*prefix, token), logp + row[token])
-
-    grow((), 0.0)
-    return leaves
-    ### END SOLUTION
-
-
-check.enumerate_leaves(enumerate_leaves)
-
-# %% [markdown]
-# Now count. Your function, the poster's problem, and the writer's own
-# habits (the *reference*):
-
-# %%
-def next_logps(prefix):
-    depth, number = tree.index(prefix)
-    return tree.step_logps[depth][number]
-
-
-leaves = enumerate_leaves(next_logps, 2, 7, None)
-answers = np.array([tokens for tokens, _ in leaves])
-probability = np.array([p for _, p in leaves])
+answers = np.array(list(tree.answers()))
+probability = np.exp(tree.prefix_logps[-1])
 reward = problem.reward(answers, np.full(len(answers), 7))
-print(f"{len(leaves)} answers, probabilities sum to {probability.sum():.12f}")
+print(f"{len(answers)} answers, probabilities sum to {probability.sum():.12f}")
 print(f"the writer ends right {probability @ reward:.1%} of the time")
 
 # %% [markdown]
@@ -172,9 +116,29 @@ print(f"the writer ends right {probability @ reward:.1%} of the time")
 #
 # $$\sum_t \big[V(s_t) - V(s_{t-1})\big] = R/\alpha - \log Z. \tag{0.2}$$
 #
-# Let us not believe it. We compute (0.1) from your list of answers alone, and
-# hold it against the library, which works backwards from the last step and
-# never looks at whole answers.
+# Nothing in this notebook is graded, but two small things you can do
+# yourself, and a check will say at once whether they are right. Stuck?
+# `check.step_credit.hint()` goes one hint further at every call.
+#
+# ### Exercise 8 · The credit of every step (5 minutes, easy, important)
+#
+# `values` holds $V(s_0) \dots V(s_{T-1})$, the values *before* each step. At
+# the end nothing is left open, so the last value is $R/\alpha$.
+
+# %%
+def step_credit(values, reward, alpha):
+    ### BEGIN SOLUTION
+    after = np.append(values[1:], reward / alpha)
+    return after - values
+    ### END SOLUTION
+
+
+check.step_credit(step_credit)
+
+# %% [markdown]
+# Let us not believe (0.1) either. We compute it from the list of answers
+# alone, and hold it against the library, which works backwards from the last
+# step and never looks at whole answers. Then your credits, for every answer.
 
 # %%
 alpha = 0.5
@@ -187,10 +151,12 @@ for t in range(8):
         largest = max(largest, abs(value - key.soft_value(prefix)))
 print("equation (0.1) against the library: within 1e-12 nats:", largest < 1e-12)
 
-sums = [key.step_credit(a).sum() - (r / alpha - key.log_z)
-        for a, r in zip(answers.tolist(), reward, strict=True)]
-print("equation (0.2), all answers: within 1e-12 nats:",
-      max(map(abs, sums)) < 1e-12)
+left_over = 0.0
+for answer, r in zip(answers.tolist(), reward, strict=True):
+    values = np.array([key.soft_value(answer[:t]) for t in range(7)])
+    total = step_credit(values, r, alpha).sum()
+    left_over = max(left_over, abs(total - (r / alpha - key.log_z)))
+print("equation (0.2), all answers: within 1e-12 nats:", left_over < 1e-12)
 
 # %% [markdown]
 # The same sum as a picture: from $\log Z$ on the left, step by step, to
@@ -198,6 +164,29 @@ print("equation (0.2), all answers: within 1e-12 nats:",
 
 # %%
 figures.waterfall(key, problem.examples["wrong at 3"], problem.step_names)
+
+# %% [markdown]
+# ## Nats are opaque, chances are not
+#
+# Where the reward is 1 for ending right and 0 for ending wrong, a value hides
+# an everyday number: the chance $p$ of ending right from here. By (0.1),
+#
+# $$e^{V} = (1 - p) + p\, e^{1/\alpha}. \tag{0.3}$$
+#
+# ### Exercise 9 · From nats to a chance (4 minutes, easy, useful)
+#
+# Solve (0.3) for $p$. One trap: at $\alpha = 0.001$, $e^{1/\alpha}$ is no
+# number a computer can hold. Multiply both sides by $e^{-1/\alpha}$ first.
+
+# %%
+def success_probability(values, alpha):
+    ### BEGIN SOLUTION
+    certain = -np.expm1(-1 / alpha)  # 1 - e^{-1/alpha}
+    return (np.exp(values - 1 / alpha) - np.exp(-1 / alpha)) / certain
+    ### END SOLUTION
+
+
+check.success_probability(success_probability)
 
 # %% [markdown]
 # ## Turn alpha

@@ -37,11 +37,11 @@ def test_it_is_small_complete_and_executed_without_torch():
     assert "torch" not in "".join("".join(cell["source"]) for cell in code)
     for part in (
         "**Claim.**", "minutes", "So far we know", "We still cannot", "After this notebook you can", "**Predict.**",
-        "**Run.**", "**Explain.**", "Exercise 1", "Exercise 2", "control that must fail", "did not show", "**Links.**",
+        "**Run.**", "**Explain.**", "Exercise 8", "Exercise 9", "control that must fail", "did not show", "**Links.**",
         "**Next.**", "credit table",
     ):  # fmt: skip
         assert part in text, part
-    assert re.findall(r"\\tag\{(\d+\.\d+)\}", text) == ["0.1", "0.2"]
+    assert re.findall(r"\\tag\{(\d+\.\d+)\}", text) == ["0.1", "0.2", "0.3"]
 
 
 def brute_value(problem, prefix, alpha):
@@ -72,6 +72,17 @@ def test_equation_0_2(problem, alpha):
     for number, answer in enumerate(tree.answers()):
         expected = tree.rewards[number] / alpha - key.log_z
         assert key.step_credit(answer).sum() == pytest.approx(expected, abs=1e-11)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.5, 2.0])
+def test_equation_0_3(problem, alpha):
+    tree = exact.enumerate_tree(problem)
+    key, answers = exact.solve(tree, alpha), np.array(list(tree.answers()))
+    for answer in problem.examples.values():
+        for t in range(8):
+            through = (answers[:, :t] == answer[:t]).all(axis=1)
+            p = np.average(tree.rewards[through], weights=np.exp(tree.prefix_logps[-1])[through])
+            assert math.exp(key.soft_value(answer[:t])) == pytest.approx(1 - p + p * math.exp(1 / alpha), rel=1e-11)
 
 
 def test_what_the_prose_says_about_the_strips(problem):
