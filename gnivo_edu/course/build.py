@@ -23,6 +23,7 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat import ValidationError
 
 from gnivo_edu.course.compare import differences
 from gnivo_edu.course.tidy import BuildError, machine_paths, place_of, tidy
@@ -62,7 +63,11 @@ def build(
     source, out = Path(source), Path(out)
     cwd = Path(cwd or out.parent).resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
-    notebook = jupytext.reads(source.read_text(encoding="utf-8"), fmt="py:percent")
+    try:
+        notebook = jupytext.reads(source.read_text(encoding="utf-8"), fmt="py:percent")
+    except ValidationError as error:
+        problem = " ".join(str(error).split())
+        raise BuildError(f"{source.stem}: is not a notebook in percent format: {problem}") from error
     notebook.metadata = nbformat.from_dict(METADATA)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for index, cell in enumerate(notebook.cells):

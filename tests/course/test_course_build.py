@@ -15,7 +15,13 @@ from gnivo_edu.course.tidy import machine_paths, tidy
 
 GOOD = """
 # ---
-# title: dropped
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       format_name: percent
+#   language_info:
+#     name: python
+#     version: 0.0.0
 # ---
 
 # %% [markdown]
@@ -60,7 +66,7 @@ def built(tmp_path_factory):
     kernel.mkdir(parents=True)
     (kernel / "kernel.json").write_text('{"argv": ["no-such-python"], "display_name": "x", "language": "python"}')
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JUPYTER_DATA_DIR", str(root / "jupyter"))
+        patch.setenv("JUPYTER_PATH", str(root / "jupyter"))
         patch.setenv("PYTHONWARNINGS", "ignore")
         patch.setenv("PYTHONHASHSEED", "7")
         assert build_course(root) == [root / "notebooks" / "tiny.ipynb"]
@@ -127,6 +133,7 @@ def test_every_failure_is_reported_and_the_rest_is_built(tmp_path, capfd):
         c_works="# %%\nprint('fine')\n",
         d_is_silent="# %% tags=['raises-exception']\nx = 1\n".replace("'", '"'),
         e_dies="# %%\nimport os\nos._exit(3)\n",
+        f_header="# ---\n# jupyter:\n#   language_info:\n#     version: 1\n# ---\n# %%\n1\n",
     )
     with pytest.raises(BuildError) as caught:
         build_course(root)
@@ -135,15 +142,16 @@ def test_every_failure_is_reported_and_the_rest_is_built(tmp_path, capfd):
     assert re.fullmatch(r"b_warns, cell 1 \(import warnings\): wrote to standard error: .*: alpha is large", lines[1])
     assert lines[2] == "d_is_silent, cell 1 (x = 1): is tagged raises-exception and raised nothing"
     assert lines[3] == "e_dies, cell 1 (import os): the kernel died"
-    assert len(lines) == 4
+    assert lines[4].startswith("f_header: is not a notebook in percent format: ")
+    assert len(lines) == 5
     assert [path.name for path in (root / "notebooks").glob("*.ipynb")] == ["c_works.ipynb"]
     progress = capfd.readouterr().err
-    assert "3/5 c_works: built" in progress
-    assert "1/5 a_raises: failed" in progress
+    assert "3/6 c_works: built" in progress
+    assert "1/6 a_raises: failed" in progress
 
 
 def test_a_cell_that_takes_too_long(tmp_path):
-    source = course(tmp_path, slow="# %%\nimport time\ntime.sleep(60)\n") / "notebooks" / "src" / "slow.py"
+    source = course(tmp_path, slow="# %%\nimport time\ntime.sleep(30)\n") / "notebooks" / "src" / "slow.py"
     with pytest.raises(BuildError, match=r"slow, cell 1 \(import time\): took longer than 1 s"):
         build(source, tmp_path / "slow.ipynb", timeout=1)
     assert not (tmp_path / "slow.ipynb").exists()
@@ -205,6 +213,9 @@ def test_kept_outputs():
     assert cell.outputs[0].text == "ab\n"
     assert cell.outputs[1].data == {"image/png": "aGVsbG8=", "text/plain": "a figure"}
     assert set(cell.outputs[1].metadata) == {"image/png", "text/plain"}
+    frames = ["Cell In[3], line 1", "File /opt/lib/x.py:7, in f", "KeyError: 3"]
+    error = new_output("error", ename="KeyError", evalue="3", traceback=frames)
+    assert tidied(error).outputs[0].traceback == ["KeyError: 3"]
     assert tidied(tags=["t"], execution={"iopub.status.busy": "2026"}).metadata == {"tags": ["t"]}
 
 

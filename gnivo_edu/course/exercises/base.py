@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,11 +74,11 @@ class Exercise:
             raise CheckFailed(
                 f"{self.name}: give the check your function itself, without brackets; got {_shorten(function)}"
             )
-        count = 0
+        passed: list[Case] = []
         for case in self.cases(np.random.default_rng(seed)):
-            self._ask(function, case)
-            count += 1
-        return count
+            self._ask(function, case, passed)
+            passed.append(case)
+        return len(passed)
 
     def hint(self) -> None:
         """Print the next hint."""
@@ -92,7 +92,7 @@ class Exercise:
         """Print a solution."""
         print(inspect.getsource(self.reference).rstrip())
 
-    def _ask(self, function: Function, case: Case) -> None:
+    def _ask(self, function: Function, case: Case, passed: Sequence[Case]) -> None:
         outcome = attempt(function, case.arguments)
         if isinstance(outcome.error, NotImplementedError) or (outcome.error is None and outcome.value is None):
             raise CheckFailed(
@@ -102,17 +102,17 @@ class Exercise:
             ) from None
         if outcome.error is not None:
             problem = f"your function raised {_error_line(outcome.error)}{_blame(function, outcome.error)}"
-            raise self._failure(case, outcome, problem) from outcome.error
+            raise self._failure(case, outcome, problem, passed) from outcome.error
         try:
             outcome = Outcome(self.parse(outcome.value))
         except ValueError as error:
-            raise self._failure(case, None, f"{error}") from None
+            raise self._failure(case, None, f"{error}", passed) from None
         problem = self.difference(outcome.value, case.expected) or ""
         if problem:
-            raise self._failure(case, outcome, problem)
+            raise self._failure(case, outcome, problem, passed)
 
-    def _failure(self, case: Case, outcome: Outcome | None, problem: str) -> CheckFailed:
-        causes = self.diagnose(case, outcome) if outcome is not None else []
+    def _failure(self, case: Case, outcome: Outcome | None, problem: str, passed: Sequence[Case]) -> CheckFailed:
+        causes = self.diagnose(case, outcome, passed) if outcome is not None else []
         lines = [f"{self.name}: {self.compares}", f"  where: {case.where}", f"  {problem}"]
         if causes:
             lines.append(f"  usual cause: this is what you get when {'; or when '.join(causes)}")
@@ -120,9 +120,12 @@ class Exercise:
             lines.append(f"  check.{self.name}.hint() helps")
         return CheckFailed("\n".join(lines))
 
-    def diagnose(self, case: Case, outcome: Outcome) -> list[str]:
-        """The causes of the known mistakes that do, on this case, what the student's function did."""
-        causes = []
+    def diagnose(self, case: Case, outcome: Outcome, passed: Sequence[Case] = ()) -> list[str]:
+        """The causes of the known mistakes that do, on this case, what the student's function did.
+
+        Where some of them were right on the cases it `passed`, only those are named.
+        """
+        alike = []
         for wrong in self.wrong_answers.values():
             with np.errstate(all="ignore"):
                 known = attempt(wrong, case.arguments)
@@ -131,8 +134,14 @@ class Exercise:
             else:
                 same = self.difference(outcome.value, self.parse(known.value)) is None
             if same:
-                causes.append(" ".join((wrong.__doc__ or "").split()).rstrip("."))
-        return causes
+                alike.append(wrong)
+        likely = [wrong for wrong in alike if all(self._is_right(wrong, earlier) for earlier in passed)]
+        return [" ".join((wrong.__doc__ or "").split()).rstrip(".") for wrong in likely or alike]
+
+    def _is_right(self, function: Function, case: Case) -> bool:
+        with np.errstate(all="ignore"):
+            outcome = attempt(function, case.arguments)
+        return outcome.error is None and self.difference(self.parse(outcome.value), case.expected) is None
 
 
 def attempt(function: Function, arguments: tuple[Any, ...]) -> Outcome:
@@ -155,7 +164,7 @@ def number(value: Any) -> float:
     >>> number(np.float64(0.5))
     0.5
     """
-    if isinstance(value, bool | np.bool_ | str) or np.ndim(value) != 0 or np.iscomplexobj(value):
+    if isinstance(value, bool | np.bool_ | str | list | tuple) or np.ndim(value) != 0 or np.iscomplexobj(value):
         raise ValueError(f"expected one number, got {describe(value)}")
     try:
         return float(value)
