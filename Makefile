@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 MODEL ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-fast lab notebooks lint browser
+.PHONY: demo test test-fast lab notebooks lint browser gallery
 
 demo: $(VENV)/.installed
 	@$(BIN)/gnivo-edu demo $(if $(MODEL),--model "$(MODEL)")
@@ -48,3 +48,6 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing gnivo_edu with its tests (once, about a minute)"
 	@$(BIN)/python -m pip install -q $(PIP_FLAGS) -c constraints.txt -e ".[dev]"
 	@touch $@ $(VENV)/.installed
+
+gallery: $(VENV)/.installed
+	@$(BIN)/python -m gnivo_edu.figures.gallery

@@ -59,7 +59,7 @@ def bench_exact(
 
 
 def bench_import(repeats: int = 7, progress: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
-    """Importing `toy_envs` and `gnivo_edu.exact` against numpy and gymnasium alone, and `--help` against bare Python."""
+    """Importing `toy_envs` and `gnivo_edu.exact` against numpy and gymnasium, and `--help` against bare Python."""
     ours, peer, shown, bare = [], [], [], []
     for repeat in range(repeats):
         if progress:

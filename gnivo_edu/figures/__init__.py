@@ -1,6 +1,42 @@
-"""Figures of values and credits: one description, three outputs (HTML, PNG, plain text)."""
+"""Figures of values and credits: one description, three outputs (HTML, PNG, plain text), and a sentence for each."""
 
 from gnivo_edu.figures.credit import CreditStrips, credit_strips
+from gnivo_edu.figures.curves import TrainingCurves, training_curves
+from gnivo_edu.figures.plane import Point, RewardKLPlane, policy_point, reward_kl_plane
+from gnivo_edu.figures.prefix_tree import Branch, PrefixTree, prefix_tree
+from gnivo_edu.figures.sample_map import SampleMap, sample_map
+from gnivo_edu.figures.scaling import Fit, ScalingPlot, scaling_plot
+from gnivo_edu.figures.slide import slide
+from gnivo_edu.figures.style import Shown
+from gnivo_edu.figures.token_strip import TokenStrip, token_strip
+from gnivo_edu.figures.values import ValueLines, implicit_values, sampled_values, value_lines
 from gnivo_edu.figures.waterfall import Waterfall, waterfall
 
-__all__ = ["CreditStrips", "Waterfall", "credit_strips", "waterfall"]
+__all__ = [
+    "Branch",
+    "CreditStrips",
+    "Fit",
+    "Point",
+    "PrefixTree",
+    "RewardKLPlane",
+    "SampleMap",
+    "ScalingPlot",
+    "Shown",
+    "TokenStrip",
+    "TrainingCurves",
+    "ValueLines",
+    "Waterfall",
+    "credit_strips",
+    "implicit_values",
+    "policy_point",
+    "prefix_tree",
+    "reward_kl_plane",
+    "sample_map",
+    "sampled_values",
+    "scaling_plot",
+    "slide",
+    "token_strip",
+    "training_curves",
+    "value_lines",
+    "waterfall",
+]

@@ -2,95 +2,119 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gnivo_edu.exact import Solution
-from gnivo_edu.figures.style import INK, Shown, colour, escape, mark, signed, visible
+from gnivo_edu.figures.chips import Chip, sheet, text_width
+from gnivo_edu.figures.style import QUIET, Numbers, Shown, conditions, escape, signed
+from gnivo_edu.figures.tokens import Token, in_html, in_picture, in_text, wrapped
 
 
 @dataclass(frozen=True)
 class CreditStrips(Shown):
     """Credits V(s_t) - V(s_{t-1}) of the steps of several answers, nats.
 
-    `tokens[label]` and `credits[label]` have one entry per step; `headings` name the steps; `scale` is the credit at
-    which the colour is full, fixed across panels that are compared. The caption names the reference and alpha.
+    `tokens[label]` and `credits[label]` have one entry per step, answers may differ in length; `headings` name the
+    steps; `scale` is the credit at which the colour is full, fixed across panels that are compared. The caption names
+    the reference and alpha. Tokens in `special` are boxed.
     """
 
-    tokens: Mapping[str, Sequence[str]]
-    credits: Mapping[str, Sequence[float]]
+    tokens: Mapping[str, Sequence[Token]]
+    credits: Mapping[str, Numbers]
     headings: Sequence[str]
     caption: str
     scale: float
+    special: Collection[Token] = ()
 
-    def figure(self) -> Any:
-        """A matplotlib Figure: one row of chips per answer, the sum at its end."""
-        from matplotlib.figure import Figure
-        from matplotlib.patches import FancyBboxPatch
-
-        rows, columns = list(self.tokens), len(self.headings)
-        figure = Figure(figsize=(1.18 * (columns + 2.6), 0.72 * len(rows) + 1.0), layout="constrained")
-        axes = figure.add_subplot()
-        axes.set_xlim(-1.9, columns + 0.75)
-        axes.set_ylim(len(rows) - 0.4, -1.0)
-        axes.axis("off")
-        for t, heading in enumerate(self.headings):
-            axes.text(t + 0.5, -0.62, f"{t + 1}\n{heading}", ha="center", va="center", fontsize=9.5, color=INK)
-        axes.text(columns + 0.38, -0.62, "sum", ha="center", va="center", fontsize=9.5, color=INK)
-        for row, label in enumerate(rows):
-            axes.text(-0.08, row, label, ha="right", va="center", fontsize=10.5, color=INK)
-            for t, (token, credit) in enumerate(zip(self.tokens[label], self.credits[label], strict=True)):
-                axes.add_patch(
-                    FancyBboxPatch(
-                        (t + 0.06, row - 0.38),
-                        0.88,
-                        0.76,
-                        boxstyle="round,pad=0,rounding_size=0.08",
-                        facecolor=colour(credit, self.scale),
-                        edgecolor="#777777",
-                        linewidth=0.8,
-                    )
+    def __post_init__(self) -> None:
+        for label, tokens in self.tokens.items():
+            if not 0 < len(tokens) == len(self.credits[label]) <= len(self.headings):
+                raise ValueError(
+                    f"answer {label!r} has {len(tokens)} steps, {len(self.credits[label])} credits and "
+                    f"{len(self.headings)} headings: give each step a credit and a heading"
                 )
-                axes.text(t + 0.5, row - 0.15, visible(token), ha="center", va="center", fontsize=9.5, color=INK)
-                label_text = f"{mark(credit)} {signed(credit)}"
-                axes.text(t + 0.5, row + 0.18, label_text, ha="center", va="center", fontsize=10, color=INK)
-            total = signed(sum(self.credits[label]))
-            axes.text(columns + 0.38, row, total, ha="center", va="center", fontsize=10.5, color=INK)
-        axes.text(-1.85, len(rows) - 0.5, self.caption, ha="left", va="top", fontsize=9.5, color="#444444")
+
+    def chips(self) -> dict[str, list[Chip]]:
+        """One chip per step of every answer."""
+        return {
+            label: [
+                Chip(token, float(credit), token in self.special)
+                for token, credit in zip(self.tokens[label], self.credits[label], strict=True)
+            ]
+            for label in self.tokens
+        }
+
+    def _draw(self) -> Any:
+        rows = self.chips()
+        headings = [wrapped(in_picture(name), 12) if name else [] for name in self.headings]
+        labels = {label: wrapped(in_picture(label), 14) for label in rows}
+        sizes = [[row[t].size(most=16) for row in rows.values() if t < len(row)] for t in range(len(headings))]
+        widths = [
+            max(0.78, *(width for width, _ in column), *map(text_width, heading))
+            for column, heading in zip(sizes, headings, strict=True)
+        ]
+        height = max(high for column in sizes for _, high in column)
+        left = max(text_width(line, 10) for lines in labels.values() for line in lines) + 0.15
+        top = 0.22 * (max(map(len, headings)) + 1) + 0.06
+        total_at = left + sum(widths) + 0.1 * len(widths) + 0.3
+        page = total_at + 0.35
+        caption = wrapped(self.caption, int(15 * page))
+        figure, axes = sheet(page, top + (height + 0.16) * len(rows) + 0.17 * len(caption) + 0.06)
+        x = left
+        for t, (heading, width) in enumerate(zip(headings, widths, strict=True)):
+            words = "\n".join([str(t + 1), *heading])
+            axes.text(x + width / 2, top - 0.1, words, ha="center", va="bottom", fontsize=9.5)
+            for row, chips in enumerate(rows.values()):
+                if t < len(chips):
+                    chips[t].draw(axes, x, top + row * (height + 0.16), width, height, self.scale, most=16)
+            x += width + 0.1
+        axes.text(total_at, top - 0.1, "sum", ha="center", va="bottom", fontsize=9.5)
+        for row, (label, chips) in enumerate(rows.items()):
+            middle = top + row * (height + 0.16) + height / 2
+            axes.text(left - 0.12, middle, "\n".join(labels[label]), ha="right", va="center", fontsize=10)
+            axes.text(total_at, middle, signed(sum(c.value for c in chips)), ha="center", va="center", fontsize=10)
+        below = top + len(rows) * (height + 0.16)
+        axes.text(0, below, "\n".join(caption), ha="left", va="top", fontsize=9, color=QUIET)
         return figure
 
     def html(self) -> str:
         """A table whose chips carry black text on their own background: the same on light and dark pages."""
-        head = "".join(f"<th>{t + 1}<br>{escape(name)}</th>" for t, name in enumerate(self.headings))
+        head = "".join(f'<th scope="col">{t + 1}<br>{escape(name)}</th>' for t, name in enumerate(self.headings))
         body = ""
-        for label in self.tokens:
-            chips = "".join(
-                f'<td style="background:{colour(credit, self.scale)};color:{INK};border:1px solid #777;'
-                f'border-radius:6px;text-align:center;padding:4px 8px">{escape(visible(token))}<br>'
-                f"{mark(credit)}&nbsp;{signed(credit)}</td>"
-                for token, credit in zip(self.tokens[label], self.credits[label], strict=True)
-            )
-            total = signed(sum(self.credits[label]))
-            body += f'<tr><th style="text-align:right">{escape(label)}</th>{chips}<td>{total}</td></tr>'
-        return (
-            f'<table style="border-spacing:4px;border-collapse:separate"><caption style="caption-side:bottom">'
-            f"{escape(self.caption)}</caption><tr><th></th>{head}<th>sum</th></tr>{body}</table>"
+        for label, chips in self.chips().items():
+            cells = "".join(chip.html(self.scale) for chip in chips) + "<td></td>" * (len(self.headings) - len(chips))
+            total = signed(sum(chip.value for chip in chips))
+            name = f'<th scope="row" style="text-align:right;white-space:nowrap">{in_html(label)}</th>'
+            body += f"<tr>{name}{cells}<td>{total}</td></tr>"
+        return self._framed(
+            f'<table style="border-spacing:4px;border-collapse:separate">'
+            f'<tr><td></td>{head}<th scope="col">sum</th></tr>{body}</table>'
         )
 
-    def text(self) -> str:
-        """One line per answer."""
-        width = max(map(len, self.tokens))
-        lines = [
-            f"{label:<{width}}  "
-            + "  ".join(
-                f"{visible(token)} {mark(credit)}{signed(credit)}"
-                for token, credit in zip(self.tokens[label], self.credits[label], strict=True)
-            )
-            + f"  = {signed(sum(self.credits[label]))}"
-            for label in self.tokens
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """One row per step, one column per answer."""
+        chips = self.chips()
+        rows = [
+            [f"{t + 1} {name}".strip(), *(row[t].text() if t < len(row) else "" for row in chips.values())]
+            for t, name in enumerate(self.headings)
         ]
-        return "\n".join([*lines, self.caption])
+        sums = [signed(sum(chip.value for chip in row)) for row in chips.values()]
+        return ["step", *map(in_text, chips)], [*rows, ["sum", *sums]]
+
+    def alt(self) -> str:
+        """Where the largest gain and the largest loss are."""
+        places = [
+            (chip.value, f"{signed(chip.value)} at step {t + 1} of “{in_text(label)}”")
+            for label, chips in self.chips().items()
+            for t, chip in enumerate(chips)
+        ]
+        count = "one answer" if len(self.tokens) == 1 else f"{len(self.tokens)} answers"
+        return (
+            f"Credit of every step of {count}, in nats: the largest gain is {max(places)[1]}, "
+            f"the largest loss {min(places)[1]}."
+        )
 
 
 def credit_strips(
@@ -101,27 +125,30 @@ def credit_strips(
     reference: str = "the initial model",
     scale: float | None = None,
 ) -> CreditStrips:
-    """Exact credit strips of `answers` (label -> tokens, all of one length) under a solution.
+    """Exact credit strips of `answers` (label -> tokens) under a solution.
 
-    `scale` defaults to the largest credit shown. The caption names the reference, alpha and log Z.
+    `headings` name the steps; an end-of-sequence token is boxed. `scale` defaults to the largest credit shown. The
+    caption names the reference, alpha and log Z.
 
     >>> import toy_envs
     >>> from gnivo_edu import exact
     >>> problem = toy_envs.PosterProblem()
     >>> key = exact.solve(exact.enumerate_tree(problem), alpha=0.5)
-    >>> strips = credit_strips(key, {"right": problem.examples["right"]}, problem.vocabulary)
-    >>> print(strips.text().splitlines()[1])
+    >>> strips = credit_strips(key, {"right": problem.examples["right"]}, problem.vocabulary, problem.step_names)
+    >>> print("\\n".join(strips.text().splitlines()[-2:]))
+    sum             +0.46
     credit in nats; reference: the initial model; alpha = 0.5; log Z = 1.54; full colour at ±0.15
     """
     credits = {label: solution.step_credit(answer).tolist() for label, answer in answers.items()}
     full = max(abs(c) for row in credits.values() for c in row) if scale is None else scale
+    eos = solution.tree.eos_token_id
     return CreditStrips(
         tokens={label: [vocabulary[token] for token in answer] for label, answer in answers.items()},
         credits=credits,
         headings=headings or [""] * max(map(len, answers.values())),
         caption=(
-            f"credit in nats; reference: {reference}; alpha = {solution.alpha:g}; log Z = {solution.log_z:.2f}; "
-            f"full colour at ±{full:.2f}"
+            f"credit in nats; {conditions(reference, solution.alpha, solution.log_z)}; full colour at ±{full:.2f}"
         ),
         scale=full,
+        special=() if eos is None else (vocabulary[eos],),
     )

@@ -1,18 +1,53 @@
-"""What every figure shares: colours, signs, readable tokens, and how one object shows itself in three ways."""
+"""What every figure shares: colours, signs, and how one object shows itself as HTML, as a picture and as text."""
 
 from __future__ import annotations
 
-import html
+import base64
+import dataclasses
+import io
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-# Orange for a loss, sky blue for a gain: 51 CAM02-UCS units apart or more under every colour-vision deficiency, and
-# black text on them keeps a contrast above 9 (research/edu_anchors.md 5.3). The sign is always shown a second way.
+from gnivo_edu.figures.tokens import escape, pad, visible, width_of, wrapped
+
+__all__ = [
+    "INK",
+    "Numbers",
+    "Shown",
+    "caption_below",
+    "colour",
+    "conditions",
+    "drawing",
+    "escape",
+    "mark",
+    "signed",
+    "visible",
+]
+
+Numbers = Sequence[float] | NDArray[np.float64]
+
+# Orange for a loss, sky blue for a gain: +v and -v stay 19 CAM02-UCS units apart or more from a quarter of the scale
+# on, under every colour-vision deficiency, and the ink keeps a contrast above 7 on them (tested). The sign is always
+# shown a second way.
 LOSS, NEUTRAL, GAIN = (230, 159, 0), (255, 255, 255), (86, 180, 233)
-INK, PAPER = "#1a1a1a", "#ffffff"
-DPI = 120
+INK, PAPER, QUIET, EDGE = "#1a1a1a", "#ffffff", "#444444", "#777777"
+DPI = 144
+_SETTINGS = {
+    "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same picture everywhere
+    "font.size": 9.5,
+    "text.parse_math": False,  # a token may hold dollar signs
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": EDGE,
+    "svg.hashsalt": "gnivo_edu",
+    **dict.fromkeys(["text.color", "axes.labelcolor", "xtick.color", "ytick.color"], INK),
+    **dict.fromkeys(["axes.labelsize", "xtick.labelsize", "ytick.labelsize"], 9.5),
+}
 
 
 def colour(value: float, scale: float) -> str:
@@ -42,53 +77,128 @@ def mark(value: float) -> str:
     return {"+": "▲", "−": "▼"}.get(signed(value)[0], "·")
 
 
-def visible(token: str) -> str:
-    """A token with its white space and control characters shown.
+def number(value: float, digits: int = 3) -> str:
+    """A plain number for tables and axes, with a real minus.
 
-    >>> visible(" a\\n")
-    '␣a⏎'
+    >>> number(0.03125), number(-2), number(1.5e-5), number(2000)
+    ('0.0312', '−2', '1.5e−05', '2000')
     """
-    shown = token.replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥")
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in shown)
+    small = value != 0 and not 1e-4 <= abs(value) < 1e6
+    text = f"{value:.{digits - 1}e}" if small else f"{value:.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
+    mantissa, e, exponent = text.partition("e")
+    return (mantissa.rstrip("0").rstrip(".") + e + exponent if e else text).replace("-", "−")
 
 
-def escape(text: str) -> str:
-    """Text that is safe inside HTML."""
-    return html.escape(text, quote=True)
+def percent(share: float) -> str:
+    """A probability in percent: whole ones in the middle, finer towards both ends, and never a false 0% or 100%.
+
+    >>> percent(0.25), percent(0.998), percent(0.002), percent(1e-9), percent(1.0)
+    ('25%', '99.8%', '0.2%', '<0.1%', '100%')
+    """
+    if 0 < share < 5e-4:
+        return "<0.1%"
+    if 1 - 5e-4 < share < 1 - 1e-12:
+        return ">99.9%"
+    return f"{share:.1%}" if 0 < share < 0.0095 or 0.9905 < share < 1 - 1e-12 else f"{share:.0%}"
+
+
+def conditions(reference: str, alpha: float, log_z: float | None = None) -> str:
+    """What every value depends on, for captions: the reference, alpha, and log Z (nats) if given."""
+    return f"reference: {reference}; alpha = {alpha:g}" + ("" if log_z is None else f"; log Z = {log_z:.2f}")
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Matplotlib's defaults and ours, whatever the reader has set."""
+    import matplotlib.style
+
+    with matplotlib.style.context(["default", _SETTINGS]):
+        yield
+
+
+def caption_below(figure: Any, caption: str) -> None:
+    """The caption at the lower left of a figure that lays itself out."""
+    if caption:
+        characters = int(figure.get_size_inches()[0] * 15)
+        figure.supxlabel("\n".join(wrapped(caption, characters)), x=0.01, ha="left", fontsize=9, color=QUIET)
 
 
 class Shown:
     """A figure that shows itself as HTML where a kernel is live, as PNG in a static build, as text anywhere.
 
-    Subclasses give `figure()` (matplotlib), `html()` and `text()`.
+    Subclasses have a `caption` and give `_draw()` (matplotlib), `alt()` and `table()`; those that are chips rather
+    than curves give their own `html()` and `text()`.
     """
 
-    def figure(self) -> Any:
-        """A matplotlib Figure."""
+    caption: str
+
+    def _draw(self) -> Any:
         raise NotImplementedError
 
-    def html(self) -> str:
-        """A self-contained HTML fragment."""
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """The numbers behind the picture: headings and rows."""
         raise NotImplementedError
+
+    def alt(self) -> str:
+        """What the picture shows, in one sentence made from its numbers."""
+        raise NotImplementedError
+
+    def figure(self) -> Any:
+        """A matplotlib Figure, the same whatever the reader's matplotlib settings."""
+        with drawing():
+            return self._draw()
+
+    def html(self) -> str:
+        """A self-contained HTML fragment: the picture, its caption, its numbers in a fold. No script, no network."""
+        head, rows = self.table()
+        body = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in rows)
+        titles = "".join(f'<th scope="col" style="text-align:left">{escape(title)}</th>' for title in head)
+        spaced = '<table style="border-collapse:separate;border-spacing:0.8em 0;text-align:left">'
+        bare: Any = dataclasses.replace(self, caption="")  # type: ignore[type-var]
+        picture = base64.b64encode(bare.svg().encode()).decode()
+        return self._framed(
+            f'<img alt="{escape(self.alt())}" src="data:image/svg+xml;base64,{picture}" '
+            f'style="max-width:100%;height:auto;background:{PAPER}">',
+            f"<details><summary>The numbers</summary>{spaced}<tr>{titles}</tr>{body}</table></details>",
+        )
 
     def text(self) -> str:
         """The same numbers as plain text, for terminals and screen readers."""
-        raise NotImplementedError
+        head, rows = self.table()
+        widths = [max(map(width_of, column)) for column in zip(head, *rows, strict=True)]
+        lines = ["  ".join(map(pad, row, widths)).rstrip() for row in [head, *rows]]
+        return self._captioned(lines)
 
     def png(self) -> bytes:
         """The figure as a PNG with an opaque background; the same bytes each time."""
-        import io
+        return self._saved(format="png", dpi=DPI, metadata={"Software": None})
 
+    def svg(self) -> str:
+        """The figure as an SVG with an opaque background, its letters as outlines; the same text each time."""
+        return self._saved(format="svg", metadata={"Date": None, "Creator": None}).decode()
+
+    def _saved(self, **options: Any) -> bytes:
         buffer = io.BytesIO()
-        self.figure().savefig(
-            buffer, format="png", dpi=DPI, facecolor=PAPER, bbox_inches="tight", metadata={"Software": None}
-        )
+        with drawing():
+            self._draw().savefig(buffer, facecolor=PAPER, bbox_inches="tight", **options)
         return buffer.getvalue()
+
+    def _captioned(self, lines: list[str]) -> str:
+        """Lines of text with the caption under them, wrapped at 100 columns."""
+        return "\n".join([*lines, *wrapped(self.caption, 100)])
+
+    def _framed(self, content: str, below: str = "") -> str:
+        """A labelled figure element around some HTML; it takes the page's colours."""
+        return (
+            f'<figure role="group" aria-label="{escape(self.alt())}" style="margin:0.5em 0">'
+            f'<div style="overflow-x:auto">{content}</div>'
+            f'<figcaption style="font-size:0.9em">{escape(self.caption)}</figcaption>{below}</figure>'
+        )
 
     def __str__(self) -> str:
         return self.text()
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any] | tuple[dict[str, Any], dict[str, Any]]:
         if os.environ.get("GNIVO_STATIC"):
-            return {"image/png": self.png(), "text/plain": self.text()}
+            return {"image/png": self.png(), "text/plain": self.text()}, {"image/png": {"alt": self.alt()}}
         return {"text/html": self.html(), "text/plain": self.text()}

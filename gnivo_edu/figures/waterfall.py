@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from gnivo_edu.exact import Solution
-from gnivo_edu.figures.style import INK, Shown, colour, escape, mark, signed
+from gnivo_edu.figures.style import EDGE, Shown, caption_below, colour, conditions, mark, percent, signed
+from gnivo_edu.figures.tokens import in_picture, in_text, wrapped
 
 
 @dataclass(frozen=True)
@@ -15,7 +17,8 @@ class Waterfall(Shown):
     """Credits of one answer, drawn from where each starts to where it ends.
 
     `start` is log Z, `credits` the steps', `end` is R/alpha, all in nats; `chances` (optional) are the chances of
-    ending right before the first step and after every step. `residual` is start + sum(credits) - end.
+    ending right before the first step and after every step. `residual` is start + sum(credits) - end; the caption
+    states it, with the reference and alpha.
     """
 
     labels: Sequence[str]
@@ -25,67 +28,82 @@ class Waterfall(Shown):
     caption: str
     chances: Sequence[float] | None = None
 
+    def __post_init__(self) -> None:
+        if len(self.labels) != len(self.credits) or len(self.chances or [0, *self.credits]) != len(self.credits) + 1:
+            raise ValueError(f"{len(self.credits)} credits need as many labels, and one chance more or none")
+
     @property
     def residual(self) -> float:
         """start + sum of the credits - end, nats: zero up to rounding."""
         return self.start + sum(self.credits) - self.end
 
-    def figure(self) -> Any:
-        """A matplotlib Figure; the chance of ending right stands above each level."""
+    @property
+    def levels(self) -> list[float]:
+        """The value before the first step and after every step, nats."""
+        return list(accumulate(self.credits, initial=self.start))
+
+    def _draw(self) -> Any:
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(1.05 * len(self.labels) + 2.2, 3.9), layout="constrained")
+        last = len(self.labels) + 1
+        figure = Figure(figsize=(max(5.0, 0.92 * (last + 1) + 0.6), 3.9), layout="constrained")
         axes = figure.add_subplot()
-        levels = [self.start]
-        for credit in self.credits:
-            levels.append(levels[-1] + credit)
-        height = max(*levels, 0) - min(*levels, 0) or 1.0
-        scale = max(abs(c) for c in self.credits)
+        levels = self.levels
+        height = max(*levels, self.end, 0) - min(*levels, self.end, 0) or 1.0
         for x, (credit, low) in enumerate(zip(self.credits, levels, strict=False), start=1):
-            axes.bar(x, credit, bottom=low, width=0.62, color=colour(credit, scale), edgecolor="#555555")
-            axes.plot([x - 0.69, x + 0.31], [low, low], color="#555555", linewidth=0.8)
+            hue = colour(credit, scale=abs(credit))  # always full: here the size says how much
+            axes.bar(x, credit, bottom=low, width=0.62, color=hue, edgecolor=EDGE)
             top = max(low, low + credit) + 0.03 * height
-            text = f"{mark(credit)} {signed(credit)}"
-            axes.text(x, top, text, ha="center", va="bottom", fontsize=9.5, color=INK)
-        axes.bar(0, self.start, width=0.62, color="#dddddd", edgecolor="#555555")
-        axes.bar(len(self.labels) + 1, self.end, width=0.62, color="#dddddd", edgecolor="#555555")
-        for x, value in ((0, self.start), (len(self.labels) + 1, self.end)):
-            axes.text(x, max(value, 0) + 0.03 * height, f"{value:.2f}", ha="center", fontsize=9.5, color=INK)
-        names = ["log Z", *self.labels, "R/alpha"]
+            axes.text(x, top, f"{mark(credit)} {signed(credit)}", ha="center", va="bottom")
+        for x, low in enumerate([*levels[:-1], self.end], start=1):
+            axes.plot([x - 0.69, x + 0.31 * (x < last)], [low, low], color=EDGE, linewidth=0.8)
+        for x, value in ((0, self.start), (last, self.end)):
+            axes.bar(x, value, width=0.62, color="#dddddd", edgecolor=EDGE)
+            axes.text(x, max(value, 0) + 0.03 * height, f"{value:.2f}", ha="center", va="bottom")
+        names = ["log Z", *(f"{t}\n" + "\n".join(wrapped(in_picture(n), 11)) for t, n in enumerate(self.labels, 1))]
+        names.append("R/alpha")
         if self.chances is not None:
-            names = [f"{n}\n{p:.0%}" for n, p in zip(names, [*self.chances, self.chances[-1]], strict=True)]
-        axes.set_xticks(range(len(names)), names, fontsize=9)
-        axes.set_ylim(min(*levels, 0) - 0.08 * height, max(*levels, 0) + 0.16 * height)
-        axes.set_ylabel("soft value, nats")
-        axes.set_xlabel(self._footer(), fontsize=9)
-        axes.spines[["top", "right"]].set_visible(False)
+            deep = max(name.count("\n") for name in names)
+            names = [
+                name + "\n" * (deep - name.count("\n") + 1) + percent(p)
+                for name, p in zip(names, [*self.chances, self.chances[-1]], strict=True)
+            ]
+        axes.set_xticks(range(last + 1), names)
+        axes.tick_params(axis="x", length=0)
+        axes.axhline(0, color=EDGE, linewidth=0.8)
+        axes.set_ylim(min(*levels, self.end, 0) - 0.05 * height, max(*levels, self.end, 0) + 0.14 * height)
+        axes.set_ylabel("soft value V, nats")
+        axes.spines["bottom"].set_visible(False)
+        caption_below(figure, self.caption)
         return figure
 
-    def html(self) -> str:
-        """A table with one row per step."""
-        rows = "".join(
-            f"<tr><td>{escape(label)}</td><td>{mark(credit)} {signed(credit)}</td></tr>"
-            for label, credit in zip(self.labels, self.credits, strict=True)
-        )
-        return f"<table><caption>{escape(self._footer())}</caption>{rows}</table>"
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """One row per step: its credit, the value after it, and the chance of ending right after it."""
+        names = ["log Z", *(f"{t} {in_text(label)}" for t, label in enumerate(self.labels, start=1))]
+        credits = ["", *(f"{mark(credit)} {signed(credit)}" for credit in self.credits)]
+        values = [f"{level:.2f}" for level in self.levels]
+        head, columns = ["step", "credit", "value after"], [names, credits, values]
+        if self.chances is not None:
+            head, columns = [*head, "chance of ending right"], [*columns, [percent(p) for p in self.chances]]
+        rows = [list(row) for row in zip(*columns, strict=True)]
+        return head, [*rows, ["R/alpha", "", f"{self.end:.2f}", *[""] * (len(head) - 3)]]
 
-    def text(self) -> str:
-        """The sum, written out."""
-        steps = "\n".join(
-            f"  {mark(credit)} {signed(credit)}  {label}"
-            for label, credit in zip(self.labels, self.credits, strict=True)
+    def alt(self) -> str:
+        """From where to where, and the largest loss on the way."""
+        worst = min(range(len(self.credits)), key=lambda t: self.credits[t])
+        where = f"step {worst + 1} ({in_text(self.labels[worst])})"
+        return (
+            f"Waterfall of {len(self.credits)} step credits from log Z = {self.start:.2f} to "
+            f"R/alpha = {self.end:.2f} nats; the lowest credit is {signed(self.credits[worst])} at {where}."
         )
-        return f"log Z {self.start:.2f}\n{steps}\nR/alpha {self.end:.2f}\n{self._footer()}"
-
-    def _footer(self) -> str:
-        second = "percent: chance of ending right after the step; " if self.chances is not None else ""
-        return f"{second}{self.caption}; residual of the sum {abs(self.residual):.0e} nats"
 
 
 def waterfall(
     solution: Solution, answer: Sequence[int], labels: Sequence[str], reference: str = "the initial model"
 ) -> Waterfall:
     """The waterfall of one complete answer; `labels` name its steps.
+
+    An answer that its end-of-sequence token closes early may be given as it is, without padding.
 
     >>> import toy_envs
     >>> from gnivo_edu import exact
@@ -94,16 +112,23 @@ def waterfall(
     >>> abs(waterfall(key, problem.examples["wrong at 3"], problem.step_names).residual) < 1e-12
     True
     """
-    t, number = solution.tree.index(answer)
-    if t != solution.tree.horizon:
-        raise ValueError(f"a waterfall needs a complete answer of {solution.tree.horizon} tokens, got {t}")
-    binary = set(solution.tree.rewards.tolist()) <= {0.0, 1.0}
-    prefixes = [tuple(answer)[:t] for t in range(len(answer) + 1)]
+    tree, answer = solution.tree, tuple(answer)
+    closed = len(answer) > 0 and answer[-1] == tree.eos_token_id
+    if len(answer) != tree.horizon and not closed:
+        raise ValueError(f"a waterfall needs a complete answer of {tree.horizon} tokens, got {len(answer)}")
+    number = tree.index(answer + (answer[-1],) * (tree.horizon - len(answer)))[1]
+    credits, end = solution.step_credit(answer).tolist(), float(tree.rewards[number] / solution.alpha)
+    binary = set(tree.rewards.tolist()) <= {0.0, 1.0}
+    residual = abs(solution.log_z + sum(credits) - end)
+    second = "percent: chance of ending right after the step; " if binary else ""
     return Waterfall(
         labels=labels,
-        credits=solution.step_credit(answer).tolist(),
+        credits=credits,
         start=solution.log_z,
-        end=float(solution.tree.rewards[number] / solution.alpha),
-        caption=f"reference: {reference}; alpha = {solution.alpha:g}",
-        chances=[solution.success_probability(p) for p in prefixes] if binary else None,
+        end=end,
+        caption=(
+            f"{second}{conditions(reference, solution.alpha)}; "
+            f"residual of the sum {f'{residual:.0e}' if residual else '0'} nats"
+        ),
+        chances=[solution.success_probability(answer[:t]) for t in range(len(answer) + 1)] if binary else None,
     )

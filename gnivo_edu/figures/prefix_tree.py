@@ -1,0 +1,216 @@
+"""The prefix tree: where answers part, how likely each way is, and what it is worth."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from gnivo_edu.exact import Solution, Tables
+from gnivo_edu.exact.theorems import prefix_log_law
+from gnivo_edu.figures.chips import Chip
+from gnivo_edu.figures.style import Shown, conditions, mark, number, percent, signed
+from gnivo_edu.figures.tokens import in_text
+from gnivo_edu.figures.tree_picture import arrow, draw_tree
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A prefix in the picture, and what grows from it.
+
+    `reach`: probability of the prefix under the law that sizes the nodes; `chances`: probability of its last token
+    given its parent, under the reference and, if there is one, the policy; `value`: nats, what the colour shows;
+    `reward`: of a complete answer. `others` next tokens are left out, with `rest` (one number per law) of the
+    probability. `kept`: the prefix lies on an answer that was asked for.
+    """
+
+    token: str
+    reach: float
+    chances: tuple[float, ...]
+    value: float
+    branches: tuple[Branch, ...] = ()
+    others: int = 0
+    rest: tuple[float, ...] = ()
+    reward: float | None = None
+    special: bool = False
+    kept: bool = False
+
+    def walk(self, depth: int = 0) -> Iterator[tuple[int, Branch]]:
+        """(depth, branch) of this branch and all that grow from it, parents first."""
+        yield depth, self
+        for branch in self.branches:
+            yield from branch.walk(depth + 1)
+
+    def label(self) -> str:
+        """Token and chances, for a line of text."""
+        token = f"[{in_text(self.token)}]" if self.special else in_text(self.token)
+        return f"{token} {arrow(self.chances)}" if self.chances else token
+
+    def left_out(self, laws: int = 2) -> str:
+        """How many next tokens are left out and, if some are not, how likely they are, under the last `laws` laws."""
+        count = f"+{self.others} other{'s' if self.others > 1 else ''}"
+        return f"{count} {arrow(self.rest[-laws:])}" if self.branches else count
+
+
+@dataclass(frozen=True)
+class PrefixTree(Shown):
+    """Prefixes as nodes: area = reach probability, colour = `colours`, probabilities on the edges.
+
+    `scale`: nats at which the colour is full.
+    """
+
+    root: Branch
+    caption: str
+    scale: float
+    colours: str
+
+    def _draw(self) -> Any:
+        return draw_tree(self.root, self.scale, self.caption)
+
+    def html(self) -> str:
+        """The picture, and under it the same tree as lists that fold, usable without a script."""
+
+        listed = '<ul style="list-style:none;padding-left:1.6em;margin:0;white-space:nowrap">{}</ul>'
+
+        def item(branch: Branch) -> str:
+            chip = Chip(branch.token, branch.value, branch.special).html(self.scale, tag="span", one_line=True)
+            chances = f" {arrow(branch.chances)}" if branch.chances else ""
+            end = "" if branch.reward is None else f", R = {number(branch.reward)}"
+            line = f"{chip}{chances}, reached {percent(branch.reach)}{end}"
+            rest = f"<li>{branch.left_out()}</li>" if branch.others else ""
+            inner = "".join(map(item, branch.branches)) + rest
+            if not inner:
+                return f"<li>{line}</li>"
+            return f"<li><details open><summary>{line}</summary>{listed.format(inner)}</details></li>"
+
+        folded = listed.format(item(self.root))
+        picture = Shown.html(self)
+        start, end = picture.index("<details>"), picture.rindex("</details>")
+        return f"{picture[:start]}<details><summary>The tree as a list</summary>{folded}{picture[end:]}"
+
+    def text(self) -> str:
+        """One line per prefix, indented by its depth."""
+        lines = []
+
+        def write(branch: Branch, depth: int) -> None:
+            end = "" if branch.reward is None else f", R = {number(branch.reward)}"
+            value = f"{mark(branch.value)}{signed(branch.value)}"
+            lines.append(f"{'  ' * depth}{branch.label()} {value}, reached {percent(branch.reach)}{end}")
+            for child in branch.branches:
+                write(child, depth + 1)
+            if branch.others:
+                lines.append(f"{'  ' * (depth + 1)}{branch.left_out()}")
+
+        write(self.root, 0)
+        return self._captioned(lines)
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """One row per prefix."""
+        head = ["depth", "token", "chance", "reached", self.colours]
+        return head, [
+            [str(d), in_text(b.token), arrow(b.chances), percent(b.reach), signed(b.value)] for d, b in self.root.walk()
+        ]
+
+    def alt(self) -> str:
+        """How much is shown, and the likeliest complete answer in it."""
+        branches = list(self.root.walk())
+        hidden = sum(b.reach * b.rest[-1] for _, b in branches if b.others)
+        ends = [b for _, b in branches if b.reward is not None]
+        best = f"; the likeliest complete answer has {percent(max(b.reach for b in ends))}" if ends else ""
+        return (
+            f"Tree of {len(branches)} prefixes, {max(d for d, _ in branches)} tokens deep, coloured by {self.colours}; "
+            f"branches left out hold {percent(hidden)} of the probability{best}."
+        )
+
+
+def prefix_tree(
+    solution: Solution,
+    vocabulary: Sequence[str],
+    policy: Tables | None = None,
+    colours: Literal["value", "credit"] = "value",
+    nodes: int = 30,
+    keep: Collection[Sequence[int]] = (),
+    reference: str = "the initial model",
+    policy_name: str = "the policy",
+    scale: float | None = None,
+) -> PrefixTree:
+    """The `nodes` likeliest prefixes of an exact tree, and those of the answers in `keep`, drawn thick.
+
+    Likely under the reference or, if there is one, under a `policy` (tables [V**t, V] of log-probabilities, nats);
+    then the node area is the policy's probability too, and edges read "reference → policy". `colours`: "value" is
+    V - log Z of the prefix, the credit of all its tokens, "credit" that of its last token alone, nats. A finished
+    answer is one node, whatever the horizon.
+
+    >>> import toy_envs
+    >>> from gnivo_edu import exact
+    >>> key = exact.solve(exact.enumerate_tree(toy_envs.RandomTree(2, 2)), alpha=0.5)
+    >>> print(prefix_tree(key, "ab", nodes=4).text())
+    start ·0.00, reached 100%
+      a 50% ▲+0.36, reached 50%
+        a 50% ▲+0.66, reached 25%, R = 0.637
+        +1 other 50%
+      b 50% ▼−0.56, reached 50%
+        +2 others
+    area: chance to reach the prefix under the reference; colour and number: V − log Z, nats, full at
+    ±0.66; reference: the initial model; alpha = 0.5; log Z = 0.62
+    """
+    tree = solution.tree
+    laws = [tree.step_logps, *([policy] if policy is not None else [])]
+    reach = [prefix_log_law(law) for law in laws]
+    heap: list[tuple[float, int, int]] = [(0.0, 0, 0)]
+    shown: set[tuple[int, int]] = set()
+    marked = {tree.index(tuple(answer)[:t]) for answer in keep for t in range(len(answer) + 1)}
+
+    def children(t: int, row: int) -> list[tuple[int, int]]:
+        if t == tree.horizon or tree.eos_token_id in tree.prefix(t, row):
+            return []
+        first = row * tree.vocab_size
+        below = [(t + 1, first + a) for a in range(tree.vocab_size)]
+        return [place for place in below if tree.prefix_logps[place[0]][place[1]] > -np.inf]
+
+    while heap and len(shown) < nodes:
+        _, t, row = heapq.heappop(heap)
+        shown.add((t, row))
+        for depth, child in children(t, row):
+            heapq.heappush(heap, (-float(reach[-1][depth][child]), depth, child))
+    shown |= marked
+
+    def grow(t: int, row: int) -> Branch:
+        below = children(t, row)
+        parent, token = divmod(row, tree.vocab_size)
+        here = float(solution.values[t][row])
+        before = solution.log_z if colours == "value" or t == 0 else float(solution.values[t - 1][parent])
+        chances = [np.exp(law[t][row].reshape(-1)) for law in laws] if below else []
+        left = [place for place in below if place not in shown]
+        last = tree.prefix(t, row)[-1:] if t else ()
+        return Branch(
+            token=vocabulary[token] if t else "start",
+            reach=float(np.exp(reach[-1][t][row])),
+            chances=tuple(float(np.exp(law[t - 1][parent, token])) for law in laws) if t else (),
+            value=here - before,
+            branches=tuple(grow(*place) for place in below if place in shown),
+            others=len(left),
+            rest=tuple(float(sum(chance[child % tree.vocab_size] for _, child in left)) for chance in chances),
+            reward=None if below else float(here * solution.alpha),
+            special=last == (tree.eos_token_id,),
+            kept=(t, row) in marked,
+        )
+
+    root = grow(0, 0)
+    values = [abs(branch.value) for _, branch in root.walk()]
+    full = max(values) if scale is None else scale
+    named = {"value": "V − log Z", "credit": "credit of the last token"}[colours]
+    sized = "the reference" if policy is None else policy_name
+    edges = "" if policy is None else f"; edges: reference → {policy_name}"
+    return PrefixTree(
+        root=root,
+        caption=(
+            f"area: chance to reach the prefix under {sized}{edges}; colour and number: {named}, nats, "
+            f"full at ±{full:.2f}; {conditions(reference, solution.alpha, solution.log_z)}"
+        ),
+        scale=full,
+        colours=named,
+    )

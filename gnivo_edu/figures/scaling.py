@@ -1,0 +1,150 @@
+"""A theory check: a quantity on log-log axes, the predicted slope drawn, the fitted slope computed and printed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gnivo_edu.figures.chips import text_width
+from gnivo_edu.figures.lines import apart, log_axis, styles
+from gnivo_edu.figures.style import Numbers, Shown, caption_below, number
+from gnivo_edu.figures.tokens import in_picture, in_text
+
+
+class Fit(NamedTuple):
+    """A power law y = e^intercept x^slope fitted by least squares in logarithms; `error`: standard error of the slope.
+
+    The error is nan where there are only two points.
+    """
+
+    slope: float
+    intercept: float
+    error: float
+
+
+@dataclass(frozen=True)
+class ScalingPlot(Shown):
+    """`series[name]`: positive values at positive `x`; `predicted[name]`: the slope that theory says, if it does."""
+
+    x: Numbers
+    series: Mapping[str, Numbers]
+    predicted: Mapping[str, float]
+    x_label: str
+    y_label: str
+    caption: str
+
+    def __post_init__(self) -> None:
+        if len(set(self.x)) < 2 or min(self.x) <= 0:
+            raise ValueError("a slope needs at least two different positive x")
+        for name, values in self.series.items():
+            if len(values) != len(self.x) or not (np.isfinite(values).all() and min(values) > 0):
+                raise ValueError(f"series {name!r} needs {len(self.x)} positive values for log-log axes")
+        if unknown := set(self.predicted) - set(self.series):
+            raise ValueError(f"a slope is predicted for {sorted(unknown)}, which is no series")
+
+    def fit(self, name: str) -> Fit:
+        """The power law through one series."""
+        u, v = np.log(self.x), np.log(self.series[name])
+        centred = u - u.mean()
+        slope = float(centred @ v / (centred @ centred))
+        residuals = v - v.mean() - slope * centred
+        free = len(u) - 2
+        error = float(np.sqrt(residuals @ residuals / free / (centred @ centred))) if free else float("nan")
+        return Fit(slope, float(v.mean() - slope * u.mean()), error)
+
+    def _draw(self) -> Any:
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(8.2, 4.6), layout="constrained")
+        axes = figure.add_subplot()
+        x, looks = np.asarray(self.x, dtype=np.float64), styles(len(self.series))
+        middle, ends, labels = np.exp(np.log(x).mean()), [], []
+        for (name, values), look in zip(self.series.items(), looks, strict=True):
+            fit = self.fit(name)
+            axes.plot(x, values, look.marker, color=look.colour, zorder=3, markersize=7, markeredgecolor="white")
+            axes.plot(x, np.exp(fit.intercept) * x**fit.slope, color=look.colour, linewidth=1.6)
+            label = f"{in_picture(name)}\nfitted slope {_slope(fit)}"
+            if name in self.predicted:
+                height = np.exp(fit.intercept) * middle**fit.slope
+                guide = height * (x / middle) ** self.predicted[name]
+                axes.plot(x, guide, color=look.colour, linewidth=1.4, linestyle=(0, (2, 2)), alpha=0.75)
+                label += f"\npredicted {_signed(self.predicted[name])} (dashed)"
+            ends.append(float(np.log(np.exp(fit.intercept) * x.max() ** fit.slope)))
+            labels.append(label)
+        log_axis(axes.xaxis, x.tolist())
+        log_axis(axes.yaxis, [value for values in self.series.values() for value in values])
+        axes.grid(color="#ececec")
+        if len(x) <= 10:
+            axes.set_xticks(x, [number(value) for value in self.x])
+            axes.minorticks_off()
+        axes.set_xlabel(self.x_label)
+        axes.set_ylabel(self.y_label)
+        self._labels(axes, float(x.max()), ends, labels)
+        caption_below(figure, self.caption)
+        return figure
+
+    @staticmethod
+    def _labels(axes: Any, x: float, ends: Sequence[float], labels: Sequence[str]) -> None:
+        """Labels right of the last points, in the axes: the axis is stretched to make room for them."""
+        low, high = np.log(axes.get_xlim())
+        room = max(text_width(line) for label in labels for line in label.split("\n")) + 0.25
+        axes.set_xlim(np.exp(low), np.exp(low + (high - low) * 7.2 / (7.2 - room)))
+        bottom, top = np.log(axes.get_ylim())
+        places = apart(ends, 0.17 * (top - bottom))
+        margin = 0.1 * (top - bottom)
+        up = max(0.0, bottom + margin - min(places)) - max(0.0, max(places) - top + margin)
+        for label, place in zip(labels, places, strict=True):
+            where = {"xy": (x, np.exp(place + up)), "xytext": (10, 0), "textcoords": "offset points"}
+            axes.annotate(label, **where, va="center", linespacing=1.35)
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """The points, then the fitted and the predicted slope of every series."""
+        rows = [[number(x), *(number(v[i]) for v in self.series.values())] for i, x in enumerate(self.x)]
+        rows.append(["fitted slope", *(_slope(self.fit(name)) for name in self.series)])
+        predicted = [_signed(self.predicted[name]) if name in self.predicted else "" for name in self.series]
+        return [self.x_label, *map(in_text, self.series)], [*rows, ["predicted slope", *predicted]]
+
+    def alt(self) -> str:
+        """Fitted against predicted slopes."""
+        parts = [
+            f"{in_text(name)} has slope {_signed(self.fit(name).slope)}"
+            + (f", predicted {_signed(self.predicted[name])}" if name in self.predicted else "")
+            for name in self.series
+        ]
+        return f"Log-log plot of {self.y_label} against {self.x_label}: {'; '.join(parts)}."
+
+
+def scaling_plot(
+    x: Numbers,
+    series: Mapping[str, Numbers],
+    predicted: Mapping[str, float],
+    x_label: str,
+    y_label: str,
+    caption: str,
+) -> ScalingPlot:
+    """A log-log plot of `series` (name -> positive values at `x`) with predicted and fitted slopes.
+
+    `caption` names the reference and alpha where the quantity depends on them.
+
+    >>> plot = scaling_plot([1, 10, 100], {"error": [3, 0.3, 0.03]}, {"error": -1}, "samples", "nats", "three points")
+    >>> print(plot.text())
+    samples          error
+    1                3
+    10               0.3
+    100              0.03
+    fitted slope     −1.00 ± ...
+    predicted slope  −1.00
+    three points
+    """
+    return ScalingPlot(x, series, predicted, x_label, y_label, caption)
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def _slope(fit: Fit) -> str:
+    return _signed(fit.slope) + (f" ± {number(fit.error, 1)}" if np.isfinite(fit.error) else "")

@@ -1,0 +1,117 @@
+"""The token strip: one answer as running text, a chip per token or step with its number, wrapped where it is long."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gnivo_edu.figures.chips import Chip, sheet
+from gnivo_edu.figures.style import QUIET, Numbers, Shown, conditions, signed
+from gnivo_edu.figures.tokens import Token, in_text, width_of, wrapped
+
+PAGE, GAP, COLUMNS = 9.0, 0.08, 100  # inches: width, between chips; width of the text
+
+
+@dataclass(frozen=True)
+class TokenStrip(Shown):
+    """Values of the tokens of one text, nats; `special` tells which positions hold special tokens, to be boxed.
+
+    Tokens are strings, or bytes where a token is a piece of a character. `scale`: the value at which the colour is
+    full. `unit`: what a chip is, "token" or "step".
+    """
+
+    tokens: Sequence[Token]
+    values: Numbers
+    caption: str
+    scale: float
+    special: Collection[int] = ()
+    unit: str = "token"
+
+    def chips(self) -> list[Chip]:
+        """One chip per token."""
+        pairs = zip(self.tokens, self.values, strict=True)
+        return [Chip(token, float(value), t in self.special) for t, (token, value) in enumerate(pairs)]
+
+    def lines(self) -> list[list[tuple[Chip, float, float]]]:
+        """Lines of the picture: chips with their widths and heights, inches, as many as fit the page."""
+        lines: list[list[tuple[Chip, float, float]]] = [[]]
+        for chip in self.chips():
+            width, height = chip.size()
+            if lines[-1] and sum(w + GAP for _, w, _ in lines[-1]) + width > PAGE:
+                lines.append([])
+            lines[-1].append((chip, width, height))
+        return lines
+
+    def _draw(self) -> Any:
+        lines = self.lines()
+        heights = [max(height for _, _, height in line) for line in lines]
+        caption = wrapped(self.caption, int(15 * PAGE))
+        figure, axes = sheet(PAGE, sum(heights) + 0.12 * len(lines) + 0.17 * len(caption) + 0.12)
+        y = 0.03
+        for line, height in zip(lines, heights, strict=True):
+            x = 0.03
+            for chip, width, _ in line:
+                chip.draw(axes, x, y, width, height, self.scale)
+                x += width + GAP
+            y += height + 0.12
+        axes.text(0.03, y, "\n".join(caption), va="top", fontsize=9, color=QUIET)
+        return figure
+
+    def html(self) -> str:
+        """Chips in running text; the page wraps them."""
+        return self._framed(" ".join(chip.html(self.scale, tag="span", style="margin:2px 0") for chip in self.chips()))
+
+    def text(self) -> str:
+        """Tokens with their numbers, wrapped at 100 columns."""
+        lines = [""]
+        for chip in self.chips():
+            word = chip.text()
+            if lines[-1] and width_of(lines[-1]) + 3 + width_of(word) > COLUMNS:
+                lines.append("")
+            lines[-1] += ("   " if lines[-1] else "") + word
+        return self._captioned(lines)
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """One row per token."""
+        rows = [[str(t), in_text(c.token), signed(c.value)] for t, c in enumerate(self.chips(), start=1)]
+        return ["position", self.unit, "nats"], rows
+
+    def alt(self) -> str:
+        """Length, sum, and the token with the largest value either way."""
+        top = max(range(len(self.values)), key=lambda t: abs(self.values[t]))
+        return (
+            f"Strip of {len(self.tokens)} {self.unit}s whose credits sum to {signed(sum(self.values))} nats; the "
+            f"largest, {signed(self.values[top])}, is that of {self.unit} {top + 1}, “{in_text(self.tokens[top])}”."
+        )
+
+
+def token_strip(
+    tokens: Sequence[Token],
+    credits: Numbers,
+    alpha: float,
+    reference: str = "the initial model",
+    special: Collection[int] = (),
+    unit: str = "token",
+    scale: float | None = None,
+) -> TokenStrip:
+    """A strip of one answer: credits V(s_t) - V(s_{t-1}), nats: `Solution.step_credit`, or the log-ratios of a model.
+
+    `special`: positions, from 0, of special tokens. `scale` defaults to the largest credit shown.
+
+    >>> import toy_envs
+    >>> from gnivo_edu import exact
+    >>> problem, answer = toy_envs.PosterProblem(), (0, 0, 1)
+    >>> key = exact.solve(exact.enumerate_tree(problem), alpha=0.5)
+    >>> texts = [problem.step_text(answer[:t]) for t in (1, 2, 3)]
+    >>> print(token_strip(texts, key.step_credit(answer), alpha=0.5, unit="step").text())
+    Restate: find x with √(20 + √(T + x)) = 5, where T = 11. ▲+0.01
+    Substitute T = 11: √(20 + √(11 + x)) = 5. ▲+0.03   Square both sides: 20 + √(11 + x) = 10. ▼−0.67
+    credit per step in nats, sum −0.63; reference: the initial model; alpha = 0.5; full colour at ±0.67
+    """
+    values = [float(credit) for credit in credits]
+    if not tokens or len(tokens) != len(values):
+        raise ValueError(f"a strip needs one credit per token, got {len(values)} for {len(tokens)} tokens")
+    full = max(map(abs, values)) if scale is None else scale
+    caption = f"credit per {unit} in nats, sum {signed(sum(values))}; {conditions(reference, alpha)}"
+    return TokenStrip(tokens, values, f"{caption}; full colour at ±{full:.2f}", full, special, unit)
