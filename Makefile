@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 MODEL ?=
+WORKERS ?= 2
+# Two processes of one thread each: on two cores faster than one process of two.
+TESTS = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: demo test test-fast lab notebooks lint browser gallery
@@ -14,10 +17,10 @@ lab: $(VENV)/.installed
 	@$(BIN)/gnivo-edu lab
 
 test: lint browser
-	$(BIN)/python -m pytest
+	$(TESTS)
 
 test-fast: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(TESTS) -m "not slow"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
