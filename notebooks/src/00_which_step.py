@@ -80,7 +80,7 @@ figures.credit_strips(
 answer = problem.examples["wrong at 3"]
 for t in range(8):
     chance = key.success_probability(answer[:t])
-    done = "at the start" if t == 0 else f"after {problem.step_names[t - 1]}"
+    done = f"after {problem.step_names[t - 1]}" if t else "at the start"
     print(f"{done:<20} chance of ending right {chance:6.1%}")
 
 # %% [markdown]
@@ -95,7 +95,8 @@ for t in range(8):
 answers = np.array(list(tree.answers()))
 probability = np.exp(tree.prefix_logps[-1])
 reward = problem.reward(answers, np.full(len(answers), 7))
-print(f"{len(answers)} answers, probabilities sum to {probability.sum():.12f}")
+print(f"{len(answers)} answers; "
+      f"probabilities sum to {probability.sum():.12f}")
 print(f"the writer ends right {probability @ reward:.1%} of the time")
 
 # %% [markdown]
@@ -118,7 +119,8 @@ print(f"the writer ends right {probability @ reward:.1%} of the time")
 #
 # Nothing in this notebook is graded, but two small things you can do
 # yourself, and a check will say at once whether they are right. Stuck?
-# `check.step_credit.hint()` goes one hint further at every call.
+# `check.step_credit.hint()` goes one hint further at every call. (Exercises
+# are numbered through the whole course, by topic; these are 8 and 9.)
 #
 # ### Exercise 8 · The credit of every step (5 minutes, easy, important)
 #
@@ -149,14 +151,16 @@ for t in range(8):
         share = probability[through] / probability[through].sum()
         value = np.log(share @ np.exp(reward[through] / alpha))
         largest = max(largest, abs(value - key.soft_value(prefix)))
-print("equation (0.1) against the library: within 1e-12 nats:", largest < 1e-12)
+print("equation (0.1) against the library, within 1e-12 nats:",
+      largest < 1e-12)
 
 left_over = 0.0
 for answer, r in zip(answers.tolist(), reward, strict=True):
     values = np.array([key.soft_value(answer[:t]) for t in range(7)])
     total = step_credit(values, r, alpha).sum()
     left_over = max(left_over, abs(total - (r / alpha - key.log_z)))
-print("equation (0.2), all answers: within 1e-12 nats:", left_over < 1e-12)
+print("equation (0.2) for all answers, within 1e-12 nats:",
+      left_over < 1e-12)
 
 # %% [markdown]
 # The same sum as a picture: from $\log Z$ on the left, step by step, to
@@ -222,8 +226,9 @@ for alpha in (0.1, 0.5, 2.0):
     sol = exact.solve(tree, alpha)
     first, last = sol.step_credit(problem.examples["wrong at 3"])[[2, 6]]
     chance = sol.success_probability((0, 0, 1))
-    print(f"alpha {alpha}: first drop {first:6.2f}, missed chance {last:6.2f},"
-          f" ratio {last / first:5.1f}; chance after step 3: {chance:.1%}")
+    print(f"alpha {alpha}: first drop {first:6.2f}, "
+          f"missed chance {last:6.2f}, ratio {last / first:5.1f}; "
+          f"chance after step 3: {chance:.1%}")
 
 # %% [markdown]
 # **Explain.** The chance of ending right belongs to the writer: no

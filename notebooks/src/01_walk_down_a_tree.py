@@ -50,7 +50,8 @@ habits = exact.random_reference(mdp.vocab_size, mdp.horizon, seed=3)
 tree = exact.enumerate_tree(mdp, habits)
 for answer in [(2,), (0, 1, 2), (0, 0, 1, 1)]:
     reward = mdp.reward([answer], [len(answer)])[0]
-    print(f"{mdp.decode(answer):<6} length {len(answer)}  reward {reward:.0f}")
+    print(f"{mdp.decode(answer):<6} length {len(answer)}  "
+          f"reward {reward:.0f}")
 
 # %% [markdown]
 # **Predict.** How many different answers are there with at most four tokens?
@@ -139,8 +140,10 @@ def enumerate_leaves(next_logps, vocab_size, horizon, eos_token_id):
 check.enumerate_leaves(enumerate_leaves)
 
 # %% [markdown]
-# Now with the habits of our writer. The sum over all *complete answers* is
-# one:
+# Now with the habits of our writer. The library keeps them as one table per
+# depth: prefixes of $t$ tokens are numbered like numbers in base 3, so that
+# `(0, 1)` is row $0 \cdot 3 + 1$, and `tree.index` finds the place. The sum
+# over all *complete answers* is one:
 #
 # $$\sum_y \pi(y) = 1. \tag{1.2}$$
 
