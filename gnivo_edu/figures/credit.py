@@ -8,7 +8,7 @@ from typing import Any
 
 from gnivo_edu.exact import Solution
 from gnivo_edu.figures.chips import Chip, sheet, text_width
-from gnivo_edu.figures.style import QUIET, Numbers, Shown, conditions, escape, signed
+from gnivo_edu.figures.style import QUIET, Numbers, Shown, conditions, escape, full_scale, signed
 from gnivo_edu.figures.tokens import Token, in_html, in_picture, in_text, wrapped
 
 
@@ -140,7 +140,7 @@ def credit_strips(
     credit in nats; reference: the initial model; alpha = 0.5; log Z = 1.54; full colour at ±0.15
     """
     credits = {label: solution.step_credit(answer).tolist() for label, answer in answers.items()}
-    full = max(abs(c) for row in credits.values() for c in row) if scale is None else scale
+    full = full_scale((c for row in credits.values() for c in row), scale)
     eos = solution.tree.eos_token_id
     return CreditStrips(
         tokens={label: [vocabulary[token] for token in answer] for label, answer in answers.items()},

@@ -99,6 +99,8 @@ def log_axis(axis: Any, values: Sequence[float], zero: bool = False) -> None:
     if zero:
         getattr(axis.axes, f"set_{name}scale")("symlog", linthresh=min(positive), linscale=0.5)
         powers = [10.0**n for n in range(-12, 13) if min(positive) <= 10.0**n <= max(positive)]
+        if len(powers) < 2:
+            powers = [min(positive), max(positive)]
         axis.set_major_locator(FixedLocator([0.0, *powers[:: 1 + len(powers) // 6]]))
         axis.set_minor_locator(NullLocator())
     else:

@@ -12,7 +12,7 @@ import numpy as np
 from gnivo_edu.exact import Solution, Tables
 from gnivo_edu.exact.theorems import prefix_log_law
 from gnivo_edu.figures.chips import Chip
-from gnivo_edu.figures.style import Shown, conditions, mark, number, percent, signed
+from gnivo_edu.figures.style import Shown, conditions, full_scale, mark, number, percent, signed
 from gnivo_edu.figures.tokens import in_text
 from gnivo_edu.figures.tree_picture import arrow, draw_tree
 
@@ -200,8 +200,7 @@ def prefix_tree(
         )
 
     root = grow(0, 0)
-    values = [abs(branch.value) for _, branch in root.walk()]
-    full = max(values) if scale is None else scale
+    full = full_scale((branch.value for _, branch in root.walk()), scale)
     named = {"value": "V − log Z", "credit": "credit of the last token"}[colours]
     sized = "the reference" if policy is None else policy_name
     edges = "" if policy is None else f"; edges: reference → {policy_name}"

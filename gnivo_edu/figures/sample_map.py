@@ -10,7 +10,18 @@ import numpy as np
 
 from gnivo_edu.exact import Solution
 from gnivo_edu.figures.chips import Chip
-from gnivo_edu.figures.style import EDGE, INK, Shown, caption_below, colour, conditions, mark, number, signed
+from gnivo_edu.figures.style import (
+    EDGE,
+    INK,
+    Shown,
+    caption_below,
+    colour,
+    conditions,
+    full_scale,
+    mark,
+    number,
+    signed,
+)
 from gnivo_edu.figures.tokens import Token, in_picture
 
 HATCH = "repeating-linear-gradient(45deg,transparent 0 5px,#888888 5px 6px)"
@@ -151,14 +162,14 @@ def sample_map(
             raise ValueError(f"answer {tuple(answer)} is not complete: it needs {tree.horizon} tokens or its end")
     padded = [tuple(answer) + (answer[-1],) * (tree.horizon - len(answer)) for answer in answers]
     credits = [solution.step_credit(answer).tolist() for answer in answers]
-    full = max(abs(c) for row in credits for c in row) if scale is None else scale
+    full = full_scale((c for row in credits for c in row), scale)
     return SampleMap(
         tokens=[[vocabulary[token] for token in answer] for answer in answers],
         credits=credits,
         rewards=[float(tree.rewards[tree.index(answer)[1]]) for answer in padded],
         ended=ended,
         caption=(
-            f"credit in nats; bar: the answer ended; hatched: padding; "
+            f"credit in nats; {'bar: the answer ended; hatched: padding; ' if any(ended) else ''}"
             f"{conditions(reference, solution.alpha, solution.log_z)}; full colour at ±{full:.2f}"
         ),
         scale=full,

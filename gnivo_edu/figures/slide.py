@@ -9,7 +9,7 @@ from gnivo_edu.figures.style import Shown
 
 
 def slide(draw: Callable[[float], Shown], values: Sequence[float], still: Sequence[float], name: str = "alpha") -> None:
-    """Show `draw(value)` with a slider over `values`, starting at the first of `still`.
+    """Show `draw(value)` with a slider over `values`, starting at the first of `still`; `name` is draw's parameter.
 
     In a static build (`course.is_static()`) the figures at the values in `still` are displayed instead, and printed
     as text outside a notebook. Give `draw` a fixed colour scale, so that what is compared is comparable.

@@ -6,7 +6,7 @@ import base64
 import dataclasses
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -60,6 +60,11 @@ def colour(value: float, scale: float) -> str:
     end = np.array(GAIN if value > 0 else LOSS)
     rgb = np.rint(np.array(NEUTRAL) + share * (end - np.array(NEUTRAL))).astype(int)
     return "#" + "".join(f"{channel:02x}" for channel in rgb)
+
+
+def full_scale(values: Iterable[float], scale: float | None = None) -> float:
+    """The value at which the colour is full: `scale` if given, else the largest size there is (1 if all are 0)."""
+    return (max(map(abs, values)) or 1.0) if scale is None else scale
 
 
 def signed(value: float) -> str:

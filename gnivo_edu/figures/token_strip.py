@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gnivo_edu.figures.chips import Chip, sheet
-from gnivo_edu.figures.style import QUIET, Numbers, Shown, conditions, signed
+from gnivo_edu.figures.style import QUIET, Numbers, Shown, conditions, full_scale, signed
 from gnivo_edu.figures.tokens import Token, in_text, width_of, wrapped
 
 PAGE, GAP, COLUMNS = 9.0, 0.08, 100  # inches: width, between chips; width of the text
@@ -112,6 +112,6 @@ def token_strip(
     values = [float(credit) for credit in credits]
     if not tokens or len(tokens) != len(values):
         raise ValueError(f"a strip needs one credit per token, got {len(values)} for {len(tokens)} tokens")
-    full = max(map(abs, values)) if scale is None else scale
+    full = full_scale(values, scale)
     caption = f"credit per {unit} in nats, sum {signed(sum(values))}; {conditions(reference, alpha)}"
     return TokenStrip(tokens, values, f"{caption}; full colour at ±{full:.2f}", full, special, unit)

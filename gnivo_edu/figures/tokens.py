@@ -64,8 +64,8 @@ def in_picture(token: Token, most: int = 0) -> str:
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """At least one line, each of at most `width` characters, cut between words but not around "=" and "→"."""
-    held = text.replace("log Z", "log\xa0Z").replace(" = ", "\xa0=\xa0").replace(" → ", "\xa0→\xa0")
+    """At least one line, each of at most `width` characters, cut between words; "log Z = 1.54" stays together."""
+    held = re.sub(r" (?=[=→−] |Z\b|\d)|(?<= [=→−]) ", "\xa0", text)
     return [line.replace("\xa0", " ") for line in textwrap.wrap(held, width, break_on_hyphens=False)] or [text]
 
 

@@ -87,7 +87,9 @@ class ValueLines(Shown):
         for name, values in self.lines.items():
             spread = self.errors.get(name)
             plus = [f" ±{s:.2f}" for s in spread] if spread is not None else [""] * len(values)
-            columns.append([f"{v:.2f}{p}".replace("-", "−") for v, p in zip(values, plus, strict=True)])
+            columns.append(
+                [f"{v:.2f}{p}".replace("-0.00", "0.00").replace("-", "−") for v, p in zip(values, plus, strict=True)]
+            )
         if self.alpha is not None:
             head.append("chance of ending right")
             first = np.asarray(next(iter(self.lines.values())), dtype=np.float64)
@@ -198,5 +200,6 @@ def value_lines(
     if shade is None:
         return shown
     gap = np.abs(shown.value_error(shade))
-    shaded = f"shaded: value error of “{shade}”, largest {gap.max():.2f} nats after step {int(gap.argmax())}"
+    where = f" after step {int(gap.argmax())}" if gap.max() >= 0.005 else ""  # else rounding would choose the step
+    shaded = f"shaded: value error of “{shade}”, largest {gap.max():.2f} nats{where}"
     return replace(shown, caption=f"{caption}; {shaded}")

@@ -128,7 +128,7 @@ def waterfall(
         end=end,
         caption=(
             f"{second}{conditions(reference, solution.alpha)}; "
-            f"residual of the sum {f'{residual:.0e}' if residual else '0'} nats"
+            f"residual of the sum {f'{residual:.0e}' if residual > 1e-12 else 'below 1e-12'} nats"
         ),
         chances=[solution.success_probability(answer[:t]) for t in range(len(answer) + 1)] if binary else None,
     )

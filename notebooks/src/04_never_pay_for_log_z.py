@@ -87,7 +87,8 @@ errors = {
 figures.scaling_plot(
     counts, errors, dict.fromkeys(errors, -0.5),
     "answers drawn", "error of log Z, nats",
-    "log Z estimated from answers of the reference, at alpha as named",
+    "log Z estimated from answers; reference: the initial model, and one "
+    "that is right 2% of the time; alpha as named",
 )
 
 # %% [markdown]

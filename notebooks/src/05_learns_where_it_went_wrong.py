@@ -172,8 +172,10 @@ for y, reward, row in zip(answers, batch.rewards[0], push, strict=True):
 
 # %% [markdown]
 # **Explain.** Every row is one number, seven times. The mistake, the missed
-# check, and five innocent steps: all blamed alike. A reviewer of the paper
-# asked just this: is that not the same as rewarding whole answers?
+# check, and five innocent steps: all blamed alike. (Summed over the depths,
+# the first token is pushed seven times and the last one once, in every answer
+# alike; that knows nothing of mistakes either.) A reviewer of the paper asked
+# just this: is that not the same as rewarding whole answers?
 #
 # For one group it is. Now look *down* a column instead. The answers that went
 # wrong at step 3 began just like the right ones, and on that common beginning
@@ -186,6 +188,8 @@ for y, reward, row in zip(answers, batch.rewards[0], push, strict=True):
 # The right side has a $V(s_t)$ in it. It *can* tell steps apart.
 #
 # **Predict.** How many groups until you see it with the naked eye?
+#
+# **Run.** We follow the answer that goes wrong at step 3 and is not rescued.
 
 # %%
 wrong = problem.examples["wrong at 3"]
@@ -225,6 +229,8 @@ print("         exact   ", " ".join(f"{p:+5.2f}" for p in exact_push))
 #
 # **Predict.** Which step of our wrong answer will be found first: the mistake
 # at step 3, or the missed check at step 7?
+#
+# **Run.** It takes a few seconds.
 
 # %%
 powers = [2**n for n in range(1, 10)]

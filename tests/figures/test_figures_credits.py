@@ -48,6 +48,19 @@ def test_credit_strips_of_unequal_length(brackets, bracket_key):
     assert signed(1 / bracket_key.alpha - bracket_key.log_z) in strips.text().splitlines()[-2]
 
 
+def test_credits_of_zero_have_no_colour_and_do_no_harm():
+    key = exact.solve(exact.enumerate_tree_from_rewards([1, 1, 1, 1], vocab_size=2), 0.5)
+    for shown in (
+        figures.credit_strips(key, {"a": (0, 1)}, "xy"),
+        figures.sample_map(key, [(0, 1)], "xy"),
+        figures.prefix_tree(key, "xy"),
+        figures.waterfall(key, (0, 1), ["x", "y"]),
+    ):
+        assert "·" in shown.text()
+        assert "background:#ffffff" in shown.html() or "<img" in shown.html()
+        assert len(shown.png()) > 1000
+
+
 def test_credit_strips_refuse_what_has_no_number(problem):
     with pytest.raises(ValueError, match="leave out"):
         figures.token_strip(["a"], [float("nan")], alpha=1.0).text()

@@ -142,6 +142,7 @@ def test_training_curves_share_axes_and_choose_log_scales(records, words):
     shown = figures.training_curves(records, {"kl": "KL, nats", "loss": "loss"}, alpha=0.5)
     axes = np.array(shown.figure().axes).reshape(2, 2)
     assert axes[0, 0].get_ylim() == axes[0, 1].get_ylim()
+    assert axes[0, 0].get_shared_y_axes().joined(axes[0, 0], axes[0, 1])
     assert axes[0, 0].get_xlim() == axes[1, 1].get_xlim()
     assert [a.get_yscale() for a in axes[:, 0]] == ["log", "linear"]
     assert axes[0, 0].get_xscale() == "symlog"  # the record at 0 groups keeps its place

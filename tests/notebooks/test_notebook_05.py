@@ -48,7 +48,7 @@ def test_it_is_small_complete_and_executed():
     text = "".join("".join(cell["source"]) for cell in cells())
     for part in (
         "# 05 · ", "**Claim.**", "minutes", "Run time", "So far we know", "We still cannot",
-        "After this notebook you can", "Three new symbols", "**Predict.**", "**Explain.**", "Exercise 12 ·",
+        "After this notebook you can", "Three new symbols", "**Predict.**", "**Run.**", "**Explain.**", "Exercise 12 ·",
         "Exercise 13 ·", "Exercise 17 ·", "## A control that must fail", "## Play", "## What we did not show",
         "credit table", "**Links.**", "**Next.**",
     ):  # fmt: skip
