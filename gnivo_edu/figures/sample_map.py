@@ -120,7 +120,8 @@ class SampleMap(Shown):
         body = []
         for reward, ended, chips in self.rows():
             cells = [chip.text() for chip in chips]
-            cells[-1:] = [f"{cell} {'|' if ended else '…'}" for cell in cells[-1:]]
+            if any(self.ended):  # where answers can end by themselves
+                cells[-1:] = [f"{cell} {'|' if ended else '…'}" for cell in cells[-1:]]
             body.append([f"R = {number(reward)}", *cells, *[""] * (self.positions - len(chips))])
         return ["reward", *(str(t + 1) for t in range(self.positions))], body
 

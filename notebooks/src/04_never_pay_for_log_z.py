@@ -505,9 +505,9 @@ for a in (0.1, 0.2, 0.5, 2.0):
 # | question | answer so far |
 # |---|---|
 # | What is one step worth? | $V(s_t) - V(s_{t-1})$ |
-# | What are the probabilities of all answers? | products of choices |
-# | What does the best policy look like? | the reference, tilted by $e^{R/\alpha}$ |
-# | Why is credit $\log \pi^*/\pi_{\text{ref}}$? | the missing factor is $e^{V}/Z$ |
+# | What are the probabilities of all answers? | products of choices; they sum to 1 |
+# | What does the best policy look like? | $\pi_{\text{ref}}\, e^{R/\alpha} / Z$: a tilt, not a win |
+# | Why is credit $\log \pi^*/\pi_{\text{ref}}$? | because $\pi^* = \pi_{\text{ref}}\, e^{V}/Z$ at every prefix |
 # | How can groups find it without a critic? | by comparing: $V$ up to a shift, which a policy pins |
 # | How can a model learn it from samples? | *notebook 05* |
 #

@@ -352,7 +352,7 @@ check.gnivo_loss_unequal_lengths(gnivo_loss_unequal_lengths)
 # **Predict.** A factor $1/T_i$ per answer: does it move the optimum?
 
 # %%
-from gnivo_edu.training.algorithm1 import distance_from_key
+from gnivo_edu.training import distance_from_key
 
 
 def miss_at_the_minimum(lengths):
@@ -466,9 +466,9 @@ figures.slide(at, list(place), still=[32], name="groups")
 # | question | answer so far |
 # |---|---|
 # | What is one step worth? | $V(s_t) - V(s_{t-1})$ |
-# | What are the probabilities of all answers? | products of choices |
-# | What does the best policy look like? | the reference, tilted by $e^{R/\alpha}$ |
-# | Why is credit $\log \pi^*/\pi_{\text{ref}}$? | the missing factor is $e^{V}/Z$ |
+# | What are the probabilities of all answers? | products of choices; they sum to 1 |
+# | What does the best policy look like? | $\pi_{\text{ref}}\, e^{R/\alpha} / Z$: a tilt, not a win |
+# | Why is credit $\log \pi^*/\pi_{\text{ref}}$? | because $\pi^* = \pi_{\text{ref}}\, e^{V}/Z$ at every prefix |
 # | How can groups find it without a critic? | by comparing: $V$ up to a shift, which a policy pins |
 # | How can a model learn it from samples? | shared prefixes, different rewards: the average finds the step |
 #

@@ -1,6 +1,6 @@
 """Exercise 14: what GN-IVO pushes on.
 
-Differentiate the loss of exercise 13 and see who is pushed up and who is pushed down,
+Differentiate the loss of GN-IVO (exercise 13) and see who is pushed up and who is pushed down,
 
     - dL / d rho_i^t = w_i - W q_i^t,        w_i = e^{R_i/alpha},   W = sum_j w_j,   q^t = softmax of rho^t over i
 
