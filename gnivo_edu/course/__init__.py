@@ -14,7 +14,7 @@ def is_static() -> bool:
     True where the environment variable `GNIVO_STATIC` is set (to anything but 0), as it is while the course is
     built, and where no notebook kernel is running, as in a script or a terminal.
 
-    >>> is_static()  # doctest: +SKIP
+    >>> is_static()
     True
     """
     if os.environ.get("GNIVO_STATIC", "0") not in ("", "0"):
