@@ -8,7 +8,7 @@ WORKERS ?= 2
 TESTS = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-fast lab notebooks lint browser gallery
+.PHONY: demo test test-fast lab notebooks lint browser gallery nbgrader-check
 
 demo: $(VENV)/.installed
 	@$(BIN)/gnivo-edu demo $(if $(MODEL),--model "$(MODEL)")
@@ -54,3 +54,13 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 gallery: $(VENV)/.installed
 	@$(BIN)/python -m gnivo_edu.figures.gallery
+
+# Not part of `make test`: nbgrader brings a hundred packages, so it has an environment of its own.
+nbgrader-check: $(VENV)/.installed .venv-nbgrader/.installed
+	@$(BIN)/python tests/course/nbgrader_check.py .venv-nbgrader
+
+.venv-nbgrader/.installed:
+	@echo "Installing nbgrader in .venv-nbgrader (once, about a minute)"
+	@$(PYTHON) -m venv .venv-nbgrader
+	@.venv-nbgrader/bin/python -m pip install -q $(PIP_FLAGS) nbgrader==0.9.6
+	@touch $@

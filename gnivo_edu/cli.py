@@ -12,6 +12,9 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.exceptions import TyperException
 
+from gnivo_edu import tables
+from gnivo_edu.course.tidy import BuildError
+
 # Heavy imports (torch, transformers, matplotlib, jupyter) happen inside the commands: `--help` stays fast.
 
 app = typer.Typer(
@@ -42,6 +45,9 @@ def main() -> None:
         )
     except ValueError as error:
         _fail(error)
+    except BuildError as error:
+        typer.echo(f"gnivo-edu: {error}", err=True)
+        sys.exit(1)
     except (KeyboardInterrupt, typer.Abort):
         typer.echo("gnivo-edu: interrupted", err=True)
         sys.exit(130)
@@ -84,6 +90,26 @@ def lab(
     os.execv(sys.executable, command)
 
 
+@app.command(rich_help_panel=LEARN)
+def check(
+    path: Annotated[Path, typer.Argument(help="A notebook, or a folder of NAME.ipynb or NAME/*.ipynb.")],
+    csv: Annotated[Path | None, typer.Option(help="Write a table, one row per student, to this file.")] = None,
+    exercise: Annotated[list[str] | None, typer.Option(help="An exercise; repeatable. Default: all asked for.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the random cases.")] = 0,
+    seed_per_student: Annotated[bool, typer.Option(help="Every student has cases of their own.")] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds for an exercise.")] = 20.0,
+    as_json: Json = False,
+) -> None:
+    """Grade a notebook, or a folder of submissions; it is no sandbox."""
+    from gnivo_edu.course import grade as grading
+
+    grades = grading.grade(path, exercise, seed, seed_per_student, timeout, _say(quiet=True))
+    if csv is not None:
+        grading.write_csv(grades, csv)
+    report = grading.report(grades)
+    _finish(report, as_json, lambda: tables.print_rows(str(path), grading.table(grades)))
+
+
 @app.command(rich_help_panel=VERIFY)
 def verify(
     env: Annotated[list[str] | None, typer.Option(help="A toy environment; repeatable. Default: all.")] = None,
@@ -108,7 +134,7 @@ def verify(
             report = checks.verify_model(model, prompt, top_k, horizon, reward, alphas, sizes, progress)
         else:
             report = checks.verify_environments(env, alphas, sizes, prompt_index, progress)
-    _finish(report, as_json, lambda: _print_verification(report))
+    _finish(report, as_json, lambda: tables.print_verification(report))
 
 
 @app.command(rich_help_panel=MAINTAIN)
@@ -121,18 +147,28 @@ def bench(
 
     with _status(as_json) as progress:
         report = run_benchmark(name, progress)
-    _finish(report, as_json, lambda: _print_rows(report["benchmark"], report["results"]))
+    _finish(report, as_json, lambda: tables.print_rows(report["benchmark"], report["results"]))
 
 
 @app.command("build-course", rich_help_panel=MAINTAIN)
 def build_course(
     only: Annotated[list[str] | None, typer.Option(help="Name of a notebook; repeat for several.")] = None,
     check: Annotated[bool, typer.Option(help="Write nothing; say which notebooks differ from their source.")] = False,
+    release: Annotated[
+        Path | None, typer.Option(help="Write student, solution and nbgrader notebooks into this folder instead.")
+    ] = None,
 ) -> None:
     """Build the notebooks, with their outputs, from notebooks/src."""
     from gnivo_edu.course.build import build_course as build
     from gnivo_edu.course.pictures import draw_pictures
 
+    if release is not None:
+        from gnivo_edu.course.release import release_course
+
+        if check:
+            raise ValueError("--check and --release exclude each other: give one of them")
+        release_course(release, only=only)
+        return
     if check:
         differences = build(only=only, check=True)
         for line in differences:
@@ -148,7 +184,7 @@ def doctor(as_json: Json = False) -> None:
     from gnivo_edu.doctor import examine
 
     report = examine()
-    _finish(report, as_json, lambda: _print_rows("doctor", report["findings"]))
+    _finish(report, as_json, lambda: tables.print_rows("doctor", report["findings"]))
 
 
 def _finish(report: dict[str, Any], as_json: bool, show: Callable[[], None]) -> None:
@@ -176,55 +212,6 @@ def _status(quiet: bool) -> Any:
             yield lambda line: status.update(line)
 
     return running()
-
-
-def _print_verification(report: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title="Both theorems and two controls, in nats", box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for heading in ("target", "alpha", "K", "answers", "thm 1", "thm 2", "softmax", "off-policy", "holds"):
-        table.add_column(heading, justify="left" if heading == "target" else "right", no_wrap=True)
-    previous = None
-    for r in report["results"]:
-        name = Path(r["target"]).name.removesuffix("-v0")[:17]
-        if previous not in (None, name):
-            table.add_section()
-        table.add_row(
-            "" if name == previous else name,
-            f"{r['alpha']:g}",
-            str(r["constant_shift"]["group_size"]),
-            f"{r['sequences']:,}",
-            f"{r['soft_value_theorem']['max_abs_error']:.0e}",
-            f"{r['constant_shift']['spread']:.0e}",
-            *(_violation(r, control) for control in ("softmax_weights", "off_policy_samples")),
-            "yes" if r["passed"] else "NO",
-        )
-        previous = name
-    Console().print(table)
-    typer.echo("thm 1, thm 2: largest errors. softmax, off-policy: two broken recipes at t < T, supposed to miss.")
-    reasons = {f"{r['target']}, {name}: {why}" for r in report["results"] for name, why in r["not_applicable"].items()}
-    for reason in sorted(reasons):
-        typer.echo(f"cannot bite: {reason}")
-    typer.echo("All hold." if report["passed"] else "Not everything holds: see the rows with NO.")
-
-
-def _violation(result: dict[str, Any], control: str) -> str:
-    return f"{result['controls'][control]['violation']:.2g}" if control in result["controls"] else "cannot"
-
-
-def _print_rows(title: str, rows: list[dict[str, Any]]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=title, box=SIMPLE_HEAD)
-    for heading in rows[0]:
-        table.add_column(heading)
-    for row in rows:
-        table.add_row(*(f"{v:.3g}" if isinstance(v, float) else escape(str(v)) for v in row.values()))
-    Console().print(table)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from gnivo_edu.course.exercises.listing import listing
 
 Function = Callable[..., Any]
 
@@ -89,8 +90,8 @@ class Exercise:
         print(f"Hint {self._hints_given} of {len(self.hints)}: {self.hints[self._hints_given - 1]}")
 
     def solution(self) -> None:
-        """Print a solution."""
-        print(inspect.getsource(self.reference).rstrip())
+        """Print a solution, ready to paste into a notebook."""
+        print(listing(self.reference))
 
     def _ask(self, function: Function, case: Case, passed: Sequence[Case]) -> None:
         outcome = attempt(function, case.arguments)

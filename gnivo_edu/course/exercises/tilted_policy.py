@@ -151,7 +151,7 @@ EXERCISE = Exercise(
     hints=(
         "What does multiplying by e^{R/alpha} do to a log-probability?",
         "Adding R/alpha spoils the sum. Each prompt has its own Z: which axis of [N, n] does its sum run over?",
-        "Subtract `np.logaddexp.reduce(tilted, axis=1, keepdims=True)` from `tilted = logps + rewards / alpha`.",
+        "Call that sum `tilted`; subtract `np.logaddexp.reduce(tilted, axis=1, keepdims=True)` from it, row by row.",
     ),
     cases=cases,
     parse=array,

@@ -1,0 +1,41 @@
+"""Which names a piece of code reads from its notebook, and which it gives to it; nothing is run."""
+
+from __future__ import annotations
+
+import ast
+import symtable
+from collections.abc import Iterator
+
+
+def names(code: str) -> tuple[set[str], set[str]]:
+    """The global names that `code` reads, at once or inside its functions, and those it binds or changes.
+
+    A name that is only a parameter or a variable of a function is neither. `x[0] = 1` and `x.a = 1` change x.
+    Raises SyntaxError where the code is not Python.
+
+    >>> reads, binds = names("import math\\ndef area(r):\\n    k = pi\\n    return k * r**2\\nareas[0] = area(2)\\n")
+    >>> sorted(reads), sorted(binds)
+    (['area', 'areas', 'pi'], ['area', 'areas', 'math'])
+    """
+    reads, binds = set(), set()
+    for table in _scopes(symtable.symtable(code, "<cell>", "exec")):
+        for symbol in table.get_symbols():
+            if table.get_type() == "module" or symbol.is_global():
+                if symbol.is_referenced():
+                    reads.add(symbol.get_name())
+                if symbol.is_assigned() or symbol.is_imported():
+                    binds.add(symbol.get_name())
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            base: ast.expr = node
+            while isinstance(base, ast.Subscript | ast.Attribute):
+                base = base.value
+            if isinstance(base, ast.Name) and base.id in reads:
+                binds.add(base.id)
+    return reads, binds
+
+
+def _scopes(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
+    yield table
+    for child in table.get_children():
+        yield from _scopes(child)

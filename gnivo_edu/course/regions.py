@@ -1,0 +1,96 @@
+"""A cell with a solution region, taken apart: the answer, its check, its hints, and what nbgrader wants to know."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import html
+import re
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from gnivo_edu.course import exercises
+from gnivo_edu.course.tidy import BuildError
+
+Kind = Literal["student", "solution", "nbgrader"]
+BEGIN, END = "BEGIN SOLUTION", "END SOLUTION"  # the markers of nbgrader, found as nbgrader finds them
+STUB = 'raise NotImplementedError("your code here")'
+
+
+def solution_lines(sources: Iterable[str]) -> list[str]:
+    """The lines of code cells that stand in solution regions and nowhere else: none of them may reach a student.
+
+    Comments count; short lines that say nothing (`else:`, `return x`) do not.
+
+    >>> solution_lines(["def f(x):\\n    ### BEGIN SOLUTION\\n    return 2 * x + 1\\n    ### END SOLUTION"])
+    ['return 2 * x + 1']
+    """
+    inside: list[str] = []
+    outside: list[str] = []
+    for source in sources:
+        within = False
+        for line in map(str.strip, source.splitlines()):
+            if BEGIN in line or END in line:
+                within = BEGIN in line
+            else:
+                (inside if within else outside).append(line)
+    rest = "\n".join(outside)
+    return [line for line in dict.fromkeys(inside) if len(line) > 10 and line not in rest]
+
+
+def split(cell: Any, place: str) -> tuple[str, str, exercises.Exercise]:
+    """The answer, the statements from its check on, and the exercise that is checked."""
+    known = {exercise.name: exercise for exercise in exercises.all()}
+    try:
+        body = ast.parse(cell.source).body
+    except SyntaxError as error:
+        raise BuildError(f"{place}: is not Python: {error.msg}, line {error.lineno}") from None
+    for statement in body:
+        match statement:
+            case ast.Expr(ast.Call(ast.Attribute(ast.Name("check"), name))) if name in known:
+                lines = cell.source.split("\n")
+                above, below = lines[: statement.lineno - 1], lines[statement.lineno - 1 :]
+                if BEGIN not in "\n".join(below):
+                    return "\n".join(above).rstrip(), "\n".join(below), known[name]
+    raise BuildError(f"{place}: has a solution region and no check.NAME(NAME) after it in the same cell")
+
+
+def answer(source: str, kind: Kind, place: str) -> str:
+    """The answer cell: regions replaced by the stub (student), filled (solution), or as they are (nbgrader)."""
+    lines: list[str] = []
+    within = False
+    for line in source.split("\n"):
+        if BEGIN in line or END in line:
+            if within == (BEGIN in line):
+                raise BuildError(f"{place}: the markers of its solution regions do not pair")
+            within = BEGIN in line
+            if kind == "nbgrader":
+                lines.append(line)
+            elif kind == "student" and within:
+                lines.append(line[: len(line) - len(line.lstrip())] + STUB)
+        elif kind != "student" or not within:
+            lines.append(line)
+    if within:
+        raise BuildError(f"{place}: a solution region does not end")
+    return "\n".join(lines)
+
+
+def graded(grade_id: str, source: str, solution: bool) -> dict[str, Any]:
+    """Metadata of nbgrader, schema 3, with its checksum: an answer, or a locked check worth one point."""
+    parts = [source, "code", str(not solution), str(solution), str(not solution), grade_id]
+    block: dict[str, Any] = {"points": 1} if not solution else {}
+    digest = hashlib.md5("".join([*parts, *(["1.0"] if not solution else [])]).encode(), usedforsecurity=False)
+    block |= {"grade_id": grade_id, "solution": solution, "grade": not solution, "locked": not solution}
+    block |= {"task": False, "schema_version": 3, "cell_type": "code", "checksum": digest.hexdigest()}
+    return {"nbgrader": block}
+
+
+def ladder(exercise: exercises.Exercise) -> str:
+    """Hints, each folded, then how to see a solution; in HTML, so that Markdown sees no stars and underscores."""
+    last = f"Tried everything? Run `check.{exercise.name}.solution()` in a cell of your own."
+    rungs = [(f"Hint {n}", hint) for n, hint in enumerate(exercise.hints, 1)] + [("Solution", last)]
+    lines = ["**Stuck?** Unfold one at a time."]
+    for title, text in rungs:
+        text = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text, quote=False))
+        lines.append(f"<details><summary>{title}</summary><p>{text}</p></details>")
+    return "\n\n".join(lines)

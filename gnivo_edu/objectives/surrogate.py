@@ -1,0 +1,160 @@
+"""Parts that policy-gradient objectives share: baselines, KL estimators, clipping, suffix sums, whitening, averages."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gnivo_edu.batch import GroupBatch
+
+Normaliser = Literal["seq-mean-token-mean", "token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm"]
+Estimator = Literal["k1", "k2", "k3"]
+
+
+def check_group(batch: GroupBatch, name: str) -> None:
+    """ValueError on groups of one: what `name` learns is the difference between responses to one prompt."""
+    if batch.rewards.shape[1] < 2:
+        raise ValueError(f"{name} compares the responses of a group: K = 1, take groups of at least 2")
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """ValueError, naming the argument, if `value` is none of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+
+
+def check_clip(low: float, high: float, dual: float | None = None) -> None:
+    """ValueError unless 0 <= low < 1, high >= 0 and dual > 1 (or None)."""
+    if not (0 <= low < 1 and high >= 0 and (dual is None or dual > 1)):
+        raise ValueError(f"need 0 <= clip_low < 1, clip_high >= 0, dual_clip > 1: got {low}, {high}, {dual}")
+
+
+def needed(batch: GroupBatch, field: str, name: str) -> Float[Tensor, "N K T"]:
+    """An optional field [N, K, T] of the batch, 0 outside the mask; ValueError if it is missing."""
+    x = getattr(batch, field)
+    if x is None:
+        raise ValueError(f"{name} needs {field} [N, K, T]: put it in the GroupBatch")
+    return x.masked_fill(~batch.mask, 0.0)
+
+
+def behaviour_logratio(batch: GroupBatch) -> Float[Tensor, "N K T"]:
+    """log pi_theta/pi_behaviour of each token, nats; 0 outside the mask."""
+    return (batch.policy_logps - batch.behaviour_logps).masked_fill(~batch.mask, 0.0)
+
+
+def behaviour_divergence(batch: GroupBatch) -> Float[Tensor, "N K T"]:
+    """log pi_behaviour/pi_ref of each token, nats: k1 of the sampler, a constant; 0 outside the mask."""
+    return (batch.behaviour_logps - batch.reference_logps).masked_fill(~batch.mask, 0.0)
+
+
+def kl_estimate(logratio: Tensor, estimator: Estimator) -> Tensor:
+    """Estimators of KL(pi || ref) from x = log pi/ref of a sample: k1 = x, k2 = x^2/2, k3 = e^{-x} - 1 + x; nats.
+
+    >>> [round(float(kl_estimate(torch.tensor(0.5), k)), 4) for k in ("k1", "k2", "k3")]
+    [0.5, 0.125, 0.1065]
+    """
+    if estimator == "k1":
+        return logratio
+    return logratio.square() / 2 if estimator == "k2" else torch.expm1(-logratio) + logratio
+
+
+def centred(x: Float[Tensor, "N K"], leave_one_out: bool = False) -> Float[Tensor, "N K"]:
+    """x_i minus the mean of its group, or minus the mean of the others: the same times K/(K - 1).
+
+    >>> centred(torch.tensor([[1.0, 0.0]])), centred(torch.tensor([[1.0, 0.0]]), leave_one_out=True)
+    (tensor([[ 0.5000, -0.5000]]), tensor([[ 1., -1.]]))
+    """
+    difference = x - x.mean(1, keepdim=True)
+    return difference * (x.shape[1] / (x.shape[1] - 1)) if leave_one_out else difference
+
+
+def clipped_loss(
+    logratio: Tensor, advantages: Tensor, low: float, high: float, dual_clip: float | None = None
+) -> Tensor:
+    """PPO's loss, element by element: - min(r A, clip(r, 1 - low, 1 + high) A), r = e^{logratio}.
+
+    With `dual_clip` c > 1 it is at most - c A where A < 0, so that one huge ratio cannot rule a step.
+    """
+    ratio = logratio.exp()
+    loss = torch.maximum(-advantages * ratio, -advantages * ratio.clamp(1 - low, 1 + high))
+    if dual_clip is None:
+        return loss
+    return torch.where(advantages < 0, torch.minimum(loss, -dual_clip * advantages), loss)
+
+
+def suffix_sums(x: Float[Tensor, "N K T"], discount: float) -> Float[Tensor, "N K T"]:
+    """sum_{l >= t} discount^(l - t) x_l: the advantages of GAE, from its residuals.
+
+    >>> suffix_sums(torch.tensor([[[1.0, 2.0, 4.0]]]), 0.5)
+    tensor([[[3., 4., 4.]]])
+    """
+    total, columns = torch.zeros_like(x[..., 0]), []
+    for t in reversed(range(x.shape[-1])):
+        total = x[..., t] + discount * total
+        columns.append(total)
+    return torch.stack(columns[::-1], -1)
+
+
+def moments(batch: GroupBatch, x: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of x over the used entries of the whole batch, scalars.
+
+    The variance has Bessel's correction; with `group_weight` the batch is a population, and it has none.
+    """
+    weight = used.to(x.dtype)
+    if batch.group_weight is not None:
+        weight = weight * batch.group_weight.view(-1, *[1] * (x.dim() - 1))
+    total = weight.sum().clamp(min=torch.finfo(x.dtype).tiny)
+    mean = (weight * x).sum() / total
+    degrees = (total - 1).clamp(min=1) if batch.group_weight is None else total
+    return mean, (weight * (x - mean).square()).sum() / degrees
+
+
+def whiten(batch: GroupBatch, x: Float[Tensor, "N K T"]) -> Float[Tensor, "N K T"]:
+    """(x - mean)/sqrt(variance + 1e-8) over all tokens inside the mask; 0 outside it."""
+    mean, variance = moments(batch, x, batch.mask)
+    return ((x - mean) * (variance + 1e-8).rsqrt()).masked_fill(~batch.mask, 0.0)
+
+
+def average(
+    batch: GroupBatch, x: Float[Tensor, "N K T"], normaliser: Normaliser, max_length: int | None = None
+) -> Float[Tensor, ""]:
+    """One number from one per token (0 outside the mask), by verl's names; TRL's are in brackets.
+
+    "seq-mean-token-mean" (grpo): mean over responses of the mean over their tokens. "token-mean" (dapo, and bnpo on an
+    undivided batch): sum over all tokens divided by their number. "seq-mean-token-sum": mean over responses of the sum.
+    "seq-mean-token-sum-norm" (dr_grpo): the same divided by the constant `max_length` (default 1).
+    """
+    check_choice("normaliser", normaliser, Normaliser.__args__)  # type: ignore[attr-defined]
+    if max_length is not None and max_length < 1:
+        raise ValueError(f"max_length must be at least 1 token, got {max_length}")
+    sums = x.sum(-1)
+    if normaliser == "seq-mean-token-mean":
+        sums = sums / batch.lengths.clamp(min=1)
+    total = batch.group_mean(sums.mean(1))
+    if normaliser == "token-mean":
+        tokens = batch.group_mean(batch.lengths.to(x.dtype).mean(1))
+        return total / torch.where(tokens > 0, tokens, 1.0)
+    return total / (max_length or 1) if normaliser == "seq-mean-token-sum-norm" else total
+
+
+def group_metrics(batch: GroupBatch) -> dict[str, Float[Tensor, ""]]:
+    """`reward`, mean; `logratio`, mean log pi_theta/pi_ref of responses, nats; `tied_groups`, share of groups whose
+    rewards are all equal.
+    """  # noqa: D205
+    with torch.no_grad():
+        tied = batch.rewards.amax(1) == batch.rewards.amin(1)
+        return {
+            "reward": batch.group_mean(batch.rewards.mean(1)),
+            "logratio": batch.group_mean(batch.sequence_logratio.mean(1)),
+            "tied_groups": batch.group_mean(tied.to(batch.rewards.dtype)),
+        }
+
+
+def clipped_share(batch: GroupBatch, logratio: Tensor, used: Tensor, low: float, high: float) -> Float[Tensor, ""]:
+    """Share of the used ratios outside [1 - low, 1 + high]."""
+    with torch.no_grad():
+        ratio = logratio.exp()
+        return moments(batch, ((ratio < 1 - low) | (ratio > 1 + high)).to(logratio.dtype), used)[0]

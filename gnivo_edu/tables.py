@@ -1,0 +1,59 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+# rich is imported where it draws: `gnivo-edu --help` does without it.
+
+
+def print_verification(report: dict[str, Any]) -> None:
+    """The results of `gnivo_edu.verify` as a table of at most 80 columns, and why a control cannot bite, if so."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="Both theorems and two controls, in nats", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for heading in ("target", "alpha", "K", "answers", "thm 1", "thm 2", "softmax", "off-policy", "holds"):
+        table.add_column(heading, justify="left" if heading == "target" else "right", no_wrap=True)
+    previous = None
+    for r in report["results"]:
+        name = Path(r["target"]).name.removesuffix("-v0")[:17]
+        if previous not in (None, name):
+            table.add_section()
+        table.add_row(
+            "" if name == previous else name,
+            f"{r['alpha']:g}",
+            str(r["constant_shift"]["group_size"]),
+            f"{r['sequences']:,}",
+            f"{r['soft_value_theorem']['max_abs_error']:.0e}",
+            f"{r['constant_shift']['spread']:.0e}",
+            *(_violation(r, control) for control in ("softmax_weights", "off_policy_samples")),
+            "yes" if r["passed"] else "NO",
+        )
+        previous = name
+    Console().print(table)
+    print("thm 1, thm 2: largest errors. softmax, off-policy: two broken recipes at t < T, supposed to miss.")
+    reasons = {f"{r['target']}, {name}: {why}" for r in report["results"] for name, why in r["not_applicable"].items()}
+    for reason in sorted(reasons):
+        print(f"cannot bite: {reason}")
+    print("All hold." if report["passed"] else "Not everything holds: see the rows with NO.")
+
+
+def _violation(result: dict[str, Any], control: str) -> str:
+    return f"{result['controls'][control]['violation']:.2g}" if control in result["controls"] else "cannot"
+
+
+def print_rows(title: str, rows: list[dict[str, Any]]) -> None:
+    """Plain rows, all with the same keys, as a table."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(title), box=SIMPLE_HEAD)
+    for heading in rows[0]:
+        table.add_column(heading)
+    for row in rows:
+        table.add_row(*(f"{v:.3g}" if isinstance(v, float) else escape(str(v)) for v in row.values()))
+    Console().print(table)
