@@ -74,7 +74,7 @@ def build(
         # jupytext draws new ids at every conversion.
         cell.id = hashlib.sha256(f"{source.stem}/{index}".encode()).hexdigest()[:12]
     if execute:
-        execute(notebook, source.stem, timeout, cwd)
+        run_cells(notebook, source.stem, timeout, cwd)
     notebook.metadata = nbformat.from_dict(METADATA)
     paths = machine_paths(cwd, source.resolve().parent)
     for index, cell in enumerate(notebook.cells):
@@ -145,7 +145,7 @@ class _ThisPython(KernelSpecManager):
         return KernelSpec(argv=argv, display_name="Python 3", language="python", metadata=encrypted)
 
 
-def execute(notebook: Any, name: str, timeout: int, cwd: Path) -> None:
+def run_cells(notebook: Any, name: str, timeout: int, cwd: Path) -> None:
     index = 0
 
     def remember(cell: Any, cell_index: int) -> None:

@@ -28,7 +28,7 @@ from typing import Any
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
-from gnivo_edu.course.build import METADATA, BuildError, execute, build
+from gnivo_edu.course.build import METADATA, BuildError, build, run_cells
 from gnivo_edu.course.names import names
 from gnivo_edu.course.regions import BEGIN, STUB, Kind, answer, graded, ladder, solution_lines, split
 from gnivo_edu.course.tidy import machine_paths, place_of, tidy
@@ -106,7 +106,7 @@ def release(
     if execute and kind == "student":
         _run_past_stubs(notebook, source.stem, timeout, cwd)
     elif execute and kind == "solution":
-        execute(notebook, source.stem, timeout, cwd)
+        run_cells(notebook, source.stem, timeout, cwd)
     notebook.metadata = nbformat.from_dict(METADATA)
     paths = machine_paths(cwd, source.resolve().parent)
     for index, cell in enumerate(notebook.cells):
@@ -169,7 +169,7 @@ def _run_past_stubs(notebook: Any, name: str, timeout: int, cwd: Path) -> None:
     for cell, stops in zip(notebook.cells, depends, strict=True):
         if stops and cell.cell_type == "code":
             cell.metadata["tags"] = [*cell.metadata.get("tags", []), "raises-exception"]
-    execute(notebook, name, timeout, cwd)
+    run_cells(notebook, name, timeout, cwd)
     for index, (cell, stops) in enumerate(zip(notebook.cells, depends, strict=True)):
         if not stops:
             continue
