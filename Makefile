@@ -53,7 +53,7 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@ $(VENV)/.installed
 
 gallery: $(VENV)/.installed
-	@$(BIN)/python -m gnivo_edu.figures.gallery
+	@$(BIN)/python -m gnivo_edu.demo.gallery
 
 # Not part of `make test`: nbgrader brings a hundred packages, so it has an environment of its own.
 nbgrader-check: $(VENV)/.installed .venv-nbgrader/.installed

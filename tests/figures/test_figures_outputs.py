@@ -14,7 +14,7 @@ from matplotlib.text import Text
 from test_figures_tokens import Page
 
 from gnivo_edu import course, figures
-from gnivo_edu.figures import gallery
+from gnivo_edu.demo import gallery
 from gnivo_edu.figures.style import INK, drawing
 
 RECORDS = [{"groups": n, "kl": 1.0 / n, "loss": 2.0 / n} for n in (1, 10, 100)]
@@ -125,7 +125,7 @@ def test_a_notebook_gets_html_live_and_png_with_alt_in_a_static_build(shown, mon
 
 def test_importing_figures_brings_neither_torch_nor_matplotlib():
     heavy = "{'torch', 'matplotlib', 'seaborn', 'pandas', 'IPython'}"
-    code = f"import sys, gnivo_edu.figures, gnivo_edu.figures.gallery as g; assert not {heavy} & set(sys.modules)"
+    code = f"import sys, gnivo_edu.figures, gnivo_edu.demo.gallery as g; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from matplotlib.text import Text
 
 from gnivo_edu import figures
-from gnivo_edu.figures.gallery import HOSTILE
+from gnivo_edu.demo.gallery import HOSTILE
 from gnivo_edu.figures.tokens import in_html, in_picture, in_text, pad, visible, width_of, wrapped
 
 

@@ -1,6 +1,6 @@
 """The gallery: every figure of the course on real data, as HTML, as PNG and as text, on one page; `make gallery`.
 
-Run `python -m gnivo_edu.figures.gallery [PATH]`; the page goes to runs/gallery/index.html unless told otherwise.
+Run `python -m gnivo_edu.demo.gallery [PATH]`; the page goes to runs/gallery/index.html unless told otherwise.
 """
 
 from __future__ import annotations
