@@ -117,21 +117,28 @@ def verify(
     group_size: Annotated[list[int] | None, typer.Option(help="Answers in a group. Default: 2, 3, 4.")] = None,
     prompt_index: Annotated[int, typer.Option(help="Which prompt of the environment.")] = 0,
     model: Annotated[str | None, typer.Option(help="A pretrained causal LM, path or hub id, instead.")] = None,
-    prompt: Annotated[str, typer.Option(help="Text the model continues.")] = "Once upon a time",
-    top_k: Annotated[int, typer.Option(help="Tokens kept at each prefix.")] = 4,
-    horizon: Annotated[int, typer.Option(help="Tokens written.")] = 6,
-    reward: Annotated[str, typer.Option(help="A named reward, or module:function of a list of texts.")] = "sentiment",
+    prompt: Annotated[str | None, typer.Option(help="Text the model continues. Default: Once upon a time.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Tokens kept at each prefix of the model. Default: 4.")] = None,
+    horizon: Annotated[int | None, typer.Option(help="Tokens the model writes. Default: 6.")] = None,
+    reward: Annotated[
+        str | None, typer.Option(help="Of the model's texts: a named one, or module:function. Default: sentiment.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Both theorems, to machine precision, and two controls that must fail."""
     from gnivo_edu import verify as checks
 
     alphas, sizes = alpha or checks.ALPHAS, group_size or checks.GROUP_SIZES
+    asked = {"prompt": prompt, "top_k": top_k, "horizon": horizon, "reward": reward}
+    given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    if given and model is None:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ValueError(f"{options} can only be given with --model: environments have their own")
     with _status(as_json) as progress:
         if model is not None:
             if env:
                 raise ValueError("--model and --env exclude each other: verify them in two calls")
-            report = checks.verify_model(model, prompt, top_k, horizon, reward, alphas, sizes, progress)
+            report = checks.verify_model(model, **given, alphas=alphas, group_sizes=sizes, progress=progress)
         else:
             report = checks.verify_environments(env, alphas, sizes, prompt_index, progress)
     _finish(report, as_json, lambda: tables.print_verification(report))

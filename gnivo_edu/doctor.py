@@ -32,7 +32,8 @@ def examine() -> dict[str, Any]:
     browser = next((path for path in map(shutil.which, ("chromium", "google-chrome")) if path), None)
     findings.append(_row("browser for page tests", browser, "optional; install chromium"))
     shared = os.environ.get("GNIVO_SHARED")
-    findings.append(_row("GNIVO_SHARED", shared, "optional; a folder with models/ and data/ for the tests"))
+    if shared:
+        findings.append(_row("GNIVO_SHARED", shared))
     return {"passed": not missing and sys.version_info >= (3, 11), "findings": findings}
 
 

@@ -14,7 +14,7 @@ def print_verification(report: dict[str, Any]) -> None:
     from rich.table import Table
 
     table = Table(title="Both theorems and two controls, in nats", box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for heading in ("target", "alpha", "K", "answers", "thm 1", "thm 2", "softmax", "off-policy", "holds"):
+    for heading in ("target", "alpha", "K", "answers", "thm 1", "thm 2", "softmax", "stale", "holds"):
         table.add_column(heading, justify="left" if heading == "target" else "right", no_wrap=True)
     previous = None
     for r in report["results"]:
@@ -33,7 +33,7 @@ def print_verification(report: dict[str, Any]) -> None:
         )
         previous = name
     Console().print(table)
-    print("thm 1, thm 2: largest errors. softmax, off-policy: two broken recipes at t < T, supposed to miss.")
+    print("thm 1, thm 2: largest errors; softmax, stale: two controls (t < T) that must miss.")
     reasons = {f"{r['target']}, {name}: {why}" for r in report["results"] for name, why in r["not_applicable"].items()}
     for reason in sorted(reasons):
         print(f"cannot bite: {reason}")

@@ -79,7 +79,7 @@ def verify_environments(
 
 def verify_model(
     model_path: str,
-    prompt: str,
+    prompt: str = "Once upon a time",
     top_k: int = 4,
     horizon: int = 6,
     reward: str = "sentiment",
@@ -98,7 +98,11 @@ def verify_model(
 
     _check_request(alphas, group_sizes)
     if top_k >= 1 and horizon >= 1:
-        exact.check_size(top_k, horizon)
+        try:
+            exact.check_size(top_k, horizon)
+        except exact.TreeTooLargeError as error:
+            size = str(error).partition(":")[0]
+            raise ValueError(f"{size}: take a smaller top_k or horizon") from error
     score = get_reward(reward)
     if progress:
         progress(f"reading {model_path}")

@@ -51,7 +51,9 @@ def assert_one_line(result, *words):
 def rewards_module(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rewards")
     (folder / "my_rewards.py").write_text(
-        "def nan(texts):\n    return [float('nan')] * len(texts)\n\ndef length(texts):\n"
+        "def nan(texts):\n    return [float('nan')] * len(texts)\n\n"
+        "def boom(texts):\n    return texts.sum()\n\n"
+        "def length(texts):\n"
         "    return [min(1.0, len(text) / 40) for text in texts]\n"
     )
     return folder
@@ -67,6 +69,9 @@ def test_bad_input_is_one_line_and_exit_2(called, tmp_path):
     assert_one_line(called("verify", "--env", "toy_envs/Bracket-v0"), "Brackets")
     assert_one_line(called("verify", "--env", "ArithmeticChain", "--prompt-index", "99"), "prompt_index")
     assert_one_line(called("nonsense"), "nonsense")
+    assert_one_line(
+        called("verify", "--env", "Brackets", "--reward", "foo", "--top-k", "3"), "--top-k, --reward", "--model"
+    )
     assert_one_line(called("bench", "nonsense"), "known: exact")
     occupied = tmp_path / "file"
     occupied.write_text("kept")
@@ -95,6 +100,8 @@ def test_bad_requests_of_a_model(called, monkeypatch, shared_model, rewards_modu
     monkeypatch.syspath_prepend(rewards_module)
     nan = called(*ask, "--horizon", "2", "--reward", "my_rewards:nan")
     assert_one_line(nan, "nan", "finite")
+    boom = called(*ask, "--horizon", "2", "--reward", "my_rewards:boom")
+    assert_one_line(boom, "my_rewards:boom raised AttributeError")
 
 
 def test_a_reward_of_ones_own(called, monkeypatch, shared_model, rewards_module):
@@ -144,7 +151,7 @@ def test_verify_prints_a_table_that_fits():
     assert result.returncode == 0
     assert "2,801" in result.stdout
     assert "…" not in result.stdout
-    assert max(map(len, result.stdout.splitlines())) <= 100
+    assert max(map(len, result.stdout.splitlines())) <= 82
 
 
 def test_help_doctor_lab_and_bench():

@@ -129,9 +129,15 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
         if ((index < 0) | (index >= len(self._prompts))).any():
             raise ValueError(f"prompt_index must be in 0..{len(self._prompts) - 1}, got {index.tolist()}")
         index = np.broadcast_to(index, lengths.shape)
-        rewards = np.asarray(self._score(padded, lengths, index), dtype=np.float64)
+        scores = self._score(padded, lengths, index)
+        try:
+            rewards = np.asarray(scores, dtype=np.float64)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"the reward function must return numbers, one per answer: {error}") from error
         if rewards.shape != lengths.shape:
-            raise ValueError(f"the reward function returned shape {rewards.shape} for {len(lengths)} answers")
+            raise ValueError(
+                f"the reward function returned shape {rewards.shape}: give one number per answer, {lengths.shape}"
+            )
         if not np.isfinite(rewards).all():
             bad = int(np.flatnonzero(~np.isfinite(rewards))[0])
             raise ValueError(f"the reward of {self.decode(padded[bad])!r} is {rewards[bad]}; rewards must be finite")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -54,7 +55,10 @@ def run_demo(
     )
     curve, strips = _learn(problem)
     before, after = curve["kl"][0], curve["kl"][-1]
-    say(f"4/{parts} Learning from {LEARNING_GROUP} answers at a time: KL to the optimum {before:.2f} -> {after:.4f}")
+    say(
+        f"4/{parts} Learning from {LEARNING_GROUP} answers at a time, on a random tree: "
+        f"KL to the optimum {before:.2f} -> {after:.4f}"
+    )
     inside = _inside_a_model(Path(str(model)).name, *loaded) if loaded else None
     if inside:
         errors = max(c["error"] for c in inside["certificates"])
@@ -84,7 +88,7 @@ def run_demo(
         and (inside is None or inside["passed"]),
     }
     page.write_text(render_page(data), encoding="utf-8")
-    say(f"\nOpen {page}\nNext: gnivo-edu lab")
+    say(f"\nOpen {page}\nNext: {'gnivo-edu' if shutil.which('gnivo-edu') else 'make'} lab")
     return data
 
 
@@ -106,7 +110,7 @@ def _learn(problem: toy_envs.PosterProblem) -> tuple[dict[str, Any], dict[str, A
     curve = {
         "alpha": LEARNING_ALPHA,
         "group_size": LEARNING_GROUP,
-        "environment": "RandomTree, V=4, T=4",
+        "environment": "a random tree of 4 tokens and 4 steps",
         "groups": [r.groups for r in run.records],
         "kl": [r.kl for r in run.records],
         "value_error": [r.value_error for r in run.records],

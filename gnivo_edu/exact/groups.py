@@ -23,7 +23,8 @@ def _grid(values: Array) -> Array:
     low, high = float(values.min()), float(values.max())
     if not np.isfinite(high - low) or high - low > MAX_RANGE:
         raise ValueError(
-            f"the values span {high - low:.3g} nats; a free V_theta can be fitted up to {MAX_RANGE:.0f}: raise alpha"
+            f"the values span {high - low:.3g} nats, and a free V_theta can be fitted up to {MAX_RANGE:.0f}: "
+            f"raise alpha at least {(high - low) / MAX_RANGE:.2g}-fold"
         )
     return np.arange(-high - 39.0, -low + 4.0 + STEP, STEP)
 
@@ -71,7 +72,9 @@ class GroupObjective:
         Returns v float64 [n], nats. Raises RuntimeError if the residual does not fall below 1e-9.
         """
         if not (self.targets > 0).all():
-            raise ValueError("some weights are zero in float64 beside the largest: raise alpha")
+            raise ValueError(
+                f"R/alpha spans more than {MAX_RANGE:.0f} nats, too much to fit a free V_theta: raise alpha"
+            )
         v = np.array(start, dtype=np.float64)
         integrals, mass = self._integrals(v), self.probabilities * self.targets
         residual = np.log(self.targets) - np.log(integrals[0])

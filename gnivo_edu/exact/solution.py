@@ -16,8 +16,8 @@ TINY = 1e-200  # a sum below this may have lost terms to underflow
 
 def check_alpha(alpha: float) -> float:
     """Return alpha if it is a positive finite number; else raise ValueError."""
-    if not (np.isfinite(alpha) and alpha > 0):
-        raise ValueError(f"alpha must be a positive number (reward per nat), got {alpha}")
+    if not isinstance(alpha, int | float | np.number) or not (np.isfinite(alpha) and alpha > 0):
+        raise ValueError(f"alpha must be a positive number (reward per nat), got {alpha!r}")
     return float(alpha)
 
 
@@ -120,6 +120,8 @@ def solve(tree: TokenTree, alpha: float) -> Solution:
     the values themselves (1 + 1/V + ... arrays of V**T) and one small block. Raises ValueError if alpha is not
     positive.
     """
+    if not isinstance(tree, TokenTree):
+        raise ValueError("solve needs an enumerated tree: exact.solve(exact.enumerate_tree(mdp), alpha)")
     values = [tree.rewards / check_alpha(alpha)]
     for table in reversed(tree.step_logps):
         values.append(_backup(table, values[-1]))

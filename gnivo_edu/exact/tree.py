@@ -47,7 +47,15 @@ class TreeSize:
     bytes: int
 
     def __str__(self) -> str:
-        return f"{self.sequences:,} sequences, {self.prefixes:,} prefixes, {self.bytes / 2**20:,.1f} MiB"
+        return f"{_count(self.sequences)} sequences, {_count(self.prefixes)} prefixes, {_mebibytes(self.bytes)} MiB"
+
+
+def _count(number: int) -> str:
+    return f"{number:,}" if number < 10**15 else f"about 1e{len(str(number)) - 1}"
+
+
+def _mebibytes(number: int) -> str:
+    return f"{number / 2**20:,.1f}" if number < 2**60 else _count(number >> 20)
 
 
 def tree_size(vocab_size: int, horizon: int) -> TreeSize:

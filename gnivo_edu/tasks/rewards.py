@@ -44,4 +44,16 @@ def get_reward(name: str) -> TextReward:
     function = getattr(module, attribute, None)
     if not callable(function):
         raise ValueError(f"reward {name!r}: module {module_name!r} has no function {attribute!r}")
-    return function
+    return function if name in REWARDS else _guarded(name, function)
+
+
+def _guarded(name: str, function: TextReward) -> TextReward:
+    """The same function; what it raises says whose fault it is, in one line."""
+
+    def reward(texts: list[str]) -> ArrayLike:
+        try:
+            return function(texts)
+        except Exception as error:
+            raise ValueError(f"the reward {name} raised {type(error).__name__}: {error}") from error
+
+    return reward

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -56,6 +57,18 @@ class TrainingRun:
         return [asdict(record) for record in self.records]
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """torch on one thread: on tables this small, more only wait for each other, above all on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@one_thread()
 def train(
     mdp: Any,
     alpha: float,

@@ -11,7 +11,7 @@ import torch
 from gnivo_edu import exact
 from gnivo_edu.objectives import gnivo
 from gnivo_edu.policies import TabularLM, all_groups, make_group_batch, tabulate
-from gnivo_edu.training.algorithm1 import distance_from_key
+from gnivo_edu.training.algorithm1 import distance_from_key, one_thread
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class ExactRound:
     expected_reward: float
 
 
+@one_thread()
 def exact_rounds(mdp: Any, alpha: float, rounds: int = 3, group_size: int = 2) -> list[ExactRound]:
     """Minimise the exact GN-IVO loss over all groups, set pi_old <- pi_theta, and again.
 

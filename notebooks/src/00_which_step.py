@@ -26,15 +26,16 @@
 # - tell the *first drop* in an answer from its *last missed chance*;
 # - break the method on purpose, and say why it broke.
 #
-# Three new symbols, no more: the value $V$, the temperature $\alpha$, and the
-# partition sum $Z$.
+# Three new symbols: the value $V$, the temperature $\alpha$, and $Z$, whose
+# logarithm is the value of the empty page. ($R$ is the reward, $p$ a plain
+# chance, and $s_t$ just means "the first $t$ steps".)
 
 # %% [markdown]
 # ## The poster's own question
 #
 # A poster on GN-IVO shows a solution in seven steps with one mark at the very
 # end, and writes two question marks where the value of a step should stand.
-# Here is that problem. Somebody solved it twice.
+# Here is that problem, and two of the ways in which a writer solved it.
 
 # %%
 import numpy as np
@@ -54,10 +55,12 @@ for label in ("right", "wrong at 3"):
 # %% [markdown]
 # **Predict.** The second answer ends wrong. Before you scroll: which *one*
 # step do you blame, and how much of the blame does it get? Write the number
-# down. Most people pick one step and give it everything.
+# down. Many of us pick one step and give it everything.
 #
 # **Run.** The next cell shows what each step of four answers was worth. Blue
-# with ▲ is a gain, orange with ▼ a loss; white changed almost nothing.
+# with ▲ is a gain, orange with ▼ a loss; white changed almost nothing. A step
+# is called *right* if it goes on correctly from the line above it, even where
+# that line is already wrong.
 
 # %%
 tree = exact.enumerate_tree(problem)
@@ -70,13 +73,17 @@ figures.credit_strips(
 # **Explain.** Look at *wrong at 3*. Squaring wrongly cost something, as you
 # would expect. But step 7 cost more! Step 7 is the check: it could have
 # caught the mistake, and did not. Compare it with *wrong at 3, rescued*,
-# where the very same mistake was caught, and the check *earned* credit.
+# where the very same mistake was caught, and the check *earned* credit. (And
+# why do careful steps on a wrong line still gain a little? Because a second
+# mistake would make the rescue less likely.)
 #
 # So two different questions hide in "who is to blame?": where did the chance
 # of ending right **first drop**, and where was the **last chance missed**?
 # The strip answers both.
 
 # %%
+rescue = problem.examples["wrong at 3, rescued"]
+print("the rescue:", problem.step_text(rescue), "\n")
 answer = problem.examples["wrong at 3"]
 for t in range(8):
     chance = key.success_probability(answer[:t])
@@ -234,8 +241,8 @@ for alpha in (0.1, 0.5, 2.0):
 # **Explain.** The chance of ending right belongs to the writer: no
 # temperature can change it. The *credits* do change. At small $\alpha$ the
 # last missed chance dwarfs everything, because going from "maybe" to "no" is
-# a cliff on a logarithmic scale; at large $\alpha$ credits become plain
-# differences of chances. A credit without its $\alpha$ and its reference
+# a cliff on a logarithmic scale; at large $\alpha$ credits become differences
+# of chances, divided by $\alpha$. A credit without its $\alpha$ and its reference
 # means nothing, which is why every caption names both.
 
 # %% [markdown]
@@ -264,7 +271,7 @@ assert honest.passed and broken.violation > 1e-4
 # ## What we did not show
 #
 # - One writer, one problem, 128 answers. A language model has too many
-#   answers to list; notebooks 05 and 09 to 12 are about that.
+#   answers to list; notebook 05 and the acts to come are about that.
 # - Which steps count as "right" was stated by us. The credits did not use it:
 #   they only saw the final reward.
 # - Credit says what a step was worth *to this writer*. A better writer would

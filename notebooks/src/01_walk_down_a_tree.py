@@ -27,15 +27,17 @@
 # - say why a language model's probabilities must sum to one over *answers*,
 #   and what breaks that.
 #
-# Three symbols: the state $s_t$ (the prefix after $t$ tokens), the policy
-# $\pi$, and the horizon $T$.
+# Three new symbols: the policy $\pi$, the length $L$ of an answer, and the
+# horizon $T$, the longest it can be.
 
 # %% [markdown]
 # ## A tiny language
 #
 # The environment `Brackets` has three tokens: an opening bracket, a closing
-# bracket, and the end token, shown as a full stop. An answer is right if its
-# brackets balance. Its author is a *reference policy* with habits of its own:
+# bracket, and the end token, shown as a full stop. An answer is right if it
+# has brackets, they balance, and it stops in time with its end token. So the
+# last of the three below earns nothing: it balances, but never stops. The
+# author is a *reference policy* with habits of its own:
 # at every prefix it prefers some tokens to others.
 
 # %%
@@ -70,8 +72,8 @@ figures.prefix_tree(
 # **Explain.** A walk starts at the left with probability one. Every choice
 # splits the area of a node among its children, so the areas of all leaves add
 # up to that of the start. The end token (in a box) makes a leaf: nothing
-# follows it. The colours are values, known from notebook 00: the only way to
-# earn the reward in three tokens is blue.
+# follows it. The colours are values, known from notebook 00: the one answer
+# that earns the reward is blue, and so is the way to it.
 #
 # ## The probability of a walk
 #
@@ -205,12 +207,12 @@ assert abs(without_end - 1) > 0.1
 
 # %% [markdown]
 # **Explain.** Stopping here and going on from here both claim the same mass,
-# so it is counted twice. A loss built on such numbers rewards short answers
+# so it is counted again at every place where one could have stopped. A loss built on such numbers rewards short answers
 # for nothing. (Exercise 1 rejects it, and says so.)
 #
 # ## Play
 #
-# Change `seed` in the first cell, or the horizon, and watch the tree. With
+# Change `seed` in the first code cell, or the horizon, and watch the tree. With
 # horizon 9, how many answers are there? Where does the count come from?
 
 # %%
@@ -222,7 +224,8 @@ for horizon in range(3, 10):
 # %% [markdown]
 # ## What we did not show
 #
-# - Trees of real models are far too large to list; notebook 10 prunes one.
+# - Trees of real models are far too large to list. `gnivo-edu verify
+#   --model` prunes one; a notebook on it is planned.
 # - Sampling settings such as temperature, top-k or top-p change the policy
 #   itself: the tree must be that of the policy that really writes.
 #

@@ -256,7 +256,8 @@ def as_tables(tree, law):
     return tables
 
 # %% [markdown]
-# **Predict.** Where will the two rivals lie: on the curve, or below it?
+# **Predict.** Where will the rivals lie: on the curve, or below it? (Best of
+# 16 comes along.)
 #
 # **Run.**
 
@@ -436,7 +437,7 @@ print(f"{budget} nats: alpha = {alpha:.4f}, KL = {key.kl:.4f}, "
 # - The formula needs $Z$, a sum over all answers. Nobody can add those up for
 #   a language model; notebook 04 gets around it.
 # - Nothing was trained. We computed where training *should* end, not whether
-#   a given loss gets there; notebook 08 looks at that.
+#   a given loss gets there; that is for a later act.
 # - An answer the reference never writes stays unwritten, whatever its reward.
 # - The reward is taken at its word. If it can be fooled, a small $\alpha$
 #   will fool it.

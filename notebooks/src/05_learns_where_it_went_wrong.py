@@ -456,10 +456,10 @@ figures.slide(at, list(place), still=[32], name="groups")
 # ## What we did not show
 #
 # - A table learns each prefix for itself. A transformer shares parameters
-#   between prefixes: notebook 09.
+#   between prefixes; that is for a later act.
 # - One problem, 0/1 rewards, a reference that writes every prefix now and
 #   then. When all rewards of a group tie, a group teaches little.
-# - No comparison with other algorithms yet: notebooks 06 to 08.
+# - No comparison with other algorithms yet: the second act, in preparation.
 #
 # **The credit table.** The first act is complete:
 #
@@ -477,5 +477,7 @@ figures.slide(at, list(place), still=[32], name="groups")
 # `gnivo_edu/training/rounds.py`, the moving reference; the poster of GN-IVO,
 # Equation 9 and Algorithm 1.
 #
-# **Next.** 06, *What a critic is for*: the same answer, and five kinds of
-# blame.
+# **Next.** This was the first act. Pose a problem of your own with
+# `toy_envs.TokenMDP`, or look inside a real model:
+# `gnivo-edu verify --model PATH_OR_HUB_ID`. The second act, on critics and on
+# where other losses end up, is in preparation.

@@ -15,7 +15,7 @@ def test_the_demo_says_four_lines_and_writes_one_page(tmp_path):
         r"1/4 Counting every answer: 128 answers, \d+\.\d s",
         r"2/4 Theorem 1 holds: largest error \de-1\d nats over 255 prefixes, and so does Theorem 2",
         r"3/4 Breaking it on purpose: softmax weights miss by 0\.\d\d nats, stale samples by \d\.\d, as predicted",
-        r"4/4 Learning from 8 answers at a time: KL to the optimum 0\.35 -> 0\.00\d\d",
+        r"4/4 Learning from 8 answers at a time, on a random tree: KL to the optimum 0\.35 -> 0\.00\d\d",
     ]
     for line, pattern in zip(lines, shape, strict=False):
         assert re.fullmatch(pattern, line), line

@@ -140,6 +140,12 @@ def test_a_control_that_cannot_bite_says_why():
         assert exact.softmax_weights(flat, 0.5, 3).why_not
 
 
+def test_at_a_huge_alpha_normalising_hardly_matters_and_is_said_to():
+    control = exact.softmax_weights(random_tree(), 1e3, 3)
+    assert "alpha is so large" in control.why_not
+    assert control.behaves
+
+
 @pytest.mark.parametrize("group_size", [2, 3])
 def test_the_sums_of_the_poster_run_from_zero(group_size):
     certificate = exact.index_question(random_tree(), 0.4, 2, group_size)

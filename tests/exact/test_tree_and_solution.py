@@ -146,6 +146,8 @@ def test_size_is_estimated_and_refused_before_anything_is_allocated():
         exact.enumerate_tree(huge)
     assert tracemalloc.get_traced_memory()[1] < 10**6
     tracemalloc.stop()
+    with pytest.raises(exact.TreeTooLargeError, match="about 1e"):
+        exact.enumerate_tree(toy_envs.TokenMDP(50_000, 100, reward=lambda tokens, lengths: lengths))
     small = toy_envs.TokenMDP(2, 3, reward=lambda tokens, lengths: lengths)
     with pytest.raises(exact.TreeTooLargeError):
         exact.enumerate_tree(small, max_bytes=100)
@@ -162,6 +164,16 @@ def test_alpha_must_be_positive(alpha):
 
 def test_bad_requests_are_one_clear_line():
     mdp = toy_envs.TokenMDP(2, 2, reward=lambda tokens, lengths: lengths)
+    with pytest.raises(ValueError, match="needs an enumerated tree"):
+        exact.solve(mdp, 1.0)
+    with pytest.raises(ValueError, match="positive number"):
+        exact.solve(exact.enumerate_tree(mdp), "x")
+    for bad, word in (
+        (lambda tokens, lengths: "high", "numbers"),
+        (lambda tokens, lengths: [1.0], "one number per answer"),
+    ):
+        with pytest.raises(ValueError, match=word):
+            exact.enumerate_tree(toy_envs.TokenMDP(2, 2, reward=bad))
     with pytest.raises(ValueError, match="sums to"):
         exact.enumerate_tree(mdp, [np.zeros((1, 2)), np.zeros((2, 2))])
     with pytest.raises(ValueError, match="one per step"):

@@ -64,6 +64,9 @@ class Exercise:
     praise: str
     _hints_given: int = field(default=0, repr=False)
 
+    def __repr__(self) -> str:
+        return f"check.{self.name}: call it with your function; .statement, .hint(), .solution()"
+
     def __call__(self, function: Function, seed: int = 0) -> None:
         """Check the student's function: one line when it is right, `CheckFailed` when it is not."""
         count = self.run(function, seed)
@@ -154,7 +157,8 @@ def attempt(function: Function, arguments: tuple[Any, ...]) -> Outcome:
             argument.setflags(write=False)
         copies.append(argument)
     try:
-        return Outcome(value=function(*copies))
+        with np.errstate(all="ignore"):  # an overflow is named by the check, not by numpy above it
+            return Outcome(value=function(*copies))
     except Exception as error:
         return Outcome(error=error)
 
