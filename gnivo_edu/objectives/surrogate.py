@@ -140,17 +140,19 @@ def average(
     return total / (max_length or 1) if normaliser == "seq-mean-token-sum-norm" else total
 
 
-def group_metrics(batch: GroupBatch) -> dict[str, Float[Tensor, ""]]:
-    """`reward`, mean; `logratio`, mean log pi_theta/pi_ref of responses, nats; `tied_groups`, share of groups whose
-    rewards are all equal.
-    """  # noqa: D205
+def response_metrics(batch: GroupBatch) -> dict[str, Float[Tensor, ""]]:
+    """`reward`, mean; `logratio`, mean log pi_theta/pi_ref of responses, nats."""
     with torch.no_grad():
-        tied = batch.rewards.amax(1) == batch.rewards.amin(1)
         return {
             "reward": batch.group_mean(batch.rewards.mean(1)),
             "logratio": batch.group_mean(batch.sequence_logratio.mean(1)),
-            "tied_groups": batch.group_mean(tied.to(batch.rewards.dtype)),
         }
+
+
+def group_metrics(batch: GroupBatch) -> dict[str, Float[Tensor, ""]]:
+    """Those of `response_metrics`, and `tied_groups`, share of groups whose rewards are all equal."""
+    tied = batch.rewards.amax(1) == batch.rewards.amin(1)
+    return response_metrics(batch) | {"tied_groups": batch.group_mean(tied.to(batch.rewards.dtype))}
 
 
 def clipped_share(batch: GroupBatch, logratio: Tensor, used: Tensor, low: float, high: float) -> Float[Tensor, ""]:

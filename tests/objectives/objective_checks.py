@@ -166,9 +166,8 @@ def check_invariances(objective: Callable[..., Any], weighted: bool = True, **se
 
     empty = record | {"mask": torch.zeros_like(record["mask"]), "rewards": torch.zeros_like(record["rewards"])}
     assert not gradients(objective, empty, **settings)[1].any()
-    for x in objective(
-        GroupBatch(**{**record, "policy_logps": record["policy_logps"].requires_grad_()})
-    ).metrics.values():
+    live = {name: record[name].clone().requires_grad_() for name in ("policy_logps", "values", "policy_kl")}
+    for x in objective(GroupBatch(**record | live), **settings).metrics.values():
         assert not x.requires_grad
         assert x.dim() == 0
         assert x.isfinite()
@@ -195,7 +194,8 @@ def oracle_batches() -> list[tuple[dict[str, Any], dict[str, Any]]]:
         }
         record["mask"] = torch.tensor(x["mask"]).view(shape)
         record["rewards"] = torch.tensor(x["rewards"], dtype=torch.float64).view(shape[:2])
-        record["policy_kl"] = torch.tensor(recorded["outputs"]["vimpo"]["token_kl_exact"]).double().view(shape)
+        kl = recorded["outputs"]["vimpo"]["token_kl_exact"]
+        record["policy_kl"] = torch.tensor(kl, dtype=torch.float64).view(shape)
         out.append((record, recorded["outputs"]))
     return out
 
@@ -205,13 +205,13 @@ def check_oracle(
     record: dict[str, Any],
     expected: dict[str, Any],
     field: str = "policy_logps",
-    scale: float = 1.0,
+    times: float = 1.0,
     tolerance: float = 1e-9,
     **settings: Any,
 ) -> None:
-    """Loss and gradient, times `scale`, against what the published code gave."""
+    """Loss and gradient, times `times`, against what the published code gave."""
     leaf = record[field].clone().requires_grad_()
-    loss = scale * objective(GroupBatch(**record | {field: leaf}), **settings).loss
+    loss = times * objective(GroupBatch(**record | {field: leaf}), **settings).loss
     loss.backward()
     gradient = torch.tensor(expected["grad"], dtype=torch.float64).view(leaf.shape)
     assert abs(loss.item() - expected["loss"]) <= tolerance * max(1.0, abs(expected["loss"]))

@@ -89,7 +89,7 @@ def test_gvpo_gives_what_its_code_gave() -> None:
             }
             for name, anchor in anchors.items():
                 expected = outputs[key][f"{name}_anchor"]
-                check_oracle(gvpo, record | {"reference_logps": anchor}, expected, scale=count, alpha=alpha)
+                check_oracle(gvpo, record | {"reference_logps": anchor}, expected, times=count, alpha=alpha)
 
 
 @needs_oracles
@@ -97,11 +97,9 @@ def test_rloo_gives_what_trl_gave() -> None:
     for record, outputs in oracle_batches():
         for key in (key for key in outputs if key.startswith("trl_rloo")):
             config = outputs[key]["config"]
-            if config["beta"] == 0:
-                # without a KL term: the reference is the sampler, so that k1 is 0
-                own = record | {"reference_logps": record["behaviour_logps"]}
-            else:
-                own = record
+            # without a KL term: the reference is the sampler, so that k1 is 0
+            anchor = record["reference_logps" if config["beta"] else "behaviour_logps"]
+            own = record | {"reference_logps": anchor}
             settings = {"alpha": config["beta"] or 1.0, "normalise": config["normalize_advantages"]}
             check_oracle(rloo, own, outputs[key], **settings)
 

@@ -1,0 +1,253 @@
+"""grpo and dr_grpo."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from objective_checks import (
+    Groups,
+    check_invariances,
+    check_loops,
+    check_oracle,
+    from_record,
+    make_tree,
+    needs_oracles,
+    oracle_batches,
+    random_record,
+)
+
+from gnivo_edu.batch import GroupBatch
+from gnivo_edu.exact import random_reference
+from gnivo_edu.objectives.dr_grpo import dr_grpo
+from gnivo_edu.objectives.grpo import grpo
+from gnivo_edu.policies import TabularLM
+
+NORMALISERS = ("seq-mean-token-mean", "token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm")
+
+
+def loops(
+    live: Groups,
+    _: Groups,
+    alpha: float,
+    kl: str = "k3",
+    scale: str = "group",
+    normaliser: str = "seq-mean-token-mean",
+    clip_low: float = 0.2,
+    clip_high: float = 0.2,
+    max_length: int = 1,
+) -> float:
+    def std(x: list[float]) -> float:
+        return math.sqrt(sum((a - sum(x) / len(x)) ** 2 for a in x) / (len(x) - 1))
+
+    everything = std([row.R for group in live for row in group])
+    total, tokens, responses = 0.0, 0, 0
+    for group in live:
+        rewards = [row.R for row in group]
+        divisor = {"group": std(rewards) + 1e-4, "batch": everything + 1e-4, "none": 1.0}[scale]
+        for row in group:
+            a = (row.R - sum(rewards) / len(rewards)) / divisor
+            h = sum(row.p) - sum(row.r)
+            own = 0.0
+            for t in range(len(row.p)):
+                u = math.exp(row.p[t] - row.b[t])
+                x = row.p[t] - row.r[t]
+                k = {
+                    "k3": math.exp(-x) - 1 + x,
+                    "exact": row.kl[t],
+                    "sequence": h * h / (2 * len(row.p)),
+                    "none": 0.0,
+                }[kl]
+                own += -min(u * a, max(1 - clip_low, min(u, 1 + clip_high)) * a) + alpha * k
+            total += own / (len(row.p) if normaliser == "seq-mean-token-mean" else 1)
+            tokens += len(row.p)
+            responses += 1
+    if normaliser == "token-mean":
+        return total / tokens
+    return total / responses / (max_length if normaliser == "seq-mean-token-sum-norm" else 1)
+
+
+def dr_loops(live: Groups, frozen: Groups, alpha: float, kl: str = "none", max_length: int = 1) -> float:
+    return loops(live, frozen, alpha, kl, "none", "seq-mean-token-sum-norm", max_length=max_length)
+
+
+@pytest.mark.parametrize("normaliser", NORMALISERS)
+@pytest.mark.parametrize("kl", ["k3", "exact", "sequence", "none"])
+def test_grpo_against_loops_and_finite_differences(kl: str, normaliser: str) -> None:
+    settings: dict[str, Any] = {"alpha": 0.3, "kl": kl, "normaliser": normaliser}
+    if normaliser.endswith("norm"):
+        settings["max_length"] = 7
+    fields = ("policy_logps", "policy_kl") if kl == "exact" else ("policy_logps",)
+    check_loops(grpo, loops, fields, **settings)
+    check_invariances(grpo, **settings)
+
+
+@pytest.mark.parametrize("scale", ["group", "batch", "none"])
+def test_scales_clips_and_gradcheck(scale: Any) -> None:
+    check_loops(grpo, loops, alpha=0.3, scale=scale, clip_low=0.1, clip_high=0.5)
+    check_invariances(grpo, weighted=scale != "batch", scale=scale)
+    record = random_record()
+    record["policy_logps"].requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda x: grpo(GroupBatch(**record | {"policy_logps": x}), 0.3, scale=scale).loss, record["policy_logps"]
+    )
+
+
+@pytest.mark.parametrize("kl", ["none", "k3", "exact", "sequence"])
+def test_dr_grpo_against_loops_and_finite_differences(kl: str) -> None:
+    fields = ("policy_logps", "policy_kl") if kl == "exact" else ("policy_logps",)
+    check_loops(dr_grpo, dr_loops, fields, alpha=0.3, kl=kl, max_length=6)
+    check_invariances(dr_grpo, alpha=0.3, kl=kl)
+
+
+@needs_oracles
+def test_all_normalisers_give_what_trl_gave() -> None:
+    names = {"grpo": "seq-mean-token-mean", "bnpo": "token-mean", "dapo": "token-mean"}
+    names["dr_grpo"] = "seq-mean-token-sum-norm"
+    seen = 0
+    for record, outputs in oracle_batches():
+        for key, expected in outputs.items():
+            if not key.startswith("trl_") or "scale-" not in key or key.startswith("trl_accum2_bnpo"):
+                continue
+            config = expected["config"]
+            scale = config.get("scale_rewards", "none" if config["loss_type"] == "dr_grpo" else "group")
+            low = config.get("epsilon_low", config.get("epsilon"))
+            settings = {
+                "alpha": config["beta"] or 1.0,
+                "kl": "k3" if config["beta"] else "none",
+                "clip_low": low,
+                "clip_high": config.get("epsilon_high", low),
+                "max_length": config["max_completion_length"],
+            }
+            own = record
+            if key.endswith("_onpolicy"):
+                own = record | {"behaviour_logps": record["policy_logps"]}
+            normaliser = names[config["loss_type"]]
+            check_oracle(grpo, own, expected, normaliser=normaliser, scale=scale, **settings)
+            if config["loss_type"] == "dr_grpo":
+                check_oracle(dr_grpo, own, expected, **settings)
+            seen += 1
+    assert seen >= 30
+
+
+def conditional_advantage(tree: Any, tables: list[np.ndarray], group_size: int, scale: str) -> np.ndarray:
+    """E[A_i | y_i = y], [V**T], by a loop over all companions."""
+    law = np.ones(1)
+    for table in tables:
+        law = (law[:, None] * np.exp(table)).ravel()
+    out = np.zeros(len(law))
+    for y in range(len(law)):
+        for others in itertools.product(range(len(law)), repeat=group_size - 1):
+            rewards = tree.rewards[[y, *others]]
+            a = rewards[0] - rewards.mean()
+            out[y] += law[list(others)].prod() * (a / (rewards.std(ddof=1) + 1e-4) if scale == "group" else a)
+    return out
+
+
+@pytest.mark.parametrize("scale", ["none", "group"])
+def test_bandit_laws_of_k3_and_of_the_reverse_kl(scale: str) -> None:
+    tree = make_tree(4, 1)
+    for kl, alpha in (("k3", 2.5), ("sequence", 0.8), ("exact", 0.8)):
+        tables = tree.reference
+        for _ in range(2000):
+            a = conditional_advantage(tree, tables, 3, scale)
+            law = alpha / (alpha - a) if kl == "k3" else np.exp(a / alpha)
+            weight = np.exp(tree.reference[0][0]) * law
+            new = [np.log(weight / weight.sum())[None]]
+            done = np.abs(new[0] - tables[0]).max() < 1e-15
+            tables = new
+            if done:
+                break
+        assert np.abs(tables[0] - tree.reference[0]).max() > 0.1
+        if kl == "k3":
+            assert weight.sum() == pytest.approx(1, abs=1e-12)  # alpha pi_ref/(alpha - A) needs no normaliser
+        if kl == "exact":
+            gradient = exact_bandit_gradient(tree, tables, alpha, scale)
+        else:
+            gradient = tree.gradient(grpo, tables, tables, 3, alpha=alpha, kl=kl, scale=scale)
+        assert gradient.abs().max() < 1e-14
+        assert tree.gradient(grpo, tree.tilt(alpha)[0], tree.tilt(alpha)[0], 3, alpha=alpha, kl="k3").abs().max() > 1e-4
+        if kl == "sequence" and scale == "none":
+            assert np.abs(tables[0] - tree.tilt(alpha * 3 / 2)[0][0]).max() < 1e-12
+
+
+def exact_bandit_gradient(tree: Any, tables: list[np.ndarray], alpha: float, scale: str) -> torch.Tensor:
+    """kl="exact" with the KL differentiated through the logits."""
+    policy = TabularLM.from_tables(tree.mdp, tables)
+    logp = policy.logits[0].log_softmax(-1)
+    kl = (logp.exp() * (logp - torch.from_numpy(tree.reference[0]))).sum()
+    batch = tree.batch(policy, tables, tables, 3)
+    batch = from_record(
+        {name: getattr(batch, name) for name in batch.__dataclass_fields__}, policy_kl=kl.expand_as(batch.mask)
+    )
+    grpo(batch, alpha=alpha, kl="exact", scale=scale).loss.backward()  # type: ignore[arg-type]
+    assert policy.logits.grad is not None
+    return policy.logits.grad
+
+
+def test_k3_on_a_tree_is_a_law_per_state() -> None:
+    tree, alpha, size = make_tree(2, 2), 2.0, 2
+    tables = tree.reference
+    for _ in range(500):
+        a = conditional_advantage(tree, tables, size, "none")
+        new = []
+        value = a
+        for t in (1, 0):
+            q = value.reshape(-1, 2)
+            p = np.exp(tree.reference[t])
+            shift = (np.exp(tables[t]) * q).sum(1, keepdims=True)
+            new.append(np.log(p * alpha / (alpha - (q - shift))))
+            value = shift[:, 0]
+        new = [x - np.log(np.exp(x).sum(1, keepdims=True)) for x in new[::-1]]
+        tables = new
+    settings = {"alpha": alpha, "normaliser": "seq-mean-token-sum", "scale": "none"}
+    assert tree_gradient(tree, tables, size, settings).abs().max() < 1e-15
+    assert tree_gradient(tree, tree.tilt(alpha)[0], size, settings).abs().max() > 1e-5
+
+
+def tree_gradient(tree: Any, tables: list[np.ndarray], size: int, settings: dict[str, Any]) -> torch.Tensor:
+    return tree.gradient(grpo, tables, tables, size, **settings)
+
+
+@pytest.mark.parametrize("group_size", [2, 3])
+def test_dr_grpo_climbs_the_reward_and_with_a_kl_stops_at_a_shrunken_reward(group_size: int) -> None:
+    tree = make_tree(2, 3)
+    policy = random_reference(2, 3, 8)
+    flat = tree.ascent(policy, 0.0)
+    ours = tree.gradient(dr_grpo, policy, policy, group_size)
+    assert torch.allclose(-ours, (1 - 1 / group_size) * flat, rtol=0, atol=1e-15)
+    optimum, _ = tree.tilt(0.4 * group_size / (group_size - 1))
+    assert tree.gradient(dr_grpo, optimum, optimum, group_size, alpha=0.4, kl="sequence").abs().max() < 1e-15
+    optimum, _ = tree.tilt(0.4)
+    assert tree.gradient(dr_grpo, optimum, optimum, group_size, alpha=0.4, kl="sequence").abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("objective", [grpo, dr_grpo])
+def test_errors_and_equal_rewards(objective: Any) -> None:
+    record = random_record()
+    batch = GroupBatch(**record)
+    with pytest.raises(ValueError, match="K = 1"):
+        objective(GroupBatch(**{name: x[:, :1] for name, x in record.items()}))
+    with pytest.raises(ValueError, match="alpha must be"):
+        objective(batch, alpha=-1.0)
+    with pytest.raises(ValueError, match="kl must be one of k3, exact"):
+        objective(batch, kl="k1")
+    with pytest.raises(ValueError, match="needs policy_kl"):
+        objective(from_record(record, policy_kl=None), kl="exact")
+    with pytest.raises(ValueError, match="max_length must be"):
+        objective(batch, max_length=0)
+    with pytest.raises(ValueError, match="scale must be one of"):
+        grpo(batch, scale="std")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="normaliser must be one of"):
+        grpo(batch, normaliser="mean")  # type: ignore[arg-type]
+    tied = from_record(
+        record, rewards=torch.ones_like(batch.rewards), policy_logps=batch.policy_logps.clone().requires_grad_()
+    )
+    out = objective(tied, kl="none")
+    out.loss.backward()
+    assert out.loss.item() == 0.0
+    assert not tied.policy_logps.grad.any()
