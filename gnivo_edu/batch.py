@@ -140,7 +140,8 @@ class GroupBatch:
         tokens = torch.zeros(*ids.shape[:2], count, dtype=torch.long, device=ids.device)
         tokens.scatter_add_(2, ids, self.mask.long())
         last = (tokens.cumsum(2) - 1).clamp(min=0)
-        first = (last - tokens + 1).clamp(min=0)
+        # A step that a response does not have is masked out; its place only has to exist.
+        first = (last - tokens + 1).clamp(min=0, max=self.mask.shape[-1] - 1)
 
         def total(x: Tensor) -> Tensor:
             x = x.masked_fill(~self.mask, 0.0)

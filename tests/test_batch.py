@@ -128,3 +128,19 @@ def test_missing_fields_are_named() -> None:
         _ = batch.implicit_value
     with pytest.raises(ValueError, match="step_ids"):
         batch.by_step()
+
+
+def test_steps_of_a_full_response_beside_one_with_more_steps():
+    logps, mask = torch.zeros(1, 2, 3), torch.ones(1, 2, 3)
+    values = torch.arange(6.0).view(1, 2, 3)
+    batch = GroupBatch(
+        policy_logps=logps,
+        behaviour_logps=logps,
+        rewards=torch.zeros(1, 2),
+        mask=mask,
+        step_ids=torch.tensor([[[0, 0, 0], [0, 1, 2]]]),
+        values=values,
+    )
+    steps = batch.by_step()
+    assert steps.mask.tolist() == [[[True, False, False], [True, True, True]]]
+    assert steps.values[steps.mask].tolist() == [0.0, 3.0, 4.0, 5.0]

@@ -122,8 +122,8 @@ def generalised_advantages(
     lam: float,
     gamma: float = 1.0,
 ) -> Float[Tensor, "N K T"]:
-    """GAE from values before each token (0 outside the mask) and a cost per token; constants, reward units."""
+    """GAE from values before each token (0 outside the mask) and a cost per token, both constants; reward units."""
     last = torch.arange(values.shape[-1], device=values.device) == batch.lengths[..., None] - 1
     rewards = torch.where(last, batch.rewards[..., None], 0.0) - cost
     after = torch.cat([values[..., 1:], torch.zeros_like(values[..., :1])], -1)
-    return suffix_sums((rewards + gamma * after - values).detach(), gamma * lam)
+    return suffix_sums(rewards + gamma * after - values, gamma * lam)

@@ -184,6 +184,8 @@ def test_metrics_errors_and_defaults() -> None:
     assert ppo(single).loss.isfinite()
     perfect = replace(batch, reference_logps=batch.behaviour_logps, values=batch.rewards[..., None].expand(3, 4, 5))
     perfect = replace(perfect, behaviour_values=None)
+    nothing = replace(perfect, rewards=batch.rewards * 0, values=batch.rewards[..., None].expand(3, 4, 5) * 0)
+    assert ppo(nothing).metrics["explained"].item() == 0
     assert ppo(perfect).metrics["explained"].item() == pytest.approx(1)
     assert ppo(perfect).metrics["value_loss"].item() == pytest.approx(0)
     raw = generalised_advantages(

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from objective_checks import (
-    PER_TOKEN,
     Groups,
     Tree,
     check_invariances,
@@ -107,19 +106,10 @@ def test_dro_gradients_are_those_of_the_paper(scaled: bool) -> None:
     assert not record["values"].grad[..., 1:].any()
 
 
-def wider(batch: GroupBatch) -> GroupBatch:
-    """One more column of padding: `by_step` needs room after a full row that has fewer steps than another."""
-    fields = {name: getattr(batch, name) for name in ("mask", "step_ids", *PER_TOKEN.values())}
-    pad = torch.nn.functional.pad
-    return replace(batch, **{name: pad(x, (0, 1)) for name, x in fields.items() if x is not None})
-
-
 def only(live: Any, level: str = "token", **settings: Any) -> Any:
     """One of the two losses of OREO, with the regulariser on the policy's."""
 
     def objective(batch: GroupBatch, alpha: float) -> LossOutput:
-        if level == "step":
-            batch = wider(batch)
         total = oreo(batch, alpha, level=level, **settings).loss  # type: ignore[arg-type]
         steps = batch.by_step() if level == "step" else batch
         value = squared(steps, alpha, live="value")
