@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,8 +20,8 @@ class Control:
     """What a broken recipe fits.
 
     `violation`: largest spread over t < T of its V_theta - V, nats; `per_depth`: the spread at t = 1..T (the last one,
-    at complete answers, is harmless); `why_not`: why it cannot bite on this tree, or None. Whether it can bite is
-    decided from the tree alone, never from the fit.
+    at complete answers, is harmless); `why_not`: why it cannot bite on this tree, or None. The reason is
+    found in the tree, never in the fit: one that neither bites nor has a reason does not behave.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Control:
     @property
     def behaves(self) -> bool:
         """It bites at t < T wherever it can, and is harmless at t = T."""
-        return (self.violation > BITE or self.why_not is not None) and self.at_complete_answers <= 1e-6
+        return (self.violation > BITE) == (self.why_not is None) and self.at_complete_answers <= 1e-6
 
 
 def softmax_weights(tree: TokenTree, alpha: float, group_size: int) -> Control:
@@ -63,12 +63,14 @@ def softmax_weights(tree: TokenTree, alpha: float, group_size: int) -> Control:
         fits.append(spread(GroupObjective(law, target, group_size, total=None).fit(np.zeros_like(value)) - value))
         settled = np.allclose(_variance(tree, t)[reachable], 0, atol=1e-12)
         inert.append(settled or max(spread(value), spread(np.log(target))) < 1e-9)
-    why = None
+    control = Control("softmax_weights", fits, None)
     if all(inert[:-1]):
-        why = "at every t < T the prefix settles the reward, or all prefixes leave it equally open"
-    elif spread(solution.values[-1][tree.reachable(tree.horizon)]) <= SMALL:
-        why = f"alpha is so large that R/alpha spans {SMALL} nats at most: what it misses is of second order"
-    return Control("softmax_weights", fits, why)
+        return replace(control, why_not="at every t < T the prefix settles the reward, or leaves it open all alike")
+    span = spread(solution.values[-1][tree.reachable(tree.horizon)])
+    if span <= SMALL and control.violation <= BITE:
+        why = f"alpha is so large that R/alpha spans {span:.2g} nats: what it misses is of second order in that"
+        return replace(control, why_not=why)
+    return control
 
 
 def off_policy_samples(tree: TokenTree, alpha: float, group_size: int, sampler: Tables | None = None) -> Control:

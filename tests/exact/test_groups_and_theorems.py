@@ -144,6 +144,11 @@ def test_at_a_huge_alpha_normalising_hardly_matters_and_is_said_to():
     control = exact.softmax_weights(random_tree(), 1e3, 3)
     assert "alpha is so large" in control.why_not
     assert control.behaves
+    # A small span is no excuse where it bites all the same, and missing without a reason is not behaving.
+    assert exact.softmax_weights(random_tree(), 6.0, 2).why_not is None
+    assert not exact.Control("softmax_weights", [1e-6, 0.0], None).behaves
+    assert not exact.Control("softmax_weights", [0.5, 0.0], "it cannot").behaves
+    assert not exact.Control("softmax_weights", [0.5, 0.1], None).behaves
 
 
 @pytest.mark.parametrize("group_size", [2, 3])
