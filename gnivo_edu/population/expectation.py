@@ -1,0 +1,148 @@
+"""Exact expected loss, expected gradient and gradient covariance of any objective over all groups of a tree."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gnivo_edu import exact
+from gnivo_edu.objectives import LossOutput
+from gnivo_edu.population.answers import Answers
+from gnivo_edu.population.groups import Point, Population
+
+Objective = Callable[..., LossOutput]
+BATCHES = 20  # a random sample of groups is cut into so many batches, whose spread gives the error
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Expected loss and gradient at a point; the errors are standard errors, 0 where all groups were listed.
+
+    `gradient` by name: `logits` [S, V] (of the policy, in each reachable state), `values` [S], `prefix_values` [P].
+    """
+
+    loss: float
+    gradient: dict[str, Tensor]
+    loss_error: float = 0.0
+    gradient_error: dict[str, Tensor] | None = None
+
+    def interval(self, z: float = 1.96) -> tuple[float, float]:
+        """Confidence interval of the loss, 95% unless told."""
+        return self.loss - z * self.loss_error, self.loss + z * self.loss_error
+
+
+def point_at(
+    answers: Answers,
+    alpha: float,
+    policy: Float[Tensor, "S V"] | None = None,
+    values: Float[Tensor, " S"] | None = None,
+) -> Point:
+    """A point with the reference as policy, the soft value of each state times alpha as critic, and V itself.
+
+    `policy` [S, V], log-probabilities, and `values` [S], reward units, replace them. At the optimum the critic of a
+    KL-regularised reward and the soft value are the same number: V* = alpha log E_ref[e^{R/alpha} | s].
+    """
+    solution = exact.solve(answers.tree, alpha)
+    soft = torch.tensor([solution.values[d][k] for d, k in answers.state_numbers], dtype=torch.float64)
+    after = torch.tensor([solution.values[d][k] for d, k in answers.end_numbers], dtype=torch.float64)
+    logits = (answers.reference if policy is None else policy).detach()
+    return Point(
+        # -inf belongs to actions that are masked out anyway; a finite number keeps arithmetic on logits clean.
+        logits=logits.masked_fill(~answers.legal, 0.0),
+        values=alpha * soft if values is None else values,
+        prefix_values=after,
+        log_z=torch.tensor(solution.log_z, dtype=torch.float64),
+    )
+
+
+def expect(objective: Objective, population: Population, point: Point, **settings: Any) -> Expected:
+    """Expected loss and gradient of an objective over the groups of a population.
+
+        L(theta) = sum_G P(G) loss(G),    dL/dtheta with P held fixed.
+
+    "On-policy expected gradient" means exactly this with the current policy as sampler: E_{y ~ pi}[grad loss], the
+    law of the groups not differentiated. Statistics of the whole batch (whitening, token means) are those of the
+    population. `settings` go to the objective. With groups drawn at random it is an estimate with standard errors.
+
+    >>> from gnivo_edu import exact, objectives
+    >>> tree = exact.enumerate_tree_from_rewards([0, 0, 0, 1], vocab_size=2)
+    >>> population = Population.of(tree, 2)
+    >>> optimum = population.answers.tilted(population.answers.rewards / 0.5)
+    >>> at_optimum = expect(objectives.gvpo, population, point_at(population.answers, 0.5, optimum), alpha=0.5)
+    >>> abs(at_optimum.loss) < 1e-30, float(at_optimum.gradient["logits"].abs().max()) < 1e-16
+    (True, True)
+    """
+    if not population.sampled:
+        return _expect_once(objective, population, point, settings)
+    parts = [
+        _expect_once(objective, replace(population, choice=choice), point, settings)
+        for choice in population.choice.tensor_split(BATCHES)
+    ]
+    losses = torch.tensor([part.loss for part in parts], dtype=torch.float64)
+    gradients = {name: torch.stack([part.gradient[name] for part in parts]) for name in Point.FIELDS}
+    return Expected(
+        float(losses.mean()),
+        {name: x.mean(0) for name, x in gradients.items()},
+        float(losses.std()) / math.sqrt(BATCHES),
+        {name: x.std(0) / math.sqrt(BATCHES) for name, x in gradients.items()},
+    )
+
+
+def _expect_once(objective: Objective, population: Population, point: Point, settings: dict[str, Any]) -> Expected:
+    leaves = point.detached()
+    out = objective(population.batch(leaves), **settings)
+    gradient = _gradient(out.loss, [getattr(leaves, name) for name in Point.FIELDS])
+    return Expected(float(out.loss.detach()), dict(zip(Point.FIELDS, gradient, strict=True)))
+
+
+def gradient_covariance(
+    objective: Objective, population: Population, point: Point, **settings: Any
+) -> tuple[Float[Tensor, "S V"], Float[Tensor, "SV SV"]]:
+    """Mean and covariance of the gradient that one group gives, with respect to the policy's logits.
+
+    A batch of N prompts has the mean and 1/N of the covariance. The contribution of a group is what it adds to the
+    gradient of a large batch: statistics of the batch (whitening, token means) stand at their population values.
+
+    >>> from gnivo_edu import exact, objectives
+    >>> tree = exact.enumerate_tree_from_rewards([0, 0, 0, 1], vocab_size=2)
+    >>> population = Population.of(tree, 2, sampler="current")
+    >>> mean, covariance = gradient_covariance(objectives.rloo, population, point_at(population.answers, 0.5))
+    >>> mean.shape, covariance.shape, float(covariance.trace()) > float(mean.square().sum())
+    (torch.Size([3, 2]), torch.Size([6, 6]), True)
+    """
+    leaves = {name: x[population.choice].requires_grad_() for name, x in population.rows(point.frozen()).items()}
+    batch = population.batch(point, leaves)
+    out = objective(batch, **settings)
+    weight = batch.group_weight
+    assert weight is not None
+    coefficients = dict(zip(leaves, _gradient(out.loss, list(leaves.values())), strict=True))
+    n, T = population.answers.tokens.shape
+    logits = point.logits.detach().clone().requires_grad_()
+    per_group = torch.zeros(len(weight), logits.numel(), dtype=logits.dtype)
+    rows = population.rows(replace(point, logits=logits))
+    for name, c in coefficients.items():
+        if bool((c == 0).all()) or not rows[name].requires_grad:
+            continue
+        jacobian = torch.stack([_gradient(x, [logits])[0].flatten() for x in rows[name].flatten()])
+        # Sum the coefficients of a group by answer and token, then push them through the Jacobian of that answer.
+        place = (population.choice[..., None] * T + torch.arange(T)).flatten(1)
+        summed = torch.zeros(len(weight), n * T, dtype=c.dtype).scatter_add(1, place, c.flatten(1))
+        per_group += summed @ jacobian
+    per_group /= weight.clamp(min=torch.finfo(weight.dtype).tiny)[:, None]
+    mean = weight @ per_group
+    centred = per_group - mean
+    return mean.view_as(logits), centred.T @ (weight[:, None] * centred)
+
+
+def _gradient(loss: Tensor, leaves: list[Tensor]) -> list[Tensor]:
+    """Gradients; zeros for what the loss does not depend on."""
+    if not loss.requires_grad:
+        return [torch.zeros_like(x) for x in leaves]
+    found = torch.autograd.grad(loss, leaves, retain_graph=True, allow_unused=True)
+    return [torch.zeros_like(x) if g is None else g for x, g in zip(leaves, found, strict=True)]
