@@ -144,6 +144,19 @@ def verify(
     _finish(report, as_json, lambda: tables.print_verification(report))
 
 
+@app.command(rich_help_panel=VERIFY)
+def atlas(
+    only: Annotated[str | None, typer.Option(help="One objective. Default: all of the registry.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Which objective has the optimal policy as its fixed point, and how far the others are."""
+    from gnivo_edu.population.atlas import atlas as draw
+
+    with _status(as_json) as progress:
+        report = draw(only, progress)
+    _finish(report, as_json, lambda: tables.print_atlas(report))
+
+
 @app.command(rich_help_panel=MAINTAIN)
 def bench(
     name: Annotated[str, typer.Argument(help="Which benchmark: exact, import.")] = "exact",

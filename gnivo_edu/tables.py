@@ -44,6 +44,39 @@ def _violation(result: dict[str, Any], control: str) -> str:
     return f"{result['controls'][control]['violation']:.2g}" if control in result["controls"] else "cannot"
 
 
+def print_atlas(report: dict[str, Any]) -> None:
+    """The rows of the atlas, grouped by objective, and the rows where theory and computation disagree."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title="Where each objective comes to rest", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for heading in ("objective, variant", "samples", "ends", "TV to pi*", "off theory"):
+        table.add_column(heading, justify="right" if heading.startswith(("TV", "off")) else "left")
+    previous = None
+    for r in report["rows"]:
+        if r["objective"] != previous:
+            table.add_section()
+            table.add_row(f"[bold]{r['objective']}[/bold]")
+        error = "" if r["theory_error"] is None else f"{r['theory_error']:.0e}"
+        table.add_row(
+            "  " + escape(r["variant"]),
+            r["sampling"],
+            r["verdict"] + ("" if r["agrees"] else " (theory: another)"),
+            f"{r['tv_from_optimum']:.1g}" if r["verdict"] == "exact" else f"{r['tv_from_optimum']:.4f}",
+            error,
+        )
+        previous = r["objective"]
+    Console().print(table)
+    print(
+        "off theory: total variation from the law that theory states, where it states one; --json gives the statements."
+    )
+    wrong = [r for r in report["rows"] if not r["agrees"]]
+    for r in wrong:
+        print(f"disagrees: {r['objective']}, {r['variant']}: theory says {r['theory']}")
+    print(f"{len(report['rows'])} rows; " + ("all agree with theory." if not wrong else f"{len(wrong)} disagree."))
+
+
 def print_rows(title: str, rows: list[dict[str, Any]]) -> None:
     """Plain rows, all with the same keys, as a table."""
     from rich.box import SIMPLE_HEAD

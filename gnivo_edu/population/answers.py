@@ -167,4 +167,4 @@ def total_variation(p: Float[Tensor, " n"], q: Float[Tensor, " n"]) -> float:
 
 def divergence(p: Float[Tensor, " n"], q: Float[Tensor, " n"]) -> float:
     """KL(p || q), nats; terms with p = 0 are 0."""
-    return float(torch.where(p > 0, p * (p.clamp(min=1e-300) / q).log(), 0.0).sum())
+    return max(0.0, float(torch.where(p > 0, p * (p.clamp(min=1e-300) / q).log(), 0.0).sum()))

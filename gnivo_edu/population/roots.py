@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gnivo_edu.population.expectation import Objective, expect
-from gnivo_edu.population.groups import Point, Population
+from gnivo_edu.population.groups import Point, Population, sampling_policy
 
 STEP = 1e-5  # of the central differences of the Jacobian; their error, about 1e-10, only slows the last steps
 LONGEST = 2.0  # nats (or reward units) by which one step may move a coordinate
@@ -72,11 +72,13 @@ def rest(
 ) -> Rest:
     """Solve expected gradient = 0 in the fields named by `free`; the others stay at `start`.
 
-    Each state's gradient is divided by the probability of passing through it under the current policy and the sampler,
-    so that rare states are solved as well as common ones (the natural gradient's scale); the end point is unchanged.
+    Each entry is divided by the probability with which the sampler takes this action in this state. On-policy that is
+    the natural gradient of a table: it does not fade as an action grows rare, so that deterministic policies, where
+    every on-policy gradient vanishes, are no roots; and rare states are solved as well as common ones.
     `extra`, a loss of the point that is added (a KL to a model other than the reference). Minimisers are roots too; an
     objective without one runs off, and `converged` is false.
     """
+    answers = population.answers
     shapes = [getattr(start, name).shape for name in free]
     sizes = [shape.numel() for shape in shapes]
 
@@ -90,9 +92,10 @@ def rest(
         if extra is not None:
             leaves = point.detached()
             gradient["logits"] = gradient["logits"] + torch.autograd.grad(extra(leaves), leaves.logits)[0]
-        answers = population.answers
-        visits = answers.visits(answers.policy(point.logits)).clamp(min=1e-12)
-        gradient["logits"] = gradient["logits"] / visits[:, None]
+        sampling = sampling_policy(answers, population.sampler, answers.policy(point.logits))
+        visits = answers.visits(sampling).clamp(min=1e-300)
+        taken = (visits[:, None] * sampling.exp()).clamp(min=1e-300)
+        gradient["logits"] = (gradient["logits"] / taken).masked_fill(~answers.legal, 0.0)
         gradient["values"] = gradient["values"] / visits
         return torch.cat([gradient[name].flatten() for name in free])
 
