@@ -89,6 +89,8 @@ class Population:
         n, K = len(answers.rewards), group_size
         if K < 1:
             raise ValueError(f"group_size must be at least 1, got {K}")
+        if draws is not None and draws < 100:
+            raise ValueError(f"draws must be at least 100 groups, for an estimate with its error, got {draws}")
         if draws is not None:
             law = answers.law(sampling_policy(answers, sampler, None))
             generator = torch.Generator().manual_seed(seed)

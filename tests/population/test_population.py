@@ -170,7 +170,8 @@ def test_the_current_policy_is_held_fixed_where_it_draws(answers):
     [
         (lambda a: Population.of(a, 0), "group_size must be at least 1"),
         (lambda a: Population.of(a, 40), "too many to list"),
-        (lambda a: Population.of(a, 2, draws=5, sampler="current"), "list them all"),
+        (lambda a: Population.of(a, 2, draws=500, sampler="current"), "list them all"),
+        (lambda a: Population.of(a, 2, draws=5), "at least 100 groups"),
         (lambda a: sampling_policy(a, "refernce", None), "sampler must be one of reference, current, uniform"),
         (lambda a: sampling_policy(a, {"reference": 0.7}, None), "sum 1"),
     ],
