@@ -157,6 +157,19 @@ def atlas(
     _finish(report, as_json, lambda: tables.print_atlas(report))
 
 
+@app.command(rich_help_panel=VERIFY)
+def claims(
+    only: Annotated[str | None, typer.Option(help="The name of one claim. Default: all.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What papers and teaching say, each with the number that decides it."""
+    from gnivo_edu.population.claims import claims as judge_all
+
+    with _status(as_json) as progress:
+        report = judge_all(only, progress)
+    _finish(report, as_json, lambda: tables.print_claims(report))
+
+
 @app.command(rich_help_panel=MAINTAIN)
 def bench(
     name: Annotated[str, typer.Argument(help="Which benchmark: exact, import.")] = "exact",

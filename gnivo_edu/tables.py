@@ -77,6 +77,31 @@ def print_atlas(report: dict[str, Any]) -> None:
     print(f"{len(report['rows'])} rows; " + ("all agree with theory." if not wrong else f"{len(wrong)} disagree."))
 
 
+def print_claims(report: dict[str, Any]) -> None:
+    """The claim ledger on one page: verdict, claim, condition, source, what was read, and the number."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title="What is said, and what is so", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for heading in ("verdict", "claim; its source (and what was read of it)", "error"):
+        table.add_column(heading, justify="right" if heading == "error" else "left", overflow="fold")
+    for c in report["claims"]:
+        condition = f" [italic]if {escape(c['condition'])}[/italic]" if c["verdict"] == "holds if" else ""
+        number = f"{c['number']:.2g}" + (f" ({c['number_under_condition']:.0e})" if condition else "")
+        verdict = (c["verdict"] or "unclear") + ("" if c["passed"] else " (!)")
+        where = f"{c['name']}: {c['source']} ({c['read']}); error: {c['unit']}"
+        says = f"{escape(c['claim'])}{condition}\n[dim]{escape(where)}[/dim]"
+        table.add_row(verdict, says, number)
+    Console().print(table)
+    print("error: zero if the claim is true as said; in brackets, under the condition. `--only NAME` recomputes one.")
+    wrong = [c["name"] for c in report["claims"] if not c["passed"]]
+    print(
+        f"{len(report['claims'])} claims; "
+        + (f"the ledger is wrong on {', '.join(wrong)}." if wrong else "all as stated.")
+    )
+
+
 def print_rows(title: str, rows: list[dict[str, Any]]) -> None:
     """Plain rows, all with the same keys, as a table."""
     from rich.box import SIMPLE_HEAD

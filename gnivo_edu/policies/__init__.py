@@ -1,6 +1,7 @@
 """Policies: every one is a Hugging Face causal LM. Importing this registers TabularLM with transformers."""
 
 from gnivo_edu.policies.device import pick_device
+from gnivo_edu.policies.divergences import divergences, row_scorer, score_tokens
 from gnivo_edu.policies.from_model import TextTree, tree_from_model
 from gnivo_edu.policies.loading import load_model
 from gnivo_edu.policies.sampling import SampledGroups, all_groups, make_group_batch, sample_groups
@@ -14,12 +15,15 @@ __all__ = [
     "TabularLM",
     "TextTree",
     "all_groups",
+    "divergences",
     "evaluating",
     "load_model",
     "make_group_batch",
     "next_token_logps",
     "pick_device",
+    "row_scorer",
     "sample_groups",
+    "score_tokens",
     "tabulate",
     "token_logps",
     "tree_from_model",

@@ -1,0 +1,129 @@
+"""The claim ledger: what papers and teaching say, each with a number that is zero exactly if it is true.
+
+A claim has an `error` as it is said and, where a condition mends it, an error under that condition. The verdict is
+read off these two numbers: holds, holds if, fails.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+from gnivo_edu.population.atlas import Entry, find, rows_of
+
+Verdict = Literal["holds", "holds if", "fails"]
+ZERO = 1e-8  # an error below this is rounding
+BITES = 1e-4  # an error above this is a counterexample; nothing may lie between
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim. `says`: the sentence; `source` and what was `read` of it (paper, poster, code, third party, story).
+
+    `errors` computes the error as said and, if there is one, the error under `condition`; `unit` says what they are.
+    `expected`: the verdict in the ledger, which the numbers must give again.
+    """
+
+    name: str
+    says: str
+    source: str
+    read: str
+    expected: Verdict
+    unit: str
+    errors: Callable[[], tuple[float, ...]]
+    condition: str = ""
+
+    def judge(self) -> Finding:
+        """Compute the verdict."""
+        error, *mended = self.errors()
+        verdict: Verdict | None = None
+        if error < ZERO:
+            verdict = "holds"
+        elif error > BITES:
+            verdict = "holds if" if mended and mended[0] < ZERO else "fails"
+        return Finding(self, verdict, error, mended[0] if mended else None)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim and what came out: `verdict` None where the number is neither zero nor a counterexample."""
+
+    claim: Claim
+    verdict: Verdict | None
+    error: float
+    mended: float | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the computation gives the verdict of the ledger."""
+        return self.verdict == self.claim.expected
+
+    def to_json(self) -> dict[str, Any]:
+        """One row of `claims --json`."""
+        c = self.claim
+        return {
+            "name": c.name,
+            "claim": c.says,
+            "source": c.source,
+            "read": c.read,
+            "verdict": self.verdict,
+            "condition": c.condition,
+            "number": self.error,
+            "number_under_condition": self.mended,
+            "unit": c.unit,
+            "command": f"gnivo-edu claims --only {c.name}",
+            "passed": self.passed,
+        }
+
+
+def all_claims() -> list[Claim]:
+    """The ledger: the papers' claims, then those of practice and teaching."""
+    from gnivo_edu.population import claims_papers, claims_practice
+
+    return [*claims_papers.CLAIMS, *claims_practice.CLAIMS]
+
+
+def claims(only: str | None = None, progress: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+    """Judge all claims, or one, as the report that `gnivo-edu claims --json` prints. ValueError on an unknown name.
+
+    >>> report = claims("theorem-1")
+    >>> report["passed"], report["claims"][0]["verdict"]
+    (True, 'holds')
+    """
+    ledger, start = all_claims(), time.perf_counter()
+    if only is not None and only not in {c.name for c in ledger}:
+        import difflib
+
+        near = difflib.get_close_matches(only, [c.name for c in ledger], n=1, cutoff=0.3)
+        raise ValueError(f"there is no claim {only!r}; " + (f"did you mean {near[0]!r}?" if near else "see the list"))
+    findings = []
+    for c in ledger:
+        if only in (None, c.name):
+            progress(c.name)
+            findings.append(c.judge())
+    return {
+        "passed": all(f.passed for f in findings),
+        "claims": [f.to_json() for f in findings],
+        "seconds": time.perf_counter() - start,
+    }
+
+
+@cache
+def entry(objective: str, variant: str) -> Entry:
+    """The row of the atlas with this name, solved once."""
+    return find(next(row for row in rows_of(objective) if row.variant == variant))
+
+
+def miss(objective: str, variant: str) -> float:
+    """Total variation between where a row ends and pi*."""
+    return entry(objective, variant).tv_from_optimum
+
+
+def off_theory(objective: str, variant: str) -> float:
+    """Total variation between where a row ends and its closed form."""
+    error = entry(objective, variant).theory_error
+    assert error is not None
+    return error
