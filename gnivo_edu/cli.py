@@ -193,6 +193,7 @@ def build_course(
 ) -> None:
     """Build the notebooks, with their outputs, from notebooks/src."""
     from gnivo_edu.course.build import build_course as build
+    from gnivo_edu.course.objectives_page import write_objectives_page
     from gnivo_edu.course.pictures import draw_pictures
 
     if release is not None:
@@ -209,6 +210,7 @@ def build_course(
         raise typer.Exit(1 if differences else 0)
     build(only=only)
     draw_pictures(NOTEBOOKS / "images")
+    write_objectives_page(NOTEBOOKS / "objectives.md")
 
 
 @app.command(rich_help_panel=MAINTAIN)

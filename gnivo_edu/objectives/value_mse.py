@@ -34,6 +34,7 @@ def value_mse(
 
     Source: the poster of GN-IVO (ICLR 2026) starts from this and removes log Z; a teaching objective, not published
     as an algorithm. "last" is the sequence form of DRO with a free V(x) = alpha log Z, in nats.
+    Departures: the poster draws one depth t; here all depths of a response are summed.
 
     Metrics: `reward`, mean; `logratio`, mean log pi_theta/pi_ref of responses, nats; `log_z`, mean, nats; `residual`,
     root mean square over the terms, nats. Raises ValueError without `log_z`, on alpha <= 0 and on targets that do not

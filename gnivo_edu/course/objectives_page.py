@@ -1,0 +1,48 @@
+"""The page of objectives: name, equation, minimiser, source and departures of each, read off the docstrings."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+OPENING = """# Objectives
+
+All objectives are pure functions of a `GroupBatch`, called as `objectives.get("gvpo")(batch, alpha=0.1)`. This page is
+written by `gnivo-edu build-course` from their docstrings. Where each of them ends, to machine precision:
+`gnivo-edu atlas`; how noisy they are: notebook 08; a report card for a loss of yours: `gnivo-edu judge module:function`.
+"""
+SECTIONS = ("Population minimiser", "Source:", "Departures:")
+
+
+def objectives_page() -> str:
+    """The page as Markdown; a new objective of the registry is on it by itself."""
+    from gnivo_edu import objectives
+
+    parts = [OPENING]
+    for name in objectives.names():
+        function = objectives.get(name)
+        paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
+        equations = [p for p in paragraphs if p.startswith("    ")]
+        parts.append(f"## `{name}`\n\n{paragraphs[0]}\n")
+        parts.append(f"```python\n{name}{_signature(function)}\n```\n")
+        parts += [f"```text\n{inspect.cleandoc(e)}\n```\n" for e in equations[:1]]
+        for p in paragraphs:
+            if p.startswith(SECTIONS):
+                # One paragraph of a docstring may hold both its source and its departures.
+                parts.append(p.replace("\nDepartures:", "\n\nDepartures:").replace("*", r"\*") + "\n")
+    return "\n".join(parts)
+
+
+def write_objectives_page(path: Path) -> None:
+    """Write the page, if it changed."""
+    text = objectives_page()
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+
+
+def _signature(function: object) -> str:
+    """Arguments with their defaults, without types."""
+    shown = []
+    for p in inspect.signature(function).parameters.values():  # type: ignore[arg-type]
+        shown.append(p.name if p.default is p.empty else f"{p.name}={p.default!r}")
+    return "(" + ", ".join(shown) + ")"
