@@ -36,6 +36,19 @@ def test_its_commands_and_options_exist():
     assert set(re.findall(r"(?:`|^)make ([a-z-]+)", TEXT, re.MULTILINE)) <= set(targets)
 
 
+def test_its_own_objective_is_in_the_atlas_and_ends_where_it_says(monkeypatch):
+    from gnivo_edu import objectives
+    from gnivo_edu.population.atlas import atlas
+
+    block = next(b for b in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL) if "def reinforce" in b)
+    assert len(block.splitlines()) <= 15
+    names: dict = {}
+    exec(block, names)
+    monkeypatch.setitem(objectives._REGISTRY, "reinforce", names["reinforce"])
+    rows = {row["sampling"]: row["verdict"] for row in atlas("reinforce")["rows"]}
+    assert rows == {"on-policy": "exact", "reference": "exact", "uniform": "exact"}
+
+
 def test_its_python_runs():
     printed = io.StringIO()
     blocks = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)

@@ -9,7 +9,7 @@ OPENING = """# Objectives
 
 All objectives are pure functions of a `GroupBatch`, called as `objectives.get("gvpo")(batch, alpha=0.1)`. This page is
 written by `gnivo-edu build-course` from their docstrings. Where each of them ends, to machine precision:
-`gnivo-edu atlas`; how noisy they are: notebook 08; a report card for a loss of yours: `gnivo-edu judge module:function`.
+`gnivo-edu atlas`; how noisy they are: notebook 08; a report card of your own loss: `gnivo-edu judge module:function`.
 """
 SECTIONS = ("Population minimiser", "Source:", "Departures:")
 
