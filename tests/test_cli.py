@@ -183,3 +183,34 @@ def test_help_imports_nothing_heavy():
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_the_atlas_prints_one_object_or_a_table_and_exits_1_if_theory_is_wrong(called, monkeypatch):
+    from dataclasses import replace
+
+    from gnivo_edu.population import rows_baselines
+
+    result = called("atlas", "--only", "sft_winning", "--json")
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["passed"] is True
+    assert {row["verdict"] for row in report["rows"]} == {"other optimum", "collapses"}
+    table = called("atlas", "--only", "sft_winning").stdout
+    assert "best of K, one round, ties shared" in table
+    assert "3 rows; all agree with theory." in table
+
+    wrong = [replace(row, expected="exact") for row in rows_baselines.ROWS if row.objective == "sft_winning"]
+    monkeypatch.setattr(rows_baselines, "ROWS", wrong)
+    result = called("atlas", "--only", "sft_winning")
+    assert result.returncode == 1
+    assert "disagrees: sft_winning, best of K" in result.stdout
+    assert_one_line(called("atlas", "--only", "grop"), "did you mean 'grpo'")
+
+
+def test_claims_prints_a_page_or_one_object(called):
+    report = json.loads(called("claims", "--only", "gvpo-unbiased", "--json").stdout)
+    assert report["claims"][0]["verdict"] == "holds"
+    page = called("claims", "--only", "index")
+    assert page.returncode == 0
+    assert "if j = 0 is meant" in page.stdout
+    assert_one_line(called("claims", "--only", "gvpo-unbiasd"), "did you mean 'gvpo-unbiased'")
