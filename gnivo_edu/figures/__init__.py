@@ -1,5 +1,6 @@
 """Figures of values and credits: one description, three outputs (HTML, PNG, plain text), and a sentence for each."""
 
+from gnivo_edu.figures.bars import bar_panels
 from gnivo_edu.figures.credit import CreditStrips, credit_strips
 from gnivo_edu.figures.curves import TrainingCurves, training_curves
 from gnivo_edu.figures.plane import Point, RewardKLPlane, policy_point, reward_kl_plane
@@ -9,6 +10,7 @@ from gnivo_edu.figures.scaling import Fit, ScalingPlot, scaling_plot
 from gnivo_edu.figures.slide import slide
 from gnivo_edu.figures.style import Shown
 from gnivo_edu.figures.token_strip import TokenStrip, token_strip
+from gnivo_edu.figures.updates import UpdateStrips, update_strips
 from gnivo_edu.figures.values import ValueLines, implicit_values, sampled_values, value_lines
 from gnivo_edu.figures.waterfall import Waterfall, waterfall
 
@@ -24,8 +26,10 @@ __all__ = [
     "Shown",
     "TokenStrip",
     "TrainingCurves",
+    "UpdateStrips",
     "ValueLines",
     "Waterfall",
+    "bar_panels",
     "credit_strips",
     "implicit_values",
     "policy_point",
@@ -37,6 +41,7 @@ __all__ = [
     "slide",
     "token_strip",
     "training_curves",
+    "update_strips",
     "value_lines",
     "waterfall",
 ]

@@ -437,7 +437,7 @@ print(f"{budget} nats: alpha = {alpha:.4f}, KL = {key.kl:.4f}, "
 # - The formula needs $Z$, a sum over all answers. Nobody can add those up for
 #   a language model; notebook 04 gets around it.
 # - Nothing was trained. We computed where training *should* end, not whether
-#   a given loss gets there; that is for a later act.
+#   a given loss gets there; that is for 08.
 # - An answer the reference never writes stays unwritten, whatever its reward.
 # - The reward is taken at its word. If it can be fooled, a small $\alpha$
 #   will fool it.

@@ -459,7 +459,7 @@ figures.slide(at, list(place), still=[32], name="groups")
 #   between prefixes; that is for a later act.
 # - One problem, 0/1 rewards, a reference that writes every prefix now and
 #   then. When all rewards of a group tie, a group teaches little.
-# - No comparison with other algorithms yet: the second act, in preparation.
+# - No comparison with other algorithms yet: that is the second act.
 #
 # **The credit table.** The first act is complete:
 #
@@ -479,5 +479,5 @@ figures.slide(at, list(place), still=[32], name="groups")
 #
 # **Next.** This was the first act. Pose a problem of your own with
 # `toy_envs.TokenMDP`, or look inside a real model:
-# `gnivo-edu verify --model PATH_OR_HUB_ID`. The second act, on critics and on
-# where other losses end up, is in preparation.
+# `gnivo-edu verify --model PATH_OR_HUB_ID`. Or go on with 06, *What a critic is
+# for*: four older methods, the same answer, and what a critic buys.

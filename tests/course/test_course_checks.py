@@ -12,6 +12,7 @@ from gnivo_edu.course import check, exercises
 EXERCISES = exercises.all()
 WRONG = [pytest.param(e, name, id=f"{e.name}: {name}") for e in EXERCISES for name in e.wrong_answers]
 STORY = {
+    "kl_in_the_loss": {"k1 (zero gradient)", "k3 ratio inverted", "forward KL", "no mask"},
     "sequence_logprob": {"drops EOS", "counts padding", "mean for sum", "logits shifted by one"},
     "enumerate_leaves": {"continues past EOS", "fixed length only", "uniform probabilities", "duplicates"},
     "log_z": {"unweighted mean", "R without 1/alpha", "max", "overflow at alpha = 1e-3"},

@@ -148,7 +148,7 @@ def test_other_right_ways_pass(exercise):
 
 
 def test_all_exercises_but_the_first_two_are_here():
-    assert [e.name for e in exercises.all()][2:] == [e.name for e in NEW] == list(RIGHT)
+    assert [e.name for e in exercises.all()][2:17] == [e.name for e in NEW] == list(RIGHT)
     assert all(len(e.wrong_answers) >= 4 and len(e.hints) == 3 for e in NEW)
 
 

@@ -1,0 +1,102 @@
+"""Horizontal bars side by side: the same names in every panel, one axis, each value written at its bar."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+from gnivo_edu.figures.chips import text_width
+from gnivo_edu.figures.lines import LINES
+from gnivo_edu.figures.style import QUIET, Shown, caption_below, number
+from gnivo_edu.figures.tokens import in_picture, in_text, wrapped
+
+NONE = 1e-9  # what is smaller is rounding, and shown as 0
+
+
+@dataclass(frozen=True)
+class BarPanels(Shown):
+    """`panels[panel][name]`: values >= 0 for the same names in every panel, drawn from top to bottom."""
+
+    panels: Mapping[str, Mapping[str, float]]
+    x_label: str
+    caption: str
+
+    def __post_init__(self) -> None:
+        if not self.panels or not self.names:
+            raise ValueError("bars need at least one panel and one name")
+        for panel, values in self.panels.items():
+            if list(values) != self.names:
+                raise ValueError(f"panel {panel!r} must hold the names of the first one, in its order: {self.names}")
+            if not all(isfinite(value) and value >= 0 for value in values.values()):
+                raise ValueError(f"panel {panel!r} must hold finite values >= 0")
+
+    @property
+    def names(self) -> list[str]:
+        """What stands at the bars, from top to bottom."""
+        return list(next(iter(self.panels.values())))
+
+    def _draw(self) -> Any:
+        from matplotlib.figure import Figure
+
+        names, count = self.names, len(self.panels)
+        margin = max(text_width(in_picture(name)) for name in names) + 0.3
+        size = (min(11.0, margin + 2.3 * count + 0.3), 0.27 * len(names) + 1.35)
+        figure = Figure(figsize=size, layout="constrained")
+        grid = figure.subplots(1, count, squeeze=False, sharex=True, sharey=True)[0]
+        widest = max(max(values.values()) for values in self.panels.values()) or 1.0
+        for axes, (panel, values), look in zip(grid, self.panels.items(), LINES[1:2] * count, strict=True):
+            places = range(len(names))
+            axes.barh(places, list(values.values()), height=0.62, color=look.colour, zorder=2)
+            for place, value in zip(places, values.values(), strict=True):
+                colour = QUIET if value < NONE else None
+                text = {"va": "center", "fontsize": 9, **({"color": colour} if colour else {})}
+                axes.text(value + 0.03 * widest, place, shown(value), **text)
+            axes.axvline(0, color=QUIET, linewidth=0.8, zorder=3)
+            axes.set_xlim(0, 1.28 * widest)
+            axes.set_ylim(len(names) - 0.4, -0.6)
+            axes.set_yticks(places, [in_picture(name) for name in names])
+            axes.tick_params(axis="y", length=0)
+            axes.spines["left"].set_visible(False)
+            axes.grid(axis="x", color="#ececec", zorder=0)
+            axes.set_axisbelow(True)
+            axes.set_title("\n".join(wrapped(in_picture(panel), 26)), fontsize=10)
+        grid[count // 2].set_xlabel(self.x_label, x=0.5 if count % 2 else 0.0)  # the middle of the picture
+        caption_below(figure, self.caption)
+        return figure
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """One row for each name, one column for each panel."""
+        rows = [[in_text(name), *(shown(values[name]) for values in self.panels.values())] for name in self.names]
+        return [self.x_label, *map(in_text, self.panels)], rows
+
+    def alt(self) -> str:
+        """Which bars are 0 in each panel, and which is the longest."""
+        parts = []
+        for panel, values in self.panels.items():
+            none = sum(value < NONE for value in values.values())
+            longest = max(values, key=lambda name: values[name])
+            parts.append(f"{in_text(panel)}: {none} of {len(values)} are 0, {in_text(longest)} is the longest")
+        return f"Bars of {self.x_label}. {'; '.join(parts)}."
+
+
+def shown(value: float) -> str:
+    """A value as it stands at its bar; what is rounding is 0.
+
+    >>> shown(1e-16), shown(0.12345), shown(1.0)
+    ('0', '0.12', '1.00')
+    """
+    return "0" if value < NONE else f"{value:.2f}" if value >= 0.01 else number(value, 2)
+
+
+def bar_panels(panels: Mapping[str, Mapping[str, float]], x_label: str, caption: str) -> BarPanels:
+    """Panels of horizontal bars, `panels[panel][name]` >= 0; the caption names the reference and alpha.
+
+    >>> print(bar_panels({"start": {"a": 0.0, "b": 0.5}, "end": {"a": 1.0, "b": 0.25}}, "share", "an example").text())
+    share  start  end
+    a      0      1.00
+    b      0.50   0.25
+    an example
+    """
+    return BarPanels(panels, x_label, caption)
