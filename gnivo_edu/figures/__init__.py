@@ -3,6 +3,7 @@
 from gnivo_edu.figures.bars import bar_panels
 from gnivo_edu.figures.credit import CreditStrips, credit_strips
 from gnivo_edu.figures.curves import TrainingCurves, training_curves
+from gnivo_edu.figures.distance import DistanceCurves, distance_curves
 from gnivo_edu.figures.plane import Point, RewardKLPlane, policy_point, reward_kl_plane
 from gnivo_edu.figures.prefix_tree import Branch, PrefixTree, prefix_tree
 from gnivo_edu.figures.sample_map import SampleMap, sample_map
@@ -17,6 +18,7 @@ from gnivo_edu.figures.waterfall import Waterfall, waterfall
 __all__ = [
     "Branch",
     "CreditStrips",
+    "DistanceCurves",
     "Fit",
     "Point",
     "PrefixTree",
@@ -31,6 +33,7 @@ __all__ = [
     "Waterfall",
     "bar_panels",
     "credit_strips",
+    "distance_curves",
     "implicit_values",
     "policy_point",
     "prefix_tree",
