@@ -158,6 +158,30 @@ def atlas(
 
 
 @app.command(rich_help_panel=VERIFY)
+def judge(
+    objective: Annotated[str, typer.Argument(help="Your own, module:function, or a name of the registry.")],
+    alpha: Annotated[float, typer.Option(help="Reward per nat, 0.1 to 10.")] = 0.5,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="A setting, key=value; repeatable.")] = None,
+    as_json: Json = False,
+) -> None:
+    """The report card of an objective, with the smallest counterexample."""
+    from gnivo_edu.population import judge as judging
+
+    settings: dict[str, Any] = {}
+    for pair in set_ or []:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise ValueError(f"--set takes key=value, got {pair!r}")
+        try:
+            settings[key] = json.loads(value)
+        except json.JSONDecodeError:
+            settings[key] = value
+    with _status(as_json):
+        card = judging.judge(objective, alpha, **settings)
+    _finish(card.to_json(), as_json, lambda: typer.echo(card.text()))
+
+
+@app.command(rich_help_panel=VERIFY)
 def claims(
     only: Annotated[str | None, typer.Option(help="The name of one claim. Default: all.")] = None,
     as_json: Json = False,

@@ -214,3 +214,21 @@ def test_claims_prints_a_page_or_one_object(called):
     assert page.returncode == 0
     assert "if j = 0 is" in page.stdout
     assert_one_line(called("claims", "--only", "gvpo-unbiasd"), "did you mean 'gvpo-unbiased'")
+
+
+def test_judge_prints_a_card_and_exits_1_unless_everything_holds(called, tmp_path, monkeypatch):
+    (tmp_path / "my_losses.py").write_text(
+        "def reinforce(batch, alpha=0.1):\n"
+        "    logp = batch.policy_logps.masked_fill(~batch.mask, 0.0).sum(-1)\n"
+        "    return batch.group_mean(-(batch.rewards * logp).mean(1))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    card = called("judge", "my_losses:reinforce")
+    assert card.returncode == 1, card.stderr
+    assert "my_losses:reinforce, alpha = 0.5: other optimum" in card.stdout  # pi_ref R, on samples of pi_ref
+    assert "The smallest counterexample" in card.stdout
+    report = json.loads(called("judge", "gvpo", "--alpha", "0.4", "--json").stdout)
+    assert report["passed"] is True
+    assert_one_line(called("judge", "my_losses:reinforse"), "reinforse")
+    assert_one_line(called("judge", "gvpo", "--set", "alpha"), "key=value")

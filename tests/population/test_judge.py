@@ -201,8 +201,18 @@ def test_a_loss_is_judged_the_same_in_other_units():
     huge = subject_of(lambda batch, alpha: 1e6 * objectives.gnivo(batch, alpha, weights="softmax").loss)
     scaled = Subject(huge.function, "f", scale=typical_push(huge, 0.5))
     plain = subject_of(objectives.gnivo, weights="softmax")
-    tvs = [find_end(subject, "15 answers", "reference", 2, 0.5).tv for subject in (scaled, plain)]
-    assert tvs[0] == pytest.approx(tvs[1], rel=1e-8)
+    plain = Subject(plain.function, "f", plain.settings, scale=typical_push(plain, 0.5))
+    one, other = (find_end(subject, "one token", "current", 4, 0.5) for subject in (scaled, plain))
+    assert one.tv == pytest.approx(other.tv, abs=1e-10)
+    one, other = (find_end(subject, "4 answers", "reference", 2, 0.5) for subject in (scaled, plain))
+    assert one.push_at_optimum == pytest.approx(other.push_at_optimum, rel=1e-8)
+
+
+def test_a_leak_through_a_constant_field_breaks_the_contract():
+    def leaks(batch, alpha):
+        return reinforce(batch, alpha) * (1 + batch.behaviour_logps.mean())
+
+    assert next(finding.name for finding in examine(leaks, "f", 0.5, {})[1] if not finding.holds) == "mask"
 
 
 # --- how it is called -----------------------------------------------------------------------------------------------
