@@ -77,12 +77,7 @@ class TabularLM(PreTrainedModel, GenerationMixin):
         super().__init__(config)
         prompts = torch.tensor(config.prompts)
         N, V = len(prompts), config.num_actions
-        size = 8 * N * config.num_prefixes * V
-        if size > MAX_BYTES:
-            raise ValueError(
-                f"a table of {config.num_prefixes:,} prefixes for {N} prompts takes {size / 2**20:,.0f} MiB: "
-                f"take a smaller vocabulary or horizon, or a transformer"
-            )
+        _check_bytes(N, config.num_prefixes, V)
         dtype = config.dtype if isinstance(config.dtype, torch.dtype) else torch.float64
         self.logits = torch.nn.Parameter(torch.zeros(N, config.num_prefixes, V, dtype=dtype))
         self.register_buffer("prompts", prompts, persistent=False)
@@ -121,6 +116,7 @@ class TabularLM(PreTrainedModel, GenerationMixin):
     def from_mdp(cls, mdp: TokenMDP, seed: int | None = None, dtype: torch.dtype = torch.float64) -> TabularLM:
         """The environment's own reference where it states one, else the uniform policy; random logits with a seed."""
         V, T = mdp.vocab_size, mdp.horizon
+        _check_bytes(len(mdp.prompts()), sum(V**t for t in range(T)), V)  # before a table is made for each prompt
         tables: list[Tables] = []
         for i in range(len(mdp.prompts())):
             own = mdp.reference(i) if seed is None else random_reference(V, T, seed + i)
@@ -180,6 +176,15 @@ class TabularLM(PreTrainedModel, GenerationMixin):
                 f"of {self.prompts.shape[1]} tokens, each starting with {self.config.bos_token_id}"
             )
         return start, same.int().argmax(1)
+
+
+def _check_bytes(prompts: int, prefixes: int, actions: int) -> None:
+    size = 8 * prompts * prefixes * actions
+    if size > MAX_BYTES:
+        raise ValueError(
+            f"a table of {prefixes:,} prefixes for {prompts} prompts takes {size / 2**20:,.0f} MiB: "
+            f"take a smaller vocabulary or horizon, or a transformer"
+        )
 
 
 def _seen(where: Tensor) -> Tensor:
