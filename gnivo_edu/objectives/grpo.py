@@ -63,7 +63,8 @@ def grpo(
 
     Source: arXiv 2402.03300 (not opened), TRL 1.16 `GRPOTrainer` (run), verl. Departures: defaults are the paper's,
     where TRL's are now dapo and beta = 0; TRL multiplies k3 by the ratio u (its on-policy gradient is then that of
-    x^2/2) unless use_bias_correction_kl=False, which is what is computed here; "sequence" is ours; the 1e-4 is TRL's (verl: 1e-6); std has Bessel's factor.
+    x^2/2) unless use_bias_correction_kl=False, which is what is computed here; "sequence" is ours; the 1e-4 is TRL's (verl:
+    1e-6); std has Bessel's factor.
 
     Metrics: `reward`, mean; `logratio`, mean h, nats; `tied_groups` (their A is 0); `clipped`, share of token ratios
     out of range; `kl`, token mean of k, nats. Raises ValueError on K = 1, alpha <= 0, unknown names, missing
