@@ -8,7 +8,7 @@ WORKERS ?= 2
 TESTS = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-fast lab notebooks lint browser gallery nbgrader-check
+.PHONY: demo test test-fast lab notebooks lint browser gallery mutants nbgrader-check
 
 demo: $(VENV)/.installed
 	@$(BIN)/gnivo-edu demo $(if $(MODEL),--model "$(MODEL)")
@@ -54,6 +54,15 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 gallery: $(VENV)/.installed
 	@$(BIN)/python -m gnivo_edu.demo.gallery
+
+# Not part of `make test`: many minutes. Is every formula of the objectives held by some test?
+mutants: $(VENV)/.installed-mutants
+	$(BIN)/python tests/mutants.py --workers $(WORKERS)
+
+$(VENV)/.installed-mutants: pyproject.toml constraints.txt $(VENV)/.installed-dev
+	@echo "Installing mutmut (once)"
+	@$(BIN)/python -m pip install -q $(PIP_FLAGS) -c constraints.txt -e ".[dev,mutants]"
+	@touch $@
 
 # Not part of `make test`: nbgrader brings a hundred packages, so it has an environment of its own.
 nbgrader-check: $(VENV)/.installed .venv-nbgrader/.installed

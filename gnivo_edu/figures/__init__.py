@@ -1,9 +1,11 @@
 """Figures of values and credits: one description, three outputs (HTML, PNG, plain text), and a sentence for each."""
 
+from gnivo_edu.figures.atlas_map import AtlasMap, End, atlas_map
 from gnivo_edu.figures.bars import bar_panels
 from gnivo_edu.figures.credit import CreditStrips, credit_strips
 from gnivo_edu.figures.curves import TrainingCurves, training_curves
 from gnivo_edu.figures.distance import DistanceCurves, distance_curves
+from gnivo_edu.figures.heatmap import HeatMap, heat_map
 from gnivo_edu.figures.plane import Point, RewardKLPlane, policy_point, reward_kl_plane
 from gnivo_edu.figures.prefix_tree import Branch, PrefixTree, prefix_tree
 from gnivo_edu.figures.sample_map import SampleMap, sample_map
@@ -16,10 +18,13 @@ from gnivo_edu.figures.values import ValueLines, implicit_values, sampled_values
 from gnivo_edu.figures.waterfall import Waterfall, waterfall
 
 __all__ = [
+    "AtlasMap",
     "Branch",
     "CreditStrips",
     "DistanceCurves",
+    "End",
     "Fit",
+    "HeatMap",
     "Point",
     "PrefixTree",
     "RewardKLPlane",
@@ -31,9 +36,11 @@ __all__ = [
     "UpdateStrips",
     "ValueLines",
     "Waterfall",
+    "atlas_map",
     "bar_panels",
     "credit_strips",
     "distance_curves",
+    "heat_map",
     "implicit_values",
     "policy_point",
     "prefix_tree",

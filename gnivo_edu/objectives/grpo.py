@@ -58,13 +58,14 @@ def grpo(
     A(y) = E[A_i | y_i = y] at this K and self-consistent, if alpha > max A; on a tree, under "seq-mean-token-sum", the
     same law per state with A(s, a) - E_pi A(s, .). "sequence": pi proportional to pi_ref e^{A(y)/alpha}, that is pi* at
     alpha K/(K - 1) with scale "none", and a temperature per prompt with std. "exact" ignores that actions choose later
-    states, so it is that tilt for one-step responses only. "none": the best response. 1/T_i favours short right
+    states: it is that tilt for one-step responses only, and VIMPO's pi_V at alpha K/(K - 1) on a tree (token sums, no
+    std). "none": the best response. 1/T_i favours short right
     answers and long wrong ones.
 
     Source: arXiv 2402.03300 (not opened), TRL 1.16 `GRPOTrainer` (run), verl. Departures: defaults are the paper's,
     where TRL's are now dapo and beta = 0; TRL multiplies k3 by the ratio u (its on-policy gradient is then that of
-    x^2/2) unless use_bias_correction_kl=False, which is what is computed here; "sequence" is ours; the 1e-4 is TRL's (verl:
-    1e-6); std has Bessel's factor.
+    x^2/2) unless use_bias_correction_kl=False, which is what is computed here; "sequence" is ours; the 1e-4 is TRL's
+    (verl: 1e-6); std has Bessel's factor.
 
     Metrics: `reward`, mean; `logratio`, mean h, nats; `tied_groups` (their A is 0); `clipped`, share of token ratios
     out of range; `kl`, token mean of k, nats. Raises ValueError on K = 1, alpha <= 0, unknown names, missing

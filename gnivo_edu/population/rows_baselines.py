@@ -57,8 +57,12 @@ ROWS: list[Row] = [
                 sampling="current",
                 alpha=1.0,
             ),
-            biased(
-                "exact KL per token, no std, token sums", settings={"kl": "exact", **MANY_STEPS}, sampling="current"
+            other(
+                "exact KL per token, no std, token sums",
+                "VIMPO's pi_V at alpha K/(K - 1)",
+                lambda c: laws.vimpo_law(c.answers, c.alpha * c.K / (c.K - 1)),
+                settings={"kl": "exact", **MANY_STEPS},
+                sampling="current",
             ),
             collapses("no KL", settings={"kl": "none"}, sampling="current"),
         ],

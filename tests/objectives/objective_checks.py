@@ -159,8 +159,8 @@ def check_invariances(objective: Callable[..., Any], weighted: bool = True, **se
     assert torch.allclose(moved_gradient, gradient[:, :, order], rtol=1e-10, atol=1e-14)
 
     if weighted:
-        weight = torch.tensor([3.0, 2.0, 1.0], dtype=torch.float64) / 6
-        repeated = {name: x[[0, 0, 0, 1, 1, 2]] for name, x in record.items()}
+        weight = torch.tensor([3.0, 1.0, 2.0], dtype=torch.float64) / 6
+        repeated = {name: x[[0, 0, 0, 1, 2, 2]] for name, x in record.items()}
         weighted_loss, _ = gradients(objective, record | {"group_weight": weight}, **settings)
         assert weighted_loss == pytest.approx(gradients(objective, repeated, **settings)[0], rel=1e-12)
 

@@ -1,0 +1,250 @@
+"""The atlas on the reward-KL plane: where objectives come to rest, below the frontier of the optimal policies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gnivo_edu.exact import TokenTree
+from gnivo_edu.figures.chips import text_width
+from gnivo_edu.figures.lines import LINES, Line
+from gnivo_edu.figures.plane import Point, RewardKLPlane, _root, _root_ticks, _square, reward_kl_plane
+from gnivo_edu.figures.style import EDGE, INK, QUIET, Shown, caption_below, number
+from gnivo_edu.figures.tokens import in_picture, in_text
+
+LOOKS: dict[str, Line] = {
+    "exact": LINES[3]._replace(marker="o"),
+    "biased": LINES[2]._replace(marker="^"),
+    "other optimum": LINES[1]._replace(marker="D"),
+    "collapses": LINES[0]._replace(marker="X"),
+}
+SAME = 1e-7  # reward: what J may be off
+MARKER, ROW, PANELS = 8.0, 0.205, (5.6, 4.3, 1.9)  # points; inches: a row of the list, width and heights of the panels
+
+
+class End(NamedTuple):
+    """Where one objective ends: a short name, the atlas' verdict, and the point on the plane."""
+
+    name: str
+    verdict: str
+    point: Point
+
+
+class Box(NamedTuple):
+    """A rectangle of a picture, inches."""
+
+    left: float
+    right: float
+    bottom: float
+    top: float
+
+    def meets(self, other: Box) -> bool:
+        """Whether the two overlap."""
+        across = self.left <= other.right and other.left <= self.right
+        return across and self.bottom <= other.top and other.bottom <= self.top
+
+
+@dataclass(frozen=True)
+class AtlasMap(Shown):
+    """`ends` of one problem and one alpha, in the order of `LOOKS`; `plane` has the frontier of this problem.
+
+    Above: all ends but those that collapse. Below, if there are any: the whole frontier, on a square-root axis.
+    """
+
+    ends: Sequence[End]
+    plane: RewardKLPlane
+    alpha: float
+    caption: str
+
+    def shortfall(self, point: Point) -> float:
+        """J(pi*) - J(pi) = alpha KL(pi || pi*), reward: what a policy gives up of E[R] - alpha KL(pi || pi_ref)."""
+        best = self.plane.frontier[self.alpha]
+        return (best.reward - self.alpha * best.kl) - (point.reward - self.alpha * point.kl)
+
+    def places(self) -> list[tuple[str, str, Point]]:
+        """One label for every point: the numbers of the ends that lie there, their verdict, the point."""
+        found: dict[tuple[str, int, int], list[int]] = {}
+        for n, end in enumerate(self.ends, start=1):
+            key = end.verdict, round(1e5 * end.point.kl), round(1e5 * end.point.reward)
+            found.setdefault(key, []).append(n)
+        return [(in_short(ns), verdict, self.ends[ns[0] - 1].point) for (verdict, *_), ns in found.items()]
+
+    def _draw(self) -> Any:
+        from matplotlib.figure import Figure
+
+        places, lines = self.places(), self._lines()
+        gone = [place for place in places if place[1] == "collapses"]
+        listed = 0.9 + max(text_width(text) for text, _, _ in lines)
+        wide, above, below = PANELS
+        size = (wide + listed + 0.9, max(above + 0.9 + bool(gone) * (below + 0.6), ROW * len(lines) + 0.7))
+        figure = Figure(figsize=size)
+        upper = figure.add_axes((0.65 / size[0], 1 - (above + 0.1) / size[1], wide / size[0], above / size[1]))
+        self._panel(upper, [place for place in places if place not in gone], whole=False)
+        if gone:
+            lower = figure.add_axes((0.65 / size[0], 0.85 / size[1], wide / size[0], below / size[1]))
+            self._panel(lower, gone, whole=True)
+        side = figure.add_axes(((wide + 0.85) / size[0], 0, listed / size[0], 1))
+        side.set_xlim(0, listed)
+        side.set_ylim(size[1], 0)
+        side.axis("off")
+        side.text(listed, 0.2, "short of J(π*)", ha="right", va="center", color=QUIET)
+        for n, (text, verdict, short) in enumerate(lines, start=1):
+            y = 0.2 + ROW * n
+            if verdict:
+                side.plot(0.08, y, **_marker(verdict))
+            side.text(0.22, y, text, va="center", fontweight="bold" if verdict else "normal")
+            side.text(listed, y, short, ha="right", va="center")
+        caption_below(figure, self.caption)
+        return figure
+
+    def _lines(self) -> list[tuple[str, str, str]]:
+        """The list beside the panels: a heading for each verdict, and the numbered names with what they give up."""
+        lines: list[tuple[str, str, str]] = []
+        for verdict in LOOKS:
+            inside = [(n, end) for n, end in enumerate(self.ends, start=1) if end.verdict == verdict]
+            if inside:
+                lines += [(f"{verdict}: {len(inside)} of {len(self.ends)}", verdict, "")]
+                lines += [(f"{n}  {in_picture(end.name)}", "", self._short(end)) for n, end in inside]
+        return lines
+
+    def _short(self, end: End) -> str:
+        return "0" if abs(value := self.shortfall(end.point)) < SAME else number(value, 2)
+
+    def _panel(self, axes: Any, places: Sequence[tuple[str, str, Point]], whole: bool) -> None:
+        """One panel: the frontier, above which nothing lies, the reference, pi*, and the ends with their numbers."""
+        curve, best = np.array(self.plane.curve()), self.plane.frontier[self.alpha]
+        points = np.array([curve[0], best, *(point for *_, point in places)])
+        if whole:
+            points = np.vstack([points, curve])
+            axes.set_xscale("function", functions=(_root, _square))
+            axes.set_xticks(*_root_ticks(1.15 * points[:, 0].max()))
+        right, high, low = 1.15 * points[:, 0].max(), points[:, 1].max(), points[:, 1].min()
+        bottom, top = low - 0.1 * (high - low), high + (0.3 if whole else 0.16) * (high - low)
+        axes.set_xlim(0 if whole else -0.05 * right, right)
+        axes.set_ylim(bottom, top)
+        border = np.vstack(
+            [(axes.get_xlim()[0], bottom), (0.0, bottom), curve, (2 * curve[-1, 0] + right, curve[-1, 1])]
+        )
+        axes.fill_between(border[:, 0], border[:, 1], top, color="#ececec", linewidth=0)
+        axes.plot(*curve.T, color=INK, linewidth=2, zorder=2)
+        axes.set_xlabel("KL(π ‖ reference), nats" + (", square-root axis" if whole else ""))
+        axes.set_ylabel("expected reward")
+        if whole:
+            for end in self.ends:
+                axes.plot(*end.point, ".", color=EDGE, markersize=5, zorder=3, clip_on=False)
+        else:
+            axes.text(0.02, 0.97, "no policy is here", ha="left", va="top", color=QUIET, transform=axes.transAxes)
+        for _, verdict, point in reversed(places):  # where markers meet, the better verdict lies on top
+            axes.plot(*point, **_marker(verdict), zorder=5, clip_on=False)
+        words = [("reference", self.plane.curve()[0]), (f"π* at α = {number(self.alpha)}", best)]
+        for _, point in words:
+            axes.plot(*point, "o", color="white", markeredgecolor=INK, markersize=5, zorder=4, clip_on=False)
+        _write(axes, [*words, *((label, point) for label, _, point in places)], curve)
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """The list with its numbers."""
+        rows = [
+            [str(n), in_text(end.name), end.verdict, *map(number, end.point), self._short(end)]
+            for n, end in enumerate(self.ends, start=1)
+        ]
+        return ["", "objective", "verdict", "KL to the reference, nats", "expected reward", "short of J(π*)"], rows
+
+    def alt(self) -> str:
+        """How many end where, and what they earn."""
+        best = self.plane.frontier[self.alpha]
+        parts = []
+        for verdict in LOOKS:
+            points = [end.point for end in self.ends if end.verdict == verdict]
+            if points:
+                kls = f"{number(min(p.kl for p in points))} to {number(max(p.kl for p in points))}"
+                parts.append(f"{len(points)} {verdict}, at a KL of {kls}")
+        return (
+            f"Expected reward against KL to the reference, nats, for {len(self.ends)} objectives where they end: "
+            f"{'; '.join(parts)}. The optimum earns {number(best.reward)} at a KL of {number(best.kl)}."
+        )
+
+
+def _marker(verdict: str) -> dict[str, Any]:
+    look = LOOKS[verdict]
+    return {"color": look.colour, "marker": look.marker, "markersize": MARKER, "markeredgecolor": "white"}
+
+
+def _write(axes: Any, labels: Sequence[tuple[str, Point]], curve: Any) -> None:
+    """Words beside points, each at the nearest free place: off the curve, the markers, and the words before."""
+    to_inches = axes.transData + axes.figure.dpi_scale_trans.inverted()
+    left, right = axes.get_xlim()
+    kl = np.linspace(left, right, 400)[1:]
+    frontier = to_inches.transform(np.column_stack([kl, np.interp(kl, *curve.T)]))
+    panel = axes.get_window_extent().transformed(axes.figure.dpi_scale_trans.inverted())
+    spots = to_inches.transform(np.array([point for _, point in labels]))
+    taken = [Box(x - 0.07, x + 0.07, y - 0.07, y + 0.07) for x, y in spots]
+    taken += [Box(x, x, y - 0.03, y + 0.03) for x, y in frontier]
+    for (words, point), (x, y) in zip(labels, spots, strict=True):
+        far, box = _free_place(x, y, text_width(words) + 0.06, Box(panel.x0, panel.x1, panel.y0, panel.y1), taken)
+        taken.append(box)
+        leader = {"arrowstyle": "-", "color": EDGE, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 3}
+        offset = 36 * (box.left + box.right) - 72 * x, 36 * (box.bottom + box.top) - 72 * y
+        style = {"ha": "center", "va": "center", "zorder": 6, "arrowprops": leader if far > 0.25 else None}
+        axes.annotate(words, point, xytext=offset, textcoords="offset points", **style)
+
+
+def _free_place(x: float, y: float, width: float, panel: Box, taken: Sequence[Box]) -> tuple[float, Box]:
+    """The nearest box around (x, y), inches, that meets nothing, and its distance."""
+    for far in np.arange(0.16, 2.0, 0.06):
+        for angle in np.radians([-20, 160, -45, 135, -70, 110, 20, 45, 70, 90, -90, 200, 0, 180]):
+            across, up = np.cos(angle), y + np.sin(angle) * far
+            middle = x + across * far + np.sign(round(across, 6)) * width / 2
+            box = Box(middle - width / 2, middle + width / 2, up - 0.085, up + 0.085)
+            inside = panel.left < box.left < box.right < panel.right and panel.bottom < box.bottom < box.top < panel.top
+            if inside and not any(box.meets(other) for other in taken):
+                return float(far), box
+    raise ValueError("there is no room for so many labels: show them in two pictures")
+
+
+def in_short(numbers: Sequence[int]) -> str:
+    """Numbers in order, runs joined.
+
+    >>> in_short([1, 2, 3, 7, 9, 10])
+    '1–3, 7, 9, 10'
+    """
+    runs: list[list[int]] = []
+    for n in numbers:
+        if not runs or n > runs[-1][-1] + 1:
+            runs.append([])
+        runs[-1].append(n)
+    return ", ".join(f"{r[0]}–{r[-1]}" if len(r) > 2 else ", ".join(map(str, r)) for r in runs)
+
+
+def atlas_map(
+    tree: TokenTree, ends: Sequence[End], alpha: float, reference: str = "random habits", note: str = ""
+) -> AtlasMap:
+    """Ends of objectives on one plane; they are put in the order of the verdicts and numbered.
+
+    A plane has one problem and one alpha. Raises ValueError if an end lies above the frontier of `tree`, or is called
+    exact and is not pi*_alpha, which happens if it belongs to another problem or another alpha.
+
+    >>> from gnivo_edu import exact
+    >>> tree = exact.enumerate_tree_from_rewards([0.0, 1.0], 2)
+    >>> star = exact.solve(tree, 0.5)
+    >>> found = atlas_map(tree, [End("gvpo", "exact", Point(star.kl, star.expected_reward))], 0.5)
+    >>> found.table()[1][0][:3], abs(found.shortfall(found.ends[0].point)) < 1e-12
+    (['1', 'gvpo', 'exact'], True)
+    """
+    if not ends:
+        raise ValueError("an atlas map needs at least one end")
+    plane = reward_kl_plane(tree, named=[alpha], reference=reference)
+    optima = {a: p for a, p in plane.frontier.items() if np.isfinite(a)}
+    best = plane.frontier[alpha]
+    for end in ends:
+        if end.verdict not in LOOKS:
+            raise ValueError(f"{end.name!r}: the verdict must be one of {', '.join(LOOKS)}, got {end.verdict!r}")
+        if not all(end.point.reward - a * end.point.kl < p.reward - a * p.kl + SAME for a, p in optima.items()):
+            raise ValueError(f"{end.name!r} lies above the frontier: it belongs to another problem, on another plane")
+        short = best.reward - alpha * best.kl - (end.point.reward - alpha * end.point.kl)
+        if end.verdict == "exact" and abs(short) > SAME:
+            raise ValueError(f"{end.name!r} is called exact and is not π* at alpha = {alpha:g}: give it its own plane")
+    caption = f"one problem; reference: {reference}; alpha = {alpha:g}" + (f"; {note}" if note else "")
+    return AtlasMap(sorted(ends, key=lambda end: list(LOOKS).index(end.verdict)), plane, alpha, caption)

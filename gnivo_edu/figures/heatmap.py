@@ -1,0 +1,141 @@
+"""A small heat map: numbers in the cells of a few tables side by side, the same rows and columns in each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+from gnivo_edu.figures.chips import text_width
+from gnivo_edu.figures.style import EDGE, Shown, caption_below, colour, full_scale, number
+from gnivo_edu.figures.tokens import in_picture, in_text, wrapped
+
+CELL, LINE = (0.72, 0.3), 0.17  # width and height of a cell, height of a line of a heading; inches
+NONE = 1e-9  # what is smaller is rounding, and shown as 0
+Cells = Mapping[str, Mapping[str, float]]  # row -> column -> value
+
+
+@dataclass(frozen=True)
+class HeatMap(Shown):
+    """`panels[panel][row][column]`: finite numbers, the same rows and columns in every panel.
+
+    Positive cells are blue, negative ones orange, full colour at a size of `scale`, or at the largest there is.
+    """
+
+    panels: Mapping[str, Cells]
+    what: str
+    caption: str
+    scale: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.panels or not self.rows or not self.columns:
+            raise ValueError("a heat map needs at least one panel, one row and one column")
+        for panel, cells in self.panels.items():
+            if list(cells) != self.rows:
+                raise ValueError(f"panel {panel!r} must hold the rows of the first one, in its order: {self.rows}")
+            for row, values in cells.items():
+                if list(values) != self.columns:
+                    raise ValueError(f"row {row!r} of panel {panel!r} must hold the columns {self.columns}, in order")
+                if not all(map(isfinite, values.values())):
+                    raise ValueError(f"row {row!r} of panel {panel!r} must hold finite numbers")
+
+    @property
+    def rows(self) -> list[str]:
+        """Names of the rows, from top to bottom."""
+        return list(next(iter(self.panels.values())))
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns, from left to right."""
+        return list(next(iter(next(iter(self.panels.values())).values()), {}))
+
+    @property
+    def full(self) -> float:
+        """The size at which the colour is full."""
+        return full_scale(
+            (x for cells in self.panels.values() for row in cells.values() for x in row.values()), self.scale
+        )
+
+    def _draw(self) -> Any:
+        from matplotlib.figure import Figure
+
+        rows, heads = self.rows, [wrapped(in_picture(column), 11) for column in self.columns]
+        wide, high = CELL[0] * len(heads), CELL[1] * len(rows)
+        left = max(map(text_width, map(in_picture, rows))) + 0.25
+        top = LINE * max(map(len, heads)) + 0.4
+        size = (left + (wide + 0.3) * len(self.panels), top + high + 0.35)
+        figure = Figure(figsize=size)
+        for n, (panel, cells) in enumerate(self.panels.items()):
+            start = (left + n * (wide + 0.3)) / size[0]
+            axes = figure.add_axes((start, 0.35 / size[1], wide / size[0], high / size[1]))
+            axes.set_xlim(0, len(heads))
+            axes.set_ylim(len(rows), 0)
+            self._cells(axes, cells)
+            axes.xaxis.tick_top()
+            axes.set_xticks([i + 0.5 for i in range(len(heads))], ["\n".join(head) for head in heads], fontsize=9)
+            axes.set_yticks([i + 0.5 for i in range(len(rows))], [] if n else list(map(in_picture, rows)))
+            if n:
+                axes.set_yticks([])
+            axes.tick_params(length=0)
+            axes.spines[:].set_visible(False)
+            axes.set_title(in_picture(panel), fontsize=10, loc="left", pad=6 + 12 * max(map(len, heads)))
+        caption_below(figure, self.caption)
+        return figure
+
+    def _cells(self, axes: Any, cells: Cells) -> None:
+        """Coloured boxes with their numbers."""
+        from matplotlib.patches import Rectangle
+
+        for y, row in enumerate(self.rows):
+            for x, column in enumerate(self.columns):
+                value = cells[row][column]
+                face = colour(value, self.full)
+                axes.add_patch(Rectangle((x, y), 1, 1, facecolor=face, edgecolor=EDGE, linewidth=0.5, clip_on=False))
+                axes.text(x + 0.5, y + 0.5, shown(value), ha="center", va="center", fontsize=9)
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """One row for each row of each panel."""
+        head = [in_text(self.what), "", *map(in_text, self.columns)]
+        lines = [
+            [in_text(panel), in_text(row), *(shown(x) for x in cells[row].values())]
+            for panel, cells in self.panels.items()
+            for row in self.rows
+        ]
+        return head, lines
+
+    def alt(self) -> str:
+        """The smallest and the largest number of each panel, and where they stand."""
+        parts = []
+        for panel, cells in self.panels.items():
+            places = [(value, row, column) for row, values in cells.items() for column, value in values.items()]
+            least, most = (
+                f"{shown(value)} ({in_text(row)}, {in_text(column)})"
+                for value, row, column in (min(places, key=lambda p: p[0]), max(places, key=lambda p: p[0]))
+            )
+            parts.append(f"{in_text(panel)}: from {least} to {most}")
+        return f"Heat map of {self.what}. {'; '.join(parts)}."
+
+
+def shown(value: float) -> str:
+    """A number as it stands in its cell: two decimals, or two digits where it is smaller; what is rounding is 0.
+
+    >>> shown(0.123), shown(0.0034), shown(-1.5), shown(1e-12)
+    ('0.12', '0.0034', '−1.50', '0')
+    """
+    if abs(value) < NONE:
+        return "0"
+    return (f"{value:.2f}" if abs(value) >= 0.0095 else number(value, 2)).replace("-", "−")
+
+
+def heat_map(panels: Mapping[str, Cells], what: str, caption: str, scale: float | None = None) -> HeatMap:
+    """Tables of numbers side by side, `panels[panel][row][column]`; `what` says what the numbers are.
+
+    >>> cells = {"gvpo": {"K = 2": 0.25, "K = 8": 0.5}, "ppo": {"K = 2": 1.0, "K = 8": 0.0}}
+    >>> print(heat_map({"dense": cells}, "signal to noise", "alpha = 0.5").text())
+    signal to noise        K = 2  K = 8
+    dense            gvpo  0.25   0.50
+    dense            ppo   1.00   0
+    alpha = 0.5
+    """
+    return HeatMap(panels, what, caption, scale)

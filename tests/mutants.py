@@ -1,0 +1,153 @@
+"""Mutation testing of the objectives (`make mutants`): is a wrong formula caught by some test?
+
+mutmut writes every mutant of every function of gnivo_edu/objectives and gnivo_edu/batch.py, and runs the tests that
+call the function until one fails, each mutant in a process of its own. Mutated are numbers (one more, one less),
+operators and signs, comparisons, conditions, True and False, and what goes wrong in a formula: a mean for a sum, a
+missing mask, `detach` or argument, another normaliser or KL estimator. Left out: error messages, names of metrics.
+A mutant is caught if a test fails. The score is the share of caught mutants, survivors that change nothing counted as
+missed; each survivor needs a reason in mutants_survivors.toml. The exit status is 1 without one, or below the goal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+REASONS = Path(__file__).with_name("mutants_survivors.toml")
+GOAL = 0.95
+# fmt: off
+# x.f(...) becomes x.g(...).
+SWAPPED = {
+    "mean": "sum", "sum": "mean", "amax": "amin", "amin": "amax", "maximum": "minimum", "minimum": "maximum",
+    "ones_like": "zeros_like", "zeros_like": "ones_like", "logsigmoid": "sigmoid", "expm1": "exp", "rsqrt": "sqrt",
+}
+# x.f(...) becomes x.
+DROPPED = {"masked_fill", "detach", "clamp", "square", "exp", "sqrt", "sigmoid", "sign", "absorb", "by_step", "std"}
+# A choice becomes a neighbour of it.
+CHOICES = {
+    "token-mean": "seq-mean-token-mean", "seq-mean-token-mean": "seq-mean-token-sum",
+    "seq-mean-token-sum": "seq-mean-token-mean", "seq-mean-token-sum-norm": "seq-mean-token-sum",
+    "k1": "k3", "k2": "k3", "k3": "k1", "exact": "k3", "value": "policy", "policy": "value", "group": "batch",
+    "none": "group", "raw": "softmax", "all": "last", "sum_max": "sum_min", "token": "step", "mean": "leave_one_out",
+    "hard": "soft", "half": "first", "sigmoid": "ipo", "best": "threshold",
+}
+KEPT = {
+    "operator_number", "operator_name", "operator_remove_unary_ops", "operator_keywords", "operator_swap_op",
+    "operator_if_exp",
+}
+# fmt: on
+
+
+def teach_operators() -> None:
+    """Our operators beside those of mutmut that fit formulas."""
+    import libcst as cst
+    from mutmut.mutation import mutators
+
+    def call(node: cst.Call) -> Iterator[cst.BaseExpression]:
+        if isinstance(node.func, cst.Attribute):
+            name = node.func.attr.value
+            if name in SWAPPED:
+                yield node.with_changes(func=node.func.with_changes(attr=cst.Name(SWAPPED[name])))
+            if name in DROPPED:
+                yield node.func.value
+        for i in range(len(node.args)):
+            yield node.with_changes(args=[*node.args[:i], *node.args[i + 1 :]])
+
+    def choice(node: cst.SimpleString) -> Iterator[cst.SimpleString]:
+        if node.evaluated_value in CHOICES:
+            yield node.with_changes(value=repr(CHOICES[node.evaluated_value]))
+
+    def one_less(node: cst.Integer) -> Iterator[cst.Integer]:
+        if node.evaluated_value > 0:
+            yield node.with_changes(value=str(node.evaluated_value - 1))
+
+    kept = [pair for pair in mutators.mutation_operators if pair[1].__name__ in KEPT]
+    mutators.mutation_operators[:] = [*kept, (cst.Call, call), (cst.SimpleString, choice), (cst.Integer, one_less)]
+
+
+def run_mutmut(names: list[str], workers: int) -> dict[str, tuple[str, str]]:
+    """(status, what was changed) of each mutant, in the current folder."""
+    teach_operators()
+    from mutmut import __main__ as mutmut
+    from mutmut.runners.harness import PytestRunner
+    from mutmut.state import state
+
+    plain = PytestRunner._pytest_args_regular_run
+    PytestRunner._pytest_args_regular_run = lambda self, tests: plain(  # the quick tests first
+        self, sorted(tests, key=lambda test: (state().duration_by_test.get(test, 0.0), test))
+    )
+    if not sys.stdout.isatty():  # no progress bar in a log
+        mutmut.print_stats = mutmut.print_status = lambda *args, **settings: None
+    mutmut._run(names, workers)
+    found = {}
+    for path in mutmut.walk_mutatable_files():
+        data = mutmut.SourceFileMutationData(path=path)
+        data.load()
+        for name, code in data.exit_code_by_key.items():
+            if not names or any(fnmatch(name, pattern) for pattern in names):
+                found[name] = mutmut.status_by_exit_code[code], change(mutmut.get_diff_for_mutant(name, path=path))
+    return found
+
+
+def change(diff: str) -> str:
+    """The file of a mutant and its line, before => after: what a reason is filed under."""
+    lines = diff.splitlines()
+    before, after = ([x[1:].strip() for x in lines[2:] if x.startswith(sign)] for sign in "-+")
+    return f"{Path(lines[0].split()[-1]).name}: {' '.join(before)} => {' '.join(after)}"
+
+
+def report(found: dict[str, tuple[str, str]], seconds: float, whole: bool = True) -> bool:
+    """Print the survivors and the scores; is the goal reached, and every survivor explained?"""
+    reasons = {
+        mutant: entry["reason"]
+        for entry in tomllib.loads(REASONS.read_text())["survivors"]
+        for mutant in entry["mutants"]
+    }
+    alive = {name: text for name, (status, text) in found.items() if status not in ("killed", "timeout")}
+    for name, text in sorted(alive.items()):
+        print(f"{text}\n    {reasons.get(text, 'NO REASON: catch it with a test, or explain it')} [{name}]")
+    for text in sorted(reasons.keys() - set(alive.values())) if whole else ():
+        print(f"no survivor, take it from {REASONS.name}: {text}")
+    passed = all(text in reasons for text in alive.values())
+    for part in ("gnivo_edu.objectives", "gnivo_edu.batch"):
+        if total := sum(name.startswith(part) for name in found):
+            caught = total - sum(name.startswith(part) for name in alive)
+            passed &= caught >= GOAL * total
+            print(f"{part}: {total} mutants, {caught} caught, score {caught / total:.4f} (goal {GOAL})")
+    print(f"{len(alive)} survivors, {sum(x not in reasons for x in alive.values())} without a reason; {seconds:.0f} s")
+    return passed
+
+
+def main() -> int:
+    """Run in a copy of the project, so that nothing is left behind."""
+    parser = argparse.ArgumentParser(description="Score the tests of the objectives by mutants.")
+    parser.add_argument("names", nargs="*", help="mutants, as patterns: gnivo_edu.objectives.gvpo.* (default: all)")
+    parser.add_argument("--workers", type=int, default=2)
+    asked, start = parser.parse_args(), time.monotonic()
+    os.environ |= {"OMP_NUM_THREADS": "1", "GNIVO_SHARED": "none"}  # what the project's own files can show
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("gnivo_edu", "toy_envs", "tests"):
+            shutil.copytree(ROOT / name, Path(folder, name), ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", folder)
+        # mutmut leaves decorated functions alone: @property above a function becomes a statement below it.
+        batch = Path(folder, "gnivo_edu/batch.py")
+        pattern = r"    @((?:cached_)?property)\n(    def (\w+)\(.*?\n)(?=\n\n?    [@d#])"
+        batch.write_text(re.sub(pattern, r"\2\n    \3 = \1(\3)\n", batch.read_text(), flags=re.DOTALL))
+        os.chdir(folder)
+        found = run_mutmut(asked.names, asked.workers)
+        os.chdir(ROOT)
+    return not report(found, time.monotonic() - start, whole=not asked.names)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
