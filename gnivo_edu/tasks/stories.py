@@ -1,12 +1,20 @@
-"""How happy is a story? A word-list score, small enough to read."""
+"""Stories to continue, with a graded reward: how happy is a story? A word-list score, small enough to read."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gnivo_edu.tasks.rewards import TextReward, get_reward
+
+if TYPE_CHECKING:
+    from gnivo_edu.tasks.grading import Grade, Problem
+    from gnivo_edu.tasks.text_task import TextTask
 
 
 def _words(text: str) -> frozenset[str]:
@@ -48,3 +56,62 @@ def sentiment(texts: Sequence[str]) -> NDArray[np.float64]:
     p = np.array([sum(word in POSITIVE for word in own) for own in words], dtype=np.float64)
     n = np.array([sum(word in NEGATIVE for word in own) for own in words], dtype=np.float64)
     return (p + 0.5) / (p + n + 1)
+
+
+# Openings to continue; ours.
+OPENINGS = (
+    "Once upon a time, there was a little girl named Lily. She",
+    "One day, Tom went to the park. He saw",
+    "Ben had a red ball. One morning, the ball",
+    "The sun was hot, and the small dog wanted",
+    "Mia and her mom made a cake. Then",
+    "There was a big tree near the house. In the tree",
+    "It was raining, and Sam could not go outside. He",
+    "Anna found a tiny kitten under the bed. The kitten",
+)
+
+
+def stories(
+    tokenizer: Any,
+    path_or_id: str | None = None,
+    split: str = "train",
+    openings: Sequence[str] | None = None,
+    reward: str | TextReward = "sentiment",
+    limit: int | None = None,
+    **options: Any,
+) -> TextTask:
+    """Stories to continue, each rewarded by a number that is not only 0 or 1; every grade is "scored".
+
+    `openings` are the beginnings of stories, by default `OPENINGS`, or come from `path_or_id` (a data set with a column
+    prompt, opening or text). `reward` takes a list of continuations to numbers: a named one, `module:function`, or the
+    function. Steps are sentences; an answer has at most 64 tokens unless `horizon` says otherwise. `options` are those
+    of `TextTask`. Raises ValueError on a data set without such a column, and on rewards that are not one finite number
+    for each text.
+    """
+    from gnivo_edu.tasks.grading import Problem
+    from gnivo_edu.tasks.rows import field, load_rows
+    from gnivo_edu.tasks.text_task import TextTask
+
+    if path_or_id is not None:
+        if openings is not None:
+            raise ValueError("pass openings or path_or_id, not both")
+        found = [field(row, ("prompt", "opening", "text")) for row in load_rows(path_or_id, split)]
+        if None in found:
+            raise ValueError(f"row {found.index(None)} of {path_or_id!r} has no prompt, opening or text")
+        openings = [str(text) for text in found]
+    problems = [Problem(question=text) for text in (OPENINGS if openings is None else openings)[:limit]]
+    score = get_reward(reward) if isinstance(reward, str) else reward
+    merged: dict[str, Any] = {"horizon": 64, "segmenter": "sentence", "instruction": "Continue this story."} | options
+    return TextTask("stories", problems, tokenizer, partial(_score_texts, score), **merged)
+
+
+def _score_texts(score: TextReward, texts: Sequence[str], problems: Sequence[Problem]) -> list[Grade]:
+    from gnivo_edu.tasks.grading import Grade
+
+    rewards = np.asarray(score(list(texts)), dtype=np.float64)
+    if rewards.shape != (len(texts),):
+        raise ValueError(f"the reward gave numbers of shape {rewards.shape} for {len(texts)} texts: one for each text")
+    return [
+        Grade(text=text, answer=text, gold="", status="scored", reward=float(reward))
+        for text, reward in zip(texts, rewards, strict=True)
+    ]

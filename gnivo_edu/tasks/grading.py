@@ -1,0 +1,166 @@
+r"""Grading: find the answer in a text, then let math-verify compare it with the gold answer, within a time limit.
+
+An answer is what stands in the last balanced box, or after the task's own marker; nothing else counts, however right it
+looks. A gold answer that cannot be read is reported and skipped: no answer to it is rewarded. What math-verify 0.9.0
+does with doubtful cases is measured in tests/tasks/test_grading_pitfalls.py.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from gnivo_edu.tasks.worker_pool import WorkerPool
+
+Status = Literal["right", "wrong", "no answer", "unparsable gold", "timeout", "scored"]
+Extract = Callable[[str], str | None]
+TIMEOUT = 5.0  # seconds for one comparison
+
+_BRACES = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
+_NUMBER = re.compile(r"(?P<sign>-?)[\s$]*(?P<number>(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A question and its gold answer; `unit` may follow an answer, `tolerance` (an absolute error) is allowed."""
+
+    question: str
+    gold: str = ""
+    unit: str | None = None
+    tolerance: float | None = None
+    id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grade:
+    """What became of one answer: its text, what was taken for the answer, and the verdict.
+
+    `status`: "right", "wrong", "no answer" (no box and no marker), "unparsable gold" (the fault of the data: the row
+    does not count), "timeout" (the comparison was stopped), or "scored" (a task whose reward is not right or wrong).
+    `reward` is 1 where it is right, the score where it is scored, else 0.
+    """
+
+    text: str
+    answer: str | None
+    gold: str
+    status: Status
+    reward: float
+
+    @property
+    def counts(self) -> bool:
+        """Whether the row says anything about the policy."""
+        return self.status != "unparsable gold"
+
+
+def last_box(text: str) -> str | None:
+    r"""Content of the last \boxed{...} or \fbox{...} that closes; the outer one of nested boxes; None if there is none.
+
+    >>> last_box(r"First \boxed{1}, no: \boxed{\frac{1}{2}}. Or \boxed{3"), last_box(r"\boxed{\boxed{\pi}}")
+    ('\\frac{1}{2}', '\\pi')
+    """
+    span = _last_box_span(text)
+    while span is not None:
+        text = text[span[1] : span[2]].strip()
+        span = _last_box_span(text)
+        if span is None or span[0] > 0 or span[2] + 1 < len(text):  # not a box around a box
+            return text or None
+    return None
+
+
+def _last_box_span(text: str) -> tuple[int, int, int] | None:
+    """Where the box that closes last starts, where its content does, and where its closing brace stands; one pass."""
+    open_braces: list[tuple[int, int] | None] = []  # None for a brace that is no box
+    span = None
+    for match in _BRACES.finditer(text):
+        if match[0] == "{":
+            open_braces.append(None)
+        elif match[0] == "}":
+            box = open_braces.pop() if open_braces else None
+            span = span if box is None else (*box, match.start())
+        elif match[0][:2] in ("\\b", "\\f") and match[0].endswith("{"):
+            open_braces.append((match.start(), match.end()))
+    return span
+
+
+def after_marker(text: str, marker: str = "####") -> str | None:
+    """The number on the line after the last `marker`, without currency, thousands separators and what follows it.
+
+    Where an operator follows the number, the whole line is the answer, for math-verify to read.
+
+    >>> after_marker("So 6*3=18.\\n#### $1,018.50 per day"), after_marker("#### 36/2"), after_marker("#### none")
+    ('1018.50', '36/2', None)
+    """
+    if marker not in text:
+        return None
+    line = text.rpartition(marker)[2].strip().partition("\n")[0]
+    return line.strip() if re.match(r"[\s$-]*[\d.,]+\s*[-+*/^]", line) else first_number(line)
+
+
+def first_number(text: str) -> str | None:
+    """The first number of a text, without thousands separators; None if there is none.
+
+    >>> first_number("about -1,200 dollars"), first_number("$.50"), first_number("18, 20"), first_number("a dozen")
+    ('-1200', '.50', '18', None)
+    """
+    match = _NUMBER.search(text)
+    return None if match is None else match["sign"] + match["number"].replace(",", "")
+
+
+def marker_or_box(text: str) -> str | None:
+    r"""The number after the last `####`; where there is no such line, what stands in the last box.
+
+    A box that holds one number and words is that number: \boxed{18 dollars} is 18.
+    """
+    if (number := after_marker(text)) is not None:
+        return number
+    box = last_box(text)
+    return first_number(box) if box is not None and len(_NUMBER.findall(box)) == 1 and "\\" not in box else box
+
+
+def grade_answers(
+    texts: Sequence[str],
+    problems: Sequence[Problem],
+    extract: Extract = last_box,
+    timeout: float = TIMEOUT,
+    workers: int | None = None,
+) -> list[Grade]:
+    """A grade for each text, the answer to the problem of the same number.
+
+    Equal pairs of answer and gold are compared once. `timeout` in seconds, per comparison; `workers` processes, by
+    default one per core and at most four. Raises ValueError if the lengths differ or math-verify is not installed.
+    """
+    if len(texts) != len(problems):
+        raise ValueError(f"one problem for each text, got {len(problems)} problems and {len(texts)} texts")
+    answers = [extract(text) for text in texts]
+    requests = [(p.gold, a, p.unit, p.tolerance) for p, a in zip(problems, answers, strict=True)]
+    distinct = list(dict.fromkeys(requests))
+    names = ("gold", "answer", "unit", "tolerance")
+    pool = _pool(workers or min(4, os.cpu_count() or 1), timeout)
+    replies = pool.map([dict(zip(names, request, strict=True)) for request in distinct]) if distinct else []
+    status: dict[Any, Status] = {r: reply or "timeout" for r, reply in zip(distinct, replies, strict=True)}
+    return [
+        Grade(text=text, answer=r[1], gold=r[0], status=status[r], reward=float(status[r] == "right"))
+        for text, r in zip(texts, requests, strict=True)
+    ]
+
+
+def unparsable_golds(problems: Sequence[Problem], timeout: float = TIMEOUT) -> list[int]:
+    """Numbers of the problems whose gold answer math-verify cannot read: leave them out, and say so."""
+    grades = grade_answers(["" for _ in problems], problems, extract=lambda text: None, timeout=timeout)
+    return [number for number, grade in enumerate(grades) if grade.status != "no answer"]
+
+
+def count(grades: Sequence[Grade]) -> dict[str, int]:
+    """How many grades have each status, the most frequent first."""
+    return dict(Counter(grade.status for grade in grades).most_common())
+
+
+@functools.cache
+def _pool(workers: int, timeout: float) -> WorkerPool:
+    return WorkerPool(Path(__file__).with_name("math_worker.py"), workers, timeout)

@@ -1,0 +1,133 @@
+"""TextTask: questions in words, answered by a language model in its own tokens, as a token MDP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gnivo_edu.tasks.grading import Grade, Problem
+from gnivo_edu.tasks.prompting import base_prompt, chat_prompt, end_tokens, left_pad
+from gnivo_edu.tasks.segment import Segmenter, check_rows, get_segmenter, step_ids_of, token_pieces
+from toy_envs.core import Prefix, TokenMDP
+
+Grader = Callable[[Sequence[str], Sequence[Problem]], list[Grade]]
+
+
+class TextTask(TokenMDP):
+    """Problems bound to a tokenizer: the token MDP whose actions are the tokenizer's own tokens.
+
+    What a TokenMDP has, a TextTask has: `vocab_size`, `horizon` (the most tokens of an answer), `reward`, `step`,
+    `reset`. Three things differ from the toy environments, since the tokens are a real model's:
+
+    - prompts are of unequal length: `prompts()` int64 [N, P] is padded on the left, and `prompt_mask()` bool [N, P]
+      says which places hold a token;
+    - several tokens may end an answer, `eos_token_ids`; `eos_token_id` is the first of them;
+    - `pad_token_id` is the tokenizer's (else the first end token) and may be an action: only `lengths` tell padding.
+
+    `grade` gives the verdict on each answer in detail, `reward` its number, float64 [B]; an answer whose gold cannot be
+    read is rewarded 0, and its grade says that it does not count. `step_ids` cuts answers into steps.
+
+    Arguments: `grader` takes texts and their problems to grades. `chat` None uses the tokenizer's chat template if it
+    has one; True demands it; False uses `base_text`, a text with `{question}`. `instruction` stands below the question
+    in a chat. A base model's answer is cut, for grading, at the first of the `stop` texts, since it may go on to ask
+    itself a next question. `segmenter`: see `segment.get_segmenter`. Raises ValueError in one line on bad values.
+    """
+
+    variant = ""  # which version of the data it is, where several go round
+
+    def __init__(
+        self,
+        name: str,
+        problems: Sequence[Problem],
+        tokenizer: Any,
+        grader: Grader,
+        *,
+        horizon: int = 512,
+        base_text: str = "{question}",
+        instruction: str = "",
+        chat: bool | None = None,
+        chat_options: Mapping[str, Any] | None = None,
+        stop: Sequence[str] = (),
+        segmenter: str | Segmenter = "line",
+        eos_token_ids: Sequence[int] | None = None,
+    ) -> None:
+        if not problems:
+            raise ValueError(f"the task {name!r} has no problems: check the path and the split")
+        has_template = bool(getattr(tokenizer, "chat_template", None))
+        if chat and not has_template:
+            raise ValueError("the tokenizer has no chat template: pass chat=False for a base model")
+        self.chat = has_template if chat is None else chat
+        vocabulary = tokenizer.get_vocab()
+        size = max(len(tokenizer), *(number + 1 for number in vocabulary.values()))
+        pieces = [""] * size
+        for piece, number in vocabulary.items():
+            pieces[number] = piece
+        super().__init__(size, horizon, vocabulary=pieces)
+        self.name, self.problems, self.tokenizer = name, tuple(problems), tokenizer
+        self.eos_token_ids = tuple(eos_token_ids) if eos_token_ids else end_tokens(tokenizer)
+        self.eos_token_id = self.eos_token_ids[0]
+        self.bos_token_id = tokenizer.bos_token_id
+        self.pad_token_id = self.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        self.stop = () if self.chat else tuple(stop)
+        self._grader, self._segmenter = grader, get_segmenter(segmenter)
+        rows = [
+            chat_prompt(tokenizer, p.question, instruction, chat_options)
+            if self.chat
+            else base_prompt(tokenizer, p.question, base_text)
+            for p in self.problems
+        ]
+        self._prompts, self._prompt_mask = left_pad(rows, self.pad_token_id)
+
+    def prompt_mask(self) -> NDArray[np.bool_]:
+        """Which places of `prompts()` hold a token, bool [N, P]; the others are padding, on the left."""
+        return self._prompt_mask.copy()
+
+    def prompt_text(self, prompt_index: int) -> str:
+        """What the model reads, special tokens and all."""
+        return str(self.tokenizer.decode(self._prompts[prompt_index][self._prompt_mask[prompt_index]].tolist()))
+
+    def texts(self, tokens: ArrayLike, lengths: ArrayLike) -> list[str]:
+        """Texts of answers, tokens int [B, T] and lengths int [B], up to their end token, without special tokens."""
+        rows = [self._until_end(row) for row in check_rows(tokens, lengths)]
+        return [str(text) for text in self.tokenizer.batch_decode(rows, skip_special_tokens=True)] if rows else []
+
+    def decode(self, tokens: ArrayLike) -> str:
+        """Text of one answer, int [T], up to its end token; padding behind it is left out."""
+        row = np.asarray(tokens, dtype=np.int64)
+        inside = np.flatnonzero(row != self.pad_token_id)
+        return self.texts(row[None], [int(inside[-1]) + 1 if len(inside) else 0])[0]
+
+    def grade(self, tokens: ArrayLike, lengths: ArrayLike, prompt_index: ArrayLike = 0) -> list[Grade]:
+        """The verdict on each answer: tokens int [B, T], lengths int [B], `prompt_index` an int or [B]."""
+        return self.grade_texts(self.texts(tokens, lengths), prompt_index)
+
+    def grade_texts(self, texts: Sequence[str], prompt_index: ArrayLike = 0) -> list[Grade]:
+        """The verdict on answers that are texts already, to the prompts of `prompt_index`, an int or [B]."""
+        index = np.broadcast_to(np.asarray(prompt_index, dtype=np.int64), (len(texts),))
+        if ((index < 0) | (index >= len(self.problems))).any():
+            raise ValueError(f"prompt_index must be in 0..{len(self.problems) - 1}, got {index.tolist()}")
+        return self._grader([self._until_stop(text) for text in texts], [self.problems[i] for i in index.tolist()])
+
+    def step_ids(self, tokens: ArrayLike, lengths: ArrayLike) -> NDArray[np.int64]:
+        """Step of each token, int64 [B, T]: 0, 1, 2, ...; the end token belongs to the last step."""
+        rows = check_rows(tokens, lengths)
+        pieces = [token_pieces(self.tokenizer, row) for row in rows]
+        return step_ids_of(pieces, self._segmenter, np.asarray(tokens).shape[1])
+
+    def is_finished(self, prefix: Sequence[int]) -> bool:
+        """Whether an answer has ended: by any of its end tokens or at the horizon."""
+        return len(prefix) >= self.horizon or (len(prefix) > 0 and prefix[-1] in self.eos_token_ids)
+
+    def _score(
+        self, tokens: NDArray[np.int64], lengths: NDArray[np.int64], prompt_index: NDArray[np.int64]
+    ) -> ArrayLike:
+        return [grade.reward for grade in self.grade(tokens, lengths, prompt_index)]
+
+    def _until_end(self, row: list[int]) -> Prefix | list[int]:
+        return row[: next((t for t, token in enumerate(row) if token in self.eos_token_ids), len(row))]
+
+    def _until_stop(self, text: str) -> str:
+        return text[: min((at for stop in self.stop if (at := text.find(stop)) >= 0), default=len(text))]

@@ -1,0 +1,200 @@
+r"""What graders get wrong, one test each; and what math-verify does with doubtful answers, measured."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+pytest.importorskip("math_verify", reason="math-verify is not installed: pip install 'gnivo-edu[llm]'")
+
+from gnivo_edu.tasks import grading
+from gnivo_edu.tasks.grading import Grade, Problem, count, grade_answers, last_box, unparsable_golds
+
+
+def grade(gold: str, text: str, **more: object) -> Grade:
+    return grade_answers([text], [Problem(question="?", gold=gold, **more)])[0]  # type: ignore[arg-type]
+
+
+def verdicts(pairs: list[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    problems = [Problem(question="?", gold=gold) for gold, _ in pairs]
+    grades = grade_answers([rf"\boxed{{{answer}}}" for _, answer in pairs], problems)
+    return {pair: own.status for pair, own in zip(pairs, grades, strict=True)}
+
+
+RIGHT = [
+    ("1000", "1,000"),
+    ("10080", "10{,}080"),
+    ("10080", r"10,\!080"),
+    (r"\$32,\!348", "32348"),
+    ("18", r"\$18"),
+    ("18", "18.00"),
+    ("18", r"18\text{ dollars}"),
+    ("0.5", r"50\%"),
+    (r"\frac{3}{4}", r"75\%"),
+    ("1/2", r"\dfrac12"),
+    (r"5\frac{1}{2}", "5.5"),
+    (r"\frac{1}{3}", "0.333333"),
+    ("033", "33"),
+    ("90", r"90^\circ"),
+    ("x=5", "5"),
+    ("5", "x=5"),
+    ("1024", "2^{10}"),
+    ("p-q", "-q+p"),
+    (r"\text{Evelyn}", r"\text{Evelyn}"),
+    (r"\text{(C)}", "C"),
+    ("(1,2)", "(1, 2)"),
+    ("(1,2)", r"\left(1, 2\right)"),
+    ("-2,0,2", r"\{2, 0, -2\}"),
+    ("1,2", r"2 \text{ and } 1"),
+    ("$(1,1), (3,2)$", "(3,2), (1,1)"),
+    ("$f(x)=x$,$f(x)=2-x$", "f(x)=2-x, f(x)=x"),
+    (r"$[\frac{1}{2}, 8]$", "[0.5, 8]"),
+    (r"$(-\infty, 0) \cup\{1\}$.", r"(-\infty,0)\cup\{1\}"),
+    (r"k \geqslant 2", r"[2, \infty)"),
+    (r"(-\infty,5]", r"x \le 5"),
+    ("1<x<2", "(1,2)"),
+    ("(1,2)", "1<x<2"),
+]
+WRONG = [
+    ("5", "-5"),
+    (r"\frac{1}{3}", "0.333"),
+    (r"\pi", "3.14159"),
+    ("3.14159", r"\pi"),
+    ("10", "10.5"),
+    ("12", "1,2"),
+    ("1,3,5", "1,3"),
+    ("1,3", "1,3,5"),
+    ("(1,2)", "(2,1)"),
+    ("(1,2)", "[1,2]"),
+    ("[0,1]", "(0,1]"),
+    ("$(1,1), (3,2)$", "(1,1), (2,3)"),
+    (r"\text{Evelyn}", r"\text{Carla}"),
+    ("C", "D"),
+    ("2", "two"),
+    ("40_9", "36"),
+]
+
+
+def test_forms_of_a_right_answer_are_right() -> None:
+    assert {pair: status for pair, status in verdicts(RIGHT).items() if status != "right"} == {}
+
+
+def test_wrong_answers_are_wrong() -> None:
+    assert {pair: status for pair, status in verdicts(WRONG).items() if status != "wrong"} == {}
+
+
+def test_the_gold_comes_first_whatever_the_order_in_the_library() -> None:
+    # math_verify.verify("1<x<2", "(1,2)") holds and the swap does not; here relations and intervals agree both ways,
+    # and grade_answers takes texts and problems, which cannot be swapped by mistake.
+    from math_verify import parse, verify
+
+    relation, interval = parse("$1<x<2$"), parse("$(1,2)$")
+    assert verify(relation, interval) is True
+    assert verify(interval, relation) is False
+    assert set(verdicts([("1<x<2", "(1,2)"), ("(1,2)", "1<x<2")]).values()) == {"right"}
+    with pytest.raises(TypeError):
+        grade_answers([Problem(question="?", gold="5")], ["5"])  # type: ignore[list-item]
+
+
+def test_naming_several_answers_gains_nothing() -> None:
+    # Of a chain math-verify reads the last, of a number and words the number: naming both is a guess like any other.
+    hedges = [
+        r"5 \text{ or } 6",
+        "5,6",
+        r"5 \pm 1",
+        "x>0",
+        r"x \ge 5",
+        "5=6",
+        r"6\text{ or 5}",
+        r"\{5, 6\}",
+        "5;6",
+        "5 6",
+    ]
+    assert set(verdicts([("5", hedge) for hedge in hedges]).values()) == {"wrong"}
+
+
+def test_a_set_in_braces_is_no_pair() -> None:
+    from math_verify import parse, verify
+
+    assert verify(parse(r"$\{1,2\}$"), parse("$(2,1)$")) is True  # what the library alone would reward
+    pairs = [(r"\{1,2\}", "(1,2)"), (r"\{1,2\}", "(2,1)"), ("(1,2)", r"\{1,2\}"), (r"\left\{1,2\right\}", "(1,2)")]
+    assert set(verdicts(pairs).values()) == {"wrong"}
+    assert verdicts([("1,2", "(1,2)")])["1,2", "(1,2)"] == "right"  # a bare list has no brackets to contradict
+
+
+def test_two_boxes_are_not_one_answer() -> None:
+    assert grade("205", r"\boxed{204} \boxed{205}").status == "right"
+    assert grade("204", r"\boxed{204}\boxed{205}").status == "wrong"
+    assert grade("204205", r"\boxed{204}\boxed{205}").status == "wrong"
+
+
+def test_mathematics_outside_a_box_is_no_answer() -> None:
+    assert grade(r"\sqrt{2}", r"The answer is \sqrt{2}, that is $\sqrt{2}$.") == Grade(
+        text=r"The answer is \sqrt{2}, that is $\sqrt{2}$.", answer=None, gold=r"\sqrt{2}", status="no answer", reward=0
+    )
+    assert grade(r"\sqrt{2}", r"The answer is \boxed{\sqrt{2}}.").reward == 1
+
+
+@pytest.mark.parametrize("gold", ["", "E_{1},E_{2}", r"\frac{", r"$m_{\max }=n^{2}-n-1$", "np.arcsin(10/13)"])
+def test_an_unparsable_gold_is_never_rewarded(gold: str) -> None:
+    for text in (rf"\boxed{{{gold}}}", r"\boxed{5}", r"\boxed{}", gold, "no box"):
+        own = grade(gold, text)
+        assert (own.status, own.reward, own.counts) == ("unparsable gold", 0.0, False)
+
+
+def test_unparsable_golds_are_reported() -> None:
+    problems = [Problem(question="?", gold=gold) for gold in ("5", "E_{1},E_{2}", r"\frac{1}{2}", r"\frac{")]
+    assert unparsable_golds(problems) == [1, 3]
+    grades = grade_answers([r"\boxed{5}"] * 4, problems)
+    assert count(grades) == {"unparsable gold": 2, "right": 1, "wrong": 1}
+
+
+def test_an_answer_that_never_ends_is_stopped() -> None:
+    texts = [r"\boxed{10^{10^{10}}}", r"\boxed{5}", r"\boxed{9^{9^{9^{9}}}}", r"\boxed{6}"]
+    grade_answers(["\\boxed{1}"], [Problem(question="?", gold="1")], timeout=2.0)  # the workers start
+    start = time.monotonic()
+    grades = grade_answers(texts, [Problem(question="?", gold="5")] * 4, timeout=2.0)
+    assert [own.status for own in grades] == ["timeout", "right", "timeout", "wrong"]
+    assert [own.reward for own in grades] == [0, 1, 0, 0]
+    assert time.monotonic() - start < 60
+
+
+def test_grading_works_in_a_thread() -> None:
+    # math_verify's own alarm raises there.
+    found: list[str] = []
+    thread = threading.Thread(target=lambda: found.append(grade("5", r"\boxed{5}").status))
+    thread.start()
+    thread.join()
+    assert found == ["right"]
+
+
+def test_a_unit_may_follow_and_an_allowed_error_is_allowed() -> None:
+    assert grade("45", r"\boxed{45 \text{ minutes}}", unit="minute").status == "right"
+    assert grade(r"$\frac{600}{7}$", r"\boxed{\frac{600}{7}\ \mathrm{km/h}}", unit="km/h").status == "right"
+    assert grade("$166$", r"\boxed{166 \text{ cm}^2}", unit="$cm^2$").status == "right"
+    per_cent = {"unit": "%", "tolerance": 0.1}
+    answers = ["4.2", r"4.2\%", "4.3", "4.1", "4.31", "4.0", r"\pi", r"\text{four}"]
+    found = [grade("4.2", rf"\boxed{{{answer}}}", **per_cent).status for answer in answers]
+    assert found == ["right"] * 4 + ["wrong"] * 4
+
+
+def test_equal_pairs_are_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    class Pool:
+        def map(self, requests: list[object]) -> list[str]:
+            asked.extend(requests)
+            return ["right"] * len(requests)
+
+    monkeypatch.setattr(grading, "_pool", lambda workers, timeout: Pool())
+    grades = grade_answers([r"\boxed{5}"] * 7 + [r"\boxed{6}"], [Problem(question="?", gold="5")] * 8, last_box)
+    assert len(asked) == 2
+    assert len(grades) == 8
+
+
+def test_bad_input_is_one_line() -> None:
+    with pytest.raises(ValueError, match="one problem for each text, got 1 problems and 2 texts"):
+        grade_answers(["", ""], [Problem(question="?", gold="5")])
+    assert grade_answers([], []) == []
