@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from gnivo_edu import exact
+from gnivo_edu.bench_sample import bench_sample
 
 
 def run_benchmark(name: str, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
@@ -95,4 +96,8 @@ def _seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-BENCHMARKS: dict[str, Callable[..., list[dict[str, Any]]]] = {"exact": bench_exact, "import": bench_import}
+BENCHMARKS: dict[str, Callable[..., list[dict[str, Any]]]] = {
+    "exact": bench_exact,
+    "import": bench_import,
+    "sample": bench_sample,
+}

@@ -3,18 +3,22 @@
 from gnivo_edu.policies.device import pick_device
 from gnivo_edu.policies.divergences import divergences, row_scorer, score_tokens
 from gnivo_edu.policies.from_model import TextTree, tree_from_model
+from gnivo_edu.policies.generation import behaviour_check, sample_completions
 from gnivo_edu.policies.loading import load_model
 from gnivo_edu.policies.sampling import SampledGroups, all_groups, make_group_batch, sample_groups
+from gnivo_edu.policies.sampling_law import SamplingLaw
 from gnivo_edu.policies.scoring import evaluating, next_token_logps, token_logps
 from gnivo_edu.policies.tables import tabulate
 from gnivo_edu.policies.tabular import TabularConfig, TabularLM
 
 __all__ = [
     "SampledGroups",
+    "SamplingLaw",
     "TabularConfig",
     "TabularLM",
     "TextTree",
     "all_groups",
+    "behaviour_check",
     "divergences",
     "evaluating",
     "load_model",
@@ -22,6 +26,7 @@ __all__ = [
     "next_token_logps",
     "pick_device",
     "row_scorer",
+    "sample_completions",
     "sample_groups",
     "score_tokens",
     "tabulate",

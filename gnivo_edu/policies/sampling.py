@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gnivo_edu.batch import GroupBatch
 from gnivo_edu.exact.tree import answer_lengths, digits
+from gnivo_edu.policies.sampling_law import SamplingLaw
 from gnivo_edu.policies.scoring import device_of, evaluating, next_token_logps, token_logps
 from toy_envs import TokenMDP
 
@@ -23,7 +24,9 @@ class SampledGroups:
 
     `logps` [N, K, T], nats, under the law that drew them, 0 after the end; `truncated`: the answer reached the
     horizon without the end-of-sequence token that the environment has; `prompt_index` [N], number of the prompt;
-    `group_weight` [N], probability of each group where all of them are listed (`all_groups`), else None.
+    `group_weight` [N], probability of each group where all of them are listed (`all_groups`), else None; `law`: the
+    temperature, top-k and top-p they were drawn with, and `truncated_law` whether those cut answers off, which
+    objectives that read values off a policy refuse.
     """
 
     tokens: Int[Tensor, "N K T"]
@@ -32,6 +35,12 @@ class SampledGroups:
     truncated: Bool[Tensor, "N K"]
     prompt_index: Int[Tensor, " N"]
     group_weight: Float[Tensor, " N"] | None = None
+    law: SamplingLaw = field(default_factory=SamplingLaw)
+
+    @property
+    def truncated_law(self) -> bool:
+        """Whether top-k or top-p cut answers off, so that some have probability 0 under the sampler alone."""
+        return self.law.truncates
 
     @property
     def mask(self) -> Bool[Tensor, "N K T"]:
