@@ -96,8 +96,16 @@ def _seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def bench_score(**sizes: Any) -> list[dict[str, Any]]:
+    """Chunked scoring against the dense computation: see `gnivo_edu.bench_score`."""
+    from gnivo_edu.bench_score import bench_score as run
+
+    return run(**sizes)
+
+
 BENCHMARKS: dict[str, Callable[..., list[dict[str, Any]]]] = {
     "exact": bench_exact,
     "import": bench_import,
     "sample": bench_sample,
+    "score": bench_score,
 }

@@ -7,6 +7,7 @@ from gnivo_edu.policies.generation import behaviour_check, sample_completions
 from gnivo_edu.policies.loading import load_model
 from gnivo_edu.policies.sampling import SampledGroups, all_groups, make_group_batch, sample_groups
 from gnivo_edu.policies.sampling_law import SamplingLaw
+from gnivo_edu.policies.score_model import score_rows, two_pass_scorers, weighted_rows
 from gnivo_edu.policies.scoring import evaluating, next_token_logps, token_logps
 from gnivo_edu.policies.tables import tabulate
 from gnivo_edu.policies.tabular import TabularConfig, TabularLM
@@ -28,8 +29,11 @@ __all__ = [
     "row_scorer",
     "sample_completions",
     "sample_groups",
+    "score_rows",
     "score_tokens",
     "tabulate",
     "token_logps",
     "tree_from_model",
+    "two_pass_scorers",
+    "weighted_rows",
 ]

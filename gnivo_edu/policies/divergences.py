@@ -57,7 +57,8 @@ def score_tokens(
     tokens, lengths = tokens.to(device), lengths.to(device)
     inside = torch.arange(tokens.shape[1], device=device) < lengths[:, None]
     prefixes = tokens.masked_fill(~inside, mdp.pad_token_id)[:, :-1]
-    law = next_token_logps(policy, mdp, prefixes, prompt_index)
+    # After the end a table puts all mass on one action; the gradient of -inf is nan even where it is masked later.
+    law = next_token_logps(policy, mdp, prefixes, prompt_index).masked_fill(~inside[..., None], 0.0)
     fields = {
         "policy_logps": law.gather(-1, tokens.masked_fill(~inside, 0)[..., None])[..., 0],
         "entropy": entropy_of(law),
@@ -65,6 +66,7 @@ def score_tokens(
     if reference is not None:
         with torch.no_grad(), evaluating(reference):
             other = next_token_logps(reference, mdp, prefixes, prompt_index).to(device, law.dtype)
+            other = other.masked_fill(~inside[..., None], 0.0)
         fields["policy_kl"] = kl_of(law, other)
     return {name: x.masked_fill(~inside, 0.0) for name, x in fields.items()}
 

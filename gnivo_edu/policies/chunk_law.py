@@ -1,0 +1,171 @@
+"""The next-token laws of one chunk of tokens, worked out in place: fields, and the gradient of the logits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from gnivo_edu.policies.heads import Head
+
+TILE = 8192  # rows of a half-precision head that are cast at a time
+
+
+def working_dtype(*dtypes: torch.dtype) -> torch.dtype:
+    """What is multiplied and summed in: float32 for half precisions, else the widest of the dtypes.
+
+    >>> working_dtype(torch.bfloat16, torch.bfloat16), working_dtype(torch.float64, torch.float32)
+    (torch.float32, torch.float64)
+    """
+    widest = torch.float32
+    for dtype in dtypes:
+        widest = torch.promote_types(widest, dtype)
+    return widest
+
+
+class ChunkLaw:
+    """softmax(`head.logits`) of a chunk of C tokens in dtype `work`, and the scores of their targets.
+
+    `values`: the `fields` asked for, [C], nats. At most 1 array [C, A] is alive for log-probabilities alone, 2 with
+    the entropy, 3 with the KL, and 1 more for the slope of a soft-capped head where a `gradient` will be asked.
+    """
+
+    def __init__(
+        self,
+        hidden: Float[Tensor, "C H"],
+        head: Head,
+        targets: Int[Tensor, " C"],
+        fields: Sequence[str],
+        reference: tuple[Tensor, Head] | None,
+        work: torch.dtype,
+        gradient: bool,
+    ) -> None:
+        self.values: dict[str, Tensor] = {}
+        # The reference first: its exponentials are gone before the policy's logits come. d ends as log p/q + shift.
+        kl, whole = "policy_kl" in fields, "policy_kl" in fields or "entropy" in fields
+        d = log_sum_q = hidden.new_empty(0)
+        if kl:
+            d, log_sum_q = _reference_logits(reference, hidden.device, work)
+        z, self.slope = _logits(hidden, head, work, gradient)
+        at, top = z.gather(1, targets[:, None]), z.amax(1, keepdim=True)
+        z.sub_(top)
+        e = z.exp() if whole else z.exp_()
+        total = e.sum(1, keepdim=True)
+        log_sum = total.log()
+        if "policy_logps" in fields:
+            self.values["policy_logps"] = (at - top - log_sum)[:, 0]
+        if whole:
+            _fill(z, head, 0.0)  # where e is 0, so that 0 times it is 0
+        if "entropy" in fields:
+            self.values["entropy"] = (log_sum - _dot(e, z) / total)[:, 0]
+        if kl:
+            torch.sub(z, d, out=d)
+            self.values["policy_kl"] = (_dot(e, d) / total - log_sum + log_sum_q)[:, 0]
+        self._kept = (z, e, total, log_sum, d, log_sum_q)
+        self._targets, self._head = targets[:, None], head
+
+    def gradient(self, coefficients: Mapping[str, Float[Tensor, "C 1"]]) -> Float[Tensor, "C A"]:
+        """d sum(coefficient * field) / d(W h + b); in place, so once."""
+        z, e, total, log_sum, d, log_sum_q = self._kept
+        constant, share = torch.zeros_like(total), 1 / total
+        if (c := coefficients.get("policy_logps")) is not None:
+            constant = constant - c
+        c_entropy, c_kl = coefficients.get("entropy"), coefficients.get("policy_kl")
+        if c_entropy is not None:
+            constant = constant - c_entropy * (self.values["entropy"][:, None] - log_sum)
+        if c_kl is not None:
+            constant = constant + c_kl * (log_sum_q - log_sum - self.values["policy_kl"][:, None])
+        if c_entropy is None and c_kl is None:
+            g = e.mul_(constant * share)
+        else:
+            g = z.mul_(torch.zeros_like(total) if c_entropy is None else -c_entropy * share).add_(constant * share)
+            if c_kl is not None:
+                g.addcmul_(d, c_kl * share)
+            g.mul_(e)
+        if c is not None:
+            g.scatter_add_(1, self._targets, c.expand_as(self._targets).contiguous())
+        if self.slope is not None:
+            g.mul_(self.slope)
+        factor = self._head.scale / self._head.temperature
+        return g if factor == 1.0 else g.mul_(factor)
+
+
+def push(
+    g: Float[Tensor, "C A"],
+    hidden: Float[Tensor, "C H"],
+    head: Head,
+    sums: Sequence[Tensor | None],
+    rows: slice,
+) -> None:
+    """Add g W, g^T h and sum g to the gradients of hidden states (`rows` of them), weight and bias that are wanted."""
+    to_hidden, to_weight, to_bias = sums
+    for part in _parts(head, g.dtype):
+        own = g[:, part]
+        if to_hidden is not None:
+            to_hidden[rows] += _product(own, head.weight[part], g.dtype)
+        if to_weight is not None:
+            if hidden.dtype == g.dtype:
+                to_weight[part].addmm_(own.T, hidden)
+            else:
+                to_weight[part] += _product(own.T, hidden, g.dtype)
+        if to_bias is not None:
+            to_bias[part] += own.sum(0)
+
+
+def _reference_logits(
+    reference: tuple[Tensor, Head] | None, device: torch.device, work: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """(logits less their largest, log of the sum of their exponentials); ids left out are 0."""
+    assert reference is not None
+    hidden, head = reference
+    z = _logits(hidden.to(head.weight.device), head, work, False)[0].to(device)
+    z.sub_(z.amax(1, keepdim=True))
+    total = z.exp().sum(1, keepdim=True)
+    return _fill(z, head, 0.0), total.log()
+
+
+def _logits(hidden: Tensor, head: Head, work: torch.dtype, slope: bool) -> tuple[Tensor, Tensor | None]:
+    """`head.logits` in dtype `work`, and 1 - tanh^2 of a soft cap if it is asked for."""
+    z = hidden.new_empty(len(hidden), head.actions, dtype=work)
+    for part in _parts(head, work):
+        if hidden.dtype == head.weight.dtype == work:
+            torch.mm(hidden, head.weight[part].T, out=z[:, part])
+        else:
+            z[:, part] = _product(hidden, head.weight[part].T, work)
+    if head.bias is not None:
+        z.add_(head.bias[: head.actions])
+    if head.scale != 1.0:
+        z.mul_(head.scale)
+    steep = None
+    if head.softcap is not None:
+        z.div_(head.softcap).tanh_()
+        steep = z.square().neg_().add_(1.0) if slope else None
+        z.mul_(head.softcap)
+    if head.temperature != 1.0:
+        z.div_(head.temperature)
+    return _fill(z, head, -torch.inf), steep
+
+
+def _fill(z: Tensor, head: Head, value: float) -> Tensor:
+    return z.index_fill_(1, torch.tensor(head.leave_out, device=z.device), value) if head.leave_out else z
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """sum_a of each row, [C, 1], without an array [C, A] for the products."""
+    return torch.bmm(a[:, None], b[:, :, None])[:, 0]
+
+
+def _parts(head: Head, work: torch.dtype) -> Iterator[slice]:
+    """Rows of the head to take at a time: all of them, unless a product must be cast first."""
+    size = head.actions if head.weight.dtype == work or head.weight.is_cuda else TILE
+    return (slice(a, min(a + size, head.actions)) for a in range(0, head.actions, size))
+
+
+def _product(a: Tensor, b: Tensor, work: torch.dtype) -> Tensor:
+    """a @ b, multiplied and summed in `work`: a half precision must not be what partial sums are rounded to."""
+    half = b.dtype if b.dtype.itemsize == 2 else a.dtype
+    if a.is_cuda and half.itemsize == 2 and work == torch.float32 and "dtype" in torch.ops.aten.mm.overloads():
+        return torch.mm(a.to(half), b.to(half), out_dtype=work)
+    return a.to(work) @ b.to(work)

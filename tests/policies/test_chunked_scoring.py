@@ -1,0 +1,453 @@
+"""Chunked scores are the dense ones: values and gradients, heads of every kind, real models, padding, memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
+    CohereConfig,
+    CohereForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GraniteConfig,
+    GraniteForCausalLM,
+    HyperCLOVAXConfig,
+    HyperCLOVAXForCausalLM,
+    PhiConfig,
+    PhiForCausalLM,
+)
+
+from gnivo_edu import objectives
+from gnivo_edu.bench_score import peak_bytes
+from gnivo_edu.policies import TabularLM, load_model, make_group_batch, next_token_logps, sample_groups
+from gnivo_edu.policies.chunked import chunked_scores, chunked_weighted_sum
+from gnivo_edu.policies.dense import FIELDS, dense_scores
+from gnivo_edu.policies.heads import Head, find_head
+from gnivo_edu.policies.score_model import score_rows, two_pass_scorers, weighted_rows
+from gnivo_edu.training import two_pass_step
+from tests.training.small_transformer import small_transformer
+from toy_envs import TokenMDP
+
+M, H, V = 7, 5, 11
+HEADS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "softcap": {"softcap": 1.5},
+    "scale": {"scale": 0.3},
+    "temperature": {"temperature": 0.7},
+    "fewer actions": {"num_actions": 9},
+    "ids left out": {"leave_out": (1, 4)},
+    "all of it": {"softcap": 2.0, "scale": 1.7, "temperature": 1.3, "num_actions": 10, "leave_out": (0, 8)},
+}
+SUBSETS = [FIELDS, FIELDS[:1], FIELDS[1:2], FIELDS[2:], FIELDS[:2], FIELDS[1:]]
+
+
+def tensors(seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...]:
+    """Hidden states, weight, bias; targets that are actions of every head above; hidden states of a reference."""
+    g = torch.Generator().manual_seed(seed)
+    x, w, b, r = (torch.randn(*s, generator=g, dtype=torch.float64) for s in ((M, H), (V, H), (V,), (M, 3)))
+    y = torch.tensor([2, 3, 5, 6, 7, 3, 2])
+    return *(t.to(dtype).requires_grad_() for t in (x, w, b)), y, r
+
+
+def law(name: str, weight: Tensor, bias: Tensor | None) -> Head:
+    return Head(weight=weight, bias=bias, **HEADS[name])
+
+
+def reference_of(name: str, hidden: Tensor) -> tuple[Tensor, Head]:
+    weight = torch.randn(V + 1, 3, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+    head = Head(weight=weight, softcap=3.0, num_actions=HEADS[name].get("num_actions", V))
+    return hidden, replace(head, leave_out=HEADS[name].get("leave_out", ()))
+
+
+def coefficients(fields: tuple[str, ...]) -> dict[str, Tensor]:
+    g = torch.Generator().manual_seed(3)
+    return {name: torch.randn(M, generator=g, dtype=torch.float64) for name in fields}
+
+
+def gap(a: Any, b: Any) -> float:
+    return max(float((x - y).detach().abs().max()) for x, y in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize("chunk", [None, 1, 2, 3, 7, 100])
+@pytest.mark.parametrize("with_bias", [False, True])
+@pytest.mark.parametrize("name", HEADS)
+def test_values_and_gradients_are_the_dense_ones(name: str, with_bias: bool, chunk: int | None) -> None:
+    x, w, b, y, r = tensors()
+    leaves = [x, w, b] if with_bias else [x, w]
+    head, reference = law(name, w, b if with_bias else None), reference_of(name, r)
+    for fields in SUBSETS:
+        cs = coefficients(fields)
+        dense = dense_scores(x, head, y, fields, reference)
+        ours = chunked_scores(x, head, y, fields, reference, chunk)
+        assert list(ours) == list(fields)
+        assert gap(ours.values(), dense.values()) < 1e-12
+        total = chunked_weighted_sum(x, head, y, cs, reference, chunk)
+        expected = sum((cs[k] * dense[k]).sum() for k in fields)
+        true = torch.autograd.grad(expected, leaves)
+        assert gap([total], [expected]) < 1e-12
+        assert gap(torch.autograd.grad(sum((cs[k] * ours[k]).sum() for k in fields), leaves), true) < 1e-12
+        assert gap(torch.autograd.grad(3.0 * total, leaves), [3.0 * g for g in true]) < 1e-11
+
+
+@pytest.mark.parametrize("name", ["plain", "all of it"])
+def test_gradcheck(name: str) -> None:
+    x, w, b, y, r = tensors()
+
+    def scores(x: Tensor, w: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+        return tuple(chunked_scores(x, law(name, w, b), y, FIELDS, reference_of(name, r), 3).values())
+
+    assert torch.autograd.gradcheck(scores, (x, w, b))
+
+
+def test_what_does_not_require_a_gradient_gets_none_and_the_reference_never_does() -> None:
+    x, w, _, y, r = tensors()
+    r.requires_grad_()
+    hidden, other = reference_of("plain", r)
+    other = replace(other, weight=other.weight.requires_grad_())
+    for frozen in (w.detach(), w):
+        ours = chunked_scores(x, Head(weight=frozen), y, FIELDS, (hidden, other))
+        total = chunked_weighted_sum(x, Head(weight=frozen), y, coefficients(FIELDS), (hidden, other))
+        for loss in (ours["policy_kl"].sum(), total):
+            loss.backward()
+            assert x.grad is not None
+            assert (w.grad is None) == (frozen is not w)
+    assert r.grad is None
+    assert other.weight.grad is None
+    with torch.no_grad():
+        assert not chunked_weighted_sum(x, Head(weight=w), y, coefficients(FIELDS[:2])).requires_grad
+
+
+def test_a_tied_weight_gets_both_gradients() -> None:
+    _, w, _, y, _ = tensors()
+    dense = torch.autograd.grad(dense_scores(w[y], Head(weight=w), y)["policy_logps"].sum(), w)
+    ours = torch.autograd.grad(chunked_scores(w[y], Head(weight=w), y, chunk=2)["policy_logps"].sum(), w)
+    known = chunked_weighted_sum(w[y], Head(weight=w), y, {"policy_logps": torch.ones(M)})
+    assert gap(ours, dense) < 1e-12
+    assert gap(torch.autograd.grad(known, w), dense) < 1e-12
+
+
+def test_the_kl_is_zero_with_itself_and_survives_probabilities_that_underflow() -> None:
+    x, w, _, y, _ = tensors()
+    itself = chunked_scores(x, Head(weight=w), y, FIELDS, (x.detach(), Head(weight=w.detach())))
+    assert float(itself["policy_kl"].detach().abs().max()) < 1e-14
+    sharp = chunked_scores(x, Head(weight=w, temperature=1e-3), y, FIELDS, (x, Head(weight=w, temperature=1e-3)))
+    assert all(bool(value.isfinite().all()) for value in sharp.values())
+    far = (x.detach(), Head(weight=-w.detach(), temperature=1e-3))  # e^-1000s, which is 0 in float64
+    dense = dense_scores(x, Head(weight=w), y, FIELDS, far)
+    assert torch.allclose(
+        chunked_scores(x, Head(weight=w), y, FIELDS, far)["policy_kl"], dense["policy_kl"], rtol=1e-13
+    )
+
+
+def test_half_precision_is_summed_in_float32() -> None:
+    """bfloat16 inputs, taken as exact numbers: only rounding of float32 stays, where logits in bfloat16 lose 1e-2."""
+    g = torch.Generator().manual_seed(0)
+    x, w = ((torch.randn(*s, generator=g) / 2).to(torch.bfloat16) for s in ((6, 64), (20_000, 64)))
+    y = torch.arange(6) * 3000
+    cs = {name: torch.randn(6, generator=g) for name in FIELDS[:2]}
+    xt, wt = x.double().requires_grad_(), w.double().requires_grad_()
+    true = dense_scores(xt, Head(weight=wt), y)
+    true_gradients = torch.autograd.grad(sum((cs[k] * true[k]).sum() for k in cs), [xt, wt])
+    rounded = dense_scores(x, Head(weight=w), y)
+    xs, ws = x.clone().requires_grad_(), w.clone().requires_grad_()
+    ours = chunked_scores(xs, Head(weight=ws), y, chunk=4)
+    for name in cs:
+        assert ours[name].dtype == torch.float32
+        assert gap([ours[name]], [true[name]]) < 2e-5
+        assert gap([rounded[name]], [true[name]]) > 100 * gap([ours[name]], [true[name]])
+    total = chunked_weighted_sum(xs, Head(weight=ws), y, cs, chunk=4)
+    for loss in (sum((cs[k] * ours[k]).sum() for k in cs), total):
+        for found, expected in zip(torch.autograd.grad(loss, [xs, ws]), true_gradients, strict=True):
+            assert found.dtype == torch.bfloat16
+            # One rounding to bfloat16, at the end: half a unit in the last of 8 bits.
+            assert bool(((found.double() - expected).abs() <= 2**-8 * expected.abs() + 1e-6).all())
+
+
+def test_autocast_does_not_lower_the_precision() -> None:
+    x, w, _, y, _ = tensors(dtype=torch.float32)
+    expected = chunked_scores(x, Head(weight=w), y)["policy_logps"]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(chunked_scores(x, Head(weight=w), y)["policy_logps"], expected)
+
+
+def test_backward_of_a_weighted_sum_is_for_once() -> None:
+    x, w, _, y, _ = tensors()
+    total = chunked_weighted_sum(x, Head(weight=w), y, coefficients(FIELDS[:1]))
+    total.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="handed over once"):
+        total.backward()
+
+
+@pytest.mark.parametrize("fields", [FIELDS[:1], FIELDS])
+def test_memory_stays_far_below_the_dense_computation(fields: tuple[str, ...]) -> None:
+    tokens, vocabulary = 512, 4096
+    x, y = torch.randn(tokens, 8, requires_grad=True), torch.randint(vocabulary, (tokens,))
+    w = torch.randn(vocabulary, 8, requires_grad=True)
+    reference = (x.detach(), Head(weight=torch.randn(vocabulary, 8)))
+    head, cs = Head(weight=w), {name: torch.randn(tokens) for name in fields}
+
+    def forget() -> None:
+        x.grad = w.grad = None
+
+    def dense() -> None:
+        sum((c * dense_scores(x, head, y, fields, reference)[k]).sum() for k, c in cs.items()).backward()
+
+    def recomputed() -> None:
+        scores = chunked_scores(x, head, y, fields, reference, chunk=16)
+        sum((c * scores[k]).sum() for k, c in cs.items()).backward()
+
+    def known() -> None:
+        chunked_weighted_sum(x, head, y, cs, reference, chunk=16).backward()
+
+    logits, gradient = 4 * tokens * vocabulary, 4 * w.numel()
+    peaks = []
+    for call in (dense, recomputed, known):
+        peaks.append(peak_bytes(call) - gradient)
+        forget()
+    assert peaks[0] > 2 * logits
+    assert max(peaks[1:]) < peaks[0] / 8
+    # 16 of 512 tokens, at most 3 arrays of them, and what is small.
+    assert max(peaks[1:]) < (3 if len(fields) > 1 else 1) * logits / 32 + 150_000
+    with torch.no_grad():  # and no gradient where none is asked for
+        assert peak_bytes(lambda: chunked_weighted_sum(x, head, y, cs, reference, 1)) < gradient
+
+
+def test_requests_that_do_not_fit_are_refused_in_one_line() -> None:
+    x, w, b, y, r = tensors()
+    head = Head(weight=w)
+    for call, match in (
+        (lambda: chunked_scores(x, head, y, ("logps",)), "known: policy_logps, entropy, policy_kl"),
+        (lambda: chunked_scores(x, head, y, FIELDS), "policy_kl needs a reference"),
+        (lambda: dense_scores(x, head, y, FIELDS), "policy_kl needs a reference"),
+        (lambda: chunked_scores(x, head, y[:3]), r"hidden must be \[M, 5\] and targets \[M\]"),
+        (lambda: chunked_scores(x, head, y, chunk=0), "chunk must be at least 1"),
+        (lambda: chunked_scores(x, head, y + V), "target 13 is no action"),
+        (lambda: chunked_scores(x, replace(head, leave_out=(5,)), y), "target 5 is no action"),
+        (lambda: chunked_scores(x, head, y, FIELDS, (r[:2], Head(weight=w[:, :3]))), "reference's hidden states must"),
+        (lambda: chunked_scores(x, head, y, FIELDS, (r, Head(weight=w[:9, :3]))), "the same actions"),
+        (lambda: chunked_scores(x, head, y, FIELDS, (r, Head(weight=w[:, :3], leave_out=(1,)))), "the same actions"),
+        (lambda: chunked_weighted_sum(x, head, y, {"entropy": b}), "coefficients of entropy must be"),
+        (lambda: Head(weight=w, temperature=0.0), "must be positive"),
+        (lambda: Head(weight=w, num_actions=V + 1), r"num_actions must be in 1..11"),
+        (lambda: Head(weight=w, leave_out=tuple(range(V))), "and not all of them"),
+        (lambda: Head(weight=w, bias=b[:2]), r"bias must be \[11\]"),
+    ):
+        with pytest.raises(ValueError, match=match) as error:
+            call()
+        assert "\n" not in str(error.value)
+
+
+# Heads of real architectures, small and random.
+
+SIZES = dict(
+    vocab_size=13,
+    hidden_size=16,
+    intermediate_size=24,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    num_key_value_heads=2,
+    head_dim=8,
+    initializer_range=0.9,
+    bos_token_id=0,
+    eos_token_id=1,
+    pad_token_id=2,
+)
+MODELS = {
+    "soft cap": (Gemma2ForCausalLM, Gemma2Config, {"final_logit_softcapping": 3.0}),
+    "multiplied": (CohereForCausalLM, CohereConfig, {"logit_scale": 0.4}),
+    "divided": (GraniteForCausalLM, GraniteConfig, {"logits_scaling": 4.0}),
+    "multiplied by scaling": (HyperCLOVAXForCausalLM, HyperCLOVAXConfig, {"logits_scaling": 4.0}),
+    "bias": (PhiForCausalLM, PhiConfig, {}),
+    "tied": (GPT2LMHeadModel, GPT2Config, {}),
+}
+
+
+def made(name: str) -> Any:
+    model_class, config_class, own = MODELS[name]
+    torch.manual_seed(0)
+    model = model_class(config_class(**SIZES, **own))
+    if model.get_output_embeddings().bias is not None:
+        nn.init.normal_(model.get_output_embeddings().bias)
+    return model.double().eval()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_head_of_a_model_gives_its_logits(name: str) -> None:
+    model = made(name)
+    backbone, head = find_head(model)
+    ids = torch.tensor([[3, 4, 5, 6]])
+    expected = model(ids).logits
+    for _ in range(2):  # the second time from memory
+        backbone, head = find_head(model)
+        assert gap([head.logits(backbone(ids).last_hidden_state)], [expected]) < 1e-12 * (
+            1 + float(expected.detach().abs().max())
+        )
+    assert (head.bias is not None) == (name == "bias")
+    assert (head.weight is model.get_input_embeddings().weight) == bool(model.config.tie_word_embeddings)
+
+
+def test_heads_that_are_not_known_are_refused_by_name() -> None:
+    class Doubled(GPT2LMHeadModel):
+        def forward(self, *args: Any, **settings: Any) -> Any:
+            out = super().forward(*args, **settings)
+            out.logits = 2 * out.logits
+            return out
+
+    config = GPT2Config(vocab_size=13, n_embd=16, n_layer=1, n_head=2, initializer_range=0.5)
+    with pytest.raises(ValueError, match="logits of Doubled are not its head applied"):
+        find_head(Doubled(config))
+    adapted = GPT2LMHeadModel(config)
+    adapted.lm_head = nn.Sequential(nn.Linear(16, 13))
+    with pytest.raises(ValueError, match=r"head of GPT2LMHeadModel is a torch.nn.modules.container.Sequential"):
+        find_head(adapted)
+    bart = BartConfig(vocab_size=13, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2)
+    with pytest.raises(ValueError, match="BartForConditionalGeneration is an encoder-decoder"):
+        find_head(BartForConditionalGeneration(bart))
+    with pytest.raises(ValueError, match="Linear has no head over hidden states"):
+        find_head(nn.Linear(2, 2))
+
+
+# Policies on a task.
+
+MDP = TokenMDP(4, 4, reward=lambda tokens, lengths: tokens[:, 0] / 3, eos_token_id=3, prompts=[[4, 0], [4, 1]])
+TOKENS = torch.tensor([[0, 1, 3, 5], [1, 2, 0, 2], [3, -100, 9, 9]])
+LENGTHS, INDEX = torch.tensor([3, 4, 1]), torch.tensor([0, 1, 1])
+
+
+def by_logits(policy: nn.Module, reference: nn.Module) -> dict[str, Tensor]:
+    """The definition, token by token."""
+    out = {name: torch.zeros(3, 4, dtype=torch.float64) for name in FIELDS}
+    for i, t in (LENGTHS[:, None] > torch.arange(4)).nonzero().tolist():
+        p, q = (next_token_logps(model, MDP, TOKENS[i : i + 1, :t], INDEX[i])[0, -1] for model in (policy, reference))
+        own = (p[TOKENS[i, t]], -(p.exp() * p).sum(), (p.exp() * (p - q.detach())).sum())
+        for name, value in zip(FIELDS, own, strict=True):
+            out[name] = out[name].index_put((torch.tensor(i), torch.tensor(t)), value)
+    return out
+
+
+@pytest.mark.parametrize("kind", ["table", "qwen2", "llama", "qwen2 and table"])
+def test_one_function_scores_every_kind_of_policy(kind: str) -> None:
+    policy = TabularLM.from_mdp(MDP, seed=0) if kind == "table" else small_transformer(MDP, kind.split()[0]).eval()
+    table = kind.endswith("table")
+    reference = TabularLM.from_mdp(MDP, seed=5) if table else small_transformer(MDP, seed=5).eval()
+    expected = by_logits(policy, reference)
+    g = torch.Generator().manual_seed(0)
+    cs = {name: torch.randn(3, 4, generator=g, dtype=torch.float64) for name in FIELDS}
+    parameters = list(policy.parameters())
+    true = torch.autograd.grad(sum((cs[k] * expected[k]).sum() for k in FIELDS), parameters)
+    for chunk in (None, 1, 3):
+        ours = score_rows(policy, MDP, TOKENS, LENGTHS, INDEX, reference, chunk=chunk)
+        assert list(ours) == list(FIELDS)
+        assert gap(ours.values(), [expected[name] for name in FIELDS]) < 1e-12
+        assert ours["entropy"].dtype == torch.float64
+        assert gap(torch.autograd.grad(sum((cs[k] * ours[k]).sum() for k in FIELDS), parameters), true) < 1e-12
+        total = weighted_rows(policy, MDP, TOKENS, LENGTHS, INDEX, cs, reference, chunk=chunk)
+        assert gap(torch.autograd.grad(total, parameters), true) < 1e-12
+    without = score_rows(policy, MDP, TOKENS, LENGTHS, INDEX, fields=("policy_logps",))
+    assert list(without) == ["policy_logps"]
+
+
+@pytest.mark.parametrize("kind", ["table", "qwen2"])
+def test_temperature_is_that_of_both_laws(kind: str) -> None:
+    policy = TabularLM.from_mdp(MDP, seed=0) if kind == "table" else small_transformer(MDP).eval()
+    ours = score_rows(policy, MDP, TOKENS, LENGTHS, INDEX, policy, temperature=0.5)
+    law = (2 * next_token_logps(policy, MDP, TOKENS[:2, :3], INDEX[:2])).log_softmax(-1)
+    assert float((ours["policy_logps"][1] - law[1].gather(1, TOKENS[1, :, None])[:, 0]).abs().max()) < 1e-12
+    assert float(ours["policy_kl"].abs().max()) < 1e-12
+
+
+def test_the_second_pass_needs_no_score() -> None:
+    policy, reference = small_transformer(MDP, dropout=0.3).train(), small_transformer(MDP, seed=1)
+    samples = sample_groups(policy, MDP, 4, [0, 1], torch.Generator().manual_seed(0))
+    batch = make_group_batch(policy, MDP, samples, reference)
+    score, weighted_sum = two_pass_scorers(policy, MDP, samples, reference)
+    assert gap([score(torch.arange(8))["policy_logps"]], [samples.logps.view(8, 4)]) < 1e-12
+    gradients = []
+    for own in (None, weighted_sum):
+        policy.zero_grad()
+        out = two_pass_step(objectives.grpo, batch, score, 3, weighted_sum=own, kl="exact", scale="none")
+        gradients.append([p.grad.clone() for p in policy.parameters()])
+    assert float(out.loss) != 0
+    assert gap(*gradients) < 1e-12
+    with pytest.raises(ValueError, match="depends on values, which is not scored here"):
+        weighted_sum(torch.tensor([0]), {"values": torch.ones(1, 4)})
+    with pytest.raises(ValueError, match="policy_kl, which is not scored here: give a reference"):
+        two_pass_scorers(policy, MDP, samples)[1](torch.tensor([0]), {"policy_kl": torch.ones(1, 4)})
+
+
+class Padded:
+    """A task of prompts of different lengths, padded on the left."""
+
+    vocab_size, pad_token_id = 4, 5
+
+    def __init__(self, prompts: list[list[int]], width: int) -> None:
+        self.rows, self.width = prompts, width
+
+    def prompts(self) -> np.ndarray:
+        return np.array([[5] * (self.width - len(row)) + row for row in self.rows])
+
+    def prompt_mask(self) -> np.ndarray:
+        return np.array([[0] * (self.width - len(row)) + [1] * len(row) for row in self.rows])
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "llama"])
+def test_left_padding_does_not_change_scores(kind: str) -> None:
+    policy, reference = small_transformer(MDP, kind).eval(), small_transformer(MDP, seed=2).eval()
+    prompts = [[4, 0, 1, 2], [4], [4, 2]]
+    together = score_rows(policy, Padded(prompts, 6), TOKENS, LENGTHS, torch.arange(3), reference)
+    for i, prompt in enumerate(prompts):
+        row = slice(i, i + 1)
+        alone = score_rows(policy, Padded([prompt], len(prompt)), TOKENS[row], LENGTHS[row], 0, reference)
+        assert gap([together[name][row] for name in FIELDS], alone.values()) < 1e-12
+    by_hand = policy(torch.tensor([[4, 2]])).logits[0, -1, :4].log_softmax(-1)[3]
+    assert abs(float(together["policy_logps"][2, 0] - by_hand)) < 1e-12
+
+
+def test_padding_that_would_go_wrong_is_refused() -> None:
+    task = Padded([[4, 0, 1], [4]], 3)
+    for last in ([1, 1, 0], [1, 0, 1]):
+        task.prompt_mask = lambda last=last: np.array([[1, 1, 1], last])  # type: ignore[method-assign]
+        with pytest.raises(ValueError, match="padded on the left"):
+            score_rows(small_transformer(MDP), task, TOKENS[:2], LENGTHS[:2], torch.arange(2))
+    eager = small_transformer(MDP)
+    eager.set_attn_implementation("eager")
+    with pytest.raises(ValueError, match="attn_implementation='sdpa'"):
+        score_rows(eager, Padded([[4, 0], [4]], 2), TOKENS[:2], LENGTHS[:2], torch.arange(2))
+    with pytest.raises(ValueError, match="6 rows; the task has 9 actions"):
+        score_rows(small_transformer(MDP), TokenMDP(9, 4), TOKENS, LENGTHS)
+
+
+def test_a_pretrained_model_scores_as_its_logits_do(shared_model: str) -> None:
+    model, tokenizer = load_model(shared_model, torch.float64)
+    texts = ["Once upon a time", "Lily", "One day, a big dog"]
+    ids = [[tokenizer.bos_token_id, *tokenizer(text, add_special_tokens=False)["input_ids"]] for text in texts]
+    answer = tokenizer(" there was a little girl named Lily.", add_special_tokens=False)["input_ids"]
+
+    class Stories:
+        vocab_size, pad_token_id = 512, 0
+        width = max(map(len, ids))
+
+        def prompts(self) -> np.ndarray:
+            return np.array([[0] * (self.width - len(row)) + row for row in ids])
+
+        def prompt_mask(self) -> np.ndarray:
+            return np.array([[0] * (self.width - len(row)) + [1] * len(row) for row in ids])
+
+    tokens, T = torch.tensor([answer] * 3), len(answer)
+    found = score_rows(model, Stories(), tokens, torch.tensor([T, T, T]), torch.arange(3), model, chunk=5)
+    for i, row in enumerate(ids):
+        law = model(torch.tensor([row + answer])).logits[0, len(row) - 1 : -1].log_softmax(-1)
+        # The library's norms work in float32.
+        assert float((found["policy_logps"][i] - law.gather(1, tokens[i, :, None])[:, 0]).abs().max()) < 5e-6
+        assert float((found["entropy"][i] + (law.exp() * law).sum(-1)).abs().max()) < 5e-6
+    assert float(found["policy_kl"].abs().max()) < 1e-12
+    assert found["entropy"].dtype == torch.float64
