@@ -104,7 +104,7 @@ def find(row: Row) -> Entry:
     """Solve one row: where its objective ends, by Newton's method, and the evidence where it has no interior rest."""
     answers = problem(row.problem)
     sampler = row.sampling(answers) if callable(row.sampling) else row.sampling
-    population = Population.of(answers, row.group_size, sampler)
+    population = replace(Population.of(answers, row.group_size, sampler), parts=row.parts)
     optimum = laws.tilt(answers, row.alpha)
     gradient = expect(row.loss, population, _start(row, answers, answers.from_law(optimum))).gradient
     norm = float(_with_anchor(row, answers, gradient, answers.from_law(optimum)).norm())

@@ -14,7 +14,7 @@ from torch import Tensor
 from gnivo_edu import exact
 from gnivo_edu.objectives import LossOutput
 from gnivo_edu.population.answers import Answers
-from gnivo_edu.population.groups import Point, Population
+from gnivo_edu.population.groups import Point, Population, sampling_policy
 
 Objective = Callable[..., LossOutput]
 BATCHES = 20  # a random sample of groups is cut into so many batches, whose spread gives the error
@@ -78,6 +78,8 @@ def expect(objective: Objective, population: Population, point: Point, **setting
     >>> abs(at_optimum.loss) < 1e-30, float(at_optimum.gradient["logits"].abs().max()) < 1e-16
     (True, True)
     """
+    if population.parts > 1:
+        return _expect_in_parts(objective, population, point, settings)
     if not population.sampled:
         return _expect_once(objective, population, point, settings)
     parts = [
@@ -99,6 +101,22 @@ def _expect_once(objective: Objective, population: Population, point: Point, set
     out = objective(population.batch(leaves), **settings)
     gradient = _gradient(out.loss, [getattr(leaves, name) for name in Point.FIELDS])
     return Expected(float(out.loss.detach()), dict(zip(Point.FIELDS, gradient, strict=True)))
+
+
+def _expect_in_parts(objective: Objective, population: Population, point: Point, settings: dict[str, Any]) -> Expected:
+    """The expectation as a weighted sum over parts of the groups; each part is a population of its own."""
+    assert population.multiplicity is not None
+    with torch.no_grad():
+        answers = population.answers
+        sampling = sampling_policy(answers, population.sampler, answers.policy(point.logits))
+    cut = [x.tensor_split(population.parts) for x in (population.choice, population.multiplicity)]
+    loss, gradient = 0.0, {name: torch.zeros_like(getattr(point, name)) for name in Point.FIELDS}
+    for choice, multiplicity in zip(*cut, strict=True):
+        part = replace(population, choice=choice, multiplicity=multiplicity, parts=1)
+        share, found = float(part.weights(sampling).sum()), _expect_once(objective, part, point, settings)
+        loss += share * found.loss
+        gradient = {name: x + share * found.gradient[name] for name, x in gradient.items()}
+    return Expected(loss, gradient)
 
 
 def gradient_covariance(

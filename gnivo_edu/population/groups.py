@@ -56,6 +56,8 @@ class Population:
     is None where the groups were drawn at random (`sampled`).
     `sampler`: "reference", "current" (the policy itself: on-policy), "uniform" (over the legal actions of each state),
     tables, or a mixture such as {"reference": 0.5, "uniform": 0.5}, a coin flip per answer.
+    `parts`: expectations are taken part by part, in less memory; for losses that are a mean over groups, without a
+    statistic of the whole batch.
     """
 
     answers: Answers
@@ -63,6 +65,7 @@ class Population:
     sampler: Sampler
     choice: Int[Tensor, "G K"]
     multiplicity: Float[Tensor, " G"] | None
+    parts: int = 1
 
     @classmethod
     def of(

@@ -50,7 +50,8 @@ class Row:
     reward units: log Z + shift/alpha, and a critic that is wrong by shift (1 + t) at depth t.
     `anchor`: coefficient of KL(pi || pi_0) added to the loss. `refreshes`: how often the reference is set to where the
     objective came to rest. `warm`: what differs in a search that goes first, where the objective is too large, or has
-    too sharp a kink, for a search from the reference. `function` replaces the registry's.
+    too sharp a kink, for a search from the reference. `parts`: see `Population`.
+    `function` replaces the registry's.
     """
 
     objective: str
@@ -70,6 +71,7 @@ class Row:
     anchor: float = 0.0
     refreshes: int = 1
     warm: Mapping[str, Any] = field(default_factory=dict)
+    parts: int = 1
     function: Objective | None = None
     source: str = ""
     read_in: str = "third party"

@@ -22,6 +22,8 @@ from gnivo_edu.population.groups import sampling_policy
 from gnivo_edu.population.rows import Row, biased, collapses, exact, family, other, prefixes, tilt_at
 
 HALF_UNIFORM = {"reference": 0.5, "uniform": 0.5}
+# 490,314 multisets: the root of pairs comes first, and the large population only has to confirm it.
+EIGHT_OF_SIXTEEN = {"group_size": 8, "problem": "16 answers", "parts": 64, "warm": {"group_size": 2, "parts": 1}}
 
 
 def at_depth(t: int, weights: str = "raw") -> Objective:
@@ -73,7 +75,11 @@ ROWS: list[Row] = [
             exact("raw weights, all depths, K=2", group_size=2),
             exact("raw weights, all depths, K=4", group_size=4),
             exact(
-                "raw weights, all depths, K=8, 16 answers", group_size=8, problem="16 answers", warm={"group_size": 2}
+                "raw weights, all depths, K=8, 16 answers",
+                group_size=8,
+                problem="16 answers",
+                warm={"group_size": 2, "parts": 1},
+                parts=64,
             ),
             exact("raw weights, last depth", settings={"prefixes": "last"}),
             exact("raw weights, depth 1", function=at_depth(1), depth=1, law=prefixes(1)),
@@ -143,7 +149,7 @@ ROWS: list[Row] = [
             exact("any sampler: uniform", sampling="uniform"),
             exact("any sampler: a mixture", sampling=HALF_UNIFORM),
             exact("any sampler: the policy itself", sampling="current"),
-            exact("K=8, 16 answers", group_size=8, problem="16 answers", warm={"group_size": 2}),
+            exact("K=8, 16 answers", **EIGHT_OF_SIXTEEN),
             other("3 refreshes of the reference", "pi_0 e^{3R/alpha}/Z", tilt_at(1 / 3), refreshes=3),
             collapses("reference refreshed at every step", function=follow("gvpo"), sampling="current"),
         ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -139,6 +140,14 @@ def test_a_random_sample_of_groups_says_how_far_off_it_may_be(answers):
     assert 50 <= inside <= 60  # 95% intervals
     longer = expect(objectives.gvpo, Population.of(answers, 3, draws=8_000), point, alpha=alpha)
     assert longer.loss_error == pytest.approx(np.mean(errors) / 2, rel=0.5)
+
+
+@pytest.mark.parametrize("sampler", ["current", "uniform"])
+def test_parts_of_the_groups_add_up_to_the_whole(answers, sampler):
+    whole, point = Population.of(answers, 3, sampler), moved(answers)
+    one, many = (expect(objectives.gnivo, replace(whole, parts=n), point, alpha=ALPHA) for n in (1, 7))
+    assert many.loss == pytest.approx(one.loss, abs=1e-12)
+    torch.testing.assert_close(many.gradient["logits"], one.gradient["logits"], rtol=0, atol=1e-12)
 
 
 def test_eight_of_sixteen_answers_are_listed_exactly():
