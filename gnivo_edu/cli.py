@@ -24,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-LEARN, VERIFY, MAINTAIN = "Learn", "Verify", "Maintain"
+LEARN, VERIFY, TRAIN, MAINTAIN = "Learn", "Verify", "Train", "Maintain"
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")]
 
@@ -113,6 +113,7 @@ def check(
 @app.command(rich_help_panel=VERIFY)
 def verify(
     env: Annotated[list[str] | None, typer.Option(help="A toy environment; repeatable. Default: all.")] = None,
+    policy: Annotated[str | None, typer.Option(help="small-transformer: a transformer as the reference.")] = None,
     alpha: Annotated[list[float] | None, typer.Option(help="Reward per nat. Default: 0.1, 0.5, 1.")] = None,
     group_size: Annotated[list[int] | None, typer.Option(help="Answers in a group. Default: 2, 3, 4.")] = None,
     prompt_index: Annotated[int, typer.Option(help="Which prompt of the environment.")] = 0,
@@ -134,11 +135,19 @@ def verify(
     if given and model is None:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise ValueError(f"{options} can only be given with --model: environments have their own")
+    if policy not in (None, "small-transformer"):
+        raise ValueError(f"--policy must be small-transformer, got {policy!r}")
+    if policy and model is not None:
+        raise ValueError("--policy and --model exclude each other: verify them in two calls")
     with _status(as_json) as progress:
         if model is not None:
             if env:
                 raise ValueError("--model and --env exclude each other: verify them in two calls")
             report = checks.verify_model(model, **given, alphas=alphas, group_sizes=sizes, progress=progress)
+        elif policy:
+            from gnivo_edu.verify_transformer import verify_transformer
+
+            report = verify_transformer(env, alphas, sizes, prompt_index, progress=progress)
         else:
             report = checks.verify_environments(env, alphas, sizes, prompt_index, progress)
     _finish(report, as_json, lambda: tables.print_verification(report))
@@ -167,17 +176,8 @@ def judge(
     """The report card of an objective, with the smallest counterexample."""
     from gnivo_edu.population import judge as judging
 
-    settings: dict[str, Any] = {}
-    for pair in set_ or []:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise ValueError(f"--set takes key=value, got {pair!r}")
-        try:
-            settings[key] = json.loads(value)
-        except json.JSONDecodeError:
-            settings[key] = value
     with _status(as_json):
-        card = judging.judge(objective, alpha, **settings)
+        card = judging.judge(objective, alpha, **_key_values(set_))
     _finish(card.to_json(), as_json, lambda: typer.echo(card.text()))
 
 
@@ -194,9 +194,106 @@ def claims(
     _finish(report, as_json, lambda: tables.print_claims(report))
 
 
+@app.command(rich_help_panel=TRAIN)
+def pretrain(
+    out: Annotated[Path, typer.Option(help="Where the model and its recipe go.")] = Path("runs/base"),
+    tier: Annotated[
+        list[int] | None, typer.Option(help="Operations in a question; repeatable. Default: 2, 3, 4.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Gradient steps. Default: those of the shipped checkpoint.")] = None,
+    wrong_rate: Annotated[float | None, typer.Option(help="Chance that a carry goes wrong. Default: 0.55.")] = None,
+    size: Annotated[str | None, typer.Option(help="tiny, small or medium. Default: small.")] = None,
+    architecture: Annotated[str | None, typer.Option(help="qwen2 or llama. Default: qwen2.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the weights and the demonstrations. Default: 0.")] = None,
+    as_json: Json = False,
+) -> None:
+    """A base model for arithmetic, from demonstrations with a bad habit."""
+    from gnivo_edu.training.pretrain import pretrain_arithmetic
+
+    asked = {"tiers": tier, "steps": steps, "wrong_rate": wrong_rate, "size": size}
+    asked |= {"architecture": architecture, "seed": seed}
+    given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    with _status(as_json) as progress:
+        recipe = pretrain_arithmetic(out, progress=progress, **given).recipe
+    rows = [{"tier": tier, **rates} for tier, rates in recipe["right_answers"].items()]
+    title = f"right answers of {out}, after {recipe['seconds']:.0f} s"
+    _finish(recipe, as_json, lambda: tables.print_rows(title, rows))
+
+
+@app.command(rich_help_panel=TRAIN)
+def train(
+    config: Annotated[Path | None, typer.Option(help="A YAML file of settings; see recipes/.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="A setting, key=value; repeatable.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint, bit for bit.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Fine-tune a model with any objective: sample groups, reward them, learn."""
+    from gnivo_edu.training.config import load_config
+    from gnivo_edu.training.progress import train_with_progress
+
+    report = train_with_progress(load_config(config, set_ or []), resume, _say(quiet=as_json))
+    _finish(report, as_json, lambda: tables.print_rows("trained", [report["summary"]]))
+
+
+@app.command(rich_help_panel=TRAIN)
+def evaluate(
+    model: Annotated[str | None, typer.Option(help="A causal LM: folder, hub id, or shipped.")] = None,
+    task: Annotated[str | None, typer.Option(help="A task, or toy_envs/Name-v0.")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Completions to each problem.")] = 8,
+    k: Annotated[list[int] | None, typer.Option(help="k of Pass@k; repeatable. Default: 1 and 3.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the samples.")] = 0,
+    temperature: Annotated[float, typer.Option(help="Of the sampling.")] = 1.0,
+    problems: Annotated[int | None, typer.Option(min=1, help="Only the first ones.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="A task option, key=value; repeatable.")] = None,
+    max_rows: Annotated[int | None, typer.Option(min=1, help="Completions drawn at a time. Default: 256.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for completions.jsonl and report.json; resumes there.")
+    ] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None, typer.Option(help="Two such folders: second minus first, paired.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Pass@k with intervals on a task or a benchmark; --compare A B pairs two results."""
+    from gnivo_edu import evaluation
+
+    if compare is not None:
+        if model or task:
+            raise ValueError("--compare A B reads two results: leave out --model and --task")
+        first, second = map(evaluation.load_report, compare)
+        found = evaluation.compare(first, second, ks=k)
+        _finish(found, as_json, lambda: tables.print_comparison(found))
+        return
+    if not model or not task:
+        raise ValueError("give --model and --task, or --compare A B")
+    from gnivo_edu.policies import pick_device
+    from gnivo_edu.training.config import TrainConfig
+    from gnivo_edu.training.setup import make_policy_and_task
+
+    options = _key_values(set_)
+    config = TrainConfig(model=model, task=task, task_options=options)
+    policy, made = make_policy_and_task(config, pick_device())
+    with _status(as_json) as progress:
+        report = evaluation.evaluate(
+            policy,
+            made,
+            samples,
+            k or (1, 3),
+            seed,
+            temperature,
+            range(problems) if problems else None,
+            max_rows,
+            out,
+            progress,
+            model=model,
+            task_name=None if hasattr(made, "name") else task,
+        ).to_json()
+    _finish(report, as_json, lambda: tables.print_evaluation(report))
+
+
 @app.command(rich_help_panel=MAINTAIN)
 def bench(
-    name: Annotated[str, typer.Argument(help="Which benchmark: exact, import.")] = "exact",
+    name: Annotated[str, typer.Argument(help="Which benchmark: exact, import, sample, score.")] = "exact",
     as_json: Json = False,
 ) -> None:
     """Measure speed as ratios within one run."""
@@ -244,6 +341,20 @@ def doctor(as_json: Json = False) -> None:
 
     report = examine()
     _finish(report, as_json, lambda: tables.print_rows("doctor", report["findings"]))
+
+
+def _key_values(pairs: list[str] | None) -> dict[str, Any]:
+    """`key=value` pairs; values are read as JSON where they are JSON."""
+    found: dict[str, Any] = {}
+    for pair in pairs or []:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise ValueError(f"--set takes key=value, got {pair!r}")
+        try:
+            found[key] = json.loads(value)
+        except json.JSONDecodeError:
+            found[key] = value
+    return found
 
 
 def _finish(report: dict[str, Any], as_json: bool, show: Callable[[], None]) -> None:

@@ -18,7 +18,7 @@ def print_verification(report: dict[str, Any]) -> None:
         table.add_column(heading, justify="left" if heading == "target" else "right", no_wrap=True)
     previous = None
     for r in report["results"]:
-        name = Path(r["target"]).name.removesuffix("-v0")[:17]
+        name = Path(r["target"].removesuffix(" (small transformer)")).name.removesuffix("-v0")[:17]
         if previous not in (None, name):
             table.add_section()
         table.add_row(
@@ -37,6 +37,13 @@ def print_verification(report: dict[str, Any]) -> None:
     reasons = {f"{r['target']}, {name}: {why}" for r in report["results"] for name, why in r["not_applicable"].items()}
     for reason in sorted(reasons):
         print(f"cannot bite: {reason}")
+    if "fit" in report:
+        fit = report["fit"]
+        print(
+            f"A transformer of {fit['parameters']:,} parameters, fitted to the exact loss over all groups of "
+            f"{fit['group_size']} (alpha {fit['alpha']:g}, {fit['sequences']} answers): spread {fit['spread']:.0e}, "
+            f"KL(pi*||pi) {fit['kl']:.0e}, {fit['steps']} steps: {'holds' if fit['passed'] else 'MISSES'}."
+        )
     print("All hold." if report["passed"] else "Not everything holds: see the rows with NO.")
 
 
@@ -115,3 +122,38 @@ def print_rows(title: str, rows: list[dict[str, Any]]) -> None:
     for row in rows:
         table.add_row(*(f"{v:.3g}" if isinstance(v, float) else escape(str(v)) for v in row.values()))
     Console().print(table)
+
+
+def print_evaluation(report: dict[str, Any]) -> None:
+    """Pass@k, maj@k and mean reward with their intervals."""
+    rows = []
+    for name, value in report.items():
+        if name.startswith(("pass@", "maj@")) or name == "reward":
+            ends = report["interval" + (name.removeprefix("pass") if name.startswith("pass") else f"_{name}")]
+            shown = "" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
+            rows.append({"measure": name, "mean": value, "95% interval": shown})
+    print_rows(f"{report['model']} on {report['task']}", rows)
+    print(
+        f"{report['problems']} problems, {report['samples']} samples each; {report['truncated']:.1%} cut off, "
+        f"{report['mean_length']:.1f} tokens on average; {report['skipped']} problems left out. "
+        "Intervals: bootstrap over problems."
+    )
+
+
+def print_comparison(found: dict[str, Any]) -> None:
+    """Second minus first, paired, and what the interval would be without the pairs."""
+
+    def text(ends: list[float] | None) -> str:
+        return "" if ends is None else f"{ends[0]:+.3f} to {ends[1]:+.3f}"
+
+    rows = [
+        {
+            "measure": "reward" if key == "_reward" else f"pass{key}",
+            "difference": f"{found[f'difference{key}']:+.3f}",
+            "95% interval": text(found[f"interval{key}"]),
+            "if unpaired": text(found[f"unpaired_interval{key}"]),
+            "better / worse on": f"{found[f'better{key}']} / {found[f'worse{key}']}",
+        }
+        for key in (name.removeprefix("difference") for name in found if name.startswith("difference"))
+    ]
+    print_rows(f"{found['second']} minus {found['first']}, {found['task']}, {found['problems']} problems", rows)

@@ -26,6 +26,8 @@ from gnivo_edu.course.exercises.kl_in_the_loss import EXERCISE as kl_in_the_loss
 from gnivo_edu.course.exercises.log_z import EXERCISE as log_z
 from gnivo_edu.course.exercises.optimal_prefix_logps import EXERCISE as optimal_prefix_logps
 from gnivo_edu.course.exercises.optimal_step_logps import EXERCISE as optimal_step_logps
+from gnivo_edu.course.exercises.paired_interval import EXERCISE as paired_interval
+from gnivo_edu.course.exercises.pass_at_k import EXERCISE as pass_at_k
 from gnivo_edu.course.exercises.pin_the_shift import EXERCISE as pin_the_shift
 from gnivo_edu.course.exercises.prefix_logratio import EXERCISE as prefix_logratio
 from gnivo_edu.course.exercises.rloo_advantage import EXERCISE as rloo_advantage
@@ -57,6 +59,8 @@ __all__ = [
     "log_z",
     "optimal_prefix_logps",
     "optimal_step_logps",
+    "paired_interval",
+    "pass_at_k",
     "pin_the_shift",
     "prefix_logratio",
     "rloo_advantage",

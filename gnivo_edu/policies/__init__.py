@@ -9,6 +9,7 @@ from gnivo_edu.policies.sampling import SampledGroups, all_groups, make_group_ba
 from gnivo_edu.policies.sampling_law import SamplingLaw
 from gnivo_edu.policies.score_model import score_rows, two_pass_scorers, weighted_rows
 from gnivo_edu.policies.scoring import evaluating, next_token_logps, token_logps
+from gnivo_edu.policies.small import load_checkpoint, load_transformer, precise_norms, small_transformer
 from gnivo_edu.policies.tables import tabulate
 from gnivo_edu.policies.tabular import TabularConfig, TabularLM
 
@@ -22,15 +23,19 @@ __all__ = [
     "behaviour_check",
     "divergences",
     "evaluating",
+    "load_checkpoint",
     "load_model",
+    "load_transformer",
     "make_group_batch",
     "next_token_logps",
     "pick_device",
+    "precise_norms",
     "row_scorer",
     "sample_completions",
     "sample_groups",
     "score_rows",
     "score_tokens",
+    "small_transformer",
     "tabulate",
     "token_logps",
     "tree_from_model",

@@ -28,7 +28,7 @@ def load_model(path_or_id: str | PathLike[str], dtype: torch.dtype = torch.float
         raise ValueError(f"{name!r} holds no config.json: give a folder that save_pretrained wrote")
     source = str(folder) if local else name
     try:
-        with _quiet(local):
+        with quiet(local):
             loaded: Any = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, output_loading_info=True)
             tokenizer = AutoTokenizer.from_pretrained(source)
     except Exception as error:  # whatever a loader raises on files it cannot read
@@ -44,7 +44,7 @@ def load_model(path_or_id: str | PathLike[str], dtype: torch.dtype = torch.float
 
 
 @contextmanager
-def _quiet(local: bool) -> Iterator[None]:
+def quiet(local: bool) -> Iterator[None]:
     """No progress bars for files that are here already, and no warnings: what matters is raised."""
     bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.set_verbosity_error()

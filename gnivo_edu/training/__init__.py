@@ -1,18 +1,33 @@
 """Training, with the exact answer key alongside; and the gradient of a whole group, in micro-batches."""
 
 from gnivo_edu.training.algorithm1 import TrainingRecord, TrainingRun, distance_from_key, train
+from gnivo_edu.training.config import TrainConfig, load_config
+from gnivo_edu.training.fine_tune import FineTuned, fine_tune
+from gnivo_edu.training.population_fit import FitRecord, PopulationFit, fit_population
+from gnivo_edu.training.pretrain import Pretrained, pretrain, pretrain_arithmetic, success_rates
 from gnivo_edu.training.rounds import ExactRound, exact_rounds
 from gnivo_edu.training.two_pass import Coefficients, backward, coefficients, two_pass_step
 
 __all__ = [
     "Coefficients",
     "ExactRound",
+    "FineTuned",
+    "FitRecord",
+    "PopulationFit",
+    "Pretrained",
+    "TrainConfig",
     "TrainingRecord",
     "TrainingRun",
     "backward",
     "coefficients",
     "distance_from_key",
     "exact_rounds",
+    "fine_tune",
+    "fit_population",
+    "load_config",
+    "pretrain",
+    "pretrain_arithmetic",
+    "success_rates",
     "train",
     "two_pass_step",
 ]

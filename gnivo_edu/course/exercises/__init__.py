@@ -17,6 +17,8 @@ from gnivo_edu.course.exercises import (
     log_z,
     optimal_prefix_logps,
     optimal_step_logps,
+    paired_interval,
+    pass_at_k,
     pin_the_shift,
     prefix_logratio,
     rloo_advantage,
@@ -65,10 +67,12 @@ def all() -> tuple[Exercise, ...]:
         gvpo_loss,
         vimpo_residual,
         kl_in_the_loss,
+        pass_at_k,
         best_of_k_law,
         frozen_group_mean,
         grpo_one_step_law,
         answer_mask,
         stale_kl_in_the_loss,
+        paired_interval,
     )
     return tuple(module.EXERCISE for module in modules)

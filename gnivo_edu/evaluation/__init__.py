@@ -1,0 +1,29 @@
+"""Evaluation: Pass@k and maj@k with intervals over problems, every completion kept, two models compared in pairs."""
+
+from gnivo_edu.evaluation.evaluate import evaluate
+from gnivo_edu.evaluation.exact_chances import exact_chances
+from gnivo_edu.evaluation.pass_at_k import (
+    Interval,
+    bootstrap_interval,
+    majority_at_k,
+    paired_difference,
+    pass_at_k,
+    unpaired_difference,
+)
+from gnivo_edu.evaluation.report import Report, benchmark_table, compare
+from gnivo_edu.evaluation.store import load_report
+
+__all__ = [
+    "Interval",
+    "Report",
+    "benchmark_table",
+    "bootstrap_interval",
+    "compare",
+    "evaluate",
+    "exact_chances",
+    "load_report",
+    "majority_at_k",
+    "paired_difference",
+    "pass_at_k",
+    "unpaired_difference",
+]

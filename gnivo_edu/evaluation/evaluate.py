@@ -1,0 +1,157 @@
+"""Draw completions to every problem of a task, grade them, keep each of them, and report Pass@k with intervals."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnivo_edu.evaluation.pass_at_k import check_k
+from gnivo_edu.evaluation.report import Report, Row, report_of
+from gnivo_edu.evaluation.store import CompletionStore
+
+# torch is imported where completions are drawn: reports are read and compared without it.
+
+ROWS_AT_ONCE = 256  # completions drawn between two writes, unless max_rows says otherwise
+
+
+def evaluate(
+    policy: Any,
+    task: Any,
+    samples: int = 8,
+    ks: Iterable[int] = (1, 3),
+    seed: int = 0,
+    temperature: float = 1.0,
+    prompts: Sequence[int] | None = None,
+    max_rows: int | None = None,
+    out: str | Path | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    *,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    solved_at: float = 1.0,
+    model: str | None = None,
+    task_name: str | None = None,
+) -> Report:
+    """Draw `samples` completions to each problem, grade them, and report Pass@k for every k of `ks`, with intervals.
+
+    For any causal LM and any task of the token-MDP protocol: graded by `task.grade` where it has one, else by
+    `task.reward`. A completion is right where its reward is at least `solved_at`. `prompts` lists the problems, all
+    by default. `model` and `task_name` are what the report calls them. At most `max_rows` completions are drawn at a
+    time, 256 unless told.
+
+    With `out`, a folder: completions.jsonl gets one line per completion (problem, sample, tokens, text, reward, grade),
+    a problem at a time, all its samples or none; report.json the numbers. A run that was stopped goes on where it was:
+    each completion reads a random stream of its own, so that the outcome is that of a run that was not. Raises
+    ValueError, in one line, on k > samples, on unknown or repeated prompts, and on a folder that holds completions of
+    another model, task or setting.
+
+    >>> from gnivo_edu.policies import TabularLM
+    >>> from toy_envs import ArithmeticChain
+    >>> chain = ArithmeticChain()
+    >>> found = evaluate(TabularLM.from_mdp(chain, seed=0), chain, samples=4).to_json()
+    >>> found["problems"], found["samples"], found["pass@1"] <= found["pass@3"]
+    (4, 4, True)
+    """
+    ks = tuple(sorted(set(ks)))
+    if samples < 1:
+        raise ValueError(f"samples must be at least 1, got {samples}")
+    for k in ks:
+        check_k(k, samples)
+    index = _problems(task, prompts)
+    law = {"samples": samples, "seed": seed, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+    settings = {
+        "task": task_name or getattr(task, "name", None) or type(task).__name__,
+        "model": model or _name_of(policy),
+        **law,
+        "questions": _questions(task, index),
+        "prompts": _prompts(task, index),
+        "weights": _weights(policy),
+    }
+    store = CompletionStore(out, settings)
+    left = [i for i in index if i not in store.rows]
+    if len(left) < len(index):
+        say(f"{len(index) - len(left)} of {len(index)} problems were done before")
+    rows = max_rows or ROWS_AT_ONCE
+    at_once = max(1, rows // samples)
+    for start in range(0, len(left), at_once):
+        store.add(_graded(policy, task, left[start : start + at_once], law, rows))
+        say(f"{len(store.rows)} of {len(index)} problems")
+    report = report_of([store.rows[i] for i in index], settings, ks, solved_at)
+    if report.skipped:
+        say(f"{len(report.skipped)} problems are left out: their gold answers cannot be read")
+    store.finish(report)
+    return report
+
+
+def _graded(policy: Any, task: Any, index: list[int], law: dict[str, Any], max_rows: int) -> Iterator[list[Row]]:
+    """The graded completions to each of some problems."""
+    from gnivo_edu.policies.generation import sample_completions
+
+    how = {name: law[name] for name in ("seed", "temperature", "top_k", "top_p")}
+    drawn = sample_completions(policy, task, law["samples"], index, max_rows=max_rows, **how)
+    K, T = drawn.tokens.shape[1:]
+    tokens, lengths = drawn.tokens.reshape(-1, T).cpu().numpy(), drawn.lengths.reshape(-1).cpu().numpy()
+    truncated, owner = drawn.truncated.reshape(-1).tolist(), np.repeat(index, K)
+    grades = task.grade(tokens, lengths, owner) if hasattr(task, "grade") else None
+    rewards = task.reward(tokens, lengths, owner) if grades is None else [grade.reward for grade in grades]
+    rows = []
+    for r, (row, length) in enumerate(zip(tokens, lengths.tolist(), strict=True)):
+        own = row[:length].tolist()
+        text = task.decode(own) if grades is None else grades[r].text
+        line: Row = {"problem": int(owner[r]), "sample": r % K, "tokens": own, "text": text}
+        line |= {"reward": float(rewards[r]), "length": length, "truncated": truncated[r]}
+        if grades is not None:
+            grade = grades[r]
+            line |= {"answer": grade.answer, "gold": grade.gold, "status": grade.status, "counts": grade.counts}
+        rows.append(line)
+    return (rows[start : start + K] for start in range(0, len(rows), K))
+
+
+def _problems(task: Any, prompts: Sequence[int] | None) -> list[int]:
+    count = len(task.prompts())
+    index = list(range(count)) if prompts is None else [int(i) for i in prompts]
+    if not index or len(set(index)) < len(index) or not all(0 <= i < count for i in index):
+        raise ValueError(f"prompts must list different problems in 0..{count - 1}, got {index[:20]}")
+    return index
+
+
+def _name_of(policy: Any) -> str:
+    config = getattr(policy, "config", None)
+    return getattr(config, "_name_or_path", "") or type(policy).__name__
+
+
+def _questions(task: Any, index: list[int]) -> str:
+    """A fingerprint of what is asked, whatever the tokenizer: two reports can be paired if they share it."""
+    problems = getattr(task, "problems", None)
+    asked = (
+        task.prompts()[index].tolist()
+        if problems is None
+        else [(problems[i].question, problems[i].gold) for i in index]
+    )
+    return _short(f"{index}{asked}".encode())
+
+
+def _prompts(task: Any, index: list[int]) -> str:
+    """A fingerprint of what the model reads, and of how much it may write."""
+    rows: NDArray[np.int64] = task.prompts()[index]
+    mask = task.prompt_mask()[index] if hasattr(task, "prompt_mask") else rows >= 0
+    return _short(f"{rows.shape}{task.horizon}".encode() + np.where(mask, rows, -1).tobytes())
+
+
+def _weights(policy: Any) -> str:
+    """A fingerprint of a model: names, shapes, and 64 values of every parameter. It is there to catch a mix-up."""
+    read = []
+    for name, parameter in policy.named_parameters():
+        values = parameter.detach().flatten()
+        some = values[:: max(1, len(values) // 64)].cpu().double().numpy()
+        read.append(f"{name}{tuple(parameter.shape)}".encode() + some.tobytes())
+    return _short(b"".join(read))
+
+
+def _short(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]

@@ -1,0 +1,182 @@
+"""What an evaluation found: numbers with intervals, paired comparison of two of them, and tables of many."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gnivo_edu.evaluation.pass_at_k import (
+    Array,
+    bootstrap_interval,
+    check_k,
+    majority_at_k,
+    paired_difference,
+    pass_at_k,
+    unpaired_difference,
+)
+
+RIGHT = ("right",)  # the vote of every solved completion: its answers are equal, however they are written
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Report:
+    """n completions to each of N problems, graded: rewards [N, n], lengths [N, n] (tokens), truncated [N, n].
+
+    `problems` [N] are the numbers of the prompts that count; `skipped` those whose gold answer cannot be read, which
+    are in no number here. `votes`: for maj@k, what each completion answers; None abstains. A completion is right, and
+    a problem solved, where its reward is at least `solved_at`. `settings`: task, model, samples, seed, temperature and
+    fingerprints. `to_json` gives the numbers; those of a folder are read by `load_report`.
+    """
+
+    problems: NDArray[np.int64]
+    rewards: Array
+    lengths: NDArray[np.int64]
+    truncated: NDArray[np.bool_]
+    votes: Sequence[Sequence[Hashable | None]]
+    settings: dict[str, Any]
+    ks: tuple[int, ...] = (1, 3)
+    solved_at: float = 1.0
+    skipped: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.ks:
+            raise ValueError("give at least one k, such as ks=(1, 3)")
+        for k in self.ks:
+            check_k(k, self.rewards.shape[1])
+        if not len(self.problems):
+            raise ValueError("no problem counts: no gold answer could be read")
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Which completions are right, bool [N, n]."""
+        return self.rewards >= self.solved_at
+
+    def pass_at(self, k: int) -> Array:
+        """The unbiased estimate of Pass@k for every problem, float64 [N]; ValueError where k is above n."""
+        return pass_at_k(self.right.sum(axis=1), self.rewards.shape[1], k)
+
+    def majority_at(self, k: int) -> Array:
+        """The unbiased estimate of maj@k for every problem, float64 [N]: wrong answers are told apart by their text."""
+        told = [
+            [RIGHT if right else vote for right, vote in zip(*row, strict=True)]
+            for row in zip(self.right.tolist(), self.votes, strict=True)
+        ]
+        return np.array([majority_at_k(votes, RIGHT, k) for votes in told])
+
+    def to_json(self) -> dict[str, Any]:
+        """Means over problems and their 95% bootstrap intervals; an interval is null where there is one problem.
+
+        `truncated` is the share of completions cut off by the length limit; `mean_length` is in tokens, the end token
+        included; `reward` is the mean reward, whatever `solved_at`.
+        """
+        asked = self.settings
+        found: dict[str, Any] = {"task": asked["task"], "model": asked["model"], "problems": len(self.problems)}
+        found["samples"] = self.rewards.shape[1]
+        measures = {f"@{k}": ("pass", self.pass_at(k)) for k in self.ks}
+        measures |= {f"_maj@{k}": ("maj", self.majority_at(k)) for k in self.ks if k > 1}
+        measures["_reward"] = ("reward", self.rewards.mean(axis=1))
+        for key, (name, values) in measures.items():
+            found[f"{name}@{key.partition('@')[2]}" if "@" in key else name] = float(values.mean())
+            found[f"interval{key}"] = _interval(values)
+        found |= {"truncated": float(self.truncated.mean()), "mean_length": float(self.lengths.mean())}
+        found |= {"skipped": len(self.skipped), "solved_at": self.solved_at}
+        return found | {name: asked[name] for name in ("seed", "temperature") if name in asked}
+
+
+def report_of(
+    problems: Sequence[Sequence[Row]], settings: dict[str, Any], ks: tuple[int, ...], solved_at: float
+) -> Report:
+    """The report of graded completions, the lines of completions.jsonl, in the order of the problems."""
+    problems = sorted(problems, key=lambda own: int(own[0]["problem"]))
+    count = [own for own in problems if all(row.get("counts", True) for row in own)]
+
+    def table(name: str) -> list[list[Any]]:
+        return [[row[name] for row in own] for own in count]
+
+    return Report(
+        problems=np.array([own[0]["problem"] for own in count], dtype=np.int64),
+        rewards=np.array(table("reward"), dtype=np.float64).reshape(len(count), settings["samples"]),
+        lengths=np.array(table("length"), dtype=np.int64),
+        truncated=np.array(table("truncated"), dtype=bool),
+        votes=[[row["answer"] if "answer" in row else row["text"] for row in own] for own in count],
+        settings=settings,
+        ks=ks,
+        solved_at=solved_at,
+        skipped=tuple(own[0]["problem"] for own in problems if own not in count),
+    )
+
+
+def compare(first: Report, second: Report, ks: Iterable[int] | None = None) -> dict[str, Any]:
+    """Second minus first over the same problems, for each k and for the mean reward, with 95% bootstrap intervals.
+
+    Problems are paired: how hard each is drops out. `unpaired_interval@k` is what the same numbers would give if the
+    problems were not shared, `better@k` and `worse@k` the numbers of problems on which the second is above or below.
+    The numbers of samples may differ: the estimates are unbiased for each. Raises ValueError on different tasks or
+    problems, and on a k that one of them has too few samples for.
+    """
+    a, b = first, second
+    for name in ("task", "questions"):
+        if a.settings.get(name) != b.settings.get(name):
+            raise ValueError(
+                f"only results on the same questions can be paired: these are {a.settings['task']!r} and "
+                f"{b.settings['task']!r}" + ("" if name == "task" else ", with different questions")
+            )
+    if a.solved_at != b.solved_at:
+        raise ValueError(f"solved means a reward of {a.solved_at:g} in the one and {b.solved_at:g} in the other")
+    if a.problems.tolist() != b.problems.tolist():
+        raise ValueError(f"the two do not have the same problems: {len(a.problems)} and {len(b.problems)} of them")
+    found: dict[str, Any] = {"task": a.settings["task"], "first": a.settings["model"], "second": b.settings["model"]}
+    found |= {"problems": len(a.problems), "samples": [a.rewards.shape[1], b.rewards.shape[1]]}
+    pairs = {f"@{k}": (a.pass_at(k), b.pass_at(k)) for k in (ks or sorted(set(a.ks) & set(b.ks)) or (1,))}
+    pairs["_reward"] = a.rewards.mean(axis=1), b.rewards.mean(axis=1)
+    for key, (x, y) in pairs.items():
+        found[f"difference{key}"] = float((y - x).mean())
+        found[f"interval{key}"] = paired_difference(x, y).ends if len(x) > 1 else None
+        found[f"unpaired_interval{key}"] = unpaired_difference(x, y).ends if len(x) > 1 else None
+        found[f"better{key}"], found[f"worse{key}"] = int((y > x).sum()), int((y < x).sum())
+    return found
+
+
+def benchmark_table(reports: Iterable[Report | dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row per model, and per task the columns Pass@1 and Pass@3 (or what was asked for), as GN-IVO's Table 1 has.
+
+    A cell is "mean [low, high]" in percent, or "" for a task that a model was not tried on. Given two results of one
+    model on one task, ValueError.
+    """
+    found = [report.to_json() if isinstance(report, Report) else report for report in reports]
+    heads = [
+        (r["task"], name, f"interval{name.removeprefix('pass')}")
+        for r in found
+        for name in r
+        if name.startswith("pass@")
+    ]
+    columns = {f"{task} {name}": (task, name, interval) for task, name, interval in heads}
+    cells = {(r["model"], r["task"]): r for r in found}
+    if len(cells) < len(found):
+        raise ValueError("a model has two results on one task: leave one out, or give the two different names")
+    rows = []
+    for model in dict.fromkeys(r["model"] for r in found):
+        row = {"model": model}
+        for heading, (task, name, interval) in columns.items():
+            result = cells.get((model, task), {})
+            row[heading] = percent_with(result[name], result[interval]) if name in result else ""
+        rows.append(row)
+    return rows
+
+
+def percent_with(mean: float, ends: Sequence[float] | None) -> str:
+    """A share in percent with its interval.
+
+    >>> percent_with(0.5, [0.375, 0.625]), percent_with(1.0, None)
+    ('50.0 [37.5, 62.5]', '100.0')
+    """
+    return f"{100 * mean:.1f}" + (f" [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]" if ends else "")
+
+
+def _interval(values: ArrayLike) -> list[float] | None:
+    return bootstrap_interval(values).ends if np.size(values) > 1 else None

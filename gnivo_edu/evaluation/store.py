@@ -1,0 +1,96 @@
+"""Completions on disk: a line each, a problem at a time, so that a run that was stopped goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from gnivo_edu.evaluation.report import Report, Row, report_of
+
+SETTINGS, COMPLETIONS, REPORT = "settings.json", "completions.jsonl", "report.json"
+
+
+class CompletionStore:
+    """The completions so far, `rows[problem]`: in memory, and in the folder `out` unless it is None.
+
+    Raises ValueError where the folder holds completions under other settings.
+    """
+
+    def __init__(self, out: str | Path | None, settings: dict[str, Any]) -> None:
+        self.rows: dict[int, list[Row]] = {}
+        self.folder = None if out is None else Path(out)
+        if self.folder is None:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        noted, path = self.folder / SETTINGS, self.folder / COMPLETIONS
+        if path.exists():
+            if not noted.exists():
+                raise ValueError(f"{path} is not from an evaluation: choose another folder")
+            before = json.loads(noted.read_text(encoding="utf-8"))
+            if changed := [name for name in settings if before.get(name) != settings[name]]:
+                was = ", ".join(f"{name}: {before.get(name)!r}, now {settings[name]!r}" for name in changed)
+                raise ValueError(f"{path} is of another evaluation ({was}): choose another folder, or delete this one")
+            self.rows = read_completions(path, settings["samples"])
+        write_whole(noted, json.dumps(settings, indent=1) + "\n")
+        write_whole(path, "".join(map(_lines, self.rows.values())))  # without what was half written
+
+    def add(self, problems: Iterable[Sequence[Row]]) -> None:
+        """Keep all completions to some problems."""
+        new = {own[0]["problem"]: list(own) for own in problems}
+        self.rows |= new
+        if self.folder is not None:
+            with (self.folder / COMPLETIONS).open("a", encoding="utf-8") as file:
+                file.write("".join(map(_lines, new.values())))
+                file.flush()
+                os.fsync(file.fileno())
+
+    def finish(self, report: Report) -> None:
+        """Write report.json: the numbers."""
+        if self.folder is not None:
+            write_whole(self.folder / REPORT, json.dumps(report.to_json() | {"ks": report.ks}, indent=1) + "\n")
+
+
+def read_completions(path: Path, samples: int) -> dict[int, list[Row]]:
+    """The problems of which all completions were written; a line that cannot be read counts as not written."""
+    rows: dict[int, list[Row]] = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+            own = rows.setdefault(row["problem"], [])
+            if row["sample"] == len(own):
+                own.append(row)
+        except (json.JSONDecodeError, KeyError, TypeError):
+            continue
+    return {i: own for i, own in rows.items() if len(own) == samples}
+
+
+def load_report(folder: str | Path) -> Report:
+    """The report of an evaluation that has finished, from its folder; ValueError where there is none."""
+    path = Path(folder)
+    try:
+        settings, found = (json.loads((path / name).read_text(encoding="utf-8")) for name in (SETTINGS, REPORT))
+        rows = read_completions(path / COMPLETIONS, settings["samples"])
+        report = report_of(list(rows.values()), settings, tuple(found["ks"]), found["solved_at"])
+        whole = found["problems"] + found["skipped"] == len(rows)
+    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{str(folder)!r} holds no finished evaluation: give the folder that one wrote") from error
+    if not whole:
+        raise ValueError(f"completions are missing in {str(folder)!r}: run the evaluation again, it goes on there")
+    return report
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    aside = path.with_name(f".{path.name}.writing")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def _lines(rows: Sequence[Row]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)

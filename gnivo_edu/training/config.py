@@ -1,0 +1,163 @@
+"""What a run is told: a dataclass, a YAML file, `--set key=value`; unknown keys are answered with the nearest name."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One fine-tuning run. Everything that decides its numbers is here; the resolved configuration is saved beside it.
+
+    `model`: a folder or hub id of a causal LM, "shipped" for the small checkpoint of `arithmetic`, or "table" for a
+    TabularLM on a toy environment. `task`: a task of `gnivo_edu.tasks`, or "toy_envs/Name-v0"; `task_options` go to it.
+    `objective`: a name of the registry; `objective_options` go to it (alpha among them).
+    A step draws `group_size` answers to each of `prompts_per_step` prompts and makes `inner_steps` updates on them.
+    `micro_batch`: answers scored at a time, None for all; the gradient does not depend on it.
+    `reference`: "sampler", the policy that drew the answers (published GN-IVO); "initial", the model as it was; or
+    "refreshed", a copy of the policy taken every `refresh_every` steps. `kl_to_initial`: coefficient, reward per nat,
+    of an exact KL to the initial model, summed over an answer's tokens, that is added to the loss. `level`: what an
+    action is for the objective, a "token" or a "step" of the task.
+    `schedule` of the learning rate after `warmup_steps`. `precision` of the forward passes: "float32", "bf16" (weights
+    stay float32), or "float64". `lora_rank`: 0 trains all weights; above, adapters (extra `llm`).
+    `save_every`: updates between checkpoints; `keep` of them stay. `completions_every`: steps between saved texts.
+    `trackers`: names that accelerate knows, such as tensorboard or wandb; metrics.jsonl is always written.
+    """
+
+    model: str = "shipped"
+    task: str = "arithmetic"
+    task_options: dict[str, Any] = field(default_factory=dict)
+    objective: str = "gnivo"
+    objective_options: dict[str, Any] = field(default_factory=dict)
+    level: Literal["token", "step"] = "token"
+    steps: int = 100
+    prompts_per_step: int = 16
+    group_size: int = 8
+    inner_steps: int = 1
+    micro_batch: int | None = None
+    temperature: float = 1.0
+    reference: Literal["sampler", "initial", "refreshed"] = "sampler"
+    refresh_every: int = 10
+    kl_to_initial: float = 0.0
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.0
+    warmup_steps: int = 0
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    max_grad_norm: float = 1.0
+    value_learning_rate: float = 1e-3
+    precision: Literal["float32", "bf16", "float64"] = "float32"
+    lora_rank: int = 0
+    lora_alpha: int = 16
+    seed: int = 0
+    save_every: int = 50
+    keep: int = 2
+    completions_every: int = 20
+    trackers: tuple[str, ...] = ()
+    out: str = "runs/train"
+
+    # A run may be told to go on for longer, or to write elsewhere or more often; all else decides its numbers.
+    FREE: typing.ClassVar = ("steps", "out", "save_every", "keep", "completions_every", "trackers")
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "prompts_per_step", "group_size", "inner_steps", "refresh_every", "save_every", "keep"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.micro_batch is not None and self.micro_batch < 1:
+            raise ValueError(f"micro_batch must be at least 1 answer, or null for all, got {self.micro_batch}")
+        for name in ("temperature", "learning_rate", "max_grad_norm", "value_learning_rate"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("kl_to_initial", "weight_decay", "warmup_steps", "lora_rank"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as they are written to YAML and JSON."""
+        return dataclasses.asdict(self) | {"trackers": list(self.trackers)}
+
+    def changed(self, other: Mapping[str, Any]) -> list[str]:
+        """Names of the settings that decide a run's numbers and differ from those of a saved configuration."""
+        own = self.to_dict()
+        return [name for name in own if name not in self.FREE and own[name] != other.get(name, own[name])]
+
+
+def load_config(path: str | Path | None = None, changes: Sequence[str] = (), **given: Any) -> TrainConfig:
+    """A configuration from a YAML file, `key=value` changes and keyword arguments, later ones first.
+
+    `task_options.x=1` and `objective_options.alpha=0.1` set one entry of a group; values are read as YAML. Raises
+    ValueError, in one line, on unknown keys (with the nearest valid name), values of another type and broken files.
+
+    >>> load_config(changes=["objective=grpo", "objective_options.alpha=0.1", "steps=3"]).objective_options
+    {'alpha': 0.1}
+    >>> load_config(changes=["learning_rat=1e-3"])
+    Traceback (most recent call last):
+    ValueError: there is no setting 'learning_rat'; did you mean 'learning_rate'?
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            read = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        if read is not None and not isinstance(read, dict):
+            raise ValueError(f"{path} must hold settings, one `key: value` a line")
+        values |= read or {}
+    for change in changes:
+        key, equals, text = change.partition("=")
+        if not equals:
+            raise ValueError(f"--set takes key=value, got {change!r}")
+        group, dot, entry = key.strip().partition(".")
+        value = yaml.safe_load(text)
+        values[group] = {**values.get(group, {}), entry: value} if dot else value
+    values |= given
+    types_of = typing.get_type_hints(TrainConfig)
+    for key, value in values.items():
+        if key not in types_of or key == "FREE":
+            near = difflib.get_close_matches(key, [f.name for f in dataclasses.fields(TrainConfig)], n=1, cutoff=0.4)
+            raise ValueError(f"there is no setting {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        values[key] = _as(key, value, types_of[key])
+    return TrainConfig(**values)
+
+
+def _as(name: str, value: Any, kind: Any) -> Any:
+    """A value of the type that the setting has; YAML reads 1e-3 as text, and 1 where 1.0 is meant."""
+    origin, choices = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        if value in choices:
+            return value
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+    if origin is types.UnionType:
+        return None if value is None else _as(name, value, choices[0])
+    if origin in (dict, tuple):
+        wanted: Any = dict if origin is dict else (list, tuple)
+        if not isinstance(value, wanted):
+            raise ValueError(f"{name} must be {'a group of entries' if origin is dict else 'a list'}, got {value!r}")
+        return {k: _number(v) for k, v in value.items()} if origin is dict else tuple(value)
+    if kind is str:
+        if isinstance(value, str):
+            return value
+        raise ValueError(f"{name} must be text, got {value!r}")
+    number = _number(value)
+    if isinstance(number, bool) or not isinstance(number, int | float) or (kind is int and number != int(number)):
+        raise ValueError(f"{name} must be {'a whole number' if kind is int else 'a number'}, got {value!r}")
+    return kind(number)
+
+
+def _number(value: Any) -> Any:
+    """YAML 1.1 takes 1e-3 for text: make it a number."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value

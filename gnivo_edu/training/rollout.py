@@ -1,0 +1,157 @@
+"""One step's answers: drawn, rewarded, put on record, and scored row by row for the two-pass gradient."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from gnivo_edu.batch import GroupBatch
+from gnivo_edu.policies.generation import sample_completions
+from gnivo_edu.policies.score_model import score_rows, weighted_rows
+from gnivo_edu.training.config import TrainConfig
+from gnivo_edu.training.critic import Critic
+
+Drawn = dict[str, Tensor]
+
+
+class Rollouts:
+    """The policy and what it is compared with; `needs`: the optional fields that the objective asks for.
+
+    `reference` is what log-ratios and the exact KL are taken from: with "sampler" the log-probabilities of the draw
+    itself, and a copy of the policy of that moment where a KL is asked for.
+    """
+
+    def __init__(
+        self, config: TrainConfig, accelerator: Accelerator, policy: nn.Module, task: Any, needs: set[str]
+    ) -> None:
+        self.config, self.accelerator, self.needs = config, accelerator, needs
+        self.policy, self.task = policy, task
+        self.initial = frozen(policy)
+        self.reference = self.initial
+        wanted = {"values", "log_z"} & needs
+        self.critic = Critic(policy).to(accelerator.device) if wanted else None
+        kl = ("policy_kl",) if "policy_kl" in needs or config.kl_to_initial else ()
+        self.fields = ("policy_logps", "entropy", *kl)
+
+    def refresh(self, step: int) -> None:
+        """Move the reference where the configuration says so, before the answers of a step are drawn."""
+        config = self.config
+        due = config.reference == "refreshed" and step and step % config.refresh_every == 0
+        if due or (config.reference == "sampler" and "policy_kl" in self.needs):
+            self.reference = frozen(self.policy)
+
+    def draw(self, step: int, prompts: np.ndarray) -> Drawn:
+        """Groups of answers to these prompts, on the CPU: tokens, lengths, log-probabilities, rewards."""
+        config = self.config
+        with self.accelerator.autocast():
+            samples = sample_completions(
+                self.policy,
+                self.task,
+                config.group_size,
+                prompts,
+                seed=config.seed,
+                step=step,
+                temperature=config.temperature,
+            )
+        names = ("tokens", "lengths", "logps", "truncated", "prompt_index")
+        drawn = {name: getattr(samples, name).cpu() for name in names}
+        flat = [drawn[name].flatten(0, 1).numpy() for name in ("tokens", "lengths")]
+        rewards = self.task.reward(*flat, np.repeat(prompts, config.group_size))
+        drawn["rewards"] = torch.from_numpy(np.asarray(rewards)).view(drawn["lengths"].shape)
+        if config.reference != "sampler":
+            with torch.no_grad(), self.accelerator.autocast():
+                every = torch.arange(drawn["lengths"].numel())
+                parts = every.split(config.micro_batch or len(every))
+                scored = [self._score(self.reference, drawn, rows, ("policy_logps",)) for rows in parts]
+            drawn["reference_logps"] = torch.cat([x["policy_logps"].cpu() for x in scored]).view_as(drawn["logps"])
+        if config.level == "step" or "step_ids" in self.needs:
+            drawn["step_ids"] = torch.from_numpy(np.asarray(self.task.step_ids(*flat))).view_as(drawn["tokens"])
+        return drawn
+
+    def record(self, drawn: Drawn, **live: Tensor) -> GroupBatch:
+        """The constants of the step as a GroupBatch; live fields are place holders unless given."""
+        device, dtype = self.accelerator.device, torch.promote_types(drawn["logps"].dtype, torch.float32)
+        N, K, T = drawn["tokens"].shape
+        constants = {name: drawn[name].to(device) for name in ("reference_logps", "step_ids") if name in drawn}
+        names = (*self.fields, *(("values",) if "values" in self.needs else ()))
+        places = {name: torch.zeros(N, K, T, dtype=dtype, device=device) for name in names}
+        if "log_z" in self.needs:
+            places["log_z"] = torch.zeros(N, dtype=dtype, device=device)
+        return GroupBatch(
+            behaviour_logps=drawn["logps"].to(device, dtype),
+            rewards=drawn["rewards"].to(device, dtype),
+            mask=torch.arange(T, device=device) < drawn["lengths"].to(device)[..., None],
+            truncated=drawn["truncated"].to(device),
+            **{**places, **constants, **live},
+        )
+
+    def score(self, drawn: Drawn, rows: Tensor) -> dict[str, Tensor]:
+        """The live fields of some rows, with gradient: for `two_pass_step`."""
+        with self.accelerator.autocast():
+            fields = self._score(self.policy, drawn, rows, self.fields)
+            return fields | self._criticise(drawn, rows)
+
+    def weighted_sum(self, drawn: Drawn, rows: Tensor, coefficients: dict[str, Tensor]) -> Tensor:
+        """sum of coefficient * field of some rows, for the second pass: no logits are kept, none made twice."""
+        own = {name: c for name, c in coefficients.items() if name in self.fields}
+        with self.accelerator.autocast():
+            total = weighted_rows(
+                self.policy,
+                *self._answers(drawn, rows),
+                own,
+                reference=self._compared(),
+                temperature=self.config.temperature,
+            )
+            for name, x in self._criticise(drawn, rows).items():
+                total = total + (coefficients[name].to(x.device) * x).sum()
+        return total
+
+    def _compared(self) -> nn.Module:
+        return self.initial if self.config.kl_to_initial else self.reference
+
+    def _answers(self, drawn: Drawn, rows: Tensor) -> tuple[Any, Tensor, Tensor, Tensor]:
+        K, T = drawn["tokens"].shape[1:]
+        tokens, lengths = drawn["tokens"].view(-1, T)[rows], drawn["lengths"].view(-1)[rows]
+        return self.task, tokens, lengths, drawn["prompt_index"][rows // K]
+
+    def _score(self, policy: nn.Module, drawn: Drawn, rows: Tensor, fields: tuple[str, ...]) -> dict[str, Tensor]:
+        reference = self._compared() if "policy_kl" in fields else None
+        answers = self._answers(drawn, rows)
+        return score_rows(policy, *answers, reference=reference, fields=fields, temperature=self.config.temperature)
+
+    def _criticise(self, drawn: Drawn, rows: Tensor) -> dict[str, Tensor]:
+        """What the critic says before each token of some rows, 0 after the end; and log Z, of the prompt alone."""
+        if self.critic is None:
+            return {}
+        device = self.accelerator.device
+        _, tokens, lengths, index = self._answers(drawn, rows)
+        prompts = torch.from_numpy(np.asarray(self.task.prompts()))[index]
+        given = self.task.prompt_mask() if hasattr(self.task, "prompt_mask") else np.ones(self.task.prompts().shape)
+        mask = torch.from_numpy(np.asarray(given)).bool()[index]
+        inside = torch.arange(tokens.shape[1]) < lengths[:, None]
+        ids = torch.cat([prompts, tokens.masked_fill(~inside, self.task.pad_token_id)[:, :-1]], 1).to(device)
+        seen = torch.cat([mask, inside[:, :-1]], 1).to(device)
+        value = self.critic(self.policy, ids, seen, prompts.shape[1] - 1).masked_fill(~inside.to(device), 0.0)
+        found = {"values": value, "log_z": value[:, 0]}
+        return {name: x for name, x in found.items() if name in self.needs}
+
+
+def frozen(policy: nn.Module) -> nn.Module:
+    """A copy that does not learn."""
+    return copy.deepcopy(policy).requires_grad_(False).eval()
+
+
+def prompts_of_step(seed: int, step: int, count: int, total: int) -> np.ndarray:
+    """Numbers of the prompts of a step, int64 [count]: each epoch is a permutation of all, made from (seed, epoch).
+
+    >>> [sorted(np.concatenate([prompts_of_step(0, s, 2, 4) for s in (2 * e, 2 * e + 1)]).tolist()) for e in (0, 1)]
+    [[0, 1, 2, 3], [0, 1, 2, 3]]
+    """
+    places = np.arange(step * count, (step + 1) * count)
+    epochs = {int(e): np.random.default_rng([seed, int(e)]).permutation(total) for e in np.unique(places // total)}
+    return np.array([epochs[int(i // total)][i % total] for i in places])

@@ -1,0 +1,66 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from gnivo_edu import exact, verify_transformer
+from gnivo_edu.policies import tabulate
+from gnivo_edu.policies.small import small_transformer
+from gnivo_edu.verify_transformer import fit_transformer
+
+
+@pytest.fixture(scope="module")
+def report():
+    return verify_transformer.verify_transformer(["Brackets", "PosterProblem"], alphas=[0.5], group_sizes=[2, 3])
+
+
+def test_both_theorems_hold_with_a_transformer_as_the_reference(report):
+    assert report["passed"]
+    assert len(report["results"]) == 4
+    for result in report["results"]:
+        assert result["soft_value_theorem"]["max_abs_error"] <= 1e-10
+        assert result["constant_shift"]["spread"] <= 1e-6
+        assert result["controls"]["off_policy_samples"]["violation"] > 1e-4
+    assert report["results"][0]["target"] == "toy_envs/Brackets-v0 (small transformer)"
+
+
+def test_the_reference_is_the_transformer_even_where_the_environment_states_its_own(report, monkeypatch):
+    trees = []
+    monkeypatch.setattr(verify_transformer, "verify_tree", lambda tree, *_: trees.append(tree) or {"passed": True})
+    monkeypatch.setattr(verify_transformer, "fit_transformer", lambda **_: {"passed": True})
+    verify_transformer.verify_transformer(["PosterProblem"], alphas=[0.5], group_sizes=[2])
+    mdp = verify_transformer.make_environment("PosterProblem")
+    model = small_transformer(mdp, "tiny", "qwen2", torch.float64, verify_transformer.SEED, verify_transformer.WEIGHTS)
+    np.testing.assert_array_equal(trees[0].step_logps[-1], tabulate(model, mdp)[-1])
+    assert np.abs(trees[0].step_logps[-1] - exact.uniform_reference(mdp.vocab_size, mdp.horizon)[-1]).max() > 0.1
+
+
+def test_a_transformer_minimises_the_exact_population_loss(report):
+    fit = report["fit"]
+    assert (fit["sequences"], fit["group_size"]) == (81, 2)
+    assert fit["spread"] <= 1e-3 < fit["spread_at_start"]
+    assert fit["kl"] <= 1e-6
+    assert fit["value_error"] <= 1e-3
+    assert fit["seconds"] < 90
+
+
+def test_a_fit_that_misses_fails_the_report(monkeypatch):
+    monkeypatch.setattr(verify_transformer, "FIT_STEPS", 2)
+    assert fit_transformer()["passed"]
+    monkeypatch.setattr(verify_transformer, "KL_LIMIT", -1.0)
+    assert not fit_transformer()["passed"]
+    missed = verify_transformer.verify_transformer(["RandomTree"], alphas=[0.5], group_sizes=[2])
+    assert missed["results"][0]["passed"]
+    assert not missed["passed"]
+
+
+def test_the_report_is_plain_json(report):
+    assert json.loads(json.dumps(report)) == report
+
+
+def test_wrong_requests_are_refused_in_one_line():
+    with pytest.raises(ValueError, match="did you mean"):
+        verify_transformer.verify_transformer(["Bracket"])
+    with pytest.raises(ValueError, match="size must be one of"):
+        verify_transformer.verify_transformer(["Brackets"], size="huge")
