@@ -110,6 +110,45 @@ def check(
     _finish(report, as_json, lambda: tables.print_rows(str(path), grading.table(grades)))
 
 
+@app.command(rich_help_panel=LEARN)
+def explore(
+    model: Annotated[str, typer.Option(help="The policy: a causal LM, path or hub id, or shipped.")],
+    reference: Annotated[str | None, typer.Option(help="The model it started from. Default: the same model.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="Text to continue. Default: Once upon a time.")] = None,
+    reward: Annotated[
+        str | None, typer.Option(help="Of the texts: a named one, or module:function. Default: sentiment.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="A task or toy environment instead of a prompt.")] = None,
+    prompt_index: Annotated[int | None, typer.Option(min=0, help="Which question of the task. Default: 0.")] = None,
+    alpha: Annotated[float, typer.Option(help="Reward per nat.")] = 0.5,
+    group_size: Annotated[int, typer.Option(help="Answers to draw.")] = 4,
+    continuations: Annotated[int, typer.Option(help="Fresh continuations after every step.")] = 16,
+    horizon: Annotated[int | None, typer.Option(help="Most tokens of an answer. Default: the task's.")] = None,
+    top_k: Annotated[int, typer.Option(help="Tokens kept in the pruned tree.")] = 4,
+    tree_horizon: Annotated[int, typer.Option(help="Depth of the pruned tree, tokens.")] = 6,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the answers.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder of the page and its numbers.")] = Path("runs/explore"),
+    as_json: Json = False,
+) -> None:
+    """What every step of a model's answers was worth: values, credits, one page."""
+    from gnivo_edu.evaluation.explore import answer_rows
+    from gnivo_edu.evaluation.explore import explore as look
+
+    with _status(as_json) as progress:
+        report = look(
+            model, reference, prompt, task, reward, alpha, group_size, continuations, horizon, top_k, tree_horizon,
+            prompt_index, seed, out, progress,
+        )  # fmt: skip
+
+    def show() -> None:
+        tables.print_rows(report["prompt"], answer_rows(report))
+        for note in report["notes"]:
+            typer.echo(note)
+        typer.echo(f"Open {report['page']}")
+
+    _finish(report, as_json, show)
+
+
 @app.command(rich_help_panel=VERIFY)
 def verify(
     env: Annotated[list[str] | None, typer.Option(help="A toy environment; repeatable. Default: all.")] = None,

@@ -21,7 +21,8 @@ def train_with_progress(config: TrainConfig, resume: bool, say: Callable[[str], 
     start = time.perf_counter()
     columns = ("{task.description}", BarColumn(bar_width=None), MofNCompleteColumn(), TimeRemainingColumn())
     shown = [TextColumn(c) if isinstance(c, str) else c for c in columns]
-    with Progress(*shown, TextColumn("{task.fields[now]}"), console=Console(stderr=True)) as bar:
+    console = Console(stderr=True)
+    with Progress(*shown, TextColumn("{task.fields[now]}"), console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"{config.objective} on {config.task}", total=config.steps, now="")
 
         def on_step(row: dict[str, Any]) -> None:
