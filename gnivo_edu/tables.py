@@ -94,7 +94,7 @@ def print_claims(report: dict[str, Any]) -> None:
     for heading in ("verdict", "claim; its source (and what was read of it)", "error"):
         table.add_column(heading, justify="right" if heading == "error" else "left", overflow="fold")
     for c in report["claims"]:
-        condition = f" [italic]if {escape(c['condition'])}[/italic]" if c["verdict"] == "holds if" else ""
+        condition = f"\n[italic]only if {escape(c['condition'])}[/italic]" if c["verdict"] == "holds if" else ""
         number = f"{c['number']:.2g}" + (f" ({c['number_under_condition']:.0e})" if condition else "")
         verdict = (c["verdict"] or "unclear") + ("" if c["passed"] else " (!)")
         where = f"{c['name']}: {c['source']} ({c['read']}); error: {c['unit']}"

@@ -212,7 +212,7 @@ def test_claims_prints_a_page_or_one_object(called):
     assert report["claims"][0]["verdict"] == "holds"
     page = called("claims", "--only", "index")
     assert page.returncode == 0
-    assert "if j = 0 is" in page.stdout
+    assert "only if j = 0 is meant" in page.stdout
     assert_one_line(called("claims", "--only", "gvpo-unbiasd"), "did you mean 'gvpo-unbiased'")
 
 

@@ -19,6 +19,7 @@ from gnivo_edu.population.expectation import expect, point_at
 from gnivo_edu.population.groups import Point, Population, sampling_policy
 from gnivo_edu.population.roots import Rest, rest
 from gnivo_edu.population.rows import Case, Row, Verdict
+from gnivo_edu.threads import one_thread
 from toy_envs import TokenMDP
 
 SAME = 1e-6  # total variation below which two laws are the same
@@ -100,6 +101,7 @@ def _ended_answers() -> list[tuple[int, ...]]:
     return [(*x, 2) for x in inner] + [(*x, a) for x in inner if len(x) == 2 for a in (0, 1)]
 
 
+@one_thread()
 def find(row: Row) -> Entry:
     """Solve one row: where its objective ends, by Newton's method, and the evidence where it has no interior rest."""
     answers = problem(row.problem)

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any, Literal
 
 from gnivo_edu.population.atlas import Entry, find, rows_of
+from gnivo_edu.threads import one_thread
 
 Verdict = Literal["holds", "holds if", "fails"]
 ZERO = 1e-8  # an error below this is rounding
@@ -36,6 +37,7 @@ class Claim:
     errors: Callable[[], tuple[float, ...]]
     condition: str = ""
 
+    @one_thread()
     def judge(self) -> Finding:
         """Compute the verdict."""
         error, *mended = self.errors()

@@ -29,11 +29,13 @@ from gnivo_edu.population.expectation import gradient_covariance, point_at
 from gnivo_edu.population.groups import Population
 from gnivo_edu.population.report_card import FROM, Line, Report, counterexample_line
 from gnivo_edu.population.subject import Subject, load_objective
+from gnivo_edu.threads import one_thread
 
 NONE = 1e-6  # tokens, shares and total variations below it are 0
 ALPHAS = (0.1, 10.0)  # of the judge's rewards, 0..1: below it pi* is one answer, above it the reference
 
 
+@one_thread()
 def judge(objective: str | Callable[..., Any], alpha: float = 0.5, seconds: float = 50.0, **settings: Any) -> Report:
     r"""The report card of an objective: name in the registry, `module:function`, or a function.
 
@@ -76,7 +78,8 @@ def judge(objective: str | Callable[..., Any], alpha: float = 0.5, seconds: floa
         lines += [_equal_rewards(subject, best, alpha), _length(subject, home, alpha), _noise(subject, alpha)]
     lines.append(counterexample_line(searches))
     worst = next(end for end in reversed(ends) if end.sampler == best and end.verdict == verdict)
-    summary = _summary(name, best, verdict, worst, lines)
+    missing = {end.sampler for end in ends if end.verdict != "exact" and end.sampler != best}
+    summary = _summary(name, best, verdict, worst, lines, sorted(missing) if verdict == "exact" else [])
     spent = time.monotonic() - started
     return Report(name, settings, alpha, verdict, best, summary, tuple(lines), tuple(ends), tuple(searches), spent)
 
@@ -227,7 +230,7 @@ def _signal(
     return float(mean.square().sum() / covariance.trace()), float(covariance.trace())
 
 
-def _summary(name: str, best: str, verdict: Verdict, end: End, lines: list[Line]) -> str:
+def _summary(name: str, best: str, verdict: Verdict, end: End, lines: list[Line], elsewhere: list[str]) -> str:
     samples = f"with answers from {FROM[best]}"
     where = {
         "exact": f"{name} ends at pi* {samples}",
@@ -236,5 +239,10 @@ def _summary(name: str, best: str, verdict: Verdict, end: End, lines: list[Line]
         "collapses": f"{name} has no end but the limit: {end.evidence}",
     }[verdict]
     failed = [line.question for line in lines if line.holds is False]
-    rest = f"Did not hold: {', '.join(failed)}." if failed else "Everything asked of it holds."
+    untried = [line.question for line in lines if "time ran out" in line.answer]
+    rest = f"Did not hold: {', '.join(failed)}." if failed else "All that was tried holds."
+    if elsewhere:
+        rest = f"With answers from {' or '.join(FROM[x] for x in elsewhere)} it does not end at pi*. {rest}"
+    if untried:
+        rest += f" Not tried in full, for want of time: {', '.join(untried)}."
     return f"{where}{'' if where.endswith('?') else '.'} {rest}"

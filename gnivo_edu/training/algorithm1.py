@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ import torch
 
 from gnivo_edu import exact, objectives
 from gnivo_edu.policies import TabularLM, make_group_batch, sample_groups, tabulate
+from gnivo_edu.threads import one_thread
 
 Array = exact.Array
 
@@ -55,17 +55,6 @@ class TrainingRun:
     def to_dicts(self) -> list[dict[str, Any]]:
         """The records as plain dictionaries."""
         return [asdict(record) for record in self.records]
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """torch on one thread: on tables this small, more only wait for each other, above all on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @one_thread()

@@ -11,7 +11,8 @@ import torch
 from gnivo_edu import exact
 from gnivo_edu.objectives import gnivo
 from gnivo_edu.policies import TabularLM, all_groups, make_group_batch, tabulate
-from gnivo_edu.training.algorithm1 import distance_from_key, one_thread
+from gnivo_edu.threads import one_thread
+from gnivo_edu.training.algorithm1 import distance_from_key
 
 
 @dataclass(frozen=True)
