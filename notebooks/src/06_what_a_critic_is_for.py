@@ -312,7 +312,10 @@ for p in (0.02, 0.1, 0.3, p0, 0.9, 0.98):
 # In general a step may also earn something by itself (`rewards`), and what
 # comes later may count less (`gamma`). `values` holds the guess *before* each
 # token. Only the tokens inside `mask` are real, and after the last of them
-# nothing is to come.
+# nothing is to come. Return the blame of every token, an array of the shape
+# of `rewards` with 0 outside the mask: the sum over the rest of the answer of
+# $(\gamma\lambda)^{l-t}\,(r_l + \gamma \hat p_{l+1} - \hat p_l)$, where
+# $\hat p$ stands for `values`, $r$ for `rewards` and $\gamma$ for `gamma`.
 
 # %%
 def gae(rewards, values, mask, gamma, lam):

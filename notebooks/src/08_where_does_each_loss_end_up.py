@@ -525,8 +525,10 @@ print(f"moving, with a KL to the initial policy: KL {kl:.2f} nats, "
 # A KL to the *initial* policy is an anchor on the sea floor: the last line
 # (GN-IVO, softmax weights, last step only, KL with a weight of 0.5) is
 # refreshed at every step, too, and rests. Not at $\pi^*$, but at a law that
-# theory knows, and its temperature is the weight of that anchor. (The paper
-# of GN-IVO is reported to keep such a penalty.)
+# theory knows: $\pi_{\text{ref}}\, e^{f/0.5}/Z$, where $f(y)$ is $K$ times
+# the mean softmax weight of an answer $y$ in its groups, so that the anchor's
+# weight is the temperature and $f$, not the reward, is what is tilted by.
+# (The paper of GN-IVO is reported to keep such a penalty.)
 #
 # ## Signal and noise
 #
@@ -684,4 +686,4 @@ atlas_map(fifteen.tree, ends, alpha)
 # `gnivo_edu/population/signal.py`, the table of noise.
 #
 # **Next.** 09, *A transformer instead of a table*: the same code, and
-# parameters that are shared.
+# parameters that are shared (in preparation).

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # E1 · What you differentiate is not what you estimate
 #
-# **Claim.** Of three formulas for the same KL, two estimate it perfectly and
+# **Claim.** Of three formulas for the same KL, two are right on average and
 # neither of these two may be differentiated: in the loss k1 teaches nothing,
 # and k3 pulls towards another KL.
 #

@@ -13,7 +13,7 @@
 # exactly zero while everything is being learned.
 #
 # *Learner time: about 45 minutes. Run time: under half a minute on a laptop,
-# no GPU. Uses torch.*
+# no GPU. Uses torch. Best read after 06 to 08, where the losses are met.*
 #
 # **So far we know** (notebook 05) how a group of answers and their rewards
 # become a gradient. **We still cannot** answer the person who runs a real
@@ -339,7 +339,8 @@ bar_panels(
 # \qquad
 # \text{of GN-IVO on } s_t^i = W \Big(\frac1K - q_i\Big). \tag{E2.4}$$
 #
-# (The second for the prefixes of one depth, in the letters of notebook 04.)
+# (The second for the prefixes of one depth, in the letters of notebook 04;
+# `group_value` is the same with a value of its own.)
 # At the reference there is nothing to level; at the best policy equal answers
 # *are* level, and GVPO, RLOO and Online DPO fall silent. GN-IVO does not
 # quite: prefixes of answers of equal reward need not have equal values. Its
