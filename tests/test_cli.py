@@ -135,7 +135,7 @@ def test_verify_json_meets_its_contract():
             assert control["violation"] > 1e-4
             bites[name].add(r["target"])
     assert all(len(targets) >= 4 for targets in bites.values())
-    assert sum(r["seconds"] for r in report["results"]) > 0
+    assert sum(r["seconds"] for r in report["results"]) < 60
 
 
 def test_a_check_that_does_not_hold_exits_1(called, monkeypatch):
