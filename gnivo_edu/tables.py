@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 # rich is imported where it draws: `gnivo-edu --help` does without it.
@@ -138,6 +139,24 @@ def print_evaluation(report: dict[str, Any]) -> None:
         f"{report['mean_length']:.1f} tokens on average; {report['skipped']} problems left out. "
         "Intervals: bootstrap over problems."
     )
+
+
+def print_training(report: dict[str, Any]) -> None:
+    """The summary of a run, what it has changed, and texts before and after."""
+    print_rows("trained", [report["summary"]])
+    change = report.get("change")
+    if change is None:
+        return
+    ends = change["interval"]
+    shown = "" if ends is None else f" (95% interval over questions, paired: {ends[0]:+.3f} to {ends[1]:+.3f})"
+    print(
+        f"Mean reward on {change['questions']} of the training questions, {change['answers']} answers: "
+        f"{change['before']:.3f} before, {change['after']:.3f} after, {change['difference']:+.3f}{shown}."
+    )
+    for pair in change["texts"]:
+        print(f"\n{pair['prompt']}")
+        for when in ("before", "after"):
+            print(f"  {when:<6} {pair[when]['reward']:.2f}  {shorten(pair[when]['text'], 400, placeholder=' ...')}")
 
 
 def print_comparison(found: dict[str, Any]) -> None:

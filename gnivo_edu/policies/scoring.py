@@ -39,10 +39,12 @@ def next_token_logps(
 
     `policy`: any causal LM whose vocabulary holds the V actions, BOS and PAD. The logits of the actions are
     renormalised, so that other tokens never take probability; in the policy's precision, or in `dtype`. Raises
-    ValueError if the vocabulary is too small.
+    ValueError if the vocabulary is too small, and on prompts that are padded to one length.
     """
     device = device_of(policy)
     index = torch.as_tensor(prompt_index, device=device).expand(len(prefixes))
+    if hasattr(mdp, "prompt_mask") and not mdp.prompt_mask()[index.cpu().numpy()].all():
+        raise ValueError("this prompt is padded to the length of others: use score_rows, or prompts of one length")
     prompts = torch.from_numpy(mdp.prompts()).to(device)
     logits = policy(input_ids=torch.cat([prompts[index], prefixes.to(device)], 1)).logits
     if logits.shape[-1] < mdp.vocab_size + 2:

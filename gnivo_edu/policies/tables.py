@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from gnivo_edu.exact.tree import digits
+from gnivo_edu.exact.tree import check_size, digits
 from gnivo_edu.policies.scoring import evaluating, next_token_logps
 from toy_envs import TokenMDP
 
@@ -19,7 +19,8 @@ def tabulate(
 
     Only the V**(T-1) longest prefixes are fed, `batch_size` at a time; one forward pass gives all their shorter
     prefixes too. Logits are cast to float64, then renormalised over the V actions. Rows of finished prefixes are
-    absorbing: 0 at the end-of-sequence token, -inf elsewhere. Raises ValueError if the vocabulary is too small.
+    absorbing: 0 at the end-of-sequence token, -inf elsewhere. Raises ValueError if the vocabulary is too small, or if
+    the tables would take more than 2 GiB.
 
     >>> from gnivo_edu.policies import TabularLM
     >>> mdp = TokenMDP(2, 2, eos_token_id=1)
@@ -28,6 +29,7 @@ def tabulate(
            [0. , 1. ]])
     """
     V, T, eos = mdp.vocab_size, mdp.horizon, mdp.eos_token_id
+    check_size(V, T)
     tables = [np.empty((V**t, V)) for t in range(T)]
     with evaluating(policy), torch.inference_mode():
         for start in range(0, V ** (T - 1), batch_size):

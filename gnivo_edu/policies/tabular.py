@@ -69,6 +69,7 @@ class TabularLM(PreTrainedModel, GenerationMixin):
 
     config_class = TabularConfig
     base_model_prefix = "model"
+    _supports_sdpa = True  # it has no attention, so any kind that a caller asks for will do
     config: TabularConfig
     logits: torch.nn.Parameter
     prompts: Tensor

@@ -29,7 +29,9 @@ class TrainConfig:
     action is for the objective, a "token" or a "step" of the task.
     `schedule` of the learning rate after `warmup_steps`. `precision` of the forward passes: "float32", "bf16" (weights
     stay float32), or "float64". `lora_rank`: 0 trains all weights; above, adapters (extra `llm`).
-    `save_every`: updates between checkpoints; `keep` of them stay. `completions_every`: steps between saved texts.
+    `save_every`: updates between checkpoints; `keep` of them stay. `completions_every`: steps between saved texts, and
+    between measurements of `value/exact_error` where the task can be enumerated. `report_questions`: how many questions
+    the report compares the initial and the trained model on; 0 for none.
     `trackers`: names that accelerate knows, such as tensorboard or wandb; metrics.jsonl is always written.
     """
 
@@ -62,11 +64,12 @@ class TrainConfig:
     save_every: int = 50
     keep: int = 2
     completions_every: int = 20
+    report_questions: int = 64
     trackers: tuple[str, ...] = ()
     out: str = "runs/train"
 
     # A run may be told to go on for longer, or to write elsewhere or more often; all else decides its numbers.
-    FREE: typing.ClassVar = ("steps", "out", "save_every", "keep", "completions_every", "trackers")
+    FREE: typing.ClassVar = ("steps", "out", "save_every", "keep", "completions_every", "report_questions", "trackers")
 
     def __post_init__(self) -> None:
         for name in ("steps", "prompts_per_step", "group_size", "inner_steps", "refresh_every", "save_every", "keep"):
@@ -77,7 +80,7 @@ class TrainConfig:
         for name in ("temperature", "learning_rate", "max_grad_norm", "value_learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("kl_to_initial", "weight_decay", "warmup_steps", "lora_rank"):
+        for name in ("kl_to_initial", "weight_decay", "warmup_steps", "lora_rank", "report_questions"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 
@@ -88,13 +91,15 @@ class TrainConfig:
     def changed(self, other: Mapping[str, Any]) -> list[str]:
         """Names of the settings that decide a run's numbers and differ from those of a saved configuration."""
         own = self.to_dict()
-        return [name for name in own if name not in self.FREE and own[name] != other.get(name, own[name])]
+        free = {*self.FREE} - ({"steps"} if self.schedule != "constant" else set())  # the rate depends on the end
+        return [name for name in own if name not in free and own[name] != other.get(name, own[name])]
 
 
 def load_config(path: str | Path | None = None, changes: Sequence[str] = (), **given: Any) -> TrainConfig:
     """A configuration from a YAML file, `key=value` changes and keyword arguments, later ones first.
 
-    `task_options.x=1` and `objective_options.alpha=0.1` set one entry of a group; values are read as YAML. Raises
+    `task_options.x=1` and `objective_options.alpha=0.1` set one entry of a group; values are read as YAML. Where the
+    objective is another than the file's, only those of the file's `objective_options` stay that it takes. Raises
     ValueError, in one line, on unknown keys (with the nearest valid name), values of another type and broken files.
 
     >>> load_config(changes=["objective=grpo", "objective_options.alpha=0.1", "steps=3"]).objective_options
@@ -112,12 +117,13 @@ def load_config(path: str | Path | None = None, changes: Sequence[str] = (), **g
         if read is not None and not isinstance(read, dict):
             raise ValueError(f"{path} must hold settings, one `key: value` a line")
         values |= read or {}
-    for change in changes:
-        key, equals, text = change.partition("=")
-        if not equals:
-            raise ValueError(f"--set takes key=value, got {change!r}")
-        group, dot, entry = key.strip().partition(".")
-        value = yaml.safe_load(text)
+    parsed = [_parse(change) for change in changes]
+    own = values.get("objective", TrainConfig.objective)
+    objective = {**dict(parsed), **given}.get("objective", own)
+    if objective != own and isinstance(values.get("objective_options"), dict):
+        values["objective_options"] = _taken(objective, values["objective_options"])
+    for key, value in parsed:
+        group, dot, entry = key.partition(".")
         values[group] = {**values.get(group, {}), entry: value} if dot else value
     values |= given
     types_of = typing.get_type_hints(TrainConfig)
@@ -127,6 +133,23 @@ def load_config(path: str | Path | None = None, changes: Sequence[str] = (), **g
             raise ValueError(f"there is no setting {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
         values[key] = _as(key, value, types_of[key])
     return TrainConfig(**values)
+
+
+def _parse(change: str) -> tuple[str, Any]:
+    key, equals, text = change.partition("=")
+    if not equals:
+        raise ValueError(f"--set takes key=value, got {change!r}")
+    return key.strip(), yaml.safe_load(text)
+
+
+def _taken(objective: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Those options that an objective has a parameter for."""
+    import inspect
+
+    from gnivo_edu import objectives
+
+    known = inspect.signature(objectives.get(objective)).parameters
+    return {name: value for name, value in options.items() if name in known}
 
 
 def _as(name: str, value: Any, kind: Any) -> Any:

@@ -158,7 +158,7 @@ def test_a_small_transformer_answers_and_is_rewarded() -> None:
 
     from gnivo_edu.policies import make_group_batch, sample_groups
 
-    task = Arithmetic(tiers=(2, 3), num_prompts=5)
+    task = Arithmetic(tiers=(3,), num_prompts=10)
     config = Qwen2Config(
         vocab_size=task.vocab_size + 2,
         hidden_size=16,
@@ -173,3 +173,15 @@ def test_a_small_transformer_answers_and_is_rewarded() -> None:
     batch = make_group_batch(policy, task, samples)
     assert batch.rewards.shape == (2, 3)
     assert (batch.policy_logps - batch.behaviour_logps).abs().max() < 1e-4
+
+
+def test_padded_prompts_are_refused_where_no_mask_is_read() -> None:
+    torch = pytest.importorskip("torch")
+    from gnivo_edu.policies import load_checkpoint, next_token_logps, tabulate
+
+    task, policy = Arithmetic(tiers=(2, 3), num_prompts=5), load_checkpoint()
+    with pytest.raises(ValueError, match="padded to the length of others"):
+        next_token_logps(policy, task, torch.zeros(1, 0, dtype=torch.int64), 0)
+    assert next_token_logps(policy, task, torch.zeros(1, 0, dtype=torch.int64), 9).shape == (1, 1, task.vocab_size)
+    with pytest.raises(ValueError, match="above the limit"):
+        tabulate(policy, task, 9)

@@ -1,0 +1,66 @@
+"""The report at the end of a run: the same questions to the model as it was and as it is."""
+
+import numpy as np
+import pytest
+import torch
+
+from gnivo_edu.policies import TabularLM
+from gnivo_edu.training.before_after import before_and_after
+from gnivo_edu.training.exact_error import exact_error, exact_keys
+from toy_envs import ArithmeticChain, PosterProblem, TokenMDP
+
+
+def coins(chances):
+    """One coin per prompt, each with its own chance of a right answer."""
+    mdp = TokenMDP(2, 1, prompts=[[2, i % 2] for i in range(len(chances))], reward=lambda tokens, lengths: tokens[:, 0])
+    return mdp, TabularLM.from_tables(mdp, [[np.log([[1 - p, p]])] for p in chances])
+
+
+def test_the_difference_is_that_of_the_two_models_and_its_interval_is_paired():
+    mdp, before = coins([0.5, 0.2])
+    _, after = coins([0.7, 0.4])
+    found = before_and_after(before, after, mdp, completions=20_000)
+    assert found["before"] == pytest.approx(0.35, abs=0.02)
+    assert found["after"] == pytest.approx(0.55, abs=0.02)
+    assert found["difference"] == pytest.approx(found["after"] - found["before"])
+    low, high = found["interval"]
+    assert 0.15 < low <= found["difference"] <= high < 0.25
+    assert before_and_after(after, before, mdp, completions=20_000)["difference"] == pytest.approx(-found["difference"])
+
+
+def test_the_same_model_twice_writes_the_same_and_gains_nothing():
+    problem = PosterProblem()
+    policy = TabularLM.from_mdp(problem)
+    found = before_and_after(policy, policy, problem)
+    assert (found["difference"], found["questions"], found["answers"]) == (0.0, 1, 256)
+    (text,) = found["texts"]
+    assert text["before"] == text["after"]
+    assert text["prompt"].startswith("Let T = 11")
+
+
+def test_questions_are_spread_over_the_task():
+    mdp = ArithmeticChain(num_prompts=8)
+    policy = TabularLM.from_mdp(mdp, seed=0)
+    found = before_and_after(policy, policy, mdp, prompts=4, completions=8, texts=9)
+    assert (found["questions"], found["answers"], len(found["texts"])) == (4, 8, 4)
+    assert [text["prompt"] for text in found["texts"]] == [mdp.question(i) for i in (0, 2, 5, 7)]
+
+
+def test_the_exact_error_is_zero_for_the_optimal_policy_alone():
+    mdp = ArithmeticChain()
+    reference = TabularLM.from_mdp(mdp, seed=0)
+    keys = exact_keys(reference, mdp, 0.5)
+    assert exact_error(reference, mdp, keys)["value/exact_error"] > 0.1
+    optimal = TabularLM.from_mdp(mdp)
+    with torch.no_grad():
+        for i, key in enumerate(keys):
+            optimal.logits[i] = TabularLM.from_tables(mdp, key.optimal_step_logps).logits[i]
+    found = exact_error(optimal, mdp, keys)
+    assert found["value/exact_error"] < 1e-12
+    assert found["value/rank_correlation"] == pytest.approx(1, abs=1e-12)
+
+
+def test_no_exact_error_where_it_cannot_be_counted():
+    mdp = ArithmeticChain()
+    assert exact_keys(TabularLM.from_mdp(mdp), mdp, None) == []
+    assert exact_error(TabularLM.from_mdp(mdp), mdp, []) == {}

@@ -1,0 +1,46 @@
+"""Settings: from a file, from the command line, and what a run may change when it goes on."""
+
+import inspect
+
+import pytest
+
+from gnivo_edu import objectives
+from gnivo_edu.training.config import load_config
+
+FILE = """
+objective: gnivo
+objective_options: {alpha: 0.3, weights: softmax}
+steps: 7
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text(FILE)
+    return path
+
+
+@pytest.mark.parametrize("name", [name for name in objectives.names() if name != "gnivo"])
+def test_another_objective_takes_from_the_file_what_it_knows(name, file):
+    options = load_config(file, [f"objective={name}"]).objective_options
+    assert "weights" not in options or name == "group_value"
+    assert options.get("alpha", 0.3) == 0.3
+    assert set(options) <= set(inspect.signature(objectives.get(name)).parameters)
+
+
+def test_the_file_s_own_objective_keeps_its_options_and_what_is_said_later_wins(file):
+    assert load_config(file, ["steps=9"]).objective_options == {"alpha": 0.3, "weights": "softmax"}
+    assert load_config(file, ["objective=gnivo"]).objective_options == {"alpha": 0.3, "weights": "softmax"}
+    changed = load_config(file, ["objective_options.alpha=0.1", "objective=gvpo"])
+    assert changed.objective_options == {"alpha": 0.1}
+    assert load_config(file, ["objective=grpo", "objective_options.weights=raw"]).objective_options["weights"] == "raw"
+    with pytest.raises(ValueError, match="did you mean 'grpo'"):
+        load_config(file, ["objective=gropo"])
+
+
+def test_a_run_may_go_on_for_longer_unless_its_rate_depends_on_the_end():
+    for schedule, changed in (("constant", []), ("cosine", ["steps"]), ("linear", ["steps"])):
+        config = load_config(steps=5, schedule=schedule)
+        assert load_config(steps=9, schedule=schedule).changed(config.to_dict()) == changed
+    assert load_config(seed=1, out="elsewhere").changed(load_config().to_dict()) == ["seed"]
