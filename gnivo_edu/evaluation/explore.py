@@ -101,6 +101,10 @@ def _task(
         return make_environment(task)
     if tokenizer is not None:
         options["eos_token_ids"] = end_tokens(tokenizer, getattr(model, "generation_config", None))
+    if task == "arithmetic" and tokenizer is None and not options:
+        from gnivo_edu.tasks.arithmetic_text import ArithmeticText
+
+        return ArithmeticText()  # its characters as a tokenizer: a pruned tree of texts gives exact values
     if task is not None:
         return tasks.get(task, tokenizer, **options)
     if tokenizer is None:

@@ -225,7 +225,7 @@ for horizon in range(3, 10):
 # ## What we did not show
 #
 # - Trees of real models are far too large to list. `gnivo-edu verify
-#   --model` prunes one; a notebook on it is planned.
+#   --model` prunes one; notebook 10 does it.
 # - Sampling settings such as temperature, top-k or top-p change the policy
 #   itself: the tree must be that of the policy that really writes.
 #

@@ -686,4 +686,4 @@ atlas_map(fifteen.tree, ends, alpha)
 # `gnivo_edu/population/signal.py`, the table of noise.
 #
 # **Next.** 09, *A transformer instead of a table*: the same code, and
-# parameters that are shared (in preparation).
+# parameters that are shared.

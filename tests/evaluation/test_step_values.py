@@ -348,7 +348,7 @@ def test_explore_writes_a_page_and_the_same_numbers_as_json(shared_model, tmp_pa
 
 def test_explore_takes_the_shipped_model_and_its_task():
     report = explore("shipped", task="arithmetic", alpha=0.5, group_size=2, continuations=4, prompt_index=1)
-    assert (report["binary_reward"], report["exact"]) == (True, None)
+    assert (report["binary_reward"], report["exact"]["kind"], report["exact"]["top_k"]) == (True, "pruned", 4)
     for answer in report["answers"]:
         assert answer["text"].count(";") == len(answer["steps"]) - 1
         assert answer["special"] == [len(answer["tokens"]) - 1]

@@ -23,7 +23,7 @@ from gnivo_edu.course.release import depending, release
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted((ROOT / "notebooks" / "src").glob("*.py"))
 NO_TORCH = ("00", "01", "02", "03", "04")  # these have to run in a browser one day
-SLOW = ("05", "06", "07", "08", "E1", "E2", "E5")
+SLOW = ("05", "06", "07", "08", "09", "10", "13", "E1", "E2", "E5")
 EVERY = [pytest.param(path, id=path.stem) for path in SOURCES]
 RUN_EVERY = [
     pytest.param(path, id=path.stem, marks=pytest.mark.slow if path.stem[:2] in SLOW else ()) for path in SOURCES
