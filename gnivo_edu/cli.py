@@ -241,7 +241,7 @@ def pretrain(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Gradient steps. Default: those of the shipped checkpoint.")] = None,
     wrong_rate: Annotated[float | None, typer.Option(help="Chance that a carry goes wrong. Default: 0.55.")] = None,
-    size: Annotated[str | None, typer.Option(help="tiny, small or medium. Default: small.")] = None,
+    size: Annotated[str | None, typer.Option(help="tiny, small, medium or large. Default: small.")] = None,
     architecture: Annotated[str | None, typer.Option(help="qwen2 or llama. Default: qwen2.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the weights and the demonstrations. Default: 0.")] = None,
     as_json: Json = False,
@@ -271,7 +271,7 @@ def train(
     from gnivo_edu.training.progress import train_with_progress
 
     report = train_with_progress(load_config(config, set_ or []), resume, _say(quiet=as_json))
-    _finish(report, as_json, lambda: tables.print_rows("trained", [report["summary"]]))
+    _finish(report, as_json, lambda: tables.print_training(report))
 
 
 @app.command(rich_help_panel=TRAIN)

@@ -120,7 +120,9 @@ def _monte_carlo_error(key: exact.Solution, prefix: tuple[int, ...]) -> figures.
 
 
 def _trained(problem: Any, key: exact.Solution, answer: tuple[int, ...]) -> dict[str, Shown]:
-    """GN-IVO with raw and with softmax weights: curves, and what one answer's implicit value came to."""
+    """GN-IVO with raw and with softmax weights: curves, what one answer's implicit value came to, and all prefixes'."""
+    from gnivo_edu.evaluation.agreement import value_agreement
+    from gnivo_edu.policies import TabularLM
     from gnivo_edu.training import train
 
     runs = {
@@ -137,8 +139,12 @@ def _trained(problem: Any, key: exact.Solution, answer: tuple[int, ...]) -> dict
         for i in (3, 5, len(after) - 1)
     }
     note = "PosterProblem, groups of 8"
+    reference = TabularLM.from_mdp(problem)
+    raw, softened = (value_agreement(run.policy, reference, problem, ALPHA) for run in runs.values())
+    panels = {"raw weights": raw.implicit, "softmax weights": softened.implicit, "control: shuffled": raw.shuffled}
     return {
         "Implicit value in training": figures.value_lines(key, answer, problem.step_names, lines),
+        "Implicit against exact values": figures.agreement_plot(raw.exact, raw.depth, panels, ALPHA, note=note),
         "Training": figures.training_curves(records, measures, ALPHA, note=note),
         "Training, one method": figures.training_curves({"GN-IVO": records["raw weights"]}, measures, ALPHA, note=note),
     }

@@ -1,5 +1,6 @@
 """Figures of values and credits: one description, three outputs (HTML, PNG, plain text), and a sentence for each."""
 
+from gnivo_edu.figures.agreement import AgreementPlot, agreement_plot
 from gnivo_edu.figures.atlas_map import AtlasMap, End, atlas_map
 from gnivo_edu.figures.bars import bar_panels
 from gnivo_edu.figures.credit import CreditStrips, credit_strips
@@ -18,6 +19,7 @@ from gnivo_edu.figures.values import ValueLines, implicit_values, sampled_values
 from gnivo_edu.figures.waterfall import Waterfall, waterfall
 
 __all__ = [
+    "AgreementPlot",
     "AtlasMap",
     "Branch",
     "CreditStrips",
@@ -36,6 +38,7 @@ __all__ = [
     "UpdateStrips",
     "ValueLines",
     "Waterfall",
+    "agreement_plot",
     "atlas_map",
     "bar_panels",
     "credit_strips",

@@ -26,6 +26,7 @@ def sample_completions(
     top_k: int | None = None,
     top_p: float | None = None,
     max_rows: int | None = None,
+    share: slice = slice(None),
 ) -> SampledGroups:
     """Draw `group_size` independent completions to each prompt of `prompt_index` [N], as `SampledGroups` [N, K, T].
 
@@ -38,7 +39,8 @@ def sample_completions(
 
     Completion number j of prompt number i reads its own stream of uniforms, made from (seed, step, i, j) and from
     nothing else: it is the same in any batch and for any `max_rows`, up to rounding. A prompt listed again gets the
-    next K numbers j. Tokens come from the inverse of the cumulative distribution in float64, one uniform a token.
+    next K numbers j. With `share`, only those of `prompt_index` are drawn, as they would be among all. Tokens come from
+    the inverse of the cumulative distribution in float64, one uniform a token.
 
     Raises ValueError, in one line, on group_size < 1, on a temperature that is not above 0, on an unknown prompt, on a
     prompt that with the horizon is longer than the model's positions, on a vocabulary that is too small, and on nan.
@@ -59,7 +61,9 @@ def sample_completions(
     if not len(index) or not bool(((index >= 0) & (index < len(ids))).all()):
         raise ValueError(f"prompt_index must list prompts in 0..{len(ids) - 1}, got {index.tolist()}")
     check_room(policy, task, ids, mask, index)
-    numbers = completion_numbers(index.tolist(), group_size)
+    start, stop, _ = share.indices(len(index))
+    numbers = completion_numbers(index.tolist(), group_size)[start * group_size : stop * group_size]
+    index = index[start:stop]
     drawn = _Drawn(task, len(numbers), device_of(policy))
     rows_at_once = max_rows or len(numbers)
     prompts_at_once = max(rows_at_once // group_size, 1)

@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
+
+from gnivo_edu.hub import hub_answers
 
 
 def load_model(path_or_id: str | PathLike[str], dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
@@ -27,6 +31,14 @@ def load_model(path_or_id: str | PathLike[str], dtype: torch.dtype = torch.float
     if local and not (folder / "config.json").is_file():
         raise ValueError(f"{name!r} holds no config.json: give a folder that save_pretrained wrote")
     source = str(folder) if local else name
+    if not local and not hub_answers(name):
+        try:
+            source = snapshot_download(name, local_files_only=True)
+        except LocalEntryNotFoundError as error:
+            raise ValueError(
+                f"there is no folder {name!r}, and the hub cannot be reached: a hub id needs a connection, or the "
+                f"files in the cache"
+            ) from error
     try:
         with quiet(local):
             loaded: Any = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, output_loading_info=True)

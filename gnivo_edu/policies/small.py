@@ -26,7 +26,12 @@ ARCHITECTURES: dict[str, tuple[Any, Any]] = {
     "llama": (LlamaConfig, LlamaForCausalLM),
 }
 # Width, width of the feed-forward part, layers, attention heads, key-value heads.
-SIZES = {"tiny": (16, 24, 2, 4, 2), "small": (96, 256, 3, 4, 4), "medium": (192, 512, 4, 6, 6)}
+SIZES = {
+    "tiny": (16, 24, 2, 4, 2),
+    "small": (96, 256, 3, 4, 4),
+    "medium": (192, 512, 4, 6, 6),
+    "large": (512, 1536, 9, 8, 8),
+}
 WINDOW = 64  # positions at least, so that one model also reads the longer chains of the same environment
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
 
@@ -68,10 +73,10 @@ def small_transformer(
     """A random transformer over the V actions of a token MDP, BOS and PAD: vocabulary V + 2, embeddings not tied.
 
     `env`: a TokenMDP, or what `gymnasium.make` gives. `size`: "tiny" (a few thousand parameters), "small" (a third of
-    a million) or "medium" (1.8 million). In float64 it computes in float64 throughout, norms included. The weights are
-    those of `seed` in float32, whatever `dtype` is. `initializer_range`: standard deviation of the weights; 0.02 gives
-    a policy close to uniform, 0.4 one far from it. `save_pretrained` writes a plain Qwen2 or Llama. Raises ValueError
-    on an unknown size or architecture.
+    a million), "medium" (1.8 million) or "large" (30 million, for a GPU). In float64 it computes in float64 throughout,
+    norms included. The weights are those of `seed` in float32, whatever `dtype` is. `initializer_range`: standard
+    deviation of the weights; 0.02 gives a policy close to uniform, 0.4 one far from it. `save_pretrained` writes a
+    plain Qwen2 or Llama. Raises ValueError on an unknown size or architecture.
 
     >>> model = small_transformer(TokenMDP(3, 4), size="tiny", dtype=torch.float64)
     >>> model(input_ids=torch.tensor([[3, 0, 2]])).logits.shape, model.dtype

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
+
+from gnivo_edu.hub import hub_answers
 
 Row = dict[str, Any]
 # How `datasets` calls what a file holds.
@@ -62,12 +65,27 @@ def _read_with_datasets(path: Path, name: str, split: str, config: str | None) -
             data = datasets.load_from_disk(str(path))
             data = data[split] if isinstance(data, datasets.DatasetDict) else data
         else:
-            data = datasets.load_dataset(name, config, split=split)
+            with _offline(not hub_answers(name, "dataset")):
+                data = datasets.load_dataset(name, config, split=split)
     except Exception as error:  # whatever a loader raises on what it cannot read or reach
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         hint = "" if path.exists() else " (a hub id needs a connection, or the files in the cache)"
         raise ValueError(f"the data set {name!r}, split {split!r}, could not be read{hint}: {reason}") from error
     return [dict(row) for row in data]
+
+
+@contextmanager
+def _offline(unreachable: bool) -> Iterator[None]:
+    """Look into the cache alone: a loader that finds no hub tries again and again."""
+    import datasets
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = unreachable or before[0]
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
 
 
 def field(row: Row, names: Sequence[str]) -> Any:

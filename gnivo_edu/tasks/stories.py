@@ -108,9 +108,16 @@ def stories(
 def _score_texts(score: TextReward, texts: Sequence[str], problems: Sequence[Problem]) -> list[Grade]:
     from gnivo_edu.tasks.grading import Grade
 
-    rewards = np.asarray(score(list(texts)), dtype=np.float64)
+    given = score(list(texts))
+    try:
+        rewards = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError("the reward must give one number for each text") from error
     if rewards.shape != (len(texts),):
         raise ValueError(f"the reward gave numbers of shape {rewards.shape} for {len(texts)} texts: one for each text")
+    if not np.isfinite(rewards).all():
+        i = int(np.argmin(np.isfinite(rewards)))
+        raise ValueError(f"the reward of {texts[i][:24]!r} is {rewards[i]}; rewards must be finite")
     return [
         Grade(text=text, answer=text, gold="", status="scored", reward=float(reward))
         for text, reward in zip(texts, rewards, strict=True)

@@ -63,7 +63,9 @@ def _texts(prompt_index: int, initial: nn.Module, policy: nn.Module, task: Any, 
     """One answer of each model to a question, from the same stream of random numbers."""
     from gnivo_edu.evaluation.step_values import prompt_text
 
-    found: dict[str, Any] = {"prompt": prompt_text(task, prompt_index)}
+    problems = getattr(task, "problems", None)  # of a text task: the question without the tokens around it
+    prompt = prompt_text(task, prompt_index) if problems is None else problems[prompt_index].question
+    found: dict[str, Any] = {"prompt": prompt}
     for name, model in (("before", initial), ("after", policy)):
         drawn = sample_completions(model, task, 1, [prompt_index], seed=SEED, temperature=temperature)
         tokens, lengths = drawn.tokens[0].cpu().numpy(), drawn.lengths[0].cpu().numpy()

@@ -34,7 +34,7 @@ class RunFolder:
         import yaml
 
         saved = self.path / "config.yaml"
-        if saved.exists() and not resume:
+        if saved.exists() and not resume and self._holds_something():
             raise ValueError(f"{self.path} holds a run: --resume continues it; or choose another folder, --set out=...")
         if resume and not saved.exists():
             raise ValueError(f"{self.path} holds no run to resume: leave out --resume to start one")
@@ -42,7 +42,8 @@ class RunFolder:
             before = yaml.safe_load(saved.read_text(encoding="utf-8"))
             if not isinstance(before, dict) or "objective" not in before:
                 raise ValueError(f"{saved} is not the configuration of a run: start another one in another folder")
-            if changed := config.changed(before):
+            own = yaml.safe_load(yaml.safe_dump(config.to_dict()))  # a tuple of options is a list there
+            if changed := [name for name in config.changed(before) if own[name] != before[name]]:
                 was = ", ".join(f"{name} was {before[name]!r}" for name in changed)
                 raise ValueError(f"this run was started with other settings ({was}): resume with those, or start anew")
         self.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -106,6 +107,11 @@ class RunFolder:
         """Add lines of JSON to a log."""
         with (self.path / name).open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
+
+    def _holds_something(self) -> bool:
+        """Whether a run came as far as a first step: what stopped before that may be started again."""
+        metrics = self.path / "metrics.jsonl"
+        return bool(self._all()) or (metrics.exists() and metrics.stat().st_size > 0)
 
     def _all(self) -> list[Path]:
         return sorted(p for p in self.checkpoints.glob("[0-9]*-[0-9]*") if p.is_dir())

@@ -28,7 +28,8 @@ class TrainConfig:
     of an exact KL to the initial model, summed over an answer's tokens, that is added to the loss. `level`: what an
     action is for the objective, a "token" or a "step" of the task.
     `schedule` of the learning rate after `warmup_steps`. `precision` of the forward passes: "float32", "bf16" (weights
-    stay float32), or "float64". `lora_rank`: 0 trains all weights; above, adapters (extra `llm`).
+    stay float32), or "float64". `lora_rank`: 0 trains all weights; above, adapters (extra `llm`; `out`/model
+    holds them merged, `out`/adapter alone).
     `save_every`: updates between checkpoints; `keep` of them stay. `completions_every`: steps between saved texts, and
     between measurements of `value/exact_error` where the task can be enumerated. `report_questions`: how many questions
     the report compares the initial and the trained model on; 0 for none.

@@ -42,5 +42,6 @@ class Critic(nn.Module):
         with torch.no_grad():
             out = inner.base_model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
         hidden: Tensor = out.last_hidden_state[:, first:]
-        value: Tensor = self.head(hidden.to(self.head.weight.dtype))[..., 0]
+        with torch.autocast(hidden.device.type, enabled=False):  # values are compared with rewards: not in bfloat16
+            value: Tensor = self.head(hidden.to(self.head.weight.dtype))[..., 0]
         return value

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import distributed
 
+from gnivo_edu.training.before_after import before_and_after
 from gnivo_edu.training.config import TrainConfig
 from gnivo_edu.training.fine_tune import fine_tune
 
@@ -16,13 +19,34 @@ LAST = 10  # steps that the summary averages at either end
 
 
 def train_with_progress(config: TrainConfig, resume: bool, say: Callable[[str], None]) -> dict[str, Any]:
-    """Run `fine_tune` with a bar on standard error (in a terminal); returns what `train --json` prints."""
+    """Run `fine_tune` with a bar on standard error (in a terminal); returns what `train --json` prints.
+
+    Under a launcher the first process speaks for all: the others end here, with the same exit status.
+    """
+    first = os.environ.get("RANK", "0") == "0"
+    try:
+        report = _train(config, resume, say, first)
+    except ValueError as error:
+        if first or not getattr(error, "told", False):
+            raise
+        raise SystemExit(2) from None
+    finally:
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+    if not first:
+        raise SystemExit(0)
+    return report
+
+
+def _train(config: TrainConfig, resume: bool, say: Callable[[str], None], first: bool) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     start = time.perf_counter()
     columns = ("{task.description}", BarColumn(bar_width=None), MofNCompleteColumn(), TimeRemainingColumn())
     shown = [TextColumn(c) if isinstance(c, str) else c for c in columns]
     console = Console(stderr=True)
-    with Progress(*shown, TextColumn("{task.fields[now]}"), console=console, disable=not console.is_terminal) as bar:
+    with Progress(
+        *shown, TextColumn("{task.fields[now]}"), console=console, disable=not (first and console.is_terminal)
+    ) as bar:
         task = bar.add_task(f"{config.objective} on {config.task}", total=config.steps, now="")
 
         def on_step(row: dict[str, Any]) -> None:
@@ -31,14 +55,21 @@ def train_with_progress(config: TrainConfig, resume: bool, say: Callable[[str], 
             rate = row["num_tokens"] / row["step_time"]
             bar.update(task, completed=row["step"] + 1, now=f"reward {row['reward']:.3f}{kl} {rate:,.0f} tokens/s")
 
-        fine_tune(config, resume, say, on_step)
-    first, last = (sum(row["reward"] for row in part) / max(len(part), 1) for part in (rows[:LAST], rows[-LAST:]))
+        trained = fine_tune(config, resume, say, on_step)
+    early, late = (sum(row["reward"] for row in part) / max(len(part), 1) for part in (rows[:LAST], rows[-LAST:]))
     summary = {
         "objective": config.objective,
         "steps": config.steps,
-        f"reward, first {LAST} steps": first,
-        f"reward, last {LAST} steps": last,
+        f"reward, first {LAST} steps": early,
+        f"reward, last {LAST} steps": late,
         "seconds": time.perf_counter() - start,
         "folder": config.out,
     }
-    return {"passed": True, "summary": summary, "config": config.to_dict()}
+    report = {"passed": True, "summary": summary, "config": config.to_dict()}
+    if first and config.report_questions:
+        say("comparing the model with what it was")
+        questions, temperature = config.report_questions, config.temperature
+        report["change"] = before_and_after(
+            trained.initial, trained.policy, trained.task, questions, temperature=temperature
+        )
+    return report

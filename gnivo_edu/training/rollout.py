@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from gnivo_edu.batch import GroupBatch
 from gnivo_edu.policies.generation import sample_completions
+from gnivo_edu.policies.heads import has_hidden_states
 from gnivo_edu.policies.score_model import score_rows, weighted_rows
 from gnivo_edu.training.config import TrainConfig
 from gnivo_edu.training.critic import Critic
@@ -27,14 +29,14 @@ class Rollouts:
     """
 
     def __init__(
-        self, config: TrainConfig, accelerator: Accelerator, policy: nn.Module, task: Any, needs: set[str]
+        self, config: TrainConfig, device: torch.device, policy: nn.Module, task: Any, needs: set[str]
     ) -> None:
-        self.config, self.accelerator, self.needs = config, accelerator, needs
+        self.config, self.device, self.needs = config, device, needs
         self.policy, self.task = policy, task
         self.initial = frozen(policy)
         self.reference = self.initial
         wanted = {"values", "log_z"} & needs
-        self.critic = Critic(policy).to(accelerator.device) if wanted else None
+        self.critic = Critic(policy).to(device) if wanted else None
         kl = ("policy_kl",) if "policy_kl" in needs or config.kl_to_initial else ()
         self.fields = ("policy_logps", "entropy", *kl)
 
@@ -45,10 +47,10 @@ class Rollouts:
         if due or (config.reference == "sampler" and "policy_kl" in self.needs):
             self.reference = frozen(self.policy)
 
-    def draw(self, step: int, prompts: np.ndarray) -> Drawn:
-        """Groups of answers to these prompts, on the CPU: tokens, lengths, log-probabilities, rewards."""
+    def draw(self, step: int, prompts: np.ndarray, share: slice = slice(None)) -> Drawn:
+        """Groups of answers to a share of these prompts, on the CPU: tokens, lengths, log-probabilities, rewards."""
         config = self.config
-        with self.accelerator.autocast():
+        with self._precision(), _wide_head(self.policy):
             samples = sample_completions(
                 self.policy,
                 self.task,
@@ -57,14 +59,15 @@ class Rollouts:
                 seed=config.seed,
                 step=step,
                 temperature=config.temperature,
+                share=share,
             )
         names = ("tokens", "lengths", "logps", "truncated", "prompt_index")
         drawn = {name: getattr(samples, name).cpu() for name in names}
         flat = [drawn[name].flatten(0, 1).numpy() for name in ("tokens", "lengths")]
-        rewards = self.task.reward(*flat, np.repeat(prompts, config.group_size))
+        rewards = self.task.reward(*flat, np.repeat(prompts[share], config.group_size))
         drawn["rewards"] = torch.from_numpy(np.asarray(rewards)).view(drawn["lengths"].shape)
         if config.reference != "sampler":
-            with torch.no_grad(), self.accelerator.autocast():
+            with torch.no_grad(), self._precision():
                 every = torch.arange(drawn["lengths"].numel())
                 parts = every.split(config.micro_batch or len(every))
                 scored = [self._score(self.reference, drawn, rows, ("policy_logps",)) for rows in parts]
@@ -75,7 +78,7 @@ class Rollouts:
 
     def record(self, drawn: Drawn, **live: Tensor) -> GroupBatch:
         """The constants of the step as a GroupBatch; live fields are place holders unless given."""
-        device, dtype = self.accelerator.device, torch.promote_types(drawn["logps"].dtype, torch.float32)
+        device, dtype = self.device, torch.promote_types(drawn["logps"].dtype, torch.float32)
         N, K, T = drawn["tokens"].shape
         constants = {name: drawn[name].to(device) for name in ("reference_logps", "step_ids") if name in drawn}
         names = (*self.fields, *(("values",) if "values" in self.needs else ()))
@@ -92,14 +95,14 @@ class Rollouts:
 
     def score(self, drawn: Drawn, rows: Tensor) -> dict[str, Tensor]:
         """The live fields of some rows, with gradient: for `two_pass_step`."""
-        with self.accelerator.autocast():
+        with self._precision():
             fields = self._score(self.policy, drawn, rows, self.fields)
             return fields | self._criticise(drawn, rows)
 
     def weighted_sum(self, drawn: Drawn, rows: Tensor, coefficients: dict[str, Tensor]) -> Tensor:
         """sum of coefficient * field of some rows, for the second pass: no logits are kept, none made twice."""
         own = {name: c for name, c in coefficients.items() if name in self.fields}
-        with self.accelerator.autocast():
+        with self._precision():
             total = weighted_rows(
                 self.policy,
                 *self._answers(drawn, rows),
@@ -110,6 +113,10 @@ class Rollouts:
             for name, x in self._criticise(drawn, rows).items():
                 total = total + (coefficients[name].to(x.device) * x).sum()
         return total
+
+    def _precision(self) -> torch.autocast:
+        """Forward passes in bfloat16 but for the head, if that is asked for; the weights stay as they are."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
 
     def _compared(self) -> nn.Module:
         return self.initial if self.config.kl_to_initial else self.reference
@@ -128,7 +135,7 @@ class Rollouts:
         """What the critic says before each token of some rows, 0 after the end; and log Z, of the prompt alone."""
         if self.critic is None:
             return {}
-        device = self.accelerator.device
+        device = self.device
         _, tokens, lengths, index = self._answers(drawn, rows)
         prompts = torch.from_numpy(np.asarray(self.task.prompts()))[index]
         given = self.task.prompt_mask() if hasattr(self.task, "prompt_mask") else np.ones(self.task.prompts().shape)
@@ -141,9 +148,29 @@ class Rollouts:
         return {name: x for name, x in found.items() if name in self.needs}
 
 
+@contextmanager
+def _wide_head(policy: nn.Module) -> Iterator[None]:
+    """Inside an autocast, the head in the precision of its weights: scoring has it so, and both are to be one law."""
+    head: Any = policy.get_output_embeddings() if has_hidden_states(policy) else None  # type: ignore[operator]
+    if not isinstance(head, nn.Linear):
+        yield
+        return
+
+    def wide(hidden: Tensor) -> Tensor:
+        with torch.autocast(hidden.device.type, enabled=False):
+            return nn.functional.linear(hidden.to(head.weight.dtype), head.weight, head.bias)
+
+    head.forward = wide  # type: ignore[assignment,method-assign]  # of this one layer: its class keeps its own
+    try:
+        yield
+    finally:
+        del head.forward
+
+
 def frozen(policy: nn.Module) -> nn.Module:
-    """A copy that does not learn."""
-    return copy.deepcopy(policy).requires_grad_(False).eval()
+    """A copy that does not learn; what the policy does not train itself (all but its adapters) is shared with it."""
+    shared: dict[int, Any] = {id(p): p for p in policy.parameters() if not p.requires_grad}
+    return copy.deepcopy(policy, shared).requires_grad_(False).eval()
 
 
 def prompts_of_step(seed: int, step: int, count: int, total: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -216,3 +217,19 @@ def test_golds_that_cannot_be_read(shared_data: Path) -> None:
         grades = grade_answers([rf"\boxed{{{p.gold}}}" for p in problems], problems, timeout=30.0)
         assert {n for n, own in enumerate(grades) if own.status != "right"} == set(bad), name
     assert unreadable == {"aime24": 0, "aime25": 0, "amc23": 0, "math500": 0, "minerva_math": 4, "olympiadbench": 2}
+
+
+def test_a_hub_that_does_not_answer_is_asked_once_and_named_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("datasets")
+    import datasets
+    from huggingface_hub import constants
+
+    from gnivo_edu.tasks import rows
+
+    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
+    monkeypatch.setattr(rows, "hub_answers", lambda name, kind: False)
+    start = time.monotonic()
+    with pytest.raises(ValueError, match="a hub id needs a connection"):
+        rows.load_rows("owner/name", "train")
+    assert time.monotonic() - start < 20  # its own retries take more than a minute
+    assert before == (constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE)

@@ -51,3 +51,19 @@ def test_rewards_by_name_and_by_function(tmp_path: Path, monkeypatch: pytest.Mon
 def test_tasks_import_without_torch() -> None:
     code = "import sys, gnivo_edu.tasks.stories; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("reward", "message"),
+    [
+        (lambda texts: [float("nan")] * len(texts), "rewards must be finite"),
+        (lambda texts: ["good"] * len(texts), "one number for each text"),
+        (lambda texts: [1.0], "one for each text"),
+    ],
+)
+def test_a_reward_that_gives_no_numbers_is_told_in_one_line(reward, message):
+    from gnivo_edu.tasks.grading import Problem
+    from gnivo_edu.tasks.stories import _score_texts
+
+    with pytest.raises(ValueError, match=message):
+        _score_texts(reward, ["One.", "Two."], [Problem(question="q")] * 2)

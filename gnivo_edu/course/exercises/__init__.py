@@ -2,6 +2,7 @@
 
 from gnivo_edu.course.exercises import (
     alpha_for_kl_budget,
+    answer_logps,
     answer_mask,
     best_of_k_law,
     enumerate_leaves,
@@ -15,13 +16,17 @@ from gnivo_edu.course.exercises import (
     gvpo_loss,
     kl_in_the_loss,
     log_z,
+    monte_carlo_value,
     optimal_prefix_logps,
     optimal_step_logps,
     paired_interval,
     pass_at_k,
     pin_the_shift,
     prefix_logratio,
+    prune_row,
+    rank_correlation,
     rloo_advantage,
+    rows_that_fit,
     sequence_logprob,
     shift_and_spread,
     soft_value_backup,
@@ -29,6 +34,7 @@ from gnivo_edu.course.exercises import (
     step_credit,
     success_probability,
     tilted_policy,
+    two_pass_gradient,
     value_by_averaging,
     vimpo_residual,
 )
@@ -74,5 +80,11 @@ def all() -> tuple[Exercise, ...]:
         answer_mask,
         stale_kl_in_the_loss,
         paired_interval,
+        answer_logps,
+        rank_correlation,
+        prune_row,
+        monte_carlo_value,
+        rows_that_fit,
+        two_pass_gradient,
     )
     return tuple(module.EXERCISE for module in modules)

@@ -1,0 +1,107 @@
+"""The processes of a run: which prompts are whose, what all must know, and an error that no process waits behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, distributed
+from torch.nn import Parameter
+
+T = TypeVar("T")
+SHARDED = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
+
+
+class Processes:
+    """Processes that each hold the whole model and learn from a share of every step's prompts; one is the usual case.
+
+    `rank` of this one, `world` of them. The number of processes changes no result but by rounding: answers have random
+    streams of their own, objectives see the answers of all, and gradients are summed.
+    """
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self.rank, self.world = accelerator.process_index, accelerator.num_processes
+        if any(name in str(accelerator.distributed_type) for name in SHARDED):
+            raise ValueError(
+                f"launched with {accelerator.distributed_type}, which splits the model: here every process holds all "
+                f"of it, launch with --multi_gpu or torchrun"
+            )
+        if (
+            self.world == 1
+            and "WORLD_SIZE" not in os.environ
+            and {"ACCELERATE_USE_CPU", "MASTER_PORT"} <= {*os.environ}
+        ):
+            raise ValueError("on a CPU accelerate starts one process, whatever is asked for: launch with torchrun")
+        if (launched := int(os.environ.get("WORLD_SIZE", "1"))) != self.world:
+            raise ValueError(f"launched as {launched} processes, of which accelerate finds {self.world}: use torchrun")
+
+    @property
+    def first(self) -> bool:
+        """Whether this one writes and speaks."""
+        return self.rank == 0
+
+    def share(self, count: int) -> slice:
+        """Which of `count` prompts are this one's; shares differ by one at most."""
+        return slice(count * self.rank // self.world, count * (self.rank + 1) // self.world)
+
+    def gather(self, make: Callable[[], T]) -> list[T]:
+        """What `make` gives on each process, in order. Where it fails on one, all stop.
+
+        Raises the error itself there, and ValueError with its message on the others.
+        """
+        own, failed = None, None
+        try:
+            own = make()
+        except Exception as error:
+            failed = error
+        if self.world == 1:
+            if failed is not None:
+                raise failed
+            return [own]  # type: ignore[list-item]
+        told: list[Any] = [None] * self.world
+        why = None if failed is None else " ".join(f"{failed}".split()) or type(failed).__name__
+        distributed.all_gather_object(told, (own, why))
+        if failed is not None:
+            failed.told = True  # type: ignore[attr-defined]  # the first process says it
+            raise failed
+        for rank, (_, message) in enumerate(told):
+            if message is not None:
+                elsewhere = ValueError(f"process {rank} of {self.world} stopped: {message}")
+                elsewhere.told = True  # type: ignore[attr-defined]
+                raise elsewhere
+        return [x for x, _ in told]
+
+    def agree(self, make: Callable[[], T]) -> T:
+        """What `make` gives here, once it has succeeded on every process."""
+        kept: list[T] = []
+        self.gather(lambda: kept.append(make()))
+        return kept[0]
+
+    def alone(self, make: Callable[[], object]) -> None:
+        """Do it on the first process; the others wait, and hear of an error."""
+        self.agree(lambda: make() if self.first else None)
+
+    def collect(self, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Arrays of all prompts from those of each share, by name, on the CPU (on one process, as they are)."""
+        if self.world == 1:
+            return make()
+        shares = self.gather(lambda: {name: x.cpu() for name, x in make().items()})
+        return {name: torch.cat([own[name] for own in shares]) for name in shares[0]}
+
+    def sum_gradients(self, make: Callable[[], object], parameters: Sequence[Parameter]) -> None:
+        """Run the backward pass `make` of this one's share, and add up the `.grad` of all of them."""
+
+        def pushed() -> list[bool]:
+            make()
+            return [p.grad is not None for p in parameters]
+
+        there = self.gather(pushed)
+        if self.world == 1:
+            return
+        for p, reached in zip(parameters, zip(*there, strict=True), strict=True):
+            if any(reached):  # without one anywhere it stays None, and the optimiser leaves the parameter alone
+                p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+                distributed.all_reduce(p.grad)

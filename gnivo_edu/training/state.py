@@ -1,0 +1,85 @@
+"""The state of a run: what a checkpoint holds, and how it comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gnivo_edu.training.checkpoint import RunFolder
+from gnivo_edu.training.rollout import Drawn, Rollouts, frozen
+
+
+@dataclass
+class RunState:
+    """How far a run has come: `inner` updates of `step`, on the answers `drawn` of all processes; lines of its logs.
+
+    With the weights that are trained, the reference, the critic and the optimiser this is the whole state.
+    """
+
+    rollouts: Rollouts
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    inner: int = 0
+    drawn: Drawn | None = None
+    lines: dict[str, int] = field(default_factory=lambda: {"metrics.jsonl": 0, "completions.jsonl": 0})
+
+    def save(self, folder: RunFolder, keep: int) -> None:
+        """Write a checkpoint; see `RunFolder.save`."""
+        rollouts = self.rollouts
+        moved = rollouts.reference is not rollouts.initial
+        tensors = {
+            "policy": self._weights(rollouts.policy),
+            "reference": self._weights(rollouts.reference) if moved else None,
+            "critic": None if rollouts.critic is None else rollouts.critic.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "drawn": self.drawn if self.inner else None,
+        }
+        folder.save(self.step, self.inner, tensors, self.lines, keep)
+
+    def restore(self, folder: RunFolder, say: Callable[[str], None]) -> None:
+        """Go to the newest whole checkpoint, or stay at the start if there is none.
+
+        Raises ValueError, in one line, on a checkpoint of another model.
+        """
+        found = folder.load(say)
+        if found is None:
+            say("there is no checkpoint yet: starting from the beginning")
+            return
+        state, tensors = found
+        rollouts = self.rollouts
+        try:
+            self._put(rollouts.policy, tensors["policy"])
+            if tensors["reference"] is not None:
+                rollouts.reference = frozen(rollouts.policy)
+                self._put(rollouts.reference, tensors["reference"])
+            if rollouts.critic is not None:
+                rollouts.critic.load_state_dict(tensors["critic"])
+            self.optimizer.load_state_dict(tensors["optimizer"])
+        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"the checkpoint in {folder.checkpoints} is of another model: {' '.join(str(error).split())[:160]}"
+            ) from error
+        self.step, self.inner, self.drawn = state["step"], state["inner"], tensors["drawn"]
+        self.lines = dict(state["lines"])
+        say(f"resuming at step {self.step}" + (f", update {self.inner}" if self.inner else ""))
+
+    def _weights(self, model: nn.Module) -> dict[str, Tensor]:
+        """What is trained, by name, whichever copy of the policy it is taken from."""
+        trained = {name for name, p in self.rollouts.policy.named_parameters() if p.requires_grad}
+        return {name: p.detach().cpu() for name, p in model.named_parameters() if name in trained}
+
+    def _put(self, model: nn.Module, tensors: dict[str, Tensor]) -> None:
+        """Write saved weights into a model. The names are those that are trained here, all of them."""
+        named: dict[str, Any] = dict(model.named_parameters())
+        trained = {name for name, p in self.rollouts.policy.named_parameters() if p.requires_grad}
+        if other := trained ^ tensors.keys():
+            raise ValueError(f"{min(other)} is {'not there' if min(other) in trained else 'not trained here'}")
+        with torch.no_grad():
+            for name, x in tensors.items():
+                if named[name].shape != x.shape:
+                    raise ValueError(f"{name} is {list(x.shape)} there and {list(named[name].shape)} here")
+                named[name].copy_(x)

@@ -1,0 +1,74 @@
+"""Trackers: TensorBoard is told what metrics.jsonl holds, also by a run that was stopped and resumed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from training_runs import Stop, command, metrics, run
+
+TINY = {
+    "model": "table",
+    "task": "toy_envs/Brackets-v0",
+    "steps": 6,
+    "prompts_per_step": 2,
+    "group_size": 4,
+    "save_every": 3,
+    "trackers": ["tensorboard"],
+}
+
+
+def told(out):
+    """(step, value) by name, of all event files, as TensorBoard reads them."""
+    module = "tensorboard.backend.event_processing.event_accumulator"
+    accumulator = pytest.importorskip(module, reason="needs tensorboard").EventAccumulator(str(out / "gnivo_edu"))
+    accumulator.Reload()
+    return {name: [(e.step, e.value) for e in accumulator.Scalars(name)] for name in accumulator.Tags()["scalars"]}
+
+
+def expected(out):
+    rows = metrics(out)
+    return {
+        name: [(row["step"], pytest.approx(row[name], rel=1e-6)) for row in rows if name in row]
+        for name in {name for row in rows for name in row} - {"step"}
+    }
+
+
+def without_timings(found):
+    return {name: line for name, line in found.items() if name != "step_time"}
+
+
+def test_tensorboard_is_told_every_metric(tmp_path):
+    pytest.importorskip("tensorboard", reason="needs tensorboard")
+    run(tmp_path, **TINY)
+    found = told(tmp_path)
+    assert len(found["step_time"]) == 6
+    assert without_timings(found) == expected(tmp_path)
+
+
+def test_after_a_resume_every_step_is_there_once(tmp_path):
+    pytest.importorskip("tensorboard", reason="needs tensorboard")
+    with pytest.raises(Stop):
+        run(tmp_path, stop_at=4, **TINY)  # the checkpoint is that of step 3; steps 3 and 4 will be written again
+    assert [step for step, _ in told(tmp_path)["reward"]] == [0, 1, 2, 3, 4]
+    run(tmp_path, resume=True, **TINY)
+    found = told(tmp_path)
+    assert [step for step, _ in found["step_time"]] == [0, 1, 2, 3, 4, 5]
+    assert without_timings(found) == expected(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("tensorbord", "there is no tracker 'tensorbord'; did you mean 'tensorboard'?"),
+        ("all", "there is no tracker 'all'; known: aim,"),
+        ("wandb", "the tracker 'wandb' is not installed: pip install wandb"),
+    ],
+)
+def test_a_tracker_that_is_not_there_is_one_line_before_anything_is_written(name, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("gnivo_edu.training.run_log.get_available_trackers", lambda: ["tensorboard"])
+    sets = {**TINY, "trackers": [name], "out": str(tmp_path / "out")}
+    status, out, said = command(capsys, "train", *(f"--set={key}={json.dumps(value)}" for key, value in sets.items()))
+    assert (status, out, said.count("\n")) == (2, "", 1)
+    assert says in said
+    assert not (tmp_path / "out").exists()
