@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,9 @@ class TrainConfig:
     A step draws `group_size` answers to each of `prompts_per_step` prompts and makes `inner_steps` updates on them.
     `micro_batch`: answers scored at a time, None for all; the gradient does not depend on it.
     `reference`: "sampler", the policy that drew the answers (published GN-IVO); "initial", the model as it was; or
-    "refreshed", a copy of the policy taken every `refresh_every` steps. `kl_to_initial`: coefficient, reward per nat,
+    "refreshed", a copy of the policy taken every `refresh_every` steps. `sampler`: who draws the answers, the
+    "policy" that learns or the "reference". With raw weights GN-IVO ends at pi* only on answers of its reference: its
+    Algorithm 1 is reference=refreshed, sampler=reference. `kl_to_initial`: coefficient, reward per nat,
     of an exact KL to the initial model, summed over an answer's tokens, that is added to the loss. `level`: what an
     action is for the objective, a "token" or a "step" of the task.
     `schedule` of the learning rate after `warmup_steps`. `precision` of the forward passes: "float32", "bf16" (weights
@@ -49,6 +52,7 @@ class TrainConfig:
     micro_batch: int | None = None
     temperature: float = 1.0
     reference: Literal["sampler", "initial", "refreshed"] = "sampler"
+    sampler: Literal["policy", "reference"] = "policy"
     refresh_every: int = 10
     kl_to_initial: float = 0.0
     optimizer: Literal["adamw", "sgd"] = "adamw"
@@ -73,17 +77,22 @@ class TrainConfig:
     FREE: typing.ClassVar = ("steps", "out", "save_every", "keep", "completions_every", "report_questions", "trackers")
 
     def __post_init__(self) -> None:
-        for name in ("steps", "prompts_per_step", "group_size", "inner_steps", "refresh_every", "save_every", "keep"):
+        if self.sampler == "reference" and self.reference == "sampler":
+            raise ValueError("sampler=reference needs a reference of its own: set reference=initial or refreshed")
+        counts = ("steps", "prompts_per_step", "group_size", "inner_steps", "refresh_every")
+        for name in (*counts, "save_every", "keep", "completions_every", "lora_alpha"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.micro_batch is not None and self.micro_batch < 1:
             raise ValueError(f"micro_batch must be at least 1 answer, or null for all, got {self.micro_batch}")
-        for name in ("temperature", "learning_rate", "max_grad_norm", "value_learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("kl_to_initial", "weight_decay", "warmup_steps", "lora_rank", "report_questions"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if not self.max_grad_norm > 0:  # .inf is a way to say: no clipping
+            raise ValueError(f"max_grad_norm must be positive, got {self.max_grad_norm}")
+        for name in ("temperature", "learning_rate", "value_learning_rate"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}")
+        for name in ("kl_to_initial", "weight_decay", "warmup_steps", "lora_rank", "report_questions", "seed"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must not be negative, and finite, got {getattr(self, name)}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they are written to YAML and JSON."""
@@ -120,17 +129,20 @@ def load_config(path: str | Path | None = None, changes: Sequence[str] = (), **g
         values |= read or {}
     parsed = [_parse(change) for change in changes]
     own = values.get("objective", TrainConfig.objective)
-    objective = {**dict(parsed), **given}.get("objective", own)
+    objective = _as("objective", {**dict(parsed), **given}.get("objective", own), str)
     if objective != own and isinstance(values.get("objective_options"), dict):
         values["objective_options"] = _taken(objective, values["objective_options"])
     for key, value in parsed:
         group, dot, entry = key.partition(".")
-        values[group] = {**values.get(group, {}), entry: value} if dot else value
+        entries = values.get(group) or {}  # an empty group in a file is no group at all
+        if dot and not isinstance(entries, dict):
+            raise ValueError(f"{key} cannot be set: {group} is {entries!r}, and no group of entries")
+        values[group] = {**entries, entry: value} if dot else value
     values |= given
     types_of = typing.get_type_hints(TrainConfig)
     for key, value in values.items():
         if key not in types_of or key == "FREE":
-            near = difflib.get_close_matches(key, [f.name for f in dataclasses.fields(TrainConfig)], n=1, cutoff=0.4)
+            near = difflib.get_close_matches(str(key), [f.name for f in dataclasses.fields(TrainConfig)], n=1, cutoff=0.4)
             raise ValueError(f"there is no setting {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
         values[key] = _as(key, value, types_of[key])
     return TrainConfig(**values)
@@ -140,7 +152,10 @@ def _parse(change: str) -> tuple[str, Any]:
     key, equals, text = change.partition("=")
     if not equals:
         raise ValueError(f"--set takes key=value, got {change!r}")
-    return key.strip(), yaml.safe_load(text)
+    try:
+        return key.strip(), yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"--set {change}: the value is not YAML: {' '.join(str(error).split())}") from error
 
 
 def _taken(objective: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -163,16 +178,19 @@ def _as(name: str, value: Any, kind: Any) -> Any:
     if origin is types.UnionType:
         return None if value is None else _as(name, value, choices[0])
     if origin in (dict, tuple):
+        value = {} if value is None and origin is dict else value  # `task_options:` with nothing below it
         wanted: Any = dict if origin is dict else (list, tuple)
         if not isinstance(value, wanted):
             raise ValueError(f"{name} must be {'a group of entries' if origin is dict else 'a list'}, got {value!r}")
+        if odd := [k for k in value if origin is dict and not isinstance(k, str)]:
+            raise ValueError(f"the entries of {name} have names, got {odd[0]!r}")
         return {k: _number(v) for k, v in value.items()} if origin is dict else tuple(value)
     if kind is str:
         if isinstance(value, str):
             return value
         raise ValueError(f"{name} must be text, got {value!r}")
     number = _number(value)
-    if isinstance(number, bool) or not isinstance(number, int | float) or (kind is int and number != int(number)):
+    if isinstance(number, bool) or not isinstance(number, int | float) or (kind is int and number % 1 != 0):
         raise ValueError(f"{name} must be {'a whole number' if kind is int else 'a number'}, got {value!r}")
     return kind(number)
 

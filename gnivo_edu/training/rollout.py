@@ -50,9 +50,10 @@ class Rollouts:
     def draw(self, step: int, prompts: np.ndarray, share: slice = slice(None)) -> Drawn:
         """Groups of answers to a share of these prompts, on the CPU: tokens, lengths, log-probabilities, rewards."""
         config = self.config
-        with self._precision(), _wide_head(self.policy):
+        sampler = self.policy if config.sampler == "policy" else self.reference
+        with self._precision(), _wide_head(sampler):
             samples = sample_completions(
-                self.policy,
+                sampler,
                 self.task,
                 config.group_size,
                 prompts,

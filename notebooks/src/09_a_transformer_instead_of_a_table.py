@@ -472,11 +472,12 @@ for name, values in lists.items():
 # the command line. Its `model` is the word `table`, a folder, the word
 # `shipped`, or a model of the Hugging Face hub; all else stays.
 #
-# One thing differs. A real run draws fresh answers from the policy *in
-# training*, not from the reference, and we know from notebook 07 that GN-IVO
-# does not forgive this before the last step, while GVPO does. So here we
-# take GVPO; its policy carries the same $V$. Forty steps are a taste.
-# **Predict**, then change a word: `gnivo`, more steps, a larger group.
+# One thing can differ. `sampler="reference"` is the loop above with fresh
+# answers at each step. Most real runs draw from the policy *in training*,
+# which is the default, and we know from notebook 07 that GN-IVO does not
+# forgive this before the last step, while GVPO does. Forty steps are a taste.
+# **Predict**, then change a word: `"policy"`, `gvpo` (without `reward_max`),
+# more steps, a larger group.
 
 # %%
 def brief(model, start, rate):
@@ -487,8 +488,9 @@ def brief(model, start, rate):
         run = training.fine_tune(training.load_config(
             model=model, task="toy_envs/DigitSum-v0",
             task_options={"vocab_size": 4, "horizon": 4, "target": 6},
-            objective="gvpo", objective_options={"alpha": alpha},
-            reference="initial", steps=40, prompts_per_step=4,
+            objective_options={"alpha": alpha, "reward_max": 1.0},
+            reference="initial", sampler="reference",
+            objective="gnivo", steps=40, prompts_per_step=4,
             group_size=16, learning_rate=rate, schedule="cosine",
             precision="float64", out=f"{folder}/run"))
     return value_agreement(run.policy, start, digits, alpha)

@@ -98,6 +98,7 @@ def test_a_transformer_trained_on_samples_ranks_the_steps_as_enumeration_does(tm
         task="toy_envs/PosterProblem-v0",
         objective_options={"alpha": ALPHA, "reward_max": 1.0},
         reference="initial",
+        sampler="reference",
         steps=800,
         prompts_per_step=4,
         group_size=32,
@@ -111,7 +112,7 @@ def test_a_transformer_trained_on_samples_ranks_the_steps_as_enumeration_does(tm
     trained = fine_tune(config)
     found = value_agreement(trained.policy.double(), load_transformer(base, torch.float64), PosterProblem(), ALPHA)
     assert found.rank_correlation >= 0.95
-    assert found.rms < 0.12
+    assert found.rms < 0.08
     assert found.shuffled_rank_correlation < 0.3
     assert found.shuffled_rms > 5 * found.rms
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
