@@ -41,8 +41,7 @@ class Arithmetic(TokenMDP):
         digits: int = 2,
         prompt_seed: int = 0,
     ) -> None:
-        if not tiers or split not in ("train", "test"):
-            raise ValueError(f"need at least one tier and the split 'train' or 'test', got {tiers} and {split!r}")
+        _check_arguments(tiers, num_prompts, split, base, digits, prompt_seed)
         count = num_prompts if num_prompts is not None else 1000 if split == "train" else TEST_QUESTIONS
         if split == "test" and count > TEST_QUESTIONS:
             raise ValueError(f"the test split has {TEST_QUESTIONS} questions a tier, got num_prompts={count}")
@@ -182,3 +181,15 @@ class Arithmetic(TokenMDP):
             rows = self._chain[prompt_index] == number
             rewards[rows] = chain.reward(tokens[rows], lengths[rows], self._number[prompt_index[rows]])
         return rewards
+
+
+def _check_arguments(tiers: object, num_prompts: object, split: str, *others: object) -> None:
+    whole = (int, np.integer)
+    if not isinstance(tiers, Sequence) or not tiers or not all(isinstance(n, whole) and n >= 1 for n in tiers):
+        raise ValueError(f"tiers lists numbers of operations, at least one tier such as [2, 3], got {tiers!r}")
+    if num_prompts is not None and not (isinstance(num_prompts, whole) and num_prompts >= 1):
+        raise ValueError(f"num_prompts, the questions of a tier, is a whole number from 1 on, got {num_prompts!r}")
+    if split not in ("train", "test"):
+        raise ValueError(f"the split is 'train' or 'test', got {split!r}")
+    if not all(isinstance(number, whole) for number in others):
+        raise ValueError(f"base, digits and prompt_seed are whole numbers, got {', '.join(map(repr, others))}")

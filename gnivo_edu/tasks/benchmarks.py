@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from gnivo_edu.tasks.grading import TIMEOUT, Problem, grade_answers, last_box
-from gnivo_edu.tasks.rows import Row, field, load_rows
+from gnivo_edu.tasks.rows import Row, field, first_rows, load_rows
 from gnivo_edu.tasks.text_task import TextTask
 
 
@@ -87,7 +87,7 @@ def benchmark(
             f"{name} is known with these numbers of problems: {versions}; {source!r} has {len(rows):,}: "
             "pass check_rows=False if that is meant"
         )
-    problems = [problem_of(row, number, source) for number, row in enumerate(rows[:limit])]
+    problems = [problem_of(row, number, source) for number, row in enumerate(first_rows(rows, limit))]
     merged: dict[str, Any] = {
         "base_text": BASE_TEXT,
         "instruction": INSTRUCTION,

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from gnivo_edu.tasks.grading import TIMEOUT, Problem, after_marker, grade_answers, marker_or_box
-from gnivo_edu.tasks.rows import load_rows
+from gnivo_edu.tasks.rows import first_rows, load_rows
 from gnivo_edu.tasks.text_task import TextTask
 
 HUB_ID, CONFIG = "openai/gsm8k", "main"
@@ -43,7 +43,7 @@ def gsm8k(
             "pass check_rows=False if that is meant"
         )
     problems = []
-    for number, row in enumerate(rows[:limit]):
+    for number, row in enumerate(first_rows(rows, limit)):
         gold = after_marker(str(row.get("answer", "")))
         if gold is None or "question" not in row:
             raise ValueError(f"row {number} of {source!r} has no question, or no answer after ####")

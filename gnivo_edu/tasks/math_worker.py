@@ -15,6 +15,16 @@ import sys
 from typing import Any
 
 MEMORY_LIMIT = 4 * 2**30  # bytes; an answer that needs more is wrong
+RELATIVE_ERROR = 1e-3  # math-verify compares six decimals, and those of 4.6e-24 are all zero
+
+_SCIENTIFIC = re.compile(r"(?<![\w\\.])(\d+(?:\.\d*)?)[eE]([+-]?\d+)(?![\w.])")
+_BARE_POINT = re.compile(r"(?<=\d)\.(?=\s*[-+*/^=,;)\]}])")
+_BASE = re.compile(r"\d\s*_\s*\{?\s*(\d+)\s*\}?$")
+_SYMBOL = re.compile(
+    r"\\(?:hbar|ell|mho|(?:var)?(?:alpha|beta|gamma|delta|epsilon|zeta|eta|theta|iota|kappa|lambda|mu|nu|xi|rho|sigma"
+    r"|tau|upsilon|phi|chi|psi|omega))(?![a-z])",
+    re.IGNORECASE,
+)
 
 
 def clean(text: str) -> str:
@@ -30,11 +40,13 @@ def clean(text: str) -> str:
 def judge(gold: str, answer: str | None, unit: str | None = None, tolerance: float | None = None) -> str:
     """ "right", "wrong", "no answer" (where `answer` is None) or "unparsable gold", by math-verify.
 
-    A gold that math-verify cannot read as mathematics is unparsable, whatever the answer. `unit` may follow the answer;
-    a number within `tolerance` of the gold is right.
+    A gold that math-verify cannot read as mathematics, or misreads, is unparsable, whatever the answer. `unit` may
+    follow the answer; a number within `tolerance` of the gold is right. An answer with the base of its digits must name
+    that of the gold (ten where the gold names none); one without is taken to be in the base that was asked for. Tiny
+    numbers must agree to one part in a thousand. Words and units after a number are not read.
     """
     gold_parsed = _parse(gold)
-    if not _expressions(gold_parsed):
+    if not _expressions(gold_parsed) or _misread(gold, gold_parsed):
         return "unparsable gold"
     if answer is None:
         return "no answer"
@@ -42,25 +54,54 @@ def judge(gold: str, answer: str | None, unit: str | None = None, tolerance: flo
 
     if unit and clean(unit) in ("%", "\\%"):
         answer = answer.replace("\\%", "").replace("%", "")
-    answer_parsed = _parse(answer)
+    answer_parsed = _parse(answer, scientific=not _has_euler(gold_parsed))
     if _braces_against_brackets(gold, answer, gold_parsed, answer_parsed):
+        return "wrong"
+    if _base(answer) not in ("", _base(gold) or "10"):
         return "wrong"
     # Gold first: verify is not symmetric. Relations and intervals are compared both ways round.
     if verify(gold_parsed, answer_parsed, timeout_seconds=None, allow_set_relation_comp=True):
-        return "right"
+        return "right" if tolerance or not _far_apart(gold_parsed, answer_parsed) else "wrong"
     return "right" if tolerance and _close(gold_parsed, answer_parsed, tolerance) else "wrong"
 
 
-def _parse(text: str) -> list[Any]:
+def _parse(text: str, scientific: bool = True) -> list[Any]:
+    """What math-verify reads, once 3e6 is written as a power of ten (it would be 3*e*6) and 1./3 without its point."""
     from math_verify import parse
 
+    text = _BARE_POINT.sub("", clean(text))
+    if scientific:
+        text = _SCIENTIFIC.sub(lambda match: rf"{match[1]} \times 10^{{{int(match[2])}}}", text)
     # Between dollar signs, since math-verify finds no LaTeX in running text; without its alarm, see above.
-    parsed: list[Any] = parse(f"${clean(text)}$", parsing_timeout=None)
+    parsed: list[Any] = parse(f"${text}$", parsing_timeout=None)
     return parsed
 
 
 def _expressions(parsed: list[Any]) -> list[Any]:
     return [item for item in parsed if not isinstance(item, str)]
+
+
+def _misread(gold: str, parsed: list[Any]) -> bool:
+    r"""Whether what was read cannot be meant: \gamma^{2}-1 as zoo, and a lone number out of \hbar \omega(v+1/2)."""
+    from sympy import EulerGamma, Expr, nan, zoo
+
+    first = _expressions(parsed)[0]
+    if first.has(zoo, nan):
+        return True
+    return bool(_SYMBOL.search(gold)) and isinstance(first, Expr) and first.is_number and not first.has(EulerGamma)
+
+
+def _has_euler(parsed: list[Any]) -> bool:
+    """Whether e is a number here: then 2e-2 may be twice e less two."""
+    from sympy import E, exp
+
+    return bool(_expressions(parsed)[0].has(E, exp))
+
+
+def _base(text: str) -> str:
+    """The base that a numeral names, as 8 in 52_8 or 52_{8}; "" where it names none."""
+    match = _BASE.search(clean(text))
+    return match[1] if match else ""
 
 
 def _braces_against_brackets(gold: str, answer: str, gold_parsed: list[Any], answer_parsed: list[Any]) -> bool:
@@ -75,13 +116,25 @@ def _braces_against_brackets(gold: str, answer: str, gold_parsed: list[Any], ans
     return set(kinds) == {"braces", "brackets"}
 
 
-def _close(gold_parsed: list[Any], answer_parsed: list[Any], tolerance: float) -> bool:
+def _numbers(gold_parsed: list[Any], answer_parsed: list[Any]) -> tuple[float, float] | None:
+    """Gold and answer as floats, where both are real numbers."""
     try:
         gold, answer = (float(_expressions(parsed)[0].evalf()) for parsed in (gold_parsed, answer_parsed))
     except (IndexError, TypeError, ValueError, AttributeError):
-        return False
+        return None
+    return gold, answer
+
+
+def _close(gold_parsed: list[Any], answer_parsed: list[Any], tolerance: float) -> bool:
+    numbers = _numbers(gold_parsed, answer_parsed)
     # A little more than the tolerance: 4.2 and 4.3 are 0.1 apart only up to rounding.
-    return abs(gold - answer) <= tolerance * (1 + 1e-9)
+    return numbers is not None and abs(numbers[0] - numbers[1]) <= tolerance * (1 + 1e-9)
+
+
+def _far_apart(gold_parsed: list[Any], answer_parsed: list[Any]) -> bool:
+    """Whether these are numbers further apart than `RELATIVE_ERROR`, as 4.6e-24 and 4.6e-23 are."""
+    gold, answer = _numbers(gold_parsed, answer_parsed) or (0.0, 0.0)
+    return abs(gold - answer) > RELATIVE_ERROR * abs(gold)
 
 
 def main() -> None:

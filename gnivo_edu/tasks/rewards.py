@@ -19,7 +19,7 @@ def get_reward(name: str) -> TextReward:
     """A function from a list of texts to as many numbers: a named reward, or `module:function`.
 
     Modules are also looked for in the current folder. Raises ValueError, in one line, on a name that is not known (with
-    the nearest one), and on a module or function that is not there.
+    the nearest one), on a module or function that is not there, and on a module that cannot be imported.
 
     >>> get_reward("sentiment")(["A happy end.", "She was sad."]).round(2)
     array([0.75, 0.25])
@@ -37,8 +37,8 @@ def get_reward(name: str) -> TextReward:
     sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
-    except (ImportError, ValueError, TypeError) as error:
-        raise ValueError(f"reward {name!r}: module {module_name!r} cannot be imported: {error}") from error
+    except (Exception, SystemExit) as error:  # a module of the user's: whatever it raises
+        raise ValueError(f"reward {name!r}: module {module_name!r} cannot be imported: {_told(error)}") from error
     finally:
         sys.path.remove(here)
     function = getattr(module, attribute, None)
@@ -53,7 +53,11 @@ def _guarded(name: str, function: TextReward) -> TextReward:
     def reward(texts: list[str]) -> ArrayLike:
         try:
             return function(texts)
-        except Exception as error:
-            raise ValueError(f"the reward {name} raised {type(error).__name__}: {error}") from error
+        except (Exception, SystemExit) as error:
+            raise ValueError(f"the reward {name} raised {_told(error)}") from error
 
     return reward
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

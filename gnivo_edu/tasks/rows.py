@@ -88,6 +88,17 @@ def _offline(unreachable: bool) -> Iterator[None]:
         constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
 
 
+def first_rows(rows: Sequence[Any], limit: int | None) -> Sequence[Any]:
+    """The first `limit` rows, or all of them where it is None; ValueError where it is no whole number from 1 on.
+
+    >>> first_rows("abc", 2), first_rows("abc", None)
+    ('ab', 'abc')
+    """
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise ValueError(f"limit is how many problems to keep, a whole number from 1 on, got {limit!r}")
+    return rows[:limit]
+
+
 def field(row: Row, names: Sequence[str]) -> Any:
     """The first of `names` that the row has with something in it, in any case; None if there is none.
 

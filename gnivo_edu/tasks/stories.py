@@ -89,7 +89,7 @@ def stories(
     for each text.
     """
     from gnivo_edu.tasks.grading import Problem
-    from gnivo_edu.tasks.rows import field, load_rows
+    from gnivo_edu.tasks.rows import field, first_rows, load_rows
     from gnivo_edu.tasks.text_task import TextTask
 
     if path_or_id is not None:
@@ -99,7 +99,7 @@ def stories(
         if None in found:
             raise ValueError(f"row {found.index(None)} of {path_or_id!r} has no prompt, opening or text")
         openings = [str(text) for text in found]
-    problems = [Problem(question=text) for text in (OPENINGS if openings is None else openings)[:limit]]
+    problems = [Problem(question=text) for text in first_rows(OPENINGS if openings is None else openings, limit)]
     score = get_reward(reward) if isinstance(reward, str) else reward
     merged: dict[str, Any] = {"horizon": 64, "segmenter": "sentence", "instruction": "Continue this story."} | options
     return TextTask("stories", problems, tokenizer, partial(_score_texts, score), **merged)

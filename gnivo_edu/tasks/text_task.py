@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gnivo_edu.tasks.grading import Grade, Problem
+from gnivo_edu.tasks.grading import Grade, Problem, unparsable_golds
 from gnivo_edu.tasks.prompting import base_prompt, chat_prompt, end_tokens, left_pad
 from gnivo_edu.tasks.segment import Segmenter, check_rows, get_segmenter, step_ids_of, token_pieces
 from toy_envs.core import Prefix, TokenMDP
@@ -28,7 +28,8 @@ class TextTask(TokenMDP):
     - `pad_token_id` is the tokenizer's (else the first end token) and may be an action: only `lengths` tell padding.
 
     `grade` gives the verdict on each answer in detail, `reward` its number, float64 [B]; an answer whose gold cannot be
-    read is rewarded 0, and its grade says that it does not count. `step_ids` cuts answers into steps.
+    read is rewarded 0, and its grade says that it does not count: `unreadable` names these problems. `step_ids` cuts
+    answers into steps.
 
     Arguments: `grader` takes texts and their problems to grades. `chat` None uses the tokenizer's chat template if it
     has one; True demands it; False uses `base_text`, a text with `{question}`. `instruction` stands below the question
@@ -73,6 +74,7 @@ class TextTask(TokenMDP):
         self.pad_token_id = self.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         self.stop = () if self.chat else tuple(stop)
         self._grader, self._segmenter = grader, get_segmenter(segmenter)
+        self._unreadable: tuple[int, ...] | None = None
         rows = [
             chat_prompt(tokenizer, p.question, instruction, chat_options)
             if self.chat
@@ -110,6 +112,16 @@ class TextTask(TokenMDP):
         if ((index < 0) | (index >= len(self.problems))).any():
             raise ValueError(f"prompt_index must be in 0..{len(self.problems) - 1}, got {index.tolist()}")
         return self._grader([self._until_stop(text) for text in texts], [self.problems[i] for i in index.tolist()])
+
+    def unreadable(self) -> tuple[int, ...]:
+        """Numbers of the problems whose gold answer cannot be read, so that no answer to them would be rewarded.
+
+        Empty where no problem has a gold answer. Asks the grader the first time, a few milliseconds a problem.
+        """
+        if self._unreadable is None:
+            has_gold = any(problem.gold for problem in self.problems)
+            self._unreadable = tuple(unparsable_golds(self.problems, self._grader)) if has_gold else ()
+        return self._unreadable
 
     def step_ids(self, tokens: ArrayLike, lengths: ArrayLike) -> NDArray[np.int64]:
         """Step of each token, int64 [B, T]: 0, 1, 2, ...; the end token belongs to the last step."""

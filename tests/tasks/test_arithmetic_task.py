@@ -142,6 +142,14 @@ def test_other_bases_and_bad_input() -> None:
     assert 0 < ternary.reward(tokens, lengths, index).mean() < 1
     for options, message in (
         ({"tiers": ()}, "at least one tier"),
+        ({"tiers": 2}, r"tiers lists numbers of operations.*got 2$"),
+        ({"tiers": [2.5]}, r"such as \[2, 3\], got \[2.5\]"),
+        ({"tiers": [2, 0]}, "tiers lists"),
+        ({"tiers": "23"}, "tiers lists"),
+        ({"num_prompts": 0}, "num_prompts, the questions of a tier, is a whole number from 1 on, got 0"),
+        ({"num_prompts": -3}, "from 1 on, got -3"),
+        ({"num_prompts": 2.5}, "from 1 on, got 2.5"),
+        ({"base": 3.5}, "base, digits and prompt_seed are whole numbers"),
         ({"split": "dev"}, "'train' or 'test'"),
         ({"split": "test", "num_prompts": 201}, "the test split has 200"),
         ({"tiers": (1,), "num_prompts": 5000}, "such questions exist"),

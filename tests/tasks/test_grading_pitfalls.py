@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
+from pathlib import Path
 
 import pytest
-
-pytest.importorskip("math_verify", reason="math-verify is not installed: pip install 'gnivo-edu[llm]'")
 
 from gnivo_edu.tasks import grading
 from gnivo_edu.tasks.grading import Grade, Problem, count, grade_answers, last_box, unparsable_golds
@@ -56,6 +56,24 @@ RIGHT = [
     (r"(-\infty,5]", r"x \le 5"),
     ("1<x<2", "(1,2)"),
     ("(1,2)", "1<x<2"),
+    ("4.5e33", r"4.5 \times 10^{33}"),
+    ("3e6", "3000000"),
+    ("1e-5", "0.00001"),
+    ("4.6e-24", r"4.6 \times 10^{-24}"),
+    ("2(e-1)", "2e-2"),
+    ("-1./3", r"-\frac13"),
+    ("-3./2", "-1.5"),
+    ("52_8", "52_{8}"),
+    ("52_8", "52"),
+    ("255", "255_{10}"),
+    (r"\gamma", r"\gamma"),
+    (r"\hbar \omega", r"\omega \hbar"),
+    ("9", r"9\%"),  # math-verify lets a whole number be one of per cent
+    ("0", "-0"),
+    ("0.0000123", "0.00001230"),
+    ("5", r"5 \text{ or anything}"),  # words after a number are not read
+    (r"864 \mbox{ inches}^2", "864"),
+    (r"864 \mbox{ inches}^2", r"864 \mbox{ inches}^7"),  # nor is the power of a unit
 ]
 WRONG = [
     ("5", "-5"),
@@ -74,6 +92,15 @@ WRONG = [
     ("C", "D"),
     ("2", "two"),
     ("40_9", "36"),
+    ("3e6", "18e"),
+    ("3e6", "3e5"),
+    ("4.6e-24", r"4.6 \times 10^{-23}"),
+    ("0.0000003", "0.0000001"),
+    ("-1./3", "-1"),
+    ("-3./2", "-3"),
+    ("52_8", "52_4"),
+    ("4210_{5}", "4210_{2}"),
+    ("5", "5_{7}"),
 ]
 
 
@@ -137,7 +164,14 @@ def test_mathematics_outside_a_box_is_no_answer() -> None:
     assert grade(r"\sqrt{2}", r"The answer is \boxed{\sqrt{2}}.").reward == 1
 
 
-@pytest.mark.parametrize("gold", ["", "E_{1},E_{2}", r"\frac{", r"$m_{\max }=n^{2}-n-1$", "np.arcsin(10/13)"])
+UNREADABLE = ["", "E_{1},E_{2}", r"\frac{", r"$m_{\max }=n^{2}-n-1$", "np.arcsin(10/13)"]
+MISREAD = [
+    r"m c^{2}\left(\gamma^{2}-1\right)",
+    r"\hbar \omega(v+1 / 2)-\frac{E_{0}^{2} e^{2}}{2 m \omega^{2}}",
+]  # zoo, 2
+
+
+@pytest.mark.parametrize("gold", UNREADABLE + MISREAD)
 def test_an_unparsable_gold_is_never_rewarded(gold: str) -> None:
     for text in (rf"\boxed{{{gold}}}", r"\boxed{5}", r"\boxed{}", gold, "no box"):
         own = grade(gold, text)
@@ -149,6 +183,19 @@ def test_unparsable_golds_are_reported() -> None:
     assert unparsable_golds(problems) == [1, 3]
     grades = grade_answers([r"\boxed{5}"] * 4, problems)
     assert count(grades) == {"unparsable gold": 2, "right": 1, "wrong": 1}
+
+
+def test_any_grader_says_which_golds_it_cannot_read() -> None:
+    problems = [Problem(question="?", gold=gold) for gold in ("E_{1},E_{2}", "5")]
+    assert unparsable_golds(problems, partial(grade_answers, extract=grading.marker_or_box, timeout=30.0)) == [0]
+
+
+def test_without_math_verify_one_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "math_verify.py").write_text("raise ImportError('not there')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(ValueError, match=r"needs math-verify \(not there\): pip install") as error:
+        grade_answers([r"\boxed{5}"], [Problem(question="?", gold="5")], timeout=7.5, workers=1)
+    assert "\n" not in str(error.value)
 
 
 def test_an_answer_that_never_ends_is_stopped() -> None:

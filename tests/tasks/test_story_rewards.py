@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,31 @@ def test_rewards_by_name_and_by_function(tmp_path: Path, monkeypatch: pytest.Mon
         with pytest.raises(ValueError, match=message) as error:
             get_reward(name)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("def f(:", "cannot be imported: SyntaxError: invalid syntax"),
+        ("x = undefined_name", "cannot be imported: NameError: name 'undefined_name'"),
+        ("raise SystemExit(0)", "cannot be imported: SystemExit: 0"),
+        ("raise OSError('one\\ntwo')", "cannot be imported: OSError: one two"),
+        ("def f(texts): raise SystemExit(0)", "the reward broken_rewards:f raised SystemExit: 0"),
+        ("def f(texts): raise RuntimeError('one\\ntwo')", "the reward broken_rewards:f raised RuntimeError: one two"),
+    ],
+)
+def test_a_reward_that_fails_is_named_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, message: str
+) -> None:
+    (tmp_path / "broken_rewards.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "broken_rewards", raising=False)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    importlib.invalidate_caches()
+    with pytest.raises(ValueError, match=message) as error:
+        get_reward("broken_rewards:f")(["a"])
+    assert "\n" not in str(error.value)
+    sys.modules.pop("broken_rewards", None)
 
 
 def test_tasks_import_without_torch() -> None:

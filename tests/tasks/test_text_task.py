@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -111,6 +113,30 @@ def test_rewards_and_grades(stories_tokenizer) -> None:
             task.reward(*arguments)
     with pytest.raises(ValueError, match=r"prompt_index must be in 0\.\.1"):
         task.grade_texts(["4"], 2)
+
+
+def test_problems_whose_gold_cannot_be_read_are_known_before_training(stories_tokenizer) -> None:
+    asked = []
+
+    def grader(texts: Sequence[str], problems: Sequence[Problem]) -> list[Grade]:
+        asked.append(len(texts))
+        grades = last_word(texts, problems)
+        return [replace(own, status="unparsable gold", reward=0.0) if own.gold == "4" else own for own in grades]
+
+    problems = [PROBLEMS[1], PROBLEMS[0], PROBLEMS[1], PROBLEMS[0]]
+    task = TextTask("sums", problems, stories_tokenizer, grader)
+    assert task.unreadable() == task.unreadable() == (1, 3)
+    assert asked == [4]  # once
+    assert make(stories_tokenizer).unreadable() == ()
+    without_gold = TextTask("free", [Problem(question="Tell.")], stories_tokenizer, grader)
+    assert without_gold.unreadable() == get("stories", stories_tokenizer).unreadable() == ()
+    assert asked == [4]
+
+
+def test_a_benchmark_knows_its_unreadable_problems(stories_tokenizer, tmp_path) -> None:
+    rows = [{"problem": "?", "answer": answer} for answer in ("5", "E_{1},E_{2}", r"\frac{1}{2}")]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert get("math500", stories_tokenizer, str(tmp_path / "a.jsonl"), check_rows=False).unreadable() == (1,)
 
 
 def test_any_end_token_ends_an_answer(byte_tokenizer) -> None:
