@@ -141,6 +141,25 @@ def print_evaluation(report: dict[str, Any]) -> None:
     )
 
 
+def print_benchmarks(rows: list[dict[str, Any]]) -> None:
+    """The rows of `evaluation.benchmark_table`, as many columns side by side as the terminal has room for."""
+    from rich.console import Console
+
+    # On two lines each: "amc23-40 pass@1" and "42.5 [27.5, 57.5]".
+    rows = [
+        {name.replace(" ", "\n"): text if name == "model" else text.replace(" ", "\n", 1) for name, text in row.items()}
+        for row in rows
+    ]
+    width = {
+        name: max(len(line) for row in rows for line in f"{name}\n{row[name]}".split("\n")) + 3 for name in rows[0]
+    }
+    headings = [name for name in width if name != "model"]
+    at_once = max(2, (Console().width - width["model"]) // max(width[name] for name in headings) // 2 * 2)
+    for start in range(0, len(headings), at_once):
+        print_rows("", [{name: row[name] for name in ("model", *headings[start : start + at_once])} for row in rows])
+    print("Percent, mean over problems [95% interval: bootstrap over problems]; a blank: not tried.")
+
+
 def print_training(report: dict[str, Any]) -> None:
     """The summary of a run, what it has changed, and texts before and after."""
     print_rows("trained", [report["summary"]])

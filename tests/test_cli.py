@@ -254,10 +254,121 @@ def test_train_evaluate_and_compare_from_the_command_line(called, tmp_path):
     assert_one_line(called("verify", "--policy", "transformer"), "small-transformer")
 
 
-def test_every_recipe_is_a_configuration():
+def test_results_of_two_models_come_out_as_a_table(called, tmp_path, monkeypatch):
+    for name, seed in (("one", 0), ("two", 1)):
+        asked = ["--task", "toy_envs/Brackets-v0", "--samples", 3, "--seed", seed, "--out", tmp_path / name]
+        assert called("evaluate", "--model", "table", *asked).returncode == 0
+        for file in ("settings.json", "report.json"):  # two models, as it were
+            path = tmp_path / name / file
+            path.write_text(path.read_text().replace('"table"', f'"{name}"'))
+    both = ["--table", tmp_path / "one", "--table", tmp_path / "two"]
+    report = json.loads(called("evaluate", *both, "--json").stdout)
+    assert [row["model"] for row in report["rows"]] == ["one", "two"]
+    assert list(report["rows"][0])[1:] == ["toy_envs/Brackets-v0 pass@1", "toy_envs/Brackets-v0 pass@3"]
+    assert report["results"][1]["pass@3"] == json.loads((tmp_path / "two" / "report.json").read_text())["pass@3"]
+    assert list(json.loads(called("evaluate", *both, "--k", 2, "--json").stdout)["rows"][0])[1:] == [
+        "toy_envs/Brackets-v0 pass@2"
+    ]
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = called("evaluate", *both).stdout
+    assert all(word in shown for word in ("pass@1", "pass@3", "one", "two"))
+    assert_one_line(called("evaluate", *both, "--model", "table"), "--table reads results")
+    assert_one_line(called("evaluate", *both, *both), "two results")
+    assert_one_line(called("evaluate", "--table", tmp_path / "none"), "no finished evaluation")
+
+
+def test_a_result_that_is_broken_is_named(called, tmp_path):
+    asked = ["--model", "table", "--task", "toy_envs/Brackets-v0", "--samples", 3, "--out", tmp_path / "one"]
+    assert called("evaluate", *asked).returncode == 0
+    (tmp_path / "one" / "completions.jsonl").write_text("")
+    again = ["--compare", tmp_path / "one", tmp_path / "one"]
+    assert_one_line(called("evaluate", *again), "completions are missing", "0 problems", "report is of 1")
+    (tmp_path / "one" / "settings.json").write_text('{"a":')
+    for arguments in (again, asked):
+        assert_one_line(called("evaluate", *arguments), "settings.json' is broken")
+
+
+def test_a_task_option_that_does_not_fit_is_one_line(called):
+    ask = ("evaluate", "--model", "shipped", "--task", "arithmetic")
+    assert_one_line(called(*ask, "--set", "tiers=2"), "tiers")
+    assert_one_line(called(*ask, "--set", "tires=[2]"), "did you mean 'tiers'")
+
+
+def test_pretrain_refuses_before_it_trains(called, monkeypatch, tmp_path):
+    monkeypatch.setattr("torch.nn.functional.cross_entropy", None)  # the first step would fail
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "config.json").write_text("kept")
+    new = tmp_path / "new"
+    assert_one_line(called("pretrain", "--wrong-rate", "2", "--out", new), "wrong_rate", "0..1")
+    assert_one_line(called("pretrain", "--out", tmp_path / "file"), "cannot hold a model")
+    assert_one_line(called("pretrain", "--out", tmp_path / "file" / "below"), "cannot hold a model")
+    assert_one_line(called("pretrain", "--out", tmp_path / "old"), "holds a model: choose another folder")
+    for name in ("toy_envs/RandomTree-v0", "gsm8k", "nonsense"):
+        assert_one_line(
+            called("pretrain", "--task", name, "--out", new), name, "arithmetic, toy_envs/ArithmeticChain-v0"
+        )
+    chain = ("pretrain", "--task", "toy_envs/ArithmeticChain-v0", "--out", new)
+    assert_one_line(called(*chain, "--set", "operation=1"), "operation")
+    assert_one_line(called(*chain, "--tier", "2"), "--tier is for arithmetic")
+    assert_one_line(called("pretrain", "--set", "split=test", "--out", new), "--tier")
+    assert not new.exists()
+
+
+def test_pretrain_on_a_toy_environment(called, tmp_path):
+    chain = ["--task", "toy_envs/ArithmeticChain-v0", "--set", "operations=1", "--steps", 2, "--size", "tiny"]
+    recipe = json.loads(called("pretrain", *chain, "--out", tmp_path / "base", "--json").stdout)
+    assert (recipe["task"], recipe["task_options"]) == ("toy_envs/ArithmeticChain-v0", {"operations": 1})
+    assert recipe["right_answers"].keys() == {"sampled", "sampled_error", "greedy"}
+    assert json.loads((tmp_path / "base" / "recipe.json").read_text()) == recipe
+    assert_one_line(called("pretrain", *chain, "--out", tmp_path / "base"), "holds a model")
+    task = chain[:4]
+    found = called("evaluate", "--model", tmp_path / "base", *task, "--samples", 3, "--json")
+    assert json.loads(found.stdout)["problems"] == 4
+
+
+def test_explore_takes_task_options_and_says_where_its_json_is_explained(called, tmp_path):
+    few = ["--group-size", 2, "--continuations", 2, "--out", tmp_path, "--json"]
+    report = json.loads(
+        called(
+            "explore", "--model", "shipped", "--task", "arithmetic", "--set", "tiers=[3]", "--set", "split=test", *few
+        ).stdout
+    )
+    assert report["schema"] == "gnivo_edu.step_values/1"
+    assert report["prompt"].count("+") + report["prompt"].count("-") == 3
+    shown = " ".join(called("explore", "--help").stdout.replace("│", " ").split())
+    assert "gnivo_edu.step_values/1" in shown
+    assert "python -m pydoc gnivo_edu.evaluation.step_value_record.StepValues.to_json" in shown
+    ask = ("explore", "--model", "shipped")
+    assert_one_line(called(*ask, "--set", "tiers=[3]"), "give --task")
+    assert_one_line(called(*ask, "--task", "arithmetic", "--set", "tires=[3]"), "did you mean 'tiers'")
+    assert_one_line(called(*ask, "--task", "toy_envs/Brackets-v0", "--set", "length=3"), "length")
+
+
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_starts_with_its_command_and_marks_every_line(path):
+    import re
+    import shlex
+
+    from typer.main import get_command
+
     from gnivo_edu.training.config import load_config
 
-    recipes = sorted((ROOT / "recipes").glob("*.yaml"))
-    assert len(recipes) >= 6
-    for path in recipes:
-        assert load_config(path).out.startswith("runs/"), path.name
+    lines = path.read_text(encoding="utf-8").splitlines()
+    header = [line for line in lines if line.startswith("#")]
+    commands = [line.removeprefix("# ") for line in header if line.startswith("# gnivo-edu ")]
+    assert len(commands) == 1
+    name, *arguments = shlex.split(commands[0])[1:]
+    asked = get_command(cli.app).commands[name].make_context(name, arguments).params
+    assert (name, ROOT / asked["config"]) == ("train", path)
+    assert load_config(path, asked["set_"] or []).out.startswith("runs/")
+    unmarked = [line for line in lines if line not in header and not re.search(r" # (published|our choice)", line)]
+    assert unmarked == []
+
+
+def test_the_paper_s_experiments_are_among_the_recipes():
+    models = {line for path in RECIPES for line in path.read_text().splitlines() if line.startswith("model:")}
+    assert all(any(name in line for line in models) for name in ("Math-7B", "3.1-8B-Instruct", "3.2-3B-Instruct"))

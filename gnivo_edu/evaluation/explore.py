@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ def explore(
     seed: int = 0,
     out: str | PathLike[str] | None = None,
     say: Callable[[str], None] = lambda line: None,
+    *,
+    task_options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Step values of a model's answers to one prompt: the JSON of `StepValues.to_json`, and with `out` a page too.
 
@@ -38,15 +40,17 @@ def explore(
     transformer for arithmetic; without a reference the model is its own, and its credits are 0. Either `prompt`, a
     text, and `reward`, a named one or `module:function` (by default "Once upon a time" and "sentiment"; steps are
     sentences), or `task`, a name of `tasks.get` or the id of a toy environment, and `prompt_index`, the number of its
-    question (0). `horizon`: most tokens of an answer. With `out`, a folder: `index.html` and `values.json`, and the
-    report has `page`, the path. Raises ValueError, in one line, on what cannot be loaded, on vocabularies that differ
-    and on options that exclude each other.
+    question (0); `task_options` go to the task. `horizon`: most tokens of an answer. With `out`, a folder: `index.html`
+    and `values.json`, and the report has `page`, the path. Raises ValueError, in one line, on what cannot be loaded, on
+    vocabularies that differ and on options that exclude each other.
     """
     from gnivo_edu.policies import pick_device
 
     check_alpha(alpha)
     if task is not None and (prompt is not None or reward is not None):
         raise ValueError("a task has its own questions and rewards: give --task, or --prompt and --reward")
+    if task is None and task_options:
+        raise ValueError(f"{', '.join(task_options)}: options of a task: give --task with them")
     if task is None and prompt_index is not None:
         raise ValueError("prompt_index is the number of a task's question: give --task with it")
     say(f"reading {model}")
@@ -58,7 +62,8 @@ def explore(
         words = [None if own is None else own.get_vocab() for own in (tokenizer, other)]
         if words[0] != words[1]:
             raise ValueError(f"{model!r} and {reference!r} do not share a vocabulary: their answers cannot be compared")
-    asked = _task(policy, tokenizer, prompt, task, reward, horizon)
+    options = dict(task_options or {}) | ({} if horizon is None else {"horizon": horizon})
+    asked = _task(policy, tokenizer, prompt, task, reward, options)
     device = pick_device()
     say("drawing answers and continuing them")
     values = step_values(
@@ -88,29 +93,39 @@ def _load(name: str) -> tuple[Any, Any]:
 
 
 def _task(
-    model: Any, tokenizer: Any, prompt: str | None, task: str | None, reward: str | None, horizon: int | None
+    model: Any, tokenizer: Any, prompt: str | None, task: str | None, reward: str | None, options: dict[str, Any]
 ) -> Any:
     from gnivo_edu import tasks
     from gnivo_edu.tasks.prompting import end_tokens
     from gnivo_edu.tasks.stories import stories
 
-    options: dict[str, Any] = {} if horizon is None else {"horizon": horizon}
     if task is not None and task.startswith("toy_envs/"):
-        from gnivo_edu.verify import make_environment
-
-        return make_environment(task)
+        return _environment(task, options)
     if tokenizer is not None:
-        options["eos_token_ids"] = end_tokens(tokenizer, getattr(model, "generation_config", None))
-    if task == "arithmetic" and tokenizer is None and not options:
-        from gnivo_edu.tasks.arithmetic_text import ArithmeticText
-
-        return ArithmeticText()  # its characters as a tokenizer: a pruned tree of texts gives exact values
+        options.setdefault("eos_token_ids", end_tokens(tokenizer, getattr(model, "generation_config", None)))
     if task is not None:
-        return tasks.get(task, tokenizer, **options)
+        made = tasks.get(task, tokenizer, **options)
+        if task == "arithmetic":
+            from gnivo_edu.tasks.arithmetic_text import ArithmeticText
+
+            return ArithmeticText(**options)  # its characters as a tokenizer: a pruned tree of texts gives exact values
+        return made
     if tokenizer is None:
         raise ValueError("this model has no tokenizer, so it reads no prompt: give --task, such as arithmetic")
     text = PROMPT if prompt is None else prompt
     return stories(tokenizer, openings=[text], reward=reward or "sentiment", instruction="", **options)
+
+
+def _environment(name: str, options: dict[str, Any]) -> Any:
+    from gnivo_edu.verify import make_environment
+
+    made = make_environment(name)  # it knows the nearest name
+    if not options:
+        return made
+    from gnivo_edu.training.config import TrainConfig
+    from gnivo_edu.training.setup import make_task
+
+    return make_task(TrainConfig(task=name, task_options=options), None)
 
 
 def answer_rows(report: dict[str, Any]) -> list[dict[str, Any]]:

@@ -19,6 +19,8 @@ from gnivo_edu.evaluation.pass_at_k import (
     unpaired_difference,
 )
 
+# The sets of the paper's Table 1 in its order, and the sixth.
+TABLE_1 = ("amc23", "minerva_math", "olympiadbench", "aime24", "aime25", "math500")
 RIGHT = ("right",)  # the vote of every solved completion: its answers are equal, however they are written
 Row = dict[str, Any]
 
@@ -145,10 +147,13 @@ def compare(first: Report, second: Report, ks: Iterable[int] | None = None) -> d
 def benchmark_table(reports: Iterable[Report | dict[str, Any]]) -> list[dict[str, Any]]:
     """One row per model, and per task the columns Pass@1 and Pass@3 (or what was asked for), as GN-IVO's Table 1 has.
 
-    A cell is "mean [low, high]" in percent, or "" for a task that a model was not tried on. Given two results of one
-    model on one task, ValueError.
+    The columns stand in the order of that table, AMC 2023, Minerva Math, OlympiadBench, AIME 2024 and AIME 2025; then
+    MATH-500; then other tasks, as they come. A cell is "mean [low, high]" in percent, or "" for a task that a model was
+    not tried on. Given two results of one model on one task, ValueError.
     """
     found = [report.to_json() if isinstance(report, Report) else report for report in reports]
+    models = dict.fromkeys(r["model"] for r in found)
+    found.sort(key=lambda r: _place(r["task"]))
     heads = [
         (r["task"], name, f"interval{name.removeprefix('pass')}")
         for r in found
@@ -160,7 +165,7 @@ def benchmark_table(reports: Iterable[Report | dict[str, Any]]) -> list[dict[str
     if len(cells) < len(found):
         raise ValueError("a model has two results on one task: leave one out, or give the two different names")
     rows = []
-    for model in dict.fromkeys(r["model"] for r in found):
+    for model in models:
         row = {"model": model}
         for heading, (task, name, interval) in columns.items():
             result = cells.get((model, task), {})
@@ -176,6 +181,12 @@ def percent_with(mean: float, ends: Sequence[float] | None) -> str:
     ('50.0 [37.5, 62.5]', '100.0')
     """
     return f"{100 * mean:.1f}" + (f" [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]" if ends else "")
+
+
+def _place(task: str) -> int:
+    """Where a task stands in the table; the number of problems that its name ends with is no part of it."""
+    name = task if task in TABLE_1 else task.rpartition("-")[0]
+    return TABLE_1.index(name) if name in TABLE_1 else len(TABLE_1)
 
 
 def _interval(values: ArrayLike) -> list[float] | None:

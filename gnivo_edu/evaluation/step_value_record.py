@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gnivo_edu.evaluation.step_value_estimate import Estimate
 
 Array = NDArray[np.float64]
+SCHEMA = "gnivo_edu.step_values/1"  # the number goes up where a field changes its meaning or goes away
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +83,9 @@ class StepValues:
         return self.log_z.value, "estimate"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain lists and numbers, every value and credit in nats. T = 1..L counts tokens, S steps.
+        """The schema of values.json: plain lists and numbers, every value and credit in nats; L tokens, S steps.
 
+        - `schema`: "gnivo_edu.step_values/1"; its number goes up where a field changes its meaning or goes away;
         - `policy`, `reference` (names), `alpha` (reward per nat), `prompt` (text), `prompt_index`, `level` (of the
           intervals), `seed`, `notes` (list of texts);
         - `binary_reward`: every reward that was seen is 0 or 1; then the chance of ending right is
@@ -99,10 +101,14 @@ class StepValues:
         - `monte_carlo`: [S + 1] estimates with `after`, the number of tokens of the prefix, 0 first and L last;
         - `exact_values`: null, or V of the first prefixes, from the empty one: [L + 1] of a full tree, [1 + m] of a
           pruned one, where the answer leaves the tree after m tokens;
-        - an estimate: {`value`, `low`, `high`, `standard_error`, `bias`, `samples`, `method`}, see `Estimate`.
+        - an estimate: {`value`, `low`, `high`, `standard_error`, `bias`, `samples`, `method`}, see
+          `gnivo_edu.evaluation.step_value_estimate.Estimate`.
+
+        What `gnivo-edu explore --json` prints has one more field, `page`: the path of the page that it drew.
         """
         pin, source = self.pin
         return {
+            "schema": SCHEMA,
             "policy": self.policy,
             "reference": self.reference,
             "alpha": self.alpha,

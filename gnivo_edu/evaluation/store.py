@@ -29,7 +29,7 @@ class CompletionStore:
         if path.exists():
             if not noted.exists():
                 raise ValueError(f"{path} is not from an evaluation: choose another folder")
-            before = json.loads(noted.read_text(encoding="utf-8"))
+            before = _read(noted)
             if changed := [name for name in settings if before.get(name) != settings[name]]:
                 was = ", ".join(f"{name}: {before.get(name)!r}, now {settings[name]!r}" for name in changed)
                 raise ValueError(f"{path} is of another evaluation ({was}): choose another folder, or delete this one")
@@ -70,16 +70,30 @@ def read_completions(path: Path, samples: int) -> dict[int, list[Row]]:
 def load_report(folder: str | Path) -> Report:
     """The report of an evaluation that has finished, from its folder; ValueError where there is none."""
     path = Path(folder)
+    if missing := [name for name in (SETTINGS, COMPLETIONS, REPORT) if not (path / name).is_file()]:
+        raise ValueError(f"{str(folder)!r} holds no finished evaluation (no {missing[0]}): give the folder of one")
+    settings, found = _read(path / SETTINGS), _read(path / REPORT)
     try:
-        settings, found = (json.loads((path / name).read_text(encoding="utf-8")) for name in (SETTINGS, REPORT))
         rows = read_completions(path / COMPLETIONS, settings["samples"])
-        report = report_of(list(rows.values()), settings, tuple(found["ks"]), found["solved_at"])
-        whole = found["problems"] + found["skipped"] == len(rows)
-    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{str(folder)!r} holds no finished evaluation: give the folder that one wrote") from error
-    if not whole:
-        raise ValueError(f"completions are missing in {str(folder)!r}: run the evaluation again, it goes on there")
-    return report
+        expected = found["problems"] + found["skipped"]
+        if len(rows) != expected:
+            raise ValueError(
+                f"completions are missing in {str(path / COMPLETIONS)!r}: it has all of {len(rows)} problems, and the "
+                f"report is of {expected}; run the evaluation again, it goes on there"
+            )
+        return report_of(list(rows.values()), settings, tuple(found["ks"]), found["solved_at"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{str(folder)!r} holds files that no evaluation wrote, or other versions of them") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{str(path)!r} is broken ({error}): delete its folder and evaluate again") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{str(path)!r} is broken (it holds no settings): delete its folder and evaluate again")
+    return found
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -38,9 +38,11 @@ def sample_completions(
     without a cache (`TabularLM`) is run on whole rows. At most `max_rows` completions are drawn at a time.
 
     Completion number j of prompt number i reads its own stream of uniforms, made from (seed, step, i, j) and from
-    nothing else: it is the same in any batch and for any `max_rows`, up to rounding. A prompt listed again gets the
-    next K numbers j. With `share`, only those of `prompt_index` are drawn, as they would be among all. Tokens come from
-    the inverse of the cumulative distribution in float64, one uniform a token.
+    nothing else. In float64 and float32 it is the same in any batch and for any `max_rows`, but for a draw that
+    rounding tips over; in bf16 rounding depends on the batch, so that completions drawn in other batches part after
+    some tokens, each still a draw from its own `logps`. A prompt listed again gets the next K numbers j. With
+    `share`, only those of `prompt_index` are drawn, as they would be among all. Tokens come from the inverse of the
+    cumulative distribution in float64, one uniform a token.
 
     Raises ValueError, in one line, on group_size < 1, on a temperature that is not above 0, on an unknown prompt, on a
     prompt that with the horizon is longer than the model's positions, on a vocabulary that is too small, and on nan.

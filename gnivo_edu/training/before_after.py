@@ -10,6 +10,7 @@ from torch import nn
 from gnivo_edu.evaluation.evaluate import evaluate
 from gnivo_edu.evaluation.report import compare
 from gnivo_edu.policies.generation import sample_completions
+from gnivo_edu.training.questions import question_text, questions_of
 
 PROMPTS, COMPLETIONS = 64, 256  # at most so many questions, and about so many answers to them in all
 SEED = 2**31  # streams that training does not read
@@ -26,9 +27,10 @@ def before_and_after(
 ) -> dict[str, Any]:
     """Mean rewards of both models on the same questions of the task, their difference with its interval, and texts.
 
-    `prompts` questions, spread evenly over the task, get `completions` answers in all from each model (at least two to
-    a question). `difference` is after minus before, `interval` its 95% bootstrap interval over questions, paired; null
-    for one question. `texts` holds, for the first questions, a prompt and one answer of each model with its reward.
+    `prompts` questions, spread evenly over those of the task that can be graded, get `completions` answers in all from
+    each model (at least two to a question). `difference` is after minus before, `interval` its 95% bootstrap interval
+    over questions, paired; null for one question. `texts` holds, for the first questions, a prompt and one answer of
+    each model with its reward.
     These are questions that the run has learned from: `gnivo-edu evaluate` on a test split says what carries over.
 
     >>> from gnivo_edu.policies import TabularLM
@@ -39,8 +41,9 @@ def before_and_after(
     >>> round(found["before"], 1), round(found["after"], 1), found["questions"], found["answers"], found["interval"]
     (0.5, 0.9, 1, 1000, None)
     """
-    count = len(task.prompts())
-    index = np.unique(np.linspace(0, count - 1, min(prompts, count)).round().astype(int)).tolist()
+    every = questions_of(task)
+    count = len(every)
+    index = every[np.unique(np.linspace(0, count - 1, min(prompts, count)).round().astype(int))].tolist()
     samples = max(2, completions // len(index))
     both = [
         evaluate(model, task, samples, (1,), SEED, temperature, index, task_name=getattr(task, "name", "task"))
@@ -61,11 +64,7 @@ def before_and_after(
 
 def _texts(prompt_index: int, initial: nn.Module, policy: nn.Module, task: Any, temperature: float) -> dict[str, Any]:
     """One answer of each model to a question, from the same stream of random numbers."""
-    from gnivo_edu.evaluation.step_values import prompt_text
-
-    problems = getattr(task, "problems", None)  # of a text task: the question without the tokens around it
-    prompt = prompt_text(task, prompt_index) if problems is None else problems[prompt_index].question
-    found: dict[str, Any] = {"prompt": prompt}
+    found: dict[str, Any] = {"prompt": question_text(task, prompt_index)}
     for name, model in (("before", initial), ("after", policy)):
         drawn = sample_completions(model, task, 1, [prompt_index], seed=SEED, temperature=temperature)
         tokens, lengths = drawn.tokens[0].cpu().numpy(), drawn.lengths[0].cpu().numpy()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,9 @@ import torch
 
 from gnivo_edu.training.config import TrainConfig
 
-FORMAT = 1
+FORMAT = 2
 TENSORS, STATE = "tensors.pt", "state.json"
+COUNTS = ("step", "inner", "tokens")  # of state.json, beside the lines of the logs
 
 
 class RunFolder:
@@ -28,6 +30,7 @@ class RunFolder:
     def __init__(self, out: str | Path) -> None:
         self.path = Path(out)
         self.checkpoints = self.path / "checkpoints"
+        self.damaged: set[str] = set()  # checkpoints that were passed over: none of the `keep` that stay
 
     def begin(self, config: TrainConfig, resume: bool) -> None:
         """Make the folder. Raises ValueError if it holds a run and `resume` is false, or none and it is true."""
@@ -39,7 +42,10 @@ class RunFolder:
         if resume and not saved.exists():
             raise ValueError(f"{self.path} holds no run to resume: leave out --resume to start one")
         if resume:
-            before = yaml.safe_load(saved.read_text(encoding="utf-8"))
+            try:
+                before = yaml.safe_load(saved.read_text(encoding="utf-8"))
+            except (yaml.YAMLError, UnicodeDecodeError):
+                before = None
             if not isinstance(before, dict) or "objective" not in before:
                 raise ValueError(f"{saved} is not the configuration of a run: start another one in another folder")
             own = yaml.safe_load(yaml.safe_dump(config.to_dict()))  # a tuple of options is a list there
@@ -51,15 +57,17 @@ class RunFolder:
             shutil.rmtree(left)
         _write(saved, yaml.safe_dump(config.to_dict(), sort_keys=False))
 
-    def save(self, step: int, inner: int, tensors: dict[str, Any], lines: dict[str, int], keep: int) -> Path:
-        """Write the state after `inner` updates of a step. On a full disk: ValueError, and older checkpoints stay."""
-        name = f"{step:06d}-{inner:03d}"
+    def save(self, state: dict[str, Any], tensors: dict[str, Any], keep: int) -> Path:
+        """Write the state: `COUNTS`, the `lines` of the logs, and tensors. Of whole checkpoints the last `keep` stay.
+
+        On a full disk: ValueError, in one line, and the older checkpoints stay.
+        """
+        name = f"{state['step']:06d}-{state['inner']:03d}"
         aside, final = self.checkpoints / f".writing-{name}", self.checkpoints / name
         try:
             aside.mkdir()
             torch.save(tensors, aside / TENSORS)
-            state = {"format": FORMAT, "step": step, "inner": inner, "lines": lines, "sha256": _sha(aside / TENSORS)}
-            _write(aside / STATE, json.dumps(state))
+            _write(aside / STATE, json.dumps({"format": FORMAT, **state, "sha256": _sha(aside / TENSORS)}))
             _sync(aside / TENSORS)
             if final.exists():  # the same moment, saved again after a resume
                 shutil.rmtree(final)
@@ -67,13 +75,13 @@ class RunFolder:
             _sync(self.checkpoints)
         except (OSError, RuntimeError) as error:
             shutil.rmtree(aside, ignore_errors=True)
-            last = max((p.name for p in self._all()), default="none yet")
-            why = getattr(error, "strerror", None) or " ".join(str(error).split())
+            last = max((p.name for p in self._whole()), default="none yet")
             raise ValueError(
-                f"the checkpoint of step {step} could not be written to {self.checkpoints} ({why}): make room and run "
-                f"again with --resume; the last good checkpoint is {last}"
+                f"the checkpoint of step {state['step']} could not be written to {self.checkpoints} "
+                f"({why_not_written(error)}): make room and run again with --resume; the last good checkpoint is {last}"
             ) from error
-        for old in self._all()[:-keep]:
+        self.damaged.discard(name)
+        for old in self._whole()[:-keep]:
             shutil.rmtree(old)
         return final
 
@@ -85,11 +93,12 @@ class RunFolder:
         found = self._all()
         for folder in reversed(found):
             try:
-                state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-                if state["format"] != FORMAT or state["sha256"] != _sha(folder / TENSORS):
+                state = _checked(json.loads((folder / STATE).read_text(encoding="utf-8")))
+                if state["sha256"] != _sha(folder / TENSORS):
                     raise ValueError("its contents are not what was written")
-                return state, torch.load(folder / TENSORS, map_location="cpu", weights_only=True)
+                return state, _tensors(folder / TENSORS)
             except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+                self.damaged.add(folder.name)
                 say(f"checkpoint {folder.name} is damaged and passed over: {' '.join(str(error).split())[:120]}")
         if found:
             raise ValueError(f"no checkpoint in {self.checkpoints} is whole: start another run in another folder")
@@ -104,9 +113,15 @@ class RunFolder:
                 _write(path, "".join(kept))
 
     def append(self, name: str, rows: list[dict[str, Any]]) -> None:
-        """Add lines of JSON to a log."""
-        with (self.path / name).open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+        """Add lines of JSON to a log; ValueError, in one line, where they cannot be written."""
+        try:
+            with (self.path / name).open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(row) + "\n" for row in rows)
+        except OSError as error:
+            raise ValueError(
+                f"{self.path / name} could not be written ({why_not_written(error)}): make room and run again with "
+                f"--resume"
+            ) from error
 
     def _holds_something(self) -> bool:
         """Whether a run came as far as a first step: what stopped before that may be started again."""
@@ -116,13 +131,45 @@ class RunFolder:
     def _all(self) -> list[Path]:
         return sorted(p for p in self.checkpoints.glob("[0-9]*-[0-9]*") if p.is_dir())
 
+    def _whole(self) -> list[Path]:
+        return [p for p in self._all() if p.name not in self.damaged]
+
+
+def why_not_written(error: Exception) -> str:
+    """The system's reason; torch keeps it to itself, and names a line of its own source instead."""
+    return getattr(error, "strerror", None) or "not all of it could be written: is the disk full?"
+
+
+def _checked(state: Any) -> dict[str, Any]:
+    """What state.json holds, if it is that of a run; else ValueError."""
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise ValueError(f"its {STATE} is not that of a run, or of another version of the package")
+    if not (isinstance(state.get("lines"), dict) and all(isinstance(state.get(name), int) for name in COUNTS)):
+        raise ValueError(f"its {STATE} lacks one of lines, {', '.join(COUNTS)}")
+    return state
+
+
+def _tensors(path: Path) -> dict[str, Any]:
+    """What tensors.pt holds, if it is that of a run; else ValueError."""
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError):  # of another program, or no such file at all
+        tensors = None
+    if not isinstance(tensors, dict):
+        raise ValueError(f"its {TENSORS} is not that of a run")
+    return tensors
+
 
 def _write(path: Path, text: str) -> None:
-    """Write a small file whole or not at all."""
+    """Write a small file whole or not at all; an OSError names it."""
     aside = path.with_name(f".{path.name}.writing")
-    aside.write_text(text, encoding="utf-8")
-    _sync(aside)
-    os.replace(aside, path)
+    try:
+        aside.write_text(text, encoding="utf-8")
+        _sync(aside)
+        os.replace(aside, path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _sync(path: Path) -> None:

@@ -142,7 +142,9 @@ def load_config(path: str | Path | None = None, changes: Sequence[str] = (), **g
     types_of = typing.get_type_hints(TrainConfig)
     for key, value in values.items():
         if key not in types_of or key == "FREE":
-            near = difflib.get_close_matches(str(key), [f.name for f in dataclasses.fields(TrainConfig)], n=1, cutoff=0.4)
+            near = difflib.get_close_matches(
+                str(key), [f.name for f in dataclasses.fields(TrainConfig)], n=1, cutoff=0.4
+            )
             raise ValueError(f"there is no setting {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
         values[key] = _as(key, value, types_of[key])
     return TrainConfig(**values)

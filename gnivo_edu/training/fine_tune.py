@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,14 +19,17 @@ from gnivo_edu.objectives import LossOutput
 from gnivo_edu.objectives.surrogate import average
 from gnivo_edu.policies import pick_device
 from gnivo_edu.policies.rows import check_room, prompts_of
-from gnivo_edu.training.checkpoint import RunFolder
+from gnivo_edu.training.after_update import moved, trouble
+from gnivo_edu.training.checkpoint import RunFolder, why_not_written
 from gnivo_edu.training.config import TrainConfig
 from gnivo_edu.training.exact_error import exact_error, exact_keys
-from gnivo_edu.training.metrics import fit_metrics, rollout_metrics
+from gnivo_edu.training.metrics import fit_metrics, objective_metrics, rollout_metrics
 from gnivo_edu.training.needs import needs
 from gnivo_edu.training.processes import Processes
+from gnivo_edu.training.questions import agree_on_questions
 from gnivo_edu.training.rollout import Rollouts, prompts_of_step
 from gnivo_edu.training.run_log import RunLog, check_trackers
+from gnivo_edu.training.settings import check_settings, option_of, rate_factor, reward_name
 from gnivo_edu.training.setup import make_policy_and_task, save_policy
 from gnivo_edu.training.state import RunState
 from gnivo_edu.training.two_pass import backward, coefficients
@@ -62,7 +65,7 @@ def fine_tune(
     another. The first process alone writes, and calls `say` and `on_step`.
 
     Raises ValueError, in one line, on settings that do not fit, on a checkpoint that cannot be used or written, and on
-    a loss that is not finite (its batch is saved for inspection).
+    a loss or weights that are not finite (the batch is saved for inspection; such weights reach no checkpoint).
     """
     check_trackers(config.trackers)
     on_cpu = pick_device().type == "cpu"  # accelerate has to be told, or it misses the other processes
@@ -86,9 +89,11 @@ class _Run:
         self.folder = RunFolder(config.out)
         self.objective = objectives.get(config.objective)
         asked = needs(self.objective, config.objective_options, config.group_size)
-        _check(config, asked, processes.world)
+        check_settings(config, asked, processes.world)
+        self.alpha = option_of(self.objective, config, "alpha")
         self.policy, self.task = make_policy_and_task(config, self.device)
         ids, mask = prompts_of(self.task)
+        self.prompt_lengths = mask.sum(1)
         check_room(self.policy, self.task, ids, mask, torch.arange(len(ids)))  # of all prompts, before the first step
         self.rollouts = Rollouts(config, self.device, self.policy, self.task, asked)
         self.parameters = [p for p in self.policy.parameters() if p.requires_grad]
@@ -97,14 +102,15 @@ class _Run:
             groups.append({"params": list(self.rollouts.critic.parameters()), "lr": config.value_learning_rate})
         maker = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.SGD
         self.optimizer = maker(groups, weight_decay=config.weight_decay)
-        self.rates = [group["lr"] for group in groups]
+        self.trained, self.rates = [p for g in groups for p in g["params"]], [g["lr"] for g in groups]
         self.state = RunState(self.rollouts, self.optimizer)
         self.log = RunLog(config, accelerator, self.folder, self.task)
-        self.keys = exact_keys(self.rollouts.initial, self.task, _alpha(self.objective, config))
+        self.keys = exact_keys(self.rollouts.initial, self.task, self.alpha)
 
     def go(self, resume: bool, on_step: OnStep) -> FineTuned:
         """From the start or the last checkpoint to the last step."""
         config, state, processes, row = self.config, self.state, self.processes, {}
+        self.questions = agree_on_questions(self.task, processes, self.say)
         processes.alone(lambda: self.folder.begin(config, resume))
         if resume:
             self._restore()
@@ -120,13 +126,10 @@ class _Run:
                 if updates % config.save_every == 0 and state.inner < config.inner_steps:
                     processes.alone(lambda: state.save(self.folder, config.keep))
             row = {"step": state.step, **row, "step_time": time.perf_counter() - begun}
+            processes.alone(partial(self._log, row))
             if processes.first:
-                assert state.drawn is not None
-                if state.step % config.completions_every == 0 or state.step + 1 == config.steps:
-                    row |= exact_error(self.policy, self.task, self.keys)
-                self.log.write(row, state.drawn, state.lines)
                 on_step(row)
-            state.step, state.inner, state.drawn = state.step + 1, 0, None
+            state.step, state.inner = state.step + 1, 0
             if updates % config.save_every == 0 or state.step == config.steps:
                 processes.alone(lambda: state.save(self.folder, config.keep))
         processes.alone(lambda: save_policy(self.policy, self.task, self.folder.path))
@@ -143,9 +146,16 @@ class _Run:
         """The answers of a step: each process draws to its share of the prompts, and gets those of all."""
         config, step = self.config, self.state.step
         self.rollouts.refresh(step)
-        prompts = prompts_of_step(config.seed, step, config.prompts_per_step, len(self.task.prompts()))
+        prompts = self.questions[prompts_of_step(config.seed, step, config.prompts_per_step, len(self.questions))]
         share = self.processes.share(len(prompts))
-        self.state.drawn = self.processes.collect(lambda: self.rollouts.draw(step, prompts, share))
+        try:
+            drawn = self.processes.collect(lambda: self.rollouts.draw(step, prompts, share))
+        except ValueError as error:
+            if self.state.drawn is None or "gives nan" not in str(error):
+                raise
+            raise self._stop(ValueError("since the last update the policy gives nan")) from error
+        self.state.drawn = drawn
+        self.state.tokens += int(drawn["lengths"].sum() + config.group_size * self.prompt_lengths[prompts].sum())
 
     def _update(self) -> dict[str, Any]:
         """One update on the current answers; its metrics. The coefficients are those of the answers of all."""
@@ -178,25 +188,39 @@ class _Run:
                 live["log_z"] = live["log_z"].mean(1)
             batch = self.rollouts.record(drawn, **live)
             taken = coefficients(self._loss, batch, live)
-            every = [p for group in self.optimizer.param_groups for p in group["params"]]
-            self.processes.sum_gradients(second_pass, every)
+            self.processes.sum_gradients(second_pass, self.trained)
         except ValueError as error:
             raise self._stop(error) from error
         out, norm = taken.output, float(torch.nn.utils.clip_grad_norm_(self.parameters, config.max_grad_norm))
-        for name, x in (("loss", float(out.loss)), ("norm of the gradient", norm)):
-            if not math.isfinite(x):
-                raise self._stop(ValueError(f"the {name} is {x}"))
+        if not math.isfinite(float(out.loss) + norm):
+            raise self._stop(ValueError(f"the loss is {float(out.loss):g}, the norm of the gradient {norm:g}"))
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * _schedule(config, self.state.step)
-        self.optimizer.step()
-        return {
+            group["lr"] = rate * rate_factor(config, self.state.step)
+        due = self._reports() and self.state.inner + 1 == config.inner_steps
+        row = {
             "loss": float(out.loss),
-            **rollout_metrics(drawn),
-            **fit_metrics(batch, _alpha(self.objective, config)),
-            **{f"objective/{name}": float(x) for name, x in out.metrics.items()},
+            **rollout_metrics(drawn, reward_name(config)),
+            "num_tokens": self.state.tokens,
+            **fit_metrics(batch, self.alpha),
+            **moved(self.rollouts, self.processes, drawn, batch, parts, due),
+            **objective_metrics(out.metrics, batch, self.objective, config),
             "grad_norm": norm,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
         }
+        self.optimizer.step()
+        if said := max(self.processes.gather(lambda: trouble(self.rollouts, drawn, parts[0][:K], self.trained))):
+            raise self._stop(ValueError(said))
+        return row
+
+    def _log(self, row: dict[str, Any]) -> None:
+        """Measure what is to be measured now, on the first process alone, and write the row."""
+        row |= exact_error(self.policy, self.task, self.keys) if self._reports() else {}
+        assert self.state.drawn is not None
+        self.log.write(row, self.state.drawn, self.state.lines)
+
+    def _reports(self) -> bool:
+        """Whether this is one of the steps at which more is measured and written."""
+        return self.state.step % self.config.completions_every == 0 or self.state.step + 1 == self.config.steps
 
     def _loss(self, batch: GroupBatch) -> LossOutput:
         """The objective, at the level asked for, and the KL to the initial model."""
@@ -209,41 +233,18 @@ class _Run:
         return LossOutput(out.loss + config.kl_to_initial * kl, {**out.metrics, "kl_to_initial": kl.detach()})
 
     def _stop(self, error: ValueError) -> ValueError:
-        """A message for a run that cannot go on, its answers saved for inspection."""
+        """A message for a run that cannot go on, the answers that it learned from saved for inspection."""
         path = self.folder.path / f"stopped-at-step-{self.state.step}.pt"
+        saved = f"its answers are in {path}"
         if self.processes.first:
-            torch.save(self.state.drawn, path)
+            try:
+                torch.save(self.state.drawn, path)
+            except (OSError, RuntimeError) as full:
+                path.unlink(missing_ok=True)
+                saved = f"its answers could not be written to {path} ({why_not_written(full)})"
         stopped = ValueError(
-            f"stopped at step {self.state.step}: {error}; its answers are in {path}. A smaller learning_rate, a larger "
+            f"stopped at step {self.state.step}: {error}; {saved}. A smaller learning_rate, a larger "
             f"alpha or, for raw weights, reward_max may help"
         )
         stopped.told = getattr(error, "told", True)  # type: ignore[attr-defined]  # all see the same numbers
         return stopped
-
-
-def _schedule(config: TrainConfig, step: int) -> float:
-    """Factor of the learning rate at a step: a ramp, then constant, linear to 0, or half a cosine to 0."""
-    if step < config.warmup_steps:
-        return (step + 1) / config.warmup_steps
-    if config.schedule == "constant":
-        return 1.0
-    done = (step - config.warmup_steps) / max(config.steps - config.warmup_steps, 1)
-    return 1 - done if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
-
-
-def _check(config: TrainConfig, asked: set[str], world: int) -> None:
-    if "prefix_values" in asked:
-        raise ValueError(f"{config.objective} fits an explicit V_theta and moves no policy: train with gnivo instead")
-    if config.kl_to_initial and "policy_kl" in asked and config.reference != "initial":
-        raise ValueError(f"{config.objective} has a KL of its own: with kl_to_initial, set reference=initial")
-    if config.prompts_per_step < world:
-        raise ValueError(
-            f"prompts_per_step={config.prompts_per_step} leaves some of the {world} processes without a prompt: raise "
-            f"it, or launch fewer"
-        )
-
-
-def _alpha(objective: Callable[..., LossOutput], config: TrainConfig) -> float | None:
-    default = inspect.signature(objective).parameters.get("alpha")
-    found = config.objective_options.get("alpha", None if default is None else default.default)
-    return None if found is None else float(found)

@@ -1,31 +1,71 @@
-"""What is logged at every step, under the names that TRL's users know, and what only implicit values have."""
+"""What is logged at every step, under the names that TRL's users know, and what only implicit values have.
+
+A row is written once a step; `step_time` is in seconds. All that follows is of all answers of the step, and of the
+policy as it was before the step's last update: what an update has done shows in the next row.
+
+Rewards, in reward units: `reward`, mean; `rewards/<task or reward>/mean` and `/std`, of all answers; `reward_std`, the
+standard deviation among the answers to one prompt, averaged over prompts; `frac_reward_zero_std`, share of prompts
+whose answers are all rewarded alike.
+Lengths, in tokens, of all answers and of those that ended by themselves (0 if none did): `completions/mean_length`,
+`min_length`, `max_length`, `mean_terminated_length`, `min_terminated_length`, `max_terminated_length`;
+`completions/clipped_ratio`, share of answers that were cut off.
+Tokens: `step_tokens`, of the step's answers; `num_tokens`, of all prompts and answers since the run began, a prompt
+counted once for each of its answers.
+Sampling, per token: `sampling/sampling_logp_difference/mean` and `/max`, |log pi_theta - log pi_sampler|, nats;
+`sampling/importance_sampling_ratio/min`, `/mean`, `/max`, pi_theta/pi_sampler. Rounding on the first update of a step;
+after it, also how far the policy has moved from the sampler.
+Divergences, in nats: `logratio`, mean log pi_theta/pi_ref of answers; `kl`, the exact KL that the loss has in it;
+`kl_to_initial`, that to the model as it was. Both are summed over the tokens of an answer and averaged over answers,
+where TRL's `kl` is a mean over tokens. `kl_to_initial` is there every `completions_every` steps, and at every step
+where it costs nothing. `entropy`, of the next token, is a mean over tokens, as in TRL.
+Clipping, where the objective clips: `clip_ratio/low_mean`, `high_mean` and `region_mean`, shares of ratios below, above
+and outside the range; `low_min` and `high_max`, the smallest and the largest share in one answer. A ratio counts
+whatever the sign of its advantage, where TRL counts those alone that the clip stops. RLOO's ratios are of answers.
+Preferences: `rewards/accuracies`, share of pairs whose better answer has the larger implicit reward alpha log
+pi_theta/pi_ref; `rewards/margins`, by how much, reward units.
+Fit: `fit/residual_rms_over_target_rms`, see `fit_metrics`; `value/exact_error` and `value/rank_correlation`, see
+`exact_error`. Updates: `loss`, `policy_loss`, `grad_norm` before it is clipped, `learning_rate`. `objective/...`: what
+else an objective reports, see its docstring.
+
+With reference=sampler and one update a step, `logratio` is 0 and the residual 1 in every row, since the policy is its
+own reference: `kl_to_initial` is what moves.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gnivo_edu.batch import GroupBatch
-from gnivo_edu.objectives.surrogate import centred
+from gnivo_edu.objectives import LossOutput
+from gnivo_edu.objectives.surrogate import behaviour_logratio, centred
+from gnivo_edu.training.config import TrainConfig
+from gnivo_edu.training.settings import option_of
+
+# Metrics of objectives: those that TRL's users know by another name, and those that say what is logged already.
+KNOWN = {"accuracy": "rewards/accuracies", "margin": "rewards/margins", "policy_loss": "policy_loss"}
+SAID = {"reward", "logratio", "tied_groups", "clipped", "kl_to_initial"}
 
 
-def rollout_metrics(drawn: dict[str, torch.Tensor]) -> dict[str, float]:
-    """Rewards and lengths of one step's answers: rewards in reward units, lengths in tokens."""
+def rollout_metrics(drawn: Mapping[str, Tensor], name: str) -> dict[str, float]:
+    """Rewards and lengths of one step's answers; `name` is the reward's."""
     rewards, truncated = drawn["rewards"], drawn["truncated"]
     lengths = drawn["lengths"].double()
-    ended = lengths[~truncated]
+    ended = lengths[~truncated] if not bool(truncated.all()) else torch.zeros(1)
     spread = rewards.std(1) if rewards.shape[1] > 1 else torch.zeros(len(rewards))
     return {
         "reward": float(rewards.mean()),
         "reward_std": float(spread.mean()),
         "frac_reward_zero_std": float((spread == 0).double().mean()),
-        "completions/mean_length": float(lengths.mean()),
-        "completions/min_length": float(lengths.min()),
-        "completions/max_length": float(lengths.max()),
+        f"rewards/{name}/mean": float(rewards.mean()),
+        f"rewards/{name}/std": float(rewards.std()) if rewards.numel() > 1 else 0.0,
+        **{f"completions/{which}_length": x for which, x in _extent(lengths).items()},
+        **{f"completions/{which}_terminated_length": x for which, x in _extent(ended).items()},
         "completions/clipped_ratio": float(truncated.double().mean()),
-        "completions/mean_terminated_length": float(ended.mean()) if len(ended) else 0.0,
-        "num_tokens": int(lengths.sum()),
+        "step_tokens": int(lengths.sum()),
     }
 
 
@@ -35,14 +75,14 @@ def fit_metrics(batch: GroupBatch, alpha: float | None) -> dict[str, float]:
 
         sqrt( sum_i (R_i - mean R - alpha (h_i - mean h))^2 / sum_i (R_i - mean R)^2 ),   h = log pi_theta/pi_ref.
 
-    Beside it `logratio`, the mean of h, and `kl`, the mean exact KL of whole answers where `policy_kl` is known, nats.
+    Beside it `logratio`, the mean of h; `kl` and `entropy` where they are known; and what is said of sampling.
     """
-    gap = (batch.policy_logps - batch.behaviour_logps).abs()[batch.mask]
+    gap = behaviour_logratio(batch)[batch.mask]
     found: dict[str, Any] = {
         "logratio": float(batch.sequence_logratio.mean()),
-        # Rounding on the first update of a step; after it, also how far the policy has moved from the sampler.
-        "sampling/sampling_logp_difference/mean": float(gap.mean()),
-        "sampling/sampling_logp_difference/max": float(gap.max()),
+        "sampling/sampling_logp_difference/mean": float(gap.abs().mean()),
+        "sampling/sampling_logp_difference/max": float(gap.abs().max()),
+        **{f"sampling/importance_sampling_ratio/{which}": x for which, x in _extent(gap.exp()).items()},
     }
     if batch.policy_kl is not None:
         found["kl"] = float(batch.policy_kl.masked_fill(~batch.mask, 0.0).sum(-1).mean())
@@ -53,3 +93,38 @@ def fit_metrics(batch: GroupBatch, alpha: float | None) -> dict[str, float]:
         residual = target - alpha * centred(batch.sequence_logratio)
         found["fit/residual_rms_over_target_rms"] = float((residual.square().sum() / target.square().sum()).sqrt())
     return found
+
+
+def objective_metrics(
+    metrics: Mapping[str, Tensor], batch: GroupBatch, objective: Callable[..., LossOutput], config: TrainConfig
+) -> dict[str, float]:
+    """What an objective reports, by known names where there are any; margins of log-ratios become reward units."""
+    found = {KNOWN.get(name, f"objective/{name}"): float(x) for name, x in metrics.items() if name not in SAID}
+    alpha, low, high = (option_of(objective, config, name) for name in ("alpha", "clip_low", "clip_high"))
+    if "rewards/margins" in found and alpha is not None:
+        found["rewards/margins"] *= alpha
+    if "clipped" in metrics and low is not None and high is not None:
+        seen = batch.by_step() if config.level == "step" else batch
+        found |= clip_metrics(seen, low, high, of_answers=config.objective == "rloo")
+    return found
+
+
+@torch.no_grad()
+def clip_metrics(batch: GroupBatch, low: float, high: float, of_answers: bool = False) -> dict[str, float]:
+    """Shares of ratios pi_theta/pi_sampler that lie outside [1 - low, 1 + high], of tokens or of whole answers."""
+    logratio, mask = behaviour_logratio(batch), batch.mask
+    if of_answers:
+        logratio, mask = logratio.sum(-1, keepdim=True), torch.ones_like(mask[..., :1])
+    below, above = (logratio.exp() < 1 - low) & mask, (logratio.exp() > 1 + high) & mask
+    count = mask.sum(-1).clamp(min=1)
+    return {
+        "clip_ratio/low_mean": float(below.sum() / count.sum()),
+        "clip_ratio/low_min": float((below.sum(-1) / count).min()),
+        "clip_ratio/high_mean": float(above.sum() / count.sum()),
+        "clip_ratio/high_max": float((above.sum(-1) / count).max()),
+        "clip_ratio/region_mean": float((below | above).sum() / count.sum()),
+    }
+
+
+def _extent(x: Tensor) -> dict[str, float]:
+    return {"min": float(x.min()), "mean": float(x.mean()), "max": float(x.max())}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -13,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from jaxtyping import Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel, get_cosine_schedule_with_warmup
 
@@ -21,9 +21,8 @@ from gnivo_edu.policies.loading import quiet
 from gnivo_edu.policies.sampling import sample_groups
 from gnivo_edu.policies.scoring import evaluating, next_token_logps
 from gnivo_edu.policies.small import Architecture, small_transformer
+from gnivo_edu.training.demonstrations import NO_TARGET, demonstrating, demonstration_rows, demonstrator
 from toy_envs import TokenMDP
-
-NO_TARGET = -100  # what torch's cross-entropy leaves out
 
 
 @dataclass(frozen=True)
@@ -61,13 +60,14 @@ def pretrain(
         L = - sum_i sum_t log pi(y_t^i | x^i, y_<t^i) / sum_i T_i,   nats per token, over the V actions.
 
     `env`: a token MDP or task with a method `demonstrations(count, wrong_rate, seed)` that returns tokens [B, T],
-    lengths [B] and prompt_index [B], as `gnivo_edu.tasks.arithmetic.Arithmetic` has. They are fresh at every step, and
-    `wrong_rate` is what the task makes of it; in the first `right_first` of the steps it is 0, since a pupil who first
-    learns how to calculate picks up a bad habit sooner than one who has to learn both at once. AdamW, gradients
-    clipped at norm 1; the learning rate rises over `warmup` steps and falls along half a cosine. float32, on the CPU;
-    the same seed, machine and number of threads give the same model. With `out`, the model goes there, and
-    `recipe.json` beside it. Raises ValueError on fewer than one step or row, a share outside 0..1, and on an
-    environment that writes no demonstrations.
+    lengths [B] and prompt_index [B], as `gnivo_edu.tasks.arithmetic.Arithmetic` has; or with `demonstration`, the right
+    answer to a prompt, as `toy_envs.ArithmeticChain` has (see `demonstrations.slips`). They are fresh at every step,
+    and `wrong_rate`, 0..1, is what the task makes of it; in the first `right_first` of the steps it is 0, since a pupil
+    who first learns how to calculate picks up a bad habit sooner than one who has to learn both at once. AdamW,
+    gradients clipped at norm 1; the learning rate rises over `warmup` steps and falls along half a cosine. float32, on
+    the CPU; the same seed, machine and number of threads give the same model. With `out`, the model goes there, and
+    `recipe.json` beside it. Raises ValueError, before the first step, on fewer than one step or row, a share outside
+    0..1, an environment that writes no demonstrations, and an `out` that holds a model or cannot be written.
 
     >>> from gnivo_edu.tasks.arithmetic import Arithmetic
     >>> run = pretrain(Arithmetic(tiers=(2,), num_prompts=10), steps=3, batch_size=4, size="tiny")
@@ -75,13 +75,14 @@ def pretrain(
     (3, torch.float32)
     """
     task: Any = env.unwrapped
-    if not hasattr(task, "demonstrations"):
-        raise ValueError(f"{type(task).__name__} writes no demonstrations: give it a method `demonstrations`")
-    if steps < 1 or batch_size < 1 or not 0 <= right_first <= 1:
-        raise ValueError(
-            f"steps and batch_size must be at least 1 and right_first in 0..1, got {steps}, {batch_size}, {right_first}"
-        )
+    write = demonstrator(task)
+    if steps < 1 or batch_size < 1:
+        raise ValueError(f"steps and batch_size must be at least 1, got {steps} and {batch_size}")
+    if not 0 <= right_first <= 1 or not 0 <= wrong_rate <= 1:
+        raise ValueError(f"wrong_rate and right_first must be in 0..1, got {wrong_rate} and {right_first}")
     model = small_transformer(task, size, architecture, seed=seed)
+    if out is not None:
+        make_room(out)
     optimiser = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=weight_decay)
     schedule = get_cosine_schedule_with_warmup(optimiser, min(warmup, steps // 2), steps)
     prompts = _unpadded(task)
@@ -90,7 +91,7 @@ def pretrain(
     model.train()
     for step in range(steps):
         rate = wrong_rate if step >= right_first * steps else 0.0
-        tokens, lengths, index = task.demonstrations(batch_size, rate, seed=_seed(seed, step))
+        tokens, lengths, index = write(batch_size, rate, _seed(seed, step))
         inputs, targets = demonstration_rows([prompts[i] for i in index], tokens, lengths, task.pad_token_id)
         logits = model(input_ids=inputs, use_cache=False).logits[..., : task.vocab_size]
         loss = nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=NO_TARGET)
@@ -142,7 +143,7 @@ def pretrain_arithmetic(
     """
     from gnivo_edu.tasks.arithmetic import Arithmetic
 
-    run = pretrain(Arithmetic(tiers, num_prompts), progress=progress, **settings)
+    run = pretrain(Arithmetic(tiers, num_prompts), out, progress=progress, **settings)
     rates = {}
     for tier in test_tiers:
         if progress:
@@ -152,6 +153,40 @@ def pretrain_arithmetic(
     if out is not None:
         run.save(out)
     return run
+
+
+def pretrain_task(
+    name: str,
+    out: str | PathLike[str] | None = None,
+    task_options: Mapping[str, Any] | None = None,
+    progress: Callable[[str], None] | None = None,
+    **settings: Any,
+) -> Pretrained:
+    """`pretrain` on a task or toy environment by its name, with its success rates on its own prompts on record.
+
+    `task_options` go to the task, `settings` to `pretrain`. Raises ValueError, in one line that names those that do, on
+    a task that writes no demonstrations.
+    """
+    env = demonstrating(name, task_options)
+    run = pretrain(env, out, progress=progress, **settings)
+    own = {"task": name, "task_options": dict(task_options or {}), "right_answers": success_rates(run.model, env)}
+    run = replace(run, recipe=run.recipe | own)
+    if out is not None:
+        run.save(out)
+    return run
+
+
+def make_room(out: str | PathLike[str]) -> None:
+    """Make the folder a model will go to; ValueError where one is there already, or nothing can be written."""
+    folder = Path(out)
+    try:
+        if any((folder / name).exists() for name in ("config.json", "recipe.json", "model.safetensors")):
+            raise ValueError(f"{str(out)!r} holds a model: choose another folder, or delete it")
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(f"{str(out)!r} cannot hold a model ({error.strerror}): choose another folder") from error
 
 
 def success_rates(policy: nn.Module, mdp: TokenMDP, samples: int = 4, seed: int = 0) -> dict[str, float]:
@@ -188,29 +223,6 @@ def _greedy(policy: nn.Module, mdp: TokenMDP, prompts: Tensor) -> Tensor:
             best = next_token_logps(policy, mdp, tokens, prompts)[:, -1].argmax(-1)
             tokens = torch.cat([tokens, best[:, None]], 1)
     return tokens
-
-
-def demonstration_rows(
-    prompts: Sequence[Any], tokens: Any, lengths: Any, pad_token_id: int
-) -> tuple[Int[Tensor, "B L"], Int[Tensor, "B L"]]:
-    """Inputs, a prompt and its answer without the last token; and targets, -100 inside the prompt and after the end.
-
-    Both are padded on the right, which a causal model does not see.
-
-    >>> demonstration_rows([[9, 5], [9]], np.array([[1, 2, 8], [3, 4, 0]]), [2, 3], pad_token_id=8)
-    (tensor([[9, 5, 1],
-            [9, 3, 4]]), tensor([[-100,    1,    2],
-            [   3,    4,    0]]))
-    """
-    width = max(len(prompt) + length - 1 for prompt, length in zip(prompts, lengths, strict=True))
-    inputs = torch.full((len(prompts), width), pad_token_id)
-    targets = torch.full((len(prompts), width), NO_TARGET)
-    for row, (prompt, answer, length) in enumerate(zip(prompts, tokens, lengths, strict=True)):
-        start = len(prompt) - 1
-        inputs[row, : start + 1] = torch.as_tensor(prompt)
-        inputs[row, start + 1 : start + length] = torch.as_tensor(answer[: length - 1])
-        targets[row, start : start + length] = torch.as_tensor(answer[:length])
-    return inputs, targets
 
 
 def _unpadded(task: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""A run with a bar: reward, KL, tokens a second, the time that is left; and a summary at the end."""
+"""A run with a bar: reward, KL to the initial model, tokens a second, time that is left; and a summary at the end."""
 
 from __future__ import annotations
 
@@ -51,9 +51,7 @@ def _train(config: TrainConfig, resume: bool, say: Callable[[str], None], first:
 
         def on_step(row: dict[str, Any]) -> None:
             rows.append(row)
-            kl = f" KL {row['kl']:.3f}" if "kl" in row else f" log-ratio {row['logratio']:+.3f}"
-            rate = row["num_tokens"] / row["step_time"]
-            bar.update(task, completed=row["step"] + 1, now=f"reward {row['reward']:.3f}{kl} {rate:,.0f} tokens/s")
+            bar.update(task, completed=row["step"] + 1, now=_now(rows))
 
         trained = fine_tune(config, resume, say, on_step)
     early, late = (sum(row["reward"] for row in part) / max(len(part), 1) for part in (rows[:LAST], rows[-LAST:]))
@@ -73,3 +71,16 @@ def _train(config: TrainConfig, resume: bool, say: Callable[[str], None], first:
             trained.initial, trained.policy, trained.task, questions, temperature=temperature
         )
     return report
+
+
+def _now(rows: list[dict[str, Any]]) -> str:
+    """Reward, KL to the initial model when it was last measured, tokens a second.
+
+    >>> measured = {"reward": 0.1, "kl_to_initial": 0.25, "step_tokens": 90, "step_time": 0.1}
+    >>> _now([measured, {"reward": 0.2, "step_tokens": 100, "step_time": 0.1}])
+    'reward 0.200 KL 0.250 1,000 tokens/s'
+    """
+    row = rows[-1]
+    known = [x for x in (past.get("kl_to_initial") for past in reversed(rows)) if x is not None][:1]
+    kl = f" KL {known[0]:.3f}" if known else ""
+    return f"reward {row['reward']:.3f}{kl} {row['step_tokens'] / row['step_time']:,.0f} tokens/s"

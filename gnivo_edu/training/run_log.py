@@ -11,6 +11,7 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 
 from gnivo_edu.training.checkpoint import RunFolder
 from gnivo_edu.training.config import TrainConfig
+from gnivo_edu.training.questions import question_text, statuses
 from gnivo_edu.training.rollout import Drawn
 
 PROJECT = "gnivo_edu"
@@ -46,21 +47,22 @@ class RunLog:
             tracker.finish()
 
     def _completions(self, step: int, drawn: Drawn, count: int = 2) -> list[dict[str, Any]]:
-        """A few answers as text, with their rewards."""
+        """A few answers as text: to which question, with which reward and, where there is a right answer, status."""
+        few = {name: x[:count, :count].flatten(0, 1).numpy() for name, x in drawn.items() if x.dim() > 1}
+        prompts = drawn["prompt_index"][:count].repeat_interleave(len(few["lengths"]) // len(drawn["lengths"][:count]))
         rows = []
-        for i in range(min(count, len(drawn["tokens"]))):
-            for k in range(min(count, self.config.group_size)):
-                tokens = drawn["tokens"][i, k, : int(drawn["lengths"][i, k])].tolist()
-                reward = float(drawn["rewards"][i, k])
-                rows.append(
-                    {
-                        "step": step,
-                        "prompt": int(drawn["prompt_index"][i]),
-                        "tokens": tokens,
-                        "text": self.task.decode(tokens),
-                        "reward": reward,
-                    }
-                )
+        grades = statuses(self.task, few["tokens"], few["lengths"], prompts.numpy())
+        for i, (prompt, status) in enumerate(zip(prompts.tolist(), grades, strict=True)):
+            tokens = few["tokens"][i, : int(few["lengths"][i])].tolist()
+            row = {
+                "step": step,
+                "prompt": prompt,
+                "question": question_text(self.task, prompt),
+                "tokens": tokens,
+                "text": self.task.decode(tokens),
+                "reward": float(few["rewards"][i]),
+            }
+            rows.append(row if status is None else {**row, "status": status})
         return rows
 
 

@@ -9,14 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gnivo_edu.training.checkpoint import RunFolder
+from gnivo_edu.training.checkpoint import COUNTS, RunFolder
 from gnivo_edu.training.rollout import Drawn, Rollouts, frozen
 
 
 @dataclass
 class RunState:
-    """How far a run has come: `inner` updates of `step`, on the answers `drawn` of all processes; lines of its logs.
+    """How far a run has come: `inner` updates of `step`, on the answers `drawn` of all processes.
 
+    `tokens` of all prompts and answers so far, a prompt counted once for each of its answers; `lines` of the logs.
     With the weights that are trained, the reference, the critic and the optimiser this is the whole state.
     """
 
@@ -24,6 +25,7 @@ class RunState:
     optimizer: torch.optim.Optimizer
     step: int = 0
     inner: int = 0
+    tokens: int = 0
     drawn: Drawn | None = None
     lines: dict[str, int] = field(default_factory=lambda: {"metrics.jsonl": 0, "completions.jsonl": 0})
 
@@ -38,7 +40,8 @@ class RunState:
             "optimizer": self.optimizer.state_dict(),
             "drawn": self.drawn if self.inner else None,
         }
-        folder.save(self.step, self.inner, tensors, self.lines, keep)
+        at = {"step": self.step, "inner": self.inner, "tokens": self.tokens, "lines": self.lines}
+        folder.save(at, tensors, keep)
 
     def restore(self, folder: RunFolder, say: Callable[[str], None]) -> None:
         """Go to the newest whole checkpoint, or stay at the start if there is none.
@@ -63,7 +66,7 @@ class RunState:
             raise ValueError(
                 f"the checkpoint in {folder.checkpoints} is of another model: {' '.join(str(error).split())[:160]}"
             ) from error
-        self.step, self.inner, self.drawn = state["step"], state["inner"], tensors["drawn"]
+        self.step, self.inner, self.tokens, self.drawn = *(state[name] for name in COUNTS), tensors["drawn"]
         self.lines = dict(state["lines"])
         say(f"resuming at step {self.step}" + (f", update {self.inner}" if self.inner else ""))
 

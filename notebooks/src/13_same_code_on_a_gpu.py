@@ -277,9 +277,9 @@ def picture_of(name, config, before, after, task, measured):
     reward, gain = examined(before, after, task, key)
     facts = (f"{type(before).__name__}, {count:,} parameters",
              f"{device.type}, {config.precision}, drift < {within(gap)}",
-             f"{last['num_tokens']:,} tokens in the last round", gain)
+             f"{last['step_tokens']:,} tokens in the last round", gain)
     if device.type == "cuda":
-        pace = last["num_tokens"] / last["step_time"]
+        pace = last["step_tokens"] / last["step_time"]
         facts += (f"{pace:,.0f} tokens a second, drawn and trained on",)
     return Rung(
         name=name, facts=facts,

@@ -155,7 +155,19 @@ def test_loading_says_what_is_missing(tmp_path):
     evaluate(table(0), CHAIN, samples=3, out=tmp_path)
     path = tmp_path / "completions.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
-    with pytest.raises(ValueError, match="completions are missing"):
+    with pytest.raises(ValueError, match=r"completions are missing .* all of 3 problems, and the report is of 4"):
+        load_report(tmp_path)
+    path.write_text("")
+    with pytest.raises(ValueError, match=r"completions are missing .* all of 0 problems"):
+        load_report(tmp_path)
+    for broken in ('{"a":', "[1]"):
+        (tmp_path / "settings.json").write_text(broken)
+        with pytest.raises(ValueError, match=r"settings\.json' is broken"):
+            load_report(tmp_path)
+        with pytest.raises(ValueError, match=r"settings\.json' is broken"):
+            evaluate(table(0), CHAIN, samples=3, out=tmp_path)
+    (tmp_path / "settings.json").write_text("{}")
+    with pytest.raises(ValueError, match="no evaluation wrote"):
         load_report(tmp_path)
 
 
@@ -277,9 +289,27 @@ def test_the_columns_of_table_1():
         for m, t, p in (("base", "aime24", 0.1), ("base", "amc23", 0.4), ("tuned", "aime24", 0.25))
     ]
     base, tuned = benchmark_table(results)
-    assert list(base) == ["model", "aime24 pass@1", "aime24 pass@3", "amc23 pass@1", "amc23 pass@3"]
+    assert list(base) == ["model", "amc23 pass@1", "amc23 pass@3", "aime24 pass@1", "aime24 pass@3"]
     assert base["amc23 pass@1"] == "40.0 [30.0, 50.0]"
     assert tuned["aime24 pass@3"] == "25.0"
     assert tuned["amc23 pass@1"] == ""
     with pytest.raises(ValueError, match="two results on one task"):
         benchmark_table([*results, results[0]])
+
+
+def test_the_columns_stand_in_the_order_of_table_1_and_the_rows_as_they_were_given():
+    tasks = (
+        "arithmetic-test",
+        "math500-500",
+        "aime25-30",
+        "aime24-30",
+        "olympiadbench-674",
+        "minerva_math-272",
+        "amc23-83",
+    )
+    results = [{"model": m, "task": t, "pass@1": 0.5, "interval@1": None} for t in tasks for m in ("second", "first")]
+    rows = benchmark_table(results)
+    assert [row["model"] for row in rows] == ["second", "first"]
+    assert [name.removesuffix(" pass@1") for name in list(rows[0])[1:]] == [
+        "amc23-83", "minerva_math-272", "olympiadbench-674", "aime24-30", "aime25-30", "math500-500", "arithmetic-test",
+    ]  # fmt: skip

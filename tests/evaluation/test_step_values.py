@@ -16,11 +16,14 @@ from gnivo_edu import exact
 from gnivo_edu.evaluation.explore import answer_rows, explore
 from gnivo_edu.evaluation.step_value_estimate import estimate_log_z, estimate_value, t_quantile, wilson
 from gnivo_edu.evaluation.step_value_page import lines_of, render_page, write_page
+from gnivo_edu.evaluation.step_value_record import StepValues
 from gnivo_edu.evaluation.step_value_samples import Asked
 from gnivo_edu.evaluation.step_values import step_values
 from gnivo_edu.policies import TabularLM, load_model, token_logps, tree_from_model
+from gnivo_edu.policies.small import small_transformer
+from gnivo_edu.tasks.arithmetic_text import ArithmeticText
 from gnivo_edu.tasks.stories import sentiment, stories
-from toy_envs import Brackets, PosterProblem, RandomTree, TokenMDP
+from toy_envs import ArithmeticChain, Brackets, PosterProblem, RandomTree, TokenMDP
 
 ALPHA = 0.5
 TASKS = {"tree": RandomTree(3, 3), "brackets": Brackets(5)}
@@ -225,6 +228,11 @@ def test_continuations_start_with_their_prefix_and_do_not_hang_on_the_batch(task
     assert [row[1:2] for row in fresh[(0,)]] != [row[:1] for row in fresh[()]]
 
 
+def every_key(value: Any) -> set[str]:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    return set(value if isinstance(value, dict) else ()).union(*map(every_key, inside))
+
+
 def test_the_json_has_the_documented_keys(task):
     reference = table_of(task, random_tables(task, 1))
     found = step_values(table_of(task, random_tables(task, 2)), reference, task, alpha=ALPHA, continuations=2)
@@ -234,8 +242,8 @@ def test_the_json_has_the_documented_keys(task):
     answer = record["answers"][0]
     assert set(record["log_z"]) == estimate
     assert {*estimate, "after"} == set(answer["monte_carlo"][0])
-    for keys in (record, record["pin"], record["exact"], answer, answer["steps"][0], record["log_z"]):
-        assert all(f"`{key}`" in text for key in keys)
+    assert [key for key in sorted(every_key(record)) if f"`{key}`" not in text] == []
+    assert record["schema"] in text
     assert record["binary_reward"] == isinstance(task, Brackets)
     L, S = len(answer["tokens"]), len(answer["steps"])
     assert [len(answer[key]) for key in ("texts", "credits", "step_ids", "implicit_values", "exact_values")] == [
@@ -342,6 +350,7 @@ def test_explore_writes_a_page_and_the_same_numbers_as_json(shared_model, tmp_pa
     assert {row["credit"] for row in answer_rows(report)} == {0.0}
     with pytest.raises(ValueError, match="give --task, or --prompt"):
         explore(shared_model, task="stories", prompt="One day")
+    assert all(f"`{key}`" in StepValues.to_json.__doc__ for key in every_key(report) | {"page"})
     with pytest.raises(ValueError, match="give --task with it"):
         explore(shared_model, prompt_index=2)
 
@@ -355,3 +364,18 @@ def test_explore_takes_the_shipped_model_and_its_task():
         assert answer["monte_carlo"][-1]["value"] == answer["reward"] / 0.5
     with pytest.raises(ValueError, match="give --task, such as arithmetic"):
         explore("shipped")
+
+
+def test_explore_gives_options_to_the_task(tmp_path):
+    small = {"alpha": 0.5, "group_size": 2, "continuations": 2}
+    report = explore("shipped", task="arithmetic", task_options={"tiers": [3], "split": "test"}, **small)
+    assert report["prompt"] == ArithmeticText(tiers=(3,), split="test").question(0)
+    assert report["exact"]["kind"] == "pruned"
+    chain = ArithmeticChain(operations=1)
+    small_transformer(chain, "tiny").save_pretrained(tmp_path)
+    report = explore(str(tmp_path), task="toy_envs/ArithmeticChain-v0", task_options={"operations": 1}, **small)
+    assert report["prompt"].endswith(chain.question(0))
+    with pytest.raises(ValueError, match="unexpected keyword argument 'operation'"):
+        explore(str(tmp_path), task="toy_envs/ArithmeticChain-v0", task_options={"operation": 1}, **small)
+    with pytest.raises(ValueError, match="tiers: options of a task: give --task"):
+        explore("shipped", task_options={"tiers": [3]})

@@ -170,6 +170,22 @@ def _write_reward(folder, monkeypatch, body):
     (folder / "mine.py").write_text(f"calls = []\n\n\ndef reward(texts):\n    {body}\n")
 
 
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("task_options={a", ["--set task_options={a", "is not YAML"]),
+        ("steps=.inf", ["steps must be a whole number"]),
+        ("completions_every=0", ["completions_every must be at least 1"]),
+        ("seed=-1", ["seed must not be negative"]),
+        ("objective=1", ["objective must be text"]),
+    ],
+)
+def test_a_setting_that_cannot_be_is_one_line(setting, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert_one_line(command(capsys, "train", "--set", setting, "--set", "out=out"), *words)
+    assert not (tmp_path / "out").exists()
+
+
 def test_arithmetic_asks_for_a_model_of_its_own(called, shared_model):
     assert_one_line(called("train", model=shared_model, task="arithmetic"), "take the model 'shipped'")
 

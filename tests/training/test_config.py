@@ -1,6 +1,7 @@
 """Settings: from a file, from the command line, and what a run may change when it goes on."""
 
 import inspect
+import re
 
 import pytest
 
@@ -44,3 +45,40 @@ def test_a_run_may_go_on_for_longer_unless_its_rate_depends_on_the_end():
         config = load_config(steps=5, schedule=schedule)
         assert load_config(steps=9, schedule=schedule).changed(config.to_dict()) == changed
     assert load_config(seed=1, out="elsewhere").changed(load_config().to_dict()) == ["seed"]
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "says"),
+    [
+        ("", ["task_options={a"], "--set task_options={a: the value is not YAML"),
+        ("", ["steps=.inf"], "steps must be a whole number, got inf"),
+        ("", ["steps=.nan"], "steps must be a whole number, got nan"),
+        ("", ["learning_rate=.inf"], "learning_rate must be positive and finite, got inf"),
+        ("", ["kl_to_initial=.nan"], "kl_to_initial must not be negative, and finite, got nan"),
+        ("1: 2", [], "there is no setting 1"),
+        ("task_options: {1: 2}", [], "the entries of task_options have names, got 1"),
+        ("steps: 3", ["steps.x=1"], "steps.x cannot be set: steps is 3, and no group of entries"),
+        ("objective: [gnivo]", ["objective=grpo"], None),
+        ("objective_options: {alpha: 1}", ["objective=[grpo]"], "objective must be text, got ['grpo']"),
+        ("objective_options: {alpha: 1}", ["objective=1"], "objective must be text, got 1"),
+        ("", ["completions_every=0"], "completions_every must be at least 1, got 0"),
+        ("", ["seed=-1"], "seed must not be negative"),
+    ],
+)
+def test_what_is_no_setting_is_one_line(text, changes, says, tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    if says is None:
+        assert load_config(path, changes).objective == "grpo"
+        return
+    with pytest.raises(ValueError, match=re.escape(says)) as error:
+        load_config(path, changes)
+    assert "\n" not in str(error.value)
+
+
+def test_a_group_with_nothing_below_it_is_an_empty_one(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("task_options:\n")
+    assert load_config(path).task_options == {}
+    assert load_config(path, ["task_options.x=1"]).task_options == {"x": 1}
+    assert load_config(changes=["max_grad_norm=.inf"]).max_grad_norm == float("inf")  # no clipping

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -158,6 +159,82 @@ def test_a_damaged_checkpoint_is_passed_over_and_all_damaged_is_one_line(tmp_pat
         run(tmp_path / "hurt", resume=True, save_every=2)
 
 
+def spoil_state(folder):
+    state = json.loads((folder / checkpoint.STATE).read_text())
+    del state["lines"]
+    (folder / checkpoint.STATE).write_text(json.dumps(state))
+
+
+def put_another_program_s_file(folder, content=b"not a zip, not a pickle"):
+    (folder / checkpoint.TENSORS).write_bytes(content)
+    state = json.loads((folder / checkpoint.STATE).read_text())
+    state["sha256"] = hashlib.sha256(content).hexdigest()
+    (folder / checkpoint.STATE).write_text(json.dumps(state))
+
+
+def put_a_lone_tensor(folder):
+    torch.save(torch.zeros(2), folder / "other.pt")
+    put_another_program_s_file(folder, (folder / "other.pt").read_bytes())
+
+
+def put_another_version(folder):
+    state = json.loads((folder / checkpoint.STATE).read_text())
+    (folder / checkpoint.STATE).write_text(json.dumps(state | {"format": 1}))
+
+
+def put_a_list(folder):
+    (folder / checkpoint.STATE).write_text("[1]")
+
+
+@pytest.mark.parametrize(
+    ("hurt", "why"),
+    [
+        (spoil_state, "its state.json lacks one of lines"),
+        (put_a_list, "its state.json is not that of a run"),
+        (put_another_version, "its state.json is not that of a run, or of another version"),
+        (put_another_program_s_file, "its tensors.pt is not that of a run"),
+        (put_a_lone_tensor, "its tensors.pt is not that of a run"),
+    ],
+    ids=lambda x: getattr(x, "__name__", ""),
+)
+def test_a_checkpoint_of_another_kind_is_passed_over(hurt, why, tmp_path):
+    run(tmp_path / "whole", save_every=2)
+    run(tmp_path / "hurt", save_every=2)
+    hurt(max((tmp_path / "hurt" / "checkpoints").iterdir()))
+    said: list[str] = []
+    fine_tune(load_config(**TINY, out=str(tmp_path / "hurt"), save_every=2), True, said.append)
+    assert any(f"000006-000 is damaged and passed over: {why}" in line for line in said), said
+    assert not any("\n" in line for line in said)
+    assert left(tmp_path / "hurt") == left(tmp_path / "whole")
+
+
+def test_a_damaged_checkpoint_is_none_of_those_that_are_kept(tmp_path):
+    run(tmp_path, save_every=3)
+    newest = max((tmp_path / "checkpoints").iterdir())
+    assert newest.name == "000006-000"
+    spoil_state(newest)
+
+    def stop(row):
+        if row["step"] == 4:
+            raise Stop
+
+    with pytest.raises(Stop):
+        run(tmp_path, resume=True, save_every=1, keep=1, on_step=stop)  # from step 3; step 3 is done and saved
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["000004-000", "000006-000"]
+    run(tmp_path, resume=True, save_every=1, keep=1)
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["000006-000"]
+    assert run(tmp_path, resume=True, save_every=1, keep=1) == []  # whole again, nothing left to do
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1", "\x00"])
+def test_a_configuration_that_cannot_be_read_is_one_line(text, tmp_path):
+    run(tmp_path)
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"config.yaml is not the configuration of a run") as error:
+        run(tmp_path, resume=True)
+    assert "\n" not in str(error.value)
+
+
 def test_a_full_disk_is_one_line_and_the_previous_checkpoint_stays(tmp_path, monkeypatch):
     real, calls = torch.save, []
 
@@ -207,6 +284,46 @@ def test_a_loss_that_is_not_finite_stops_with_its_answers_saved(tmp_path):
     assert "\n" not in str(error.value)
     saved = torch.load(next(tmp_path.glob("stopped-at-step-*.pt")), weights_only=True)
     assert set(saved) >= {"tokens", "rewards", "logps"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"learning_rate": 1e308}, "not all weights are finite"),
+        ({"learning_rate": 1e306, "optimizer": "sgd", "max_grad_norm": 1e3}, "not all weights are finite"),
+        ({"model": "shipped", "task": "arithmetic", "precision": "float32", "learning_rate": 1e30}, "gives nan"),
+        ({"objective": "ppo", "value_learning_rate": 1e308, "inner_steps": 2}, "not all weights are finite"),
+    ],
+    ids=["adamw", "sgd", "finite and too large", "critic"],
+)
+def test_an_update_that_breaks_the_weights_stops_before_they_are_saved(changes, why, tmp_path):
+    with pytest.raises(
+        ValueError, match=rf"stopped at step .*{why}.*its answers are in.*smaller learning_rate"
+    ) as error:
+        run(tmp_path, save_every=1, **changes)
+    assert "\n" not in str(error.value)
+    saved = torch.load(next(tmp_path.glob("stopped-at-step-*.pt")), weights_only=True)
+    assert set(saved) >= {"tokens", "rewards", "logps"}
+    for path in (tmp_path / "checkpoints").glob("*/tensors.pt"):
+        kept = torch.load(path, weights_only=True)["policy"]
+        assert all(bool(x.isfinite().all()) for x in kept.values())
+        assert max(float(x.abs().max()) for x in kept.values()) < 1e6
+
+
+def test_nan_that_only_the_next_answers_show_stops_with_the_answers_of_the_update(tmp_path, monkeypatch):
+    from gnivo_edu.training.rollout import Rollouts
+
+    draw = Rollouts.draw
+
+    def broken(self, step, *arguments):
+        if step == 2:
+            raise ValueError("the policy gives nan: load it in float32")
+        return draw(self, step, *arguments)
+
+    monkeypatch.setattr(Rollouts, "draw", broken)
+    with pytest.raises(ValueError, match=r"stopped at step 2: since the last update the policy gives nan; its answers"):
+        run(tmp_path)
+    assert "tokens" in torch.load(tmp_path / "stopped-at-step-2.pt", weights_only=True)
 
 
 def test_prompts_go_round_in_permutations():

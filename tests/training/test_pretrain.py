@@ -8,6 +8,7 @@ from gnivo_edu import exact
 from gnivo_edu.policies import TabularLM, next_token_logps, tabulate, token_logps
 from gnivo_edu.policies.small import CHECKPOINTS, load_checkpoint, load_transformer, small_transformer
 from gnivo_edu.tasks.arithmetic import Arithmetic
+from gnivo_edu.training.demonstrations import slips
 from gnivo_edu.training.pretrain import NO_TARGET, demonstration_rows, pretrain, pretrain_arithmetic, success_rates
 from toy_envs import ArithmeticChain, TokenMDP
 
@@ -79,6 +80,42 @@ def test_the_model_and_its_recipe_are_written(tmp_path):
     assert (recipe["steps"], recipe["size"], recipe["tiers"]) == (3, "tiny", [2])
     x = torch.tensor([[15, 1, 2]])
     assert torch.equal(load_transformer(tmp_path)(input_ids=x).logits, run.model(input_ids=x).logits)
+
+
+def test_nothing_is_trained_for_a_request_that_must_fail(tmp_path):
+    (tmp_path / "file").write_text("kept")
+    asked = Recorded(TASK)
+    for rates in ({"wrong_rate": 2.0}, {"wrong_rate": float("nan")}, {"right_first": -0.1}):
+        with pytest.raises(ValueError, match=r"must be in 0\.\.1"):
+            pretrain(asked, tmp_path / "new", **{**SHORT, "steps": 1}, **rates)
+    assert not (tmp_path / "new").exists()
+    for out in ("file", "file/below"):
+        with pytest.raises(ValueError, match=r"cannot hold a model .*: choose another folder"):
+            pretrain(asked, tmp_path / out, **SHORT)
+    pretrain(TASK, tmp_path / "old", **SHORT)
+    weights = (tmp_path / "old" / "model.safetensors").read_bytes()
+    with pytest.raises(ValueError, match="holds a model"):
+        pretrain(asked, tmp_path / "old", **SHORT, seed=1)
+    assert (tmp_path / "old" / "model.safetensors").read_bytes() == weights
+    assert asked.asked == []
+
+
+def test_an_environment_with_right_answers_is_learned_from():
+    chain = ArithmeticChain()
+    chance = pretrain(chain, steps=1, size="tiny", wrong_rate=0.0)
+    learned = pretrain(chain, steps=150, batch_size=32, size="tiny", learning_rate=1e-2, wrong_rate=0.0)
+    assert success_rates(chance.model, chain)["greedy"] < success_rates(learned.model, chain)["greedy"] == 1
+
+
+def test_slips_are_as_frequent_as_asked_for_and_spare_the_end():
+    chain = ArithmeticChain()
+    tokens, lengths, index = slips(chain, 2000, wrong_rate=0.3, seed=0)
+    right = [chain.demonstration(i) for i in range(4)]
+    wrong = np.concatenate([row[: n - 1] != right[i][:-1] for row, n, i in zip(tokens, lengths, index, strict=True)])
+    assert wrong.mean() == pytest.approx(0.3, abs=4 * (0.3 * 0.7 / len(wrong)) ** 0.5)
+    assert {int(row[n - 1]) for row, n in zip(tokens, lengths, strict=True)} == {chain.eos_token_id}
+    assert all((row == chain.eos_token_id).sum() == 1 for row in tokens)
+    assert all(lengths[r] == len(right[i]) for r, i in enumerate(index))
 
 
 def test_what_cannot_be_learned_from_is_refused():

@@ -1,0 +1,65 @@
+"""The app that the commands register on, and what they share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+# Heavy imports (torch, transformers, matplotlib, jupyter) happen inside the commands: `--help` stays fast.
+
+app = typer.Typer(
+    name="gnivo-edu",
+    help="See what every step of an answer was worth, and check that the number is exact.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")]
+
+
+def key_values(pairs: list[str] | None) -> dict[str, Any]:
+    """`key=value` pairs; values are read as JSON where they are JSON."""
+    found: dict[str, Any] = {}
+    for pair in pairs or []:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise ValueError(f"--set takes key=value, got {pair!r}")
+        try:
+            found[key] = json.loads(value)
+        except json.JSONDecodeError:
+            found[key] = value
+    return found
+
+
+def finish(report: dict[str, Any], as_json: bool, show: Callable[[], None]) -> None:
+    """Print a report as JSON, or show it; exit with 1 where it says that a check did not hold."""
+    if as_json:
+        typer.echo(json.dumps(report))
+    else:
+        show()
+    if not report.get("passed", True):
+        raise typer.Exit(1)
+
+
+def say(quiet: bool) -> Callable[[str], None]:
+    """Lines as they come, on standard output, or where only JSON belongs there on standard error."""
+    return lambda line: typer.echo(line, err=quiet)
+
+
+def status(quiet: bool) -> Any:
+    """A context manager that yields a progress function; it shows on standard error, in a terminal only."""
+    from contextlib import contextmanager
+
+    from rich.console import Console
+
+    @contextmanager
+    def running() -> Any:
+        with Console(stderr=True, quiet=quiet).status("starting") as status:
+            yield lambda line: status.update(line)
+
+    return running()

@@ -1,0 +1,109 @@
+"""Learn: the first five minutes, the notebooks, their grades, and a real model looked into."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gnivo_edu import tables
+from gnivo_edu.commands.app import NOTEBOOKS, Json, app, finish, key_values, say, status
+
+PANEL = "Learn"
+
+
+@app.command(rich_help_panel=PANEL)
+def demo(
+    model: Annotated[str | None, typer.Option(help="A pretrained causal LM, path or hub id, to include.")] = None,
+    out: Annotated[Path, typer.Option(help="Where the page goes.")] = Path("runs/demo"),
+    as_json: Json = False,
+) -> None:
+    """The first five minutes: count, verify, break, learn; one page."""
+    from gnivo_edu.demo import run_demo
+
+    report = run_demo(out, model, say=say(quiet=as_json))
+    finish(report, as_json, lambda: None)
+
+
+@app.command(rich_help_panel=PANEL)
+def lab(
+    browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
+    dry_run: Annotated[bool, typer.Option(help="Only print the command.")] = False,
+) -> None:
+    """Open the notebooks in JupyterLab."""
+    if not NOTEBOOKS.is_dir():
+        raise ValueError(
+            "the notebooks are not installed with the package: run `gnivo-edu lab` in a clone of the project"
+        )
+    command = [sys.executable, "-m", "jupyter", "lab", str(NOTEBOOKS), *([] if browser else ["--no-browser"])]
+    if dry_run:
+        typer.echo(" ".join(command))
+        return
+    os.execv(sys.executable, command)
+
+
+@app.command(rich_help_panel=PANEL)
+def check(
+    path: Annotated[Path, typer.Argument(help="A notebook, or a folder of NAME.ipynb or NAME/*.ipynb.")],
+    csv: Annotated[Path | None, typer.Option(help="Write a table, one row per student, to this file.")] = None,
+    exercise: Annotated[list[str] | None, typer.Option(help="An exercise; repeatable. Default: all asked for.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the random cases.")] = 0,
+    seed_per_student: Annotated[bool, typer.Option(help="Every student has cases of their own.")] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds for an exercise.")] = 20.0,
+    as_json: Json = False,
+) -> None:
+    """Grade a notebook, or a folder of submissions; it is no sandbox."""
+    from gnivo_edu.course import grade as grading
+
+    grades = grading.grade(path, exercise, seed, seed_per_student, timeout, say(quiet=True))
+    if csv is not None:
+        grading.write_csv(grades, csv)
+    report = grading.report(grades)
+    finish(report, as_json, lambda: tables.print_rows(str(path), grading.table(grades)))
+
+
+@app.command(rich_help_panel=PANEL)
+def explore(
+    model: Annotated[str, typer.Option(help="The policy: a causal LM, path or hub id, or shipped.")],
+    reference: Annotated[str | None, typer.Option(help="The model it started from. Default: the same model.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="Text to continue. Default: Once upon a time.")] = None,
+    reward: Annotated[
+        str | None, typer.Option(help="Of the texts: a named one, or module:function. Default: sentiment.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="A task or toy environment instead of a prompt.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="A task option, key=value; repeatable.")] = None,
+    prompt_index: Annotated[int | None, typer.Option(min=0, help="Which question of the task. Default: 0.")] = None,
+    alpha: Annotated[float, typer.Option(help="Reward per nat.")] = 0.5,
+    group_size: Annotated[int, typer.Option(help="Answers to draw.")] = 4,
+    continuations: Annotated[int, typer.Option(help="Fresh continuations after every step.")] = 16,
+    horizon: Annotated[int | None, typer.Option(help="Most tokens of an answer. Default: the task's.")] = None,
+    top_k: Annotated[int, typer.Option(help="Tokens kept in the pruned tree.")] = 4,
+    tree_horizon: Annotated[int, typer.Option(help="Depth of the pruned tree, tokens.")] = 6,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the answers.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder of the page and its numbers.")] = Path("runs/explore"),
+    as_json: Json = False,
+) -> None:
+    """What every step of a model's answers was worth: values, credits, one page.
+
+    The numbers go to values.json beside the page, and with --json to standard output: schema gnivo_edu.step_values/1.
+    Its fields: python -m pydoc gnivo_edu.evaluation.step_value_record.StepValues.to_json
+    """
+    from gnivo_edu.evaluation.explore import answer_rows
+    from gnivo_edu.evaluation.explore import explore as look
+
+    with status(as_json) as progress:
+        report = look(
+            model, reference, prompt, task, reward, alpha, group_size, continuations, horizon, top_k, tree_horizon,
+            prompt_index, seed, out, progress, task_options=key_values(set_),
+        )  # fmt: skip
+
+    def show() -> None:
+        tables.print_rows(report["prompt"], answer_rows(report))
+        for note in report["notes"]:
+            typer.echo(note)
+        typer.echo(f"Open {report['page']}")
+
+    finish(report, as_json, show)

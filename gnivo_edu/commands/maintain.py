@@ -1,0 +1,65 @@
+"""Maintain: speed, the notebooks, the machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gnivo_edu import tables
+from gnivo_edu.commands.app import NOTEBOOKS, Json, app, finish, status
+
+PANEL = "Maintain"
+
+
+@app.command(rich_help_panel=PANEL)
+def bench(
+    name: Annotated[str, typer.Argument(help="Which benchmark: exact, import, sample, score.")] = "exact",
+    as_json: Json = False,
+) -> None:
+    """Measure speed as ratios within one run."""
+    from gnivo_edu.bench import run_benchmark
+
+    with status(as_json) as progress:
+        report = run_benchmark(name, progress)
+    finish(report, as_json, lambda: tables.print_rows(report["benchmark"], report["results"]))
+
+
+@app.command("build-course", rich_help_panel=PANEL)
+def build_course(
+    only: Annotated[list[str] | None, typer.Option(help="Name of a notebook; repeat for several.")] = None,
+    check: Annotated[bool, typer.Option(help="Write nothing; say which notebooks differ from their source.")] = False,
+    release: Annotated[
+        Path | None, typer.Option(help="Write student, solution and nbgrader notebooks into this folder instead.")
+    ] = None,
+) -> None:
+    """Build the notebooks, with their outputs, from notebooks/src."""
+    from gnivo_edu.course.build import build_course as build
+    from gnivo_edu.course.objectives_page import write_objectives_page
+    from gnivo_edu.course.pictures import draw_pictures
+
+    if release is not None:
+        from gnivo_edu.course.release import release_course
+
+        if check:
+            raise ValueError("--check and --release exclude each other: give one of them")
+        release_course(release, only=only)
+        return
+    if check:
+        differences = build(only=only, check=True)
+        for line in differences:
+            typer.echo(line)
+        raise typer.Exit(1 if differences else 0)
+    build(only=only)
+    draw_pictures(NOTEBOOKS / "images")
+    write_objectives_page(NOTEBOOKS / "objectives.md")
+
+
+@app.command(rich_help_panel=PANEL)
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine has, and what is missing."""
+    from gnivo_edu.doctor import examine
+
+    report = examine()
+    finish(report, as_json, lambda: tables.print_rows("doctor", report["findings"]))

@@ -1,0 +1,136 @@
+"""Train: pretrain, fine-tune, evaluate."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gnivo_edu import tables
+from gnivo_edu.commands.app import Json, app, finish, key_values, say, status
+
+PANEL = "Train"
+
+
+@app.command(rich_help_panel=PANEL)
+def pretrain(
+    out: Annotated[Path, typer.Option(help="A new folder for the model and its recipe.")] = Path("runs/base"),
+    task: Annotated[str, typer.Option(help="arithmetic, or toy_envs/Name-v0 with demonstrations.")] = "arithmetic",
+    set_: Annotated[list[str] | None, typer.Option("--set", help="A task option, key=value; repeatable.")] = None,
+    tier: Annotated[
+        list[int] | None, typer.Option(help="Operations in a question of arithmetic; repeatable. Default: 2, 3, 4.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Gradient steps. Default: those of the shipped checkpoint.")] = None,
+    wrong_rate: Annotated[
+        float | None, typer.Option(help="Chance that a carry, or a token, goes wrong. Default: 0.55.")
+    ] = None,
+    size: Annotated[str | None, typer.Option(help="tiny, small, medium or large. Default: small.")] = None,
+    architecture: Annotated[str | None, typer.Option(help="qwen2 or llama. Default: qwen2.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the weights and the demonstrations. Default: 0.")] = None,
+    as_json: Json = False,
+) -> None:
+    """A base model for a task, from demonstrations with a bad habit."""
+    from gnivo_edu.training.pretrain import pretrain_arithmetic, pretrain_task
+
+    asked = {"steps": steps, "wrong_rate": wrong_rate, "size": size, "architecture": architecture, "seed": seed}
+    given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    options = key_values(set_)
+    with status(as_json) as progress:
+        if task == "arithmetic":
+            if options:
+                raise ValueError("the questions of arithmetic are chosen by --tier: --set is for toy environments")
+            given |= {"tiers": tier} if tier else {}
+            recipe = pretrain_arithmetic(out, progress=progress, **given).recipe
+            rows = [{"tier": tier, **rates} for tier, rates in recipe["right_answers"].items()]
+        else:
+            if tier:
+                raise ValueError("--tier is for arithmetic: give the options of a toy environment with --set")
+            recipe = pretrain_task(task, out, options, progress=progress, **given).recipe
+            rows = [{"task": task, **recipe["right_answers"]}]
+    title = f"right answers of {out}, after {recipe['seconds']:.0f} s"
+    finish(recipe, as_json, lambda: tables.print_rows(title, rows))
+
+
+@app.command(rich_help_panel=PANEL)
+def train(
+    config: Annotated[Path | None, typer.Option(help="A YAML file of settings; see recipes/.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="A setting, key=value; repeatable.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint, bit for bit.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Fine-tune a model with any objective: sample groups, reward them, learn."""
+    from gnivo_edu.training.config import load_config
+    from gnivo_edu.training.progress import train_with_progress
+
+    report = train_with_progress(load_config(config, set_ or []), resume, say(quiet=as_json))
+    finish(report, as_json, lambda: tables.print_training(report))
+
+
+@app.command(rich_help_panel=PANEL)
+def evaluate(
+    model: Annotated[str | None, typer.Option(help="A causal LM: folder, hub id, or shipped.")] = None,
+    task: Annotated[str | None, typer.Option(help="A task, or toy_envs/Name-v0.")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Completions to each problem.")] = 8,
+    k: Annotated[list[int] | None, typer.Option(help="k of Pass@k; repeatable. Default: 1 and 3.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the samples.")] = 0,
+    temperature: Annotated[float, typer.Option(help="Of the sampling.")] = 1.0,
+    problems: Annotated[int | None, typer.Option(min=1, help="Only the first ones.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="A task option, key=value; repeatable.")] = None,
+    max_rows: Annotated[int | None, typer.Option(min=1, help="Completions drawn at a time. Default: 256.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for completions.jsonl and report.json; resumes there.")
+    ] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None, typer.Option(help="Two such folders: second minus first, paired.")
+    ] = None,
+    table: Annotated[
+        list[Path] | None, typer.Option(help="Such a folder; repeatable: a row per model, as in the paper's Table 1.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Pass@k with intervals on a task or a benchmark; --compare two results, --table many."""
+    from gnivo_edu import evaluation
+
+    if table:
+        if model or task or compare:
+            raise ValueError("--table reads results: leave out --model, --task and --compare")
+        reports = [evaluation.load_report(folder) for folder in table]
+        reports = [replace(report, ks=tuple(k)) for report in reports] if k else reports
+        rows = evaluation.benchmark_table(reports)
+        listed = {"rows": rows, "results": [report.to_json() for report in reports]}
+        finish(listed, as_json, lambda: tables.print_benchmarks(rows))
+        return
+    if compare is not None:
+        if model or task:
+            raise ValueError("--compare A B reads two results: leave out --model and --task")
+        first, second = map(evaluation.load_report, compare)
+        found = evaluation.compare(first, second, ks=k)
+        finish(found, as_json, lambda: tables.print_comparison(found))
+        return
+    if not model or not task:
+        raise ValueError("give --model and --task, or --compare A B, or --table A --table B ...")
+    from gnivo_edu.policies import pick_device
+    from gnivo_edu.training.config import TrainConfig
+    from gnivo_edu.training.setup import make_policy_and_task
+
+    options = key_values(set_)
+    config = TrainConfig(model=model, task=task, task_options=options)
+    policy, made = make_policy_and_task(config, pick_device())
+    with status(as_json) as progress:
+        report = evaluation.evaluate(
+            policy,
+            made,
+            samples,
+            k or (1, 3),
+            seed,
+            temperature,
+            range(problems) if problems else None,
+            max_rows,
+            out,
+            progress,
+            model=model,
+            task_name=None if hasattr(made, "name") else task,
+        ).to_json()
+    finish(report, as_json, lambda: tables.print_evaluation(report))
