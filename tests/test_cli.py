@@ -241,7 +241,12 @@ def test_train_evaluate_and_compare_from_the_command_line(called, tmp_path):
     assert report["summary"]["steps"] == 3
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 3
     assert_one_line(called("train", *tiny), "holds a run", "--resume")
-    assert called("train", *tiny, "--resume").returncode == 0
+    again = json.loads(called("train", *tiny, "--resume", "--json").stdout)
+    rewards = [name for name in report["summary"] if name.startswith("reward")]
+    assert len(rewards) == 2
+    assert all(again["summary"][name] == report["summary"][name] > 0 for name in rewards)  # of the whole run
+    assert_one_line(called("evaluate", "--model", run, "--task", "arithmetic"), f"did you mean '{run / 'model'}'")
+    assert_one_line(called("evaluate", "--model", "PATH_OR_HUB_ID", "--task", "stories"), "stands for a model")
     assert_one_line(called("train", "--set", "lerning_rate=1"), "did you mean 'learning_rate'")
 
     common = ["--task", "arithmetic", "--problems", "4", "--samples", "3", "--json"]

@@ -209,6 +209,11 @@ def _notes(same: bool, pinned: bool, log_z: Estimate, estimates: dict[Row, Estim
     notes, samples = [], estimates[()].samples
     if same:
         notes.append("Policy and reference are the same model: every credit is 0. Give the model it started from.")
+    else:
+        notes.append(
+            "The optimal policy is that of this alpha and this reference: one that was trained at another alpha, or "
+            "against a reference that moved on, is not meant to match it."
+        )
     notes.append(
         "The implicit values start from the exact log Z."
         if pinned

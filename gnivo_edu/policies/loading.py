@@ -24,12 +24,14 @@ def load_model(path_or_id: str | PathLike[str], dtype: torch.dtype = torch.float
     hub does not have, and where the hub cannot be reached.
     """
     name = fspath(path_or_id)
+    if name == "PATH_OR_HUB_ID":
+        raise ValueError("PATH_OR_HUB_ID stands for a model: give its folder or hub id, with train by --set model=...")
     folder = Path(name).expanduser()
     local = bool(name) and folder.exists()
     if not local and (name.startswith(("/", ".", "~")) or name.count("/") > 1 or not name):
         raise ValueError(f"there is no folder {name!r}: give the folder of a model, or a hub id such as owner/name")
     if local and not (folder / "config.json").is_file():
-        raise ValueError(f"{name!r} holds no config.json: give a folder that save_pretrained wrote")
+        raise ValueError(no_config(folder))
     source = str(folder) if local else name
     if not local and not hub_answers(name):
         try:
@@ -53,6 +55,14 @@ def load_model(path_or_id: str | PathLike[str], dtype: torch.dtype = torch.float
             f"{name!r} is no causal language model: it lacks weights, such as {sorted(info['missing_keys'])[0]}"
         )
     return model.eval(), tokenizer
+
+
+def no_config(folder: Path) -> str:
+    """What to say of a folder without a model; that of a run has one inside."""
+    inner = folder / "model"
+    known = (inner / "config.json").is_file()
+    hint = f"did you mean {str(inner)!r}?" if known else "give one that save_pretrained or pretrain wrote"
+    return f"the folder {str(folder)!r} holds no config.json: {hint}"
 
 
 @contextmanager

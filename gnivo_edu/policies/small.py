@@ -17,7 +17,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from gnivo_edu.policies.loading import quiet
+from gnivo_edu.policies.loading import no_config, quiet
 from toy_envs import TokenMDP
 
 Architecture = Literal["qwen2", "llama"]
@@ -117,7 +117,7 @@ def load_transformer(folder: str | PathLike[str], dtype: torch.dtype = torch.flo
     Raises ValueError on a folder that holds no model.
     """
     if not (Path(folder) / "config.json").is_file():
-        raise ValueError(f"{str(folder)!r} holds no config.json: give a folder that save_pretrained or pretrain wrote")
+        raise ValueError(no_config(Path(folder)))
     with quiet(True):
         model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype, attn_implementation="sdpa")
     return precise_norms(model).eval()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -53,8 +55,13 @@ def _train(config: TrainConfig, resume: bool, say: Callable[[str], None], first:
             rows.append(row)
             bar.update(task, completed=row["step"] + 1, now=_now(rows))
 
-        trained = fine_tune(config, resume, say, on_step)
-    early, late = (sum(row["reward"] for row in part) / max(len(part), 1) for part in (rows[:LAST], rows[-LAST:]))
+        try:
+            trained = fine_tune(config, resume, say, on_step)
+        except KeyboardInterrupt:
+            say(f"interrupted after {len(rows)} steps of this run: --resume goes on from its last checkpoint")
+            raise
+    rewards = _rewards(trained.folder.path / "metrics.jsonl") if first else []
+    early, late = (sum(part) / max(len(part), 1) for part in (rewards[:LAST], rewards[-LAST:]))
     summary = {
         "objective": config.objective,
         "steps": config.steps,
@@ -71,6 +78,11 @@ def _train(config: TrainConfig, resume: bool, say: Callable[[str], None], first:
             trained.initial, trained.policy, trained.task, questions, temperature=temperature
         )
     return report
+
+
+def _rewards(path: Path) -> list[float]:
+    """Mean reward of every step of the run, those before a resume among them."""
+    return [json.loads(line)["reward"] for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def _now(rows: list[dict[str, Any]]) -> str:

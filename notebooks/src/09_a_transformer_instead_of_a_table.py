@@ -26,7 +26,7 @@
 # - read the log-probability of an answer off a transformer's logits;
 # - say which of our theorems ask what the policy is made of, and which do
 #   not;
-# - train a table and a transformer with the same ten lines, and hold both to
+# - train a table and a transformer with the same loop, and hold both to
 #   the exact key;
 # - measure agreement by two numbers, and name a lie that each of them would
 #   believe;
@@ -85,9 +85,10 @@ figures.prefix_tree(key, digits.vocabulary, nodes=18, policy_name="π_ref",
 # number per entry of its vocabulary: the logits $z$, about the token that
 # comes next. Its vocabulary has two entries that are no actions, the
 # beginning of the row (BOS) and padding (PAD). Our policy chooses among the
-# $V$ actions only:
+# actions only:
 #
-# $$\log \pi(a \mid s) = z_a(s) - \log \sum_{b < V} e^{z_b(s)}. \tag{9.1}$$
+# $$\log \pi(a \mid s) = z_a(s)
+# - \log \sum_{\text{actions } b} e^{z_b(s)}. \tag{9.1}$$
 #
 # ### Exercise 32 · What a transformer says of an answer (8 minutes, medium, essential)
 #
@@ -180,14 +181,14 @@ for name in ("all weights", "last layer only"):
 
 # %% [markdown]
 # **Explain.** With all its weights, the transformer stands at
-# $V + \text{constant}$ at every depth, to all digits that matter: that is
-# Theorem 2 with a network in it. With the last layer only, the gradient is
+# $V + \text{constant}$ at every depth, to all digits that matter (the spread
+# is how far its log-ratios are from that): Theorem 2 with a network in it. With the last layer only, the gradient is
 # gone as well, but not at $V$: the layer is 16 wide, and has to say
 # something different after each of 31 prefixes. *Rest* then is the best
 # compromise. Being able to hold the answer is an assumption; with a table we
 # never noticed that we made it.
 #
-# ## Ten lines for both
+# ## One loop for both
 #
 # Now from samples. `learn` is the whole of training: take groups that were
 # drawn from the reference, score them, compute the loss of notebook 05, step.
@@ -236,8 +237,9 @@ learned = {name: learn(policy, digits, groups, rates[name])
            for name, policy in twins(digits, reference).items()}
 
 # %% [markdown]
-# As in notebook 05, the implicit value of a prefix is the log-ratio plus the
-# exact $\log Z$, and if the policy has arrived at $\pi^*$,
+# As in notebook 05, the implicit value of a prefix is the log-ratio
+# $\rho_t = \log \pi_\theta(s_t) / \pi_{\text{ref}}(s_t)$ plus the exact
+# $\log Z$, and if the policy has arrived at $\pi^*$,
 #
 # $$\rho_t + \log Z = V(s_t) \quad \text{at every prefix.} \tag{9.2}$$
 #
@@ -355,8 +357,8 @@ figures.heat_map({
 # on its sum and on how the writer goes on; and for a tree in which every
 # answer has a random reward of its own.
 #
-# **Predict** the four numbers in the last column: who knows anything about
-# prefixes it has never seen?
+# **Predict** the errors at prefixes never drawn: who knows anything about
+# what it has never seen?
 
 # %%
 def prefix_numbers(tokens):
@@ -467,7 +469,7 @@ for name, values in lists.items():
 #
 # ## Play: the same run as a configuration
 #
-# You need not write the ten lines again. `fine_tune` is the same loop with
+# You need not write the loop again. `fine_tune` is the same loop with
 # everything that a long run needs, and `gnivo-edu train` is that function on
 # the command line. Its `model` is the word `table`, a folder, the word
 # `shipped`, or a model of the Hugging Face hub; all else stays.

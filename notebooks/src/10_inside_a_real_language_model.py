@@ -284,7 +284,7 @@ print("each row sums to 1 within 1e-14:", bool(off < 1e-14))
 
 # %%
 alpha = 0.5
-found = verify.verify_tree(tree, alpha, group_size=2)
+found = verify.verify_tree(tree, alpha, group_size=2)  # 0.5: visible steps
 first = found["soft_value_theorem"]["max_abs_error"]
 second = found["constant_shift"]["spread"]
 print(f"{found['sequences']:,} continuations, "
@@ -314,8 +314,8 @@ assert found["passed"]
 #
 # Here is what we have been talking about. A node's area is its chance under
 # the pruned reference, its colour and number are $V - \log Z$, and a thick
-# line is drawn to two answers: a good one, and one in which a single token
-# costs more than in its neighbours.
+# line is drawn to two of the likeliest answers: the best one, and of the
+# others the one whose credits are most uneven.
 #
 # **Predict.** Before you look: with the course's model, which tokens can be
 # decisive, and which cannot matter at all?
@@ -334,7 +334,7 @@ text_tree(key, mdp, nodes=19, keep=[good, answer], show=[(2,), (3,)],
 # gains at the first digit if it carries, `;` changes nothing (what else could
 # it write?), and then it is the first digit of the second total that decides
 # everything: the rest of the answer only copies out what was chosen there.
-# In a story it is the word that carries the mood.
+# In a story of your own model, look where the colour turns.
 #
 # ## Which token decides?
 #
@@ -361,15 +361,18 @@ for step in range(60):
 
 # %%
 star = figures.policy_point(tree, key.optimal_step_logps)
-drawn = policies.sample_completions(tuned, task, 256)
-after = task.reward(drawn.tokens[0].cpu(), drawn.lengths[0].cpu()).mean()
 print(f"mean reward in the tree, before:     {law @ tree.rewards:.2f}")
 print(f"mean reward in the tree, π*:         {star.reward:.2f}")
-print(f"mean reward after {60 * 32:,} answers:     {after:.2f} "
-      f"({drawn.tokens.shape[1]} new ones)")
+for when, policy in {"before": model, "after": tuned}.items():
+    drawn = policies.sample_completions(policy, task, 256)
+    earned = task.reward(drawn.tokens[0].cpu(), drawn.lengths[0].cpu())
+    print(f"256 answers of the uncut model, {when + ':':<8}"
+          f"{earned.mean():.2f}")
 
 # %% [markdown]
-# (With the course's model that is nearly what $\pi^*$ would earn.)
+# (With the course's model that is nearly what $\pi^*$ would earn. Where much
+# was cut off, the tree and the uncut model earn different rewards already
+# before.)
 #
 # Now take the second of our two answers and ask three ways what each token
 # was worth. *Implicit*: how much more the trained model likes the token than

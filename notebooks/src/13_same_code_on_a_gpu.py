@@ -205,7 +205,7 @@ def climb(name, exam=None, **settings):
 
 # %% [markdown]
 # That is all of it: no line asks what kind of model it has got. The rest is
-# bookkeeping. What do we write down about a rung? How much the sampler's
+# bookkeeping: on a first reading, go on to rung 1. What do we write down about a rung? How much the sampler's
 # log-probabilities differ from those scored again (the *drift*), the reward
 # before and after on questions of an exam, and the credits
 # $\log \pi_\theta / \pi_{\text{ref}}$ of one wrong answer. Where all answers
@@ -342,9 +342,9 @@ ladder += [climb("a pruned tree", task="toy_envs/PrunedTree-v0", **TABLE)]
 rungs(ladder[-1:], alpha, first=2)
 
 # %% [markdown]
-# The prompt is `59+5-8=`. The right answer is `64;56.`, a running total for
-# each step. The pupil forgot the carry and wrote 54, and then took the 4 from
-# the 8 instead of the other way round. But the second slip is not to blame
+# With the course's model the prompt is `59+5-8=`. The right answer is
+# `64;56.`, a running total for each step. The pupil forgot the carry and
+# wrote 54, and then took the 4 from the 8 instead of the other way round. But the second slip is not to blame
 # for anything: after the first one, next to nothing could be saved. The exact
 # row says so, and so does the learned one.
 #
@@ -372,11 +372,12 @@ rungs(ladder[-1:], alpha, first=3)
 
 # %% [markdown]
 # **Explain.** It does: the interval of the gain stays clear of zero. (The dots
-# jump about, since each round asks other questions.) Now look at the strip.
-# It is the very answer of rung 2, and the transformer blames both slips. It
-# has had a thousand questions to learn from, and what it learns about one of
-# them it applies to all. On most of them it is right not to slip; on *this*
-# answer, rung 2 told us, the second slip costs nothing. What we have lost is
+# need not rise one by one: each round asks other questions.) Now look at the
+# strip. Where rung 2 was the course's model too, this is its very answer, and
+# the transformer blames both slips. It has learned from other questions as
+# well, and what it learns about one of them it applies to all. On most of
+# them it is right not to slip; on *this* answer, rung 2 told us, the second
+# slip costs nothing. What we have lost is
 # the row that says so: a credit can still be read off the model, but nobody
 # confirms it.
 
@@ -474,9 +475,11 @@ for name, dtype in KINDS.items():
 # \frac{\partial \rho^i}{\partial \theta}, \qquad
 # c_i = \frac{\partial L}{\partial \rho^i} = W q_i - w_i. \tag{13.3}$$
 #
-# The $c_i$ need all answers, but no network: they are a few numbers. The
-# slopes $\partial \rho^i / \partial \theta$ need the network, but one answer
-# at a time.
+# Here $w_i = e^{R_i/\alpha}$, $W$ is their sum over the group, and $q$ the
+# softmax of $\rho$ over the group. The $c_i$ need all answers, but no
+# network: they are a few numbers. The slopes
+# $\partial \rho^i / \partial \theta$ need the network, but one answer at a
+# time.
 #
 # ### Exercise 37 · A group that does not fit (8 minutes, medium, essential)
 #
@@ -568,7 +571,8 @@ for size in (16, 8, 4, 2):
 # %% [markdown]
 # **Explain.** Whole groups survive; anything smaller compares an answer with
 # whoever happens to sit beside it. A piece whose answers all earn the same
-# says nothing at all, and at 2 answers many do. Nothing crashes, and no
+# says nothing at all (as long as nothing has been trained, as here), and at 2
+# answers many do. Nothing crashes, and no
 # single number looks wrong. That is why `fine_tune` never runs the objective
 # inside the loop.
 #
@@ -663,7 +667,7 @@ rungs(ladder, alpha)
 #
 # | rung | command |
 # |---|---|
-# | 1 | `gnivo-edu train --set model=table --set task=toy_envs/PosterProblem-v0` |
+# | 1 | `gnivo-edu train --set model=table --set task=toy_envs/PosterProblem-v0 --set objective_options.alpha=2 --set steps=4 --set inner_steps=20 --set prompts_per_step=128 --set learning_rate=0.05` |
 # | 2 | `gnivo-edu verify --model PATH_OR_HUB_ID --prompt "Once upon a time" --top-k 3 --horizon 6` |
 # | 3 | `gnivo-edu train --config recipes/arithmetic_cpu.yaml` |
 # | 4 | `gnivo-edu pretrain --size large --out FOLDER` (slow), then rung 3's with `--set model=FOLDER` |

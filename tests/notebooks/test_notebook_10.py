@@ -207,9 +207,10 @@ def test_the_token_that_decides_and_the_credits_found_by_training(book):
     assert numbers(r"value at (\d+) of (\d+) places") == [(7, 7)]
     ((before,),) = numbers(r"mean reward in the tree, before: +([\d.]+)")
     ((best,),) = numbers(r"mean reward in the tree, π\*: +([\d.]+)")
-    ((after, size),) = numbers(r"mean reward after 1,920 answers: +([\d.]+) \((\d+)")
+    (uncut, after) = [row[0] for row in numbers(r"256 answers of the uncut model, \w+: +([\d.]+)")]
     assert before < 0.25 < 0.5 < after
-    assert abs(after - best) < 3 * math.sqrt(best * (1 - best) / size)
+    for found, wanted in ((uncut, before), (after, best)):
+        assert abs(found - wanted) < 3 * math.sqrt(wanted * (1 - wanted) / 256)
 
 
 def test_error_bars_hold_what_they_say():
