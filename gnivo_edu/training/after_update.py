@@ -19,6 +19,7 @@ def kl_to_initial(rollouts: Rollouts, drawn: Drawn, parts: Sequence[Tensor]) -> 
     """Exact KL(policy || initial model) along the answers of some rows, nats, summed over their tokens.
 
     Its mean over answers of the policy is an unbiased estimate of the KL of the two laws of answers, never negative.
+    On answers of another sampler (sampler=reference, or after several updates on one draw) it is a mean along theirs.
     """
     with rollouts._precision():
         scored = [

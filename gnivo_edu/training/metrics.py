@@ -1,7 +1,7 @@
 """What is logged at every step, under the names that TRL's users know, and what only implicit values have.
 
-A row is written once a step; `step_time` is in seconds. All that follows is of all answers of the step, and of the
-policy as it was before the step's last update: what an update has done shows in the next row.
+A row is written once a step; `step_time` is in seconds. All that follows is of all answers of the step and, unless it
+says otherwise, of the policy before the step's last update: what an update has done shows in the next row.
 
 Rewards, in reward units: `reward`, mean; `rewards/<task or reward>/mean` and `/std`, of all answers; `reward_std`, the
 standard deviation among the answers to one prompt, averaged over prompts; `frac_reward_zero_std`, share of prompts
@@ -24,8 +24,8 @@ whatever the sign of its advantage, where TRL counts those alone that the clip s
 Preferences: `rewards/accuracies`, share of pairs whose better answer has the larger implicit reward alpha log
 pi_theta/pi_ref; `rewards/margins`, by how much, reward units.
 Fit: `fit/residual_rms_over_target_rms`, see `fit_metrics`; `value/exact_error` and `value/rank_correlation`, see
-`exact_error`. Updates: `loss`, `policy_loss`, `grad_norm` before it is clipped, `learning_rate`. `objective/...`: what
-else an objective reports, see its docstring.
+`exact_error`, both measured after the step's last update. Updates: `loss`, `policy_loss`, `grad_norm` before it is
+clipped, `learning_rate`. `objective/...`: what else an objective reports, see its docstring.
 
 With reference=sampler and one update a step, `logratio` is 0 and the residual 1 in every row, since the policy is its
 own reference: `kl_to_initial` is what moves.
