@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-# Fields by shape; those of the first group are read inside the mask only, and may hold anything outside it.
+# Fields by shape; those of the first group are read inside the mask only, and may hold anything
+# outside it.
 PER_TOKEN = (
     "policy_logps",
     "behaviour_logps",
@@ -24,7 +25,8 @@ CONSTANTS = ("behaviour_logps", "reference_logps", "rewards", "behaviour_values"
 
 
 def group_log_softmax(x: Float[Tensor, "N K *T"], dim: int = 1) -> Float[Tensor, "N K *T"]:
-    """Log-softmax over the K responses of a group: x_i - log sum_j e^{x_j}, nats; never over tokens.
+    """Log-softmax over the K responses of a group: x_i - log sum_j e^{x_j}, nats; never over
+    tokens.
 
     >>> group_log_softmax(torch.zeros(1, 4)).exp()
     tensor([[0.2500, 0.2500, 0.2500, 0.2500]])
@@ -34,22 +36,26 @@ def group_log_softmax(x: Float[Tensor, "N K *T"], dim: int = 1) -> Float[Tensor,
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GroupBatch:
-    """N prompts, K responses each, padded to T tokens. Floating point tensors, of any one precision.
+    """N prompts, K responses each, padded to T tokens. Floating point tensors, of any one
+    precision.
 
-    `policy_logps`, `behaviour_logps`, `reference_logps` [N, K, T], nats: log-probability of each token under the
-    policy that is trained, the one that sampled, and the reference (by default the one that sampled: the published
-    GN-IVO). `rewards` [N, K], reward units. `mask` [N, K, T], bool or 0/1: ones, then zeros; made from lengths,
-    never from token ids, and the end-of-sequence token is a token. What stands outside the mask is ignored.
+    `policy_logps`, `behaviour_logps`, `reference_logps` [N, K, T], nats: log-probability of each
+    token under the policy that is trained, the one that sampled, and the reference (by default the
+    one that sampled: the published GN-IVO). `rewards` [N, K], reward units. `mask` [N, K, T], bool
+    or 0/1: ones, then zeros; made from lengths, never from token ids, and the end-of-sequence token
+    is a token. What stands outside the mask is ignored.
 
-    Optional: `step_ids` [N, K, T] int, the step each token belongs to (0, 1, 2, ...: see `by_step`); `truncated`
-    [N, K] bool, cut off by the length limit; `policy_kl` [N, K, T], exact KL(policy || reference) of the next-token
-    laws, and `entropy` [N, K, T], of the policy, both before token t, nats; `values`, `behaviour_values` [N, K, T], a
-    critic at the state *before* token t; `prefix_values` [N, K, T], an explicit V_theta *after* t tokens, nats;
-    `log_z` [N], nats; `group_weight` [N], non-negative with sum 1 (default 1/N): with every possible group and its
-    probability, `group_mean` is the exact expectation.
+    Optional: `step_ids` [N, K, T] int, the step each token belongs to (0, 1, 2, ...: see
+    `by_step`); `truncated` [N, K] bool, cut off by the length limit; `policy_kl` [N, K, T], exact
+    KL(policy || reference) of the next-token laws, and `entropy` [N, K, T], of the policy, both
+    before token t, nats; `values`, `behaviour_values` [N, K, T], a critic at the state *before*
+    token t; `prefix_values` [N, K, T], an explicit V_theta *after* t tokens, nats; `log_z` [N],
+    nats; `group_weight` [N], non-negative with sum 1 (default 1/N): with every possible group and
+    its probability, `group_mean` is the exact expectation.
 
-    No gradient flows to behaviour, reference, rewards or weights. Raises ValueError, in one line, on shapes that do
-    not fit, other dtypes, a mask with holes, and log-probabilities or rewards that are not finite.
+    No gradient flows to behaviour, reference, rewards or weights. Raises ValueError, in one line,
+    on shapes that do not fit, other dtypes, a mask with holes, and log-probabilities or rewards
+    that are not finite.
 
     >>> half = torch.full((1, 2, 3), 0.5).log()
     >>> mask = torch.tensor([[[1, 1, 1], [1, 0, 0]]])
@@ -84,7 +90,7 @@ class GroupBatch:
                 object.__setattr__(self, name, getattr(self, name).detach())
         self._check_numbers()
 
-    # --- vocabulary -----------------------------------------------------------------------------------------
+    # --- vocabulary -------------------------------------------------------------------------------
 
     @cached_property
     def lengths(self) -> Int[Tensor, "N K"]:
@@ -98,7 +104,8 @@ class GroupBatch:
 
     @property
     def prefix_logratio(self) -> Float[Tensor, "N K T"]:
-        """rho_t = log pi_theta(s_t) - log pi_ref(s_t), nats; index t - 1 holds the prefix of t tokens, t = 1..T.
+        """rho_t = log pi_theta(s_t) - log pi_ref(s_t), nats; index t - 1 holds the prefix of t
+        tokens, t = 1..T.
 
         A finished response is absorbing: its later prefixes are the whole response.
         """
@@ -111,30 +118,43 @@ class GroupBatch:
 
     @property
     def implicit_value(self) -> Float[Tensor, "N K T"]:
-        """V_theta(s_t) = log Z + rho_t, nats, after t = 1..T tokens. Needs `log_z`; rho_t itself is V - log Z."""
+        """V_theta(s_t) = log Z + rho_t, nats, after t = 1..T tokens. Needs `log_z`; rho_t itself is
+        V - log Z.
+        """
         if self.log_z is None:
-            raise ValueError("implicit_value needs log_z; without it, prefix_logratio is V_theta - log Z")
+            raise ValueError(
+                "implicit_value needs log_z; without it, prefix_logratio is V_theta - log Z"
+            )
         return self.log_z[:, None, None] + self.prefix_logratio
 
     def absorb(self, x: Float[Tensor, "N K T"]) -> Float[Tensor, "N K T"]:
-        """Repeat the last entry of each response after its end: the absorbing convention for values of prefixes."""
+        """Repeat the last entry of each response after its end: the absorbing convention for values
+        of prefixes.
+        """
         last = (self.lengths - 1).clamp(min=0)[..., None]
         columns = torch.arange(x.shape[-1], device=x.device)
-        return x.gather(-1, torch.minimum(columns, last)).masked_fill((self.lengths == 0)[..., None], 0.0)
+        return x.gather(-1, torch.minimum(columns, last)).masked_fill(
+            (self.lengths == 0)[..., None], 0.0
+        )
 
     def group_mean(self, per_group: Float[Tensor, " N"]) -> Float[Tensor, ""]:
         """Mean over prompts, or the expectation under `group_weight`."""
-        return per_group.mean() if self.group_weight is None else (self.group_weight * per_group).sum()
+        return (
+            per_group.mean() if self.group_weight is None else (self.group_weight * per_group).sum()
+        )
 
     def by_step(self) -> GroupBatch:
-        """The same batch with steps for tokens: [N, K, S], S the largest number of steps. Needs `step_ids`.
+        """The same batch with steps for tokens: [N, K, S], S the largest number of steps. Needs
+        `step_ids`.
 
-        Log-probabilities, KL and entropy are summed over a step (log pi of a step is the sum over its tokens; the
-        sum of per-token KLs is a sample of the step's); `values` are taken at its first token, `prefix_values` at
-        its last.
+        Log-probabilities, KL and entropy are summed over a step (log pi of a step is the sum over
+        its tokens; the sum of per-token KLs is a sample of the step's); `values` are taken at its
+        first token, `prefix_values` at its last.
         """
         if self.step_ids is None:
-            raise ValueError("by_step needs step_ids: pass the number of the step of each token, 0, 1, 2, ...")
+            raise ValueError(
+                "by_step needs step_ids: pass the number of the step of each token, 0, 1, 2, ..."
+            )
         ids = self.step_ids.long().masked_fill(~self.mask, 0)
         count = int(ids.max()) + 1
         tokens = torch.zeros(*ids.shape[:2], count, dtype=torch.long, device=ids.device)
@@ -147,28 +167,45 @@ class GroupBatch:
             x = x.masked_fill(~self.mask, 0.0)
             return torch.zeros(tokens.shape, dtype=x.dtype, device=x.device).scatter_add(2, ids, x)
 
-        fields = {name: total(getattr(self, name)) for name in PER_TOKEN[:5] if getattr(self, name) is not None}
-        for name, index in (("values", first), ("behaviour_values", first), ("prefix_values", last)):
+        fields = {
+            name: total(getattr(self, name))
+            for name in PER_TOKEN[:5]
+            if getattr(self, name) is not None
+        }
+        for name, index in (
+            ("values", first),
+            ("behaviour_values", first),
+            ("prefix_values", last),
+        ):
             if getattr(self, name) is not None:
                 fields[name] = getattr(self, name).gather(2, index)
         return replace(self, mask=tokens > 0, step_ids=None, **fields)
 
-    # --- validation -----------------------------------------------------------------------------------------
+    # --- validation -------------------------------------------------------------------------------
 
     def _check_shapes(self) -> None:
         if not isinstance(self.policy_logps, Tensor) or self.policy_logps.dim() != 3:
-            raise ValueError(f"policy_logps must be a tensor [N, K, T], got {_describe(self.policy_logps)}")
+            raise ValueError(
+                f"policy_logps must be a tensor [N, K, T], got {_describe(self.policy_logps)}"
+            )
         N, K, T = self.policy_logps.shape
-        shapes: dict[str, tuple[int, ...]] = {name: (N, K, T) for name in (*PER_TOKEN, "mask", "step_ids")}
+        shapes: dict[str, tuple[int, ...]] = {
+            name: (N, K, T) for name in (*PER_TOKEN, "mask", "step_ids")
+        }
         shapes |= {"rewards": (N, K), "truncated": (N, K), "log_z": (N,), "group_weight": (N,)}
         for name, shape in shapes.items():
             x = getattr(self, name)
             if x is None and name not in ("behaviour_logps", "rewards", "mask"):
                 continue
             if not isinstance(x, Tensor) or x.shape != shape:
-                raise ValueError(f"{name} must be a tensor {list(shape)} (policy_logps: [N, K, T]), got {_describe(x)}")
+                raise ValueError(
+                    f"{name} must be a tensor {list(shape)} (policy_logps: [N, K, T]), got "
+                    f"{_describe(x)}"
+                )
             if name not in ("mask", "step_ids", "truncated") and not x.is_floating_point():
-                raise ValueError(f"{name} must be floating point, got {x.dtype}: call .double() or .float()")
+                raise ValueError(
+                    f"{name} must be floating point, got {x.dtype}: call .double() or .float()"
+                )
             if name == "step_ids" and (x.is_floating_point() or x.dtype == torch.bool):
                 raise ValueError(f"step_ids must be integers, got {x.dtype}")
             if name == "truncated" and x.dtype != torch.bool:
@@ -178,23 +215,33 @@ class GroupBatch:
         for name in PER_TOKEN:
             x = getattr(self, name)
             if x is not None and not bool((x.isfinite() | ~self.mask).all()):
-                raise ValueError(f"{name} holds inf or nan inside the mask, at {_first(~x.isfinite() & self.mask)}")
+                raise ValueError(
+                    f"{name} holds inf or nan inside the mask, at "
+                    f"{_first(~x.isfinite() & self.mask)}"
+                )
         for name in ("rewards", "log_z"):
             x = getattr(self, name)
             if x is not None and not bool(x.isfinite().all()):
-                raise ValueError(f"{name} holds inf or nan, at {_first(~x.isfinite())}; it must be finite")
+                raise ValueError(
+                    f"{name} holds inf or nan, at {_first(~x.isfinite())}; it must be finite"
+                )
         if self.group_weight is not None:
             total = float(self.group_weight.sum())
             if not (abs(total - 1) < 1e-5 and bool((self.group_weight >= 0).all())):
-                raise ValueError(f"group_weight must be non-negative with sum 1, got sum {total:.6g}")
+                raise ValueError(
+                    f"group_weight must be non-negative with sum 1, got sum {total:.6g}"
+                )
         if self.step_ids is not None:
-            before = torch.cat([-torch.ones_like(self.step_ids[..., :1]), self.step_ids[..., :-1]], -1)
+            before = torch.cat(
+                [-torch.ones_like(self.step_ids[..., :1]), self.step_ids[..., :-1]], -1
+            )
             jump = self.step_ids - before
             first_token = torch.arange(jump.shape[-1], device=jump.device) == 0
             bad = self.mask & torch.where(first_token, jump != 1, (jump != 0) & (jump != 1))
             if bool(bad.any()):
                 raise ValueError(
-                    f"step_ids must start at 0 and grow by 0 or 1 from token to token, not at {_first(bad)}"
+                    "step_ids must start at 0 and grow by 0 or 1 from token to token, not at "
+                    f"{_first(bad)}"
                 )
 
 
@@ -204,7 +251,9 @@ def _checked_mask(mask: Tensor) -> Bool[Tensor, "N K T"]:
     mask = mask.bool()
     hole = mask[..., 1:] & ~mask[..., :-1]
     if bool(hole.any()):
-        raise ValueError(f"mask must be ones, then zeros, in each response; it is not at {_first(hole)}")
+        raise ValueError(
+            f"mask must be ones, then zeros, in each response; it is not at {_first(hole)}"
+        )
     return mask
 
 

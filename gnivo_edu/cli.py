@@ -1,4 +1,6 @@
-"""The command line, thin: every command is one Python call plus a table. They are in `gnivo_edu.commands`."""
+"""The command line, thin: every command is one Python call plus a table. They are in
+`gnivo_edu.commands`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from gnivo_edu.course.tidy import BuildError
 
 
 def main() -> None:
-    """Run a command. Exit status: 0 done and passed, 1 a check did not hold, 2 the request was wrong."""
+    """Run a command. Exit status: 0 done and passed, 1 a check did not hold, 2 the request was
+    wrong.
+    """
     if len(sys.argv) == 1:
         sys.argv.append("--help")
     try:

@@ -9,13 +9,25 @@ import shutil
 import sys
 from typing import Any
 
-REQUIRED = ("numpy", "gymnasium", "matplotlib", "seaborn", "torch", "transformers", "accelerate", "jupyter", "rich")
+REQUIRED = (
+    "numpy",
+    "gymnasium",
+    "matplotlib",
+    "seaborn",
+    "torch",
+    "transformers",
+    "accelerate",
+    "jupyter",
+    "rich",
+)
 INSTALL = "pip install -c constraints.txt -e"
 OPTIONAL = {"trl": "trl", "datasets": "llm", "peft": "llm", "math-verify": "llm", "pytest": "dev"}
 
 
 def examine() -> dict[str, Any]:
-    """Findings as rows `{"what", "found", "mend"}`; `passed` is False if something required is missing."""
+    """Findings as rows `{"what", "found", "mend"}`; `passed` is False if something required is
+    missing.
+    """
     missing = False
     findings = [
         _row("gnivo-edu", importlib.metadata.version("gnivo-edu")),
@@ -27,9 +39,13 @@ def examine() -> dict[str, Any]:
         missing |= version is None
         findings.append(_row(package, version, f"run: {INSTALL} ."))
     for package, extra in OPTIONAL.items():
-        findings.append(_row(package, _version(package), f'optional; for it: {INSTALL} ".[{extra}]"'))
+        findings.append(
+            _row(package, _version(package), f'optional; for it: {INSTALL} ".[{extra}]"')
+        )
     findings.append(_row("devices", _devices()))
-    browser = next((path for path in map(shutil.which, ("chromium", "google-chrome")) if path), None)
+    browser = next(
+        (path for path in map(shutil.which, ("chromium", "google-chrome")) if path), None
+    )
     findings.append(_row("browser for page tests", browser, "optional; install chromium"))
     shared = os.environ.get("GNIVO_SHARED")
     if shared:

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """torch on one thread: on arrays this small, more only wait for each other, above all on a busy machine."""
+    """torch on one thread: on arrays this small, more only wait for each other, above all on a busy
+    machine.
+    """
     import torch
 
     threads = torch.get_num_threads()

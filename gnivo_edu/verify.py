@@ -1,4 +1,6 @@
-"""Verify both theorems, and their controls, on every environment or inside a language model: one Python call each."""
+"""Verify both theorems, and their controls, on every environment or inside a language model: one
+Python call each.
+"""
 
 from __future__ import annotations
 
@@ -59,9 +61,10 @@ def verify_environments(
 ) -> Report:
     """Both theorems and both controls on toy environments (all of them unless named).
 
-    The reference is the one that the environment states, else a random prefix-dependent policy; the off-policy
-    control samples from a different random one. Returns the record of design section 6.5: `passed` and one entry of
-    `results` per target, alpha and group size. Raises ValueError on an unknown name, alpha <= 0 or K < 2.
+    The reference is the one that the environment states, else a random prefix-dependent policy; the
+    off-policy control samples from a different random one. Returns the record of design section
+    6.5: `passed` and one entry of `results` per target, alpha and group size. Raises ValueError on
+    an unknown name, alpha <= 0 or K < 2.
 
     >>> report = verify_environments(["RandomTree"], alphas=[0.5], group_sizes=[2])
     >>> report["passed"], report["results"][0]["sequences"]
@@ -73,7 +76,9 @@ def verify_environments(
         reference = mdp.reference(prompt_index)
         if reference is None:
             reference = exact.random_reference(mdp.vocab_size, mdp.horizon, REFERENCE_SEED)
-        results += _verify_mdp(mdp, reference, mdp.spec.id, alphas, group_sizes, prompt_index, progress)
+        results += _verify_mdp(
+            mdp, reference, mdp.spec.id, alphas, group_sizes, prompt_index, progress
+        )
     return _report(results)
 
 
@@ -87,12 +92,13 @@ def verify_model(
     group_sizes: Sequence[int] = GROUP_SIZES,
     progress: Progress | None = None,
 ) -> Report:
-    """Both theorems inside a pretrained language model: the tree of its `top_k` tokens over `horizon` steps.
+    """Both theorems inside a pretrained language model: the tree of its `top_k` tokens over
+    `horizon` steps.
 
-    `model_path`: a folder or a hub id of any causal LM; `reward`: a named reward, or `module:function` from a list of
-    texts to a list of numbers. The probabilities are renormalised over the kept tokens, in float64. Returns the
-    record of `verify_environments`. Raises ValueError on a path that is not a model and on sizes that do not fit.
-    """
+    `model_path`: a folder or a hub id of any causal LM; `reward`: a named reward, or
+    `module:function` from a list of texts to a list of numbers. The probabilities are renormalised
+    over the kept tokens, in float64. Returns the record of `verify_environments`. Raises ValueError
+    on a path that is not a model and on sizes that do not fit."""
     from gnivo_edu.policies import load_model, tree_from_model
     from gnivo_edu.tasks import get_reward
 
@@ -109,8 +115,12 @@ def verify_model(
     model, tokenizer = load_model(model_path)
     if progress:
         progress(f"growing the tree of {prompt!r}")
-    mdp, tables = tree_from_model(model, tokenizer, prompt, top_k=top_k, horizon=horizon, reward=score)
-    return _report(list(_verify_mdp(mdp, tables, str(model_path), alphas, group_sizes, 0, progress)))
+    mdp, tables = tree_from_model(
+        model, tokenizer, prompt, top_k=top_k, horizon=horizon, reward=score
+    )
+    return _report(
+        list(_verify_mdp(mdp, tables, str(model_path), alphas, group_sizes, 0, progress))
+    )
 
 
 def _verify_mdp(
@@ -133,9 +143,15 @@ def _verify_mdp(
 
 
 def verify_tree(
-    tree: exact.TokenTree, alpha: float, group_size: int, sampler: exact.Tables | None = None, target: str = "tree"
+    tree: exact.TokenTree,
+    alpha: float,
+    group_size: int,
+    sampler: exact.Tables | None = None,
+    target: str = "tree",
 ) -> Result:
-    """One entry of `results`: both theorems and both controls on one tree, at one alpha and group size."""
+    """One entry of `results`: both theorems and both controls on one tree, at one alpha and group
+    size.
+    """
     start = time.perf_counter()
     first = exact.verify_soft_value_theorem(tree, alpha)
     second = exact.verify_constant_shift(tree, alpha, group_size)
@@ -158,11 +174,16 @@ def verify_tree(
             "credit_error": second["credit_error"],
         },
         "controls": {
-            control.name: {"violation": control.violation, "at_complete_answers": control.at_complete_answers}
+            control.name: {
+                "violation": control.violation,
+                "at_complete_answers": control.at_complete_answers,
+            }
             for control in controls
             if control.why_not is None
         },
-        "not_applicable": {control.name: control.why_not for control in controls if control.why_not},
+        "not_applicable": {
+            control.name: control.why_not for control in controls if control.why_not
+        },
         "passed": first.passed and second.passed and all(control.behaves for control in controls),
     }
 

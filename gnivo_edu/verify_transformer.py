@@ -1,4 +1,6 @@
-"""Both theorems with a transformer as the reference, and a transformer that minimises the exact population loss."""
+"""Both theorems with a transformer as the reference, and a transformer that minimises the exact
+population loss.
+"""
 
 from __future__ import annotations
 
@@ -38,11 +40,13 @@ def verify_transformer(
     architecture: Architecture = "qwen2",
     progress: Progress | None = None,
 ) -> Report:
-    """Both theorems and both controls on toy environments, with a random float64 transformer as the reference.
+    """Both theorems and both controls on toy environments, with a random float64 transformer as the
+    reference.
 
-    The transformer is enumerated (`policies.tabulate`), and takes the place of any reference that the environment
-    states. The record of `verify_environments`, and an entry `fit` of `fit_transformer`. Raises ValueError on an
-    unknown name, size or architecture, alpha <= 0 or K < 2.
+    The transformer is enumerated (`policies.tabulate`), and takes the place of any reference that
+    the environment states. The record of `verify_environments`, and an entry `fit` of
+    `fit_transformer`. Raises ValueError on an unknown name, size or architecture, alpha <= 0 or K <
+    2.
 
     >>> report = verify_transformer(["RandomTree"], alphas=[0.5], group_sizes=[2])
     >>> report["passed"], report["results"][0]["target"], report["fit"]["spread"] < 1e-6
@@ -78,11 +82,13 @@ def fit_transformer(
     seed: int = SEED,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """A transformer that minimises the exact GN-IVO loss over all pairs of the 81 answers of four ternary tokens.
+    """A transformer that minimises the exact GN-IVO loss over all pairs of the 81 answers of four
+    ternary tokens.
 
-    It starts at its own reference, a random transformer. `spread` of its implicit value log pi_theta/pi_ref around V
-    over the prefixes of one depth (Theorem 2), `value_error` of that plus log Z, and `kl`, KL(pi* || pi_theta): nats,
-    from enumeration. A smaller alpha makes the raw weights steeper and the fit slower.
+    It starts at its own reference, a random transformer. `spread` of its implicit value log
+    pi_theta/pi_ref around V over the prefixes of one depth (Theorem 2), `value_error` of that plus
+    log Z, and `kl`, KL(pi* || pi_theta): nats, from enumeration. A smaller alpha makes the raw
+    weights steeper and the fit slower.
     """
     import torch
 

@@ -1,12 +1,13 @@
 """Mutation testing of the objectives (`make mutants`): is a wrong formula caught by some test?
 
-mutmut writes every mutant of every function of gnivo_edu/objectives and gnivo_edu/batch.py, and runs the tests that
-call the function until one fails, each mutant in a process of its own. Mutated are numbers (one more, one less),
-operators and signs, comparisons, conditions, True and False, and what goes wrong in a formula: a mean for a sum, a
-missing mask, `detach` or argument, another normaliser or KL estimator. Left out: error messages, names of metrics.
-A mutant is caught if a test fails. The score is the share of caught mutants, survivors that change nothing counted as
-missed; each survivor needs a reason in mutants_survivors.toml. The exit status is 1 without one, or below the goal.
-"""
+mutmut writes every mutant of every function of gnivo_edu/objectives and gnivo_edu/batch.py, and
+runs the tests that call the function until one fails, each mutant in a process of its own. Mutated
+are numbers (one more, one less), operators and signs, comparisons, conditions, True and False, and
+what goes wrong in a formula: a mean for a sum, a missing mask, `detach` or argument, another
+normaliser or KL estimator. Left out: error messages, names of metrics. A mutant is caught if a test
+fails. The score is the share of caught mutants, survivors that change nothing counted as missed;
+each survivor needs a reason in mutants_survivors.toml. The exit status is 1 without one, or below
+the goal."""
 
 from __future__ import annotations
 
@@ -72,7 +73,12 @@ def teach_operators() -> None:
             yield node.with_changes(value=str(node.evaluated_value - 1))
 
     kept = [pair for pair in mutators.mutation_operators if pair[1].__name__ in KEPT]
-    mutators.mutation_operators[:] = [*kept, (cst.Call, call), (cst.SimpleString, choice), (cst.Integer, one_less)]
+    mutators.mutation_operators[:] = [
+        *kept,
+        (cst.Call, call),
+        (cst.SimpleString, choice),
+        (cst.Integer, one_less),
+    ]
 
 
 def run_mutmut(names: list[str], workers: int) -> dict[str, tuple[str, str]]:
@@ -95,7 +101,10 @@ def run_mutmut(names: list[str], workers: int) -> dict[str, tuple[str, str]]:
         data.load()
         for name, code in data.exit_code_by_key.items():
             if not names or any(fnmatch(name, pattern) for pattern in names):
-                found[name] = mutmut.status_by_exit_code[code], change(mutmut.get_diff_for_mutant(name, path=path))
+                found[name] = (
+                    mutmut.status_by_exit_code[code],
+                    change(mutmut.get_diff_for_mutant(name, path=path)),
+                )
     return found
 
 
@@ -113,9 +122,14 @@ def report(found: dict[str, tuple[str, str]], seconds: float, whole: bool = True
         for entry in tomllib.loads(REASONS.read_text())["survivors"]
         for mutant in entry["mutants"]
     }
-    alive = {name: text for name, (status, text) in found.items() if status not in ("killed", "timeout")}
+    alive = {
+        name: text for name, (status, text) in found.items() if status not in ("killed", "timeout")
+    }
     for name, text in sorted(alive.items()):
-        print(f"{text}\n    {reasons.get(text, 'NO REASON: catch it with a test, or explain it')} [{name}]")
+        print(
+            f"{text}\n    {reasons.get(text, 'NO REASON: catch it with a test, or explain it')} "
+            f"[{name}]"
+        )
     for text in sorted(reasons.keys() - set(alive.values())) if whole else ():
         print(f"no survivor, take it from {REASONS.name}: {text}")
     passed = all(text in reasons for text in alive.values())
@@ -123,26 +137,42 @@ def report(found: dict[str, tuple[str, str]], seconds: float, whole: bool = True
         if total := sum(name.startswith(part) for name in found):
             caught = total - sum(name.startswith(part) for name in alive)
             passed &= caught >= GOAL * total
-            print(f"{part}: {total} mutants, {caught} caught, score {caught / total:.4f} (goal {GOAL})")
-    print(f"{len(alive)} survivors, {sum(x not in reasons for x in alive.values())} without a reason; {seconds:.0f} s")
+            print(
+                f"{part}: {total} mutants, {caught} caught, score {caught / total:.4f} (goal "
+                f"{GOAL})"
+            )
+    print(
+        f"{len(alive)} survivors, {sum(x not in reasons for x in alive.values())} without a "
+        f"reason; {seconds:.0f} s"
+    )
     return passed
 
 
 def main() -> int:
     """Run in a copy of the project, so that nothing is left behind."""
     parser = argparse.ArgumentParser(description="Score the tests of the objectives by mutants.")
-    parser.add_argument("names", nargs="*", help="mutants, as patterns: gnivo_edu.objectives.gvpo.* (default: all)")
+    parser.add_argument(
+        "names", nargs="*", help="mutants, as patterns: gnivo_edu.objectives.gvpo.* (default: all)"
+    )
     parser.add_argument("--workers", type=int, default=2)
     asked, start = parser.parse_args(), time.monotonic()
-    os.environ |= {"OMP_NUM_THREADS": "1", "GNIVO_SHARED": "none"}  # what the project's own files can show
+    os.environ |= {
+        "OMP_NUM_THREADS": "1",
+        "GNIVO_SHARED": "none",
+    }  # what the project's own files can show
     with tempfile.TemporaryDirectory() as folder:
         for name in ("gnivo_edu", "toy_envs", "tests"):
-            shutil.copytree(ROOT / name, Path(folder, name), ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(
+                ROOT / name, Path(folder, name), ignore=shutil.ignore_patterns("__pycache__")
+            )
         shutil.copy(ROOT / "pyproject.toml", folder)
-        # mutmut leaves decorated functions alone: @property above a function becomes a statement below it.
+        # mutmut leaves decorated functions alone: @property above a function becomes a statement
+        # below it.
         batch = Path(folder, "gnivo_edu/batch.py")
         pattern = r"    @((?:cached_)?property)\n(    def (\w+)\(.*?\n)(?=\n\n?    [@d#])"
-        batch.write_text(re.sub(pattern, r"\2\n    \3 = \1(\3)\n", batch.read_text(), flags=re.DOTALL))
+        batch.write_text(
+            re.sub(pattern, r"\2\n    \3 = \1(\3)\n", batch.read_text(), flags=re.DOTALL)
+        )
         os.chdir(folder)
         found = run_mutmut(asked.names, asked.workers)
         os.chdir(ROOT)

@@ -19,7 +19,13 @@ def fields(**changes: Any) -> dict[str, Any]:
     junk = torch.tensor([torch.nan, torch.inf, 7.0, -3.0], dtype=torch.float64)
     logps = [torch.where(mask, -torch.rand(N, K, T, dtype=torch.float64), junk) for _ in range(3)]
     rewards = torch.rand(N, K, dtype=torch.float64)
-    own = dict(policy_logps=logps[0], behaviour_logps=logps[1], reference_logps=logps[2], rewards=rewards, mask=mask)
+    own = dict(
+        policy_logps=logps[0],
+        behaviour_logps=logps[1],
+        reference_logps=logps[2],
+        rewards=rewards,
+        mask=mask,
+    )
     return own | changes
 
 
@@ -35,10 +41,15 @@ def test_vocabulary_against_loops() -> None:
                     total += float(f["policy_logps"][n, k, t] - f["reference_logps"][n, k, t])
                 # A finished response is absorbing: its later prefixes are the whole response.
                 assert float(batch.prefix_logratio[n, k, t]) == pytest.approx(total, abs=1e-14)
-                assert float(batch.implicit_value[n, k, t]) == pytest.approx(total + n + 1, abs=1e-14)
+                assert float(batch.implicit_value[n, k, t]) == pytest.approx(
+                    total + n + 1, abs=1e-14
+                )
             assert float(batch.sequence_logratio[n, k]) == pytest.approx(total, abs=1e-14)
     absorbed = batch.absorb(f["policy_logps"])
-    assert absorbed[0, 1].tolist() == [*f["policy_logps"][0, 1, :2].tolist(), *[float(f["policy_logps"][0, 1, 1])] * 2]
+    assert absorbed[0, 1].tolist() == [
+        *f["policy_logps"][0, 1, :2].tolist(),
+        *[float(f["policy_logps"][0, 1, 1])] * 2,
+    ]
     assert absorbed[1, 2].tolist() == [0.0] * T  # an empty response
 
 
@@ -57,7 +68,9 @@ def test_gradient_flows_to_the_policy_only_and_never_through_padding() -> None:
     assert torch.isfinite(gradient).all()
     assert (gradient[~batch.mask] == 0).all()
     assert (gradient[batch.mask] != 0).all()
-    assert all(leaves[name].grad is None for name in ("behaviour_logps", "reference_logps", "rewards"))
+    assert all(
+        leaves[name].grad is None for name in ("behaviour_logps", "reference_logps", "rewards")
+    )
     batch.prefix_logratio.square().sum().backward()  # a second time: nothing is cached with its graph
 
 
@@ -74,7 +87,9 @@ def test_group_log_softmax_is_over_responses() -> None:
 
 
 def test_by_step_sums_tokens_of_a_step() -> None:
-    ids = torch.tensor([[[0, 0, 1, 2], [0, 1, 9, 9], [0, 0, 0, 0]], [[0, 0, 0, 5], [0, 1, 1, 5], [0, 0, 0, 0]]])
+    ids = torch.tensor(
+        [[[0, 0, 1, 2], [0, 1, 9, 9], [0, 0, 0, 0]], [[0, 0, 0, 5], [0, 1, 1, 5], [0, 0, 0, 0]]]
+    )
     values = torch.arange(N * K * T, dtype=torch.float64).view(N, K, T)
     f = fields(step_ids=ids, values=values, prefix_values=values)
     batch, steps = GroupBatch(**f), GroupBatch(**f).by_step()
@@ -84,7 +99,9 @@ def test_by_step_sums_tokens_of_a_step() -> None:
     assert steps.policy_logps[1, 1, 1] == batch.policy_logps[1, 1, 1:3].sum()
     assert torch.allclose(steps.sequence_logratio, batch.sequence_logratio, atol=1e-14)
     # The prefix of s steps is the prefix of its tokens.
-    assert torch.allclose(steps.prefix_logratio[0, 0], batch.prefix_logratio[0, 0, [1, 2, 3]], atol=1e-14)
+    assert torch.allclose(
+        steps.prefix_logratio[0, 0], batch.prefix_logratio[0, 0, [1, 2, 3]], atol=1e-14
+    )
     assert steps.values is not None
     assert steps.prefix_values is not None
     assert steps.values[0, 0].tolist() == [0.0, 2.0, 3.0]
@@ -99,7 +116,10 @@ HOLE = torch.tensor([1, 0, 1, 0]).expand(N, K, T)
     ("changes", "message"),
     [
         ({"policy_logps": torch.zeros(N, K)}, r"policy_logps must be a tensor \[N, K, T\]"),
-        ({"behaviour_logps": torch.zeros(N, K, 1)}, r"behaviour_logps must be a tensor \[2, 3, 4\]"),
+        (
+            {"behaviour_logps": torch.zeros(N, K, 1)},
+            r"behaviour_logps must be a tensor \[2, 3, 4\]",
+        ),
         ({"rewards": None}, "rewards must be a tensor"),
         ({"rewards": torch.zeros(N, K, dtype=torch.long)}, "rewards must be floating point"),
         ({"rewards": torch.full((N, K), torch.inf)}, r"rewards holds inf or nan, at \[0, 0\]"),
@@ -109,10 +129,19 @@ HOLE = torch.tensor([1, 0, 1, 0]).expand(N, K, T)
         ({"mask": HOLE}, r"mask must be ones, then zeros.*\[0, 0, 1\]"),
         ({"mask": 2 * torch.ones(N, K, T)}, "mask must hold 0 and 1 only"),
         ({"log_z": torch.tensor([0.0, torch.nan])}, "log_z holds inf or nan"),
-        ({"group_weight": torch.tensor([0.5, 0.6])}, "group_weight must be non-negative with sum 1"),
-        ({"group_weight": torch.tensor([1.5, -0.5])}, "group_weight must be non-negative with sum 1"),
+        (
+            {"group_weight": torch.tensor([0.5, 0.6])},
+            "group_weight must be non-negative with sum 1",
+        ),
+        (
+            {"group_weight": torch.tensor([1.5, -0.5])},
+            "group_weight must be non-negative with sum 1",
+        ),
         ({"step_ids": torch.ones(N, K, T)}, "step_ids must be integers"),
-        ({"step_ids": torch.ones(N, K, T, dtype=torch.long)}, r"step_ids must start at 0.*\[0, 0, 0\]"),
+        (
+            {"step_ids": torch.ones(N, K, T, dtype=torch.long)},
+            r"step_ids must start at 0.*\[0, 0, 0\]",
+        ),
         ({"truncated": torch.ones(N, K)}, "truncated must be bool"),
     ],
 )

@@ -67,10 +67,14 @@ def test_bad_input_is_one_line_and_exit_2(called, tmp_path):
     assert_one_line(called("verify", "--group-size", "1"), "group")
     assert_one_line(called("verify", "--env", "RandomTre"), "did you mean 'RandomTree'")
     assert_one_line(called("verify", "--env", "toy_envs/Bracket-v0"), "Brackets")
-    assert_one_line(called("verify", "--env", "ArithmeticChain", "--prompt-index", "99"), "prompt_index")
+    assert_one_line(
+        called("verify", "--env", "ArithmeticChain", "--prompt-index", "99"), "prompt_index"
+    )
     assert_one_line(called("nonsense"), "nonsense")
     assert_one_line(
-        called("verify", "--env", "Brackets", "--reward", "foo", "--top-k", "3"), "--top-k, --reward", "--model"
+        called("verify", "--env", "Brackets", "--reward", "foo", "--top-k", "3"),
+        "--top-k, --reward",
+        "--model",
     )
     assert_one_line(called("bench", "nonsense"), "known: exact")
     occupied = tmp_path / "file"
@@ -84,7 +88,10 @@ def test_a_path_that_is_not_a_model(called, tmp_path):
     (tmp_path / "notes.txt").write_text("not a model")
     assert_one_line(called("verify", "--model", str(tmp_path)), "config.json")
     assert_one_line(called("verify", "--model", str(tmp_path / "missing")), "missing")
-    assert_one_line(called("demo", "--model", str(tmp_path / "missing"), "--out", str(tmp_path / "out")), "missing")
+    assert_one_line(
+        called("demo", "--model", str(tmp_path / "missing"), "--out", str(tmp_path / "out")),
+        "missing",
+    )
     assert not (tmp_path / "out" / "index.html").exists()
 
 
@@ -119,9 +126,14 @@ def test_verify_json_meets_its_contract():
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
     assert report["passed"] is True
-    combinations = {(r["target"], r["alpha"], r["constant_shift"]["group_size"]) for r in report["results"]}
+    combinations = {
+        (r["target"], r["alpha"], r["constant_shift"]["group_size"]) for r in report["results"]
+    }
     assert combinations == {
-        (env, alpha, k) for env in verify.environments() for alpha in (0.1, 0.5, 1.0) for k in (2, 3, 4)
+        (env, alpha, k)
+        for env in verify.environments()
+        for alpha in (0.1, 0.5, 1.0)
+        for k in (2, 3, 4)
     }
     assert len(verify.environments()) == 7
     bites = {"softmax_weights": set(), "off_policy_samples": set()}
@@ -140,14 +152,18 @@ def test_verify_json_meets_its_contract():
 
 def test_a_check_that_does_not_hold_exits_1(called, monkeypatch):
     broken = exact.solve
-    monkeypatch.setattr("gnivo_edu.exact.theorems.solve", lambda tree, alpha: broken(tree, 1.01 * alpha))
+    monkeypatch.setattr(
+        "gnivo_edu.exact.theorems.solve", lambda tree, alpha: broken(tree, 1.01 * alpha)
+    )
     result = called("verify", "--env", "RandomTree", "--alpha", "0.5")
     assert result.returncode == 1
     assert "NO" in result.stdout
 
 
 def test_verify_prints_a_table_that_fits():
-    result = gnivo("verify", "--env", "ArithmeticChain", "--alpha", "0.1", "--group-size", "2", COLUMNS="80")
+    result = gnivo(
+        "verify", "--env", "ArithmeticChain", "--alpha", "0.1", "--group-size", "2", COLUMNS="80"
+    )
     assert result.returncode == 0
     assert "2,801" in result.stdout
     assert "…" not in result.stdout
@@ -157,7 +173,10 @@ def test_verify_prints_a_table_that_fits():
 def test_help_doctor_lab_and_bench():
     shown = gnivo("--help")
     assert shown.returncode == 0
-    assert all(word in shown.stdout for word in ("Learn", "Verify", "Maintain", "demo", "lab", "verify", "doctor"))
+    assert all(
+        word in shown.stdout
+        for word in ("Learn", "Verify", "Maintain", "demo", "lab", "verify", "doctor")
+    )
     assert gnivo().returncode == 0
     report = json.loads(gnivo("doctor", "--json").stdout)
     assert report["passed"] is True
@@ -169,8 +188,10 @@ def test_help_doctor_lab_and_bench():
 
 def test_the_ground_floor_imports_no_torch():
     code = (
-        "import sys, toy_envs, gnivo_edu.exact, gnivo_edu.figures, gnivo_edu.course.check, gnivo_edu.verify\n"
-        "heavy = {'torch', 'transformers', 'matplotlib', 'jupyter_core', 'seaborn', 'pandas'} & set(sys.modules)\n"
+        "import sys, toy_envs, gnivo_edu.exact, gnivo_edu.figures, gnivo_edu.course.check, "
+        "gnivo_edu.verify\n"
+        "heavy = {'torch', 'transformers', 'matplotlib', 'jupyter_core', 'seaborn', 'pandas'} & "
+        "set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
@@ -188,7 +209,7 @@ def test_help_imports_nothing_heavy():
 def test_the_atlas_prints_one_object_or_a_table_and_exits_1_if_theory_is_wrong(called, monkeypatch):
     from dataclasses import replace
 
-    from gnivo_edu.population import rows_baselines
+    from gnivo_edu.population.atlas import baselines
 
     result = called("atlas", "--only", "sft_winning", "--json")
     assert result.returncode == 0, result.stderr
@@ -199,8 +220,10 @@ def test_the_atlas_prints_one_object_or_a_table_and_exits_1_if_theory_is_wrong(c
     assert "best of K" in table
     assert "3 rows; all agree with theory." in table
 
-    wrong = [replace(row, expected="exact") for row in rows_baselines.ROWS if row.objective == "sft_winning"]
-    monkeypatch.setattr(rows_baselines, "ROWS", wrong)
+    wrong = [
+        replace(row, expected="exact") for row in baselines.ROWS if row.objective == "sft_winning"
+    ]
+    monkeypatch.setattr(baselines, "ROWS", wrong)
     result = called("atlas", "--only", "sft_winning")
     assert result.returncode == 1
     assert "disagrees: sft_winning, best of K" in result.stdout
@@ -226,7 +249,9 @@ def test_judge_prints_a_card_and_exits_1_unless_everything_holds(called, tmp_pat
     monkeypatch.syspath_prepend(str(tmp_path))
     card = called("judge", "my_losses:reinforce")
     assert card.returncode == 1, card.stderr
-    assert "my_losses:reinforce, alpha = 0.5: other optimum" in card.stdout  # pi_ref R, on samples of pi_ref
+    assert (
+        "my_losses:reinforce, alpha = 0.5: other optimum" in card.stdout
+    )  # pi_ref R, on samples of pi_ref
     assert "The smallest counterexample" in card.stdout
     report = json.loads(called("judge", "gvpo", "--alpha", "0.4", "--json").stdout)
     assert report["passed"] is True
@@ -236,7 +261,16 @@ def test_judge_prints_a_card_and_exits_1_unless_everything_holds(called, tmp_pat
 
 def test_train_evaluate_and_compare_from_the_command_line(called, tmp_path):
     run = tmp_path / "run"
-    tiny = ["--set", "model=table", "--set", "task=toy_envs/Brackets-v0", "--set", "steps=3", "--set", f"out={run}"]
+    tiny = [
+        "--set",
+        "model=table",
+        "--set",
+        "task=toy_envs/Brackets-v0",
+        "--set",
+        "steps=3",
+        "--set",
+        f"out={run}",
+    ]
     report = json.loads(called("train", *tiny, "--json").stdout)
     assert report["summary"]["steps"] == 3
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 3
@@ -244,14 +278,23 @@ def test_train_evaluate_and_compare_from_the_command_line(called, tmp_path):
     again = json.loads(called("train", *tiny, "--resume", "--json").stdout)
     rewards = [name for name in report["summary"] if name.startswith("reward")]
     assert len(rewards) == 2
-    assert all(again["summary"][name] == report["summary"][name] > 0 for name in rewards)  # of the whole run
-    assert_one_line(called("evaluate", "--model", run, "--task", "arithmetic"), f"did you mean '{run / 'model'}'")
-    assert_one_line(called("evaluate", "--model", "PATH_OR_HUB_ID", "--task", "stories"), "stands for a model")
+    assert all(
+        again["summary"][name] == report["summary"][name] > 0 for name in rewards
+    )  # of the whole run
+    assert_one_line(
+        called("evaluate", "--model", run, "--task", "arithmetic"),
+        f"did you mean '{run / 'model'}'",
+    )
+    assert_one_line(
+        called("evaluate", "--model", "PATH_OR_HUB_ID", "--task", "stories"), "stands for a model"
+    )
     assert_one_line(called("train", "--set", "lerning_rate=1"), "did you mean 'learning_rate'")
 
     common = ["--task", "arithmetic", "--problems", "4", "--samples", "3", "--json"]
     for name, seed in (("one", "0"), ("two", "1")):
-        found = called("evaluate", "--model", "shipped", *common, "--seed", seed, "--out", tmp_path / name)
+        found = called(
+            "evaluate", "--model", "shipped", *common, "--seed", seed, "--out", tmp_path / name
+        )
         assert {"pass@1", "pass@3", "interval@1", "truncated"} <= json.loads(found.stdout).keys()
     both = called("evaluate", "--compare", tmp_path / "one", tmp_path / "two")
     assert both.returncode == 0, both.stderr
@@ -261,7 +304,16 @@ def test_train_evaluate_and_compare_from_the_command_line(called, tmp_path):
 
 def test_results_of_two_models_come_out_as_a_table(called, tmp_path, monkeypatch):
     for name, seed in (("one", 0), ("two", 1)):
-        asked = ["--task", "toy_envs/Brackets-v0", "--samples", 3, "--seed", seed, "--out", tmp_path / name]
+        asked = [
+            "--task",
+            "toy_envs/Brackets-v0",
+            "--samples",
+            3,
+            "--seed",
+            seed,
+            "--out",
+            tmp_path / name,
+        ]
         assert called("evaluate", "--model", "table", *asked).returncode == 0
         for file in ("settings.json", "report.json"):  # two models, as it were
             path = tmp_path / name / file
@@ -269,11 +321,17 @@ def test_results_of_two_models_come_out_as_a_table(called, tmp_path, monkeypatch
     both = ["--table", tmp_path / "one", "--table", tmp_path / "two"]
     report = json.loads(called("evaluate", *both, "--json").stdout)
     assert [row["model"] for row in report["rows"]] == ["one", "two"]
-    assert list(report["rows"][0])[1:] == ["toy_envs/Brackets-v0 pass@1", "toy_envs/Brackets-v0 pass@3"]
-    assert report["results"][1]["pass@3"] == json.loads((tmp_path / "two" / "report.json").read_text())["pass@3"]
-    assert list(json.loads(called("evaluate", *both, "--k", 2, "--json").stdout)["rows"][0])[1:] == [
-        "toy_envs/Brackets-v0 pass@2"
+    assert list(report["rows"][0])[1:] == [
+        "toy_envs/Brackets-v0 pass@1",
+        "toy_envs/Brackets-v0 pass@3",
     ]
+    assert (
+        report["results"][1]["pass@3"]
+        == json.loads((tmp_path / "two" / "report.json").read_text())["pass@3"]
+    )
+    assert list(json.loads(called("evaluate", *both, "--k", 2, "--json").stdout)["rows"][0])[
+        1:
+    ] == ["toy_envs/Brackets-v0 pass@2"]
     monkeypatch.setenv("COLUMNS", "80")
     shown = called("evaluate", *both).stdout
     assert all(word in shown for word in ("pass@1", "pass@3", "one", "two"))
@@ -283,11 +341,22 @@ def test_results_of_two_models_come_out_as_a_table(called, tmp_path, monkeypatch
 
 
 def test_a_result_that_is_broken_is_named(called, tmp_path):
-    asked = ["--model", "table", "--task", "toy_envs/Brackets-v0", "--samples", 3, "--out", tmp_path / "one"]
+    asked = [
+        "--model",
+        "table",
+        "--task",
+        "toy_envs/Brackets-v0",
+        "--samples",
+        3,
+        "--out",
+        tmp_path / "one",
+    ]
     assert called("evaluate", *asked).returncode == 0
     (tmp_path / "one" / "completions.jsonl").write_text("")
     again = ["--compare", tmp_path / "one", tmp_path / "one"]
-    assert_one_line(called("evaluate", *again), "completions are missing", "0 problems", "report is of 1")
+    assert_one_line(
+        called("evaluate", *again), "completions are missing", "0 problems", "report is of 1"
+    )
     (tmp_path / "one" / "settings.json").write_text('{"a":')
     for arguments in (again, asked):
         assert_one_line(called("evaluate", *arguments), "settings.json' is broken")
@@ -308,10 +377,14 @@ def test_pretrain_refuses_before_it_trains(called, monkeypatch, tmp_path):
     assert_one_line(called("pretrain", "--wrong-rate", "2", "--out", new), "wrong_rate", "0..1")
     assert_one_line(called("pretrain", "--out", tmp_path / "file"), "cannot hold a model")
     assert_one_line(called("pretrain", "--out", tmp_path / "file" / "below"), "cannot hold a model")
-    assert_one_line(called("pretrain", "--out", tmp_path / "old"), "holds a model: choose another folder")
+    assert_one_line(
+        called("pretrain", "--out", tmp_path / "old"), "holds a model: choose another folder"
+    )
     for name in ("toy_envs/RandomTree-v0", "gsm8k", "nonsense"):
         assert_one_line(
-            called("pretrain", "--task", name, "--out", new), name, "arithmetic, toy_envs/ArithmeticChain-v0"
+            called("pretrain", "--task", name, "--out", new),
+            name,
+            "arithmetic, toy_envs/ArithmeticChain-v0",
         )
     chain = ("pretrain", "--task", "toy_envs/ArithmeticChain-v0", "--out", new)
     assert_one_line(called(*chain, "--set", "operation=1"), "operation")
@@ -321,9 +394,21 @@ def test_pretrain_refuses_before_it_trains(called, monkeypatch, tmp_path):
 
 
 def test_pretrain_on_a_toy_environment(called, tmp_path):
-    chain = ["--task", "toy_envs/ArithmeticChain-v0", "--set", "operations=1", "--steps", 2, "--size", "tiny"]
+    chain = [
+        "--task",
+        "toy_envs/ArithmeticChain-v0",
+        "--set",
+        "operations=1",
+        "--steps",
+        2,
+        "--size",
+        "tiny",
+    ]
     recipe = json.loads(called("pretrain", *chain, "--out", tmp_path / "base", "--json").stdout)
-    assert (recipe["task"], recipe["task_options"]) == ("toy_envs/ArithmeticChain-v0", {"operations": 1})
+    assert (recipe["task"], recipe["task_options"]) == (
+        "toy_envs/ArithmeticChain-v0",
+        {"operations": 1},
+    )
     assert recipe["right_answers"].keys() == {"sampled", "sampled_error", "greedy"}
     assert json.loads((tmp_path / "base" / "recipe.json").read_text()) == recipe
     assert_one_line(called("pretrain", *chain, "--out", tmp_path / "base"), "holds a model")
@@ -336,17 +421,28 @@ def test_explore_takes_task_options_and_says_where_its_json_is_explained(called,
     few = ["--group-size", 2, "--continuations", 2, "--out", tmp_path, "--json"]
     report = json.loads(
         called(
-            "explore", "--model", "shipped", "--task", "arithmetic", "--set", "tiers=[3]", "--set", "split=test", *few
+            "explore",
+            "--model",
+            "shipped",
+            "--task",
+            "arithmetic",
+            "--set",
+            "tiers=[3]",
+            "--set",
+            "split=test",
+            *few,
         ).stdout
     )
     assert report["schema"] == "gnivo_edu.step_values/1"
     assert report["prompt"].count("+") + report["prompt"].count("-") == 3
     shown = " ".join(called("explore", "--help").stdout.replace("│", " ").split())
     assert "gnivo_edu.step_values/1" in shown
-    assert "python -m pydoc gnivo_edu.evaluation.step_value_record.StepValues.to_json" in shown
+    assert "python -m pydoc gnivo_edu.evaluation.step_values.record.StepValues.to_json" in shown
     ask = ("explore", "--model", "shipped")
     assert_one_line(called(*ask, "--set", "tiers=[3]"), "give --task")
-    assert_one_line(called(*ask, "--task", "arithmetic", "--set", "tires=[3]"), "did you mean 'tiers'")
+    assert_one_line(
+        called(*ask, "--task", "arithmetic", "--set", "tires=[3]"), "did you mean 'tiers'"
+    )
     assert_one_line(called(*ask, "--task", "toy_envs/Brackets-v0", "--set", "length=3"), "length")
 
 
@@ -370,10 +466,22 @@ def test_a_recipe_starts_with_its_command_and_marks_every_line(path):
     asked = get_command(cli.app).commands[name].make_context(name, arguments).params
     assert (name, ROOT / asked["config"]) == ("train", path)
     assert load_config(path, asked["set_"] or []).out.startswith("runs/")
-    unmarked = [line for line in lines if line not in header and not re.search(r" # (published|our choice)", line)]
+    unmarked = [
+        line
+        for line in lines
+        if line not in header and not re.search(r" # (published|our choice)", line)
+    ]
     assert unmarked == []
 
 
 def test_the_paper_s_experiments_are_among_the_recipes():
-    models = {line for path in RECIPES for line in path.read_text().splitlines() if line.startswith("model:")}
-    assert all(any(name in line for line in models) for name in ("Math-7B", "3.1-8B-Instruct", "3.2-3B-Instruct"))
+    models = {
+        line
+        for path in RECIPES
+        for line in path.read_text().splitlines()
+        if line.startswith("model:")
+    }
+    assert all(
+        any(name in line for line in models)
+        for name in ("Math-7B", "3.1-8B-Instruct", "3.2-3B-Instruct")
+    )

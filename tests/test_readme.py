@@ -1,4 +1,6 @@
-"""The README says what is there: its links lead somewhere, its commands and options exist, its Python runs."""
+"""The README says what is there: its links lead somewhere, its commands and options exist, its
+Python runs.
+"""
 
 import contextlib
 import io
@@ -15,7 +17,9 @@ TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 def test_its_links_lead_somewhere():
     links = re.findall(r"\]\(([^)#\s]+)\)", TEXT)
     assert len(links) > 8
-    assert [link for link in links if not link.startswith("http") and not (ROOT / link).exists()] == []
+    assert [
+        link for link in links if not link.startswith("http") and not (ROOT / link).exists()
+    ] == []
 
 
 def test_its_commands_and_options_exist():
@@ -40,7 +44,9 @@ def test_its_own_objective_is_in_the_atlas_and_ends_where_it_says(monkeypatch):
     from gnivo_edu import objectives
     from gnivo_edu.population.atlas import atlas
 
-    block = next(b for b in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL) if "def reinforce" in b)
+    block = next(
+        b for b in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL) if "def reinforce" in b
+    )
     assert len(block.splitlines()) <= 15
     names: dict = {}
     exec(block, names)

@@ -12,7 +12,9 @@ from gnivo_edu.verify_transformer import fit_transformer
 
 @pytest.fixture(scope="module")
 def report():
-    return verify_transformer.verify_transformer(["Brackets", "PosterProblem"], alphas=[0.5], group_sizes=[2, 3])
+    return verify_transformer.verify_transformer(
+        ["Brackets", "PosterProblem"], alphas=[0.5], group_sizes=[2, 3]
+    )
 
 
 def test_both_theorems_hold_with_a_transformer_as_the_reference(report):
@@ -25,15 +27,26 @@ def test_both_theorems_hold_with_a_transformer_as_the_reference(report):
     assert report["results"][0]["target"] == "toy_envs/Brackets-v0 (small transformer)"
 
 
-def test_the_reference_is_the_transformer_even_where_the_environment_states_its_own(report, monkeypatch):
+def test_the_reference_is_the_transformer_even_where_the_environment_states_its_own(
+    report, monkeypatch
+):
     trees = []
-    monkeypatch.setattr(verify_transformer, "verify_tree", lambda tree, *_: trees.append(tree) or {"passed": True})
+    monkeypatch.setattr(
+        verify_transformer, "verify_tree", lambda tree, *_: trees.append(tree) or {"passed": True}
+    )
     monkeypatch.setattr(verify_transformer, "fit_transformer", lambda **_: {"passed": True})
     verify_transformer.verify_transformer(["PosterProblem"], alphas=[0.5], group_sizes=[2])
     mdp = verify_transformer.make_environment("PosterProblem")
-    model = small_transformer(mdp, "tiny", "qwen2", torch.float64, verify_transformer.SEED, verify_transformer.WEIGHTS)
+    model = small_transformer(
+        mdp, "tiny", "qwen2", torch.float64, verify_transformer.SEED, verify_transformer.WEIGHTS
+    )
     np.testing.assert_array_equal(trees[0].step_logps[-1], tabulate(model, mdp)[-1])
-    assert np.abs(trees[0].step_logps[-1] - exact.uniform_reference(mdp.vocab_size, mdp.horizon)[-1]).max() > 0.1
+    assert (
+        np.abs(
+            trees[0].step_logps[-1] - exact.uniform_reference(mdp.vocab_size, mdp.horizon)[-1]
+        ).max()
+        > 0.1
+    )
 
 
 def test_a_transformer_minimises_the_exact_population_loss(report):

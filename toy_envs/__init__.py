@@ -33,8 +33,8 @@ __all__ = [
     "optimum",
 ]
 
-# Thresholds lie at or below the best expected reward, which the checker computes. No time limit: the horizon is
-# part of the problem.
+# Thresholds lie at or below the best expected reward, which the checker computes. No time limit:
+# the horizon is part of the problem.
 for _name, _threshold in {
     "PosterProblem": 0.99,
     "RandomTree": 0.95,
@@ -45,4 +45,6 @@ for _name, _threshold in {
     "ArithmeticChain": 0.99,
 }.items():
     if f"toy_envs/{_name}-v0" not in registry:  # reloading the module must not warn
-        register(f"toy_envs/{_name}-v0", entry_point=f"toy_envs:{_name}", reward_threshold=_threshold)
+        register(
+            f"toy_envs/{_name}-v0", entry_point=f"toy_envs:{_name}", reward_threshold=_threshold
+        )

@@ -15,39 +15,45 @@ class ArithmeticChain(TokenMDP):
     """Carry a running total through a chain of additions and subtractions.
 
     ## Description
-    A prompt such as `55+9+5+2-9=` is answered by its running totals, `64;69;71;62.`, where "." is the
-    end-of-sequence token. Numbers are written in `base`, without leading zeros. Every prompt keeps its totals in
-    0..base**digits - 1. Only the last number is rewarded: a right answer may hold a wrong step.
-    Question: with visible steps and one reward at the end, is the first wrong step found? The small default
-    size is enumerable; `operations=4, base=10, digits=2, num_prompts=1000` is the size that is trained.
-    Tags: sparse reward, prompts, visible steps, verifiable answer.
+    A prompt such as `55+9+5+2-9=` is answered by its running totals, `64;69;71;62.`, where "." is
+    the end-of-sequence token. Numbers are written in `base`, without leading zeros. Every prompt
+    keeps its totals in 0..base**digits - 1. Only the last number is rewarded: a right answer may
+    hold a wrong step. Question: with visible steps and one reward at the end, is the first wrong
+    step found? The small default size is enumerable; `operations=4, base=10, digits=2,
+    num_prompts=1000` is the size that is trained. Tags: sparse reward, prompts, visible steps,
+    verifiable answer.
 
     >>> chain = ArithmeticChain(operations=4, base=10, digits=2, num_prompts=1000)
     >>> chain.question(0), chain.decode(chain.demonstration(0))
     ('59+5-8-1+8=', '64;56;55;63.')
 
     ## Action Space
-    `Discrete(base + 5)`: the digits, then ";", "+", "-", "=" and "." (`eos_token_id`). All are actions.
+    `Discrete(base + 5)`: the digits, then ";", "+", "-", "=" and "." (`eos_token_id`). All are
+    actions.
 
     ## Observation Space
-    `MultiDiscrete`, int64: `bos_token_id`, the question (start, operations, "="), the prefix, `pad_token_id`.
+    `MultiDiscrete`, int64: `bos_token_id`, the question (start, operations, "="), the prefix,
+    `pad_token_id`.
 
     ## Starting State
     The empty prefix of a question drawn at random.
 
     ## Rewards
-    1 if the answer ends with the end-of-sequence token and its last field is the final total, else 0.
+    1 if the answer ends with the end-of-sequence token and its last field is the final total, else
+    0.
 
     ## Episode End
-    With the end-of-sequence token, or after `operations * (digits + 1)` tokens, the longest right answer.
+    With the end-of-sequence token, or after `operations * (digits + 1)` tokens, the longest right
+    answer.
 
     ## Information
     As for every TokenMDP: `action_mask`, `prefix`, `prompt_index`, `illegal_action`.
 
     ## Arguments
-    `operations` >= 1 (2), `base` in 2..10 (3), `digits` >= 1 of the start and of the largest total (1),
-    `num_prompts` distinct questions (4), `prompt_seed` >= 0 (0), `render_mode`. The start has exactly `digits`
-    digits; operands are 1..base-1. ValueError if fewer than `num_prompts` questions exist.
+    `operations` >= 1 (2), `base` in 2..10 (3), `digits` >= 1 of the start and of the largest total
+    (1), `num_prompts` distinct questions (4), `prompt_seed` >= 0 (0), `render_mode`. The start has
+    exactly `digits` digits; operands are 1..base-1. ValueError if fewer than `num_prompts`
+    questions exist.
 
     ## Exact Optimum
     For prompt 0, under the uniform reference; log Z, KL and entropy in nats.
@@ -73,9 +79,16 @@ class ArithmeticChain(TokenMDP):
         prompt_seed: int = 0,
         render_mode: str | None = None,
     ) -> None:
-        if operations < 1 or digits < 1 or num_prompts < 1 or prompt_seed < 0 or not 2 <= base <= 10:
+        if (
+            operations < 1
+            or digits < 1
+            or num_prompts < 1
+            or prompt_seed < 0
+            or not 2 <= base <= 10
+        ):
             raise ValueError(
-                "operations, digits and num_prompts must be at least 1, prompt_seed at least 0 and base in 2..10, "
+                "operations, digits and num_prompts must be at least 1, prompt_seed at least 0 and "
+                "base in 2..10, "
                 f"got {operations}, {digits}, {num_prompts}, {prompt_seed} and {base}"
             )
         self.operations, self.base, self.digits = operations, base, digits
@@ -87,32 +100,43 @@ class ArithmeticChain(TokenMDP):
             operations * (digits + 1),
             eos_token_id=self._token["."],
             vocabulary=vocabulary,
-            prompts=[[len(vocabulary), *self._encode(self._question(totals))] for totals in self._totals],
+            prompts=[
+                [len(vocabulary), *self._encode(self._question(totals))] for totals in self._totals
+            ],
             render_mode=render_mode,
         )
-        # The end that earns the reward, right-aligned: ";" or the start of the answer, the final total, EOS.
+        # The end that earns the reward, right-aligned: ";" or the start of the answer, the final
+        # total, EOS.
         self._ends = np.full((num_prompts, digits + 2), -1)
         for row, totals in zip(self._ends, self._totals, strict=True):
             end = self._encode(f";{self._numeral(totals[-1])}.")
             row[-len(end) :] = end
 
     def _draw(self, num_prompts: int, rng: random.Random) -> list[tuple[int, ...]]:
-        """Distinct chains of totals, the start first; dict keys keep the order and drop the doubles."""
+        """Distinct chains of totals, the start first; dict keys keep the order and drop the
+        doubles.
+        """
         largest, smallest_start = self.base**self.digits - 1, self.base ** (self.digits - 1)
         near = [d for d in range(1 - self.base, self.base) if d]
         if num_prompts > largest - smallest_start:  # there are at least as many chains as starts
             ways = [1] * (largest + 1)
             for _ in range(self.operations):
-                ways = [sum(ways[v + d] for d in near if 0 <= v + d <= largest) for v in range(largest + 1)]
+                ways = [
+                    sum(ways[v + d] for d in near if 0 <= v + d <= largest)
+                    for v in range(largest + 1)
+                ]
             if num_prompts > sum(ways[smallest_start:]):
                 raise ValueError(
-                    f"only {sum(ways[smallest_start:])} such questions exist, got num_prompts={num_prompts}"
+                    f"only {sum(ways[smallest_start:])} such questions exist, got "
+                    f"num_prompts={num_prompts}"
                 )
         chains: dict[tuple[int, ...], None] = {}
         while len(chains) < num_prompts:
             totals = [rng.randint(smallest_start, largest)]
             for _ in range(self.operations):
-                totals.append(rng.choice([v for d in near if 0 <= (v := totals[-1] + d) <= largest]))
+                totals.append(
+                    rng.choice([v for d in near if 0 <= (v := totals[-1] + d) <= largest])
+                )
             chains[tuple(totals)] = None
         return list(chains)
 
@@ -130,7 +154,9 @@ class ArithmeticChain(TokenMDP):
         return self._question(self._totals[prompt_index])
 
     def demonstration(self, prompt_index: int) -> NDArray[np.int64]:
-        """The right answer, every running total and the end-of-sequence token: int64 [L], L <= horizon."""
+        """The right answer, every running total and the end-of-sequence token: int64 [L], L <=
+        horizon.
+        """
         answer = ";".join(self._numeral(total) for total in self._totals[prompt_index][1:]) + "."
         return np.array(self._encode(answer), dtype=np.int64)
 
@@ -140,7 +166,9 @@ class ArithmeticChain(TokenMDP):
         ends = self._ends[prompt_index]
         width = ends.shape[1]
         margin = np.full((len(tokens), width), self.pad_token_id)
-        margin[:, -1] = self._token[";"]  # a total at the very start of the answer counts as a field
+        margin[:, -1] = self._token[
+            ";"
+        ]  # a total at the very start of the answer counts as a field
         window = lengths[:, None] + np.arange(width)
         written = np.take_along_axis(np.concatenate([margin, tokens], axis=1), window, axis=1)
         return ((ends == -1) | (written == ends)).all(axis=1)

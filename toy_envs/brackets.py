@@ -14,10 +14,10 @@ class Brackets(TokenMDP):
     """Write balanced brackets and stop in time: when to end is a choice like any other.
 
     ## Description
-    Tokens are "(", ")" and the end-of-sequence token, shown as ".". A closing bracket too many can never be
-    mended; an open one can, as long as there is room.
-    Question: is the end-of-sequence token credited as an action, and are answers of unequal length treated alike?
-    Tags: sparse reward, variable length, point of no return.
+    Tokens are "(", ")" and the end-of-sequence token, shown as ".". A closing bracket too many can
+    never be mended; an open one can, as long as there is room.
+    Question: is the end-of-sequence token credited as an action, and are answers of unequal length
+    treated alike? Tags: sparse reward, variable length, point of no return.
 
     >>> Brackets().reward([[0, 1, 2, 0], [0, 0, 1, 2], [0, 0, 1, 1]], [3, 4, 4])  # "()." "(()." and "(())"
     array([1., 0., 0.])
@@ -32,8 +32,8 @@ class Brackets(TokenMDP):
     The empty prefix.
 
     ## Rewards
-    1 for a balanced answer of at least one pair, closed by the end-of-sequence token; else 0. An answer cut off
-    by the horizon earns 0, balanced or not.
+    1 for a balanced answer of at least one pair, closed by the end-of-sequence token; else 0. An
+    answer cut off by the horizon earns 0, balanced or not.
 
     ## Episode End
     With the end-of-sequence token, or after `horizon` tokens.
@@ -45,8 +45,8 @@ class Brackets(TokenMDP):
     `horizon` >= 3 (7), `render_mode`.
 
     ## Exact Optimum
-    Under the uniform reference; log Z, KL and entropy in nats. At horizon 7 the rewarded answers are
-    C(1) + C(2) + C(3) = 1 + 2 + 5, C the Catalan numbers.
+    Under the uniform reference; log Z, KL and entropy in nats. At horizon 7 the rewarded answers
+    are C(1) + C(2) + C(3) = 1 + 2 + 5, C the Catalan numbers.
 
     >>> from toy_envs import optimum
     >>> print(optimum(Brackets(), alpha=0.1), optimum(Brackets(), alpha=1.0), sep="\\n")
@@ -62,7 +62,9 @@ class Brackets(TokenMDP):
 
     def __init__(self, horizon: int = 7, render_mode: str | None = None) -> None:
         if horizon < 3:
-            raise ValueError(f"horizon must be at least 3, room for one pair and its end, got {horizon}")
+            raise ValueError(
+                f"horizon must be at least 3, room for one pair and its end, got {horizon}"
+            )
         super().__init__(3, horizon, eos_token_id=2, vocabulary="().", render_mode=render_mode)
 
     def _score(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64], *_: Any) -> ArrayLike:

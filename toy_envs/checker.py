@@ -1,4 +1,6 @@
-"""A stricter checker than gymnasium's: it looks at what a token MDP promises, not only at its types."""
+"""A stricter checker than gymnasium's: it looks at what a token MDP promises, not only at its
+types.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +28,16 @@ TOLERANCE = 1e-9
 
 
 def check_token_mdp(env: gym.Env[Any, Any]) -> None:
-    """Check that `env` is a token MDP whose step, batch reward, masks, tables and documentation agree.
+    """Check that `env` is a token MDP whose step, batch reward, masks, tables and documentation
+    agree.
 
-    Checked: spaces; documented info keys; normalised reference tables; on all answers of every prompt (or a seeded
-    sample of 500, fewer where prompts are many) observations, masks, the outcome of illegal tokens, step's rewards
-    against the batch `reward`, and absorption; on small environments, log Z by backward induction over `step`
-    against brute force over complete answers, and the registered threshold against the best expected reward;
-    where there is a spec to rebuild it from, the same seeded stream in a second process with another hash seed.
-    Raises AssertionError, in one line, on the first promise that is broken.
+    Checked: spaces; documented info keys; normalised reference tables; on all answers of every
+    prompt (or a seeded sample of 500, fewer where prompts are many) observations, masks, the
+    outcome of illegal tokens, step's rewards against the batch `reward`, and absorption; on small
+    environments, log Z by backward induction over `step` against brute force over complete answers,
+    and the registered threshold against the best expected reward; where there is a spec to rebuild
+    it from, the same seeded stream in a second process with another hash seed. Raises
+    AssertionError, in one line, on the first promise that is broken.
 
     >>> check_token_mdp(TokenMDP(vocab_size=2, horizon=3, reward=lambda tokens, lengths: tokens.all(axis=1)))
     """
@@ -62,15 +66,27 @@ def _require(condition: Any, message: str) -> None:
 def _check_spaces(mdp: TokenMDP) -> None:
     prompts, v = mdp.prompts(), mdp.vocab_size
     _require(mdp.action_space == gym.spaces.Discrete(v), f"action_space must be Discrete({v})")
-    _require((mdp.bos_token_id, mdp.pad_token_id) == (v, v + 1), "bos and pad must be vocab_size and vocab_size + 1")
-    _require(mdp.eos_token_id is None or 0 <= mdp.eos_token_id < v, "eos_token_id must be an action")
-    _require(len(mdp.vocabulary) == v, f"vocabulary must have {v} entries, got {len(mdp.vocabulary)}")
-    _require(prompts.ndim == 2 and len(prompts) > 0, f"prompts must be [N, P], N >= 1, got {prompts.shape}")
+    _require(
+        (mdp.bos_token_id, mdp.pad_token_id) == (v, v + 1),
+        "bos and pad must be vocab_size and vocab_size + 1",
+    )
+    _require(
+        mdp.eos_token_id is None or 0 <= mdp.eos_token_id < v, "eos_token_id must be an action"
+    )
+    _require(
+        len(mdp.vocabulary) == v, f"vocabulary must have {v} entries, got {len(mdp.vocabulary)}"
+    )
+    _require(
+        prompts.ndim == 2 and len(prompts) > 0,
+        f"prompts must be [N, P], N >= 1, got {prompts.shape}",
+    )
     _require((prompts[:, 0] == v).all(), "every prompt must start with bos_token_id")
 
 
 def _check_documented_info(mdp: TokenMDP) -> None:
-    section = re.search(r"## Information\n(.*?)(?:\n## |\Z)", inspect.getdoc(type(mdp)) or "", re.DOTALL)
+    section = re.search(
+        r"## Information\n(.*?)(?:\n## |\Z)", inspect.getdoc(type(mdp)) or "", re.DOTALL
+    )
     _require(section, "the class docstring must have an '## Information' section")
     documented = set(re.findall(r"`([a-z_]+)`", section.group(1) if section else ""))
     for name, info in (("reset", mdp.reset(seed=0)[1]), ("step", mdp.step(0)[-1])):
@@ -84,13 +100,22 @@ def _check_reference(mdp: TokenMDP) -> None:
         if tables is None:
             return
         shapes = [(mdp.vocab_size**t, mdp.vocab_size) for t in range(mdp.horizon)]
-        _require([table.shape for table in tables] == shapes, f"reference tables must have shapes {shapes}")
+        _require(
+            [table.shape for table in tables] == shapes,
+            f"reference tables must have shapes {shapes}",
+        )
         for t, table in enumerate(tables):
             error = float(np.abs(np.exp(table).sum(axis=1) - 1).max())
-            _require(error < TOLERANCE, f"reference rows at depth {t} must sum to 1, the worst is off by {error:.2g}")
+            _require(
+                error < TOLERANCE,
+                f"reference rows at depth {t} must sum to 1, the worst is off by {error:.2g}",
+            )
             if t and (eos := mdp.eos_token_id) is not None:
                 stays = (table[eos :: mdp.vocab_size, eos] == 0).all()
-                _require(stays, f"reference rows of finished prefixes at depth {t} must be 0 (log 1) at EOS")
+                _require(
+                    stays,
+                    f"reference rows of finished prefixes at depth {t} must be 0 (log 1) at EOS",
+                )
 
 
 def _sample_answers(mdp: TokenMDP, count: int, seed: int) -> Iterator[Prefix]:
@@ -103,7 +128,9 @@ def _sample_answers(mdp: TokenMDP, count: int, seed: int) -> Iterator[Prefix]:
 
 
 def _answers_to_walk(mdp: TokenMDP, prompt_index: int) -> list[Prefix]:
-    """All answers where there are few, else a seeded sample, smaller where there are many prompts."""
+    """All answers where there are few, else a seeded sample, smaller where there are many
+    prompts.
+    """
     count = max(5, min(SAMPLE, 8 * SAMPLE // len(mdp.prompts())))
     if count_answers(mdp) <= count:
         return [answer for answer, _ in complete_answers(mdp)]
@@ -116,7 +143,10 @@ def _check_answers(mdp: TokenMDP, prompt_index: int) -> None:
     _require(by_batch.dtype == np.float64, f"reward must return float64, got {by_batch.dtype}")
     for answer, expected in zip(answers, by_batch, strict=True):
         paid = _walk(mdp, prompt_index, answer)
-        _require(abs(paid - expected) < TOLERANCE, f"step pays {paid} for {answer}, reward says {expected}")
+        _require(
+            abs(paid - expected) < TOLERANCE,
+            f"step pays {paid} for {answer}, reward says {expected}",
+        )
     prefixes = dict.fromkeys(answer[:t] for answer in answers for t in range(len(answer)))
     for prefix in list(prefixes)[: len(answers)]:
         for token in (-1, mdp.vocab_size):
@@ -125,54 +155,97 @@ def _check_answers(mdp: TokenMDP, prompt_index: int) -> None:
 
 def _walk(mdp: TokenMDP, prompt_index: int, answer: Prefix) -> float:
     """Write `answer` step by step, checking every state on the way; its return."""
-    _check_state(mdp, *mdp.reset(options={"prompt_index": prompt_index}), prompt_index, (), finished=False)
+    _check_state(
+        mdp, *mdp.reset(options={"prompt_index": prompt_index}), prompt_index, (), finished=False
+    )
     total = 0.0
     for t, token in enumerate(answer, start=1):
         observation, reward, terminated, truncated, info = _step(mdp, token, answer[: t - 1])
         last = t == len(answer)
-        _require(type(reward) is float, f"step must return a float reward, got {type(reward).__name__}")
-        _require((terminated, truncated) == (last, False), f"after {answer[:t]} terminated must be {last}")
-        _require(last or reward == 0, f"step pays {reward} at {answer[:t]}, before the answer has ended")
+        _require(
+            type(reward) is float, f"step must return a float reward, got {type(reward).__name__}"
+        )
+        _require(
+            (terminated, truncated) == (last, False),
+            f"after {answer[:t]} terminated must be {last}",
+        )
+        _require(
+            last or reward == 0, f"step pays {reward} at {answer[:t]}, before the answer has ended"
+        )
         _check_state(mdp, observation, info, prompt_index, answer[:t], finished=last)
         total += reward
     for token in (0, mdp.vocab_size - 1, mdp.vocab_size):
         observation, reward, terminated, _, info = _step(mdp, token, answer)
-        _require(terminated and reward == 0, f"the finished answer {answer} must be absorbing and pay 0")
+        _require(
+            terminated and reward == 0, f"the finished answer {answer} must be absorbing and pay 0"
+        )
         _check_state(mdp, observation, info, prompt_index, answer, finished=True)
     return total
 
 
-def _step(mdp: TokenMDP, token: int, prefix: Prefix) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+def _step(
+    mdp: TokenMDP, token: int, prefix: Prefix
+) -> tuple[Any, float, bool, bool, dict[str, Any]]:
     try:
         return mdp.step(token)
     except Exception as error:
-        raise AssertionError(f"step({token}) after {prefix} raises {type(error).__name__}: {error}") from error
+        raise AssertionError(
+            f"step({token}) after {prefix} raises {type(error).__name__}: {error}"
+        ) from error
 
 
 def _check_state(
-    mdp: TokenMDP, observation: Any, info: dict[str, Any], prompt_index: int, prefix: Prefix, finished: bool
+    mdp: TokenMDP,
+    observation: Any,
+    info: dict[str, Any],
+    prompt_index: int,
+    prefix: Prefix,
+    finished: bool,
 ) -> None:
-    _require(observation in mdp.observation_space, f"the observation after {prefix} is not in the observation space")
+    _require(
+        observation in mdp.observation_space,
+        f"the observation after {prefix} is not in the observation space",
+    )
     padding = (mdp.pad_token_id,) * (mdp.horizon - len(prefix))
     expected = (*mdp.prompts()[prompt_index].tolist(), *prefix, *padding)
-    _require(tuple(observation.tolist()) == expected, f"the observation after {prefix} must be {expected}")
-    _require(info["prefix"] == prefix, f"after the legal tokens {prefix} info['prefix'] is {info['prefix']}")
+    _require(
+        tuple(observation.tolist()) == expected,
+        f"the observation after {prefix} must be {expected}",
+    )
+    _require(
+        info["prefix"] == prefix,
+        f"after the legal tokens {prefix} info['prefix'] is {info['prefix']}",
+    )
     _require(info["prompt_index"] == prompt_index, f"info['prompt_index'] must be {prompt_index}")
     _require(not info["illegal_action"], f"the legal tokens {prefix} are called illegal")
     mask, legal = info["action_mask"], int(not finished)
-    _require(mask.dtype == np.int8 and mask.shape == (mdp.vocab_size,), "action_mask must be int8 [vocab_size]")
-    _require((mask == legal).all(), f"action_mask after {prefix} must be all {legal}, got {mask.tolist()}")
+    _require(
+        mask.dtype == np.int8 and mask.shape == (mdp.vocab_size,),
+        "action_mask must be int8 [vocab_size]",
+    )
+    _require(
+        (mask == legal).all(),
+        f"action_mask after {prefix} must be all {legal}, got {mask.tolist()}",
+    )
 
 
 def _check_illegal(mdp: TokenMDP, prompt_index: int, prefix: Prefix, token: int) -> None:
     _replay(mdp, prompt_index, prefix)
     _, reward, terminated, _, info = _step(mdp, token, prefix)
     outcome = terminated and reward == 0 and info["illegal_action"] and info["prefix"] == prefix
-    _require(outcome, f"the illegal token {token} after {prefix} must end the answer, pay 0 and leave the prefix")
-    _require(not info["action_mask"].any(), f"action_mask after an illegal token must be all 0, at {prefix}")
+    _require(
+        outcome,
+        f"the illegal token {token} after {prefix} must end the answer, pay 0 and leave the prefix",
+    )
+    _require(
+        not info["action_mask"].any(),
+        f"action_mask after an illegal token must be all 0, at {prefix}",
+    )
 
 
-def _replay(mdp: TokenMDP, prompt_index: int, prefix: Prefix) -> tuple[NDArray[np.int64], float, bool]:
+def _replay(
+    mdp: TokenMDP, prompt_index: int, prefix: Prefix
+) -> tuple[NDArray[np.int64], float, bool]:
     observation, _ = mdp.reset(options={"prompt_index": prompt_index})
     reward, finished = 0.0, False
     for token in prefix:
@@ -180,15 +253,23 @@ def _replay(mdp: TokenMDP, prompt_index: int, prefix: Prefix) -> tuple[NDArray[n
     return observation, reward, finished
 
 
-def _log_value(mdp: TokenMDP, tables: Tables, prompt_index: int, prefix: Prefix = (), row: int = 0) -> float:
-    """V(s) = log sum_a pi_ref(a|s) e^{V(s, a)}, V = R/alpha at the end, with every reward paid by `step`."""
+def _log_value(
+    mdp: TokenMDP, tables: Tables, prompt_index: int, prefix: Prefix = (), row: int = 0
+) -> float:
+    """V(s) = log sum_a pi_ref(a|s) e^{V(s, a)}, V = R/alpha at the end, with every reward paid by
+    `step`.
+    """
     observation, reward, finished = _replay(mdp, prompt_index, prefix)
-    _require(observation in mdp.observation_space, f"the observation after {prefix} is not in the observation space")
+    _require(
+        observation in mdp.observation_space,
+        f"the observation after {prefix} is not in the observation space",
+    )
     if finished:
         return reward / ALPHA
     logps = tables[len(prefix)][row]
     children = [
-        logps[token] + _log_value(mdp, tables, prompt_index, (*prefix, token), row * mdp.vocab_size + token)
+        logps[token]
+        + _log_value(mdp, tables, prompt_index, (*prefix, token), row * mdp.vocab_size + token)
         for token in np.flatnonzero(logps > -np.inf).tolist()
     ]
     return float(np.logaddexp.reduce(children))
@@ -197,10 +278,15 @@ def _log_value(mdp: TokenMDP, tables: Tables, prompt_index: int, prefix: Prefix 
 def _check_backward_induction(mdp: TokenMDP, prompt_index: int = 0) -> None:
     if count_answers(mdp) > SMALL:
         return
-    uniform = [np.full((mdp.vocab_size**t, mdp.vocab_size), -np.log(mdp.vocab_size)) for t in range(mdp.horizon)]
+    uniform = [
+        np.full((mdp.vocab_size**t, mdp.vocab_size), -np.log(mdp.vocab_size))
+        for t in range(mdp.horizon)
+    ]
     by_steps = _log_value(mdp, mdp.reference(prompt_index) or uniform, prompt_index)
     by_answers = optimum(mdp, ALPHA, prompt_index).log_z
-    both = f"{by_steps:.12g} by backward induction over step, {by_answers:.12g} over complete answers"
+    both = (
+        f"{by_steps:.12g} by backward induction over step, {by_answers:.12g} over complete answers"
+    )
     _require(abs(by_steps - by_answers) < TOLERANCE, f"log Z is {both}")
 
 
@@ -210,11 +296,16 @@ def _check_threshold(mdp: TokenMDP) -> None:
         return
     batch = as_batch([answer for answer, _ in complete_answers(mdp)], mdp.horizon)
     best = float(np.mean([mdp.reward(*batch, n).max() for n in range(count)]))
-    _require(threshold <= best, f"reward_threshold {threshold} is above the best expected reward {best:.6g}")
+    _require(
+        threshold <= best,
+        f"reward_threshold {threshold} is above the best expected reward {best:.6g}",
+    )
 
 
 def fingerprint(mdp: TokenMDP) -> str:
-    """Hash of everything that a seed must fix: prompts, rewards, reference, and a random stream of 200 steps."""
+    """Hash of everything that a seed must fix: prompts, rewards, reference, and a random stream of
+    200 steps.
+    """
     digest = hashlib.sha256(mdp.prompts().tobytes())
     batch = as_batch(list(_sample_answers(mdp, 50, seed=0)), mdp.horizon)
     for n in range(min(len(mdp.prompts()), 10)):
@@ -232,10 +323,14 @@ def fingerprint(mdp: TokenMDP) -> str:
 
 
 def _check_second_process(mdp: TokenMDP) -> None:
-    if mdp.spec is None or sys.platform == "emscripten":  # nothing to rebuild it from; no processes in a browser
+    if (
+        mdp.spec is None or sys.platform == "emscripten"
+    ):  # nothing to rebuild it from; no processes in a browser
         return
     here = fingerprint(mdp)
-    _require(here == fingerprint(mdp), "the same seed gives another stream when the environment is reset")
+    _require(
+        here == fingerprint(mdp), "the same seed gives another stream when the environment is reset"
+    )
     program = (
         "import sys, gymnasium; from toy_envs.checker import fingerprint; "
         "print(fingerprint(gymnasium.make(gymnasium.envs.registration.EnvSpec.from_json(sys.argv[1])).unwrapped))"
@@ -245,5 +340,11 @@ def _check_second_process(mdp: TokenMDP) -> None:
     environment = os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": path}
     child = [sys.executable, "-c", program, mdp.spec.to_json()]
     there = subprocess.run(child, env=environment, capture_output=True, text=True)
-    _require(there.returncode == 0, f"a second process cannot make it: {there.stderr.strip().splitlines()[-1:]}")
-    _require(there.stdout.split()[-1:] == [here], "the same seed gives another stream in a second process")
+    _require(
+        there.returncode == 0,
+        f"a second process cannot make it: {there.stderr.strip().splitlines()[-1:]}",
+    )
+    _require(
+        there.stdout.split()[-1:] == [here],
+        "the same seed gives another stream in a second process",
+    )

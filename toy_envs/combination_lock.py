@@ -15,8 +15,8 @@ class CombinationLock(TokenMDP):
 
     ## Description
     The code, `horizon` tokens long, is drawn once from `code_seed`.
-    Question: how far does credit reach, when every step must be right and nothing says which one was not?
-    Under the uniform reference each right token multiplies the chance of success by V.
+    Question: how far does credit reach, when every step must be right and nothing says which one
+    was not? Under the uniform reference each right token multiplies the chance of success by V.
     Tags: sparse reward, exploration, all steps matter alike.
 
     >>> lock = CombinationLock()
@@ -47,7 +47,8 @@ class CombinationLock(TokenMDP):
     `vocab_size` (3), `horizon` (5), `code_seed` >= 0 (0), `render_mode`.
 
     ## Exact Optimum
-    Under the uniform reference log Z = log(1 + (e^{1/alpha} - 1)/V**T); log Z, KL and entropy in nats.
+    Under the uniform reference log Z = log(1 + (e^{1/alpha} - 1)/V**T); log Z, KL and entropy in
+    nats.
 
     >>> from toy_envs import optimum
     >>> print(optimum(CombinationLock(), alpha=0.1), optimum(CombinationLock(), alpha=1.0), sep="\\n")
@@ -55,15 +56,19 @@ class CombinationLock(TokenMDP):
     alpha 1: log Z = 0.0070, E[R] = 0.0111, KL = 0.0041, entropy = 5.4890
 
     ## References
-    The combination-lock family of exploration problems; compare `deep_sea` in bsuite (Osband et al. 2020,
-    arXiv:1908.03568).
+    The combination-lock family of exploration problems; compare `deep_sea` in bsuite (Osband et al.
+    2020, arXiv:1908.03568).
 
     ## Version History
     v0: first version.
     """
 
     def __init__(
-        self, vocab_size: int = 3, horizon: int = 5, code_seed: int = 0, render_mode: str | None = None
+        self,
+        vocab_size: int = 3,
+        horizon: int = 5,
+        code_seed: int = 0,
+        render_mode: str | None = None,
     ) -> None:
         super().__init__(vocab_size, horizon, render_mode=render_mode)
         if code_seed < 0:

@@ -19,9 +19,10 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
     """Writing an answer token by token, with a reward only at the end.
 
     ## Description
-    A prompt is given; each action appends one token; the answer ends with `eos_token_id` (an action like any
-    other, and rewarded as part of the answer) or at `horizon` tokens. The same object rewards one episode step
-    by step (`step`) and a whole batch of answers at once (`reward`). Pose your own problem with a function:
+    A prompt is given; each action appends one token; the answer ends with `eos_token_id` (an action
+    like any other, and rewarded as part of the answer) or at `horizon` tokens. The same object
+    rewards one episode step by step (`step`) and a whole batch of answers at once (`reward`). Pose
+    your own problem with a function:
 
     >>> import numpy as np
     >>> mdp = TokenMDP(vocab_size=3, horizon=4, reward=lambda tokens, lengths: (tokens == 2).mean(axis=1))
@@ -29,12 +30,13 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
     array([0.5])
 
     ## Action Space
-    `Discrete(vocab_size)`: the token to append. A token outside 0..vocab_size-1 is illegal: the episode ends at
-    once with reward 0, the prefix unchanged and `info["illegal_action"]` true. It never raises.
+    `Discrete(vocab_size)`: the token to append. A token outside 0..vocab_size-1 is illegal: the
+    episode ends at once with reward 0, the prefix unchanged and `info["illegal_action"]` true. It
+    never raises.
 
     ## Observation Space
-    `MultiDiscrete`, int64 of length P + horizon: the prompt (P tokens, the first is `bos_token_id`),
-    the prefix, then `pad_token_id`.
+    `MultiDiscrete`, int64 of length P + horizon: the prompt (P tokens, the first is
+    `bos_token_id`), the prefix, then `pad_token_id`.
 
     ## Starting State
     The empty prefix of a prompt drawn at random; `options={"prompt_index": i}` chooses it.
@@ -43,8 +45,9 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
     0 until the answer ends, then `reward(answer)`; any finite number, in reward units.
 
     ## Episode End
-    Termination: the end-of-sequence token, the horizon, or an illegal token. Truncation: never, since the
-    horizon is part of the problem. A finished answer is absorbing: further steps change nothing and pay 0.
+    Termination: the end-of-sequence token, the horizon, or an illegal token. Truncation: never,
+    since the horizon is part of the problem. A finished answer is absorbing: further steps change
+    nothing and pay 0.
 
     ## Information
     `action_mask` (int8, 1 = legal; all 0 once the answer has ended), `prefix` (tuple of tokens),
@@ -52,9 +55,10 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
 
     ## Arguments
     `vocab_size` >= 1; `horizon` >= 1; `reward`, a batched function of `(tokens, lengths)` or
-    `(tokens, lengths, prompt_index)`, tokens int64 [B, horizon] padded after `lengths` [B]; `eos_token_id`;
-    `vocabulary`, the text of each token; `prompts` int [N, P], each row starting with `bos_token_id`;
-    `render_mode` None, "ansi" or "rgb_array". Raises ValueError, in one line, on anything else.
+    `(tokens, lengths, prompt_index)`, tokens int64 [B, horizon] padded after `lengths` [B];
+    `eos_token_id`; `vocabulary`, the text of each token; `prompts` int [N, P], each row starting
+    with `bos_token_id`; `render_mode` None, "ansi" or "rgb_array". Raises ValueError, in one line,
+    on anything else.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}  # noqa: RUF012
@@ -70,19 +74,33 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
         render_mode: str | None = None,
     ) -> None:
         if vocab_size < 1 or horizon < 1:
-            raise ValueError(f"vocab_size and horizon must be at least 1, got {vocab_size} and {horizon}")
+            raise ValueError(
+                f"vocab_size and horizon must be at least 1, got {vocab_size} and {horizon}"
+            )
         if eos_token_id is not None and not 0 <= eos_token_id < vocab_size:
-            raise ValueError(f"eos_token_id must be one of the actions 0..{vocab_size - 1}, got {eos_token_id}")
+            raise ValueError(
+                f"eos_token_id must be one of the actions 0..{vocab_size - 1}, got {eos_token_id}"
+            )
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise ValueError(f"render_mode must be 'ansi' or 'rgb_array', got {render_mode!r}")
-        self.vocab_size, self.horizon, self.eos_token_id = int(vocab_size), int(horizon), eos_token_id
+        self.vocab_size, self.horizon, self.eos_token_id = (
+            int(vocab_size),
+            int(horizon),
+            eos_token_id,
+        )
         self.bos_token_id, self.pad_token_id = self.vocab_size, self.vocab_size + 1
         self.vocabulary = tuple(vocabulary or (str(token) for token in range(vocab_size)))
         if len(self.vocabulary) != vocab_size:
-            raise ValueError(f"vocabulary has {len(self.vocabulary)} entries for vocab_size={vocab_size}")
-        self._prompts = np.asarray([[self.bos_token_id]] if prompts is None else prompts, dtype=np.int64)
+            raise ValueError(
+                f"vocabulary has {len(self.vocabulary)} entries for vocab_size={vocab_size}"
+            )
+        self._prompts = np.asarray(
+            [[self.bos_token_id]] if prompts is None else prompts, dtype=np.int64
+        )
         if self._prompts.ndim != 2 or (self._prompts[:, 0] != self.bos_token_id).any():
-            raise ValueError(f"prompts must be [N, P] and start with bos_token_id={self.bos_token_id}")
+            raise ValueError(
+                f"prompts must be [N, P] and start with bos_token_id={self.bos_token_id}"
+            )
         self._reward_function = reward
         self.render_mode = render_mode
         self.action_space = gym.spaces.Discrete(self.vocab_size)
@@ -91,7 +109,7 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
         self._prompt_index, self._finished, self._illegal = 0, False, False
         self._prefix: Prefix = ()
 
-    # --- the problem, as a batch ----------------------------------------------------------------------------
+    # --- the problem, as a batch ------------------------------------------------------------------
 
     def prompts(self) -> NDArray[np.int64]:
         """Prompts, int64 [N, P]; each starts with `bos_token_id`."""
@@ -100,53 +118,72 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
     def reward(
         self, tokens: ArrayLike, lengths: ArrayLike, prompt_index: ArrayLike | None = None
     ) -> NDArray[np.float64]:
-        """Reward of whole answers: tokens int [B, T], lengths int [B] -> float64 [B], in reward units.
+        """Reward of whole answers: tokens int [B, T], lengths int [B] -> float64 [B], in reward
+        units.
 
-        `prompt_index` (an int or [B]) defaults to prompt 0. What stands after `lengths`, or after the first
-        `eos_token_id`, is ignored: a finished answer is absorbing. Raises ValueError on shapes that do not fit,
-        on tokens that are not actions, on an unknown prompt and on a reward that is not finite.
+        `prompt_index` (an int or [B]) defaults to prompt 0. What stands after `lengths`, or after
+        the first `eos_token_id`, is ignored: a finished answer is absorbing. Raises ValueError on
+        shapes that do not fit, on tokens that are not actions, on an unknown prompt and on a reward
+        that is not finite.
         """
         tokens, lengths = np.asarray(tokens, dtype=np.int64), np.asarray(lengths, dtype=np.int64)
         if tokens.ndim != 2 or lengths.shape != tokens.shape[:1]:
-            raise ValueError(f"need tokens [B, T] and lengths [B], got {tokens.shape} and {lengths.shape}")
+            raise ValueError(
+                f"need tokens [B, T] and lengths [B], got {tokens.shape} and {lengths.shape}"
+            )
         columns = tokens.shape[1]
         if columns > self.horizon:
             raise ValueError(f"answers have at most {self.horizon} tokens, got {columns} columns")
         if ((lengths < 0) | (lengths > columns)).any():
-            raise ValueError(f"lengths must be in 0..{columns}, got {lengths.min()}..{lengths.max()}")
+            raise ValueError(
+                f"lengths must be in 0..{columns}, got {lengths.min()}..{lengths.max()}"
+            )
         if columns and self.eos_token_id is not None:
             ends = tokens == self.eos_token_id
-            lengths = np.where(ends.any(axis=1), np.minimum(lengths, ends.argmax(axis=1) + 1), lengths)
+            lengths = np.where(
+                ends.any(axis=1), np.minimum(lengths, ends.argmax(axis=1) + 1), lengths
+            )
         inside = np.arange(columns) < lengths[:, None]
         strange = inside & ((tokens < 0) | (tokens >= self.vocab_size))
         if strange.any():
             raise ValueError(
-                f"token {int(tokens[strange][0])} is not an action 0..{self.vocab_size - 1}: check `lengths`"
+                f"token {int(tokens[strange][0])} is not an action 0..{self.vocab_size - 1}: check "
+                "`lengths`"
             )
         padded = np.full((len(tokens), self.horizon), self.pad_token_id)
         padded[:, :columns] = np.where(inside, tokens, self.pad_token_id)
         index = np.asarray(0 if prompt_index is None else prompt_index, dtype=np.int64)
         if ((index < 0) | (index >= len(self._prompts))).any():
-            raise ValueError(f"prompt_index must be in 0..{len(self._prompts) - 1}, got {index.tolist()}")
+            raise ValueError(
+                f"prompt_index must be in 0..{len(self._prompts) - 1}, got {index.tolist()}"
+            )
         index = np.broadcast_to(index, lengths.shape)
         scores = self._score(padded, lengths, index)
         try:
             rewards = np.asarray(scores, dtype=np.float64)
         except (ValueError, TypeError) as error:
-            raise ValueError(f"the reward function must return numbers, one per answer: {error}") from error
+            raise ValueError(
+                f"the reward function must return numbers, one per answer: {error}"
+            ) from error
         if rewards.shape != lengths.shape:
             raise ValueError(
-                f"the reward function returned shape {rewards.shape}: give one number per answer, {lengths.shape}"
+                f"the reward function returned shape {rewards.shape}: give one number per answer, "
+                f"{lengths.shape}"
             )
         if not np.isfinite(rewards).all():
             bad = int(np.flatnonzero(~np.isfinite(rewards))[0])
-            raise ValueError(f"the reward of {self.decode(padded[bad])!r} is {rewards[bad]}; rewards must be finite")
+            raise ValueError(
+                f"the reward of {self.decode(padded[bad])!r} is {rewards[bad]}; rewards must be "
+                "finite"
+            )
         return rewards
 
     def _score(
         self, tokens: NDArray[np.int64], lengths: NDArray[np.int64], prompt_index: NDArray[np.int64]
     ) -> ArrayLike:
-        """Reward of answers padded to [B, horizon]; environments override this, or pass `reward=`."""
+        """Reward of answers padded to [B, horizon]; environments override this, or pass
+        `reward=`.
+        """
         if self._reward_function is None:
             raise ValueError("this TokenMDP has no reward: pass reward=function(tokens, lengths)")
         parameters = inspect.signature(self._reward_function).parameters
@@ -154,19 +191,25 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
         return self._reward_function(tokens, lengths, *extra)
 
     def reference(self, prompt_index: int = 0) -> Tables | None:
-        """Log-probability tables [V**t, V], t = 0..T-1, where the environment states its own; else None."""
+        """Log-probability tables [V**t, V], t = 0..T-1, where the environment states its own; else
+        None.
+        """
         return None
 
     def decode(self, tokens: ArrayLike) -> str:
         """Text of an answer; `bos_token_id` and `pad_token_id` are left out."""
-        words = [self.vocabulary[t] for t in np.asarray(tokens, dtype=np.int64).tolist() if 0 <= t < self.vocab_size]
+        words = [
+            self.vocabulary[t]
+            for t in np.asarray(tokens, dtype=np.int64).tolist()
+            if 0 <= t < self.vocab_size
+        ]
         return ("" if all(len(word) == 1 for word in self.vocabulary) else " ").join(words)
 
     def is_finished(self, prefix: Sequence[int]) -> bool:
         """Whether an answer has ended: by its end-of-sequence token or at the horizon."""
         return len(prefix) >= self.horizon or (len(prefix) > 0 and prefix[-1] == self.eos_token_id)
 
-    # --- the problem, step by step --------------------------------------------------------------------------
+    # --- the problem, step by step ----------------------------------------------------------------
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -179,10 +222,17 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
             index = int(self.np_random.integers(count))
         if not 0 <= index < count:
             raise ValueError(f"prompt_index must be in 0..{count - 1}, got {index}")
-        self._prompt_index, self._prefix, self._finished, self._illegal = int(index), (), False, False
+        self._prompt_index, self._prefix, self._finished, self._illegal = (
+            int(index),
+            (),
+            False,
+            False,
+        )
         return self._observation(), self._info()
 
-    def step(self, action: SupportsInt) -> tuple[NDArray[np.int64], float, bool, bool, dict[str, Any]]:
+    def step(
+        self, action: SupportsInt
+    ) -> tuple[NDArray[np.int64], float, bool, bool, dict[str, Any]]:
         """Append one token; the reward comes with the token that ends the answer."""
         reward = 0.0
         if not self._finished:
@@ -197,7 +247,9 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
 
     def _observation(self) -> NDArray[np.int64]:
         padding = (self.pad_token_id,) * (self.horizon - len(self._prefix))
-        return np.array([*self._prompts[self._prompt_index], *self._prefix, *padding], dtype=np.int64)
+        return np.array(
+            [*self._prompts[self._prompt_index], *self._prefix, *padding], dtype=np.int64
+        )
 
     def _info(self) -> dict[str, Any]:
         return {
@@ -208,14 +260,21 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
         }
 
     def render(self) -> Any:
-        """The prefix as text (`ansi`) or as one coloured cell per token (`rgb_array`, uint8 [32, 32 T, 3])."""
+        """The prefix as text (`ansi`) or as one coloured cell per token (`rgb_array`, uint8 [32, 32
+        T, 3]).
+        """
         if self.render_mode == "ansi":
-            return f"{self.decode(self._prefix) or '(empty)'}  [{len(self._prefix)} of {self.horizon} tokens]\n"
+            return (
+                f"{self.decode(self._prefix) or '(empty)'}  [{len(self._prefix)} of {self.horizon} "
+                "tokens]\n"
+            )
         if self.render_mode == "rgb_array":
             picture = np.full((32, 32 * self.horizon, 3), 255, dtype=np.uint8)
             for t in range(self.horizon):
                 cell = picture[2:30, 32 * t + 2 : 32 * t + 30]
-                cell[:] = 235 if t >= len(self._prefix) else _OKABE_ITO[self._prefix[t] % len(_OKABE_ITO)]
+                cell[:] = (
+                    235 if t >= len(self._prefix) else _OKABE_ITO[self._prefix[t] % len(_OKABE_ITO)]
+                )
             return picture
         return None
 

@@ -41,11 +41,12 @@ class CriticalStep(TokenMDP):
     As for every TokenMDP: `action_mask`, `prefix`, `prompt_index`, `illegal_action`.
 
     ## Arguments
-    `vocab_size` >= 2 (3), `horizon` (5), `critical_step` in 1..horizon (3), `right_token` (1), `render_mode`.
+    `vocab_size` >= 2 (3), `horizon` (5), `critical_step` in 1..horizon (3), `right_token` (1),
+    `render_mode`.
 
     ## Exact Optimum
-    Under the uniform reference log Z = log(1 + (e^{1/alpha} - 1)/V), whatever the horizon; log Z, KL and entropy
-    in nats.
+    Under the uniform reference log Z = log(1 + (e^{1/alpha} - 1)/V), whatever the horizon; log Z,
+    KL and entropy in nats.
 
     >>> from toy_envs import optimum
     >>> print(optimum(CriticalStep(), alpha=0.1), optimum(CriticalStep(), alpha=1.0), sep="\\n")
@@ -69,7 +70,9 @@ class CriticalStep(TokenMDP):
     ) -> None:
         super().__init__(vocab_size, horizon, render_mode=render_mode)
         if vocab_size < 2:
-            raise ValueError(f"vocab_size must be at least 2, or nothing is decided, got {vocab_size}")
+            raise ValueError(
+                f"vocab_size must be at least 2, or nothing is decided, got {vocab_size}"
+            )
         if not 1 <= critical_step <= horizon:
             raise ValueError(f"critical_step must be in 1..{horizon}, got {critical_step}")
         if not 0 <= right_token < vocab_size:

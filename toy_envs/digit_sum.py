@@ -14,10 +14,10 @@ class DigitSum(TokenMDP):
     """Digits whose sum should hit a target: the nearer, the better.
 
     ## Description
-    Tokens are the digits 0..V-1. The value of a prefix depends on its length and its sum alone, so many
-    prefixes share one value.
-    Question: do prefixes that are worth the same get the same value, and is partial success credited?
-    Tags: graded reward, aliased prefixes, every step can still be mended.
+    Tokens are the digits 0..V-1. The value of a prefix depends on its length and its sum alone, so
+    many prefixes share one value.
+    Question: do prefixes that are worth the same get the same value, and is partial success
+    credited? Tags: graded reward, aliased prefixes, every step can still be mended.
 
     >>> DigitSum().reward([[3, 3, 3, 0, 0], [0, 3, 3, 0, 3], [0, 0, 0, 0, 0]], [5, 5, 5])
     array([1., 1., 0.])
@@ -41,7 +41,8 @@ class DigitSum(TokenMDP):
     As for every TokenMDP: `action_mask`, `prefix`, `prompt_index`, `illegal_action`.
 
     ## Arguments
-    `vocab_size` in 2..10 (4), `horizon` (5), `target` in 0..(vocab_size - 1) * horizon (9), `render_mode`.
+    `vocab_size` in 2..10 (4), `horizon` (5), `target` in 0..(vocab_size - 1) * horizon (9),
+    `render_mode`.
 
     ## Exact Optimum
     Under the uniform reference; log Z, KL and entropy in nats.
@@ -58,15 +59,23 @@ class DigitSum(TokenMDP):
     v0: first version.
     """
 
-    def __init__(self, vocab_size: int = 4, horizon: int = 5, target: int = 9, render_mode: str | None = None) -> None:
+    def __init__(
+        self, vocab_size: int = 4, horizon: int = 5, target: int = 9, render_mode: str | None = None
+    ) -> None:
         super().__init__(vocab_size, horizon, render_mode=render_mode)
         if not 2 <= vocab_size <= 10:
-            raise ValueError(f"DigitSum writes digits: vocab_size must be in 2..10, got {vocab_size}")
+            raise ValueError(
+                f"DigitSum writes digits: vocab_size must be in 2..10, got {vocab_size}"
+            )
         largest = (vocab_size - 1) * horizon
         if not 0 <= target <= largest:
-            raise ValueError(f"target must be a sum that can be reached, 0..{largest}, got {target}")
+            raise ValueError(
+                f"target must be a sum that can be reached, 0..{largest}, got {target}"
+            )
         self.target, self._largest_distance = int(target), max(target, largest - target)
 
     def _score(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64], *_: Any) -> ArrayLike:
-        distance = np.abs(tokens.sum(axis=1) - self.target)  # padding counts, but only where the answer is unfinished
+        distance = np.abs(
+            tokens.sum(axis=1) - self.target
+        )  # padding counts, but only where the answer is unfinished
         return np.where(lengths == self.horizon, 1 - distance / self._largest_distance, 0.0)

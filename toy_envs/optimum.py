@@ -16,7 +16,9 @@ MAX_ANSWERS = 2**20
 
 @dataclass(frozen=True)
 class Optimum:
-    """What the best policy at temperature `alpha` reaches: log Z, E[R], its KL to the reference, its entropy."""
+    """What the best policy at temperature `alpha` reaches: log Z, E[R], its KL to the reference,
+    its entropy.
+    """
 
     alpha: float  # reward per nat
     log_z: float  # nats
@@ -50,7 +52,8 @@ def complete_answers(
     row: int = 0,
     logp: float = 0.0,
 ) -> Iterator[tuple[Prefix, float]]:
-    """Every complete answer that `tables` can write, with its log-probability in nats (None: uniform).
+    """Every complete answer that `tables` can write, with its log-probability in nats (None:
+    uniform).
 
     >>> mdp = TokenMDP(vocab_size=2, horizon=2, eos_token_id=1)
     >>> [answer for answer, logp in complete_answers(mdp)]
@@ -60,15 +63,25 @@ def complete_answers(
         yield prefix, logp
         return
     for token in range(env.vocab_size):
-        step = -math.log(env.vocab_size) if tables is None else float(tables[len(prefix)][row, token])
+        step = (
+            -math.log(env.vocab_size) if tables is None else float(tables[len(prefix)][row, token])
+        )
         if step > -math.inf:
-            yield from complete_answers(env, tables, (*prefix, token), row * env.vocab_size + token, logp + step)
+            yield from complete_answers(
+                env, tables, (*prefix, token), row * env.vocab_size + token, logp + step
+            )
 
 
-def as_batch(answers: Sequence[Prefix], horizon: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Answers as `TokenMDP.reward` takes them: tokens int64 [B, horizon] (padded with 0), lengths int64 [B]."""
+def as_batch(
+    answers: Sequence[Prefix], horizon: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Answers as `TokenMDP.reward` takes them: tokens int64 [B, horizon] (padded with 0), lengths
+    int64 [B].
+    """
     lengths = np.array([len(answer) for answer in answers], dtype=np.int64)
-    tokens = np.array([answer + (0,) * (horizon - len(answer)) for answer in answers], dtype=np.int64)
+    tokens = np.array(
+        [answer + (0,) * (horizon - len(answer)) for answer in answers], dtype=np.int64
+    )
     return tokens.reshape(len(answers), horizon), lengths
 
 
@@ -82,11 +95,11 @@ def optimum(
 
     pi*(y) = pi_ref(y) exp(R(y)/alpha) / Z,   Z = sum over complete answers y of pi_ref(y) exp(R(y)/alpha).
 
-    Args: `env`, a TokenMDP of at most 2**20 answers; `alpha` > 0, reward per nat; `reference`, log-probability
-    tables [V**t, V], by default the environment's own, else the uniform policy. Returns float64 numbers: log Z,
-    KL and entropy in nats, E[R] in reward units. No prefix is ever given a value here, so this is an
-    independent witness for backward induction. Raises ValueError where alpha or the reference is unfit, or the
-    answers are too many.
+    Args: `env`, a TokenMDP of at most 2**20 answers; `alpha` > 0, reward per nat; `reference`,
+    log-probability tables [V**t, V], by default the environment's own, else the uniform policy.
+    Returns float64 numbers: log Z, KL and entropy in nats, E[R] in reward units. No prefix is ever
+    given a value here, so this is an independent witness for backward induction. Raises ValueError
+    where alpha or the reference is unfit, or the answers are too many.
 
     >>> mdp = TokenMDP(vocab_size=2, horizon=3, reward=lambda tokens, lengths: tokens.all(axis=1))
     >>> print(optimum(mdp, alpha=0.5))
@@ -95,7 +108,9 @@ def optimum(
     if not (alpha > 0 and math.isfinite(alpha)):
         raise ValueError(f"alpha must be a positive number, got {alpha}")
     if count_answers(env) > MAX_ANSWERS:
-        raise ValueError(f"{count_answers(env)} answers are too many to enumerate; make the problem smaller")
+        raise ValueError(
+            f"{count_answers(env)} answers are too many to enumerate; make the problem smaller"
+        )
     tables = env.reference(prompt_index) if reference is None else reference
     shapes = [(env.vocab_size**t, env.vocab_size) for t in range(env.horizon)]
     if tables is not None and [table.shape for table in tables] != shapes:

@@ -13,15 +13,17 @@ from toy_envs.core import Prefix, Tables, TokenMDP
 
 
 class PosterProblem(TokenMDP):
-    """Seven steps of algebra, each done right (0) or wrong (1), and one reward for the final answer.
+    """Seven steps of algebra, each done right (0) or wrong (1), and one reward for the final
+    answer.
 
     ## Description
-    Let T = 11; find x with √(20 + √(T + x)) = 5. Every mistake is carried through, so each of the 128 answers
-    reads consistently, and only the answer without a mistake in steps 1 to 6 arrives at x = 14 (no two mistakes
-    cancel; tested). Step 7 substitutes into the question as asked: right keeps 14, or sees that another x fails
-    and mends it; wrong slips from 14 to 15, or waves the wrong x through.
-    Question: which of seven steps deserves the credit for one reward, and is the first mistake the costliest?
-    Tags: sparse reward, delayed mistake, rescue, own reference.
+    Let T = 11; find x with √(20 + √(T + x)) = 5. Every mistake is carried through, so each of the
+    128 answers reads consistently, and only the answer without a mistake in steps 1 to 6 arrives at
+    x = 14 (no two mistakes cancel; tested). Step 7 substitutes into the question as asked: right
+    keeps 14, or sees that another x fails and mends it; wrong slips from 14 to 15, or waves the
+    wrong x through.
+    Question: which of seven steps deserves the credit for one reward, and is the first mistake the
+    costliest? Tags: sparse reward, delayed mistake, rescue, own reference.
 
     >>> problem = PosterProblem()
     >>> print(problem.decode(problem.examples["wrong at 3, rescued"]))
@@ -52,8 +54,9 @@ class PosterProblem(TokenMDP):
     As for every TokenMDP: `action_mask`, `prefix`, `prompt_index`, `illegal_action`.
 
     ## Arguments
-    `render_mode`. The reference is stated: chances of a wrong step 0.02, 0.05, 0.25, 0.10, 0.20, 0.10, each 0.05
-    more once a mistake is made; chance of a sound check 0.97 after no mistake, 0.30 after one, 0.15 after more.
+    `render_mode`. The reference is stated: chances of a wrong step 0.02, 0.05, 0.25, 0.10, 0.20,
+    0.10, each 0.05 more once a mistake is made; chance of a sound check 0.97 after no mistake, 0.30
+    after one, 0.15 after more.
 
     ## Exact Optimum
     Under that reference; log Z, KL and entropy in nats.
@@ -64,15 +67,23 @@ class PosterProblem(TokenMDP):
     alpha 1: log Z = 0.6863, E[R] = 0.7855, KL = 0.0993, entropy = 1.9622
 
     ## References
-    The question is the one on the poster "Group-Normalized Implicit Value Optimization for Language Models"
-    (KAIST). The wrong steps and all probabilities are ours.
+    The question is the one on the poster "Group-Normalized Implicit Value Optimization for Language
+    Models" (KAIST). The wrong steps and all probabilities are ours.
 
     ## Version History
     v0: first version.
     """
 
     question = "Let T = 11. Compute the value of x that satisfies √(20 + √(T + x)) = 5."
-    step_names = ("Restate", "Substitute", "Square", "Subtract", "Square again", "Solve for x", "Verify")
+    step_names = (
+        "Restate",
+        "Substitute",
+        "Square",
+        "Subtract",
+        "Square again",
+        "Solve for x",
+        "Verify",
+    )
     examples: ClassVar[dict[str, Prefix]] = {
         "right": (0, 0, 0, 0, 0, 0, 0),
         "wrong at 3": (0, 0, 1, 0, 0, 0, 1),
@@ -81,8 +92,12 @@ class PosterProblem(TokenMDP):
     }
 
     def __init__(self, render_mode: str | None = None) -> None:
-        super().__init__(vocab_size=2, horizon=7, vocabulary=("right", "wrong"), render_mode=render_mode)
-        self._right = np.array([self.final_answer(y) == 14 for y in product((0, 1), repeat=7)], dtype=np.float64)
+        super().__init__(
+            vocab_size=2, horizon=7, vocabulary=("right", "wrong"), render_mode=render_mode
+        )
+        self._right = np.array(
+            [self.final_answer(y) == 14 for y in product((0, 1), repeat=7)], dtype=np.float64
+        )
 
     def _texts(self, tokens: ArrayLike) -> tuple[list[str], int]:
         """All seven texts and the final answer; missing steps count as right."""
@@ -101,10 +116,20 @@ class PosterProblem(TokenMDP):
             f"Subtract {t}: x = {x}.",
         ]
         if x == 14:
-            check = ("√(20 + √25) = 5 holds: x = 14.", 14), ("11 + 14 = 24, not 25, so rather x = 15.", 15)
+            check = (
+                ("√(20 + √25) = 5 holds: x = 14.", 14),
+                ("11 + 14 = 24, not 25, so rather x = 15.", 15),
+            )
         else:
-            value = f"gives {math.sqrt(20 + math.sqrt(11 + x)):.2f}, not 5" if x >= -11 else "has no real root"
-            check = (f"x = {x} {value}. Work back and mend: x = 14.", 14), (f"x = {x} looks right.", x)
+            value = (
+                f"gives {math.sqrt(20 + math.sqrt(11 + x)):.2f}, not 5"
+                if x >= -11
+                else "has no real root"
+            )
+            check = (
+                (f"x = {x} {value}. Work back and mend: x = 14.", 14),
+                (f"x = {x} looks right.", x),
+            )
         text, answer = check[wrong[6]]
         return [*texts, f"Verify: {text}"], answer
 
@@ -137,6 +162,10 @@ class PosterProblem(TokenMDP):
         tables = []
         for t, chance in enumerate((0.02, 0.05, 0.25, 0.10, 0.20, 0.10, 0.03)):
             mistakes = np.array([row.bit_count() for row in range(2**t)])
-            wrong = chance + 0.05 * (mistakes > 0) if t < 6 else np.array([0.03, 0.70, 0.85])[mistakes.clip(0, 2)]
+            wrong = (
+                chance + 0.05 * (mistakes > 0)
+                if t < 6
+                else np.array([0.03, 0.70, 0.85])[mistakes.clip(0, 2)]
+            )
             tables.append(np.log(np.stack([1 - wrong, wrong], axis=1)))
         return tables

@@ -41,7 +41,8 @@ class RandomTree(TokenMDP):
     As for every TokenMDP: `action_mask`, `prefix`, `prompt_index`, `illegal_action`.
 
     ## Arguments
-    `vocab_size` (4), `horizon` (4), `tree_seed` >= 0 (0), `render_mode`. At most 2**24 answers, else ValueError.
+    `vocab_size` (4), `horizon` (4), `tree_seed` >= 0 (0), `render_mode`. At most 2**24 answers,
+    else ValueError.
 
     ## Exact Optimum
     Under the uniform reference; log Z, KL and entropy in nats.
@@ -59,13 +60,19 @@ class RandomTree(TokenMDP):
     """
 
     def __init__(
-        self, vocab_size: int = 4, horizon: int = 4, tree_seed: int = 0, render_mode: str | None = None
+        self,
+        vocab_size: int = 4,
+        horizon: int = 4,
+        tree_seed: int = 0,
+        render_mode: str | None = None,
     ) -> None:
         super().__init__(vocab_size, horizon, render_mode=render_mode)
         if tree_seed < 0:
             raise ValueError(f"tree_seed must be 0 or more, got {tree_seed}")
         if vocab_size**horizon > 2**24:
-            raise ValueError(f"{vocab_size}**{horizon} answers are more than 2**24; make the tree smaller")
+            raise ValueError(
+                f"{vocab_size}**{horizon} answers are more than 2**24; make the tree smaller"
+            )
         self._rewards = np.random.default_rng(tree_seed).random(vocab_size**horizon)
         self._places = vocab_size ** np.arange(horizon - 1, -1, -1)
 

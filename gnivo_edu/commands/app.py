@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-# Heavy imports (torch, transformers, matplotlib, jupyter) happen inside the commands: `--help` stays fast.
+# Heavy imports (torch, transformers, matplotlib, jupyter) happen inside the commands: `--help`
+# stays fast.
 
 app = typer.Typer(
     name="gnivo-edu",
@@ -19,7 +20,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")
+]
 
 
 def key_values(pairs: list[str] | None) -> dict[str, Any]:
@@ -47,12 +50,16 @@ def finish(report: dict[str, Any], as_json: bool, show: Callable[[], None]) -> N
 
 
 def say(quiet: bool) -> Callable[[str], None]:
-    """Lines as they come, on standard output, or where only JSON belongs there on standard error."""
+    """Lines as they come, on standard output, or where only JSON belongs there on standard
+    error.
+    """
     return lambda line: typer.echo(line, err=quiet)
 
 
 def status(quiet: bool) -> Any:
-    """A context manager that yields a progress function; it shows on standard error, in a terminal only."""
+    """A context manager that yields a progress function; it shows on standard error, in a terminal
+    only.
+    """
     from contextlib import contextmanager
 
     from rich.console import Console

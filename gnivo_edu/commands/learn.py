@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from gnivo_edu import tables
+from gnivo_edu.commands import tables
 from gnivo_edu.commands.app import NOTEBOOKS, Json, app, finish, key_values, say, status
 
 PANEL = "Learn"
@@ -17,7 +17,9 @@ PANEL = "Learn"
 
 @app.command(rich_help_panel=PANEL)
 def demo(
-    model: Annotated[str | None, typer.Option(help="A pretrained causal LM, path or hub id, to include.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A pretrained causal LM, path or hub id, to include.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Where the page goes.")] = Path("runs/demo"),
     as_json: Json = False,
 ) -> None:
@@ -36,9 +38,17 @@ def lab(
     """Open the notebooks in JupyterLab."""
     if not NOTEBOOKS.is_dir():
         raise ValueError(
-            "the notebooks are not installed with the package: run `gnivo-edu lab` in a clone of the project"
+            "the notebooks are not installed with the package: run `gnivo-edu lab` in a clone of "
+            "the project"
         )
-    command = [sys.executable, "-m", "jupyter", "lab", str(NOTEBOOKS), *([] if browser else ["--no-browser"])]
+    command = [
+        sys.executable,
+        "-m",
+        "jupyter",
+        "lab",
+        str(NOTEBOOKS),
+        *([] if browser else ["--no-browser"]),
+    ]
     if dry_run:
         typer.echo(" ".join(command))
         return
@@ -47,11 +57,19 @@ def lab(
 
 @app.command(rich_help_panel=PANEL)
 def check(
-    path: Annotated[Path, typer.Argument(help="A notebook, or a folder of NAME.ipynb or NAME/*.ipynb.")],
-    csv: Annotated[Path | None, typer.Option(help="Write a table, one row per student, to this file.")] = None,
-    exercise: Annotated[list[str] | None, typer.Option(help="An exercise; repeatable. Default: all asked for.")] = None,
+    path: Annotated[
+        Path, typer.Argument(help="A notebook, or a folder of NAME.ipynb or NAME/*.ipynb.")
+    ],
+    csv: Annotated[
+        Path | None, typer.Option(help="Write a table, one row per student, to this file.")
+    ] = None,
+    exercise: Annotated[
+        list[str] | None, typer.Option(help="An exercise; repeatable. Default: all asked for.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Draws the random cases.")] = 0,
-    seed_per_student: Annotated[bool, typer.Option(help="Every student has cases of their own.")] = False,
+    seed_per_student: Annotated[
+        bool, typer.Option(help="Every student has cases of their own.")
+    ] = False,
     timeout: Annotated[float, typer.Option(help="Seconds for an exercise.")] = 20.0,
     as_json: Json = False,
 ) -> None:
@@ -67,29 +85,47 @@ def check(
 
 @app.command(rich_help_panel=PANEL)
 def explore(
-    model: Annotated[str, typer.Option(help="The policy: a causal LM, path or hub id, or shipped.")],
-    reference: Annotated[str | None, typer.Option(help="The model it started from. Default: the same model.")] = None,
-    prompt: Annotated[str | None, typer.Option(help="Text to continue. Default: Once upon a time.")] = None,
-    reward: Annotated[
-        str | None, typer.Option(help="Of the texts: a named one, or module:function. Default: sentiment.")
+    model: Annotated[
+        str, typer.Option(help="The policy: a causal LM, path or hub id, or shipped.")
+    ],
+    reference: Annotated[
+        str | None, typer.Option(help="The model it started from. Default: the same model.")
     ] = None,
-    task: Annotated[str | None, typer.Option(help="A task or toy environment instead of a prompt.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="A task option, key=value; repeatable.")] = None,
-    prompt_index: Annotated[int | None, typer.Option(min=0, help="Which question of the task. Default: 0.")] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="Text to continue. Default: Once upon a time.")
+    ] = None,
+    reward: Annotated[
+        str | None,
+        typer.Option(help="Of the texts: a named one, or module:function. Default: sentiment."),
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="A task or toy environment instead of a prompt.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A task option, key=value; repeatable.")
+    ] = None,
+    prompt_index: Annotated[
+        int | None, typer.Option(min=0, help="Which question of the task. Default: 0.")
+    ] = None,
     alpha: Annotated[float, typer.Option(help="Reward per nat.")] = 0.5,
     group_size: Annotated[int, typer.Option(help="Answers to draw.")] = 4,
     continuations: Annotated[int, typer.Option(help="Fresh continuations after every step.")] = 16,
-    horizon: Annotated[int | None, typer.Option(help="Most tokens of an answer. Default: the task's.")] = None,
+    horizon: Annotated[
+        int | None, typer.Option(help="Most tokens of an answer. Default: the task's.")
+    ] = None,
     top_k: Annotated[int, typer.Option(help="Tokens kept in the pruned tree.")] = 4,
     tree_horizon: Annotated[int, typer.Option(help="Depth of the pruned tree, tokens.")] = 6,
     seed: Annotated[int, typer.Option(min=0, help="Draws the answers.")] = 0,
-    out: Annotated[Path, typer.Option(help="Folder of the page and its numbers.")] = Path("runs/explore"),
+    out: Annotated[Path, typer.Option(help="Folder of the page and its numbers.")] = Path(
+        "runs/explore"
+    ),
     as_json: Json = False,
 ) -> None:
     """What every step of a model's answers was worth: values, credits, one page.
 
-    The numbers go to values.json beside the page, and with --json to standard output: schema gnivo_edu.step_values/1.
-    Its fields: python -m pydoc gnivo_edu.evaluation.step_value_record.StepValues.to_json
+    The numbers go to values.json beside the page, and with --json to standard output: schema
+    gnivo_edu.step_values/1. Its fields: python -m pydoc
+    gnivo_edu.evaluation.step_values.record.StepValues.to_json
     """
     from gnivo_edu.evaluation.explore import answer_rows
     from gnivo_edu.evaluation.explore import explore as look

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gnivo_edu import tables
+from gnivo_edu.commands import tables
 from gnivo_edu.commands.app import NOTEBOOKS, Json, app, finish, status
 
 PANEL = "Maintain"
@@ -15,7 +15,9 @@ PANEL = "Maintain"
 
 @app.command(rich_help_panel=PANEL)
 def bench(
-    name: Annotated[str, typer.Argument(help="Which benchmark: exact, import, sample, score.")] = "exact",
+    name: Annotated[
+        str, typer.Argument(help="Which benchmark: exact, import, sample, score.")
+    ] = "exact",
     as_json: Json = False,
 ) -> None:
     """Measure speed as ratios within one run."""
@@ -28,10 +30,17 @@ def bench(
 
 @app.command("build-course", rich_help_panel=PANEL)
 def build_course(
-    only: Annotated[list[str] | None, typer.Option(help="Name of a notebook; repeat for several.")] = None,
-    check: Annotated[bool, typer.Option(help="Write nothing; say which notebooks differ from their source.")] = False,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Name of a notebook; repeat for several.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option(help="Write nothing; say which notebooks differ from their source.")
+    ] = False,
     release: Annotated[
-        Path | None, typer.Option(help="Write student, solution and nbgrader notebooks into this folder instead.")
+        Path | None,
+        typer.Option(
+            help="Write student, solution and nbgrader notebooks into this folder instead."
+        ),
     ] = None,
 ) -> None:
     """Build the notebooks, with their outputs, from notebooks/src."""

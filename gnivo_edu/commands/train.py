@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gnivo_edu import tables
+from gnivo_edu.commands import tables
 from gnivo_edu.commands.app import Json, app, finish, key_values, say, status
 
 PANEL = "Train"
@@ -16,37 +16,64 @@ PANEL = "Train"
 
 @app.command(rich_help_panel=PANEL)
 def pretrain(
-    out: Annotated[Path, typer.Option(help="A new folder for the model and its recipe.")] = Path("runs/base"),
-    task: Annotated[str, typer.Option(help="arithmetic, or toy_envs/Name-v0 with demonstrations.")] = "arithmetic",
-    set_: Annotated[list[str] | None, typer.Option("--set", help="A task option, key=value; repeatable.")] = None,
+    out: Annotated[Path, typer.Option(help="A new folder for the model and its recipe.")] = Path(
+        "runs/base"
+    ),
+    task: Annotated[
+        str, typer.Option(help="arithmetic, or toy_envs/Name-v0 with demonstrations.")
+    ] = "arithmetic",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A task option, key=value; repeatable.")
+    ] = None,
     tier: Annotated[
-        list[int] | None, typer.Option(help="Operations in a question of arithmetic; repeatable. Default: 2, 3, 4.")
+        list[int] | None,
+        typer.Option(help="Operations in a question of arithmetic; repeatable. Default: 2, 3, 4."),
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Gradient steps. Default: those of the shipped checkpoint.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Gradient steps. Default: those of the shipped checkpoint.")
+    ] = None,
     wrong_rate: Annotated[
-        float | None, typer.Option(help="Chance that a carry, or a token, goes wrong. Default: 0.55.")
+        float | None,
+        typer.Option(help="Chance that a carry, or a token, goes wrong. Default: 0.55."),
     ] = None,
-    size: Annotated[str | None, typer.Option(help="tiny, small, medium or large. Default: small.")] = None,
-    architecture: Annotated[str | None, typer.Option(help="qwen2 or llama. Default: qwen2.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the weights and the demonstrations. Default: 0.")] = None,
+    size: Annotated[
+        str | None, typer.Option(help="tiny, small, medium or large. Default: small.")
+    ] = None,
+    architecture: Annotated[
+        str | None, typer.Option(help="qwen2 or llama. Default: qwen2.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the weights and the demonstrations. Default: 0.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """A base model for a task, from demonstrations with a bad habit."""
     from gnivo_edu.training.pretrain import pretrain_arithmetic, pretrain_task
 
-    asked = {"steps": steps, "wrong_rate": wrong_rate, "size": size, "architecture": architecture, "seed": seed}
+    asked = {
+        "steps": steps,
+        "wrong_rate": wrong_rate,
+        "size": size,
+        "architecture": architecture,
+        "seed": seed,
+    }
     given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     options = key_values(set_)
     with status(as_json) as progress:
         if task == "arithmetic":
             if options:
-                raise ValueError("the questions of arithmetic are chosen by --tier: --set is for toy environments")
+                raise ValueError(
+                    "the questions of arithmetic are chosen by --tier: --set is for toy "
+                    "environments"
+                )
             given |= {"tiers": tier} if tier else {}
             recipe = pretrain_arithmetic(out, progress=progress, **given).recipe
             rows = [{"tier": tier, **rates} for tier, rates in recipe["right_answers"].items()]
         else:
             if tier:
-                raise ValueError("--tier is for arithmetic: give the options of a toy environment with --set")
+                raise ValueError(
+                    "--tier is for arithmetic: give the options of a toy environment with --set"
+                )
             recipe = pretrain_task(task, out, options, progress=progress, **given).recipe
             rows = [{"task": task, **recipe["right_answers"]}]
     title = f"right answers of {out}, after {recipe['seconds']:.0f} s"
@@ -55,9 +82,15 @@ def pretrain(
 
 @app.command(rich_help_panel=PANEL)
 def train(
-    config: Annotated[Path | None, typer.Option(help="A YAML file of settings; see recipes/.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="A setting, key=value; repeatable.")] = None,
-    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint, bit for bit.")] = False,
+    config: Annotated[
+        Path | None, typer.Option(help="A YAML file of settings; see recipes/.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting, key=value; repeatable.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option(help="Go on from the last checkpoint, bit for bit.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Fine-tune a model with any objective: sample groups, reward them, learn."""
@@ -70,23 +103,33 @@ def train(
 
 @app.command(rich_help_panel=PANEL)
 def evaluate(
-    model: Annotated[str | None, typer.Option(help="A causal LM: folder, hub id, or shipped.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A causal LM: folder, hub id, or shipped.")
+    ] = None,
     task: Annotated[str | None, typer.Option(help="A task, or toy_envs/Name-v0.")] = None,
     samples: Annotated[int, typer.Option(min=1, help="Completions to each problem.")] = 8,
-    k: Annotated[list[int] | None, typer.Option(help="k of Pass@k; repeatable. Default: 1 and 3.")] = None,
+    k: Annotated[
+        list[int] | None, typer.Option(help="k of Pass@k; repeatable. Default: 1 and 3.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the samples.")] = 0,
     temperature: Annotated[float, typer.Option(help="Of the sampling.")] = 1.0,
     problems: Annotated[int | None, typer.Option(min=1, help="Only the first ones.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="A task option, key=value; repeatable.")] = None,
-    max_rows: Annotated[int | None, typer.Option(min=1, help="Completions drawn at a time. Default: 256.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A task option, key=value; repeatable.")
+    ] = None,
+    max_rows: Annotated[
+        int | None, typer.Option(min=1, help="Completions drawn at a time. Default: 256.")
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for completions.jsonl and report.json; resumes there.")
+        Path | None,
+        typer.Option(help="Folder for completions.jsonl and report.json; resumes there."),
     ] = None,
     compare: Annotated[
         tuple[Path, Path] | None, typer.Option(help="Two such folders: second minus first, paired.")
     ] = None,
     table: Annotated[
-        list[Path] | None, typer.Option(help="Such a folder; repeatable: a row per model, as in the paper's Table 1.")
+        list[Path] | None,
+        typer.Option(help="Such a folder; repeatable: a row per model, as in the paper's Table 1."),
     ] = None,
     as_json: Json = False,
 ) -> None:

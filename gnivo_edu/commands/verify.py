@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gnivo_edu import tables
+from gnivo_edu.commands import tables
 from gnivo_edu.commands.app import Json, app, finish, key_values, status
 
 PANEL = "Verify"
@@ -14,17 +14,36 @@ PANEL = "Verify"
 
 @app.command(rich_help_panel=PANEL)
 def verify(
-    env: Annotated[list[str] | None, typer.Option(help="A toy environment; repeatable. Default: all.")] = None,
-    policy: Annotated[str | None, typer.Option(help="small-transformer: a transformer as the reference.")] = None,
-    alpha: Annotated[list[float] | None, typer.Option(help="Reward per nat. Default: 0.1, 0.5, 1.")] = None,
-    group_size: Annotated[list[int] | None, typer.Option(help="Answers in a group. Default: 2, 3, 4.")] = None,
+    env: Annotated[
+        list[str] | None, typer.Option(help="A toy environment; repeatable. Default: all.")
+    ] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="small-transformer: a transformer as the reference.")
+    ] = None,
+    alpha: Annotated[
+        list[float] | None, typer.Option(help="Reward per nat. Default: 0.1, 0.5, 1.")
+    ] = None,
+    group_size: Annotated[
+        list[int] | None, typer.Option(help="Answers in a group. Default: 2, 3, 4.")
+    ] = None,
     prompt_index: Annotated[int, typer.Option(help="Which prompt of the environment.")] = 0,
-    model: Annotated[str | None, typer.Option(help="A pretrained causal LM, path or hub id, instead.")] = None,
-    prompt: Annotated[str | None, typer.Option(help="Text the model continues. Default: Once upon a time.")] = None,
-    top_k: Annotated[int | None, typer.Option(help="Tokens kept at each prefix of the model. Default: 4.")] = None,
-    horizon: Annotated[int | None, typer.Option(help="Tokens the model writes. Default: 6.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A pretrained causal LM, path or hub id, instead.")
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="Text the model continues. Default: Once upon a time.")
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(help="Tokens kept at each prefix of the model. Default: 4.")
+    ] = None,
+    horizon: Annotated[
+        int | None, typer.Option(help="Tokens the model writes. Default: 6.")
+    ] = None,
     reward: Annotated[
-        str | None, typer.Option(help="Of the model's texts: a named one, or module:function. Default: sentiment.")
+        str | None,
+        typer.Option(
+            help="Of the model's texts: a named one, or module:function. Default: sentiment."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -45,7 +64,9 @@ def verify(
         if model is not None:
             if env:
                 raise ValueError("--model and --env exclude each other: verify them in two calls")
-            report = checks.verify_model(model, **given, alphas=alphas, group_sizes=sizes, progress=progress)
+            report = checks.verify_model(
+                model, **given, alphas=alphas, group_sizes=sizes, progress=progress
+            )
         elif policy:
             from gnivo_edu.verify_transformer import verify_transformer
 
@@ -57,7 +78,9 @@ def verify(
 
 @app.command(rich_help_panel=PANEL)
 def atlas(
-    only: Annotated[str | None, typer.Option(help="One objective. Default: all of the registry.")] = None,
+    only: Annotated[
+        str | None, typer.Option(help="One objective. Default: all of the registry.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Which objective has the optimal policy as its fixed point, and how far the others are."""
@@ -70,9 +93,13 @@ def atlas(
 
 @app.command(rich_help_panel=PANEL)
 def judge(
-    objective: Annotated[str, typer.Argument(help="Your own, module:function, or a name of the registry.")],
+    objective: Annotated[
+        str, typer.Argument(help="Your own, module:function, or a name of the registry.")
+    ],
     alpha: Annotated[float, typer.Option(help="Reward per nat, 0.1 to 10.")] = 0.5,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="A setting, key=value; repeatable.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting, key=value; repeatable.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """The report card of an objective, with the smallest counterexample."""

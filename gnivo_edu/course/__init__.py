@@ -1,4 +1,6 @@
-"""The course: exercises, their checks, and the builder of the notebooks. Imports neither torch nor jupyter."""
+"""The course: exercises, their checks, and the builder of the notebooks. Imports neither torch nor
+jupyter.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,8 @@ __all__ = ["is_static"]
 def is_static() -> bool:
     """Whether a figure should be a still picture (PNG) rather than something to drag and click.
 
-    True where the environment variable `GNIVO_STATIC` is set (to anything but 0), as it is while the course is
-    built, and where no notebook kernel is running, as in a script or a terminal.
+    True where the environment variable `GNIVO_STATIC` is set (to anything but 0), as it is while
+    the course is built, and where no notebook kernel is running, as in a script or a terminal.
 
     >>> is_static()
     True

@@ -1,9 +1,10 @@
-"""Build the course: notebooks/src/NAME.py (percent format) -> notebooks/NAME.ipynb with outputs, always the same bytes.
+"""Build the course: notebooks/src/NAME.py (percent format) -> notebooks/NAME.ipynb with outputs,
+always the same bytes.
 
-A notebook runs from top to bottom in a fresh kernel of this interpreter, in the folder of the finished notebook (where
-a reader's kernel starts too). Whatever would differ from run to run or from machine to machine is left out or refused;
-a cell that raises, or writes to standard error (warnings do), stops the build, in one line that names it.
-"""
+A notebook runs from top to bottom in a fresh kernel of this interpreter, in the folder of the
+finished notebook (where a reader's kernel starts too). Whatever would differ from run to run or
+from machine to machine is left out or refused; a cell that raises, or writes to standard error
+(warnings do), stops the build, in one line that names it."""
 
 from __future__ import annotations
 
@@ -54,12 +55,13 @@ def build(
     timeout: int = 600,
     cwd: Path | str | None = None,
 ) -> Path:
-    """Build one notebook from its text; returns `out`, which is written only if everything went well.
+    """Build one notebook from its text; returns `out`, which is written only if everything went
+    well.
 
-    `timeout` is in seconds, per cell; `cwd`, where the kernel runs, is the folder of `out` unless given. Raises
-    BuildError if a cell raises without the tag `raises-exception` (or has it and does not raise), exceeds the
-    timeout, writes to standard error, shows a widget or a script, or shows an address or a path of this machine.
-    """
+    `timeout` is in seconds, per cell; `cwd`, where the kernel runs, is the folder of `out` unless
+    given. Raises BuildError if a cell raises without the tag `raises-exception` (or has it and does
+    not raise), exceeds the timeout, writes to standard error, shows a widget or a script, or shows
+    an address or a path of this machine."""
     source, out = Path(source), Path(out)
     cwd = Path(cwd or out.parent).resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +69,9 @@ def build(
         notebook = jupytext.reads(source.read_text(encoding="utf-8"), fmt="py:percent")
     except ValidationError as error:
         problem = " ".join(str(error).split())
-        raise BuildError(f"{source.stem}: is not a notebook in percent format: {problem}") from error
+        raise BuildError(
+            f"{source.stem}: is not a notebook in percent format: {problem}"
+        ) from error
     notebook.metadata = nbformat.from_dict(METADATA)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for index, cell in enumerate(notebook.cells):
@@ -87,7 +91,9 @@ def build(
 
 @overload
 def build_course(
-    root: Path | str | None = ..., only: str | Iterable[str] | None = ..., check: Literal[False] = ...
+    root: Path | str | None = ...,
+    only: str | Iterable[str] | None = ...,
+    check: Literal[False] = ...,
 ) -> list[Path]: ...
 @overload
 def build_course(
@@ -96,17 +102,21 @@ def build_course(
 def build_course(
     root: Path | str | None = None, only: str | Iterable[str] | None = None, check: bool = False
 ) -> list[Path] | list[str]:
-    """Build every notebook of `root`/notebooks/src (or those named in `only`); returns the paths written.
+    """Build every notebook of `root`/notebooks/src (or those named in `only`); returns the paths
+    written.
 
-    With `check=True` nothing is written: each is built in a temporary folder and compared with the committed one;
-    returns one line per difference (none: the committed notebooks are what the sources say). Progress goes to
-    standard error. All notebooks are tried; then BuildError carries one line for each that failed.
+    With `check=True` nothing is written: each is built in a temporary folder and compared with the
+    committed one; returns one line per difference (none: the committed notebooks are what the
+    sources say). Progress goes to standard error. All notebooks are tried; then BuildError carries
+    one line for each that failed.
     """
     root = Path(root) if root is not None else Path(__file__).resolve().parents[2]
     folder = root / "notebooks"
     sources = {path.stem: path for path in sorted((folder / "src").glob("*.py"))}
     if not sources:
-        raise ValueError(f"no sources in {folder / 'src'}: pass root=, the folder that holds notebooks/src")
+        raise ValueError(
+            f"no sources in {folder / 'src'}: pass root=, the folder that holds notebooks/src"
+        )
     names = list(sources) if only is None else [only] if isinstance(only, str) else list(only)
     if unknown := [name for name in names if name not in sources]:
         raise ValueError(f"no notebook named {', '.join(unknown)}; there are {', '.join(sources)}")
@@ -130,7 +140,11 @@ def build_course(
             except BuildError as error:
                 failed.append(str(error))
             seconds = time.perf_counter() - start
-            print(f"{number}/{len(names)} {name}: {outcome}, {seconds:.1f} s", file=sys.stderr, flush=True)
+            print(
+                f"{number}/{len(names)} {name}: {outcome}, {seconds:.1f} s",
+                file=sys.stderr,
+                flush=True,
+            )
     if failed:
         raise BuildError("\n".join(failed))
     return found if check else written
@@ -146,7 +160,9 @@ class _ThisPython(KernelSpecManager):
 
 
 def run_cells(notebook: Any, name: str, timeout: int, cwd: Path) -> None:
-    """Execute a notebook in place, in a fresh kernel of this Python; BuildError, in one line, where a cell fails."""
+    """Execute a notebook in place, in a fresh kernel of this Python; BuildError, in one line, where
+    a cell fails.
+    """
     index = 0
 
     def remember(cell: Any, cell_index: int) -> None:
@@ -155,7 +171,9 @@ def run_cells(notebook: Any, name: str, timeout: int, cwd: Path) -> None:
 
     manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=_ThisPython())
     if manager.has_trait("transport_encryption") and zmq.has("curve"):
-        manager.transport_encryption = "auto"  # newer kernels complain, on the builder's terminal, of plain text
+        manager.transport_encryption = (
+            "auto"  # newer kernels complain, on the builder's terminal, of plain text
+        )
     client = NotebookClient(
         notebook,
         km=manager,
@@ -167,7 +185,8 @@ def run_cells(notebook: Any, name: str, timeout: int, cwd: Path) -> None:
         on_cell_start=remember,
     )
     with tempfile.TemporaryDirectory() as profile:
-        # An empty profile and matplotlib's own defaults: the builder's personal settings stay out of the notebooks.
+        # An empty profile and matplotlib's own defaults: the builder's personal settings stay out
+        # of the notebooks.
         personal = ("PYTHONWARNINGS", "PYTHONSTARTUP", "FORCE_COLOR")
         environment = {key: value for key, value in os.environ.items() if key not in personal}
         environment |= {**ENVIRONMENT, "IPYTHONDIR": profile, **_plain_matplotlib()}
@@ -181,11 +200,15 @@ def run_cells(notebook: Any, name: str, timeout: int, cwd: Path) -> None:
             problem = "the kernel died"
         else:
             return
-    raise BuildError(f"{place_of(name, index, notebook.cells[index])}: {' '.join(problem.split())}") from None
+    raise BuildError(
+        f"{place_of(name, index, notebook.cells[index])}: {' '.join(problem.split())}"
+    ) from None
 
 
 def _plain_matplotlib() -> dict[str, str]:
-    """Matplotlib's own defaults; and its font cache made here, where saying so does not fail a notebook."""
+    """Matplotlib's own defaults; and its font cache made here, where saying so does not fail a
+    notebook.
+    """
     import matplotlib.font_manager
 
     return {"MATPLOTLIBRC": str(Path(matplotlib.get_data_path()) / "matplotlibrc")}

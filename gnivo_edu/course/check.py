@@ -1,4 +1,5 @@
-"""Checks for the student's functions: `check.NAME(your_function)` prints one line, or says what is wrong and why.
+"""Checks for the student's functions: `check.NAME(your_function)` prints one line, or says what is
+wrong and why.
 
 >>> from gnivo_edu.course import check
 >>> check.sequence_logprob.hint()
@@ -6,8 +7,8 @@ Hint 1 of 3: An answer's probability is a product of choices. What does a logari
 >>> check.sequence_logprob(lambda logps, tokens, length: logps[range(length), tokens[:length]].sum())
 Correct. sequence_logprob gives the right answer in 13 cases: it adds up every choice, the end token included, ...
 
-Each of them also has `.statement`, `.hint()`, one hint further at every call, and `.solution()`. numpy only.
-"""
+Each of them also has `.statement`, `.hint()`, one hint further at every call, and `.solution()`.
+numpy only."""
 
 from gnivo_edu.course.exercises.alpha_for_kl_budget import EXERCISE as alpha_for_kl_budget
 from gnivo_edu.course.exercises.answer_logps import EXERCISE as answer_logps
@@ -19,7 +20,9 @@ from gnivo_edu.course.exercises.frozen_group_mean import EXERCISE as frozen_grou
 from gnivo_edu.course.exercises.gae import EXERCISE as gae
 from gnivo_edu.course.exercises.gnivo_gradient_weights import EXERCISE as gnivo_gradient_weights
 from gnivo_edu.course.exercises.gnivo_loss import EXERCISE as gnivo_loss
-from gnivo_edu.course.exercises.gnivo_loss_unequal_lengths import EXERCISE as gnivo_loss_unequal_lengths
+from gnivo_edu.course.exercises.gnivo_loss_unequal_lengths import (
+    EXERCISE as gnivo_loss_unequal_lengths,
+)
 from gnivo_edu.course.exercises.grpo_advantage import EXERCISE as grpo_advantage
 from gnivo_edu.course.exercises.grpo_one_step_law import EXERCISE as grpo_one_step_law
 from gnivo_edu.course.exercises.gvpo_loss import EXERCISE as gvpo_loss

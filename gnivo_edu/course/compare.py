@@ -1,4 +1,6 @@
-"""How a committed notebook differs from the one its source builds: texts exactly, pictures by presence and size."""
+"""How a committed notebook differs from the one its source builds: texts exactly, pictures by
+presence and size.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def differences(committed: Path, built: Path) -> list[str]:
     new = nbformat.read(built, as_version=4)
     found = [f"{name}: the notebook's metadata changed"] if old.metadata != new.metadata else []
     if len(old.cells) != len(new.cells):
-        found.append(f"{name}: {len(old.cells)} cells are committed, the source builds {len(new.cells)}")
+        found.append(
+            f"{name}: {len(old.cells)} cells are committed, the source builds {len(new.cells)}"
+        )
     for index, (before, after) in enumerate(zip(old.cells, new.cells, strict=False)):
         found += [f"{place_of(name, index, after)}: {change}" for change in _changes(before, after)]
     return found
@@ -40,7 +44,9 @@ def _changes(before: Any, after: Any) -> list[str]:
     if after.cell_type != "code":
         return found
     if before.get("execution_count") != after.execution_count:
-        found.append(f"execution count {before.get('execution_count')} is now {after.execution_count}")
+        found.append(
+            f"execution count {before.get('execution_count')} is now {after.execution_count}"
+        )
     old = [part for output in before.get("outputs", []) for part in parts(output)]
     new = [part for output in after.outputs for part in parts(output)]
     if [kind for kind, _ in old] != [kind for kind, _ in new]:
@@ -48,7 +54,9 @@ def _changes(before: Any, after: Any) -> list[str]:
     for (kind, was), (_, now) in zip(old, new, strict=True):
         if kind.startswith("image/"):
             if abs(len(was) - len(now)) > IMAGE_TOLERANCE * max(len(was), len(now)):
-                found.append(f"the picture's size went from {len(was):,} to {len(now):,} bytes in base64")
+                found.append(
+                    f"the picture's size went from {len(was):,} to {len(now):,} bytes in base64"
+                )
         elif was != now:
             found.append(_first_change(f"{kind} output", was, now))
     return found

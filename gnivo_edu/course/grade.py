@@ -1,17 +1,19 @@
-"""Grade notebooks: for every exercise passed, failed with a reason, or not attempted; a folder to CSV.
+"""Grade notebooks: for every exercise passed, failed with a reason, or not attempted; a folder to
+CSV.
 
-Functions are graded, not cells. For each exercise a fresh process loads the student's function, with the imports,
-helpers and constants that it reads, and calls it; the questions, the answers and the comparison stay here, in the
-grader. So a submission that redefines `check`, patches numpy or rewrites our modules changes its own process only,
-and whatever it writes into the pipe is taken as a returned value: it earns the point if that is the right value.
-Crashing, looping, leaving the interpreter, printing without end or asking for all memory costs that one exercise.
+Functions are graded, not cells. For each exercise a fresh process loads the student's function,
+with the imports, helpers and constants that it reads, and calls it; the questions, the answers and
+the comparison stay here, in the grader. So a submission that redefines `check`, patches numpy or
+rewrites our modules changes its own process only, and whatever it writes into the pipe is taken as
+a returned value: it earns the point if that is the right value. Crashing, looping, leaving the
+interpreter, printing without end or asking for all memory costs that one exercise.
 
-What this does not protect against: it is **not a sandbox**. The process runs with your rights: it can read and write
-your files, use the network, and change the installed package for whoever is graded next. It starts in an empty
-folder, without your environment variables, and (not on Windows) with limits on memory, file size and processor time:
-that stops accidents, not intent. Grade strangers in a container or under an account of its own. Nor does it know
-who wrote an answer: every exercise prints its solution, and a function may compute it by our library.
-"""
+What this does not protect against: it is **not a sandbox**. The process runs with your rights: it
+can read and write your files, use the network, and change the installed package for whoever is
+graded next. It starts in an empty folder, without your environment variables, and (not on Windows)
+with limits on memory, file size and processor time: that stops accidents, not intent. Grade
+strangers in a container or under an account of its own. Nor does it know who wrote an answer: every
+exercise prints its solution, and a function may compute it by our library."""
 
 from __future__ import annotations
 
@@ -33,7 +35,16 @@ from gnivo_edu.course.remote import Verdict, grade_exercise, one_line
 
 LARGEST = 100 * 2**20  # bytes of a notebook
 
-__all__ = ["Grade", "Verdict", "grade", "grade_exercise", "report", "seed_for", "table", "write_csv"]
+__all__ = [
+    "Grade",
+    "Verdict",
+    "grade",
+    "grade_exercise",
+    "report",
+    "seed_for",
+    "table",
+    "write_csv",
+]
 
 
 @dataclass(frozen=True)
@@ -69,10 +80,11 @@ def grade(
 ) -> list[Grade]:
     """Grade a notebook, or every submission in a folder; one Grade each, by student.
 
-    In a folder, `NAME.ipynb` is the submission of NAME, and everything under `NAME/` together that of NAME. Graded are
-    the exercises named in `only`; else all that any of the submissions checks with `check.NAME(...)`. `timeout` is
-    in seconds, per exercise. `seed` draws the random cases; with `per_student` every student's own (`seed_for`).
-    Raises ValueError if there is nothing to grade.
+    In a folder, `NAME.ipynb` is the submission of NAME, and everything under `NAME/` together that
+    of NAME. Graded are the exercises named in `only`; else all that any of the submissions checks
+    with `check.NAME(...)`. `timeout` is in seconds, per exercise. `seed` draws the random cases;
+    with `per_student` every student's own (`seed_for`). Raises ValueError if there is nothing to
+    grade.
     """
     path = Path(path)
     if not 0 < timeout < math.inf:
@@ -83,15 +95,28 @@ def grade(
         raise ValueError(f"no exercise named {', '.join(unknown)}; there are {', '.join(known)}")
     files = _submissions(path)
     if not files:
-        raise ValueError(f"no notebook in {path}: give it a notebook, or a folder of NAME.ipynb or NAME/*.ipynb")
-    # Of each student: the code of the notebooks that can be read, and what is wrong with the others.
-    works = {student: [_code(file) for file in notebooks] for student, notebooks in sorted(files.items())}
+        raise ValueError(
+            f"no notebook in {path}: give it a notebook, or a folder of NAME.ipynb or NAME/*.ipynb"
+        )
+    # Of each student: the code of the notebooks that can be read, and what is wrong with the
+    # others.
+    works = {
+        student: [_code(file) for file in notebooks] for student, notebooks in sorted(files.items())
+    }
     if not path.is_dir() and isinstance(problem := works[path.stem][0], str):
         raise ValueError(f"{path}: {problem}")
-    asked = {name for work in works.values() for cells in work if isinstance(cells, list) for name in _checked(cells)}
+    asked = {
+        name
+        for work in works.values()
+        for cells in work
+        if isinstance(cells, list)
+        for name in _checked(cells)
+    }
     chosen = [known[name] for name in known if name in (asked if only is None else only)]
     if not chosen:
-        raise ValueError(f"{path} holds no exercise: no cell calls check.NAME(...); name it with --exercise")
+        raise ValueError(
+            f"{path} holds no exercise: no cell calls check.NAME(...); name it with --exercise"
+        )
 
     def one(student: str) -> Grade:
         own = seed_for(student, seed) if per_student else seed
@@ -102,12 +127,16 @@ def grade(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for result in pool.map(one, works):
             grades.append(result)
-            progress(f"{len(grades)}/{len(works)} {result.student}: {result.points} of {len(chosen)}")
+            progress(
+                f"{len(grades)}/{len(works)} {result.student}: {result.points} of {len(chosen)}"
+            )
     return grades
 
 
 def report(grades: Sequence[Grade]) -> dict[str, Any]:
-    """The grades as plain data, for JSON: whether all passed, the exercises, and one result per student."""
+    """The grades as plain data, for JSON: whether all passed, the exercises, and one result per
+    student.
+    """
     results = [
         {
             "student": one.student,
@@ -118,14 +147,21 @@ def report(grades: Sequence[Grade]) -> dict[str, Any]:
         for one in grades
     ]
     names = list(grades[0].verdicts)
-    return {"passed": all(one.points == len(names) for one in grades), "exercises": names, "results": results}
+    return {
+        "passed": all(one.points == len(names) for one in grades),
+        "exercises": names,
+        "results": results,
+    }
 
 
 def table(grades: Sequence[Grade]) -> list[dict[str, Any]]:
     """Rows to print: of one notebook a row per exercise, of several a row per student."""
     if len(grades) == 1:
         verdicts = grades[0].verdicts.items()
-        return [{"exercise": name, "": verdict.status, "reason": verdict.reason} for name, verdict in verdicts]
+        return [
+            {"exercise": name, "": verdict.status, "reason": verdict.reason}
+            for name, verdict in verdicts
+        ]
 
     def named(one: Grade, status: str) -> str:
         return ", ".join(name for name, verdict in one.verdicts.items() if verdict.status == status)
@@ -149,10 +185,26 @@ def write_csv(grades: Sequence[Grade], path: Path | str) -> None:
     names = list(grades[0].verdicts)
     with Path(path).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["student", "seed", "points", *(head for name in names for head in (name, f"{name} reason"))])
+        writer.writerow(
+            [
+                "student",
+                "seed",
+                "points",
+                *(head for name in names for head in (name, f"{name} reason")),
+            ]
+        )
         for one in grades:
-            verdicts = [(int(v.status == "passed"), _plain(v.reason)) for v in one.verdicts.values()]
-            writer.writerow([_plain(one.student), one.seed, one.points, *(cell for pair in verdicts for cell in pair)])
+            verdicts = [
+                (int(v.status == "passed"), _plain(v.reason)) for v in one.verdicts.values()
+            ]
+            writer.writerow(
+                [
+                    _plain(one.student),
+                    one.seed,
+                    one.points,
+                    *(cell for pair in verdicts for cell in pair),
+                ]
+            )
 
 
 def _plain(text: str) -> str:
@@ -188,11 +240,17 @@ def _checked(cells: Iterable[str]) -> set[str]:
     return {name for source in cells for name in re.findall(r"\bcheck\.(\w+)\(", source)}
 
 
-def _grade_work(exercise: Exercise, work: list[list[str] | str], seed: int, timeout: float) -> Verdict:
-    """From a student's notebooks, grade the one that asks for this exercise; else the first that defines it."""
+def _grade_work(
+    exercise: Exercise, work: list[list[str] | str], seed: int, timeout: float
+) -> Verdict:
+    """From a student's notebooks, grade the one that asks for this exercise; else the first that
+    defines it.
+    """
     readable = [cells for cells in work if isinstance(cells, list)]
     mine = [cells for cells in readable if exercise.name in _checked(cells)]
-    mine += [cells for cells in readable if re.search(rf"\bdef\s+{exercise.name}\b", "\n".join(cells))]
+    mine += [
+        cells for cells in readable if re.search(rf"\bdef\s+{exercise.name}\b", "\n".join(cells))
+    ]
     if mine:
         return grade_exercise(exercise, mine[0], seed, timeout)
     problems = [problem for problem in work if isinstance(problem, str)]

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 
 
 def names(code: str) -> tuple[set[str], set[str]]:
-    """The global names that `code` reads, at once or inside its functions, and those it binds or changes.
+    """The global names that `code` reads, at once or inside its functions, and those it binds or
+    changes.
 
-    A name that is only a parameter or a variable of a function is neither. `x[0] = 1` and `x.a = 1` change x.
-    Raises SyntaxError where the code is not Python.
+    A name that is only a parameter or a variable of a function is neither. `x[0] = 1` and `x.a = 1`
+    change x. Raises SyntaxError where the code is not Python.
 
     >>> reads, binds = names("import math\\ndef area(r):\\n    k = pi\\n    return k * r**2\\nareas[0] = area(2)\\n")
     >>> sorted(reads), sorted(binds)

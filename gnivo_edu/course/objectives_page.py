@@ -1,4 +1,6 @@
-"""The page of objectives: name, equation, minimiser, source and departures of each, read off the docstrings."""
+"""The page of objectives: name, equation, minimiser, source and departures of each, read off the
+docstrings.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def objectives_page() -> str:
         for p in paragraphs:
             if p.startswith(SECTIONS):
                 # One paragraph of a docstring may hold both its source and its departures.
-                parts.append(p.replace("\nDepartures:", "\n\nDepartures:").replace("*", r"\*") + "\n")
+                parts.append(
+                    p.replace("\nDepartures:", "\n\nDepartures:").replace("*", r"\*") + "\n"
+                )
     return "\n".join(parts)
 
 

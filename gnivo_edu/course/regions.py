@@ -1,4 +1,6 @@
-"""A cell with a solution region, taken apart: the answer, its check, its hints, and what nbgrader wants to know."""
+"""A cell with a solution region, taken apart: the answer, its check, its hints, and what nbgrader
+wants to know.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,16 @@ from gnivo_edu.course import exercises
 from gnivo_edu.course.tidy import BuildError
 
 Kind = Literal["student", "solution", "nbgrader"]
-BEGIN, END = "BEGIN SOLUTION", "END SOLUTION"  # the markers of nbgrader, found as nbgrader finds them
+BEGIN, END = (
+    "BEGIN SOLUTION",
+    "END SOLUTION",
+)  # the markers of nbgrader, found as nbgrader finds them
 STUB = 'raise NotImplementedError("your code here")'
 
 
 def solution_lines(sources: Iterable[str]) -> list[str]:
-    """The lines of code cells that stand in solution regions and nowhere else: none of them may reach a student.
+    """The lines of code cells that stand in solution regions and nowhere else: none of them may
+    reach a student.
 
     Comments count; short lines that say nothing (`else:`, `return x`) do not.
 
@@ -52,11 +58,15 @@ def split(cell: Any, place: str) -> tuple[str, str, exercises.Exercise]:
                 above, below = lines[: statement.lineno - 1], lines[statement.lineno - 1 :]
                 if BEGIN not in "\n".join(below):
                     return "\n".join(above).rstrip(), "\n".join(below), known[name]
-    raise BuildError(f"{place}: has a solution region and no check.NAME(NAME) after it in the same cell")
+    raise BuildError(
+        f"{place}: has a solution region and no check.NAME(NAME) after it in the same cell"
+    )
 
 
 def answer(source: str, kind: Kind, place: str) -> str:
-    """The answer cell: regions replaced by the stub (student), filled (solution), or as they are (nbgrader)."""
+    """The answer cell: regions replaced by the stub (student), filled (solution), or as they are
+    (nbgrader).
+    """
     lines: list[str] = []
     within = False
     for line in source.split("\n"):
@@ -76,17 +86,33 @@ def answer(source: str, kind: Kind, place: str) -> str:
 
 
 def graded(grade_id: str, source: str, solution: bool) -> dict[str, Any]:
-    """Metadata of nbgrader, schema 3, with its checksum: an answer, or a locked check worth one point."""
+    """Metadata of nbgrader, schema 3, with its checksum: an answer, or a locked check worth one
+    point.
+    """
     parts = [source, "code", str(not solution), str(solution), str(not solution), grade_id]
     block: dict[str, Any] = {"points": 1} if not solution else {}
-    digest = hashlib.md5("".join([*parts, *(["1.0"] if not solution else [])]).encode(), usedforsecurity=False)
-    block |= {"grade_id": grade_id, "solution": solution, "grade": not solution, "locked": not solution}
-    block |= {"task": False, "schema_version": 3, "cell_type": "code", "checksum": digest.hexdigest()}
+    digest = hashlib.md5(
+        "".join([*parts, *(["1.0"] if not solution else [])]).encode(), usedforsecurity=False
+    )
+    block |= {
+        "grade_id": grade_id,
+        "solution": solution,
+        "grade": not solution,
+        "locked": not solution,
+    }
+    block |= {
+        "task": False,
+        "schema_version": 3,
+        "cell_type": "code",
+        "checksum": digest.hexdigest(),
+    }
     return {"nbgrader": block}
 
 
 def ladder(exercise: exercises.Exercise) -> str:
-    """Hints, each folded, then how to see a solution; in HTML, so that Markdown sees no stars and underscores."""
+    """Hints, each folded, then how to see a solution; in HTML, so that Markdown sees no stars and
+    underscores.
+    """
     last = f"Tried everything? Run `check.{exercise.name}.solution()` in a cell of your own."
     rungs = [(f"Hint {n}", hint) for n, hint in enumerate(exercise.hints, 1)] + [("Solution", last)]
     lines = ["**Stuck?** Unfold one at a time."]

@@ -1,15 +1,19 @@
-"""What a teacher hands out: the student's notebooks, the solutions, and the source of an nbgrader assignment.
+"""What a teacher hands out: the student's notebooks, the solutions, and the source of an nbgrader
+assignment.
 
-All three come from the same notebooks/src/NAME.py as the full notebook, always the same bytes. A cell that holds a
-solution region and its `check.NAME(NAME)` becomes three: the answer, the check (locked, one point, for whoever grades
-with nbgrader; nobody needs it installed) and a folded ladder of hints. The three kinds differ in the answer only:
+All three come from the same notebooks/src/NAME.py as the full notebook, always the same bytes. A
+cell that holds a solution region and its `check.NAME(NAME)` becomes three: the answer, the check
+(locked, one point, for whoever grades with nbgrader; nobody needs it installed) and a folded ladder
+of hints. The three kinds differ in the answer only:
 
-- **student**: each region is a stub that raises NotImplementedError. The notebook is run, past what stops. A cell
-  *depends on an exercise* if it is an answer or a check, or reads a name that a depending cell was the last to bind.
-  Depending cells are delivered without outputs, whether they stopped or not; all others with theirs, so figures
-  that need no exercise are there. What ends the build: a cell that stops without depending on an exercise, a check
-  that does not say of the stub that there is nothing to check yet, a line of a solution anywhere in the file.
-- **solution**: the regions without their markers, run from top to bottom: a check that does not pass ends the build.
+- **student**: each region is a stub that raises NotImplementedError. The notebook is run, past what
+  stops. A cell *depends on an exercise* if it is an answer or a check, or reads a name that a
+  depending cell was the last to bind. Depending cells are delivered without outputs, whether they
+  stopped or not; all others with theirs, so figures that need no exercise are there. What ends the
+  build: a cell that stops without depending on an exercise, a check that does not say of the stub
+  that there is nothing to check yet, a line of a solution anywhere in the file.
+- **solution**: the regions without their markers, run from top to bottom: a check that does not
+  pass ends the build.
 - **nbgrader**: the regions with their markers, not run: what `nbgrader generate_assignment` reads.
 """
 
@@ -30,7 +34,16 @@ from nbformat.v4 import new_code_cell, new_markdown_cell
 
 from gnivo_edu.course.build import METADATA, BuildError, build, run_cells
 from gnivo_edu.course.names import names
-from gnivo_edu.course.regions import BEGIN, STUB, Kind, answer, graded, ladder, solution_lines, split
+from gnivo_edu.course.regions import (
+    BEGIN,
+    STUB,
+    Kind,
+    answer,
+    graded,
+    ladder,
+    solution_lines,
+    split,
+)
 from gnivo_edu.course.tidy import machine_paths, place_of, tidy
 
 NOT_YET = "nothing to check yet"  # what a check says of a stub
@@ -46,17 +59,20 @@ __all__ = ["release", "release_course"]
 def release_course(
     folder: Path | str, root: Path | str | None = None, only: str | Iterable[str] | None = None
 ) -> list[Path]:
-    """Write `folder`/student, `folder`/solution and `folder`/nbgrader; returns the notebooks written.
+    """Write `folder`/student, `folder`/solution and `folder`/nbgrader; returns the notebooks
+    written.
 
-    Of every notebook of `root`/notebooks/src, or of those named in `only`. Progress goes to standard error. All are
-    tried; then BuildError carries one line for each that failed.
+    Of every notebook of `root`/notebooks/src, or of those named in `only`. Progress goes to
+    standard error. All are tried; then BuildError carries one line for each that failed.
     """
     root = Path(root) if root is not None else Path(__file__).resolve().parents[2]
     folder, home = Path(folder), root / "notebooks"
     sources = {path.stem: path for path in sorted((home / "src").glob("*.py"))}
     chosen = list(sources) if only is None else [only] if isinstance(only, str) else list(only)
     if unknown := [name for name in chosen if name not in sources]:
-        raise ValueError(f"no notebook named {', '.join(unknown)}; there are {', '.join(sources) or 'none'}")
+        raise ValueError(
+            f"no notebook named {', '.join(unknown)}; there are {', '.join(sources) or 'none'}"
+        )
     if folder.resolve() == home.resolve():
         raise ValueError(f"{folder} holds the full notebooks: release into a folder of its own")
     written: list[Path] = []
@@ -72,7 +88,11 @@ def release_course(
             failed.append(str(error))
             outcome = "failed"
         seconds = time.perf_counter() - start
-        print(f"{number}/{len(chosen)} {name}: {outcome}, {seconds:.1f} s", file=sys.stderr, flush=True)
+        print(
+            f"{number}/{len(chosen)} {name}: {outcome}, {seconds:.1f} s",
+            file=sys.stderr,
+            flush=True,
+        )
     if failed:
         raise BuildError("\n".join(failed))
     (folder / "nbgrader" / "nbgrader_config.py").write_text(CONFIG, encoding="utf-8")
@@ -87,12 +107,13 @@ def release(
     timeout: int = 600,
     cwd: Path | str | None = None,
 ) -> Path:
-    """Build one notebook of one kind from its text; returns `out`, written only if everything went well.
+    """Build one notebook of one kind from its text; returns `out`, written only if everything went
+    well.
 
-    Without `execute` nothing is run. `timeout` is in seconds, per cell; `cwd`, where the kernel runs, is the folder
-    of `out` unless given. Raises BuildError, in one line, on whatever `gnivo_edu.course.build.build` refuses, on a
-    region without its check or without its end, on an answer that does not pass, on a solution that leaks.
-    """
+    Without `execute` nothing is run. `timeout` is in seconds, per cell; `cwd`, where the kernel
+    runs, is the folder of `out` unless given. Raises BuildError, in one line, on whatever
+    `gnivo_edu.course.build.build` refuses, on a region without its check or without its end, on an
+    answer that does not pass, on a solution that leaks."""
     source, out = Path(source), Path(out)
     cwd = Path(cwd or out.parent).resolve()
     with tempfile.TemporaryDirectory() as scratch:
@@ -114,9 +135,13 @@ def release(
     nbformat.validate(notebook)
     text = nbformat.writes(notebook).rstrip("\n") + "\n"
     if kind == "student" and (
-        leak := next((line for line in secrets if json.dumps(line, ensure_ascii=False)[1:-1] in text), None)
+        leak := next(
+            (line for line in secrets if json.dumps(line, ensure_ascii=False)[1:-1] in text), None
+        )
     ):
-        raise BuildError(f"{source.stem}: the student's notebook shows a line of a solution: {leak}")
+        raise BuildError(
+            f"{source.stem}: the student's notebook shows a line of a solution: {leak}"
+        )
     out.write_bytes(text.encode())
     return out
 
@@ -144,7 +169,9 @@ def _taken_apart(notebook: Any, name: str, kind: Kind) -> list[Any]:
 
 
 def depending(cells: Iterable[Any]) -> list[bool]:
-    """Which cells depend on an exercise: the answers, the checks, and what reads a name bound by one of these."""
+    """Which cells depend on an exercise: the answers, the checks, and what reads a name bound by
+    one of these.
+    """
     bound: set[str] = set()
     found: list[bool] = []
     for cell in cells:
@@ -154,7 +181,11 @@ def depending(cells: Iterable[Any]) -> list[bool]:
             for statement in ast.parse(cell.source).body:
                 reads, binds = names(ast.unparse(statement))
                 # The variable of a loop is bound before it is read.
-                own = binds if isinstance(statement, ast.For | ast.With | ast.If | ast.While | ast.Try) else set()
+                own = (
+                    binds
+                    if isinstance(statement, ast.For | ast.With | ast.If | ast.While | ast.Try)
+                    else set()
+                )
                 depends = depends or bool((reads - own) & (bound - fresh))
                 fresh |= binds
             bound = bound | fresh if depends else bound - fresh

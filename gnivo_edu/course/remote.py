@@ -1,4 +1,6 @@
-"""Grade one exercise: the questions and the comparison here, the submission's function in a process of its own."""
+"""Grade one exercise: the questions and the comparison here, the submission's function in a process
+of its own.
+"""
 
 from __future__ import annotations
 
@@ -33,13 +35,19 @@ class Verdict:
 
 
 def one_line(text: str) -> str:
-    """A text that others wrote, fit for a cell of a table: printable, in one line, at most 500 characters."""
+    """A text that others wrote, fit for a cell of a table: printable, in one line, at most 500
+    characters.
+    """
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text if len(text) <= 500 else text[:497] + "..."
 
 
-def grade_exercise(exercise: Exercise, cells: Sequence[str], seed: int = 0, timeout: float = 20.0) -> Verdict:
-    """Grade one function of a notebook, given its code cells, in a process of its own; `timeout` in seconds."""
+def grade_exercise(
+    exercise: Exercise, cells: Sequence[str], seed: int = 0, timeout: float = 20.0
+) -> Verdict:
+    """Grade one function of a notebook, given its code cells, in a process of its own; `timeout` in
+    seconds.
+    """
     found: list[Verdict] = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         process = _start(scratch, timeout)
@@ -62,7 +70,9 @@ def grade_exercise(exercise: Exercise, cells: Sequence[str], seed: int = 0, time
 
 
 class _Ended(BaseException):
-    """The submission's process is gone, or talks nonsense; no part of an exercise may catch this."""
+    """The submission's process is gone, or talks nonsense; no part of an exercise may catch
+    this.
+    """
 
 
 class _Remote:
@@ -96,13 +106,17 @@ class _Remote:
         except BrokenPipeError:
             reply = None
         except (ValueError, RecursionError):
-            raise _Ended(f"its process answered with no value, or with more than {wire.LIMIT >> 20} MB") from None
+            raise _Ended(
+                f"its process answered with no value, or with more than {wire.LIMIT >> 20} MB"
+            ) from None
         if reply is None:
             raise _Ended(f"its process ended (exit status {self.process.wait()})")
         return reply
 
 
-def _converse(exercise: Exercise, process: subprocess.Popen[bytes], cells: Sequence[str], seed: int) -> Verdict:
+def _converse(
+    exercise: Exercise, process: subprocess.Popen[bytes], cells: Sequence[str], seed: int
+) -> Verdict:
     name = exercise.name
     try:
         remote = _Remote(process, cells, name)
@@ -117,14 +131,21 @@ def _converse(exercise: Exercise, process: subprocess.Popen[bytes], cells: Seque
         return Verdict("failed", "its process did not say whether there is a function")
     except CheckFailed as error:
         if "nothing to check yet" in str(error):
-            return Verdict("not attempted", "the function returns None, or still raises NotImplementedError")
+            return Verdict(
+                "not attempted", "the function returns None, or still raises NotImplementedError"
+            )
         return Verdict(
-            "failed", one_line(str(error).removeprefix(f"{name}: ").replace(f"check.{name}.hint() helps", ""))
+            "failed",
+            one_line(
+                str(error).removeprefix(f"{name}: ").replace(f"check.{name}.hint() helps", "")
+            ),
         )
     except _Ended as error:
         return Verdict("failed", str(error))
     except Exception as error:  # a value that no check expects
-        return Verdict("failed", one_line(f"its answer cannot be read: {type(error).__name__}: {error}"))
+        return Verdict(
+            "failed", one_line(f"its answer cannot be read: {type(error).__name__}: {error}")
+        )
 
 
 def _error(kind: str, text: str) -> Exception:
@@ -141,12 +162,26 @@ def _error(kind: str, text: str) -> Exception:
 def _start(folder: str, timeout: float) -> subprocess.Popen[bytes]:
     environment = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    environment |= threads | {"HOME": folder, "MPLBACKEND": "Agg", "GNIVO_STATIC": "1", "PYTHONUTF8": "1"}
-    environment |= {"PYTHONPATH": str(Path(gnivo_edu.__file__).resolve().parents[1]), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment |= threads | {
+        "HOME": folder,
+        "MPLBACKEND": "Agg",
+        "GNIVO_STATIC": "1",
+        "PYTHONUTF8": "1",
+    }
+    environment |= {
+        "PYTHONPATH": str(Path(gnivo_edu.__file__).resolve().parents[1]),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     command = [sys.executable, "-m", "gnivo_edu.course.submission", str(math.ceil(timeout) + 5)]
     pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
     return subprocess.Popen(
-        command, stdin=pipe, stdout=pipe, stderr=nothing, cwd=folder, env=environment, start_new_session=True
+        command,
+        stdin=pipe,
+        stdout=pipe,
+        stderr=nothing,
+        cwd=folder,
+        env=environment,
+        start_new_session=True,
     )
 
 

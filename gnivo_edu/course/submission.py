@@ -1,8 +1,10 @@
-"""The process in which a submission's function runs: `python -m gnivo_edu.course.submission`, started by the grader.
+"""The process in which a submission's function runs: `python -m gnivo_edu.course.submission`,
+started by the grader.
 
-It is told the notebook's code cells and the name of a function. It runs that function's definition and, of all other
-statements, only those that bind a name it needs (imports, helpers, constants). Then it answers calls until it is
-stopped. It holds no check and no expected value; what the submission prints goes nowhere.
+It is told the notebook's code cells and the name of a function. It runs that function's definition
+and, of all other statements, only those that bind a name it needs (imports, helpers, constants).
+Then it answers calls until it is stopped. It holds no check and no expected value; what the
+submission prints goes nowhere.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ HIDDEN = ("gnivo_edu.course.check", "gnivo_edu.course.exercises")  # the answer 
 
 
 def statements(cells: list[str], name: str) -> tuple[list[tuple[int, ast.stmt]], str]:
-    """What must run for the function `name`, as (cell, statement); and, if its cell is not Python, what is wrong.
+    """What must run for the function `name`, as (cell, statement); and, if its cell is not Python,
+    what is wrong.
 
     >>> cells = ["import numpy as np\\nimport torch", "%matplotlib inline\\nk = 2\\nplot(k)"]
     >>> cells.append("def f(x):\\n    return k * np.exp(x)")
@@ -39,7 +42,11 @@ def statements(cells: list[str], name: str) -> tuple[list[tuple[int, ast.stmt]],
             if re.search(rf"\b(def\s+{name}\b|{name}\s*=)", source):
                 problem = f"its cell is not Python: {error}"
     flow = [names(ast.unparse(node)) for _, node in found]
-    chosen = {i for i, (_, node) in enumerate(found) if isinstance(node, ast.ImportFrom) and node.names[0].name == "*"}
+    chosen = {
+        i
+        for i, (_, node) in enumerate(found)
+        if isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
+    }
     wanted, before = {name}, -1
     while before < len(chosen):
         before = len(chosen)
@@ -59,7 +66,9 @@ def _parse(source: str) -> ast.Module:
 
 
 def load(cells: list[str], name: str) -> Any:
-    """The function `name` of a notebook; LookupError where it defines none, SyntaxError where its cell is no Python."""
+    """The function `name` of a notebook; LookupError where it defines none, SyntaxError where its
+    cell is no Python.
+    """
     chosen, problem = statements(cells, name)
     namespace: dict[str, Any] = {"__name__": "submission"}
     for number, node in chosen:
@@ -116,7 +125,11 @@ def _said(error: BaseException, bare: bool = False) -> str:
 
 def _line(error: BaseException) -> str:
     """The last line of the submission that was running."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith("<cell ")]
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename.startswith("<cell ")
+    ]
     return (frames[-1].line or "")[:200] if frames else ""
 
 
@@ -129,7 +142,9 @@ def _limit(seconds: int) -> None:
     for name, limit in limits.items():
         kind = getattr(resource, name)
         most = resource.getrlimit(kind)[1]
-        resource.setrlimit(kind, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
+        resource.setrlimit(
+            kind, (limit if most == resource.RLIM_INFINITY else min(limit, most), most)
+        )
 
 
 def main() -> None:

@@ -1,4 +1,6 @@
-"""What of an executed cell can be committed: the reproducible part is kept, the rest left out or refused."""
+"""What of an executed cell can be committed: the reproducible part is kept, the rest left out or
+refused.
+"""
 
 from __future__ import annotations
 
@@ -45,11 +47,12 @@ def parts(output: Any) -> list[tuple[str, str]]:
 
 
 def tidy(cell: Any, place: str, paths: re.Pattern[str]) -> None:
-    """Tidy a cell in place: tags stay, timings go, streams are merged, a picture needs no HTML beside it.
+    """Tidy a cell in place: tags stay, timings go, streams are merged, a picture needs no HTML
+    beside it.
 
-    A traceback keeps its last line: its frames name files of this machine. Raises BuildError on anything written
-    to standard error, on a widget or script, on a memory address or an absolute path, and where a cell tagged
-    `raises-exception` did not raise.
+    A traceback keeps its last line: its frames name files of this machine. Raises BuildError on
+    anything written to standard error, on a widget or script, on a memory address or an absolute
+    path, and where a cell tagged `raises-exception` did not raise.
     """
     for key in VOLATILE:
         cell.metadata.pop(key, None)
@@ -74,13 +77,18 @@ def tidy(cell: Any, place: str, paths: re.Pattern[str]) -> None:
     expected = "raises-exception" in cell.metadata.get("tags", []) and cell.execution_count
     if expected and all(output.output_type != "error" for output in outputs):
         raise BuildError(f"{place}: is tagged raises-exception and raised nothing")
-    for kind, text in (part for output in outputs for part in parts(output) if part[0] != "image/png"):
+    for kind, text in (
+        part for output in outputs for part in parts(output) if part[0] != "image/png"
+    ):
         if match := ADDRESS.search(text):
             raise BuildError(
-                f"{place}: its output shows a memory address ({kind}: {match.group()}); a final ; hides it"
+                f"{place}: its output shows a memory address ({kind}: {match.group()}); a final ; "
+                "hides it"
             )
         if match := paths.search(text):
-            raise BuildError(f"{place}: its output shows an absolute path ({kind}: {match.group()})")
+            raise BuildError(
+                f"{place}: its output shows an absolute path ({kind}: {match.group()})"
+            )
 
 
 def _keep_static(output: Any, place: str) -> None:
@@ -88,7 +96,8 @@ def _keep_static(output: Any, place: str) -> None:
     picture = "image/png" in output.data
     if not picture and (alien := sorted(set(output.data) - set(KEPT))):
         raise BuildError(
-            f"{place}: shows {', '.join(alien)}; with gnivo_edu.course.is_static() show a PNG or text instead"
+            f"{place}: shows {', '.join(alien)}; with gnivo_edu.course.is_static() show a PNG or "
+            "text instead"
         )
     for kind in list(output.data):
         if picture and kind not in ("image/png", "text/plain"):

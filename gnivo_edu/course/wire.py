@@ -1,4 +1,6 @@
-"""Values between the grader and a submission's process, as JSON: data only, so that reading them runs no code."""
+"""Values between the grader and a submission's process, as JSON: data only, so that reading them
+runs no code.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,8 @@ def receive(stream: BinaryIO) -> dict[str, Any] | None:
 
 
 def encode(value: Any, calls: list[Call]) -> Any:
-    """A value for JSON. Functions are appended to `calls` and travel as a number; unknown types as their repr.
+    """A value for JSON. Functions are appended to `calls` and travel as a number; unknown types as
+    their repr.
 
     >>> encode((1, [2.5, None]), [])
     {'tuple': [1, [2.5, None]]}
@@ -60,7 +63,8 @@ def encode(value: Any, calls: list[Call]) -> Any:
 
 
 def decode(value: Any, call: Callable[[int], Call] | None = None) -> Any:
-    """The value again; arrays are read-only. `call` makes a function of its number; ValueError on what is no value.
+    """The value again; arrays are read-only. `call` makes a function of its number; ValueError on
+    what is no value.
 
     >>> decode(encode((1, [2.5, None]), []))
     (1, [2.5, None])

@@ -1,4 +1,6 @@
-"""The first five minutes: count every answer, verify, break, learn; four lines in the terminal and one page."""
+"""The first five minutes: count every answer, verify, break, learn; four lines in the terminal and
+one page.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +30,12 @@ def run_demo(
 ) -> dict[str, Any]:
     """Run the demo, write `out/index.html`, and return everything that the page shows.
 
-    `model`: a pretrained causal LM, path or hub id, to verify inside as well. `say` receives the terminal's lines.
-    Raises ValueError or OSError, in one line, if the folder cannot be written or the model cannot be read.
-    """
-    loaded = _load(model) if model else None  # a path that is not a model, a folder that cannot be written: fail now
+    `model`: a pretrained causal LM, path or hub id, to verify inside as well. `say` receives the
+    terminal's lines. Raises ValueError or OSError, in one line, if the folder cannot be written or
+    the model cannot be read."""
+    loaded = (
+        _load(model) if model else None
+    )  # a path that is not a model, a folder that cannot be written: fail now
     start = time.perf_counter()
     page = Path(out) / "index.html"
     page.parent.mkdir(parents=True, exist_ok=True)
@@ -40,16 +44,26 @@ def run_demo(
     parts = 5 if loaded else 4
     problem = toy_envs.PosterProblem()
     tree = exact.enumerate_tree(problem)
-    say(f"1/{parts} Counting every answer: {tree.num_sequences} answers, {time.perf_counter() - start:.1f} s")
-    certificates = [exact.verify_soft_value_theorem(tree, ALPHA), exact.verify_constant_shift(tree, ALPHA, GROUP_SIZE)]
+    say(
+        f"1/{parts} Counting every answer: {tree.num_sequences} answers, "
+        f"{time.perf_counter() - start:.1f} s"
+    )
+    certificates = [
+        exact.verify_soft_value_theorem(tree, ALPHA),
+        exact.verify_constant_shift(tree, ALPHA, GROUP_SIZE),
+    ]
     first, second = certificates
     holds = "holds" if first.passed else "FAILS"
     also = "and so does Theorem 2" if second.passed else "and Theorem 2 FAILS"
     error = f"largest error {first.max_abs_error:.0e} nats over {first.prefixes} prefixes"
     say(f"2/{parts} Theorem 1 {holds}: {error}, {also}")
-    controls = [exact.softmax_weights(tree, ALPHA, GROUP_SIZE), exact.off_policy_samples(tree, ALPHA, GROUP_SIZE)]
+    controls = [
+        exact.softmax_weights(tree, ALPHA, GROUP_SIZE),
+        exact.off_policy_samples(tree, ALPHA, GROUP_SIZE),
+    ]
     say(
-        f"3/{parts} Breaking it on purpose: softmax weights miss by {controls[0].violation:.2f} nats, "
+        f"3/{parts} Breaking it on purpose: softmax weights miss by {controls[0].violation:.2f} "
+        "nats, "
         f"stale samples by {controls[1].violation:.1f}, "
         + ("as predicted" if all(c.behaves for c in controls) else "NOT as predicted")
     )
@@ -62,7 +76,10 @@ def run_demo(
     inside = _inside_a_model(Path(str(model)).name, *loaded) if loaded else None
     if inside:
         errors = max(c["error"] for c in inside["certificates"])
-        say(f"5/5 Inside {inside['name']}: {inside['sequences']:,} continuations, largest error {errors:.0e} nats")
+        say(
+            f"5/5 Inside {inside['name']}: {inside['sequences']:,} continuations, largest error "
+            f"{errors:.0e} nats"
+        )
     data = {
         **poster_data(problem, [exact.solve(tree, alpha) for alpha in (0.1, ALPHA, 2.0)]),
         "alpha": ALPHA,
@@ -102,7 +119,9 @@ def _controls(controls: list[exact.Control]) -> list[dict[str, Any]]:
 
 
 def _learn(problem: toy_envs.PosterProblem) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Algorithm 1 with sampled groups: the curve on a random tree, and the strip of one answer as groups come in."""
+    """Algorithm 1 with sampled groups: the curve on a random tree, and the strip of one answer as
+    groups come in.
+    """
     from gnivo_edu.training import train
 
     powers = [2**n for n in range(4, 14)]
@@ -127,7 +146,9 @@ def _learn(problem: toy_envs.PosterProblem) -> tuple[dict[str, Any], dict[str, A
         seed=SEED,
     )
     rows = [
-        {"groups": r.groups, "credits": poster.credits(i, answer)} for i, r in enumerate(poster.records) if r.groups
+        {"groups": r.groups, "credits": poster.credits(i, answer)}
+        for i, r in enumerate(poster.records)
+        if r.groups
     ]
     exact_row = poster.key.step_credit(answer).tolist()
     return curve, {"answer": "wrong at 3", "alpha": ALPHA, "rows": rows, "exact": exact_row}
@@ -144,10 +165,18 @@ def _inside_a_model(name: str, model: Any, tokenizer: Any) -> dict[str, Any]:
     from gnivo_edu.tasks import get_reward
 
     start, prompt = time.perf_counter(), "Once upon a time"
-    mdp, tables = tree_from_model(model, tokenizer, prompt, top_k=4, horizon=6, reward=get_reward("sentiment"))
+    mdp, tables = tree_from_model(
+        model, tokenizer, prompt, top_k=4, horizon=6, reward=get_reward("sentiment")
+    )
     tree = exact.enumerate_tree(mdp, tables)
-    certificates = [exact.verify_soft_value_theorem(tree, ALPHA), exact.verify_constant_shift(tree, ALPHA, GROUP_SIZE)]
-    controls = [exact.softmax_weights(tree, ALPHA, GROUP_SIZE), exact.off_policy_samples(tree, ALPHA, GROUP_SIZE)]
+    certificates = [
+        exact.verify_soft_value_theorem(tree, ALPHA),
+        exact.verify_constant_shift(tree, ALPHA, GROUP_SIZE),
+    ]
+    controls = [
+        exact.softmax_weights(tree, ALPHA, GROUP_SIZE),
+        exact.off_policy_samples(tree, ALPHA, GROUP_SIZE),
+    ]
     key = exact.solve(tree, ALPHA)
     # The example: the likeliest of the continuations with the largest reward.
     best = int((tree.prefix_logps[-1] - 1e9 * (tree.rewards < tree.rewards.max())).argmax())
@@ -172,5 +201,7 @@ def _inside_a_model(name: str, model: Any, tokenizer: Any) -> dict[str, Any]:
 
 def _links(folder: Path) -> dict[str, str]:
     readme = Path(os.path.relpath(ROOT / "README.md", folder.resolve())).as_posix()
-    notebook = Path(os.path.relpath(ROOT / "notebooks" / "00_which_step.ipynb", folder.resolve())).as_posix()
+    notebook = Path(
+        os.path.relpath(ROOT / "notebooks" / "00_which_step.ipynb", folder.resolve())
+    ).as_posix()
     return {"teach": f"{readme}#teach", "learn": notebook, "verify": f"{readme}#verify-a-claim"}

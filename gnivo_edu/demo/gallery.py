@@ -1,7 +1,8 @@
-"""The gallery: every figure of the course on real data, as HTML, as PNG and as text, on one page; `make gallery`.
+"""The gallery: every figure of the course on real data, as HTML, as PNG and as text, on one page;
+`make gallery`.
 
-Run `python -m gnivo_edu.demo.gallery [PATH]`; the page goes to runs/gallery/index.html unless told otherwise.
-"""
+Run `python -m gnivo_edu.demo.gallery [PATH]`; the page goes to runs/gallery/index.html unless told
+otherwise."""
 
 from __future__ import annotations
 
@@ -29,7 +30,9 @@ HOSTILE: tuple[str | bytes, ...] = (
 
 
 def gallery_figures(training: bool = True) -> dict[str, Shown]:
-    """Title -> figure, all computed now from enumerated trees; `training` runs Algorithm 1 for two more (torch)."""
+    """Title -> figure, all computed now from enumerated trees; `training` runs Algorithm 1 for two
+    more (torch).
+    """
     problem = toy_envs.PosterProblem()
     tree = exact.enumerate_tree(problem)
     key = exact.solve(tree, ALPHA)
@@ -40,11 +43,15 @@ def gallery_figures(training: bool = True) -> dict[str, Shown]:
     bracket_tree = exact.enumerate_tree(brackets)
     bracket_key = exact.solve(bracket_tree, alpha=0.2)
     closed = {
-        brackets.decode(answer): answer for answer in [(0, 1, 2), (0, 0, 1, 1, 2), (0, 1, 1, 2), (0, 0, 1, 0, 1, 1, 2)]
+        brackets.decode(answer): answer
+        for answer in [(0, 1, 2), (0, 0, 1, 1, 2), (0, 1, 1, 2), (0, 0, 1, 0, 1, 1, 2)]
     }
     wide = exact.solve(exact.enumerate_tree(toy_envs.RandomTree(4, 6)), alpha=0.1)
     sampled, errors = figures.sampled_values(key, wrong, samples=32, seed=0)
-    lines: dict[str, Any] = {"free V, fitted to groups": _free_values(key, wrong), "Monte-Carlo, 32 samples": sampled}
+    lines: dict[str, Any] = {
+        "free V, fitted to groups": _free_values(key, wrong),
+        "Monte-Carlo, 32 samples": sampled,
+    }
     uniform = exact.uniform_reference(2, 7)
     shown: dict[str, Shown] = {
         "Credit strips": figures.credit_strips(key, problem.examples, problem.vocabulary, names),
@@ -79,7 +86,9 @@ def gallery_figures(training: bool = True) -> dict[str, Shown]:
 
 
 def _free_values(key: exact.Solution, answer: tuple[int, ...]) -> list[float]:
-    """V_theta of every prefix, each depth fitted to groups of 3 from zero: V up to one constant per depth, nats."""
+    """V_theta of every prefix, each depth fitted to groups of 3 from zero: V up to one constant per
+    depth, nats.
+    """
     values = [0.0]
     for t in range(1, len(answer) + 1):
         target = np.exp(key.values[t] - key.values[t].max())
@@ -90,24 +99,34 @@ def _free_values(key: exact.Solution, answer: tuple[int, ...]) -> list[float]:
 
 
 def _hostile_strip() -> figures.TokenStrip:
-    """The credit of every hostile token as an answer of one token, each with a random reward of its own."""
+    """The credit of every hostile token as an answer of one token, each with a random reward of its
+    own.
+    """
     key = exact.solve(exact.enumerate_tree(toy_envs.RandomTree(len(HOSTILE), 1)), ALPHA)
-    return figures.token_strip(HOSTILE, key.advantage(()).tolist(), ALPHA, "uniform", special=[len(HOSTILE) - 1])
+    return figures.token_strip(
+        HOSTILE, key.advantage(()).tolist(), ALPHA, "uniform", special=[len(HOSTILE) - 1]
+    )
 
 
-def _sampled_answers(tree: exact.TokenTree, policy: exact.Tables, count: int) -> list[tuple[int, ...]]:
+def _sampled_answers(
+    tree: exact.TokenTree, policy: exact.Tables, count: int
+) -> list[tuple[int, ...]]:
     law = np.exp(prefix_log_law(policy)[-1])
     rows = np.random.default_rng(0).choice(len(law), count, p=law / law.sum())
     return [tree.prefix(tree.horizon, int(row)) for row in rows]
 
 
 def _monte_carlo_error(key: exact.Solution, prefix: tuple[int, ...]) -> figures.ScalingPlot:
-    """Noise and bias of log mean e^{R/alpha} over n completions, exactly: n right ones are binomial."""
+    """Noise and bias of log mean e^{R/alpha} over n completions, exactly: n right ones are
+    binomial.
+    """
     chance, value = key.success_probability(prefix), key.soft_value(prefix)
     noise, bias, counts = [], [], [8, 16, 32, 64, 128, 256, 512]
     for n in counts:
         right = np.arange(n + 1)
-        ways = np.array([math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in right])
+        ways = np.array(
+            [math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in right]
+        )
         law = np.exp(ways + right * np.log(chance) + (n - right) * np.log1p(-chance))
         error = np.log1p(right / n * np.expm1(1 / key.alpha)) - value
         noise.append(float(np.sqrt(law @ error**2)))
@@ -115,50 +134,78 @@ def _monte_carlo_error(key: exact.Solution, prefix: tuple[int, ...]) -> figures.
     return figures.scaling_plot(
         counts, {"noise (RMS error)": noise, "bias (too low)": bias}, {"noise (RMS error)": -0.5, "bias (too low)": -1},
         "completions per prefix", "error of the Monte-Carlo value, nats",
-        f"value after a wrong step 3, PosterProblem; reference: the initial model; alpha = {key.alpha:g}",
+        "value after a wrong step 3, PosterProblem; reference: the initial model; alpha = "
+        f"{key.alpha:g}",
     )  # fmt: skip
 
 
 def _trained(problem: Any, key: exact.Solution, answer: tuple[int, ...]) -> dict[str, Shown]:
-    """GN-IVO with raw and with softmax weights: curves, what one answer's implicit value came to, and all prefixes'."""
+    """GN-IVO with raw and with softmax weights: curves, what one answer's implicit value came to,
+    and all prefixes'.
+    """
     from gnivo_edu.evaluation.agreement import value_agreement
     from gnivo_edu.policies import TabularLM
     from gnivo_edu.training import train
 
     runs = {
         name: train(
-            problem, ALPHA, 8, steps=150, groups_per_step=4, record_at=[2**n for n in range(2, 10)], weights=weights
+            problem,
+            ALPHA,
+            8,
+            steps=150,
+            groups_per_step=4,
+            record_at=[2**n for n in range(2, 10)],
+            weights=weights,
         )
         for name, weights in (("raw weights", "raw"), ("softmax weights", "softmax"))
     }
     records = {name: run.to_dicts() for name, run in runs.items()}
-    measures = {"kl": "KL(π* ‖ π), nats", "value_error": "largest value error, nats", "gradient_norm": "gradient norm"}
+    measures = {
+        "kl": "KL(π* ‖ π), nats",
+        "value_error": "largest value error, nats",
+        "gradient_norm": "gradient norm",
+    }
     after = runs["raw weights"].records
     lines = {
-        f"implicit, {after[i].groups} groups": figures.implicit_values(key, runs["raw weights"].tables[i], answer)
+        f"implicit, {after[i].groups} groups": figures.implicit_values(
+            key, runs["raw weights"].tables[i], answer
+        )
         for i in (3, 5, len(after) - 1)
     }
     note = "PosterProblem, groups of 8"
     reference = TabularLM.from_mdp(problem)
-    raw, softened = (value_agreement(run.policy, reference, problem, ALPHA) for run in runs.values())
-    panels = {"raw weights": raw.implicit, "softmax weights": softened.implicit, "control: shuffled": raw.shuffled}
+    raw, softened = (
+        value_agreement(run.policy, reference, problem, ALPHA) for run in runs.values()
+    )
+    panels = {
+        "raw weights": raw.implicit,
+        "softmax weights": softened.implicit,
+        "control: shuffled": raw.shuffled,
+    }
     return {
         "Implicit value in training": figures.value_lines(key, answer, problem.step_names, lines),
-        "Implicit against exact values": figures.agreement_plot(raw.exact, raw.depth, panels, ALPHA, note=note),
+        "Implicit against exact values": figures.agreement_plot(
+            raw.exact, raw.depth, panels, ALPHA, note=note
+        ),
         "Training": figures.training_curves(records, measures, ALPHA, note=note),
-        "Training, one method": figures.training_curves({"GN-IVO": records["raw weights"]}, measures, ALPHA, note=note),
+        "Training, one method": figures.training_curves(
+            {"GN-IVO": records["raw weights"]}, measures, ALPHA, note=note
+        ),
     }
 
 
 def gallery_page(shown: Mapping[str, Shown]) -> str:
-    """One self-contained page: every figure as HTML, as PNG and as text; light, dark, or as the reader's system is."""
+    """One self-contained page: every figure as HTML, as PNG and as text; light, dark, or as the
+    reader's system is.
+    """
     parts = []
     for title, figure in shown.items():
         png = base64.b64encode(figure.png()).decode()
         parts.append(
             f"<section><h2>{escape(title)}</h2><p>{escape(figure.alt())}</p><div class='three'>"
             f"<div><h3>HTML</h3>{figure.html()}</div>"
-            f"<div><h3>PNG</h3><img alt='{escape(figure.alt())}' src='data:image/png;base64,{png}'></div>"
+            f"<div><h3>PNG</h3><img alt='{escape(figure.alt())}' "
+            f"src='data:image/png;base64,{png}'></div>"
             f"<div><h3>Text</h3><pre>{escape(figure.text())}</pre></div></div></section>"
         )
     choices = "".join(
@@ -169,7 +216,8 @@ def gallery_page(shown: Mapping[str, Shown]) -> str:
     return (
         f"<!doctype html><html lang='en'><meta charset='utf-8'><title>Figures of gnivo_edu</title>"
         f"<meta name='viewport' content='width=device-width'><style>{STYLE}</style>"
-        f"<h1>Figures of gnivo_edu</h1><p>Every figure of the course, on numbers computed when this page was made. "
+        "<h1>Figures of gnivo_edu</h1><p>Every figure of the course, on numbers computed when "
+        "this page was made. "
         f"Page: {choices}</p><main>{''.join(parts)}</main></html>"
     )
 

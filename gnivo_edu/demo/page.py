@@ -14,7 +14,18 @@ from gnivo_edu.exact import Certificate, Control, Solution
 from toy_envs import PosterProblem
 
 TEMPLATE = Path(__file__).with_name("page.html")
-PARTS = ("problem", "tree", "alpha", "parity", "certificates", "controls", "training", "model", "footer", "links")
+PARTS = (
+    "problem",
+    "tree",
+    "alpha",
+    "parity",
+    "certificates",
+    "controls",
+    "training",
+    "model",
+    "footer",
+    "links",
+)
 SENTENCES = {
     "Theorem 1": "At every prefix, π* = reference × e^V / Z.",
     "Theorem 2": "Groups alone give V, up to one constant per depth.",
@@ -24,12 +35,14 @@ SENTENCES = {
 
 
 def render_page(data: dict[str, Any]) -> str:
-    """The page as one HTML string: inline style, script and data; it asks for nothing from any network.
+    """The page as one HTML string: inline style, script and data; it asks for nothing from any
+    network.
 
-    `data`: the parts named in PARTS, as plain values or numpy arrays; `model` may be None, and may name its own `alpha`
-    (by default the page's) and its `reward`. Values and credits are in nats, rewards 0 or 1 (the page shows the chance
-    of ending right), tables flattened as in `poster_data`. The page recomputes every soft value from `tree`. Raises
-    ValueError if a part is missing, a number is not finite or a reward is neither 0 nor 1.
+    `data`: the parts named in PARTS, as plain values or numpy arrays; `model` may be None, and may
+    name its own `alpha` (by default the page's) and its `reward`. Values and credits are in nats,
+    rewards 0 or 1 (the page shows the chance of ending right), tables flattened as in
+    `poster_data`. The page recomputes every soft value from `tree`. Raises ValueError if a part is
+    missing, a number is not finite or a reward is neither 0 nor 1.
 
     >>> render_page({"alpha": 0.5})
     Traceback (most recent call last):
@@ -42,9 +55,14 @@ def render_page(data: dict[str, Any]) -> str:
     plain = json.loads(json.dumps(data, default=lambda array: array.tolist()))
     for where, number in _numbers(plain, "data"):
         if not math.isfinite(number):
-            raise ValueError(f"the demo page needs finite numbers, and {where} is {number}: mend the run it came from")
+            raise ValueError(
+                f"the demo page needs finite numbers, and {where} is {number}: mend the run it "
+                "came from"
+            )
     if not set(plain["tree"]["rewards"]) <= {0, 1}:
-        raise ValueError("the demo page shows chances of ending right: data['tree']['rewards'] must be 0 or 1")
+        raise ValueError(
+            "the demo page shows chances of ending right: data['tree']['rewards'] must be 0 or 1"
+        )
     # "</script" would end the data early, and "<!--" followed by "<script" would hide its true end.
     text = json.dumps(plain).replace("</", "<\\/").replace("<!--", "<\\u0021--")
     return TEMPLATE.read_text(encoding="utf-8").replace("__DATA__", text, 1)
@@ -53,8 +71,9 @@ def render_page(data: dict[str, Any]) -> str:
 def poster_data(problem: PosterProblem, solutions: Sequence[Solution]) -> dict[str, Any]:
     """The parts `problem`, `tree` and `parity`, from exact solutions of one tree at several alphas.
 
-    `tree.step_logps[t]`: the 2**t * 2 reference log-probabilities after t steps, row by row, nats; `tree.rewards`: 128;
-    `parity.values[i]`: V of every prefix at alpha i, depth after depth, nats. Raises ValueError on no solutions.
+    `tree.step_logps[t]`: the 2**t * 2 reference log-probabilities after t steps, row by row, nats;
+    `tree.rewards`: 128; `parity.values[i]`: V of every prefix at alpha i, depth after depth, nats.
+    Raises ValueError on no solutions.
 
     >>> from gnivo_edu import exact
     >>> problem = PosterProblem()
@@ -80,7 +99,10 @@ def poster_data(problem: PosterProblem, solutions: Sequence[Solution]) -> dict[s
             "vocabulary": list(problem.vocabulary),
             "examples": examples,
         },
-        "tree": {"step_logps": [table.ravel().tolist() for table in tree.step_logps], "rewards": tree.rewards.tolist()},
+        "tree": {
+            "step_logps": [table.ravel().tolist() for table in tree.step_logps],
+            "rewards": tree.rewards.tolist(),
+        },
         "parity": {
             "alphas": [solution.alpha for solution in solutions],
             "values": [np.concatenate(solution.values).tolist() for solution in solutions],
@@ -89,7 +111,8 @@ def poster_data(problem: PosterProblem, solutions: Sequence[Solution]) -> dict[s
 
 
 def certificate_data(name: str, certificate: Certificate) -> dict[str, Any]:
-    """One card of `certificates`: "Theorem 1" or "Theorem 2", its sentence, and its numbers in nats.
+    """One card of `certificates`: "Theorem 1" or "Theorem 2", its sentence, and its numbers in
+    nats.
 
     >>> certificate_data("Theorem 1", Certificate("", True, 2e-15, 1e-10, prefixes=255))["error"]
     2e-15
@@ -105,7 +128,8 @@ def certificate_data(name: str, certificate: Certificate) -> dict[str, Any]:
 
 
 def control_data(name: str, control: Control) -> dict[str, Any]:
-    """One card of `controls`: "softmax weights" or "stale samples", its sentence, and its numbers in nats.
+    """One card of `controls`: "softmax weights" or "stale samples", its sentence, and its numbers
+    in nats.
 
     >>> control_data("stale samples", Control("", [0.5, 0.25, 1e-12], None))["violation"]
     0.5

@@ -1,4 +1,6 @@
-"""Evaluation: Pass@k and maj@k with intervals over problems, every completion kept, two models compared in pairs."""
+"""Evaluation: Pass@k and maj@k with intervals over problems, every completion kept, two models
+compared in pairs.
+"""
 
 from gnivo_edu.evaluation.evaluate import evaluate
 from gnivo_edu.evaluation.exact_chances import exact_chances

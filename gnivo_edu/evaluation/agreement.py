@@ -1,4 +1,6 @@
-"""Implicit values of a policy against the exact ones of its problem: a rank correlation, an RMS, and a control."""
+"""Implicit values of a policy against the exact ones of its problem: a rank correlation, an RMS,
+and a control.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,10 @@ Array = NDArray[np.float64]
 class ValueAgreement:
     """Implicit and exact values of n prefixes, float64 [n], nats.
 
-    `implicit` is log pi/pi_ref of the prefix plus the exact log Z of its prompt, `exact` is V = log E_ref[e^{R/alpha}].
-    `prompt`, `depth` (tokens) int64 [n]; `prefix` the prefix's number in base V at that depth; `logp` its
-    log-probability under the reference. `shuffled` are the implicit values dealt out anew among the prefixes of one
-    prompt and depth: what depth alone explains.
+    `implicit` is log pi/pi_ref of the prefix plus the exact log Z of its prompt, `exact` is V = log
+    E_ref[e^{R/alpha}]. `prompt`, `depth` (tokens) int64 [n]; `prefix` the prefix's number in base V
+    at that depth; `logp` its log-probability under the reference. `shuffled` are the implicit
+    values dealt out anew among the prefixes of one prompt and depth: what depth alone explains.
     """
 
     implicit: Array
@@ -69,11 +71,12 @@ def value_agreement(
 
         implicit  log pi(s_t)/pi_ref(s_t) + log Z        exact  V(s_t) = log E_ref[e^{R/alpha} given s_t]
 
-    Both are equal at every prefix if and only if the policy is optimal for (reference, R, alpha) (Theorem 1 of
-    GN-IVO). Compared are all prefixes of 1..T tokens that the reference can write, complete answers among them, each
-    once. `policy`, `reference`: causal LMs; `task`: a token MDP with V**T sequences that can be enumerated; `prompts`:
-    numbers of its prompts, all by default; `seed` deals out the control. Raises ValueError on alpha <= 0, on an unknown
-    prompt, on prompts of different lengths (their tables cannot be written out) and on a task that is too large.
+    Both are equal at every prefix if and only if the policy is optimal for (reference, R, alpha)
+    (Theorem 1 of GN-IVO). Compared are all prefixes of 1..T tokens that the reference can write,
+    complete answers among them, each once. `policy`, `reference`: causal LMs; `task`: a token MDP
+    with V**T sequences that can be enumerated; `prompts`: numbers of its prompts, all by default;
+    `seed` deals out the control. Raises ValueError on alpha <= 0, on an unknown prompt, on prompts
+    of different lengths (their tables cannot be written out) and on a task that is too large.
 
     >>> from gnivo_edu.policies import TabularLM
     >>> from toy_envs import RandomTree
@@ -90,7 +93,9 @@ def value_agreement(
 def answer_keys(
     reference: nn.Module, task: Any, alpha: float, prompts: Sequence[int] | None = None
 ) -> list[exact.Solution]:
-    """The exact solution of each prompt under a reference: what stays the same while a policy learns."""
+    """The exact solution of each prompt under a reference: what stays the same while a policy
+    learns.
+    """
     count = len(task.prompts())
     index = list(range(count)) if prompts is None else [int(i) for i in prompts]
     if not index or not all(0 <= i < count for i in index):
@@ -99,7 +104,9 @@ def answer_keys(
     return [exact.solve(tree, alpha) for tree in trees]
 
 
-def agreement_with(policy: nn.Module, task: Any, keys: Sequence[exact.Solution], seed: int = 0) -> ValueAgreement:
+def agreement_with(
+    policy: nn.Module, task: Any, keys: Sequence[exact.Solution], seed: int = 0
+) -> ValueAgreement:
     """`value_agreement` with the answer keys at hand."""
     rng = np.random.default_rng(seed)
     parts: list[tuple[Any, ...]] = []
@@ -112,7 +119,15 @@ def agreement_with(policy: nn.Module, task: Any, keys: Sequence[exact.Solution],
             keep = reachable[chosen[reachable]]
             implicit = law[t][keep] - tree.prefix_logps[t][keep] + key.log_z
             place = np.full(len(keep), tree.prompt_index), np.full(len(keep), t), keep
-            parts.append((implicit, key.values[t][keep], rng.permutation(implicit), *place, tree.prefix_logps[t][keep]))
+            parts.append(
+                (
+                    implicit,
+                    key.values[t][keep],
+                    rng.permutation(implicit),
+                    *place,
+                    tree.prefix_logps[t][keep],
+                )
+            )
             # An answer that has ended is one prefix, not one more at every depth that follows.
             ongoing = chosen & (np.arange(len(chosen)) % tree.vocab_size != tree.eos_token_id)
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
@@ -121,7 +136,8 @@ def agreement_with(policy: nn.Module, task: Any, keys: Sequence[exact.Solution],
 
 
 def rank_correlation(x: Array, y: Array) -> float:
-    """Spearman's rank correlation: the correlation of the ranks, ties sharing their mean rank; nan if all are equal.
+    """Spearman's rank correlation: the correlation of the ranks, ties sharing their mean rank; nan
+    if all are equal.
 
     >>> round(rank_correlation(np.array([1.0, 2.0, 9.0]), np.array([0.0, 0.5, 0.5])), 4)
     0.866
@@ -133,7 +149,8 @@ def rank_correlation(x: Array, y: Array) -> float:
 
 
 def _ranks(values: Array) -> Array:
-    # Values that are equal but for rounding are ties: R/alpha of two right answers may differ in the last bit.
+    # Values that are equal but for rounding are ties: R/alpha of two right answers may differ in
+    # the last bit.
     _, place, counts = np.unique(values.round(12), return_inverse=True, return_counts=True)
     return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[place], dtype=np.float64)
 

@@ -1,4 +1,6 @@
-"""Draw completions to every problem of a task, grade them, keep each of them, and report Pass@k with intervals."""
+"""Draw completions to every problem of a task, grade them, keep each of them, and report Pass@k
+with intervals.
+"""
 
 from __future__ import annotations
 
@@ -37,18 +39,20 @@ def evaluate(
     model: str | None = None,
     task_name: str | None = None,
 ) -> Report:
-    """Draw `samples` completions to each problem, grade them, and report Pass@k for every k of `ks`, with intervals.
+    """Draw `samples` completions to each problem, grade them, and report Pass@k for every k of
+    `ks`, with intervals.
 
-    For any causal LM and any task of the token-MDP protocol: graded by `task.grade` where it has one, else by
-    `task.reward`. A completion is right where its reward is at least `solved_at`. `prompts` lists the problems, all
-    by default. `model` and `task_name` are what the report calls them. At most `max_rows` completions are drawn at a
-    time, 256 unless told.
+    For any causal LM and any task of the token-MDP protocol: graded by `task.grade` where it has
+    one, else by `task.reward`. A completion is right where its reward is at least `solved_at`.
+    `prompts` lists the problems, all by default. `model` and `task_name` are what the report calls
+    them. At most `max_rows` completions are drawn at a time, 256 unless told.
 
-    With `out`, a folder: completions.jsonl gets one line per completion (problem, sample, tokens, text, reward, grade),
-    a problem at a time, all its samples or none; report.json the numbers. A run that was stopped goes on where it was:
-    each completion reads a random stream of its own, so that the outcome is that of a run that was not. Raises
-    ValueError, in one line, on k > samples, on unknown or repeated prompts, and on a folder that holds completions of
-    another model, task or setting.
+    With `out`, a folder: completions.jsonl gets one line per completion (problem, sample, tokens,
+    text, reward, grade), a problem at a time, all its samples or none; report.json the numbers. A
+    run that was stopped goes on where it was: each completion reads a random stream of its own, so
+    that the outcome is that of a run that was not. Raises ValueError, in one line, on k > samples,
+    on unknown or repeated prompts, and on a folder that holds completions of another model, task or
+    setting.
 
     >>> from gnivo_edu.policies import TabularLM
     >>> from toy_envs import ArithmeticChain
@@ -63,7 +67,13 @@ def evaluate(
     for k in ks:
         check_k(k, samples)
     index = _problems(task, prompts)
-    law = {"samples": samples, "seed": seed, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+    law = {
+        "samples": samples,
+        "seed": seed,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+    }
     settings = {
         "task": task_name or getattr(task, "name", None) or type(task).__name__,
         "model": model or _name_of(policy),
@@ -88,17 +98,26 @@ def evaluate(
     return report
 
 
-def _graded(policy: Any, task: Any, index: list[int], law: dict[str, Any], max_rows: int) -> Iterator[list[Row]]:
+def _graded(
+    policy: Any, task: Any, index: list[int], law: dict[str, Any], max_rows: int
+) -> Iterator[list[Row]]:
     """The graded completions to each of some problems."""
     from gnivo_edu.policies.generation import sample_completions
 
     how = {name: law[name] for name in ("seed", "temperature", "top_k", "top_p")}
     drawn = sample_completions(policy, task, law["samples"], index, max_rows=max_rows, **how)
     K, T = drawn.tokens.shape[1:]
-    tokens, lengths = drawn.tokens.reshape(-1, T).cpu().numpy(), drawn.lengths.reshape(-1).cpu().numpy()
+    tokens, lengths = (
+        drawn.tokens.reshape(-1, T).cpu().numpy(),
+        drawn.lengths.reshape(-1).cpu().numpy(),
+    )
     truncated, owner = drawn.truncated.reshape(-1).tolist(), np.repeat(index, K)
     grades = task.grade(tokens, lengths, owner) if hasattr(task, "grade") else None
-    rewards = task.reward(tokens, lengths, owner) if grades is None else [grade.reward for grade in grades]
+    rewards = (
+        task.reward(tokens, lengths, owner)
+        if grades is None
+        else [grade.reward for grade in grades]
+    )
     rows = []
     for r, (row, length) in enumerate(zip(tokens, lengths.tolist(), strict=True)):
         own = row[:length].tolist()
@@ -107,7 +126,12 @@ def _graded(policy: Any, task: Any, index: list[int], law: dict[str, Any], max_r
         line |= {"reward": float(rewards[r]), "length": length, "truncated": truncated[r]}
         if grades is not None:
             grade = grades[r]
-            line |= {"answer": grade.answer, "gold": grade.gold, "status": grade.status, "counts": grade.counts}
+            line |= {
+                "answer": grade.answer,
+                "gold": grade.gold,
+                "status": grade.status,
+                "counts": grade.counts,
+            }
         rows.append(line)
     return (rows[start : start + K] for start in range(0, len(rows), K))
 
@@ -116,7 +140,9 @@ def _problems(task: Any, prompts: Sequence[int] | None) -> list[int]:
     count = len(task.prompts())
     index = list(range(count)) if prompts is None else [int(i) for i in prompts]
     if not index or len(set(index)) < len(index) or not all(0 <= i < count for i in index):
-        raise ValueError(f"prompts must list different problems in 0..{count - 1}, got {index[:20]}")
+        raise ValueError(
+            f"prompts must list different problems in 0..{count - 1}, got {index[:20]}"
+        )
     return index
 
 
@@ -126,7 +152,9 @@ def _name_of(policy: Any) -> str:
 
 
 def _questions(task: Any, index: list[int]) -> str:
-    """A fingerprint of what is asked, whatever the tokenizer: two reports can be paired if they share it."""
+    """A fingerprint of what is asked, whatever the tokenizer: two reports can be paired if they
+    share it.
+    """
     problems = getattr(task, "problems", None)
     asked = (
         task.prompts()[index].tolist()
@@ -144,7 +172,9 @@ def _prompts(task: Any, index: list[int]) -> str:
 
 
 def _weights(policy: Any) -> str:
-    """A fingerprint of a model: names, shapes, and 64 values of every parameter. It is there to catch a mix-up."""
+    """A fingerprint of a model: names, shapes, and 64 values of every parameter. It is there to
+    catch a mix-up.
+    """
     read = []
     for name, parameter in policy.named_parameters():
         values = parameter.detach().flatten()

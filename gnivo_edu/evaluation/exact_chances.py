@@ -10,12 +10,15 @@ from gnivo_edu.evaluation.pass_at_k import Array
 from gnivo_edu.exact import enumerate_tree
 
 
-def exact_chances(policy: Any, task: Any, temperature: float = 1.0, solved_at: float = 1.0) -> Array:
+def exact_chances(
+    policy: Any, task: Any, temperature: float = 1.0, solved_at: float = 1.0
+) -> Array:
     """The chance that one completion is right, for every prompt of a finite token MDP, float64 [N].
 
-    Every answer is listed. The policy is any causal LM; every step's law is raised to 1/`temperature` and normalised,
-    as the sampler does. Right: a reward of at least `solved_at`. With p a chance, Pass@k is 1 - (1 - p)^k. Raises
-    ValueError on a temperature that is not above 0, and where the answers are too many to list.
+    Every answer is listed. The policy is any causal LM; every step's law is raised to
+    1/`temperature` and normalised, as the sampler does. Right: a reward of at least `solved_at`.
+    With p a chance, Pass@k is 1 - (1 - p)^k. Raises ValueError on a temperature that is not above
+    0, and where the answers are too many to list.
 
     >>> from gnivo_edu.policies import TabularLM
     >>> from toy_envs import TokenMDP

@@ -1,4 +1,6 @@
-"""Explore a real model: the step values of its answers to one prompt, as JSON and as a page. What the command calls."""
+"""Explore a real model: the step values of its answers to one prompt, as JSON and as a page. What
+the command calls.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from gnivo_edu.evaluation.step_value_page import write_page
 from gnivo_edu.evaluation.step_values import step_values
+from gnivo_edu.evaluation.step_values.page import write_page
 from gnivo_edu.exact import check_alpha
 
 PROMPT = "Once upon a time"
@@ -34,21 +36,25 @@ def explore(
     *,
     task_options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Step values of a model's answers to one prompt: the JSON of `StepValues.to_json`, and with `out` a page too.
+    """Step values of a model's answers to one prompt: the JSON of `StepValues.to_json`, and with
+    `out` a page too.
 
-    `model` and `reference` are folders or hub ids of causal LMs with one vocabulary, or "shipped", the small
-    transformer for arithmetic; without a reference the model is its own, and its credits are 0. Either `prompt`, a
-    text, and `reward`, a named one or `module:function` (by default "Once upon a time" and "sentiment"; steps are
-    sentences), or `task`, a name of `tasks.get` or the id of a toy environment, and `prompt_index`, the number of its
-    question (0); `task_options` go to the task. `horizon`: most tokens of an answer. With `out`, a folder: `index.html`
-    and `values.json`, and the report has `page`, the path. Raises ValueError, in one line, on what cannot be loaded, on
-    vocabularies that differ and on options that exclude each other.
+    `model` and `reference` are folders or hub ids of causal LMs with one vocabulary, or "shipped",
+    the small transformer for arithmetic; without a reference the model is its own, and its credits
+    are 0. Either `prompt`, a text, and `reward`, a named one or `module:function` (by default "Once
+    upon a time" and "sentiment"; steps are sentences), or `task`, a name of `tasks.get` or the id
+    of a toy environment, and `prompt_index`, the number of its question (0); `task_options` go to
+    the task. `horizon`: most tokens of an answer. With `out`, a folder: `index.html` and
+    `values.json`, and the report has `page`, the path. Raises ValueError, in one line, on what
+    cannot be loaded, on vocabularies that differ and on options that exclude each other.
     """
     from gnivo_edu.policies import pick_device
 
     check_alpha(alpha)
     if task is not None and (prompt is not None or reward is not None):
-        raise ValueError("a task has its own questions and rewards: give --task, or --prompt and --reward")
+        raise ValueError(
+            "a task has its own questions and rewards: give --task, or --prompt and --reward"
+        )
     if task is None and task_options:
         raise ValueError(f"{', '.join(task_options)}: options of a task: give --task with them")
     if task is None and prompt_index is not None:
@@ -61,7 +67,10 @@ def explore(
         base, other = _load(reference)
         words = [None if own is None else own.get_vocab() for own in (tokenizer, other)]
         if words[0] != words[1]:
-            raise ValueError(f"{model!r} and {reference!r} do not share a vocabulary: their answers cannot be compared")
+            raise ValueError(
+                f"{model!r} and {reference!r} do not share a vocabulary: their answers cannot be "
+                "compared"
+            )
     options = dict(task_options or {}) | ({} if horizon is None else {"horizon": horizon})
     asked = _task(policy, tokenizer, prompt, task, reward, options)
     device = pick_device()
@@ -80,20 +89,31 @@ def explore(
 
 
 def _load(name: str) -> tuple[Any, Any]:
-    """A model and its tokenizer; None for one that was trained here on a task with a vocabulary of its own."""
+    """A model and its tokenizer; None for one that was trained here on a task with a vocabulary of
+    its own.
+    """
     from gnivo_edu.policies import load_model
     from gnivo_edu.policies.small import load_checkpoint, load_transformer
 
     if name == "shipped":
         return load_checkpoint("arithmetic"), None
     folder = Path(name).expanduser()
-    if folder.is_dir() and (folder / "config.json").is_file() and not any(folder.glob("tokenizer*")):
+    if (
+        folder.is_dir()
+        and (folder / "config.json").is_file()
+        and not any(folder.glob("tokenizer*"))
+    ):
         return load_transformer(folder), None
     return load_model(name)
 
 
 def _task(
-    model: Any, tokenizer: Any, prompt: str | None, task: str | None, reward: str | None, options: dict[str, Any]
+    model: Any,
+    tokenizer: Any,
+    prompt: str | None,
+    task: str | None,
+    reward: str | None,
+    options: dict[str, Any],
 ) -> Any:
     from gnivo_edu import tasks
     from gnivo_edu.tasks.prompting import end_tokens
@@ -102,18 +122,26 @@ def _task(
     if task is not None and task.startswith("toy_envs/"):
         return _environment(task, options)
     if tokenizer is not None:
-        options.setdefault("eos_token_ids", end_tokens(tokenizer, getattr(model, "generation_config", None)))
+        options.setdefault(
+            "eos_token_ids", end_tokens(tokenizer, getattr(model, "generation_config", None))
+        )
     if task is not None:
         made = tasks.get(task, tokenizer, **options)
         if task == "arithmetic":
             from gnivo_edu.tasks.arithmetic_text import ArithmeticText
 
-            return ArithmeticText(**options)  # its characters as a tokenizer: a pruned tree of texts gives exact values
+            return ArithmeticText(
+                **options
+            )  # its characters as a tokenizer: a pruned tree of texts gives exact values
         return made
     if tokenizer is None:
-        raise ValueError("this model has no tokenizer, so it reads no prompt: give --task, such as arithmetic")
+        raise ValueError(
+            "this model has no tokenizer, so it reads no prompt: give --task, such as arithmetic"
+        )
     text = PROMPT if prompt is None else prompt
-    return stories(tokenizer, openings=[text], reward=reward or "sentiment", instruction="", **options)
+    return stories(
+        tokenizer, openings=[text], reward=reward or "sentiment", instruction="", **options
+    )
 
 
 def _environment(name: str, options: dict[str, Any]) -> Any:
@@ -129,7 +157,9 @@ def _environment(name: str, options: dict[str, Any]) -> Any:
 
 
 def answer_rows(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row per answer of a report, for a table: reward, sum of credits, and the step that cost most."""
+    """One row per answer of a report, for a table: reward, sum of credits, and the step that cost
+    most.
+    """
     rows = []
     for k, answer in enumerate(report["answers"], start=1):
         worst = min(answer["steps"], key=lambda step: step["credit"])

@@ -1,8 +1,8 @@
 """Pass@k, maj@k and their intervals: numpy float64, nothing about models.
 
-Two sources of chance stand behind every number here: the samples that were drawn to a problem, and the problems that
-happen to be in the set. Estimators deal with the first (`pass_at_k`, `majority_at_k` are unbiased); intervals resample
-whole problems, so that they carry both.
+Two sources of chance stand behind every number here: the samples that were drawn to a problem, and
+the problems that happen to be in the set. Estimators deal with the first (`pass_at_k`,
+`majority_at_k` are unbiased); intervals resample whole problems, so that they carry both.
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ AT_ONCE = 1 << 20  # problems times resamplings held at a time
 
 
 def pass_at_k(correct: ArrayLike, samples: ArrayLike, k: int) -> Array:
-    """The chance that a set of k of the n samples drawn to a problem holds a right one; unbiased for 1 - (1 - p)^k.
+    """The chance that a set of k of the n samples drawn to a problem holds a right one; unbiased
+    for 1 - (1 - p)^k.
 
         pass@k = 1 - C(n - c, k) / C(n, k) = 1 - prod_{i<k} (n - c - i) / (n - i)
 
-    `correct` (c) and `samples` (n) int, broadcast against each other; float64 of their common shape. The product has no
-    large numbers in it. Raises ValueError on k < 1, on c outside 0..n, and on k > n: from fewer than k samples no
-    unbiased estimate exists, whatever c is.
+    `correct` (c) and `samples` (n) int, broadcast against each other; float64 of their common
+    shape. The product has no large numbers in it. Raises ValueError on k < 1, on c outside 0..n,
+    and on k > n: from fewer than k samples no unbiased estimate exists, whatever c is.
 
-    Source: Chen et al. 2021, Evaluating Large Language Models Trained on Code (arXiv:2107.03374), eq. 1.
+    Source: Chen et al. 2021, Evaluating Large Language Models Trained on Code (arXiv:2107.03374),
+        eq. 1.
 
     >>> pass_at_k([0, 1, 2, 4], 4, k=2).round(4)
     array([0.    , 0.5   , 0.8333, 1.    ])
@@ -40,7 +42,9 @@ def pass_at_k(correct: ArrayLike, samples: ArrayLike, k: int) -> Array:
     """
     c, n = np.broadcast_arrays(np.asarray(correct), np.asarray(samples))
     if c.dtype.kind not in "iu" or n.dtype.kind not in "iu":
-        raise ValueError(f"correct and samples are counts: give integers, got {c.dtype} and {n.dtype}")
+        raise ValueError(
+            f"correct and samples are counts: give integers, got {c.dtype} and {n.dtype}"
+        )
     check_k(k, int(n.min()) if n.size else k)
     if ((c < 0) | (c > n)).any():
         bad = np.argmax(((c < 0) | (c > n)).ravel())
@@ -56,19 +60,23 @@ def check_k(k: int, samples: int) -> None:
         raise ValueError(f"k must be at least 1, got {k}")
     if k > samples:
         raise ValueError(
-            f"pass@{k} needs at least {k} samples to a problem, got {samples}: draw more, or ask for a smaller k"
+            f"pass@{k} needs at least {k} samples to a problem, got {samples}: draw more, or ask "
+            "for a smaller k"
         )
 
 
 def majority_at_k(votes: Sequence[Hashable | None], right: Hashable, k: int) -> float:
-    """The chance that the majority of k of the n votes on one problem is `right`: exact over all C(n, k) sets of votes.
+    """The chance that the majority of k of the n votes on one problem is `right`: exact over all
+    C(n, k) sets of votes.
 
-    A tie of m answers is settled by lot: the right one, if it is among them, gets 1/m. None is an abstention: it takes
-    one of the k places and votes for nothing; where all abstain there is no majority. Since every set of k samples is
-    counted once, the estimate is unbiased for the majority of k fresh samples. No enumeration: with m_a votes for
-    answer a, the sets in which the right answer has j votes and ties with q others are a coefficient of
+    A tie of m answers is settled by lot: the right one, if it is among them, gets 1/m. None is an
+    abstention: it takes one of the k places and votes for nothing; where all abstain there is no
+    majority. Since every set of k samples is counted once, the estimate is unbiased for the
+    majority of k fresh samples. No enumeration: with m_a votes for answer a, the sets in which the
+    right answer has j votes and ties with q others are a coefficient of
 
-        C(m_right, j) x^j (1 + x)^{m_None} prod_{a wrong} (sum_{i<j} C(m_a, i) x^i + y C(m_a, j) x^j)
+        C(m_right, j) x^j (1 + x)^{m_None} prod_{a wrong} (sum_{i<j} C(m_a, i) x^i + y C(m_a, j)
+        x^j)
 
     in exact integers. Raises ValueError on k < 1 and k > n.
 
@@ -80,15 +88,21 @@ def majority_at_k(votes: Sequence[Hashable | None], right: Hashable, k: int) -> 
     silent, mine = counts.pop(None, 0), counts.pop(right, 0)
     total = Fraction(0)
     for j in range(1, min(mine, k) + 1):
-        ways = {(i, 0): comb(silent, i) for i in range(min(silent, k - j) + 1)}  # (votes cast, ties) -> sets
+        ways = {
+            (i, 0): comb(silent, i) for i in range(min(silent, k - j) + 1)
+        }  # (votes cast, ties) -> sets
         for count in counts.values():
             ways = _with_answer(ways, count, j, k - j)
-        share = sum(Fraction(number, ties + 1) for (cast, ties), number in ways.items() if cast == k - j)
+        share = sum(
+            Fraction(number, ties + 1) for (cast, ties), number in ways.items() if cast == k - j
+        )
         total += comb(mine, j) * share
     return float(total / comb(len(votes), k))
 
 
-def _with_answer(ways: dict[tuple[int, int], int], count: int, most: int, room: int) -> dict[tuple[int, int], int]:
+def _with_answer(
+    ways: dict[tuple[int, int], int], count: int, most: int, room: int
+) -> dict[tuple[int, int], int]:
     """The sets after one more wrong answer with `count` votes has got at most `most` of them."""
     found: dict[tuple[int, int], int] = Counter()
     for (cast, ties), number in ways.items():
@@ -116,14 +130,17 @@ class Interval:
         return self.high - self.low
 
 
-def bootstrap_interval(values: ArrayLike, level: float = 0.95, draws: int = DRAWS, seed: int = 0) -> Interval:
+def bootstrap_interval(
+    values: ArrayLike, level: float = 0.95, draws: int = DRAWS, seed: int = 0
+) -> Interval:
     """The mean of one value per problem [N], with the percentile bootstrap interval over problems.
 
-    N problems are drawn with replacement `draws` times; `low` and `high` are the (1 - level)/2 and (1 + level)/2
-    quantiles of the means. A problem is drawn with all its samples, so that the interval carries both the choice of
-    problems and, without resampling them, the samples. It is for the mean over problems like these, not for the mean
-    over these very ones, and is a little too short for few problems (by about sqrt(1 - 1/N), and more where values
-    pile up at 0 or 1). Raises ValueError on fewer than two problems, and on values that are not finite.
+    N problems are drawn with replacement `draws` times; `low` and `high` are the (1 - level)/2 and
+    (1 + level)/2 quantiles of the means. A problem is drawn with all its samples, so that the
+    interval carries both the choice of problems and, without resampling them, the samples. It is
+    for the mean over problems like these, not for the mean over these very ones, and is a little
+    too short for few problems (by about sqrt(1 - 1/N), and more where values pile up at 0 or 1).
+    Raises ValueError on fewer than two problems, and on values that are not finite.
 
     Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
 
@@ -139,9 +156,11 @@ def bootstrap_interval(values: ArrayLike, level: float = 0.95, draws: int = DRAW
 def paired_difference(
     first: ArrayLike, second: ArrayLike, level: float = 0.95, draws: int = DRAWS, seed: int = 0
 ) -> Interval:
-    """Mean of second - first over the same problems in the same order, [N] each, with its bootstrap interval.
+    """Mean of second - first over the same problems in the same order, [N] each, with its bootstrap
+    interval.
 
-    How hard a problem is drops out of its own difference. Raises ValueError on different numbers of problems.
+    How hard a problem is drops out of its own difference. Raises ValueError on different numbers of
+    problems.
 
     >>> found = paired_difference([0.0, 0.5, 1.0], [0.25, 0.75, 1.0])
     >>> found.mean.__round__(4), found.ends
@@ -156,9 +175,11 @@ def paired_difference(
 def unpaired_difference(
     first: ArrayLike, second: ArrayLike, level: float = 0.95, draws: int = DRAWS, seed: int = 0
 ) -> Interval:
-    """Mean of second minus mean of first, each with problems of its own: the two are resampled apart.
+    """Mean of second minus mean of first, each with problems of its own: the two are resampled
+    apart.
 
-    What is left where two models were tried on different problems; on the same problems it is too wide.
+    What is left where two models were tried on different problems; on the same problems it is too
+    wide.
 
     >>> unpaired_difference([0.0, 0.5, 1.0], [0.25, 0.75, 1.0]).width > 0.9
     True
@@ -172,7 +193,10 @@ def unpaired_difference(
 def _checked(values: ArrayLike) -> Array:
     data = np.asarray(values, dtype=np.float64)
     if data.ndim != 1 or len(data) < 2:
-        raise ValueError(f"an interval over problems needs one value for each of two or more, got shape {data.shape}")
+        raise ValueError(
+            "an interval over problems needs one value for each of two or more, got shape "
+            f"{data.shape}"
+        )
     if not np.isfinite(data).all():
         raise ValueError("an interval needs finite values: leave out problems that do not count")
     return data
@@ -184,7 +208,9 @@ def _means(data: Array, draws: int, rng: np.random.Generator) -> Array:
         raise ValueError(f"draws must be at least 1, got {draws}")
     rows = max(1, AT_ONCE // len(data))
     sizes = [(min(rows, draws - start), len(data)) for start in range(0, draws, rows)]
-    return np.concatenate([data[rng.integers(len(data), size=size, dtype=np.int32)].mean(axis=1) for size in sizes])
+    return np.concatenate(
+        [data[rng.integers(len(data), size=size, dtype=np.int32)].mean(axis=1) for size in sizes]
+    )
 
 
 def _quantiles(means: Array, level: float) -> tuple[float, float]:

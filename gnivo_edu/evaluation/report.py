@@ -1,4 +1,6 @@
-"""What an evaluation found: numbers with intervals, paired comparison of two of them, and tables of many."""
+"""What an evaluation found: numbers with intervals, paired comparison of two of them, and tables of
+many.
+"""
 
 from __future__ import annotations
 
@@ -21,18 +23,22 @@ from gnivo_edu.evaluation.pass_at_k import (
 
 # The sets of the paper's Table 1 in its order, and the sixth.
 TABLE_1 = ("amc23", "minerva_math", "olympiadbench", "aime24", "aime25", "math500")
-RIGHT = ("right",)  # the vote of every solved completion: its answers are equal, however they are written
+RIGHT = (
+    "right",
+)  # the vote of every solved completion: its answers are equal, however they are written
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Report:
-    """n completions to each of N problems, graded: rewards [N, n], lengths [N, n] (tokens), truncated [N, n].
+    """n completions to each of N problems, graded: rewards [N, n], lengths [N, n] (tokens),
+    truncated [N, n].
 
-    `problems` [N] are the numbers of the prompts that count; `skipped` those whose gold answer cannot be read, which
-    are in no number here. `votes`: for maj@k, what each completion answers; None abstains. A completion is right, and
-    a problem solved, where its reward is at least `solved_at`. `settings`: task, model, samples, seed, temperature and
-    fingerprints. `to_json` gives the numbers; those of a folder are read by `load_report`.
+    `problems` [N] are the numbers of the prompts that count; `skipped` those whose gold answer
+    cannot be read, which are in no number here. `votes`: for maj@k, what each completion answers;
+    None abstains. A completion is right, and a problem solved, where its reward is at least
+    `solved_at`. `settings`: task, model, samples, seed, temperature and fingerprints. `to_json`
+    gives the numbers; those of a folder are read by `load_report`.
     """
 
     problems: NDArray[np.int64]
@@ -59,11 +65,15 @@ class Report:
         return self.rewards >= self.solved_at
 
     def pass_at(self, k: int) -> Array:
-        """The unbiased estimate of Pass@k for every problem, float64 [N]; ValueError where k is above n."""
+        """The unbiased estimate of Pass@k for every problem, float64 [N]; ValueError where k is
+        above n.
+        """
         return pass_at_k(self.right.sum(axis=1), self.rewards.shape[1], k)
 
     def majority_at(self, k: int) -> Array:
-        """The unbiased estimate of maj@k for every problem, float64 [N]: wrong answers are told apart by their text."""
+        """The unbiased estimate of maj@k for every problem, float64 [N]: wrong answers are told
+        apart by their text.
+        """
         told = [
             [RIGHT if right else vote for right, vote in zip(*row, strict=True)]
             for row in zip(self.right.tolist(), self.votes, strict=True)
@@ -71,13 +81,18 @@ class Report:
         return np.array([majority_at_k(votes, RIGHT, k) for votes in told])
 
     def to_json(self) -> dict[str, Any]:
-        """Means over problems and their 95% bootstrap intervals; an interval is null where there is one problem.
+        """Means over problems and their 95% bootstrap intervals; an interval is null where there is
+        one problem.
 
-        `truncated` is the share of completions cut off by the length limit; `mean_length` is in tokens, the end token
-        included; `reward` is the mean reward, whatever `solved_at`.
+        `truncated` is the share of completions cut off by the length limit; `mean_length` is in
+        tokens, the end token included; `reward` is the mean reward, whatever `solved_at`.
         """
         asked = self.settings
-        found: dict[str, Any] = {"task": asked["task"], "model": asked["model"], "problems": len(self.problems)}
+        found: dict[str, Any] = {
+            "task": asked["task"],
+            "model": asked["model"],
+            "problems": len(self.problems),
+        }
         found["samples"] = self.rewards.shape[1]
         measures = {f"@{k}": ("pass", self.pass_at(k)) for k in self.ks}
         measures |= {f"_maj@{k}": ("maj", self.majority_at(k)) for k in self.ks if k > 1}
@@ -85,15 +100,23 @@ class Report:
         for key, (name, values) in measures.items():
             found[f"{name}@{key.partition('@')[2]}" if "@" in key else name] = float(values.mean())
             found[f"interval{key}"] = _interval(values)
-        found |= {"truncated": float(self.truncated.mean()), "mean_length": float(self.lengths.mean())}
+        found |= {
+            "truncated": float(self.truncated.mean()),
+            "mean_length": float(self.lengths.mean()),
+        }
         found |= {"skipped": len(self.skipped), "solved_at": self.solved_at}
         return found | {name: asked[name] for name in ("seed", "temperature") if name in asked}
 
 
 def report_of(
-    problems: Sequence[Sequence[Row]], settings: dict[str, Any], ks: tuple[int, ...], solved_at: float
+    problems: Sequence[Sequence[Row]],
+    settings: dict[str, Any],
+    ks: tuple[int, ...],
+    solved_at: float,
 ) -> Report:
-    """The report of graded completions, the lines of completions.jsonl, in the order of the problems."""
+    """The report of graded completions, the lines of completions.jsonl, in the order of the
+    problems.
+    """
     problems = sorted(problems, key=lambda own: int(own[0]["problem"]))
     count = [own for own in problems if all(row.get("counts", True) for row in own)]
 
@@ -102,7 +125,9 @@ def report_of(
 
     return Report(
         problems=np.array([own[0]["problem"] for own in count], dtype=np.int64),
-        rewards=np.array(table("reward"), dtype=np.float64).reshape(len(count), settings["samples"]),
+        rewards=np.array(table("reward"), dtype=np.float64).reshape(
+            len(count), settings["samples"]
+        ),
         lengths=np.array(table("length"), dtype=np.int64),
         truncated=np.array(table("truncated"), dtype=bool),
         votes=[[row["answer"] if "answer" in row else row["text"] for row in own] for own in count],
@@ -114,27 +139,41 @@ def report_of(
 
 
 def compare(first: Report, second: Report, ks: Iterable[int] | None = None) -> dict[str, Any]:
-    """Second minus first over the same problems, for each k and for the mean reward, with 95% bootstrap intervals.
+    """Second minus first over the same problems, for each k and for the mean reward, with 95%
+    bootstrap intervals.
 
-    Problems are paired: how hard each is drops out. `unpaired_interval@k` is what the same numbers would give if the
-    problems were not shared, `better@k` and `worse@k` the numbers of problems on which the second is above or below.
-    The numbers of samples may differ: the estimates are unbiased for each. Raises ValueError on different tasks or
-    problems, and on a k that one of them has too few samples for.
+    Problems are paired: how hard each is drops out. `unpaired_interval@k` is what the same numbers
+    would give if the problems were not shared, `better@k` and `worse@k` the numbers of problems on
+    which the second is above or below. The numbers of samples may differ: the estimates are
+    unbiased for each. Raises ValueError on different tasks or problems, and on a k that one of them
+    has too few samples for.
     """
     a, b = first, second
     for name in ("task", "questions"):
         if a.settings.get(name) != b.settings.get(name):
             raise ValueError(
-                f"only results on the same questions can be paired: these are {a.settings['task']!r} and "
+                "only results on the same questions can be paired: these are "
+                f"{a.settings['task']!r} and "
                 f"{b.settings['task']!r}" + ("" if name == "task" else ", with different questions")
             )
     if a.solved_at != b.solved_at:
-        raise ValueError(f"solved means a reward of {a.solved_at:g} in the one and {b.solved_at:g} in the other")
+        raise ValueError(
+            f"solved means a reward of {a.solved_at:g} in the one and {b.solved_at:g} in the other"
+        )
     if a.problems.tolist() != b.problems.tolist():
-        raise ValueError(f"the two do not have the same problems: {len(a.problems)} and {len(b.problems)} of them")
-    found: dict[str, Any] = {"task": a.settings["task"], "first": a.settings["model"], "second": b.settings["model"]}
+        raise ValueError(
+            f"the two do not have the same problems: {len(a.problems)} and {len(b.problems)} of "
+            "them"
+        )
+    found: dict[str, Any] = {
+        "task": a.settings["task"],
+        "first": a.settings["model"],
+        "second": b.settings["model"],
+    }
     found |= {"problems": len(a.problems), "samples": [a.rewards.shape[1], b.rewards.shape[1]]}
-    pairs = {f"@{k}": (a.pass_at(k), b.pass_at(k)) for k in (ks or sorted(set(a.ks) & set(b.ks)) or (1,))}
+    pairs = {
+        f"@{k}": (a.pass_at(k), b.pass_at(k)) for k in (ks or sorted(set(a.ks) & set(b.ks)) or (1,))
+    }
     pairs["_reward"] = a.rewards.mean(axis=1), b.rewards.mean(axis=1)
     for key, (x, y) in pairs.items():
         found[f"difference{key}"] = float((y - x).mean())
@@ -145,11 +184,13 @@ def compare(first: Report, second: Report, ks: Iterable[int] | None = None) -> d
 
 
 def benchmark_table(reports: Iterable[Report | dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row per model, and per task the columns Pass@1 and Pass@3 (or what was asked for), as GN-IVO's Table 1 has.
+    """One row per model, and per task the columns Pass@1 and Pass@3 (or what was asked for), as
+    GN-IVO's Table 1 has.
 
-    The columns stand in the order of that table, AMC 2023, Minerva Math, OlympiadBench, AIME 2024 and AIME 2025; then
-    MATH-500; then other tasks, as they come. A cell is "mean [low, high]" in percent, or "" for a task that a model was
-    not tried on. Given two results of one model on one task, ValueError.
+    The columns stand in the order of that table, AMC 2023, Minerva Math, OlympiadBench, AIME 2024
+    and AIME 2025; then MATH-500; then other tasks, as they come. A cell is "mean [low, high]" in
+    percent, or "" for a task that a model was not tried on. Given two results of one model on one
+    task, ValueError.
     """
     found = [report.to_json() if isinstance(report, Report) else report for report in reports]
     models = dict.fromkeys(r["model"] for r in found)
@@ -163,7 +204,9 @@ def benchmark_table(reports: Iterable[Report | dict[str, Any]]) -> list[dict[str
     columns = {f"{task} {name}": (task, name, interval) for task, name, interval in heads}
     cells = {(r["model"], r["task"]): r for r in found}
     if len(cells) < len(found):
-        raise ValueError("a model has two results on one task: leave one out, or give the two different names")
+        raise ValueError(
+            "a model has two results on one task: leave one out, or give the two different names"
+        )
     rows = []
     for model in models:
         row = {"model": model}
@@ -184,7 +227,9 @@ def percent_with(mean: float, ends: Sequence[float] | None) -> str:
 
 
 def _place(task: str) -> int:
-    """Where a task stands in the table; the number of problems that its name ends with is no part of it."""
+    """Where a task stands in the table; the number of problems that its name ends with is no part
+    of it.
+    """
     name = task if task in TABLE_1 else task.rpartition("-")[0]
     return TABLE_1.index(name) if name in TABLE_1 else len(TABLE_1)
 

@@ -1,4 +1,6 @@
-"""Completions on disk: a line each, a problem at a time, so that a run that was stopped goes on where it was."""
+"""Completions on disk: a line each, a problem at a time, so that a run that was stopped goes on
+where it was.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ SETTINGS, COMPLETIONS, REPORT = "settings.json", "completions.jsonl", "report.js
 
 
 class CompletionStore:
-    """The completions so far, `rows[problem]`: in memory, and in the folder `out` unless it is None.
+    """The completions so far, `rows[problem]`: in memory, and in the folder `out` unless it is
+    None.
 
     Raises ValueError where the folder holds completions under other settings.
     """
@@ -31,8 +34,13 @@ class CompletionStore:
                 raise ValueError(f"{path} is not from an evaluation: choose another folder")
             before = _read(noted)
             if changed := [name for name in settings if before.get(name) != settings[name]]:
-                was = ", ".join(f"{name}: {before.get(name)!r}, now {settings[name]!r}" for name in changed)
-                raise ValueError(f"{path} is of another evaluation ({was}): choose another folder, or delete this one")
+                was = ", ".join(
+                    f"{name}: {before.get(name)!r}, now {settings[name]!r}" for name in changed
+                )
+                raise ValueError(
+                    f"{path} is of another evaluation ({was}): choose another folder, or delete "
+                    "this one"
+                )
             self.rows = read_completions(path, settings["samples"])
         write_whole(noted, json.dumps(settings, indent=1) + "\n")
         write_whole(path, "".join(map(_lines, self.rows.values())))  # without what was half written
@@ -50,11 +58,16 @@ class CompletionStore:
     def finish(self, report: Report) -> None:
         """Write report.json: the numbers."""
         if self.folder is not None:
-            write_whole(self.folder / REPORT, json.dumps(report.to_json() | {"ks": report.ks}, indent=1) + "\n")
+            write_whole(
+                self.folder / REPORT,
+                json.dumps(report.to_json() | {"ks": report.ks}, indent=1) + "\n",
+            )
 
 
 def read_completions(path: Path, samples: int) -> dict[int, list[Row]]:
-    """The problems of which all completions were written; a line that cannot be read counts as not written."""
+    """The problems of which all completions were written; a line that cannot be read counts as not
+    written.
+    """
     rows: dict[int, list[Row]] = {}
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
@@ -68,31 +81,43 @@ def read_completions(path: Path, samples: int) -> dict[int, list[Row]]:
 
 
 def load_report(folder: str | Path) -> Report:
-    """The report of an evaluation that has finished, from its folder; ValueError where there is none."""
+    """The report of an evaluation that has finished, from its folder; ValueError where there is
+    none.
+    """
     path = Path(folder)
     if missing := [name for name in (SETTINGS, COMPLETIONS, REPORT) if not (path / name).is_file()]:
-        raise ValueError(f"{str(folder)!r} holds no finished evaluation (no {missing[0]}): give the folder of one")
+        raise ValueError(
+            f"{str(folder)!r} holds no finished evaluation (no {missing[0]}): give the folder of "
+            "one"
+        )
     settings, found = _read(path / SETTINGS), _read(path / REPORT)
     try:
         rows = read_completions(path / COMPLETIONS, settings["samples"])
         expected = found["problems"] + found["skipped"]
         if len(rows) != expected:
             raise ValueError(
-                f"completions are missing in {str(path / COMPLETIONS)!r}: it has all of {len(rows)} problems, and the "
+                f"completions are missing in {str(path / COMPLETIONS)!r}: it has all of "
+                f"{len(rows)} problems, and the "
                 f"report is of {expected}; run the evaluation again, it goes on there"
             )
         return report_of(list(rows.values()), settings, tuple(found["ks"]), found["solved_at"])
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{str(folder)!r} holds files that no evaluation wrote, or other versions of them") from error
+        raise ValueError(
+            f"{str(folder)!r} holds files that no evaluation wrote, or other versions of them"
+        ) from error
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{str(path)!r} is broken ({error}): delete its folder and evaluate again") from error
+        raise ValueError(
+            f"{str(path)!r} is broken ({error}): delete its folder and evaluate again"
+        ) from error
     if not isinstance(found, dict):
-        raise ValueError(f"{str(path)!r} is broken (it holds no settings): delete its folder and evaluate again")
+        raise ValueError(
+            f"{str(path)!r} is broken (it holds no settings): delete its folder and evaluate again"
+        )
     return found
 
 

@@ -4,7 +4,11 @@ from gnivo_edu.exact.certificate import Certificate
 from gnivo_edu.exact.controls import Control, off_policy_samples, softmax_weights
 from gnivo_edu.exact.groups import GroupObjective
 from gnivo_edu.exact.solution import Solution, check_alpha, solve, success_probability
-from gnivo_edu.exact.theorems import index_question, verify_constant_shift, verify_soft_value_theorem
+from gnivo_edu.exact.theorems import (
+    index_question,
+    verify_constant_shift,
+    verify_soft_value_theorem,
+)
 from gnivo_edu.exact.tree import (
     Array,
     Tables,

@@ -14,8 +14,9 @@ Row = dict[str, Any]
 class Certificate:
     """The outcome of one numerical check, with the numbers it rests on.
 
-    `claim`: what was checked, in one sentence. `max_abs_error`: the number it is judged by, nats. `limit`: the bound
-    on it. `measures`: further numbers by name. `table`: one row per depth. `prefixes`: how many were compared.
+    `claim`: what was checked, in one sentence. `max_abs_error`: the number it is judged by, nats.
+    `limit`: the bound on it. `measures`: further numbers by name. `table`: one row per depth.
+    `prefixes`: how many were compared.
 
     >>> certificate = Certificate("1 + 1 = 2", True, 0.0, 1e-10, prefixes=1, table=[{"t": 0, "error": 0.0}])
     >>> print(certificate)
@@ -54,13 +55,21 @@ class Certificate:
         return json.dumps(self.to_dict())
 
     def __str__(self) -> str:
-        rows = [list(self.table[0])] + [[_cell(v) for v in row.values()] for row in self.table] if self.table else []
+        rows = (
+            [list(self.table[0])] + [[_cell(v) for v in row.values()] for row in self.table]
+            if self.table
+            else []
+        )
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [
             f"{self._verdict}  {self.claim}",
-            f"largest error {self.max_abs_error:.1e} nats over {self.prefixes:,} prefixes (limit {self.limit:.0e})",
+            f"largest error {self.max_abs_error:.1e} nats over {self.prefixes:,} prefixes (limit "
+            f"{self.limit:.0e})",
             *(f"{name.replace('_', ' ')}: {_cell(value)}" for name, value in self.measures.items()),
-            *("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows),
+            *(
+                "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
+                for row in rows
+            ),
         ]
         return "\n       ".join(lines)
 
@@ -70,10 +79,14 @@ class Certificate:
 
         head = tr(list(self.table[0]), "th") if self.table else ""
         body = "".join(tr([_cell(v) for v in row.values()], "td") for row in self.table)
-        measures = "".join(f"<br>{html.escape(k.replace('_', ' '))}: {_cell(v)}" for k, v in self.measures.items())
+        measures = "".join(
+            f"<br>{html.escape(k.replace('_', ' '))}: {_cell(v)}" for k, v in self.measures.items()
+        )
         return (
-            f"<div><b>{self._verdict}</b> {html.escape(self.claim)}<br>largest error {self.max_abs_error:.1e} nats "
-            f"over {self.prefixes:,} prefixes (limit {self.limit:.0e}){measures}<table>{head}{body}</table></div>"
+            f"<div><b>{self._verdict}</b> {html.escape(self.claim)}<br>largest error "
+            f"{self.max_abs_error:.1e} nats "
+            f"over {self.prefixes:,} prefixes (limit "
+            f"{self.limit:.0e}){measures}<table>{head}{body}</table></div>"
         )
 
     @property

@@ -1,4 +1,6 @@
-"""The answer key: soft values, log Z, the optimal policy and the credit of every step, by backward induction."""
+"""The answer key: soft values, log Z, the optimal policy and the credit of every step, by backward
+induction.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,8 @@ def check_alpha(alpha: float) -> float:
 class Solution:
     """Exact solution of max_pi E_pi[R] - alpha KL(pi || pi_ref) on a TokenTree.
 
-    `values[t]` float64 [V**t], nats: V(s_t) = log E_ref[exp(R/alpha) | s_t], t = 0..T; values[T] = R/alpha.
-    Source: Theorem 1 of GN-IVO; pi*(y) = pi_ref(y) e^{R(y)/alpha} / Z.
+    `values[t]` float64 [V**t], nats: V(s_t) = log E_ref[exp(R/alpha) | s_t], t = 0..T; values[T] =
+    R/alpha. Source: Theorem 1 of GN-IVO; pi*(y) = pi_ref(y) e^{R(y)/alpha} / Z.
 
     >>> from gnivo_edu.exact import enumerate_tree_from_rewards, solve
     >>> sol = solve(enumerate_tree_from_rewards([0, 0, 0, 1], vocab_size=2), alpha=0.5)
@@ -51,7 +53,9 @@ class Solution:
         return float(self.values[t][number])
 
     def soft_q(self, prefix: Sequence[int]) -> Array:
-        """Soft Q of every next token, float64 [V], nats: V of the prefix it leads to (rewards come at the end)."""
+        """Soft Q of every next token, float64 [V], nats: V of the prefix it leads to (rewards come
+        at the end).
+        """
         t, number = self._inner(prefix)
         return self.values[t + 1].reshape(-1, self.tree.vocab_size)[number].copy()
 
@@ -74,11 +78,15 @@ class Solution:
         ]
 
     def step_credit(self, sequence: Sequence[int]) -> Array:
-        """Credit V(s_t) - V(s_{t-1}) of each step, float64 [len], nats; over an answer they sum to R/alpha - log Z."""
+        """Credit V(s_t) - V(s_{t-1}) of each step, float64 [len], nats; over an answer they sum to
+        R/alpha - log Z.
+        """
         return np.diff([self.soft_value(tuple(sequence)[:t]) for t in range(len(sequence) + 1)])
 
     def success_probability(self, prefix: Sequence[int]) -> float:
-        """Chance of ending right under the reference, for rewards in {0, 1}: (e^V - 1)/(e^{1/alpha} - 1)."""
+        """Chance of ending right under the reference, for rewards in {0, 1}: (e^V - 1)/(e^{1/alpha}
+        - 1).
+        """
         if not np.isin(self.tree.rewards, (0.0, 1.0)).all():
             raise ValueError("success_probability needs rewards of 0 and 1; these are graded")
         return float(success_probability(np.array(self.soft_value(prefix)), self.alpha))
@@ -116,12 +124,14 @@ def success_probability(values: Array, alpha: float) -> Array:
 def solve(tree: TokenTree, alpha: float) -> Solution:
     """Soft values of every prefix by backward induction, V(s) = log sum_a pi_ref(a|s) e^{V(s,a)}.
 
-    Stable for alpha from 1e-3 to 1e3: the largest exponent is taken out of every sum. Memory beyond the tree:
-    the values themselves (1 + 1/V + ... arrays of V**T) and one small block. Raises ValueError if alpha is not
-    positive.
+    Stable for alpha from 1e-3 to 1e3: the largest exponent is taken out of every sum. Memory beyond
+    the tree: the values themselves (1 + 1/V + ... arrays of V**T) and one small block. Raises
+    ValueError if alpha is not positive.
     """
     if not isinstance(tree, TokenTree):
-        raise ValueError("solve needs an enumerated tree: exact.solve(exact.enumerate_tree(mdp), alpha)")
+        raise ValueError(
+            "solve needs an enumerated tree: exact.solve(exact.enumerate_tree(mdp), alpha)"
+        )
     values = [tree.rewards / check_alpha(alpha)]
     for table in reversed(tree.step_logps):
         values.append(_backup(table, values[-1]))
@@ -129,7 +139,9 @@ def solve(tree: TokenTree, alpha: float) -> Solution:
 
 
 def _backup(table: Array, children: Array) -> Array:
-    """log sum_a exp(table[s, a] + children[s, a]) for every s; children is [S * V]. Block by block."""
+    """log sum_a exp(table[s, a] + children[s, a]) for every s; children is [S * V]. Block by
+    block.
+    """
     rows, V = table.shape
     result, ones = np.empty(rows), np.ones(V)
     step = max(1, BLOCK // V)
@@ -141,12 +153,15 @@ def _backup(table: Array, children: Array) -> Array:
         peak = block.max()
         block -= peak
         total = np.exp(block, out=block) @ ones
-        # One peak for the whole block is fast; rows hundreds of nats below it would underflow: they get their own.
+        # One peak for the whole block is fast; rows hundreds of nats below it would underflow: they
+        # get their own.
         low = np.flatnonzero(total < TINY)
         with np.errstate(divide="ignore"):
             result[start:stop] = np.log(total) + peak
         if len(low):
             exponents = table[start:stop][low] + children[start:stop][low]
             row_peak = exponents.max(axis=1)
-            result[start + low] = np.log(np.exp(exponents - row_peak[:, None]).sum(axis=1)) + row_peak
+            result[start + low] = (
+                np.log(np.exp(exponents - row_peak[:, None]).sum(axis=1)) + row_peak
+            )
     return result

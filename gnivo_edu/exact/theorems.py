@@ -18,10 +18,12 @@ GRADIENT_LIMIT = 1e-10  # relative to the gradient at V_theta = 0
 
 
 def verify_soft_value_theorem(tree: TokenTree, alpha: float) -> Certificate:
-    """Theorem 1: pi*(prefix) = pi_ref(prefix) e^{V(prefix)} / Z for every prefix, in nats of log-probability.
+    """Theorem 1: pi*(prefix) = pi_ref(prefix) e^{V(prefix)} / Z for every prefix, in nats of
+    log-probability.
 
-    Left side: normalise pi_ref(y) e^{R(y)/alpha} over complete answers and add up the answers through each prefix.
-    Right side: backward induction (`solve`). The two routes share no function. Source: GN-IVO, Theorem 3.1.
+    Left side: normalise pi_ref(y) e^{R(y)/alpha} over complete answers and add up the answers
+    through each prefix. Right side: backward induction (`solve`). The two routes share no function.
+    Source: GN-IVO, Theorem 3.1.
 
     >>> from gnivo_edu.exact import enumerate_tree_from_rewards
     >>> verify_soft_value_theorem(enumerate_tree_from_rewards([0, 0, 0, 1], 2), alpha=0.2).passed
@@ -47,15 +49,22 @@ def verify_soft_value_theorem(tree: TokenTree, alpha: float) -> Certificate:
 
 
 def marginal_optimal_logps(tree: TokenTree, alpha: float) -> Tables:
-    """log pi*(prefix) per depth, [V**t], nats, from complete answers alone: no backward induction, no V."""
+    """log pi*(prefix) per depth, [V**t], nats, from complete answers alone: no backward induction,
+    no V.
+    """
     numbers = np.arange(tree.vocab_size**tree.horizon)
     logps = np.zeros(len(numbers))
     for t, table in enumerate(tree.step_logps):
-        through = numbers // tree.vocab_size ** (tree.horizon - t - 1)  # number of the prefix of t + 1 tokens
+        through = numbers // tree.vocab_size ** (
+            tree.horizon - t - 1
+        )  # number of the prefix of t + 1 tokens
         logps += table[through // tree.vocab_size, through % tree.vocab_size]
     weights = logps + tree.rewards / check_alpha(alpha)
     weights -= np.logaddexp.reduce(weights)
-    return [np.logaddexp.reduce(weights.reshape(tree.vocab_size**t, -1), axis=1) for t in range(tree.horizon + 1)]
+    return [
+        np.logaddexp.reduce(weights.reshape(tree.vocab_size**t, -1), axis=1)
+        for t in range(tree.horizon + 1)
+    ]
 
 
 def verify_constant_shift(
@@ -65,21 +74,24 @@ def verify_constant_shift(
     prefix_sampler: Tables | None = None,
     seed: int = 0,
 ) -> Certificate:
-    """Theorem 2: a free V_theta that minimises the group objective equals V up to one constant per depth.
+    """Theorem 2: a free V_theta that minimises the group objective equals V up to one constant per
+    depth.
 
-    At every t, V_theta starts at zero and at two random points, and is fitted under exact expectations over groups of
-    K = `group_size` prefixes. `max_abs_error` is the largest spread (max - min over prefixes of one depth) of
-    V_theta - V, nats. Also measured, over all depths:
+    At every t, V_theta starts at zero and at two random points, and is fitted under exact
+    expectations over groups of K = `group_size` prefixes. `max_abs_error` is the largest spread
+    (max - min over prefixes of one depth) of V_theta - V, nats. Also measured, over all depths:
 
-    - `gradient_norm_at_shifted_optimum`: the gradient at V + c_t for random c_t, relative to V_theta = 0;
-    - `smallest_increase`: by how much the loss grows, relative to its curvature's scale, when the fit is disturbed in
-      random directions; positive at a minimum;
-    - `pinned_error`: written through a policy, V_theta satisfies E_ref[e^{V_theta}] = 1 at every depth. That pins the
-      shift to -log Z; this is the largest error of the pinned V_theta against V - log Z, nats;
+    - `gradient_norm_at_shifted_optimum`: the gradient at V + c_t for random c_t, relative to
+      V_theta = 0;
+    - `smallest_increase`: by how much the loss grows, relative to its curvature's scale, when the
+      fit is disturbed in random directions; positive at a minimum;
+    - `pinned_error`: written through a policy, V_theta satisfies E_ref[e^{V_theta}] = 1 at every
+      depth. That pins the shift to -log Z; this is the largest error of the pinned V_theta against
+      V - log Z, nats;
     - `credit_error`: of the step credits read off the pinned V_theta, nats.
 
-    `prefix_sampler`: tables of another policy that proposes the prefixes; completions still follow pi_ref, and the
-    theorem still holds. Source: GN-IVO, Theorem 3.2; poster, Eq. 8.
+    `prefix_sampler`: tables of another policy that proposes the prefixes; completions still follow
+    pi_ref, and the theorem still holds. Source: GN-IVO, Theorem 3.2; poster, Eq. 8.
     """
     if group_size < 2:
         raise ValueError(f"group_size must be at least 2, got {group_size}")
@@ -92,8 +104,9 @@ def verify_constant_shift(
     for t in range(1, tree.horizon + 1):
         reachable = tree.reachable(t)
         value = solution.values[t][reachable]
-        # The mean weight E[e^{R/alpha} | prefix] comes from complete answers, not from the V it is compared with. A
-        # constant factor moves no minimiser: the largest is taken out, so that it stays in range.
+        # The mean weight E[e^{R/alpha} | prefix] comes from complete answers, not from the V it is
+        # compared with. A constant factor moves no minimiser: the largest is taken out, so that it
+        # stays in range.
         log_weight = weights[t][reachable] - tree.prefix_logps[t][reachable]
         target = np.exp(log_weight - log_weight.max())
         law = _normalised(laws[t][reachable])
@@ -103,7 +116,9 @@ def verify_constant_shift(
         largest["gradient at V + c"] = max(
             largest["gradient at V + c"], _size(objective.gradient(value + rng.uniform(-3, 3)))
         )
-        largest["gradient at 0"] = max(largest["gradient at 0"], _size(objective.gradient(np.zeros_like(value))))
+        largest["gradient at 0"] = max(
+            largest["gradient at 0"], _size(objective.gradient(np.zeros_like(value)))
+        )
         reference_law = np.exp(tree.prefix_logps[t][reachable])
         pinned[t] = np.full(len(solution.values[t]), np.nan)
         pinned[t][reachable] = fits[0] - _log_mean_exp(reference_law, fits[0])
@@ -118,7 +133,8 @@ def verify_constant_shift(
             }
         )
     worst = max(row["spread"] for row in table)
-    # Where V is flat, V_theta = 0 is already optimal and there is nothing to be relative to: then take it as it is.
+    # Where V is flat, V_theta = 0 is already optimal and there is nothing to be relative to: then
+    # take it as it is.
     scale = largest["gradient at 0"] if largest["gradient at 0"] > 1e-12 else 1.0
     measures = {
         "group_size": group_size,
@@ -128,7 +144,10 @@ def verify_constant_shift(
         "credit_error": _credit_error(tree, solution, pinned),
     }
     return Certificate(
-        claim=f"Theorem 2: V_theta = V + one constant per depth (alpha {alpha:g}, groups of {group_size})",
+        claim=(
+            f"Theorem 2: V_theta = V + one constant per depth (alpha {alpha:g}, groups of "
+            f"{group_size})"
+        ),
         passed=worst <= SPREAD_LIMIT
         and measures["gradient_norm_at_shifted_optimum"] <= GRADIENT_LIMIT
         and measures["smallest_increase"] >= 0
@@ -142,22 +161,27 @@ def verify_constant_shift(
 
 
 def index_question(tree: TokenTree, alpha: float, t: int, group_size: int) -> Certificate:
-    """The poster sums its targets from j = 1 and its model from j = 0. Which is meant? Answered on every K-tuple.
+    """The poster sums its targets from j = 1 and its model from j = 0. Which is meant? Answered on
+    every K-tuple.
 
     For each reading of p_i = e^{V_i} / sum_j e^{V_j} and q_i = e^{V_theta,i} / sum_j e^{V_theta,j}:
 
-    - `targets sum to`: the mean over groups of sum_i p_i, which must be 1 for p = q to have a solution;
-    - `spread of log C`: of log(sum_j e^{V_theta,j} / sum_j e^{V_j}) over groups at V_theta = V. Theorem 2 needs one
-      constant, that is 0;
-    - `gradient at V`: of the loss, relative to V_theta = 0. The factor sum_j e^{V_j} in front cancels the targets'
-      denominator, so the targets' index does not move the minimiser; the model's index does.
+    - `targets sum to`: the mean over groups of sum_i p_i, which must be 1 for p = q to have a
+      solution;
+    - `spread of log C`: of log(sum_j e^{V_theta,j} / sum_j e^{V_j}) over groups at V_theta = V.
+      Theorem 2 needs one constant, that is 0;
+    - `gradient at V`: of the loss, relative to V_theta = 0. The factor sum_j e^{V_j} in front
+      cancels the targets' denominator, so the targets' index does not move the minimiser; the
+      model's index does.
 
-    The certificate passes if j = 0 in both, and no other reading, meets all three. Refuses more than a million groups.
-    """
+    The certificate passes if j = 0 in both, and no other reading, meets all three. Refuses more
+    than a million groups."""
     solution, reachable = solve(tree, alpha), tree.reachable(t)
     value, law = solution.values[t][reachable], _normalised(tree.prefix_logps[t][reachable])
     if len(value) ** group_size > 10**6:
-        raise ValueError(f"{len(value)}**{group_size} groups are too many to list: take a smaller t or group")
+        raise ValueError(
+            f"{len(value)}**{group_size} groups are too many to list: take a smaller t or group"
+        )
     groups = np.array(list(itertools.product(range(len(value)), repeat=group_size)))
     probability = law[groups].prod(axis=1)
     weights = np.exp(value - value.max())[groups]
@@ -176,11 +200,16 @@ def index_question(tree: TokenTree, alpha: float, t: int, group_size: int) -> Ce
             }
         )
     consistent = [
-        abs(row["targets sum to"] - 1) < 1e-12 and row["spread of log C"] < 1e-12 and row["gradient at V"] < 1e-12
+        abs(row["targets sum to"] - 1) < 1e-12
+        and row["spread of log C"] < 1e-12
+        and row["gradient at V"] < 1e-12
         for row in rows
     ]
     return Certificate(
-        claim=f"The sums run from j = 0 in the targets and in the model (t = {t}, groups of {group_size})",
+        claim=(
+            f"The sums run from j = 0 in the targets and in the model (t = {t}, groups of "
+            f"{group_size})"
+        ),
         passed=consistent == [True, False, False, False],
         max_abs_error=rows[0]["gradient at V"],
         limit=1e-12,
@@ -189,13 +218,19 @@ def index_question(tree: TokenTree, alpha: float, t: int, group_size: int) -> Ce
     )
 
 
-def _tuple_gradient(groups: NDArray[np.int64], probability: Array, weights: Array, v: Array, model_from: int) -> float:
-    """Largest entry of the gradient of E[-sum_i w_i (v_i - log sum_{j >= model_from} e^{v_j})], group by group."""
+def _tuple_gradient(
+    groups: NDArray[np.int64], probability: Array, weights: Array, v: Array, model_from: int
+) -> float:
+    """Largest entry of the gradient of E[-sum_i w_i (v_i - log sum_{j >= model_from} e^{v_j})],
+    group by group.
+    """
     exponentials = np.exp(v)[groups]
     q = exponentials / exponentials[:, model_from:].sum(axis=1, keepdims=True)
     q[:, :model_from] = 0.0
     per_member = probability[:, None] * (weights.sum(axis=1, keepdims=True) * q - weights)
-    return _size(np.bincount(groups.ravel(), per_member.ravel(), minlength=len(v)).astype(np.float64))
+    return _size(
+        np.bincount(groups.ravel(), per_member.ravel(), minlength=len(v)).astype(np.float64)
+    )
 
 
 def prefix_log_law(tables: Tables) -> Tables:
@@ -225,7 +260,9 @@ def _size(values: Array) -> float:
 
 
 def _smallest_increase(objective: GroupObjective, fit: Array, rng: np.random.Generator) -> float:
-    """min over random directions d, both signs, of (L(fit + d) - L(fit)) / E[weights d^2]; 0 for a single prefix."""
+    """min over random directions d, both signs, of (L(fit + d) - L(fit)) / E[weights d^2]; 0 for a
+    single prefix.
+    """
     if len(fit) == 1:
         return 0.0
     base, mass = objective.loss(fit), objective.probabilities * objective.targets
@@ -238,11 +275,16 @@ def _smallest_increase(objective: GroupObjective, fit: Array, rng: np.random.Gen
 
 
 def _credit_error(tree: TokenTree, solution: Solution, pinned: dict[int, Array]) -> float:
-    """Largest error of pinned V_theta(s_t) - pinned V_theta(s_{t-1}) against the true step credit, nats."""
+    """Largest error of pinned V_theta(s_t) - pinned V_theta(s_{t-1}) against the true step credit,
+    nats.
+    """
     worst = 0.0
     for t in range(1, tree.horizon + 1):
         reachable = tree.reachable(t)
         parents = reachable // tree.vocab_size
         learned = pinned[t][reachable] - pinned[t - 1][parents]
-        worst = max(worst, _size(learned - (solution.values[t][reachable] - solution.values[t - 1][parents])))
+        worst = max(
+            worst,
+            _size(learned - (solution.values[t][reachable] - solution.values[t - 1][parents])),
+        )
     return worst

@@ -29,7 +29,9 @@ class FiniteTokenMDP(Protocol):
         """Prompts, int64 [N, P]."""
         ...
 
-    def reward(self, tokens: ArrayLike, lengths: ArrayLike, prompt_index: ArrayLike | None = None) -> Array:
+    def reward(
+        self, tokens: ArrayLike, lengths: ArrayLike, prompt_index: ArrayLike | None = None
+    ) -> Array:
         """Rewards of whole answers, float64 [B]."""
         ...
 
@@ -47,7 +49,10 @@ class TreeSize:
     bytes: int
 
     def __str__(self) -> str:
-        return f"{_count(self.sequences)} sequences, {_count(self.prefixes)} prefixes, {_mebibytes(self.bytes)} MiB"
+        return (
+            f"{_count(self.sequences)} sequences, {_count(self.prefixes)} prefixes, "
+            f"{_mebibytes(self.bytes)} MiB"
+        )
 
 
 def _count(number: int) -> str:
@@ -59,19 +64,23 @@ def _mebibytes(number: int) -> str:
 
 
 def tree_size(vocab_size: int, horizon: int) -> TreeSize:
-    """Size of a full tree: V**T sequences, sum_t V**t prefixes, and the float64 arrays that hold them.
+    """Size of a full tree: V**T sequences, sum_t V**t prefixes, and the float64 arrays that hold
+    them.
 
     >>> print(tree_size(vocab_size=10, horizon=7))
     10,000,000 sequences, 11,111,111 prefixes, 245.8 MiB
     """
     sequences = vocab_size**horizon
     prefixes = sum(vocab_size**t for t in range(horizon + 1))
-    # Rewards [V**T], conditional log-probabilities (one per prefix but the root) and their running sums.
+    # Rewards [V**T], conditional log-probabilities (one per prefix but the root) and their running
+    # sums.
     return TreeSize(sequences, prefixes, 8 * (sequences + (prefixes - 1) + prefixes))
 
 
 def check_size(vocab_size: int, horizon: int, max_bytes: int | None = None) -> TreeSize:
-    """The size of a full tree, or TreeTooLargeError if it is above `max_bytes` (2 GiB unless told)."""
+    """The size of a full tree, or TreeTooLargeError if it is above `max_bytes` (2 GiB unless
+    told).
+    """
     size, limit = tree_size(vocab_size, horizon), max_bytes or DEFAULT_MAX_BYTES
     if size.bytes > limit:
         raise TreeTooLargeError(
@@ -83,10 +92,11 @@ def check_size(vocab_size: int, horizon: int, max_bytes: int | None = None) -> T
 
 @dataclass(frozen=True)
 class TokenTree:
-    """Every prefix of a token MDP under a reference policy. Prefixes of length t are numbered in base V.
+    """Every prefix of a token MDP under a reference policy. Prefixes of length t are numbered in
+    base V.
 
-    A finished answer is absorbing: its later prefixes repeat the end-of-sequence token with probability 1, so
-    every answer has T tokens, and an impossible one has log-probability -inf.
+    A finished answer is absorbing: its later prefixes repeat the end-of-sequence token with
+    probability 1, so every answer has T tokens, and an impossible one has log-probability -inf.
 
     `step_logps[t]`  float64 [V**t, V]: log pi_ref(token | prefix of t tokens), nats;
     `rewards`        float64 [V**T], reward units (0 where an answer is impossible).
@@ -119,7 +129,9 @@ class TokenTree:
 
     @property
     def num_prefixes(self) -> int:
-        """How many prefixes (t = 0..T, a finished answer counted at each depth) have positive probability."""
+        """How many prefixes (t = 0..T, a finished answer counted at each depth) have positive
+        probability.
+        """
         return sum(len(self.reachable(t)) for t in range(self.horizon + 1))
 
     def index(self, prefix: Prefix) -> tuple[int, int]:
@@ -132,7 +144,8 @@ class TokenTree:
         tokens = np.asarray(prefix, dtype=np.int64).reshape(-1)
         if len(tokens) > self.horizon or ((tokens < 0) | (tokens >= self.vocab_size)).any():
             raise ValueError(
-                f"a prefix has at most {self.horizon} tokens in 0..{self.vocab_size - 1}, got {tokens.tolist()}"
+                f"a prefix has at most {self.horizon} tokens in 0..{self.vocab_size - 1}, got "
+                f"{tokens.tolist()}"
             )
         number = 0
         for token in tokens.tolist():
@@ -169,7 +182,9 @@ def uniform_reference(vocab_size: int, horizon: int) -> Tables:
 
 
 def random_reference(vocab_size: int, horizon: int, seed: int, scale: float = 1.0) -> Tables:
-    """A policy whose logits are independent normals of standard deviation `scale` at every prefix, nats."""
+    """A policy whose logits are independent normals of standard deviation `scale` at every prefix,
+    nats.
+    """
     rng = np.random.default_rng(seed)
     tables = [scale * rng.standard_normal((vocab_size**t, vocab_size)) for t in range(horizon)]
     return [table - np.logaddexp.reduce(table, axis=1, keepdims=True) for table in tables]
@@ -183,10 +198,11 @@ def enumerate_tree(
 ) -> TokenTree:
     """Enumerate a token MDP under a reference policy.
 
-    `reference`: float64 tables [V**t, V], t = 0..T-1, of log-probabilities in nats (-inf allowed); by default
-    the one that the environment states, else the uniform one. The size is estimated first: a tree above
-    `max_bytes` (2 GiB unless told) raises TreeTooLargeError before anything is allocated. Raises ValueError on
-    tables of another shape, rows that do not sum to one, and rewards that are not finite.
+    `reference`: float64 tables [V**t, V], t = 0..T-1, of log-probabilities in nats (-inf allowed);
+    by default the one that the environment states, else the uniform one. The size is estimated
+    first: a tree above `max_bytes` (2 GiB unless told) raises TreeTooLargeError before anything is
+    allocated. Raises ValueError on tables of another shape, rows that do not sum to one, and
+    rewards that are not finite.
 
     >>> import toy_envs
     >>> tree = enumerate_tree(toy_envs.TokenMDP(2, 3, reward=lambda tokens, lengths: tokens.mean(axis=1)))
@@ -233,30 +249,42 @@ def enumerate_prompts(
     return [enumerate_tree(mdp, tables(i), i, max_bytes) for i in range(count)]
 
 
-def enumerate_tree_from_rewards(rewards: ArrayLike, vocab_size: int, reference: Tables | None = None) -> TokenTree:
-    """A tree from its V**T rewards alone, for short examples; the reference is uniform unless given."""
+def enumerate_tree_from_rewards(
+    rewards: ArrayLike, vocab_size: int, reference: Tables | None = None
+) -> TokenTree:
+    """A tree from its V**T rewards alone, for short examples; the reference is uniform unless
+    given.
+    """
     rewards = np.asarray(rewards, dtype=np.float64)
     horizon = round(np.log(len(rewards)) / np.log(vocab_size))
     if vocab_size**horizon != len(rewards):
         raise ValueError(f"need V**T rewards for V={vocab_size}, got {len(rewards)}")
     tables = uniform_reference(vocab_size, horizon) if reference is None else reference
-    return TokenTree(vocab_size, horizon, None, _checked_tables(tables, vocab_size, horizon, None), rewards)
+    return TokenTree(
+        vocab_size, horizon, None, _checked_tables(tables, vocab_size, horizon, None), rewards
+    )
 
 
 def _checked_tables(reference: Tables, vocab_size: int, horizon: int, eos: int | None) -> Tables:
     """Validate the tables and make finished prefixes absorbing."""
     if len(reference) != horizon:
-        raise ValueError(f"the reference has {len(reference)} tables, one per step is needed: {horizon}")
+        raise ValueError(
+            f"the reference has {len(reference)} tables, one per step is needed: {horizon}"
+        )
     tables = []
     finished = np.zeros(1, dtype=bool)
     for t, given in enumerate(reference):
         table = np.asarray(given, dtype=np.float64)
         if table.shape != (vocab_size**t, vocab_size):
-            raise ValueError(f"reference table {t} must be {(vocab_size**t, vocab_size)}, got {table.shape}")
+            raise ValueError(
+                f"reference table {t} must be {(vocab_size**t, vocab_size)}, got {table.shape}"
+            )
         total = np.exp(table).sum(axis=1)
         if not (finished | (np.abs(total - 1) < 1e-9)).all():
             row = int(np.flatnonzero(~(finished | (np.abs(total - 1) < 1e-9)))[0])
-            raise ValueError(f"row {row} of reference table {t} sums to {total[row]}: give log-probabilities")
+            raise ValueError(
+                f"row {row} of reference table {t} sums to {total[row]}: give log-probabilities"
+            )
         if finished.any():
             table = table.copy()
             table[finished] = np.where(np.arange(vocab_size) == eos, 0.0, -np.inf)
@@ -266,7 +294,9 @@ def _checked_tables(reference: Tables, vocab_size: int, horizon: int, eos: int |
 
 
 def _all_rewards(mdp: FiniteTokenMDP, prompt_index: int) -> Array:
-    """Rewards of all V**T sequences; those that go on after the end get 0 (they have probability 0)."""
+    """Rewards of all V**T sequences; those that go on after the end get 0 (they have probability
+    0).
+    """
     rewards = np.zeros(mdp.vocab_size**mdp.horizon)
     for start in range(0, len(rewards), CHUNK):
         numbers = np.arange(start, min(start + CHUNK, len(rewards)), dtype=np.int64)
@@ -278,5 +308,7 @@ def _all_rewards(mdp: FiniteTokenMDP, prompt_index: int) -> Array:
         rewards[kept] = mdp.reward(tokens[possible], lengths[possible], prompt_index)
     if not np.isfinite(rewards).all():
         bad = int(np.flatnonzero(~np.isfinite(rewards))[0])
-        raise ValueError(f"the reward of answer number {bad} is {rewards[bad]}: rewards must be finite")
+        raise ValueError(
+            f"the reward of answer number {bad} is {rewards[bad]}: rewards must be finite"
+        )
     return rewards

@@ -1,4 +1,6 @@
-"""Figures of values and credits: one description, three outputs (HTML, PNG, plain text), and a sentence for each."""
+"""Figures of values and credits: one description, three outputs (HTML, PNG, plain text), and a
+sentence for each.
+"""
 
 from gnivo_edu.figures.agreement import AgreementPlot, agreement_plot
 from gnivo_edu.figures.atlas_map import AtlasMap, End, atlas_map

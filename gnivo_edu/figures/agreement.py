@@ -1,4 +1,6 @@
-"""Implicit against exact values: a panel of points for each policy or control, the diagonal, and two numbers each."""
+"""Implicit against exact values: a panel of points for each policy or control, the diagonal, and
+two numbers each.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ SIDE, LIMIT = 3.6, 3  # inches of a panel; panels side by side
 
 
 class Agreement(NamedTuple):
-    """How two lists of values agree: Spearman's rank correlation, and the root mean square of the difference, nats."""
+    """How two lists of values agree: Spearman's rank correlation, and the root mean square of the
+    difference, nats.
+    """
 
     rank_correlation: float
     rms: float
@@ -26,7 +30,9 @@ class Agreement(NamedTuple):
 
 @dataclass(frozen=True)
 class AgreementPlot(Shown):
-    """`implicit[name]`: one value per prefix, beside its `exact` value and its `depth`, the number of its tokens."""
+    """`implicit[name]`: one value per prefix, beside its `exact` value and its `depth`, the number
+    of its tokens.
+    """
 
     exact: Numbers
     depth: Depths
@@ -35,43 +41,74 @@ class AgreementPlot(Shown):
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.implicit) <= LIMIT:
-            raise ValueError(f"one to {LIMIT} panels stand side by side, got {len(self.implicit)}: make two figures")
-        if not len(self.exact) or not np.isfinite(self.exact).all() or len(self.depth) != len(self.exact):
-            raise ValueError("give one finite exact value and one depth for each prefix, and at least one prefix")
+            raise ValueError(
+                f"one to {LIMIT} panels stand side by side, got {len(self.implicit)}: make two "
+                "figures"
+            )
+        if (
+            not len(self.exact)
+            or not np.isfinite(self.exact).all()
+            or len(self.depth) != len(self.exact)
+        ):
+            raise ValueError(
+                "give one finite exact value and one depth for each prefix, and at least one prefix"
+            )
         for name, values in self.implicit.items():
             if len(values) != len(self.exact) or not np.isfinite(values).all():
                 raise ValueError(
-                    f"the values of {name!r} must be {len(self.exact)} finite numbers, one for each prefix"
+                    f"the values of {name!r} must be {len(self.exact)} finite numbers, one for "
+                    "each prefix"
                 )
 
     def agreement(self, name: str) -> Agreement:
         """The two numbers of a panel."""
         from gnivo_edu.evaluation.agreement import rank_correlation  # not above: that imports torch
 
-        found, exact = np.asarray(self.implicit[name], dtype=np.float64), np.asarray(self.exact, dtype=np.float64)
-        return Agreement(rank_correlation(found, exact), float(np.sqrt(((found - exact) ** 2).mean())))
+        found, exact = (
+            np.asarray(self.implicit[name], dtype=np.float64),
+            np.asarray(self.exact, dtype=np.float64),
+        )
+        return Agreement(
+            rank_correlation(found, exact), float(np.sqrt(((found - exact) ** 2).mean()))
+        )
 
     def _draw(self) -> Any:
         from matplotlib.figure import Figure
         from matplotlib.layout_engine import ConstrainedLayoutEngine
 
         size = (SIDE * len(self.implicit) + 1.3, SIDE + 0.9)
-        figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(h_pad=0.1))  # air above the caption
+        figure = Figure(
+            figsize=size, layout=ConstrainedLayoutEngine(h_pad=0.1)
+        )  # air above the caption
         grid = figure.subplots(1, len(self.implicit), squeeze=False, sharex=True, sharey=True)[0]
         every = [self.exact, *self.implicit.values()]
         low, high = min(map(min, every)), max(map(max, every))
         margin = 0.05 * (high - low) or 1.0
         ends = [low - margin, high + margin]
         depth = np.asarray(self.depth)
-        # The deepest prefixes are the most: they are drawn first, so that the others are not buried.
+        # The deepest prefixes are the most: they are drawn first, so that the others are not
+        # buried.
         order = np.argsort(-depth, kind="stable")
         colours, norm = self._scale(depth)
         points: Any = None
         for axes, (name, values) in zip(grid, self.implicit.items(), strict=True):
             axes.plot(ends, ends, color=EDGE, linewidth=1, zorder=1)
-            look = {"cmap": colours, "norm": norm, "s": 15, "linewidths": 0.3, "edgecolors": "white", "zorder": 2}
-            points = axes.scatter(np.asarray(self.exact)[order], np.asarray(values)[order], c=depth[order], **look)
-            axes.set_title("\n".join([*wrapped(in_picture(name), 40), self._numbers(name)]), fontsize=9.5, loc="left")
+            look = {
+                "cmap": colours,
+                "norm": norm,
+                "s": 15,
+                "linewidths": 0.3,
+                "edgecolors": "white",
+                "zorder": 2,
+            }
+            points = axes.scatter(
+                np.asarray(self.exact)[order], np.asarray(values)[order], c=depth[order], **look
+            )
+            axes.set_title(
+                "\n".join([*wrapped(in_picture(name), 40), self._numbers(name)]),
+                fontsize=9.5,
+                loc="left",
+            )
             axes.set_xlabel("exact value, nats")
             axes.set(xlim=ends, ylim=ends, box_aspect=1)
         grid[0].set_ylabel("implicit value, nats")
@@ -120,11 +157,12 @@ def agreement_plot(
     reference: str = "the initial model",
     note: str = "",
 ) -> AgreementPlot:
-    """Scatter of implicit against exact values (nats), one panel per entry of `implicit`, coloured by depth.
+    """Scatter of implicit against exact values (nats), one panel per entry of `implicit`, coloured
+    by depth.
 
-    All panels have the same axes; a perfect estimate lies on the diagonal. `exact`, `depth` and each entry of
-    `implicit` hold one number per prefix, as in `evaluation.ValueAgreement`. Raises ValueError on other lengths, on
-    values that are not finite, and on more than three panels.
+    All panels have the same axes; a perfect estimate lies on the diagonal. `exact`, `depth` and
+    each entry of `implicit` hold one number per prefix, as in `evaluation.ValueAgreement`. Raises
+    ValueError on other lengths, on values that are not finite, and on more than three panels.
 
     >>> plot = agreement_plot([0, 1, 2], [1, 2, 2], {"learned": [0.1, 1, 2.1], "turned round": [2, 1, 0]}, alpha=0.5)
     >>> print(plot.text())
@@ -138,6 +176,8 @@ def agreement_plot(
 
 
 def _rank(value: float) -> str:
-    """Three decimals, a real minus, and no minus on what rounds to zero; undefined where all values are equal."""
+    """Three decimals, a real minus, and no minus on what rounds to zero; undefined where all values
+    are equal.
+    """
     text = f"{value:.3f}".replace("-", "−")
     return {"−0.000": "0.000", "nan": "undefined"}.get(text, text)

@@ -1,4 +1,6 @@
-"""The atlas on the reward-KL plane: where objectives come to rest, below the frontier of the optimal policies."""
+"""The atlas on the reward-KL plane: where objectives come to rest, below the frontier of the
+optimal policies.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,14 @@ import numpy as np
 from gnivo_edu.exact import TokenTree
 from gnivo_edu.figures.chips import text_width
 from gnivo_edu.figures.lines import LINES, Line
-from gnivo_edu.figures.plane import Point, RewardKLPlane, _root, _root_ticks, _square, reward_kl_plane
+from gnivo_edu.figures.plane import (
+    Point,
+    RewardKLPlane,
+    _root,
+    _root_ticks,
+    _square,
+    reward_kl_plane,
+)
 from gnivo_edu.figures.style import EDGE, INK, QUIET, Shown, caption_below, number
 from gnivo_edu.figures.tokens import in_picture, in_text
 
@@ -22,7 +31,11 @@ LOOKS: dict[str, Line] = {
     "collapses": LINES[0]._replace(marker="X"),
 }
 SAME = 1e-7  # reward: what J may be off
-MARKER, ROW, PANELS = 8.0, 0.205, (5.6, 4.3, 1.9)  # points; inches: a row of the list, width and heights of the panels
+MARKER, ROW, PANELS = (
+    8.0,
+    0.205,
+    (5.6, 4.3, 1.9),
+)  # points; inches: a row of the list, width and heights of the panels
 
 
 class End(NamedTuple):
@@ -49,10 +62,11 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True)
 class AtlasMap(Shown):
-    """`ends` of one problem and one alpha, in the order of `LOOKS`; `plane` has the frontier of this problem.
+    """`ends` of one problem and one alpha, in the order of `LOOKS`; `plane` has the frontier of
+    this problem.
 
-    Above: all ends but those that collapse. Below, if there are any: the whole frontier, on a square-root axis.
-    """
+    Above: all ends but those that collapse. Below, if there are any: the whole frontier, on a
+    square-root axis."""
 
     ends: Sequence[End]
     plane: RewardKLPlane
@@ -60,17 +74,24 @@ class AtlasMap(Shown):
     caption: str
 
     def shortfall(self, point: Point) -> float:
-        """J(pi*) - J(pi) = alpha KL(pi || pi*), reward: what a policy gives up of E[R] - alpha KL(pi || pi_ref)."""
+        """J(pi*) - J(pi) = alpha KL(pi || pi*), reward: what a policy gives up of E[R] - alpha
+        KL(pi || pi_ref).
+        """
         best = self.plane.frontier[self.alpha]
         return (best.reward - self.alpha * best.kl) - (point.reward - self.alpha * point.kl)
 
     def places(self) -> list[tuple[str, str, Point]]:
-        """One label for every point: the numbers of the ends that lie there, their verdict, the point."""
+        """One label for every point: the numbers of the ends that lie there, their verdict, the
+        point.
+        """
         found: dict[tuple[str, int, int], list[int]] = {}
         for n, end in enumerate(self.ends, start=1):
             key = end.verdict, round(1e5 * end.point.kl), round(1e5 * end.point.reward)
             found.setdefault(key, []).append(n)
-        return [(in_short(ns), verdict, self.ends[ns[0] - 1].point) for (verdict, *_), ns in found.items()]
+        return [
+            (in_short(ns), verdict, self.ends[ns[0] - 1].point)
+            for (verdict, *_), ns in found.items()
+        ]
 
     def _draw(self) -> Any:
         from matplotlib.figure import Figure
@@ -79,12 +100,19 @@ class AtlasMap(Shown):
         gone = [place for place in places if place[1] == "collapses"]
         listed = 0.9 + max(text_width(text) for text, _, _ in lines)
         wide, above, below = PANELS
-        size = (wide + listed + 0.9, max(above + 0.9 + bool(gone) * (below + 0.6), ROW * len(lines) + 0.7))
+        size = (
+            wide + listed + 0.9,
+            max(above + 0.9 + bool(gone) * (below + 0.6), ROW * len(lines) + 0.7),
+        )
         figure = Figure(figsize=size)
-        upper = figure.add_axes((0.65 / size[0], 1 - (above + 0.1) / size[1], wide / size[0], above / size[1]))
+        upper = figure.add_axes(
+            (0.65 / size[0], 1 - (above + 0.1) / size[1], wide / size[0], above / size[1])
+        )
         self._panel(upper, [place for place in places if place not in gone], whole=False)
         if gone:
-            lower = figure.add_axes((0.65 / size[0], 0.85 / size[1], wide / size[0], below / size[1]))
+            lower = figure.add_axes(
+                (0.65 / size[0], 0.85 / size[1], wide / size[0], below / size[1])
+            )
             self._panel(lower, gone, whole=True)
         side = figure.add_axes(((wide + 0.85) / size[0], 0, listed / size[0], 1))
         side.set_xlim(0, listed)
@@ -101,20 +129,28 @@ class AtlasMap(Shown):
         return figure
 
     def _lines(self) -> list[tuple[str, str, str]]:
-        """The list beside the panels: a heading for each verdict, and the numbered names with what they give up."""
+        """The list beside the panels: a heading for each verdict, and the numbered names with what
+        they give up.
+        """
         lines: list[tuple[str, str, str]] = []
         for verdict in LOOKS:
-            inside = [(n, end) for n, end in enumerate(self.ends, start=1) if end.verdict == verdict]
+            inside = [
+                (n, end) for n, end in enumerate(self.ends, start=1) if end.verdict == verdict
+            ]
             if inside:
                 lines += [(f"{verdict}: {len(inside)} of {len(self.ends)}", verdict, "")]
-                lines += [(f"{n}  {in_picture(end.name)}", "", self._short(end)) for n, end in inside]
+                lines += [
+                    (f"{n}  {in_picture(end.name)}", "", self._short(end)) for n, end in inside
+                ]
         return lines
 
     def _short(self, end: End) -> str:
         return "0" if abs(value := self.shortfall(end.point)) < SAME else number(value, 2)
 
     def _panel(self, axes: Any, places: Sequence[tuple[str, str, Point]], whole: bool) -> None:
-        """One panel: the frontier, above which nothing lies, the reference, pi*, and the ends with their numbers."""
+        """One panel: the frontier, above which nothing lies, the reference, pi*, and the ends with
+        their numbers.
+        """
         curve, best = np.array(self.plane.curve()), self.plane.frontier[self.alpha]
         points = np.array([curve[0], best, *(point for *_, point in places)])
         if whole:
@@ -126,7 +162,12 @@ class AtlasMap(Shown):
         axes.set_xlim(0 if whole else -0.05 * right, right)
         axes.set_ylim(bottom, top)
         border = np.vstack(
-            [(axes.get_xlim()[0], bottom), (0.0, bottom), curve, (2 * curve[-1, 0] + right, curve[-1, 1])]
+            [
+                (axes.get_xlim()[0], bottom),
+                (0.0, bottom),
+                curve,
+                (2 * curve[-1, 0] + right, curve[-1, 1]),
+            ]
         )
         axes.fill_between(border[:, 0], border[:, 1], top, color="#ececec", linewidth=0)
         axes.plot(*curve.T, color=INK, linewidth=2, zorder=2)
@@ -136,12 +177,30 @@ class AtlasMap(Shown):
             for end in self.ends:
                 axes.plot(*end.point, ".", color=EDGE, markersize=5, zorder=3, clip_on=False)
         else:
-            axes.text(0.02, 0.97, "no policy is here", ha="left", va="top", color=QUIET, transform=axes.transAxes)
-        for _, verdict, point in reversed(places):  # where markers meet, the better verdict lies on top
+            axes.text(
+                0.02,
+                0.97,
+                "no policy is here",
+                ha="left",
+                va="top",
+                color=QUIET,
+                transform=axes.transAxes,
+            )
+        for _, verdict, point in reversed(
+            places
+        ):  # where markers meet, the better verdict lies on top
             axes.plot(*point, **_marker(verdict), zorder=5, clip_on=False)
         words = [("reference", self.plane.curve()[0]), (f"π* at α = {number(self.alpha)}", best)]
         for _, point in words:
-            axes.plot(*point, "o", color="white", markeredgecolor=INK, markersize=5, zorder=4, clip_on=False)
+            axes.plot(
+                *point,
+                "o",
+                color="white",
+                markeredgecolor=INK,
+                markersize=5,
+                zorder=4,
+                clip_on=False,
+            )
         _write(axes, [*words, *((label, point) for label, _, point in places)], curve)
 
     def table(self) -> tuple[list[str], list[list[str]]]:
@@ -150,7 +209,14 @@ class AtlasMap(Shown):
             [str(n), in_text(end.name), end.verdict, *map(number, end.point), self._short(end)]
             for n, end in enumerate(self.ends, start=1)
         ]
-        return ["", "objective", "verdict", "KL to the reference, nats", "expected reward", "short of J(π*)"], rows
+        return [
+            "",
+            "objective",
+            "verdict",
+            "KL to the reference, nats",
+            "expected reward",
+            "short of J(π*)",
+        ], rows
 
     def alt(self) -> str:
         """How many end where, and what they earn."""
@@ -162,18 +228,27 @@ class AtlasMap(Shown):
                 kls = f"{number(min(p.kl for p in points))} to {number(max(p.kl for p in points))}"
                 parts.append(f"{len(points)} {verdict}, at a KL of {kls}")
         return (
-            f"Expected reward against KL to the reference, nats, for {len(self.ends)} objectives where they end: "
-            f"{'; '.join(parts)}. The optimum earns {number(best.reward)} at a KL of {number(best.kl)}."
+            f"Expected reward against KL to the reference, nats, for {len(self.ends)} objectives "
+            "where they end: "
+            f"{'; '.join(parts)}. The optimum earns {number(best.reward)} at a KL of "
+            f"{number(best.kl)}."
         )
 
 
 def _marker(verdict: str) -> dict[str, Any]:
     look = LOOKS[verdict]
-    return {"color": look.colour, "marker": look.marker, "markersize": MARKER, "markeredgecolor": "white"}
+    return {
+        "color": look.colour,
+        "marker": look.marker,
+        "markersize": MARKER,
+        "markeredgecolor": "white",
+    }
 
 
 def _write(axes: Any, labels: Sequence[tuple[str, Point]], curve: Any) -> None:
-    """Words beside points, each at the nearest free place: off the curve, the markers, and the words before."""
+    """Words beside points, each at the nearest free place: off the curve, the markers, and the
+    words before.
+    """
     to_inches = axes.transData + axes.figure.dpi_scale_trans.inverted()
     left, right = axes.get_xlim()
     kl = np.linspace(left, right, 400)[1:]
@@ -183,22 +258,34 @@ def _write(axes: Any, labels: Sequence[tuple[str, Point]], curve: Any) -> None:
     taken = [Box(x - 0.07, x + 0.07, y - 0.07, y + 0.07) for x, y in spots]
     taken += [Box(x, x, y - 0.03, y + 0.03) for x, y in frontier]
     for (words, point), (x, y) in zip(labels, spots, strict=True):
-        far, box = _free_place(x, y, text_width(words) + 0.06, Box(panel.x0, panel.x1, panel.y0, panel.y1), taken)
+        far, box = _free_place(
+            x, y, text_width(words) + 0.06, Box(panel.x0, panel.x1, panel.y0, panel.y1), taken
+        )
         taken.append(box)
         leader = {"arrowstyle": "-", "color": EDGE, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 3}
         offset = 36 * (box.left + box.right) - 72 * x, 36 * (box.bottom + box.top) - 72 * y
-        style = {"ha": "center", "va": "center", "zorder": 6, "arrowprops": leader if far > 0.25 else None}
+        style = {
+            "ha": "center",
+            "va": "center",
+            "zorder": 6,
+            "arrowprops": leader if far > 0.25 else None,
+        }
         axes.annotate(words, point, xytext=offset, textcoords="offset points", **style)
 
 
-def _free_place(x: float, y: float, width: float, panel: Box, taken: Sequence[Box]) -> tuple[float, Box]:
+def _free_place(
+    x: float, y: float, width: float, panel: Box, taken: Sequence[Box]
+) -> tuple[float, Box]:
     """The nearest box around (x, y), inches, that meets nothing, and its distance."""
     for far in np.arange(0.16, 2.0, 0.06):
         for angle in np.radians([-20, 160, -45, 135, -70, 110, 20, 45, 70, 90, -90, 200, 0, 180]):
             across, up = np.cos(angle), y + np.sin(angle) * far
             middle = x + across * far + np.sign(round(across, 6)) * width / 2
             box = Box(middle - width / 2, middle + width / 2, up - 0.085, up + 0.085)
-            inside = panel.left < box.left < box.right < panel.right and panel.bottom < box.bottom < box.top < panel.top
+            inside = (
+                panel.left < box.left < box.right < panel.right
+                and panel.bottom < box.bottom < box.top < panel.top
+            )
             if inside and not any(box.meets(other) for other in taken):
                 return float(far), box
     raise ValueError("there is no room for so many labels: show them in two pictures")
@@ -219,12 +306,17 @@ def in_short(numbers: Sequence[int]) -> str:
 
 
 def atlas_map(
-    tree: TokenTree, ends: Sequence[End], alpha: float, reference: str = "random habits", note: str = ""
+    tree: TokenTree,
+    ends: Sequence[End],
+    alpha: float,
+    reference: str = "random habits",
+    note: str = "",
 ) -> AtlasMap:
     """Ends of objectives on one plane; they are put in the order of the verdicts and numbered.
 
-    A plane has one problem and one alpha. Raises ValueError if an end lies above the frontier of `tree`, or is called
-    exact and is not pi*_alpha, which happens if it belongs to another problem or another alpha.
+    A plane has one problem and one alpha. Raises ValueError if an end lies above the frontier of
+    `tree`, or is called exact and is not pi*_alpha, which happens if it belongs to another problem
+    or another alpha.
 
     >>> from gnivo_edu import exact
     >>> tree = exact.enumerate_tree_from_rewards([0.0, 1.0], 2)
@@ -240,11 +332,26 @@ def atlas_map(
     best = plane.frontier[alpha]
     for end in ends:
         if end.verdict not in LOOKS:
-            raise ValueError(f"{end.name!r}: the verdict must be one of {', '.join(LOOKS)}, got {end.verdict!r}")
-        if not all(end.point.reward - a * end.point.kl < p.reward - a * p.kl + SAME for a, p in optima.items()):
-            raise ValueError(f"{end.name!r} lies above the frontier: it belongs to another problem, on another plane")
+            raise ValueError(
+                f"{end.name!r}: the verdict must be one of {', '.join(LOOKS)}, got {end.verdict!r}"
+            )
+        if not all(
+            end.point.reward - a * end.point.kl < p.reward - a * p.kl + SAME
+            for a, p in optima.items()
+        ):
+            raise ValueError(
+                f"{end.name!r} lies above the frontier: it belongs to another problem, on another "
+                "plane"
+            )
         short = best.reward - alpha * best.kl - (end.point.reward - alpha * end.point.kl)
         if end.verdict == "exact" and abs(short) > SAME:
-            raise ValueError(f"{end.name!r} is called exact and is not π* at alpha = {alpha:g}: give it its own plane")
-    caption = f"one problem; reference: {reference}; alpha = {alpha:g}" + (f"; {note}" if note else "")
-    return AtlasMap(sorted(ends, key=lambda end: list(LOOKS).index(end.verdict)), plane, alpha, caption)
+            raise ValueError(
+                f"{end.name!r} is called exact and is not π* at alpha = {alpha:g}: give it its own "
+                "plane"
+            )
+    caption = f"one problem; reference: {reference}; alpha = {alpha:g}" + (
+        f"; {note}" if note else ""
+    )
+    return AtlasMap(
+        sorted(ends, key=lambda end: list(LOOKS).index(end.verdict)), plane, alpha, caption
+    )

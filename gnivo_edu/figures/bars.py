@@ -1,4 +1,6 @@
-"""Horizontal bars side by side: the same names in every panel, one axis, each value written at its bar."""
+"""Horizontal bars side by side: the same names in every panel, one axis, each value written at its
+bar.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ NONE = 1e-9  # what is smaller is rounding, and shown as 0
 
 @dataclass(frozen=True)
 class BarPanels(Shown):
-    """`panels[panel][name]`: values >= 0 for the same names in every panel, drawn from top to bottom."""
+    """`panels[panel][name]`: values >= 0 for the same names in every panel, drawn from top to
+    bottom.
+    """
 
     panels: Mapping[str, Mapping[str, float]]
     x_label: str
@@ -28,7 +32,10 @@ class BarPanels(Shown):
             raise ValueError("bars need at least one panel and one name")
         for panel, values in self.panels.items():
             if list(values) != self.names:
-                raise ValueError(f"panel {panel!r} must hold the names of the first one, in its order: {self.names}")
+                raise ValueError(
+                    f"panel {panel!r} must hold the names of the first one, in its order: "
+                    f"{self.names}"
+                )
             if not all(isfinite(value) and value >= 0 for value in values.values()):
                 raise ValueError(f"panel {panel!r} must hold finite values >= 0")
 
@@ -46,7 +53,9 @@ class BarPanels(Shown):
         figure = Figure(figsize=size, layout="constrained")
         grid = figure.subplots(1, count, squeeze=False, sharex=True, sharey=True)[0]
         widest = max(max(values.values()) for values in self.panels.values()) or 1.0
-        for axes, (panel, values), look in zip(grid, self.panels.items(), LINES[1:2] * count, strict=True):
+        for axes, (panel, values), look in zip(
+            grid, self.panels.items(), LINES[1:2] * count, strict=True
+        ):
             places = range(len(names))
             axes.barh(places, list(values.values()), height=0.62, color=look.colour, zorder=2)
             for place, value in zip(places, values.values(), strict=True):
@@ -62,13 +71,18 @@ class BarPanels(Shown):
             axes.grid(axis="x", color="#ececec", zorder=0)
             axes.set_axisbelow(True)
             axes.set_title("\n".join(wrapped(in_picture(panel), 26)), fontsize=10)
-        grid[count // 2].set_xlabel(self.x_label, x=0.5 if count % 2 else 0.0)  # the middle of the picture
+        grid[count // 2].set_xlabel(
+            self.x_label, x=0.5 if count % 2 else 0.0
+        )  # the middle of the picture
         caption_below(figure, self.caption)
         return figure
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """One row for each name, one column for each panel."""
-        rows = [[in_text(name), *(shown(values[name]) for values in self.panels.values())] for name in self.names]
+        rows = [
+            [in_text(name), *(shown(values[name]) for values in self.panels.values())]
+            for name in self.names
+        ]
         return [self.x_label, *map(in_text, self.panels)], rows
 
     def alt(self) -> str:
@@ -77,7 +91,10 @@ class BarPanels(Shown):
         for panel, values in self.panels.items():
             none = sum(value < NONE for value in values.values())
             longest = max(values, key=lambda name: values[name])
-            parts.append(f"{in_text(panel)}: {none} of {len(values)} are 0, {in_text(longest)} is the longest")
+            parts.append(
+                f"{in_text(panel)}: {none} of {len(values)} are 0, {in_text(longest)} is the "
+                "longest"
+            )
         return f"Bars of {self.x_label}. {'; '.join(parts)}."
 
 
@@ -91,7 +108,8 @@ def shown(value: float) -> str:
 
 
 def bar_panels(panels: Mapping[str, Mapping[str, float]], x_label: str, caption: str) -> BarPanels:
-    """Panels of horizontal bars, `panels[panel][name]` >= 0; the caption names the reference and alpha.
+    """Panels of horizontal bars, `panels[panel][name]` >= 0; the caption names the reference and
+    alpha.
 
     >>> print(bar_panels({"start": {"a": 0.0, "b": 0.5}, "end": {"a": 1.0, "b": 0.25}}, "share", "an example").text())
     share  start  end

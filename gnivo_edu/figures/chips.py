@@ -1,4 +1,6 @@
-"""One chip: a token or step on the colour of its number, with the number, its sign shown twice, under the text."""
+"""One chip: a token or step on the colour of its number, with the number, its sign shown twice,
+under the text.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ class Chip:
 
     def __post_init__(self) -> None:
         if not isfinite(self.value):
-            raise ValueError(f"the value of {visible(self.token)!r} is {self.value}: leave out what cannot be reached")
+            raise ValueError(
+                f"the value of {visible(self.token)!r} is {self.value}: leave out what cannot be "
+                "reached"
+            )
 
     def text(self) -> str:
         """The chip in a line of text, its token in brackets if special.
@@ -35,10 +40,11 @@ class Chip:
         return f"{f'[{token}]' if self.special else token} {mark(self.value)}{signed(self.value)}"
 
     def html(self, scale: float, tag: str = "td", style: str = "", one_line: bool = False) -> str:
-        """The chip as an HTML element with its own background and black text: the same on light and dark pages.
+        """The chip as an HTML element with its own background and black text: the same on light and
+        dark pages.
 
-        `style`: declarations added to its own; `one_line`: the number beside the token, not under it.
-        """
+        `style`: declarations added to its own; `one_line`: the number beside the token, not under
+        it."""
         border = f"3px double {INK}" if self.special else f"1px solid {EDGE}"
         display = "table-cell" if tag == "td" else "inline-block"
         padding, between = ("0 6px", " ") if one_line else ("4px 8px", "<br>")
@@ -58,7 +64,16 @@ class Chip:
         lines = self.lines(most)
         return max(map(text_width, lines)) + 2.5 * GAP, LINE * len(lines) + 2 * GAP
 
-    def draw(self, axes: Any, x: float, y: float, width: float, height: float, scale: float, most: int = 60) -> None:
+    def draw(
+        self,
+        axes: Any,
+        x: float,
+        y: float,
+        width: float,
+        height: float,
+        scale: float,
+        most: int = 60,
+    ) -> None:
         """Draw the chip with its upper left corner at (x, y) of a sheet, inches."""
         from matplotlib.patches import FancyBboxPatch
 
@@ -66,7 +81,11 @@ class Chip:
             size = width - 2 * inset, height - 2 * inset
             style = f"round,pad=0,rounding_size={0.08 - inset}"
             corner = x + inset, y + inset
-            axes.add_patch(FancyBboxPatch(corner, *size, boxstyle=style, facecolor=face, edgecolor=edge, linewidth=0.8))
+            axes.add_patch(
+                FancyBboxPatch(
+                    corner, *size, boxstyle=style, facecolor=face, edgecolor=edge, linewidth=0.8
+                )
+            )
 
         box(0, colour(self.value, scale), INK if self.special else EDGE)
         if self.special:

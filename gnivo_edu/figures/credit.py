@@ -1,4 +1,6 @@
-"""Credit strips: answers as rows, steps as columns, one chip per step with its credit under the token."""
+"""Credit strips: answers as rows, steps as columns, one chip per step with its credit under the
+token.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,10 @@ from gnivo_edu.figures.tokens import Token, in_html, in_picture, in_text, wrappe
 class CreditStrips(Shown):
     """Credits V(s_t) - V(s_{t-1}) of the steps of several answers, nats.
 
-    `tokens[label]` and `credits[label]` have one entry per step, answers may differ in length; `headings` name the
-    steps; `scale` is the credit at which the colour is full, fixed across panels that are compared. The caption names
-    the reference and alpha. Tokens in `special` are boxed.
+    `tokens[label]` and `credits[label]` have one entry per step, answers may differ in length;
+    `headings` name the steps; `scale` is the credit at which the colour is full, fixed across
+    panels that are compared. The caption names the reference and alpha. Tokens in `special` are
+    boxed.
     """
 
     tokens: Mapping[str, Sequence[Token]]
@@ -32,7 +35,8 @@ class CreditStrips(Shown):
         for label, tokens in self.tokens.items():
             if not 0 < len(tokens) == len(self.credits[label]) <= len(self.headings):
                 raise ValueError(
-                    f"answer {label!r} has {len(tokens)} steps, {len(self.credits[label])} credits and "
+                    f"answer {label!r} has {len(tokens)} steps, {len(self.credits[label])} credits "
+                    "and "
                     f"{len(self.headings)} headings: give each step a credit and a heading"
                 )
 
@@ -50,7 +54,10 @@ class CreditStrips(Shown):
         rows = self.chips()
         headings = [wrapped(in_picture(name), 12) if name else [] for name in self.headings]
         labels = {label: wrapped(in_picture(label), 14) for label in rows}
-        sizes = [[row[t].size(most=16) for row in rows.values() if t < len(row)] for t in range(len(headings))]
+        sizes = [
+            [row[t].size(most=16) for row in rows.values() if t < len(row)]
+            for t in range(len(headings))
+        ]
         widths = [
             max(0.78, *(width for width, _ in column), *map(text_width, heading))
             for column, heading in zip(sizes, headings, strict=True)
@@ -68,25 +75,45 @@ class CreditStrips(Shown):
             axes.text(x + width / 2, top - 0.1, words, ha="center", va="bottom", fontsize=9.5)
             for row, chips in enumerate(rows.values()):
                 if t < len(chips):
-                    chips[t].draw(axes, x, top + row * (height + 0.16), width, height, self.scale, most=16)
+                    chips[t].draw(
+                        axes, x, top + row * (height + 0.16), width, height, self.scale, most=16
+                    )
             x += width + 0.1
         axes.text(total_at, top - 0.1, "sum", ha="center", va="bottom", fontsize=9.5)
         for row, (label, chips) in enumerate(rows.items()):
             middle = top + row * (height + 0.16) + height / 2
-            axes.text(left - 0.12, middle, "\n".join(labels[label]), ha="right", va="center", fontsize=10)
-            axes.text(total_at, middle, signed(sum(c.value for c in chips)), ha="center", va="center", fontsize=10)
+            axes.text(
+                left - 0.12, middle, "\n".join(labels[label]), ha="right", va="center", fontsize=10
+            )
+            axes.text(
+                total_at,
+                middle,
+                signed(sum(c.value for c in chips)),
+                ha="center",
+                va="center",
+                fontsize=10,
+            )
         below = top + len(rows) * (height + 0.16)
         axes.text(0, below, "\n".join(caption), ha="left", va="top", fontsize=9, color=QUIET)
         return figure
 
     def html(self) -> str:
-        """A table whose chips carry black text on their own background: the same on light and dark pages."""
-        head = "".join(f'<th scope="col">{t + 1}<br>{escape(name)}</th>' for t, name in enumerate(self.headings))
+        """A table whose chips carry black text on their own background: the same on light and dark
+        pages.
+        """
+        head = "".join(
+            f'<th scope="col">{t + 1}<br>{escape(name)}</th>'
+            for t, name in enumerate(self.headings)
+        )
         body = ""
         for label, chips in self.chips().items():
-            cells = "".join(chip.html(self.scale) for chip in chips) + "<td></td>" * (len(self.headings) - len(chips))
+            cells = "".join(chip.html(self.scale) for chip in chips) + "<td></td>" * (
+                len(self.headings) - len(chips)
+            )
             total = signed(sum(chip.value for chip in chips))
-            name = f'<th scope="row" style="text-align:right;white-space:nowrap">{in_html(label)}</th>'
+            name = (
+                f'<th scope="row" style="text-align:right;white-space:nowrap">{in_html(label)}</th>'
+            )
             body += f"<tr>{name}{cells}<td>{total}</td></tr>"
         return self._framed(
             f'<table style="border-spacing:4px;border-collapse:separate">'
@@ -97,7 +124,10 @@ class CreditStrips(Shown):
         """One row per step, one column per answer."""
         chips = self.chips()
         rows = [
-            [f"{t + 1} {name}".strip(), *(row[t].text() if t < len(row) else "" for row in chips.values())]
+            [
+                f"{t + 1} {name}".strip(),
+                *(row[t].text() if t < len(row) else "" for row in chips.values()),
+            ]
             for t, name in enumerate(self.headings)
         ]
         sums = [signed(sum(chip.value for chip in row)) for row in chips.values()]
@@ -127,8 +157,8 @@ def credit_strips(
 ) -> CreditStrips:
     """Exact credit strips of `answers` (label -> tokens) under a solution.
 
-    `headings` name the steps; an end-of-sequence token is boxed. `scale` defaults to the largest credit shown. The
-    caption names the reference, alpha and log Z.
+    `headings` name the steps; an end-of-sequence token is boxed. `scale` defaults to the largest
+    credit shown. The caption names the reference, alpha and log Z.
 
     >>> import toy_envs
     >>> from gnivo_edu import exact
@@ -143,11 +173,14 @@ def credit_strips(
     full = full_scale((c for row in credits.values() for c in row), scale)
     eos = solution.tree.eos_token_id
     return CreditStrips(
-        tokens={label: [vocabulary[token] for token in answer] for label, answer in answers.items()},
+        tokens={
+            label: [vocabulary[token] for token in answer] for label, answer in answers.items()
+        },
         credits=credits,
         headings=headings or [""] * max(map(len, answers.values())),
         caption=(
-            f"credit in nats; {conditions(reference, solution.alpha, solution.log_z)}; full colour at ±{full:.2f}"
+            f"credit in nats; {conditions(reference, solution.alpha, solution.log_z)}; full colour "
+            f"at ±{full:.2f}"
         ),
         scale=full,
         special=() if eos is None else (vocabulary[eos],),

@@ -1,4 +1,6 @@
-"""Training as small multiples: one column per method, one row per measure, the same axes along each row."""
+"""Training as small multiples: one column per method, one row per measure, the same axes along each
+row.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,11 @@ WIDE = 30.0  # largest over smallest value from which an axis is logarithmic
 
 @dataclass(frozen=True)
 class TrainingCurves(Shown):
-    """Records of training runs: `runs[method]` is a list of dicts, `measures[key]` the label (with unit) of a measure.
+    """Records of training runs: `runs[method]` is a list of dicts, `measures[key]` the label (with
+    unit) of a measure.
 
-    `x` is the key of the horizontal axis, called `x_label`. Records may carry a "seed": then there is one line per
-    seed. What is missing or not finite (a loss before the first step) is left out.
+    `x` is the key of the horizontal axis, called `x_label`. Records may carry a "seed": then there
+    is one line per seed. What is missing or not finite (a loss before the first step) is left out.
     """
 
     runs: Mapping[str, Sequence[Record]]
@@ -33,15 +36,21 @@ class TrainingCurves(Shown):
         for method in self.runs:
             for measure in self.measures:
                 if not any(self.curves(method, measure).values()):
-                    raise ValueError(f"the records of {method!r} have no finite {measure!r} beside {self.x!r}")
+                    raise ValueError(
+                        f"the records of {method!r} have no finite {measure!r} beside {self.x!r}"
+                    )
 
     def curves(self, method: str, measure: str) -> dict[Any, list[tuple[float, float]]]:
-        """Points (x, value) of a measure by seed (None if the records carry none), in the order of x."""
+        """Points (x, value) of a measure by seed (None if the records carry none), in the order of
+        x.
+        """
         found: dict[Any, list[tuple[float, float]]] = {}
         for record in self.runs[method]:
             value = record.get(measure)
             if value is not None and isfinite(value) and self.x in record:
-                found.setdefault(record.get("seed"), []).append((float(record[self.x]), float(value)))
+                found.setdefault(record.get("seed"), []).append(
+                    (float(record[self.x]), float(value))
+                )
         return {seed: sorted(points) for seed, points in found.items()}
 
     def last(self, method: str, measure: str) -> list[float]:
@@ -49,10 +58,17 @@ class TrainingCurves(Shown):
         return [points[-1][1] for points in self.curves(method, measure).values()]
 
     def _points(self, measure: str) -> list[tuple[float, float]]:
-        return [p for method in self.runs for points in self.curves(method, measure).values() for p in points]
+        return [
+            p
+            for method in self.runs
+            for points in self.curves(method, measure).values()
+            for p in points
+        ]
 
     def is_log(self, measure: str) -> bool:
-        """Whether a measure has a logarithmic axis: all its values are positive and span a factor of 30 or more."""
+        """Whether a measure has a logarithmic axis: all its values are positive and span a factor
+        of 30 or more.
+        """
         values = [value for _, value in self._points(measure)]
         return min(values) > 0 and max(values) >= WIDE * min(values)
 
@@ -73,7 +89,12 @@ class TrainingCurves(Shown):
                     if other != method:  # the other methods, faintly: the panels can be compared
                         self._lines(axes, other, measure, color="#cfcfcf", linewidth=1.0, zorder=1)
                 look = looks[method]
-                marks = {"marker": look.marker, "markersize": 3.8, "linestyle": look.dashes, "linewidth": 1.5}
+                marks = {
+                    "marker": look.marker,
+                    "markersize": 3.8,
+                    "linestyle": look.dashes,
+                    "linewidth": 1.5,
+                }
                 self._lines(axes, method, measure, color=look.colour, zorder=3, **marks)
                 axes.grid(color="#ececec")
                 if one or column == 0:
@@ -99,7 +120,9 @@ class TrainingCurves(Shown):
             log_axis(axes.yaxis, [value for _, value in self._points(measure)])
 
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """Where every method starts and ends, per measure; with several seeds the range over them."""
+        """Where every method starts and ends, per measure; with several seeds the range over
+        them.
+        """
         rows = []
         for method in self.runs:
             for measure, label in self.measures.items():
@@ -113,7 +136,10 @@ class TrainingCurves(Shown):
         """The last value of the first measure for every method."""
         measure, label = next(iter(self.measures.items()))
         ends = ", ".join(f"{_range(self.last(m, measure))} for {in_text(m)}" for m in self.runs)
-        return f"Training curves of {len(self.measures)} measures against {self.x_label}; {label} ends at {ends}."
+        return (
+            f"Training curves of {len(self.measures)} measures against {self.x_label}; {label} "
+            f"ends at {ends}."
+        )
 
 
 def training_curves(
@@ -125,7 +151,8 @@ def training_curves(
     x_label: str = "groups seen",
     note: str = "",
 ) -> TrainingCurves:
-    """Small multiples of training runs: method -> list of records, measure -> label; the caption ends with `note`.
+    """Small multiples of training runs: method -> list of records, measure -> label; the caption
+    ends with `note`.
 
     >>> records = [{"groups": n, "kl": 1 / n} for n in (1, 10, 100)]
     >>> curves = training_curves({"gnivo": records}, {"kl": "KL to pi*, nats"}, alpha=0.5)

@@ -1,4 +1,6 @@
-"""How far from a goal each method ends as one condition changes: lines over a share, labelled at their ends."""
+"""How far from a goal each method ends as one condition changes: lines over a share, labelled at
+their ends.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ ROUNDING = 1e-9  # a distance below it is printed as 0
 
 @dataclass(frozen=True)
 class DistanceCurves(Shown):
-    """`distances[name]`: distances from a goal, one for each of the `shares`, which lie in 0..1 and grow.
+    """`distances[name]`: distances from a goal, one for each of the `shares`, which lie in 0..1 and
+    grow.
 
     Where lines lie on one another the earlier one is drawn wider, as a frame around the later ones.
     """
@@ -33,12 +36,19 @@ class DistanceCurves(Shown):
     def __post_init__(self) -> None:
         shares = np.asarray(self.shares, dtype=np.float64)
         if len(shares) < 2 or (np.diff(shares) <= 0).any() or shares[0] < 0 or shares[-1] > 1:
-            raise ValueError(f"shares must be two or more growing numbers in 0..1, got {list(self.shares)}")
+            raise ValueError(
+                f"shares must be two or more growing numbers in 0..1, got {list(self.shares)}"
+            )
         if not self.distances:
-            raise ValueError("no distances to draw: give a mapping of at least one name to one number per share")
+            raise ValueError(
+                "no distances to draw: give a mapping of at least one name to one number per share"
+            )
         for name, values in self.distances.items():
             if len(values) != len(shares) or not (np.isfinite(values).all() and min(values) >= 0):
-                raise ValueError(f"the distances of {name!r} must be {len(shares)} finite numbers >= 0, one per share")
+                raise ValueError(
+                    f"the distances of {name!r} must be {len(shares)} finite numbers >= 0, one per "
+                    "share"
+                )
 
     @property
     def top(self) -> float:
@@ -50,7 +60,9 @@ class DistanceCurves(Shown):
         names = list(self.distances)
         line = np.asarray(self.distances[name])
         later = names[names.index(name) + 1 :]
-        return sum(bool(np.abs(line - self.distances[other]).max() < SAME * self.top) for other in later)
+        return sum(
+            bool(np.abs(line - self.distances[other]).max() < SAME * self.top) for other in later
+        )
 
     def _draw(self) -> Any:
         from matplotlib.figure import Figure
@@ -60,7 +72,11 @@ class DistanceCurves(Shown):
         axes = figure.add_subplot()
         for rank, (name, look) in enumerate(zip(names, styles(len(names)), strict=True)):
             over = self.covered(name)
-            marks: dict[str, Any] = {"marker": look.marker, "markersize": 5.5 + 4.5 * over, "markeredgecolor": "white"}
+            marks: dict[str, Any] = {
+                "marker": look.marker,
+                "markersize": 5.5 + 4.5 * over,
+                "markeredgecolor": "white",
+            }
             dashes, width = ("-" if over else look.dashes), 1.7 + 3.5 * over
             axes.plot(
                 self.shares, self.distances[name], color=look.colour, linestyle=dashes, linewidth=width,
@@ -72,7 +88,12 @@ class DistanceCurves(Shown):
         axes.grid(axis="y", color="#ececec")
         axes.set_xlabel(self.x_label)
         axes.set_ylabel(self.y_label)
-        label_lines(axes, self.shares[-1], [v[-1] for v in self.distances.values()], list(map(in_picture, names)))
+        label_lines(
+            axes,
+            self.shares[-1],
+            [v[-1] for v in self.distances.values()],
+            list(map(in_picture, names)),
+        )
         caption_below(figure, self.caption)
         return figure
 
@@ -83,8 +104,14 @@ class DistanceCurves(Shown):
 
     def alt(self) -> str:
         """Where every line starts and ends."""
-        ends = [f"{in_text(name)} from {_distance(v[0])} to {_distance(v[-1])}" for name, v in self.distances.items()]
-        return f"{self.y_label[:1].upper()}{self.y_label[1:]} against {self.x_label}: {'; '.join(ends)}."
+        ends = [
+            f"{in_text(name)} from {_distance(v[0])} to {_distance(v[-1])}"
+            for name, v in self.distances.items()
+        ]
+        return (
+            f"{self.y_label[:1].upper()}{self.y_label[1:]} against {self.x_label}: "
+            f"{'; '.join(ends)}."
+        )
 
 
 def distance_curves(
@@ -96,7 +123,8 @@ def distance_curves(
     y_label: str = "distance from π*, total variation",
     note: str = "",
 ) -> DistanceCurves:
-    """Where methods come to rest as the data come more and more from elsewhere; the caption ends with `note`.
+    """Where methods come to rest as the data come more and more from elsewhere; the caption ends
+    with `note`.
 
     >>> curves = distance_curves([0, 0.5, 1], {"gvpo": [0, 0, 0], "gnivo": [0, 0.03, 0.07]}, alpha=0.3)
     >>> print(curves.text())

@@ -1,4 +1,6 @@
-"""A small heat map: numbers in the cells of a few tables side by side, the same rows and columns in each."""
+"""A small heat map: numbers in the cells of a few tables side by side, the same rows and columns in
+each.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,8 @@ Cells = Mapping[str, Mapping[str, float]]  # row -> column -> value
 class HeatMap(Shown):
     """`panels[panel][row][column]`: finite numbers, the same rows and columns in every panel.
 
-    Positive cells are blue, negative ones orange, full colour at a size of `scale`, or at the largest there is.
-    """
+    Positive cells are blue, negative ones orange, full colour at a size of `scale`, or at the
+    largest there is."""
 
     panels: Mapping[str, Cells]
     what: str
@@ -33,10 +35,16 @@ class HeatMap(Shown):
             raise ValueError("a heat map needs at least one panel, one row and one column")
         for panel, cells in self.panels.items():
             if list(cells) != self.rows:
-                raise ValueError(f"panel {panel!r} must hold the rows of the first one, in its order: {self.rows}")
+                raise ValueError(
+                    f"panel {panel!r} must hold the rows of the first one, in its order: "
+                    f"{self.rows}"
+                )
             for row, values in cells.items():
                 if list(values) != self.columns:
-                    raise ValueError(f"row {row!r} of panel {panel!r} must hold the columns {self.columns}, in order")
+                    raise ValueError(
+                        f"row {row!r} of panel {panel!r} must hold the columns {self.columns}, in "
+                        "order"
+                    )
                 if not all(map(isfinite, values.values())):
                     raise ValueError(f"row {row!r} of panel {panel!r} must hold finite numbers")
 
@@ -54,7 +62,8 @@ class HeatMap(Shown):
     def full(self) -> float:
         """The size at which the colour is full."""
         return full_scale(
-            (x for cells in self.panels.values() for row in cells.values() for x in row.values()), self.scale
+            (x for cells in self.panels.values() for row in cells.values() for x in row.values()),
+            self.scale,
         )
 
     def _draw(self) -> Any:
@@ -73,13 +82,21 @@ class HeatMap(Shown):
             axes.set_ylim(len(rows), 0)
             self._cells(axes, cells)
             axes.xaxis.tick_top()
-            axes.set_xticks([i + 0.5 for i in range(len(heads))], ["\n".join(head) for head in heads], fontsize=9)
-            axes.set_yticks([i + 0.5 for i in range(len(rows))], [] if n else list(map(in_picture, rows)))
+            axes.set_xticks(
+                [i + 0.5 for i in range(len(heads))],
+                ["\n".join(head) for head in heads],
+                fontsize=9,
+            )
+            axes.set_yticks(
+                [i + 0.5 for i in range(len(rows))], [] if n else list(map(in_picture, rows))
+            )
             if n:
                 axes.set_yticks([])
             axes.tick_params(length=0)
             axes.spines[:].set_visible(False)
-            axes.set_title(in_picture(panel), fontsize=10, loc="left", pad=6 + 12 * max(map(len, heads)))
+            axes.set_title(
+                in_picture(panel), fontsize=10, loc="left", pad=6 + 12 * max(map(len, heads))
+            )
         caption_below(figure, self.caption)
         return figure
 
@@ -91,7 +108,11 @@ class HeatMap(Shown):
             for x, column in enumerate(self.columns):
                 value = cells[row][column]
                 face = colour(value, self.full)
-                axes.add_patch(Rectangle((x, y), 1, 1, facecolor=face, edgecolor=EDGE, linewidth=0.5, clip_on=False))
+                axes.add_patch(
+                    Rectangle(
+                        (x, y), 1, 1, facecolor=face, edgecolor=EDGE, linewidth=0.5, clip_on=False
+                    )
+                )
                 axes.text(x + 0.5, y + 0.5, shown(value), ha="center", va="center", fontsize=9)
 
     def table(self) -> tuple[list[str], list[list[str]]]:
@@ -108,17 +129,25 @@ class HeatMap(Shown):
         """The smallest and the largest number of each panel, and where they stand."""
         parts = []
         for panel, cells in self.panels.items():
-            places = [(value, row, column) for row, values in cells.items() for column, value in values.items()]
+            places = [
+                (value, row, column)
+                for row, values in cells.items()
+                for column, value in values.items()
+            ]
             least, most = (
                 f"{shown(value)} ({in_text(row)}, {in_text(column)})"
-                for value, row, column in (min(places, key=lambda p: p[0]), max(places, key=lambda p: p[0]))
+                for value, row, column in (
+                    min(places, key=lambda p: p[0]),
+                    max(places, key=lambda p: p[0]),
+                )
             )
             parts.append(f"{in_text(panel)}: from {least} to {most}")
         return f"Heat map of {self.what}. {'; '.join(parts)}."
 
 
 def shown(value: float) -> str:
-    """A number as it stands in its cell: two decimals, or two digits where it is smaller; what is rounding is 0.
+    """A number as it stands in its cell: two decimals, or two digits where it is smaller; what is
+    rounding is 0.
 
     >>> shown(0.123), shown(0.0034), shown(-1.5), shown(1e-12)
     ('0.12', '0.0034', '−1.50', '0')
@@ -128,8 +157,11 @@ def shown(value: float) -> str:
     return (f"{value:.2f}" if abs(value) >= 0.0095 else number(value, 2)).replace("-", "−")
 
 
-def heat_map(panels: Mapping[str, Cells], what: str, caption: str, scale: float | None = None) -> HeatMap:
-    """Tables of numbers side by side, `panels[panel][row][column]`; `what` says what the numbers are.
+def heat_map(
+    panels: Mapping[str, Cells], what: str, caption: str, scale: float | None = None
+) -> HeatMap:
+    """Tables of numbers side by side, `panels[panel][row][column]`; `what` says what the numbers
+    are.
 
     >>> cells = {"gvpo": {"K = 2": 0.25, "K = 8": 0.5}, "ppo": {"K = 2": 1.0, "K = 8": 0.0}}
     >>> print(heat_map({"dense": cells}, "signal to noise", "alpha = 0.5").text())

@@ -1,4 +1,6 @@
-"""What figures with lines share: six styles that nobody confuses, labels at the lines, and readable log axes."""
+"""What figures with lines share: six styles that nobody confuses, labels at the lines, and readable
+log axes.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,9 @@ class Line(NamedTuple):
     dashes: Any
 
 
-# Any two colours are 25 CAM02-UCS units apart or more under normal vision and every deficiency, and each has a
-# contrast of 3 or more on white (tested); found by a search over sRGB for the largest least distance.
+# Any two colours are 25 CAM02-UCS units apart or more under normal vision and every deficiency, and
+# each has a contrast of 3 or more on white (tested); found by a search over sRGB for the largest
+# least distance.
 LINES = (
     Line("#1a1a1a", "o", "-"),
     Line("#0099ee", "s", (0, (5, 1.6))),
@@ -33,12 +36,15 @@ LINES = (
 def styles(count: int) -> tuple[Line, ...]:
     """Styles of `count` lines in one picture; ValueError if there are more than six."""
     if count > len(LINES):
-        raise ValueError(f"a picture tells {len(LINES)} lines apart, got {count}: show them in two pictures")
+        raise ValueError(
+            f"a picture tells {len(LINES)} lines apart, got {count}: show them in two pictures"
+        )
     return LINES[:count]
 
 
 def apart(positions: Sequence[float], gap: float) -> list[float]:
-    """The nearest places at least `gap` apart, in the same order (of equals, the first on top): no labels overlap.
+    """The nearest places at least `gap` apart, in the same order (of equals, the first on top): no
+    labels overlap.
 
     >>> apart([0.0, 0.1, 5.0], gap=1.0)
     [-0.45, 0.55, 5.0]
@@ -57,8 +63,11 @@ def apart(positions: Sequence[float], gap: float) -> list[float]:
     return placed
 
 
-def label_lines(axes: Any, x: float, ends: Sequence[float], names: Sequence[str], gap: float = 0.075) -> None:
-    """Direct labels right of x, each after a short sample of its line, moved apart where the ends lie together.
+def label_lines(
+    axes: Any, x: float, ends: Sequence[float], names: Sequence[str], gap: float = 0.075
+) -> None:
+    """Direct labels right of x, each after a short sample of its line, moved apart where the ends
+    lie together.
 
     They take `label_width(names)` inches. `gap` is a share of the height.
     """
@@ -73,8 +82,12 @@ def label_lines(axes: Any, x: float, ends: Sequence[float], names: Sequence[str]
         rule = {"arrowstyle": "-", "color": look.colour, "shrinkA": 0, "shrinkB": 0}
         axes.annotate("", (x, end), (x, y), textcoords=at, arrowprops={**rule, "linewidth": 0.7})
         line = {**rule, "linewidth": 1.8, "linestyle": look.dashes}
-        axes.annotate("", (x, y), (x, y), xycoords=_right_of(axes, 0.55), textcoords=at, arrowprops=line)
-        axes.plot([x], [y], look.marker, color=look.colour, markersize=5, transform=sample, clip_on=False)
+        axes.annotate(
+            "", (x, y), (x, y), xycoords=_right_of(axes, 0.55), textcoords=at, arrowprops=line
+        )
+        axes.plot(
+            [x], [y], look.marker, color=look.colour, markersize=5, transform=sample, clip_on=False
+        )
         axes.text(x, y, in_picture(name), va="center", transform=_right_of(axes, 0.62))
 
 
@@ -91,8 +104,16 @@ def label_width(names: Sequence[str]) -> float:
 
 
 def log_axis(axis: Any, values: Sequence[float], zero: bool = False) -> None:
-    """Make an axis logarithmic over `values`, labelled in plain numbers; `zero` leaves a place for 0 at its start."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+    """Make an axis logarithmic over `values`, labelled in plain numbers; `zero` leaves a place for
+    0 at its start.
+    """
+    from matplotlib.ticker import (
+        FixedLocator,
+        FuncFormatter,
+        LogLocator,
+        NullFormatter,
+        NullLocator,
+    )
 
     positive = [value for value in values if value > 0]
     name = axis.axis_name

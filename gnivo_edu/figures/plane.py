@@ -1,4 +1,6 @@
-"""The reward-KL plane: what policies earn and what they pay, below the frontier of the optimal policies pi*_alpha."""
+"""The reward-KL plane: what policies earn and what they pay, below the frontier of the optimal
+policies pi*_alpha.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +27,11 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class RewardKLPlane(Shown):
-    """`policies[name]` as points; `frontier[alpha]` the points of pi*_alpha, above which no policy lies.
+    """`policies[name]` as points; `frontier[alpha]` the points of pi*_alpha, above which no policy
+    lies.
 
-    The frontier runs from alpha = inf, the reference, to alpha = 0, the reference restricted to the best answers;
-    `named` are the alphas that carry a label.
+    The frontier runs from alpha = inf, the reference, to alpha = 0, the reference restricted to the
+    best answers; `named` are the alphas that carry a label.
     """
 
     policies: Mapping[str, Point]
@@ -53,7 +56,11 @@ class RewardKLPlane(Shown):
         curve = np.array(self.curve())
         points = np.array([*curve, *self.policies.values()])
         (right, high), low = points.max(axis=0), points[:, 1].min()
-        top, bottom, end = high + 0.13 * (high - low), low - 0.08 * (high - low), (1.35 if self.far else 1.25) * right
+        top, bottom, end = (
+            high + 0.13 * (high - low),
+            low - 0.08 * (high - low),
+            (1.35 if self.far else 1.25) * right,
+        )
         left = -0.012 * end if self.far else -0.11 * end
         if self.far:
             axes.set_xscale("function", functions=(_root, _square))
@@ -62,18 +69,38 @@ class RewardKLPlane(Shown):
         axes.set_ylim(bottom, top)
         border = np.vstack([(left, bottom), (0.0, bottom), curve, (end, high)])
         axes.fill_between(border[:, 0], border[:, 1], top, color="#ececec", linewidth=0)
-        axes.text(0.97, 0.955, "no policy is here", ha="right", va="center", color=QUIET, transform=axes.transAxes)
+        axes.text(
+            0.97,
+            0.955,
+            "no policy is here",
+            ha="right",
+            va="center",
+            color=QUIET,
+            transform=axes.transAxes,
+        )
         axes.plot(*curve.T, color=INK, linewidth=2)
         gap = 0.055 * (top - bottom)
         named = [self.frontier[alpha] for alpha in self.named]
         words = [f"α = {number(alpha)}" if alpha else "α → 0" for alpha in self.named]
-        above = apart([p.reward + 0.8 * gap for p in named], gap)  # on a flat stretch the curve runs to the left, too
+        above = apart(
+            [p.reward + 0.8 * gap for p in named], gap
+        )  # on a flat stretch the curve runs to the left, too
         for point, word, height in zip(named, words, above, strict=True):
             axes.plot(*point, "o", color="white", markeredgecolor=INK, markersize=5, zorder=4)
             self._note(axes, word, point, height, -0.03)
-        looks, heights = styles(len(self.policies)), apart([p.reward for p in self.policies.values()], gap)
+        looks, heights = (
+            styles(len(self.policies)),
+            apart([p.reward for p in self.policies.values()], gap),
+        )
         for (name, point), height, look in zip(self.policies.items(), heights, looks, strict=True):
-            axes.plot(*point, look.marker, color=look.colour, markersize=9, markeredgecolor="white", zorder=5)
+            axes.plot(
+                *point,
+                look.marker,
+                color=look.colour,
+                markersize=9,
+                markeredgecolor="white",
+                zorder=5,
+            )
             self._note(axes, in_picture(name), point, height, 0.03)
         axes.set_xlabel("KL(π ‖ reference), nats" + (" (square-root axis)" if self.far else ""))
         axes.set_ylabel("expected reward")
@@ -82,41 +109,57 @@ class RewardKLPlane(Shown):
 
     @staticmethod
     def _note(axes: Any, words: str, point: Point, height: float, aside: float) -> None:
-        """Words beside a point, `aside` of the width to the right (or left, or where there is room), with a leader."""
+        """Words beside a point, `aside` of the width to the right (or left, or where there is
+        room), with a leader.
+        """
         to_share = axes.transData + axes.transAxes.inverted()
         x, y = to_share.transform((point.kl, height))
         if x + aside + text_width(words) / 7.0 > 1:
             aside = -aside
         side = "left" if aside > 0 else "right"
         leader = {"arrowstyle": "-", "color": EDGE, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 0}
-        where = {"xytext": (x + aside, y), "textcoords": "axes fraction", "ha": side, "va": "center"}
+        where = {
+            "xytext": (x + aside, y),
+            "textcoords": "axes fraction",
+            "ha": side,
+            "va": "center",
+        }
         axes.annotate(words, point, **where, fontsize=9.5, color=INK, arrowprops=leader, zorder=3)
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """The policies, then the labelled points of the frontier."""
-        rows = [[in_text(name), number(p.kl), number(p.reward)] for name, p in self.policies.items()]
+        rows = [
+            [in_text(name), number(p.kl), number(p.reward)] for name, p in self.policies.items()
+        ]
         rows += [[f"π* at alpha = {number(a)}", *map(number, self.frontier[a])] for a in self.named]
         return ["policy", "KL to the reference, nats", "expected reward"], rows
 
     def alt(self) -> str:
         """Where every policy lies."""
-        parts = [f"{in_text(n)} earns {number(p.reward)} at a KL of {number(p.kl)}" for n, p in self.policies.items()]
+        parts = [
+            f"{in_text(n)} earns {number(p.reward)} at a KL of {number(p.kl)}"
+            for n, p in self.policies.items()
+        ]
         end = self.frontier[0.0]
         return (
-            f"Expected reward against KL to the reference, nats: the frontier ends at {number(end.reward)} for a KL of "
+            "Expected reward against KL to the reference, nats: the frontier ends at "
+            f"{number(end.reward)} for a KL of "
             f"{number(end.kl)}; {'; '.join(parts)}."
         )
 
 
 def policy_point(tree: TokenTree, policy: Tables) -> Point:
-    """KL(policy || reference) over whole answers, nats, and E[R], exactly; `policy`: tables [V**t, V], nats.
+    """KL(policy || reference) over whole answers, nats, and E[R], exactly; `policy`: tables [V**t,
+    V], nats.
 
-    Raises ValueError if the policy writes an answer that the reference cannot write: its KL is infinite.
-    """
+    Raises ValueError if the policy writes an answer that the reference cannot write: its KL is
+    infinite."""
     logps, reference = prefix_log_law(policy)[-1], tree.prefix_logps[-1]
     possible = logps > -np.inf
     if np.isneginf(reference[possible]).any():
-        raise ValueError("the policy writes answers that the reference never writes: its KL is infinite")
+        raise ValueError(
+            "the policy writes answers that the reference never writes: its KL is infinite"
+        )
     share = np.exp(logps[possible])
     kl = float(share @ (logps[possible] - reference[possible]))
     return Point(max(kl, 0.0), float(share @ tree.rewards[possible]))
@@ -128,10 +171,12 @@ def reward_kl_plane(
     named: Sequence[float] = (2.0, 1.0, 0.5, 0.2, 0.0),
     reference: str = "the initial model",
 ) -> RewardKLPlane:
-    """The plane of one tree: `policies` (tables [V**t, V]) and the frontier, with labels at the alphas in `named`.
+    """The plane of one tree: `policies` (tables [V**t, V]) and the frontier, with labels at the
+    alphas in `named`.
 
-    The frontier is solved exactly at 80 alphas, from 100 times the range of the rewards to a hundredth of it, and at
-    those named. Its end, alpha = 0, is the reference restricted to the answers of largest reward.
+    The frontier is solved exactly at 80 alphas, from 100 times the range of the rewards to a
+    hundredth of it, and at those named. Its end, alpha = 0, is the reference restricted to the
+    answers of largest reward.
 
     >>> import toy_envs
     >>> from gnivo_edu import exact
@@ -144,10 +189,19 @@ def reward_kl_plane(
     rewards, logps = tree.rewards[possible], tree.prefix_logps[-1][possible]
     spread = float(np.ptp(rewards))
     if spread == 0:
-        raise ValueError("every answer earns the same reward: there is no frontier, all optimal policies are the same")
+        raise ValueError(
+            "every answer earns the same reward: there is no frontier, all optimal policies are "
+            "the same"
+        )
     start, best = policy_point(tree, tree.step_logps), float(rewards.max())
-    frontier = {np.inf: start, 0.0: Point(-float(np.logaddexp.reduce(logps[rewards == best])), best)}
-    for alpha in [*np.geomspace(100 * spread, spread / 100, 80).tolist(), *(a for a in named if a > 0)]:
+    frontier = {
+        np.inf: start,
+        0.0: Point(-float(np.logaddexp.reduce(logps[rewards == best])), best),
+    }
+    for alpha in [
+        *np.geomspace(100 * spread, spread / 100, 80).tolist(),
+        *(a for a in named if a > 0),
+    ]:
         key = solve(tree, alpha)
         frontier[alpha] = Point(key.kl, key.expected_reward)
     return RewardKLPlane(
@@ -157,7 +211,10 @@ def reward_kl_plane(
         },
         frontier=frontier,
         named=named,
-        caption=f"reference: {reference}; curve: the optimal policies, from alpha = ∞ (the reference) to alpha → 0",
+        caption=(
+            f"reference: {reference}; curve: the optimal policies, from alpha = ∞ (the reference) "
+            "to alpha → 0"
+        ),
     )
 
 

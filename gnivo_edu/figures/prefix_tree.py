@@ -21,10 +21,11 @@ from gnivo_edu.figures.tree_picture import arrow, draw_tree
 class Branch:
     """A prefix in the picture, and what grows from it.
 
-    `reach`: probability of the prefix under the law that sizes the nodes; `chances`: probability of its last token
-    given its parent, under the reference and, if there is one, the policy; `value`: nats, what the colour shows;
-    `reward`: of a complete answer. `others` next tokens are left out, with `rest` (one number per law) of the
-    probability. `kept`: the prefix lies on an answer that was asked for.
+    `reach`: probability of the prefix under the law that sizes the nodes; `chances`: probability of
+    its last token given its parent, under the reference and, if there is one, the policy; `value`:
+    nats, what the colour shows;
+    `reward`: of a complete answer. `others` next tokens are left out, with `rest` (one number per
+    law) of the probability. `kept`: the prefix lies on an answer that was asked for.
     """
 
     token: str
@@ -50,7 +51,9 @@ class Branch:
         return f"{token} {arrow(self.chances)}" if self.chances else token
 
     def left_out(self, laws: int = 2) -> str:
-        """How many next tokens are left out and, if some are not, how likely they are, under the last `laws` laws."""
+        """How many next tokens are left out and, if some are not, how likely they are, under the
+        last `laws` laws.
+        """
         count = f"+{self.others} other{'s' if self.others > 1 else ''}"
         return f"{count} {arrow(self.rest[-laws:])}" if self.branches else count
 
@@ -73,10 +76,14 @@ class PrefixTree(Shown):
     def html(self) -> str:
         """The picture, and under it the same tree as lists that fold, usable without a script."""
 
-        listed = '<ul style="list-style:none;padding-left:1.6em;margin:0;white-space:nowrap">{}</ul>'
+        listed = (
+            '<ul style="list-style:none;padding-left:1.6em;margin:0;white-space:nowrap">{}</ul>'
+        )
 
         def item(branch: Branch) -> str:
-            chip = Chip(branch.token, branch.value, branch.special).html(self.scale, tag="span", one_line=True)
+            chip = Chip(branch.token, branch.value, branch.special).html(
+                self.scale, tag="span", one_line=True
+            )
             chances = f" {arrow(branch.chances)}" if branch.chances else ""
             end = "" if branch.reward is None else f", R = {number(branch.reward)}"
             line = f"{chip}{chances}, reached {percent(branch.reach)}{end}"
@@ -84,12 +91,17 @@ class PrefixTree(Shown):
             inner = "".join(map(item, branch.branches)) + rest
             if not inner:
                 return f"<li>{line}</li>"
-            return f"<li><details open><summary>{line}</summary>{listed.format(inner)}</details></li>"
+            return (
+                f"<li><details open><summary>{line}</summary>{listed.format(inner)}</details></li>"
+            )
 
         folded = listed.format(item(self.root))
         picture = Shown.html(self)
         start, end = picture.index("<details>"), picture.rindex("</details>")
-        return f"{picture[:start]}<details><summary>The tree as a list</summary>{folded}{picture[end:]}"
+        return (
+            f"{picture[:start]}<details><summary>The tree as a "
+            f"list</summary>{folded}{picture[end:]}"
+        )
 
     def text(self) -> str:
         """One line per prefix, indented by its depth."""
@@ -98,7 +110,9 @@ class PrefixTree(Shown):
         def write(branch: Branch, depth: int) -> None:
             end = "" if branch.reward is None else f", R = {number(branch.reward)}"
             value = f"{mark(branch.value)}{signed(branch.value)}"
-            lines.append(f"{'  ' * depth}{branch.label()} {value}, reached {percent(branch.reach)}{end}")
+            lines.append(
+                f"{'  ' * depth}{branch.label()} {value}, reached {percent(branch.reach)}{end}"
+            )
             for child in branch.branches:
                 write(child, depth + 1)
             if branch.others:
@@ -111,7 +125,8 @@ class PrefixTree(Shown):
         """One row per prefix."""
         head = ["depth", "token", "chance", "reached", self.colours]
         return head, [
-            [str(d), in_text(b.token), arrow(b.chances), percent(b.reach), signed(b.value)] for d, b in self.root.walk()
+            [str(d), in_text(b.token), arrow(b.chances), percent(b.reach), signed(b.value)]
+            for d, b in self.root.walk()
         ]
 
     def alt(self) -> str:
@@ -119,9 +134,14 @@ class PrefixTree(Shown):
         branches = list(self.root.walk())
         hidden = sum(b.reach * b.rest[-1] for _, b in branches if b.others)
         ends = [b for _, b in branches if b.reward is not None]
-        best = f"; the likeliest complete answer has {percent(max(b.reach for b in ends))}" if ends else ""
+        best = (
+            f"; the likeliest complete answer has {percent(max(b.reach for b in ends))}"
+            if ends
+            else ""
+        )
         return (
-            f"Tree of {len(branches)} prefixes, {max(d for d, _ in branches)} tokens deep, coloured by {self.colours}; "
+            f"Tree of {len(branches)} prefixes, {max(d for d, _ in branches)} tokens deep, "
+            f"coloured by {self.colours}; "
             f"branches left out hold {percent(hidden)} of the probability{best}."
         )
 
@@ -137,12 +157,14 @@ def prefix_tree(
     policy_name: str = "the policy",
     scale: float | None = None,
 ) -> PrefixTree:
-    """The `nodes` likeliest prefixes of an exact tree, and those of the answers in `keep`, drawn thick.
+    """The `nodes` likeliest prefixes of an exact tree, and those of the answers in `keep`, drawn
+    thick.
 
-    Likely under the reference or, if there is one, under a `policy` (tables [V**t, V] of log-probabilities, nats);
-    then the node area is the policy's probability too, and edges read "reference → policy". `colours`: "value" is
-    V - log Z of the prefix, the credit of all its tokens, "credit" that of its last token alone, nats. A finished
-    answer is one node, whatever the horizon.
+    Likely under the reference or, if there is one, under a `policy` (tables [V**t, V] of
+    log-probabilities, nats); then the node area is the policy's probability too, and edges read
+    "reference → policy". `colours`: "value" is V - log Z of the prefix, the credit of all its
+    tokens, "credit" that of its last token alone, nats. A finished answer is one node, whatever the
+    horizon.
 
     >>> import toy_envs
     >>> from gnivo_edu import exact
@@ -182,7 +204,11 @@ def prefix_tree(
         below = children(t, row)
         parent, token = divmod(row, tree.vocab_size)
         here = float(solution.values[t][row])
-        before = solution.log_z if colours == "value" or t == 0 else float(solution.values[t - 1][parent])
+        before = (
+            solution.log_z
+            if colours == "value" or t == 0
+            else float(solution.values[t - 1][parent])
+        )
         chances = [np.exp(law[t][row].reshape(-1)) for law in laws] if below else []
         left = [place for place in below if place not in shown]
         last = tree.prefix(t, row)[-1:] if t else ()
@@ -193,7 +219,10 @@ def prefix_tree(
             value=here - before,
             branches=tuple(grow(*place) for place in below if place in shown),
             others=len(left),
-            rest=tuple(float(sum(chance[child % tree.vocab_size] for _, child in left)) for chance in chances),
+            rest=tuple(
+                float(sum(chance[child % tree.vocab_size] for _, child in left))
+                for chance in chances
+            ),
             reward=None if below else float(here * solution.alpha),
             special=last == (tree.eos_token_id,),
             kept=(t, row) in marked,
@@ -207,7 +236,8 @@ def prefix_tree(
     return PrefixTree(
         root=root,
         caption=(
-            f"area: chance to reach the prefix under {sized}{edges}; colour and number: {named}, nats, "
+            f"area: chance to reach the prefix under {sized}{edges}; colour and number: {named}, "
+            "nats, "
             f"full at ±{full:.2f}; {conditions(reference, solution.alpha, solution.log_z)}"
         ),
         scale=full,

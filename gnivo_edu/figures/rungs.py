@@ -1,4 +1,6 @@
-"""Rungs of a ladder: the same run on several kinds of model, one row each; a rung that was not run stays empty."""
+"""Rungs of a ladder: the same run on several kinds of model, one row each; a rung that was not run
+stays empty.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,11 @@ CURVE, BETWEEN = 2.0, 0.06  # width of a curve and space between chips, inches
 
 @dataclass(frozen=True, kw_only=True)
 class Rung:
-    """One run: `facts`, a few short lines about it; the mean reward after 0, 1, ... rounds; credits of an answer, nats.
+    """One run: `facts`, a few short lines about it; the mean reward after 0, 1, ... rounds; credits
+    of an answer, nats.
 
-    `exact_rewards` and `exact_credits` stand beside what was measured where every answer can be counted. A rung with
-    `missing`, one line that says why it was not run, has nothing else.
+    `exact_rewards` and `exact_credits` stand beside what was measured where every answer can be
+    counted. A rung with `missing`, one line that says why it was not run, has nothing else.
     """
 
     name: str
@@ -37,10 +40,14 @@ class Rung:
         rounds, tokens = len(self.rewards), len(self.tokens)
         if not rounds or not tokens or len(self.credits) != tokens:
             raise ValueError(
-                f"rung {self.name!r} needs rewards, and tokens with a credit each, or says what is missing"
+                f"rung {self.name!r} needs rewards, and tokens with a credit each, or says what is "
+                "missing"
             )
         if len(self.exact_rewards) not in (0, rounds) or len(self.exact_credits) not in (0, tokens):
-            raise ValueError(f"rung {self.name!r} has exact numbers for a part of its rounds or tokens: all, or none")
+            raise ValueError(
+                f"rung {self.name!r} has exact numbers for a part of its rounds or tokens: all, or "
+                "none"
+            )
 
     def chips(self) -> list[Chip]:
         """One chip per token of the answer."""
@@ -57,10 +64,11 @@ class ExactChip(Chip):
 
 @dataclass(frozen=True)
 class Rungs(Shown):
-    """Rungs from the top down, on one colour scale: facts, rewards round by round, and the credits of one answer.
+    """Rungs from the top down, on one colour scale: facts, rewards round by round, and the credits
+    of one answer.
 
-    `first` is the number of the first rung. The caption names the reference and alpha; `scale` is the credit at which
-    the colour is full.
+    `first` is the number of the first rung. The caption names the reference and alpha; `scale` is
+    the credit at which the colour is full.
 
     >>> done = Rung(name="a table", rewards=[0.5, 0.7], tokens=["right"], credits=[0.25])
     >>> print(Rungs([done, Rung(name="a large model", missing="not run here: needs a GPU")], "credit in nats", 1.0))
@@ -77,7 +85,10 @@ class Rungs(Shown):
     first: int = 1
 
     def _draw(self) -> Any:
-        left = max(text_width(line, 10) for r in self.rungs for line in (self._title(r), *r.facts)) + 0.3
+        left = (
+            max(text_width(line, 10) for r in self.rungs for line in (self._title(r), *r.facts))
+            + 0.3
+        )
         widths = [[max(0.5, c.size(9)[0]) for c in rung.chips()] for rung in self.rungs]
         middle = left + 0.45 + CURVE + 0.65
         page = middle + max([3.0, *(sum(row) + BETWEEN * len(row) for row in widths)]) + 0.1
@@ -85,7 +96,14 @@ class Rungs(Shown):
         caption = wrapped(self.caption, int(15 * page))
         figure, axes = sheet(page, 0.3 + sum(heights) + 0.35 + 0.17 * len(caption))
         key = " (● drawn, - - exact)" if any(len(rung.exact_rewards) for rung in self.rungs) else ""
-        axes.text(left + 0.45 + CURVE, 0.15, f"mean reward by rounds done{key}", ha="right", va="center", fontsize=9.5)
+        axes.text(
+            left + 0.45 + CURVE,
+            0.15,
+            f"mean reward by rounds done{key}",
+            ha="right",
+            va="center",
+            fontsize=9.5,
+        )
         axes.text(middle, 0.15, "credits of one answer, nats", ha="left", va="center", fontsize=9.5)
         top = 0.3
         for rung, row, height in zip(self.rungs, widths, heights, strict=True):
@@ -96,23 +114,40 @@ class Rungs(Shown):
                 self._empty(axes, left, top, page - left - 0.05, height, rung.missing)
             else:
                 box = (left + 0.45, top + 0.12, CURVE, height - 0.42)
-                self._curve(figure, rung, box, last=rung is [r for r in self.rungs if not r.missing][-1])
+                self._curve(
+                    figure, rung, box, last=rung is [r for r in self.rungs if not r.missing][-1]
+                )
                 self._strip(axes, rung, row, middle, top)
             top += height
         axes.text(0, top + 0.25, "\n".join(caption), va="top", fontsize=9, color=QUIET)
         return figure
 
     def _title(self, rung: Rung) -> str:
-        return f"{self.first + [r is rung for r in self.rungs].index(True)} {in_picture(rung.name, 40)}"
+        return (
+            f"{self.first + [r is rung for r in self.rungs].index(True)} "
+            f"{in_picture(rung.name, 40)}"
+        )
 
     def _empty(self, axes: Any, x: float, y: float, width: float, height: float, why: str) -> None:
         from matplotlib.patches import Rectangle
 
-        frame = Rectangle((x, y + 0.12), width, height - 0.3, facecolor="none", edgecolor=EDGE, linestyle="--")
+        frame = Rectangle(
+            (x, y + 0.12), width, height - 0.3, facecolor="none", edgecolor=EDGE, linestyle="--"
+        )
         axes.add_patch(frame)
-        axes.text(x + width / 2, y + height / 2 - 0.03, why, ha="center", va="center", fontsize=10, color=QUIET)
+        axes.text(
+            x + width / 2,
+            y + height / 2 - 0.03,
+            why,
+            ha="center",
+            va="center",
+            fontsize=10,
+            color=QUIET,
+        )
 
-    def _curve(self, figure: Any, rung: Rung, box: tuple[float, float, float, float], last: bool) -> None:
+    def _curve(
+        self, figure: Any, rung: Rung, box: tuple[float, float, float, float], last: bool
+    ) -> None:
         """Rewards in a box (x, y from the top, width, height), inches."""
         wide, high = figure.get_size_inches()
         x, y, width, height = box
@@ -122,7 +157,12 @@ class Rungs(Shown):
         if len(rung.exact_rewards):
             axes.plot(rounds, rung.exact_rewards, color=known.colour, linestyle=known.dashes)
         axes.plot(rounds, rung.rewards, measured.marker, color=measured.colour, markersize=3.8)
-        axes.set(ylim=(0, 1.05), yticks=(0, 0.5, 1), xticks=list(rounds), xlim=(-0.3, len(rung.rewards) - 0.7))
+        axes.set(
+            ylim=(0, 1.05),
+            yticks=(0, 0.5, 1),
+            xticks=list(rounds),
+            xlim=(-0.3, len(rung.rewards) - 0.7),
+        )
         axes.tick_params(labelsize=8.5)
         axes.grid(color="#ececec")
 
@@ -131,7 +171,9 @@ class Rungs(Shown):
         axes.text(x - 0.08, top + 0.12 + height / 2, "learned", ha="right", va="center", fontsize=9)
         below = top + 0.12 + height + BETWEEN
         if len(rung.exact_credits):
-            axes.text(x - 0.08, below + (LINE + 2 * GAP) / 2, "exact", ha="right", va="center", fontsize=9)
+            axes.text(
+                x - 0.08, below + (LINE + 2 * GAP) / 2, "exact", ha="right", va="center", fontsize=9
+            )
         for n, (chip, width) in enumerate(zip(rung.chips(), widths, strict=True)):
             chip.draw(axes, x, top + 0.12, width, height, self.scale, most=9)
             if len(rung.exact_credits):
@@ -144,13 +186,20 @@ class Rungs(Shown):
         rows = []
         for number, rung in enumerate(self.rungs, start=self.first):
             own = [["", "", fact] for fact in rung.facts]
-            for what, numbers in (("reward, by round", rung.rewards), ("the same, exact", rung.exact_rewards)):
+            for what, numbers in (
+                ("reward, by round", rung.rewards),
+                ("the same, exact", rung.exact_rewards),
+            ):
                 if len(numbers):
                     own.append(["", what, " ".join(f"{x:.3f}" for x in numbers)])
             if not rung.missing:
-                own.append(["", "credits of an answer", "  ".join(chip.text() for chip in rung.chips())])
+                own.append(
+                    ["", "credits of an answer", "  ".join(chip.text() for chip in rung.chips())]
+                )
             if len(rung.exact_credits):
-                own.append(["", "the same, exact", "  ".join(signed(float(x)) for x in rung.exact_credits)])
+                own.append(
+                    ["", "the same, exact", "  ".join(signed(float(x)) for x in rung.exact_credits)]
+                )
             own = own or [["", rung.missing, ""]]
             own[0][0] = f"{number} {in_text(rung.name)}"
             rows += own
@@ -167,8 +216,12 @@ class Rungs(Shown):
         return f"{len(self.rungs)} rungs of a ladder, one row each. " + "; ".join(told) + "."
 
 
-def rungs(found: Sequence[Rung], alpha: float, reference: str = "the initial model", first: int = 1) -> Rungs:
-    """A ladder of runs, its first rung numbered `first`; the colour is full at the largest credit shown."""
+def rungs(
+    found: Sequence[Rung], alpha: float, reference: str = "the initial model", first: int = 1
+) -> Rungs:
+    """A ladder of runs, its first rung numbered `first`; the colour is full at the largest credit
+    shown.
+    """
     if not found:
         raise ValueError("a ladder needs at least one rung")
     full = full_scale(float(x) for r in found for row in (r.credits, r.exact_credits) for x in row)

@@ -1,4 +1,6 @@
-"""The sample map: many answers at once, rows sorted by reward, columns the positions, colour the credit."""
+"""The sample map: many answers at once, rows sorted by reward, columns the positions, colour the
+credit.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,9 @@ MOST_NUMBERS = 12  # columns; with more, cells hold the sign alone
 class SampleMap(Shown):
     """Credits of every token of many answers, nats; rows are shown from the largest reward down.
 
-    `tokens[i]` and `credits[i]` have one entry per token of answer i; what follows in its row is padding, hatched and
-    never coloured. `ended[i]`: the answer closed itself, and a bar follows it; else the length limit cut it off.
+    `tokens[i]` and `credits[i]` have one entry per token of answer i; what follows in its row is
+    padding, hatched and never coloured. `ended[i]`: the answer closed itself, and a bar follows it;
+    else the length limit cut it off.
     `scale`: the credit at which the colour is full.
     """
 
@@ -46,12 +49,20 @@ class SampleMap(Shown):
 
     def __post_init__(self) -> None:
         if not len(self.tokens) == len(self.credits) == len(self.rewards) == len(self.ended) > 0:
-            raise ValueError("a sample map needs tokens, credits, a reward and an end for each of at least one answer")
+            raise ValueError(
+                "a sample map needs tokens, credits, a reward and an end for each of at least one "
+                "answer"
+            )
 
     def rows(self) -> list[tuple[float, bool, list[Chip]]]:
-        """(reward, ended, chips) of every answer, the largest reward first; equal ones keep their order."""
+        """(reward, ended, chips) of every answer, the largest reward first; equal ones keep their
+        order.
+        """
         order = sorted(range(len(self.rewards)), key=lambda i: -self.rewards[i])
-        chips = [[Chip(*c) for c in zip(*row, strict=True)] for row in zip(self.tokens, self.credits, strict=True)]
+        chips = [
+            [Chip(*c) for c in zip(*row, strict=True)]
+            for row in zip(self.tokens, self.credits, strict=True)
+        ]
         return [(self.rewards[i], self.ended[i], chips[i]) for i in order]
 
     @property
@@ -81,11 +92,17 @@ class SampleMap(Shown):
         )  # fmt: skip
         for i, (_, ended, chips) in enumerate(rows):
             end, rest = len(chips), self.positions - len(chips)
-            pad = Rectangle((end, i), rest, 1, facecolor="none", edgecolor="#b0b0b0", hatch="////", linewidth=0)
+            pad = Rectangle(
+                (end, i), rest, 1, facecolor="none", edgecolor="#b0b0b0", hatch="////", linewidth=0
+            )
             axes.add_patch(pad)
             if ended:
                 axes.plot([end, end], [i + 0.08, i + 0.92], color=INK, linewidth=3.5, clip_on=False)
-        axes.set_yticks(np.arange(len(rows)) + 0.5, [f"R = {number(reward)}" for reward, _, _ in rows], rotation=0)
+        axes.set_yticks(
+            np.arange(len(rows)) + 0.5,
+            [f"R = {number(reward)}" for reward, _, _ in rows],
+            rotation=0,
+        )
         step = 1 if few else 5
         places = range(0 if few else step - 1, self.positions, step)
         axes.set_xticks([t + 0.5 for t in places], [str(t + 1) for t in places], rotation=0)
@@ -95,28 +112,36 @@ class SampleMap(Shown):
         return figure
 
     def _word(self, chip: Chip) -> str:
-        """What a cell says: sign and number, before them the token if it is short, or the sign alone."""
+        """What a cell says: sign and number, before them the token if it is short, or the sign
+        alone.
+        """
         token = in_picture(chip.token)
         if self.positions > MOST_NUMBERS:
             return mark(chip.value)
         return f"{token} {signed(chip.value)}" if len(token) <= 2 else signed(chip.value)
 
     def html(self) -> str:
-        """A table of chips; padding is hatched, and a thick edge closes an answer that ended by itself."""
+        """A table of chips; padding is hatched, and a thick edge closes an answer that ended by
+        itself.
+        """
         head = "".join(f'<th scope="col">{t + 1}</th>' for t in range(self.positions))
         body = ""
         for reward, ended, chips in self.rows():
             cells = "".join(chip.html(self.scale) for chip in chips[:-1])
             edge = f"border-right:5px solid {EDGE}" if ended else ""
             cells += "".join(chip.html(self.scale, style=edge) for chip in chips[-1:])
-            cells += f'<td aria-label="padding" style="background:{HATCH}"></td>' * (self.positions - len(chips))
+            cells += f'<td aria-label="padding" style="background:{HATCH}"></td>' * (
+                self.positions - len(chips)
+            )
             body += f'<tr><th scope="row" style="white-space:nowrap">R = {number(reward)}</th>{cells}</tr>'
         return self._framed(
             f'<table style="border-spacing:3px;border-collapse:separate"><tr><td></td>{head}</tr>{body}</table>'
         )
 
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """One row per answer; "|" follows the end of one that closed itself, "…" of one that was cut off."""
+        """One row per answer; "|" follows the end of one that closed itself, "…" of one that was
+        cut off.
+        """
         body = []
         for reward, ended, chips in self.rows():
             cells = [chip.text() for chip in chips]
@@ -130,10 +155,12 @@ class SampleMap(Shown):
         best = max(self.rewards)
         count = sum(reward == best for reward in self.rewards)
         spread, where = max(
-            (float(np.ptp([row[t] for row in self.credits if t < len(row)])), -t) for t in range(self.positions)
+            (float(np.ptp([row[t] for row in self.credits if t < len(row)])), -t)
+            for t in range(self.positions)
         )
         return (
-            f"Map of {len(self.rewards)} sampled answers, {count} with the highest reward {number(best)} on top: "
+            f"Map of {len(self.rewards)} sampled answers, {count} with the highest reward "
+            f"{number(best)} on top: "
             f"credits differ most at position {1 - where}, by {spread:.2f} nats."
         )
 
@@ -145,7 +172,8 @@ def sample_map(
     reference: str = "the initial model",
     scale: float | None = None,
 ) -> SampleMap:
-    """The map of complete answers under a solution; each may end early with the end-of-sequence token.
+    """The map of complete answers under a solution; each may end early with the end-of-sequence
+    token.
 
     >>> import toy_envs
     >>> from gnivo_edu import exact
@@ -160,7 +188,9 @@ def sample_map(
     ended = [len(answer) > 0 and answer[-1] == eos for answer in answers]
     for answer, closed in zip(answers, ended, strict=True):
         if len(answer) != tree.horizon and not closed:
-            raise ValueError(f"answer {tuple(answer)} is not complete: it needs {tree.horizon} tokens or its end")
+            raise ValueError(
+                f"answer {tuple(answer)} is not complete: it needs {tree.horizon} tokens or its end"
+            )
     padded = [tuple(answer) + (answer[-1],) * (tree.horizon - len(answer)) for answer in answers]
     credits = [solution.step_credit(answer).tolist() for answer in answers]
     full = full_scale((c for row in credits for c in row), scale)

@@ -1,4 +1,6 @@
-"""A theory check: a quantity on log-log axes, the predicted slope drawn, the fitted slope computed and printed."""
+"""A theory check: a quantity on log-log axes, the predicted slope drawn, the fitted slope computed
+and printed.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from gnivo_edu.figures.tokens import in_picture, in_text
 
 
 class Fit(NamedTuple):
-    """A power law y = e^intercept x^slope fitted by least squares in logarithms; `error`: standard error of the slope.
+    """A power law y = e^intercept x^slope fitted by least squares in logarithms; `error`: standard
+    error of the slope.
 
     The error is nan where there are only two points.
     """
@@ -27,7 +30,9 @@ class Fit(NamedTuple):
 
 @dataclass(frozen=True)
 class ScalingPlot(Shown):
-    """`series[name]`: positive values at positive `x`; `predicted[name]`: the slope that theory says, if it does."""
+    """`series[name]`: positive values at positive `x`; `predicted[name]`: the slope that theory
+    says, if it does.
+    """
 
     x: Numbers
     series: Mapping[str, Numbers]
@@ -41,7 +46,9 @@ class ScalingPlot(Shown):
             raise ValueError("a slope needs at least two different positive x")
         for name, values in self.series.items():
             if len(values) != len(self.x) or not (np.isfinite(values).all() and min(values) > 0):
-                raise ValueError(f"series {name!r} needs {len(self.x)} positive values for log-log axes")
+                raise ValueError(
+                    f"series {name!r} needs {len(self.x)} positive values for log-log axes"
+                )
         if unknown := set(self.predicted) - set(self.series):
             raise ValueError(f"a slope is predicted for {sorted(unknown)}, which is no series")
 
@@ -52,7 +59,11 @@ class ScalingPlot(Shown):
         slope = float(centred @ v / (centred @ centred))
         residuals = v - v.mean() - slope * centred
         free = len(u) - 2
-        error = float(np.sqrt(residuals @ residuals / free / (centred @ centred))) if free else float("nan")
+        error = (
+            float(np.sqrt(residuals @ residuals / free / (centred @ centred)))
+            if free
+            else float("nan")
+        )
         return Fit(slope, float(v.mean() - slope * u.mean()), error)
 
     def _draw(self) -> Any:
@@ -64,13 +75,23 @@ class ScalingPlot(Shown):
         middle, ends, labels = np.exp(np.log(x).mean()), [], []
         for (name, values), look in zip(self.series.items(), looks, strict=True):
             fit = self.fit(name)
-            axes.plot(x, values, look.marker, color=look.colour, zorder=3, markersize=7, markeredgecolor="white")
+            axes.plot(
+                x,
+                values,
+                look.marker,
+                color=look.colour,
+                zorder=3,
+                markersize=7,
+                markeredgecolor="white",
+            )
             axes.plot(x, np.exp(fit.intercept) * x**fit.slope, color=look.colour, linewidth=1.6)
             label = f"{in_picture(name)}\nfitted slope {_slope(fit)}"
             if name in self.predicted:
                 height = np.exp(fit.intercept) * middle**fit.slope
                 guide = height * (x / middle) ** self.predicted[name]
-                axes.plot(x, guide, color=look.colour, linewidth=1.4, linestyle=(0, (2, 2)), alpha=0.75)
+                axes.plot(
+                    x, guide, color=look.colour, linewidth=1.4, linestyle=(0, (2, 2)), alpha=0.75
+                )
                 label += f"\npredicted {_signed(self.predicted[name])} (dashed)"
             ends.append(float(np.log(np.exp(fit.intercept) * x.max() ** fit.slope)))
             labels.append(label)
@@ -88,7 +109,9 @@ class ScalingPlot(Shown):
 
     @staticmethod
     def _labels(axes: Any, x: float, ends: Sequence[float], labels: Sequence[str]) -> None:
-        """Labels right of the last points, in the axes: the axis is stretched to make room for them."""
+        """Labels right of the last points, in the axes: the axis is stretched to make room for
+        them.
+        """
         low, high = np.log(axes.get_xlim())
         room = max(text_width(line) for label in labels for line in label.split("\n")) + 0.25
         axes.set_xlim(np.exp(low), np.exp(low + (high - low) * 7.2 / (7.2 - room)))
@@ -97,14 +120,22 @@ class ScalingPlot(Shown):
         margin = 0.1 * (top - bottom)
         up = max(0.0, bottom + margin - min(places)) - max(0.0, max(places) - top + margin)
         for label, place in zip(labels, places, strict=True):
-            where = {"xy": (x, np.exp(place + up)), "xytext": (10, 0), "textcoords": "offset points"}
+            where = {
+                "xy": (x, np.exp(place + up)),
+                "xytext": (10, 0),
+                "textcoords": "offset points",
+            }
             axes.annotate(label, **where, va="center", linespacing=1.35)
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """The points, then the fitted and the predicted slope of every series."""
-        rows = [[number(x), *(number(v[i]) for v in self.series.values())] for i, x in enumerate(self.x)]
+        rows = [
+            [number(x), *(number(v[i]) for v in self.series.values())] for i, x in enumerate(self.x)
+        ]
         rows.append(["fitted slope", *(_slope(self.fit(name)) for name in self.series)])
-        predicted = [_signed(self.predicted[name]) if name in self.predicted else "" for name in self.series]
+        predicted = [
+            _signed(self.predicted[name]) if name in self.predicted else "" for name in self.series
+        ]
         return [self.x_label, *map(in_text, self.series)], [*rows, ["predicted slope", *predicted]]
 
     def alt(self) -> str:

@@ -1,4 +1,6 @@
-"""A slider over a figure where a kernel is live; the same figure at a few values, one below the other, where not."""
+"""A slider over a figure where a kernel is live; the same figure at a few values, one below the
+other, where not.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +10,18 @@ from collections.abc import Callable, Sequence
 from gnivo_edu.figures.style import Shown
 
 
-def slide(draw: Callable[[float], Shown], values: Sequence[float], still: Sequence[float], name: str = "alpha") -> None:
-    """Show `draw(value)` with a slider over `values`, starting at the first of `still`; `name` is draw's parameter.
+def slide(
+    draw: Callable[[float], Shown],
+    values: Sequence[float],
+    still: Sequence[float],
+    name: str = "alpha",
+) -> None:
+    """Show `draw(value)` with a slider over `values`, starting at the first of `still`; `name` is
+    draw's parameter.
 
-    In a static build (`course.is_static()`) the figures at the values in `still` are displayed instead, and printed
-    as text outside a notebook. Give `draw` a fixed colour scale, so that what is compared is comparable.
+    In a static build (`course.is_static()`) the figures at the values in `still` are displayed
+    instead, and printed as text outside a notebook. Give `draw` a fixed colour scale, so that what
+    is compared is comparable.
 
     >>> from gnivo_edu import exact
     >>> from gnivo_edu.figures import token_strip

@@ -1,4 +1,6 @@
-"""What every figure shares: colours, signs, and how one object shows itself as HTML, as a picture and as text."""
+"""What every figure shares: colours, signs, and how one object shows itself as HTML, as a picture
+and as text.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +33,9 @@ __all__ = [
 
 Numbers = Sequence[float] | NDArray[np.float64]
 
-# Orange for a loss, sky blue for a gain: +v and -v stay 19 CAM02-UCS units apart or more from a quarter of the scale
-# on, under every colour-vision deficiency, and the ink keeps a contrast above 7 on them (tested). The sign is always
-# shown a second way.
+# Orange for a loss, sky blue for a gain: +v and -v stay 19 CAM02-UCS units apart or more from a
+# quarter of the scale on, under every colour-vision deficiency, and the ink keeps a contrast above
+# 7 on them (tested). The sign is always shown a second way.
 LOSS, NEUTRAL, GAIN = (230, 159, 0), (255, 255, 255), (86, 180, 233)
 INK, PAPER, QUIET, EDGE = "#1a1a1a", "#ffffff", "#444444", "#777777"
 DPI = 144
@@ -63,7 +65,9 @@ def colour(value: float, scale: float) -> str:
 
 
 def full_scale(values: Iterable[float], scale: float | None = None) -> float:
-    """The value at which the colour is full: `scale` if given, else the largest size there is (1 if all are 0)."""
+    """The value at which the colour is full: `scale` if given, else the largest size there is (1 if
+    all are 0).
+    """
     return (max(map(abs, values)) or 1.0) if scale is None else scale
 
 
@@ -89,13 +93,20 @@ def number(value: float, digits: int = 3) -> str:
     ('0.0312', '−2', '1.5e−05', '2000')
     """
     small = value != 0 and not 1e-4 <= abs(value) < 1e6
-    text = f"{value:.{digits - 1}e}" if small else f"{value:.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
+    text = (
+        f"{value:.{digits - 1}e}"
+        if small
+        else f"{value:.0f}"
+        if abs(value) >= 1000
+        else f"{value:.{digits}g}"
+    )
     mantissa, e, exponent = text.partition("e")
     return (mantissa.rstrip("0").rstrip(".") + e + exponent if e else text).replace("-", "−")
 
 
 def percent(share: float) -> str:
-    """A probability in percent: whole ones in the middle, finer towards both ends, and never a false 0% or 100%.
+    """A probability in percent: whole ones in the middle, finer towards both ends, and never a
+    false 0% or 100%.
 
     >>> percent(0.25), percent(0.998), percent(0.002), percent(1e-9), percent(1.0)
     ('25%', '99.8%', '0.2%', '<0.1%', '100%')
@@ -108,8 +119,12 @@ def percent(share: float) -> str:
 
 
 def conditions(reference: str, alpha: float, log_z: float | None = None) -> str:
-    """What every value depends on, for captions: the reference, alpha, and log Z (nats) if given."""
-    return f"reference: {reference}; alpha = {alpha:g}" + ("" if log_z is None else f"; log Z = {log_z:.2f}")
+    """What every value depends on, for captions: the reference, alpha, and log Z (nats) if
+    given.
+    """
+    return f"reference: {reference}; alpha = {alpha:g}" + (
+        "" if log_z is None else f"; log Z = {log_z:.2f}"
+    )
 
 
 @contextmanager
@@ -125,14 +140,17 @@ def caption_below(figure: Any, caption: str) -> None:
     """The caption at the lower left of a figure that lays itself out."""
     if caption:
         characters = int(figure.get_size_inches()[0] * 15)
-        figure.supxlabel("\n".join(wrapped(caption, characters)), x=0.01, ha="left", fontsize=9, color=QUIET)
+        figure.supxlabel(
+            "\n".join(wrapped(caption, characters)), x=0.01, ha="left", fontsize=9, color=QUIET
+        )
 
 
 class Shown:
-    """A figure that shows itself as HTML where a kernel is live, as PNG in a static build, as text anywhere.
+    """A figure that shows itself as HTML where a kernel is live, as PNG in a static build, as text
+    anywhere.
 
-    Subclasses have a `caption` and give `_draw()` (matplotlib), `alt()` and `table()`; those that are chips rather
-    than curves give their own `html()` and `text()`.
+    Subclasses have a `caption` and give `_draw()` (matplotlib), `alt()` and `table()`; those that
+    are chips rather than curves give their own `html()` and `text()`.
     """
 
     caption: str
@@ -154,17 +172,24 @@ class Shown:
             return self._draw()
 
     def html(self) -> str:
-        """A self-contained HTML fragment: the picture, its caption, its numbers in a fold. No script, no network."""
+        """A self-contained HTML fragment: the picture, its caption, its numbers in a fold. No
+        script, no network.
+        """
         head, rows = self.table()
-        body = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in rows)
-        titles = "".join(f'<th scope="col" style="text-align:left">{escape(title)}</th>' for title in head)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in rows
+        )
+        titles = "".join(
+            f'<th scope="col" style="text-align:left">{escape(title)}</th>' for title in head
+        )
         spaced = '<table style="border-collapse:separate;border-spacing:0.8em 0;text-align:left">'
         bare: Any = dataclasses.replace(self, caption="")  # type: ignore[type-var]
         picture = base64.b64encode(bare.svg().encode()).decode()
         return self._framed(
             f'<img alt="{escape(self.alt())}" src="data:image/svg+xml;base64,{picture}" '
             f'style="max-width:100%;height:auto;background:{PAPER}">',
-            f"<details><summary>The numbers</summary>{spaced}<tr>{titles}</tr>{body}</table></details>",
+            "<details><summary>The "
+            f"numbers</summary>{spaced}<tr>{titles}</tr>{body}</table></details>",
         )
 
     def text(self) -> str:
@@ -179,7 +204,9 @@ class Shown:
         return self._saved(format="png", dpi=DPI, metadata={"Software": None})
 
     def svg(self) -> str:
-        """The figure as an SVG with an opaque background, its letters as outlines; the same text each time."""
+        """The figure as an SVG with an opaque background, its letters as outlines; the same text
+        each time.
+        """
         return self._saved(format="svg", metadata={"Date": None, "Creator": None}).decode()
 
     def _saved(self, **options: Any) -> bytes:
@@ -205,5 +232,7 @@ class Shown:
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any] | tuple[dict[str, Any], dict[str, Any]]:
         if os.environ.get("GNIVO_STATIC"):
-            return {"image/png": self.png(), "text/plain": self.text()}, {"image/png": {"alt": self.alt()}}
+            return {"image/png": self.png(), "text/plain": self.text()}, {
+                "image/png": {"alt": self.alt()}
+            }
         return {"text/html": self.html(), "text/plain": self.text()}

@@ -1,4 +1,6 @@
-"""The prefix tree of a language model: the same picture, with the text of the model's own tokens on the edges."""
+"""The prefix tree of a language model: the same picture, with the text of the model's own tokens on
+the edges.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +25,17 @@ class Spelled(Protocol):
 
 
 def text_tree(
-    solution: Solution, mdp: Spelled, keep: Collection[Ranks] = (), show: Collection[Ranks] = (), **options: Any
+    solution: Solution,
+    mdp: Spelled,
+    keep: Collection[Ranks] = (),
+    show: Collection[Ranks] = (),
+    **options: Any,
 ) -> PrefixTree:
     """`prefix_tree` of a tree of ranks, as `policies.tree_from_model` grows it.
 
-    The same rank is another token after every prefix, so that each edge asks `mdp` for its text. `keep` are answers
-    drawn thick, `show` further prefixes that have to be in the picture, drawn thin; `options` are those of
-    `prefix_tree`.
+    The same rank is another token after every prefix, so that each edge asks `mdp` for its text.
+    `keep` are answers drawn thick, `show` further prefixes that have to be in the picture, drawn
+    thin; `options` are those of `prefix_tree`.
     """
     ranks = [str(rank) for rank in range(mdp.vocab_size)]
     shown = prefix_tree(solution, ranks, keep=[*keep, *show], **options)
@@ -39,7 +45,9 @@ def text_tree(
         return replace(
             branch,
             token=mdp.pieces(prefix)[-1] if prefix else branch.token,
-            branches=tuple(spelled(child, (*prefix, int(child.token))) for child in branch.branches),
+            branches=tuple(
+                spelled(child, (*prefix, int(child.token))) for child in branch.branches
+            ),
             kept=prefix in thick,
         )
 

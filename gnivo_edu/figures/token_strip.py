@@ -1,4 +1,6 @@
-"""The token strip: one answer as running text, a chip per token or step with its number, wrapped where it is long."""
+"""The token strip: one answer as running text, a chip per token or step with its number, wrapped
+where it is long.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,11 @@ PAGE, GAP, COLUMNS = 9.0, 0.08, 100  # inches: width, between chips; width of th
 
 @dataclass(frozen=True)
 class TokenStrip(Shown):
-    """Values of the tokens of one text, nats; `special` tells which positions hold special tokens, to be boxed.
+    """Values of the tokens of one text, nats; `special` tells which positions hold special tokens,
+    to be boxed.
 
-    Tokens are strings, or bytes where a token is a piece of a character. `scale`: the value at which the colour is
-    full. `unit`: what a chip is, "token" or "step".
+    Tokens are strings, or bytes where a token is a piece of a character. `scale`: the value at
+    which the colour is full. `unit`: what a chip is, "token" or "step".
     """
 
     tokens: Sequence[Token]
@@ -31,10 +34,14 @@ class TokenStrip(Shown):
     def chips(self) -> list[Chip]:
         """One chip per token."""
         pairs = zip(self.tokens, self.values, strict=True)
-        return [Chip(token, float(value), t in self.special) for t, (token, value) in enumerate(pairs)]
+        return [
+            Chip(token, float(value), t in self.special) for t, (token, value) in enumerate(pairs)
+        ]
 
     def lines(self) -> list[list[tuple[Chip, float, float]]]:
-        """Lines of the picture: chips with their widths and heights, inches, as many as fit the page."""
+        """Lines of the picture: chips with their widths and heights, inches, as many as fit the
+        page.
+        """
         lines: list[list[tuple[Chip, float, float]]] = [[]]
         for chip in self.chips():
             width, height = chip.size()
@@ -60,7 +67,11 @@ class TokenStrip(Shown):
 
     def html(self) -> str:
         """Chips in running text; the page wraps them."""
-        return self._framed(" ".join(chip.html(self.scale, tag="span", style="margin:2px 0") for chip in self.chips()))
+        return self._framed(
+            " ".join(
+                chip.html(self.scale, tag="span", style="margin:2px 0") for chip in self.chips()
+            )
+        )
 
     def text(self) -> str:
         """Tokens with their numbers, wrapped at 100 columns."""
@@ -74,15 +85,19 @@ class TokenStrip(Shown):
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """One row per token."""
-        rows = [[str(t), in_text(c.token), signed(c.value)] for t, c in enumerate(self.chips(), start=1)]
+        rows = [
+            [str(t), in_text(c.token), signed(c.value)] for t, c in enumerate(self.chips(), start=1)
+        ]
         return ["position", self.unit, "nats"], rows
 
     def alt(self) -> str:
         """Length, sum, and the token with the largest value either way."""
         top = max(range(len(self.values)), key=lambda t: abs(self.values[t]))
         return (
-            f"Strip of {len(self.tokens)} {self.unit}s whose credits sum to {signed(sum(self.values))} nats; the "
-            f"largest, {signed(self.values[top])}, is that of {self.unit} {top + 1}, “{in_text(self.tokens[top])}”."
+            f"Strip of {len(self.tokens)} {self.unit}s whose credits sum to "
+            f"{signed(sum(self.values))} nats; the "
+            f"largest, {signed(self.values[top])}, is that of {self.unit} {top + 1}, "
+            f"“{in_text(self.tokens[top])}”."
         )
 
 
@@ -95,7 +110,8 @@ def token_strip(
     unit: str = "token",
     scale: float | None = None,
 ) -> TokenStrip:
-    """A strip of one answer: credits V(s_t) - V(s_{t-1}), nats: `Solution.step_credit`, or the log-ratios of a model.
+    """A strip of one answer: credits V(s_t) - V(s_{t-1}), nats: `Solution.step_credit`, or the
+    log-ratios of a model.
 
     `special`: positions, from 0, of special tokens. `scale` defaults to the largest credit shown.
 
@@ -111,7 +127,11 @@ def token_strip(
     """
     values = [float(credit) for credit in credits]
     if not tokens or len(tokens) != len(values):
-        raise ValueError(f"a strip needs one credit per token, got {len(values)} for {len(tokens)} tokens")
+        raise ValueError(
+            f"a strip needs one credit per token, got {len(values)} for {len(tokens)} tokens"
+        )
     full = full_scale(values, scale)
-    caption = f"credit per {unit} in nats, sum {signed(sum(values))}; {conditions(reference, alpha)}"
+    caption = (
+        f"credit per {unit} in nats, sum {signed(sum(values))}; {conditions(reference, alpha)}"
+    )
     return TokenStrip(tokens, values, f"{caption}; full colour at ±{full:.2f}", full, special, unit)

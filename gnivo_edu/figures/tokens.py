@@ -1,4 +1,6 @@
-"""Readable tokens: whatever a token holds is shown, and none of it can change the page, the line or the picture."""
+"""Readable tokens: whatever a token holds is shown, and none of it can change the page, the line or
+the picture.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,18 @@ from functools import cache
 Token = str | bytes
 
 _SIGNS = {"\n": "⏎", "\t": "⇥"}
-_OPEN, _CLOSE = "\u2068", "\u2069"  # first strong isolate, pop: keep the neighbours of right-to-left text in order
+_OPEN, _CLOSE = (
+    "\u2068",
+    "\u2069",
+)  # first strong isolate, pop: keep the neighbours of right-to-left text in order
 
 
 def visible(token: Token) -> str:
     """A token with its white space, control characters and stray bytes shown.
 
-    Spaces at either end, and runs of them, become ␣; one space between words stays. What does not print is given as
-    an escape: bytes that are no UTF-8, control and direction marks, zero-width joiners, unpaired surrogates.
+    Spaces at either end, and runs of them, become ␣; one space between words stays. What does not
+    print is given as an escape: bytes that are no UTF-8, control and direction marks, zero-width
+    joiners, unpaired surrogates.
 
     >>> visible(" a\\n"), visible("two words"), visible(b"\\xe2\\x80"), visible("\\u202e")
     ('␣a⏎', 'two words', '\\\\xe2\\\\x80', '\\\\u202e')
@@ -26,7 +32,9 @@ def visible(token: Token) -> str:
     text = token.decode("utf-8", "surrogateescape") if isinstance(token, bytes) else token
     text = re.sub("^ +| +$| {2,}", lambda spaces: "␣" * len(spaces[0]), text)
     shown = "".join(_SIGNS.get(c) or (c if c.isprintable() else _code(c)) for c in text) or "∅"
-    return "◌" + shown if unicodedata.category(shown[0]).startswith("M") else shown  # a mark needs a letter to sit on
+    return (
+        "◌" + shown if unicodedata.category(shown[0]).startswith("M") else shown
+    )  # a mark needs a letter to sit on
 
 
 def escape(text: str) -> str:
@@ -35,7 +43,8 @@ def escape(text: str) -> str:
 
 
 def in_html(token: Token) -> str:
-    """A visible token for HTML: escaped, and isolated so that right-to-left text does not move what follows it.
+    """A visible token for HTML: escaped, and isolated so that right-to-left text does not move what
+    follows it.
 
     >>> in_html("<b>")
     '<bdi>&lt;b&gt;</bdi>'
@@ -44,13 +53,16 @@ def in_html(token: Token) -> str:
 
 
 def in_text(token: Token) -> str:
-    """A visible token for a line of text; right-to-left ones stand between (invisible) isolating marks."""
+    """A visible token for a line of text; right-to-left ones stand between (invisible) isolating
+    marks.
+    """
     shown = visible(token)
     return f"{_OPEN}{shown}{_CLOSE}" if _right_to_left(shown) else shown
 
 
 def in_picture(token: Token, most: int = 0) -> str:
-    """A visible token for matplotlib: what its own fonts cannot draw is escaped; longer than `most` is cut with "…".
+    """A visible token for matplotlib: what its own fonts cannot draw is escaped; longer than `most`
+    is cut with "…".
 
     Only these fonts are used, so that a picture is the same on every machine. Needs matplotlib.
     """
@@ -60,19 +72,27 @@ def in_picture(token: Token, most: int = 0) -> str:
     if most and len(shown) > most:
         shown = shown[: most - 1] + "…"
     shaped = matplotlib.__version_info__ >= (3, 11)  # older ones draw right-to-left text backwards
-    return "".join(c if _in_font(c) and (shaped or not _right_to_left(c)) else _code(c) for c in shown)
+    return "".join(
+        c if _in_font(c) and (shaped or not _right_to_left(c)) else _code(c) for c in shown
+    )
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """At least one line, each of at most `width` characters, cut between words; "log Z = 1.54" stays together."""
+    """At least one line, each of at most `width` characters, cut between words; "log Z = 1.54"
+    stays together.
+    """
     held = re.sub(r" (?=[=→−] |Z\b|\d)|(?<= [=→−]) ", "\xa0", text)
-    return [line.replace("\xa0", " ") for line in textwrap.wrap(held, width, break_on_hyphens=False)] or [text]
+    return [
+        line.replace("\xa0", " ") for line in textwrap.wrap(held, width, break_on_hyphens=False)
+    ] or [text]
 
 
 def width_of(text: str) -> int:
     """Columns that a text takes in a terminal: wide characters two, marks none."""
     return sum(
-        0 if unicodedata.category(c) in ("Mn", "Me", "Cf") else 1 + (unicodedata.east_asian_width(c) in "WF")
+        0
+        if unicodedata.category(c) in ("Mn", "Me", "Cf")
+        else 1 + (unicodedata.east_asian_width(c) in "WF")
         for c in text
     )
 
@@ -86,7 +106,13 @@ def _code(c: str) -> str:
     number = ord(c)
     if 0xDC80 <= number <= 0xDCFF:  # how Python carries a byte that is no UTF-8
         number -= 0xDC00
-    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+    return (
+        f"\\x{number:02x}"
+        if number < 0x100
+        else f"\\u{number:04x}"
+        if number < 0x10000
+        else f"\\U{number:08x}"
+    )
 
 
 def _right_to_left(text: str) -> bool:

@@ -1,4 +1,6 @@
-"""The picture of a prefix tree: depth to the right, branches one below the other, labels on level edges."""
+"""The picture of a prefix tree: depth to the right, branches one below the other, labels on level
+edges.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,12 @@ from gnivo_edu.figures.tokens import in_picture, wrapped
 if TYPE_CHECKING:
     from gnivo_edu.figures.prefix_tree import Branch
 
-SLOT, DOT, BEND, SIZE = 0.44, 0.42, 0.36, 9.0  # inches: branch to branch, node of probability 1, curve; points
+SLOT, DOT, BEND, SIZE = (
+    0.44,
+    0.42,
+    0.36,
+    9.0,
+)  # inches: branch to branch, node of probability 1, curve; points
 
 
 def draw_tree(root: Branch, scale: float, caption: str) -> Any:
@@ -29,21 +36,43 @@ def draw_tree(root: Branch, scale: float, caption: str) -> Any:
             texts.append((right, y, f"R = {number(b.reward)}"))
         if b.others and not b.branches:
             texts.append((right, y, b.left_out()))
-    width = max([x + text_width(text, SIZE) for x, _, text in texts] + [level * (branches[-1][0] + 0.5), 5.0])
+    width = max(
+        [x + text_width(text, SIZE) for x, _, text in texts]
+        + [level * (branches[-1][0] + 0.5), 5.0]
+    )
     lines = wrapped(caption, int(15 * width))
     figure, axes = sheet(width + 0.05, bottom + 0.2 + 0.17 * len(lines))
-    axes.text(0.3, heights[id(root)], in_picture(root.token), ha="center", va="center", fontsize=SIZE, zorder=5)
+    axes.text(
+        0.3,
+        heights[id(root)],
+        in_picture(root.token),
+        ha="center",
+        va="center",
+        fontsize=SIZE,
+        zorder=5,
+    )
     for d, b in branches:
         x, y = 0.3 + level * d, heights[id(b)]
         for child in b.branches:
             _edge(axes, x, y, x + level, heights[id(child)], child)
         area = b.reach * (72 * DOT) ** 2
         axes.scatter([x], [y], s=area, color=colour(b.value, scale), linewidths=0, zorder=3)
-        ring = {"facecolors": "none", "edgecolors": INK if b.kept else EDGE, "linewidths": 1.0 + b.kept}
+        ring = {
+            "facecolors": "none",
+            "edgecolors": INK if b.kept else EDGE,
+            "linewidths": 1.0 + b.kept,
+        }
         axes.scatter([x], [y], s=max(area, 9), zorder=4, **ring)
         if b.others and b.branches:  # under the node, to the left: no edge passes there
             where = {"x": 0.0, "ha": "left"} if d == 0 else {"x": x + 0.06, "ha": "right"}
-            axes.text(**where, y=_foot(b, y) - 0.09, s=b.left_out(laws=1), va="center", fontsize=SIZE, color=QUIET)
+            axes.text(
+                **where,
+                y=_foot(b, y) - 0.09,
+                s=b.left_out(laws=1),
+                va="center",
+                fontsize=SIZE,
+                color=QUIET,
+            )
     for x, y, text in texts:
         axes.text(x, y, text, va="center", fontsize=SIZE, color=QUIET)
     axes.text(0.02, bottom + 0.12, "\n".join(lines), va="top", fontsize=SIZE, color=QUIET)
@@ -55,20 +84,26 @@ def _edge(axes: Any, x: float, y: float, to: float, end: float, child: Branch) -
     bend = np.linspace(0, 1, 20)
     xs = np.append(x + BEND * bend, to)
     ys = np.append(y + (end - y) * (3 * bend**2 - 2 * bend**3), end)
-    axes.plot(xs, ys, color=INK if child.kept else EDGE, linewidth=2.0 if child.kept else 0.9, zorder=1)
+    axes.plot(
+        xs, ys, color=INK if child.kept else EDGE, linewidth=2.0 if child.kept else 0.9, zorder=1
+    )
     token, chances = _widths(child)
     room = to - DOT / 2 * np.sqrt(child.reach) - x - BEND
     start = x + BEND + (room - token - chances) / 2
     box = {"boxstyle": "square,pad=0.12", "facecolor": PAPER, "edgecolor": INK, "linewidth": 0.8}
     looks = {"fontsize": SIZE, "color": INK, "zorder": 5}
-    axes.text(start, end - 0.04, _token(child), va="bottom", bbox=box if child.special else None, **looks)
+    axes.text(
+        start, end - 0.04, _token(child), va="bottom", bbox=box if child.special else None, **looks
+    )
     axes.text(start + token, end - 0.04, arrow(child.chances), va="bottom", **looks)
     value = f"{mark(child.value)} {signed(child.value)}"
     axes.text(x + BEND + room / 2, end + 0.03, value, ha="center", va="top", **looks)
 
 
 def _heights(root: Branch) -> tuple[dict[int, float], float]:
-    """Height of every branch, inches: ends a slot apart, a parent half-way between its first and last child."""
+    """Height of every branch, inches: ends a slot apart, a parent half-way between its first and
+    last child.
+    """
     heights: dict[int, float] = {}
     bottom = 0.0
 

@@ -1,4 +1,6 @@
-"""Update strips: one answer, one row per algorithm, a chip per step with what the algorithm does to it."""
+"""Update strips: one answer, one row per algorithm, a chip per step with what the algorithm does to
+it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from gnivo_edu.figures.chips import GAP, LINE, Chip, sheet, text_width
-from gnivo_edu.figures.style import QUIET, Numbers, Shown, conditions, escape, full_scale, mark, signed
+from gnivo_edu.figures.style import (
+    QUIET,
+    Numbers,
+    Shown,
+    conditions,
+    escape,
+    full_scale,
+    mark,
+    signed,
+)
 from gnivo_edu.figures.tokens import Token, in_html, in_picture, in_text, wrapped
 
 BETWEEN = 0.08  # inches between chips
@@ -26,9 +37,10 @@ class NumberChip(Chip):
 class UpdateStrips(Shown):
     """What several algorithms do to the steps of one and the same answer, on one colour scale.
 
-    `tokens`: what the answer wrote, one per step; `headings` name the steps. `blocks[title][label]`: the numbers of one
-    algorithm, one per step, a block for each kind of number (one group, the mean over all groups, ...). `scale` is the
-    number at which the colour is full. The caption names the unit, the reference and alpha.
+    `tokens`: what the answer wrote, one per step; `headings` name the steps.
+    `blocks[title][label]`: the numbers of one algorithm, one per step, a block for each kind of
+    number (one group, the mean over all groups, ...). `scale` is the number at which the colour is
+    full. The caption names the unit, the reference and alpha.
     """
 
     tokens: Sequence[Token]
@@ -38,13 +50,18 @@ class UpdateStrips(Shown):
     scale: float
 
     def __post_init__(self) -> None:
-        if not (len(self.tokens) == len(self.headings) > 0 and self.blocks and all(self.blocks.values())):
-            raise ValueError("update strips need one heading per token and at least one row in each block")
+        if not (
+            len(self.tokens) == len(self.headings) > 0 and self.blocks and all(self.blocks.values())
+        ):
+            raise ValueError(
+                "update strips need one heading per token and at least one row in each block"
+            )
         for title, rows in self.blocks.items():
             for label, numbers in rows.items():
                 if len(numbers) != len(self.tokens):
                     raise ValueError(
-                        f"row {label!r} of {title!r} has {len(numbers)} numbers for {len(self.tokens)} steps: give "
+                        f"row {label!r} of {title!r} has {len(numbers)} numbers for "
+                        f"{len(self.tokens)} steps: give "
                         f"each step one"
                     )
 
@@ -52,7 +69,10 @@ class UpdateStrips(Shown):
         """One chip per step of every row, by block."""
         return {
             title: {
-                label: [NumberChip(token, float(x)) for token, x in zip(self.tokens, numbers, strict=True)]
+                label: [
+                    NumberChip(token, float(x))
+                    for token, x in zip(self.tokens, numbers, strict=True)
+                ]
                 for label, numbers in rows.items()
             }
             for title, rows in self.blocks.items()
@@ -67,8 +87,12 @@ class UpdateStrips(Shown):
 
     def _draw(self) -> Any:
         blocks, heads = self.chips(), self.heads()
-        labels = {label: wrapped(in_picture(label), 24) for rows in blocks.values() for label in rows}
-        columns = [[row[t] for rows in blocks.values() for row in rows.values()] for t in range(len(heads))]
+        labels = {
+            label: wrapped(in_picture(label), 24) for rows in blocks.values() for label in rows
+        }
+        columns = [
+            [row[t] for rows in blocks.values() for row in rows.values()] for t in range(len(heads))
+        ]
         widths = [
             max([0.7, *map(text_width, head), *(chip.size()[0] for chip in column)])
             for head, column in zip(heads, columns, strict=True)
@@ -76,24 +100,45 @@ class UpdateStrips(Shown):
         left = max(text_width(line, 10) for lines in labels.values() for line in lines) + 0.15
         page = left + sum(widths) + BETWEEN * len(widths)
         row_height = LINE + 2 * GAP
-        heights = {label: max(row_height, 0.19 * len(lines)) + BETWEEN for label, lines in labels.items()}
+        heights = {
+            label: max(row_height, 0.19 * len(lines)) + BETWEEN for label, lines in labels.items()
+        }
         top = 0.19 * max(map(len, heads)) + 0.08
         title_height = 0.36
-        below = top + sum(title_height + sum(heights[label] for label in rows) for rows in blocks.values())
+        below = top + sum(
+            title_height + sum(heights[label] for label in rows) for rows in blocks.values()
+        )
         caption = wrapped(self.caption, int(15 * page))
         figure, axes = sheet(page, below + 0.17 * len(caption) + 0.12)
         x = left
         for head, width in zip(heads, widths, strict=True):
-            axes.text(x + width / 2, top - 0.06, "\n".join(head), ha="center", va="bottom", fontsize=9.5)
+            axes.text(
+                x + width / 2, top - 0.06, "\n".join(head), ha="center", va="bottom", fontsize=9.5
+            )
             x += width + BETWEEN
         y = top
         for title, rows in blocks.items():
             axes.plot([0, page], [y + 0.06, y + 0.06], color="#cccccc", linewidth=0.8)
-            axes.text(left, y + 0.22, in_picture(title), ha="left", va="center", fontsize=10, fontweight="bold")
+            axes.text(
+                left,
+                y + 0.22,
+                in_picture(title),
+                ha="left",
+                va="center",
+                fontsize=10,
+                fontweight="bold",
+            )
             y += title_height
             for label, chips in rows.items():
                 middle, x = y + (heights[label] - BETWEEN) / 2, left
-                axes.text(left - 0.12, middle, "\n".join(labels[label]), ha="right", va="center", fontsize=10)
+                axes.text(
+                    left - 0.12,
+                    middle,
+                    "\n".join(labels[label]),
+                    ha="right",
+                    va="center",
+                    fontsize=10,
+                )
                 for chip, width in zip(chips, widths, strict=True):
                     chip.draw(axes, x, middle - row_height / 2, width, row_height, self.scale)
                     x += width + BETWEEN
@@ -102,7 +147,9 @@ class UpdateStrips(Shown):
         return figure
 
     def html(self) -> str:
-        """A table whose chips carry black text on their own background: the same on light and dark pages."""
+        """A table whose chips carry black text on their own background: the same on light and dark
+        pages.
+        """
         head = "".join(
             f'<th scope="col">{t}<br>{escape(name)}<br>“{in_html(token)}”</th>'
             for t, (name, token) in enumerate(zip(self.headings, self.tokens, strict=True), start=1)
@@ -113,7 +160,10 @@ class UpdateStrips(Shown):
             body += f"<tr><td></td><th {span}>{escape(title)}</th></tr>"
             for label, chips in rows.items():
                 name = f'<th scope="row" style="text-align:right;white-space:nowrap">{escape(label)}</th>'
-                cells = "".join(chip.html(self.scale).replace(f"{in_html(chip.token)}<br>", "") for chip in chips)
+                cells = "".join(
+                    chip.html(self.scale).replace(f"{in_html(chip.token)}<br>", "")
+                    for chip in chips
+                )
                 body += f"<tr>{name}{cells}</tr>"
         table = f'<table style="border-spacing:4px;border-collapse:separate"><tr><td></td>{head}</tr>{body}</table>'
         return self._framed(table)
@@ -123,8 +173,14 @@ class UpdateStrips(Shown):
         rows = []
         for title, block in self.chips().items():
             rows.append([f"[{title}]", *[""] * len(self.tokens)])
-            rows += [[label, *("".join(chip.lines()).replace(" ", "") for chip in row)] for label, row in block.items()]
-        return ["", *(f"{t} {in_text(token)}" for t, token in enumerate(self.tokens, start=1))], rows
+            rows += [
+                [label, *("".join(chip.lines()).replace(" ", "") for chip in row)]
+                for label, row in block.items()
+            ]
+        return [
+            "",
+            *(f"{t} {in_text(token)}" for t, token in enumerate(self.tokens, start=1)),
+        ], rows
 
     def alt(self) -> str:
         """Which step each row praises or blames the most."""
@@ -151,9 +207,11 @@ def update_strips(
     note: str = "",
     scale: float | None = None,
 ) -> UpdateStrips:
-    """Strips of one answer under several algorithms; `blocks[title][label]` holds one number per step.
+    """Strips of one answer under several algorithms; `blocks[title][label]` holds one number per
+    step.
 
-    `scale` defaults to the largest number shown; `note` goes into the caption, before the conditions.
+    `scale` defaults to the largest number shown; `note` goes into the caption, before the
+    conditions.
 
     >>> shown = update_strips(["3", "4"], ["first", "last"], {"one group": {"RLOO": [-0.5, -0.5]}}, alpha=0.5)
     >>> print("\\n".join(shown.text().splitlines()[1:]))

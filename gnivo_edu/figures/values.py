@@ -1,4 +1,6 @@
-"""The value along an answer: exact, implicit, Monte-Carlo, learned; beside nats the chance of ending right."""
+"""The value along an answer: exact, implicit, Monte-Carlo, learned; beside nats the chance of
+ending right.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +15,38 @@ from gnivo_edu.figures.lines import label_lines, label_width, styles
 from gnivo_edu.figures.style import Numbers, Shown, caption_below, conditions, percent, signed
 from gnivo_edu.figures.tokens import in_picture, in_text, wrapped
 
-CHANCES = (0, 1, 0.5, 0.1, 0.9, 0.01, 0.25, 0.75, 0.001, 0.99, 1e-4, 1e-5, 1e-6, 0.05, 0.6, 0.4, 0.3, 0.2, 0.7, 0.8)
+CHANCES = (
+    0,
+    1,
+    0.5,
+    0.1,
+    0.9,
+    0.01,
+    0.25,
+    0.75,
+    0.001,
+    0.99,
+    1e-4,
+    1e-5,
+    1e-6,
+    0.05,
+    0.6,
+    0.4,
+    0.3,
+    0.2,
+    0.7,
+    0.8,
+)
 
 
 @dataclass(frozen=True)
 class ValueLines(Shown):
-    """Values V(s_t), t = 0..T, along one answer, nats: `lines[name]` has T + 1 entries, `steps` names the T steps.
+    """Values V(s_t), t = 0..T, along one answer, nats: `lines[name]` has T + 1 entries, `steps`
+    names the T steps.
 
-    The first line is the yardstick; the gap between it and the line `shade` is shaded, the value error. `alpha` is
-    given for rewards of 0 and 1 only: then the right axis is the chance of ending right. `errors[name]`, standard
-    errors, nats, become error bars.
+    The first line is the yardstick; the gap between it and the line `shade` is shaded, the value
+    error. `alpha` is given for rewards of 0 and 1 only: then the right axis is the chance of ending
+    right. `errors[name]`, standard errors, nats, become error bars.
     """
 
     steps: Sequence[str]
@@ -35,9 +59,14 @@ class ValueLines(Shown):
     def __post_init__(self) -> None:
         for name, values in [*self.lines.items(), *self.errors.items()]:
             if len(values) != len(self.steps) + 1 or not np.isfinite(values).all():
-                raise ValueError(f"line {name!r} needs {len(self.steps) + 1} finite values, from the empty prefix on")
+                raise ValueError(
+                    f"line {name!r} needs {len(self.steps) + 1} finite values, from the empty "
+                    "prefix on"
+                )
         if self.shade is not None and self.shade not in self.lines:
-            raise ValueError(f"there is no line {self.shade!r} to shade; there are {', '.join(self.lines)}")
+            raise ValueError(
+                f"there is no line {self.shade!r} to shade; there are {', '.join(self.lines)}"
+            )
 
     def value_error(self, name: str) -> Array:
         """A line minus the first one, float64 [T + 1], nats."""
@@ -59,10 +88,20 @@ class ValueLines(Shown):
                 markeredgecolor="white", markeredgewidth=0.7, zorder=3 + rank,
             )  # fmt: skip
         if self.shade is not None:
-            axes.fill_between(x, self.lines[names[0]], self.lines[self.shade], color="#b9b9b9", alpha=0.6, linewidth=0)
+            axes.fill_between(
+                x,
+                self.lines[names[0]],
+                self.lines[self.shade],
+                color="#b9b9b9",
+                alpha=0.6,
+                linewidth=0,
+            )
         labels = ["start", *(f"{t}\n{self._step(t)}" for t in range(1, count + 1))]
         if count > 10:
-            labels = ["start", *(f"{t} {in_picture(name, 14)}" for t, name in enumerate(self.steps, start=1))]
+            labels = [
+                "start",
+                *(f"{t} {in_picture(name, 14)}" for t, name in enumerate(self.steps, start=1)),
+            ]
             axes.tick_params(axis="x", rotation=90)
         axes.set_xticks(x, labels)
         axes.margins(y=0.08)
@@ -81,14 +120,21 @@ class ValueLines(Shown):
         return "\n".join(wrapped(in_picture(self.steps[t - 1], 24), 11))
 
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """One row per prefix: every line's value, nats, and the chance of ending right by the first."""
+        """One row per prefix: every line's value, nats, and the chance of ending right by the
+        first.
+        """
         head = ["after step", *map(in_text, self.lines)]
-        columns = [["start", *(f"{t} {in_text(name)}" for t, name in enumerate(self.steps, start=1))]]
+        columns = [
+            ["start", *(f"{t} {in_text(name)}" for t, name in enumerate(self.steps, start=1))]
+        ]
         for name, values in self.lines.items():
             spread = self.errors.get(name)
             plus = [f" ±{s:.2f}" for s in spread] if spread is not None else [""] * len(values)
             columns.append(
-                [f"{v:.2f}{p}".replace("-0.00", "0.00").replace("-", "−") for v, p in zip(values, plus, strict=True)]
+                [
+                    f"{v:.2f}{p}".replace("-0.00", "0.00").replace("-", "−")
+                    for v, p in zip(values, plus, strict=True)
+                ]
             )
         if self.alpha is not None:
             head.append("chance of ending right")
@@ -102,16 +148,18 @@ class ValueLines(Shown):
         values = self.lines[name]
         strays = [f"“{n}” strays by up to {np.abs(self.value_error(n)).max():.2f}" for n in others]
         return (
-            f"Value along an answer of {len(self.steps)} steps, in nats: “{name}” goes from {signed(values[0])} to "
+            f"Value along an answer of {len(self.steps)} steps, in nats: “{name}” goes from "
+            f"{signed(values[0])} to "
             f"{signed(values[-1])}" + "".join(f"; {stray}" for stray in strays) + "."
         )
 
 
 def chance_axis(axes: Any, alpha: float, gap: float = 0.07) -> Any:
-    """A right axis for nats on the left: ticks at V = log(1 - p + p e^{1/alpha}), labelled p. Rewards of 0 and 1 only.
+    """A right axis for nats on the left: ticks at V = log(1 - p + p e^{1/alpha}), labelled p.
+    Rewards of 0 and 1 only.
 
-    Of round chances those are shown that lie in view and at least `gap` of the height apart. Returns the new axes.
-    """
+    Of round chances those are shown that lie in view and at least `gap` of the height apart.
+    Returns the new axes."""
     low, high = axes.get_ylim()
     chosen: dict[float, float] = {}
     for chance in CHANCES:
@@ -128,7 +176,8 @@ def chance_axis(axes: Any, alpha: float, gap: float = 0.07) -> Any:
 
 
 def value_of_chance(chance: float, alpha: float) -> float:
-    """V = log(1 - p + p e^{1/alpha}), nats: the soft value of a prefix with chance p of reward 1, else 0.
+    """V = log(1 - p + p e^{1/alpha}), nats: the soft value of a prefix with chance p of reward 1,
+    else 0.
 
     >>> round(value_of_chance(0.5, alpha=0.5), 4), value_of_chance(1.0, alpha=1e-3)
     (1.4338, 1000.0)
@@ -138,7 +187,8 @@ def value_of_chance(chance: float, alpha: float) -> float:
 
 
 def implicit_values(solution: Solution, policy: Tables, answer: Sequence[int]) -> Array:
-    """log pi/pi_ref of every prefix of an answer, plus log Z: float64 [len + 1], nats. Equals V if the policy is pi*.
+    """log pi/pi_ref of every prefix of an answer, plus log Z: float64 [len + 1], nats. Equals V if
+    the policy is pi*.
 
     `policy`: tables [V**t, V] of log-probabilities, nats.
     """
@@ -149,8 +199,11 @@ def implicit_values(solution: Solution, policy: Tables, answer: Sequence[int]) -
     return np.array(values)
 
 
-def sampled_values(solution: Solution, answer: Sequence[int], samples: int, seed: int) -> tuple[Array, Array]:
-    """Monte-Carlo values log mean e^{R/alpha} over reference completions of every prefix, and their standard errors.
+def sampled_values(
+    solution: Solution, answer: Sequence[int], samples: int, seed: int
+) -> tuple[Array, Array]:
+    """Monte-Carlo values log mean e^{R/alpha} over reference completions of every prefix, and their
+    standard errors.
 
     `samples` completions each; float64 [len + 1], nats (errors by the delta method).
     """
@@ -181,7 +234,8 @@ def value_lines(
 ) -> ValueLines:
     """The exact value along an answer, and `others` beside it (name -> T + 1 values, nats).
 
-    The value error of `shade` is shaded and stated in the caption; by default that of the first of the others.
+    The value error of `shade` is shaded and stated in the caption; by default that of the first of
+    the others.
 
     >>> import toy_envs
     >>> from gnivo_edu import exact
@@ -192,14 +246,21 @@ def value_lines(
     7 Verify        2.00   100%
     """
     values = [solution.soft_value(tuple(answer)[:t]) for t in range(len(answer) + 1)]
-    lines = {"exact": values, **{name: list(map(float, line)) for name, line in (others or {}).items()}}
+    lines = {
+        "exact": values,
+        **{name: list(map(float, line)) for name, line in (others or {}).items()},
+    }
     shade = shade or next(iter(others or {}), None)
     binary = bool(np.isin(solution.tree.rewards, (0.0, 1.0)).all())
     caption = conditions(reference, solution.alpha, solution.log_z)
-    shown = ValueLines(steps, lines, caption, solution.alpha if binary else None, shade, errors or {})
+    shown = ValueLines(
+        steps, lines, caption, solution.alpha if binary else None, shade, errors or {}
+    )
     if shade is None:
         return shown
     gap = np.abs(shown.value_error(shade))
-    where = f" after step {int(gap.argmax())}" if gap.max() >= 0.005 else ""  # else rounding would choose the step
+    where = (
+        f" after step {int(gap.argmax())}" if gap.max() >= 0.005 else ""
+    )  # else rounding would choose the step
     shaded = f"shaded: value error of “{shade}”, largest {gap.max():.2f} nats{where}"
     return replace(shown, caption=f"{caption}; {shaded}")

@@ -1,4 +1,6 @@
-"""The waterfall of one answer: step by step from V(empty) = log Z to R/alpha, with the residual of the sum."""
+"""The waterfall of one answer: step by step from V(empty) = log Z to R/alpha, with the residual of
+the sum.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,16 @@ from itertools import accumulate
 from typing import Any
 
 from gnivo_edu.exact import Solution
-from gnivo_edu.figures.style import EDGE, Shown, caption_below, colour, conditions, mark, percent, signed
+from gnivo_edu.figures.style import (
+    EDGE,
+    Shown,
+    caption_below,
+    colour,
+    conditions,
+    mark,
+    percent,
+    signed,
+)
 from gnivo_edu.figures.tokens import in_picture, in_text, wrapped
 
 
@@ -16,9 +27,9 @@ from gnivo_edu.figures.tokens import in_picture, in_text, wrapped
 class Waterfall(Shown):
     """Credits of one answer, drawn from where each starts to where it ends.
 
-    `start` is log Z, `credits` the steps', `end` is R/alpha, all in nats; `chances` (optional) are the chances of
-    ending right before the first step and after every step. `residual` is start + sum(credits) - end; the caption
-    states it, with the reference and alpha.
+    `start` is log Z, `credits` the steps', `end` is R/alpha, all in nats; `chances` (optional) are
+    the chances of ending right before the first step and after every step. `residual` is start +
+    sum(credits) - end; the caption states it, with the reference and alpha.
     """
 
     labels: Sequence[str]
@@ -29,8 +40,13 @@ class Waterfall(Shown):
     chances: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
-        if len(self.labels) != len(self.credits) or len(self.chances or [0, *self.credits]) != len(self.credits) + 1:
-            raise ValueError(f"{len(self.credits)} credits need as many labels, and one chance more or none")
+        if (
+            len(self.labels) != len(self.credits)
+            or len(self.chances or [0, *self.credits]) != len(self.credits) + 1
+        ):
+            raise ValueError(
+                f"{len(self.credits)} credits need as many labels, and one chance more or none"
+            )
 
     @property
     def residual(self) -> float:
@@ -60,7 +76,13 @@ class Waterfall(Shown):
         for x, value in ((0, self.start), (last, self.end)):
             axes.bar(x, value, width=0.62, color="#dddddd", edgecolor=EDGE)
             axes.text(x, max(value, 0) + 0.03 * height, f"{value:.2f}", ha="center", va="bottom")
-        names = ["log Z", *(f"{t}\n" + "\n".join(wrapped(in_picture(n), 11)) for t, n in enumerate(self.labels, 1))]
+        names = [
+            "log Z",
+            *(
+                f"{t}\n" + "\n".join(wrapped(in_picture(n), 11))
+                for t, n in enumerate(self.labels, 1)
+            ),
+        ]
         names.append("R/alpha")
         if self.chances is not None:
             deep = max(name.count("\n") for name in names)
@@ -71,20 +93,30 @@ class Waterfall(Shown):
         axes.set_xticks(range(last + 1), names)
         axes.tick_params(axis="x", length=0)
         axes.axhline(0, color=EDGE, linewidth=0.8)
-        axes.set_ylim(min(*levels, self.end, 0) - 0.05 * height, max(*levels, self.end, 0) + 0.14 * height)
+        axes.set_ylim(
+            min(*levels, self.end, 0) - 0.05 * height, max(*levels, self.end, 0) + 0.14 * height
+        )
         axes.set_ylabel("soft value V, nats")
         axes.spines["bottom"].set_visible(False)
         caption_below(figure, self.caption)
         return figure
 
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """One row per step: its credit, the value after it, and the chance of ending right after it."""
-        names = ["log Z", *(f"{t} {in_text(label)}" for t, label in enumerate(self.labels, start=1))]
+        """One row per step: its credit, the value after it, and the chance of ending right after
+        it.
+        """
+        names = [
+            "log Z",
+            *(f"{t} {in_text(label)}" for t, label in enumerate(self.labels, start=1)),
+        ]
         credits = ["", *(f"{mark(credit)} {signed(credit)}" for credit in self.credits)]
         values = [f"{level:.2f}" for level in self.levels]
         head, columns = ["step", "credit", "value after"], [names, credits, values]
         if self.chances is not None:
-            head, columns = [*head, "chance of ending right"], [*columns, [percent(p) for p in self.chances]]
+            head, columns = (
+                [*head, "chance of ending right"],
+                [*columns, [percent(p) for p in self.chances]],
+            )
         rows = [list(row) for row in zip(*columns, strict=True)]
         return head, [*rows, ["R/alpha", "", f"{self.end:.2f}", *[""] * (len(head) - 3)]]
 
@@ -94,12 +126,16 @@ class Waterfall(Shown):
         where = f"step {worst + 1} ({in_text(self.labels[worst])})"
         return (
             f"Waterfall of {len(self.credits)} step credits from log Z = {self.start:.2f} to "
-            f"R/alpha = {self.end:.2f} nats; the lowest credit is {signed(self.credits[worst])} at {where}."
+            f"R/alpha = {self.end:.2f} nats; the lowest credit is {signed(self.credits[worst])} at "
+            f"{where}."
         )
 
 
 def waterfall(
-    solution: Solution, answer: Sequence[int], labels: Sequence[str], reference: str = "the initial model"
+    solution: Solution,
+    answer: Sequence[int],
+    labels: Sequence[str],
+    reference: str = "the initial model",
 ) -> Waterfall:
     """The waterfall of one complete answer; `labels` name its steps.
 
@@ -115,9 +151,14 @@ def waterfall(
     tree, answer = solution.tree, tuple(answer)
     closed = len(answer) > 0 and answer[-1] == tree.eos_token_id
     if len(answer) != tree.horizon and not closed:
-        raise ValueError(f"a waterfall needs a complete answer of {tree.horizon} tokens, got {len(answer)}")
+        raise ValueError(
+            f"a waterfall needs a complete answer of {tree.horizon} tokens, got {len(answer)}"
+        )
     number = tree.index(answer + (answer[-1],) * (tree.horizon - len(answer)))[1]
-    credits, end = solution.step_credit(answer).tolist(), float(tree.rewards[number] / solution.alpha)
+    credits, end = (
+        solution.step_credit(answer).tolist(),
+        float(tree.rewards[number] / solution.alpha),
+    )
     binary = set(tree.rewards.tolist()) <= {0.0, 1.0}
     residual = abs(solution.log_z + sum(credits) - end)
     second = "percent: chance of ending right after the step; " if binary else ""
@@ -130,5 +171,7 @@ def waterfall(
             f"{second}{conditions(reference, solution.alpha)}; "
             f"residual of the sum {f'{residual:.0e}' if residual > 1e-12 else 'below 1e-12'} nats"
         ),
-        chances=[solution.success_probability(answer[:t]) for t in range(len(answer) + 1)] if binary else None,
+        chances=[solution.success_probability(answer[:t]) for t in range(len(answer) + 1)]
+        if binary
+        else None,
     )

@@ -9,8 +9,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 
-# One line makes an objective known: a function named as its file. It is then in the atlas, in the tests that hold for
-# every objective, and on the page of objectives.
+# One line makes an objective known: a function named as its file. It is then in the atlas, in the
+# tests that hold for every objective, and on the page of objectives.
 from gnivo_edu.objectives.dr_grpo import dr_grpo as dr_grpo
 from gnivo_edu.objectives.dro import dro as dro
 from gnivo_edu.objectives.gnivo import gnivo as gnivo
@@ -27,7 +27,9 @@ from gnivo_edu.objectives.value_mse import value_mse as value_mse
 from gnivo_edu.objectives.vimpo import vimpo as vimpo
 
 _REGISTRY: dict[str, Callable[..., LossOutput]] = {
-    name: f for name, f in list(globals().items()) if getattr(f, "__module__", None) == f"{__name__}.{name}"
+    name: f
+    for name, f in list(globals().items())
+    if getattr(f, "__module__", None) == f"{__name__}.{name}"
 }
 
 

@@ -21,20 +21,23 @@ def dr_grpo(
         A_i = R_i - mean R,   u_it = pi_theta/pi_b of token t   (pi_b sampled; A is a constant),
         L = 1/max_length  mean over prompts and i of  sum_t  - min( u A, clip(u, 1 - clip_low, 1 + clip_high) A ) ...
 
-    plus alpha k_it in the sum, with `kl` as in `grpo`; the default has no KL, and `alpha` (reward per nat) is then
-    checked and not used. It is `grpo` with scale="none" and normaliser="seq-mean-token-sum-norm".
-    `max_length`: the longest response the task allows, tokens; None is 1, the plain sum. It only rescales the loss.
-    Reasoning steps: pass `batch.by_step()`.
+    plus alpha k_it in the sum, with `kl` as in `grpo`; the default has no KL, and `alpha` (reward
+    per nat) is then checked and not used. It is `grpo` with scale="none" and
+    normaliser="seq-mean-token-sum-norm".
+    `max_length`: the longest response the task allows, tokens; None is 1, the plain sum. It only
+    rescales the loss. Reasoning steps: pass `batch.by_step()`.
 
-    Population minimiser: on-policy its expected gradient is minus (1 - 1/K) times that of E[R], since the group mean
-    includes the response itself: it collapses on the best response. With kl="sequence" the 1 - 1/K falls on the reward
-    alone, and the stationary point is pi* = pi_ref e^{R/a}/Z at a = alpha K/(K - 1); with "k3", GRPO's law without
-    std.
+    Population minimiser: on-policy its expected gradient is minus (1 - 1/K) times that of E[R],
+    since the group mean includes the response itself: it collapses on the best response. With
+    kl="sequence" the 1 - 1/K falls on the reward alone, and the stationary point is pi* = pi_ref
+    e^{R/a}/Z at a = alpha K/(K - 1); with "k3", GRPO's law without std.
 
-    Source: arXiv 2503.20783 (not opened) and TRL 1.16, loss_type="dr_grpo" with scale_rewards=False (run).
-    Departures: `max_length` defaults to 1; the KL is optional, as in TRL. "sequence" is ours.
+    Source: arXiv 2503.20783 (not opened) and TRL 1.16, loss_type="dr_grpo" with scale_rewards=False
+    (run). Departures: `max_length` defaults to 1; the KL is optional, as in TRL. "sequence" is
+    ours.
 
-    Metrics: those of `grpo`. Raises ValueError on K = 1, alpha <= 0, unknown names, missing `policy_kl`.
+    Metrics: those of `grpo`. Raises ValueError on K = 1, alpha <= 0, unknown names, missing
+        `policy_kl`.
 
     >>> import torch
     >>> half = torch.full((1, 2, 2), 0.5).log().requires_grad_()
@@ -47,4 +50,6 @@ def dr_grpo(
     """
     check_group(batch, "dr_grpo")
     advantages = group_advantages(batch, "none")
-    return surrogate_with_kl(batch, advantages, alpha, kl, "seq-mean-token-sum-norm", clip_low, clip_high, max_length)
+    return surrogate_with_kl(
+        batch, advantages, alpha, kl, "seq-mean-token-sum-norm", clip_low, clip_high, max_length
+    )

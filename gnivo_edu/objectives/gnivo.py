@@ -26,33 +26,39 @@ def gnivo(
         L = mean over prompts of  - sum_t c_t sum_i w_i ( rho_i^t - log sum_j exp rho_j^t ),
         rho_i^t = log pi_theta(s_t^i) - log pi_ref(s_t^i),   w_i = exp((R_i - reward_max)/alpha).
 
-    A depth t counts the tokens included, t = 1..T. The gradient is - sum_i (w_i - W q_i^t) grad log pi(s_t^i), with
-    q^t = softmax(rho^t) and W = sum_i w_i: its coefficients sum to zero in each group. Nothing is detached.
+    A depth t counts the tokens included, t = 1..T. The gradient is - sum_i (w_i - W q_i^t) grad log
+    pi(s_t^i), with q^t = softmax(rho^t) and W = sum_i w_i: its coefficients sum to zero in each
+    group. Nothing is detached.
 
-    `alpha`: reward per nat. `weights`: "raw", or "softmax" for softmax(R/alpha) within the group. `reward_max`, reward
-    units, keeps raw weights in range: one number given by the task, which scales the loss and leaves its minimiser;
-    a maximum over the group would move it.
-    `prefixes`: "all" depths; "last", complete responses; "given", the depth `depths` [N] int, drawn by the caller from
-    1..horizon for each prompt.
-    `lengths`: which depths "all" means for responses of unequal length; a finished one is absorbing throughout.
-    "sum_max": sum over t = 1..max_i T_i of the group. "sum_min": sum over t = 1..min_i T_i. "horizon": mean over
-    t = 1..`horizon`, the average of "given". Biased, kept for study: "mean_max" and "mean_min" divide the sums by
-    their number of terms; with "own", the term of response i at depth t <= T_i has coefficient 1/T_i (its
-    t ~ U{1..T_i}), against the whole group at that t.
+    `alpha`: reward per nat. `weights`: "raw", or "softmax" for softmax(R/alpha) within the group.
+    `reward_max`, reward units, keeps raw weights in range: one number given by the task, which
+    scales the loss and leaves its minimiser; a maximum over the group would move it.
+    `prefixes`: "all" depths; "last", complete responses; "given", the depth `depths` [N] int, drawn
+    by the caller from 1..horizon for each prompt.
+    `lengths`: which depths "all" means for responses of unequal length; a finished one is absorbing
+    throughout. "sum_max": sum over t = 1..max_i T_i of the group. "sum_min": sum over t = 1..min_i
+    T_i. "horizon": mean over t = 1..`horizon`, the average of "given". Biased, kept for study:
+    "mean_max" and "mean_min" divide the sums by their number of terms; with "own", the term of
+    response i at depth t <= T_i has coefficient 1/T_i (its t ~ U{1..T_i}), against the whole group
+    at that t.
 
     Population minimiser (tabular policy, on-policy groups, reference = sampler):
-    "raw" weights: pi* = pi_ref e^{R/alpha}/Z, for every K >= 2, every single depth (its prefix law) and their sum,
-    under sum_max, sum_min, horizon. "softmax" weights: pi* at complete responses only; before the end, and in sums,
-    biased, and less so as K grows. mean_max, mean_min, own: biased, since 1/T depends on the future of a prefix.
+    "raw" weights: pi* = pi_ref e^{R/alpha}/Z, for every K >= 2, every single depth (its prefix law)
+    and their sum, under sum_max, sum_min, horizon. "softmax" weights: pi* at complete responses
+    only; before the end, and in sums, biased, and less so as K grows. mean_max, mean_min, own:
+    biased, since 1/T depends on the future of a prefix.
 
-    Source: poster of GN-IVO (ICLR 2026), Eq. 9; "softmax" is what its experiments use after Eq. 9 (second-hand).
-    Departures: the paper draws t ~ U{1..T} and does not say what T is for unequal lengths: here all depths are
-    summed. Its reference is the sampler; here it is `reference_logps`, which defaults to the sampler.
+    Source: poster of GN-IVO (ICLR 2026), Eq. 9; "softmax" is what its experiments use after Eq. 9
+    (second-hand). Departures: the paper draws t ~ U{1..T} and does not say what T is for unequal
+    lengths: here all depths are summed. Its reference is the sampler; here it is `reference_logps`,
+    which defaults to the sampler.
 
-    Metrics: `reward`, mean; `logratio`, mean log pi_theta/pi_ref of responses, nats; `misfit`, KL of the group softmax
-    of log-ratios from that of R/alpha at complete responses, nats; `effective_size`, 1/sum of squared softmax(R/alpha),
-    in 1..K; `tied_groups`, share of groups whose rewards are all equal.
-    Raises ValueError on K = 1, alpha <= 0, a weight that overflows, depths or a horizon that do not fit.
+    Metrics: `reward`, mean; `logratio`, mean log pi_theta/pi_ref of responses, nats; `misfit`, KL
+    of the group softmax of log-ratios from that of R/alpha at complete responses, nats;
+    `effective_size`, 1/sum of squared softmax(R/alpha), in 1..K; `tied_groups`, share of groups
+    whose rewards are all equal.
+    Raises ValueError on K = 1, alpha <= 0, a weight that overflows, depths or a horizon that do not
+    fit.
 
     >>> half = torch.full((1, 2, 1), 0.5).log()
     >>> batch = GroupBatch(policy_logps=half, behaviour_logps=half, rewards=torch.tensor([[1.0, 0.0]]),
@@ -60,7 +66,9 @@ def gnivo(
     >>> gnivo(batch, alpha=1.0).loss  # (e + 1) log 2
     tensor(2.5773)
     """
-    out = group_objective(batch, batch.prefix_logratio, alpha, weights, prefixes, lengths, depths, horizon, reward_max)
+    out = group_objective(
+        batch, batch.prefix_logratio, alpha, weights, prefixes, lengths, depths, horizon, reward_max
+    )
     with torch.no_grad():
         logratio = batch.group_mean(batch.sequence_logratio.mean(1))
     return LossOutput(out.loss, out.metrics | {"logratio": logratio})

@@ -24,15 +24,18 @@ def group_value(
 
         L = mean over prompts of  - sum_t c_t sum_i w_i ( V_theta(s_t^i) - log sum_j exp V_theta(s_t^j) ).
 
-    log Z never appears. Settings, metrics (but `logratio`) and errors are those of `gnivo`. `prefix_values` [N, K, T]
-    holds V_theta after t tokens in column t - 1; what stands after the end of a response is its last value.
+    log Z never appears. Settings, metrics (but `logratio`) and errors are those of `gnivo`.
+    `prefix_values` [N, K, T] holds V_theta after t tokens in column t - 1; what stands after the
+    end of a response is its last value.
 
-    Population minimiser ("raw", groups from the reference): V_theta = V + log C_t, with one constant C_t(x) per
-    depth that the loss cannot see (Theorem 2); it ranks siblings of one depth, not depths. Where an answer can end
-    early, its absorbing value is one number at all later depths, and the constants become one.
+    Population minimiser ("raw", groups from the reference): V_theta = V + log C_t, with one
+    constant C_t(x) per depth that the loss cannot see (Theorem 2); it ranks siblings of one depth,
+    not depths. Where an answer can end early, its absorbing value is one number at all later
+    depths, and the constants become one.
 
-    Source: poster of GN-IVO (ICLR 2026), Eq. 7. Departures: the one-sample weight e^{R/alpha} stands for
-    e^{V(s_t)}, its conditional mean, so that no soft value need be known; sums run over j = 0..K-1 in both softmaxes.
+    Source: poster of GN-IVO (ICLR 2026), Eq. 7. Departures: the one-sample weight e^{R/alpha}
+    stands for e^{V(s_t)}, its conditional mean, so that no soft value need be known; sums run over
+    j = 0..K-1 in both softmaxes.
 
     >>> import torch
     >>> zeros = torch.zeros(1, 2, 1)
@@ -42,6 +45,11 @@ def group_value(
     tensor(True)
     """
     if batch.prefix_values is None:
-        raise ValueError("group_value needs prefix_values [N, K, T], V_theta of the prefix after t tokens, in nats")
+        raise ValueError(
+            "group_value needs prefix_values [N, K, T], V_theta of the prefix after t tokens, in "
+            "nats"
+        )
     values = batch.absorb(batch.prefix_values)
-    return group_objective(batch, values, alpha, weights, prefixes, lengths, depths, horizon, reward_max)
+    return group_objective(
+        batch, values, alpha, weights, prefixes, lengths, depths, horizon, reward_max
+    )

@@ -1,4 +1,6 @@
-"""The cross-entropy between two group softmaxes, shared by the objectives that differ in what is scored."""
+"""The cross-entropy between two group softmaxes, shared by the objectives that differ in what is
+scored.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,8 @@ def reward_weights(
 ) -> Float[Tensor, "N K"]:
     """w_i: exp((R_i - reward_max)/alpha) ("raw"), or softmax(R/alpha) within the group ("softmax").
 
-    `reward_max`, reward units, is one number for the whole task. Raises ValueError if a raw weight overflows.
-    """
+    `reward_max`, reward units, is one number for the whole task. Raises ValueError if a raw weight
+    overflows."""
     check_alpha(alpha)
     if weights == "softmax":
         return group_log_softmax(batch.rewards / alpha).exp()
@@ -39,8 +41,10 @@ def reward_weights(
     w = ((batch.rewards - reward_max) / alpha).exp()
     if not bool(w.isfinite().all()):
         raise ValueError(
-            f"exp((R - reward_max)/alpha) overflows {w.dtype} at R = {float(batch.rewards.max()):g}, "
-            f"alpha = {alpha:g}, reward_max = {reward_max:g}: pass reward_max, the largest reward the task can give"
+            f"exp((R - reward_max)/alpha) overflows {w.dtype} at R = "
+            f"{float(batch.rewards.max()):g}, "
+            f"alpha = {alpha:g}, reward_max = {reward_max:g}: pass reward_max, the largest reward "
+            "the task can give"
         )
     return w
 
@@ -52,7 +56,8 @@ def prefix_coefficients(
     depths: Int[Tensor, " N"] | None = None,
     horizon: int | None = None,
 ) -> Float[Tensor, "N K T"]:
-    """Coefficient of the term of response i at depth t (column t - 1); finished responses are absorbing.
+    """Coefficient of the term of response i at depth t (column t - 1); finished responses are
+    absorbing.
 
     A depth beyond the padded length is the last column's: there every response is complete.
     """
@@ -77,17 +82,23 @@ def prefix_coefficients(
         c = t <= own
     elif lengths == "horizon":
         if horizon is None:
-            raise ValueError("lengths='horizon' needs horizon, the longest response the task allows, in tokens")
+            raise ValueError(
+                "lengths='horizon' needs horizon, the longest response the task allows, in tokens"
+            )
         c = ((t <= horizon) + (t == T) * max(horizon - T, 0)).to(dtype) / horizon
     else:
-        raise ValueError(f"lengths must be sum_max, sum_min, horizon, mean_max, mean_min or own, got {lengths!r}")
+        raise ValueError(
+            f"lengths must be sum_max, sum_min, horizon, mean_max, mean_min or own, got {lengths!r}"
+        )
     c = c.to(dtype).expand_as(batch.policy_logps)
     divisors = {"mean_max": longest, "mean_min": shortest, "own": own}
     return c / divisors[lengths].clamp(min=1) if prefixes == "all" and lengths in divisors else c
 
 
 def group_cross_entropy(
-    scores: Float[Tensor, "N K T"], weights: Float[Tensor, "N K"], coefficients: Float[Tensor, "N K T"]
+    scores: Float[Tensor, "N K T"],
+    weights: Float[Tensor, "N K"],
+    coefficients: Float[Tensor, "N K T"],
 ) -> Float[Tensor, " N"]:
     """- sum_t sum_i c_it w_i log softmax_i(score_i^t), one number per group."""
     return -(coefficients * weights[..., None] * group_log_softmax(scores)).sum((1, 2))
@@ -106,7 +117,9 @@ def group_objective(
 ) -> LossOutput:
     """The objective of `gnivo` and of `group_value` on absorbing scores of prefixes, nats."""
     if batch.rewards.shape[1] < 2:
-        raise ValueError("the group softmax of a single response is constant: take groups of at least 2")
+        raise ValueError(
+            "the group softmax of a single response is constant: take groups of at least 2"
+        )
     w = reward_weights(batch, alpha, weights, reward_max)
     c = prefix_coefficients(batch, prefixes, lengths, depths, horizon)
     loss = batch.group_mean(group_cross_entropy(scores, w, c))
@@ -123,10 +136,16 @@ def group_objective(
     return LossOutput(loss, metrics)
 
 
-def _checked_depths(depths: Tensor | None, batch: GroupBatch, horizon: int | None) -> Int[Tensor, " N"]:
+def _checked_depths(
+    depths: Tensor | None, batch: GroupBatch, horizon: int | None
+) -> Int[Tensor, " N"]:
     N = batch.rewards.shape[0]
     if depths is None or depths.shape != (N,) or depths.is_floating_point():
-        raise ValueError(f"prefixes='given' needs depths, {N} integers, one per prompt, drawn from 1..horizon")
+        raise ValueError(
+            f"prefixes='given' needs depths, {N} integers, one per prompt, drawn from 1..horizon"
+        )
     if bool((depths < 1).any()) or (horizon is not None and bool((depths > horizon).any())):
-        raise ValueError(f"depths must lie in 1..{horizon or 'horizon'}: a prefix of depth t has t tokens")
+        raise ValueError(
+            f"depths must lie in 1..{horizon or 'horizon'}: a prefix of depth t has t tokens"
+        )
     return depths.to(batch.mask.device)

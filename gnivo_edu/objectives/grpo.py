@@ -46,30 +46,33 @@ def grpo(
         A_i = (R_i - mean R)/(std R + 1e-4),   u_it = pi_theta/pi_b of token t   (pi_b sampled; A is a constant),
         L = average over tokens of  - min( u A, clip(u, 1 - clip_low, 1 + clip_high) A ) + alpha k_it.
 
-    `alpha`: reward per nat (the paper's beta). `kl`, what k is: "k3", e^{-x} - 1 + x with x = log pi_theta/pi_ref of
-    the token; "exact", KL(pi_theta || pi_ref) of the next-token law (`policy_kl`); "sequence", h^2/(2 T_i) with h the
-    sum of x over the response, whose on-policy gradient is the reverse KL's of whole responses; "none".
-    `scale`: standard deviation of the group, of the batch, or none. `normaliser`: see `surrogate.average`; TRL's names
-    are grpo = "seq-mean-token-mean", dapo and bnpo = "token-mean", dr_grpo = "seq-mean-token-sum-norm" with
-    `max_length`. Reasoning steps: pass `batch.by_step()`, a step is one action with one ratio.
+    `alpha`: reward per nat (the paper's beta). `kl`, what k is: "k3", e^{-x} - 1 + x with x = log
+    pi_theta/pi_ref of the token; "exact", KL(pi_theta || pi_ref) of the next-token law
+    (`policy_kl`); "sequence", h^2/(2 T_i) with h the sum of x over the response, whose on-policy
+    gradient is the reverse KL's of whole responses; "none".
+    `scale`: standard deviation of the group, of the batch, or none. `normaliser`: see
+    `surrogate.average`; TRL's names are grpo = "seq-mean-token-mean", dapo and bnpo = "token-mean",
+    dr_grpo = "seq-mean-token-sum-norm" with `max_length`. Reasoning steps: pass `batch.by_step()`,
+    a step is one action with one ratio.
 
-    Population minimiser: none for E[R] - alpha KL; where its on-policy expected gradient vanishes depends on `kl`.
-    "k3" has the gradient of the *forward* KL(pi_ref || pi): for one-step responses pi = alpha pi_ref/(alpha - A(y)),
-    A(y) = E[A_i | y_i = y] at this K and self-consistent, if alpha > max A; on a tree, under "seq-mean-token-sum", the
-    same law per state with A(s, a) - E_pi A(s, .). "sequence": pi proportional to pi_ref e^{A(y)/alpha}, that is pi* at
-    alpha K/(K - 1) with scale "none", and a temperature per prompt with std. "exact" ignores that actions choose later
-    states: it is that tilt for one-step responses only, and VIMPO's pi_V at alpha K/(K - 1) on a tree (token sums, no
-    std). "none": the best response. 1/T_i favours short right
+    Population minimiser: none for E[R] - alpha KL; where its on-policy expected gradient vanishes
+    depends on `kl`. "k3" has the gradient of the *forward* KL(pi_ref || pi): for one-step responses
+    pi = alpha pi_ref/(alpha - A(y)), A(y) = E[A_i | y_i = y] at this K and self-consistent, if
+    alpha > max A; on a tree, under "seq-mean-token-sum", the same law per state with A(s, a) - E_pi
+    A(s, .). "sequence": pi proportional to pi_ref e^{A(y)/alpha}, that is pi* at alpha K/(K - 1)
+    with scale "none", and a temperature per prompt with std. "exact" ignores that actions choose
+    later states: it is that tilt for one-step responses only, and VIMPO's pi_V at alpha K/(K - 1)
+    on a tree (token sums, no std). "none": the best response. 1/T_i favours short right
     answers and long wrong ones.
 
-    Source: arXiv 2402.03300 (not opened), TRL 1.16 `GRPOTrainer` (run), verl. Departures: defaults are the paper's,
-    where TRL's are now dapo and beta = 0; TRL multiplies k3 by the ratio u (its on-policy gradient is then that of
-    x^2/2) unless use_bias_correction_kl=False, which is what is computed here; "sequence" is ours; the 1e-4 is TRL's
-    (verl: 1e-6); std has Bessel's factor.
+    Source: arXiv 2402.03300 (not opened), TRL 1.16 `GRPOTrainer` (run), verl. Departures: defaults
+    are the paper's, where TRL's are now dapo and beta = 0; TRL multiplies k3 by the ratio u (its
+    on-policy gradient is then that of x^2/2) unless use_bias_correction_kl=False, which is what is
+    computed here; "sequence" is ours; the 1e-4 is TRL's (verl: 1e-6); std has Bessel's factor.
 
-    Metrics: `reward`, mean; `logratio`, mean h, nats; `tied_groups` (their A is 0); `clipped`, share of token ratios
-    out of range; `kl`, token mean of k, nats. Raises ValueError on K = 1, alpha <= 0, unknown names, missing
-    `policy_kl`.
+    Metrics: `reward`, mean; `logratio`, mean h, nats; `tied_groups` (their A is 0); `clipped`,
+    share of token ratios out of range; `kl`, token mean of k, nats. Raises ValueError on K = 1,
+    alpha <= 0, unknown names, missing `policy_kl`.
 
     >>> half = torch.full((1, 2, 1), 0.5).log().requires_grad_()
     >>> batch = GroupBatch(policy_logps=half, behaviour_logps=half, rewards=torch.tensor([[1.0, 0.0]]),
@@ -80,7 +83,9 @@ def grpo(
     """
     check_group(batch, "grpo")
     advantages = group_advantages(batch, scale)
-    return surrogate_with_kl(batch, advantages, alpha, kl, normaliser, clip_low, clip_high, max_length)
+    return surrogate_with_kl(
+        batch, advantages, alpha, kl, normaliser, clip_low, clip_high, max_length
+    )
 
 
 def group_advantages(batch: GroupBatch, scale: Scale) -> Float[Tensor, "N K"]:
@@ -90,7 +95,9 @@ def group_advantages(batch: GroupBatch, scale: Scale) -> Float[Tensor, "N K"]:
     if scale == "group":
         return advantages / (batch.rewards.std(1, keepdim=True) + 1e-4)
     if scale == "batch":
-        _, variance = moments(batch, batch.rewards, torch.ones_like(batch.rewards, dtype=torch.bool))
+        _, variance = moments(
+            batch, batch.rewards, torch.ones_like(batch.rewards, dtype=torch.bool)
+        )
         return advantages / (variance.sqrt() + 1e-4)
     return advantages
 
@@ -105,13 +112,19 @@ def surrogate_with_kl(
     clip_high: float,
     max_length: int | None,
 ) -> LossOutput:
-    """The clipped loss of GRPO and Dr. GRPO, plus alpha times their KL term, averaged over tokens."""
+    """The clipped loss of GRPO and Dr. GRPO, plus alpha times their KL term, averaged over
+    tokens.
+    """
     check_alpha(alpha)
     check_clip(clip_low, clip_high)
     check_choice("kl", kl, KLTerm.__args__)  # type: ignore[attr-defined]
     ratio = behaviour_logratio(batch)
-    per_token = clipped_loss(ratio, advantages[..., None], clip_low, clip_high).masked_fill(~batch.mask, 0.0)
-    metrics = group_metrics(batch) | {"clipped": clipped_share(batch, ratio, batch.mask, clip_low, clip_high)}
+    per_token = clipped_loss(ratio, advantages[..., None], clip_low, clip_high).masked_fill(
+        ~batch.mask, 0.0
+    )
+    metrics = group_metrics(batch) | {
+        "clipped": clipped_share(batch, ratio, batch.mask, clip_low, clip_high)
+    }
     if kl != "none":
         if kl == "k3":
             k = kl_estimate(batch.logratio, "k3")

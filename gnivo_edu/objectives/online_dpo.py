@@ -32,24 +32,27 @@ def online_dpo(
         L = mean over prompts and pairs i < j of  p_ij f(m_ij) + (1 - p_ij) f(-m_ij),   m_ij = h_i - h_j,
         h = log pi_theta(y)/pi_ref(y);   "sigmoid": f(m) = - log sigma(alpha m);   "ipo": f(m) = (m - 1/(2 alpha))^2.
 
-    `alpha`: DPO's beta. `labels` p_ij, the probability that i is preferred: "hard", 1 if R_i > R_j, 0 if R_i < R_j;
-    "soft", Bradley-Terry, sigma((R_i - R_j)/tau), tau = `label_temperature`, reward units. `ties` of hard labels: p =
-    "half"; the "first" of the two, a coin flip that pulls h_i - h_j about; "skip" the pair (its weight is 0, the
-    divisor stays). `pairs`: "all" K(K - 1)/2, or the "first" two responses only. Whole responses only: reasoning steps
-    change nothing.
+    `alpha`: DPO's beta. `labels` p_ij, the probability that i is preferred: "hard", 1 if R_i > R_j,
+    0 if R_i < R_j; "soft", Bradley-Terry, sigma((R_i - R_j)/tau), tau = `label_temperature`, reward
+    units. `ties` of hard labels: p = "half"; the "first" of the two, a coin flip that pulls h_i -
+    h_j about; "skip" the pair (its weight is 0, the divisor stays). `pairs`: "all" K(K - 1)/2, or
+    the "first" two responses only. Whole responses only: reasoning steps change nothing.
 
-    Population minimiser. Soft labels, sigmoid: pi_ref e^{R/(alpha tau)}/Z, for every sampler that covers the reference
-    and every K; that is pi* at temperature alpha when tau = 1. Hard labels, sigmoid: none, the margin of a pair that
-    is never tied grows for ever, and the mass goes to the best response. ipo: pi proportional to pi_ref e^{P/alpha},
-    P(y) the probability that y is preferred to a sample of the sampler. No reward size enters hard labels.
+    Population minimiser. Soft labels, sigmoid: pi_ref e^{R/(alpha tau)}/Z, for every sampler that
+    covers the reference and every K; that is pi* at temperature alpha when tau = 1. Hard labels,
+    sigmoid: none, the margin of a pair that is never tied grows for ever, and the mass goes to the
+    best response. ipo: pi proportional to pi_ref e^{P/alpha}, P(y) the probability that y is
+    preferred to a sample of the sampler. No reward size enters hard labels.
 
-    Source: arXiv 2402.04792 (not opened); TRL 1.16 `OnlineDPOTrainer` (run), which is pairs="first", ties="first".
-    Departures: all pairs and half-half ties by default, so that the order in the group does not matter; soft labels.
-    TRL's penalty for a missing end of sequence belongs to the reward.
+    Source: arXiv 2402.04792 (not opened); TRL 1.16 `OnlineDPOTrainer` (run), which is
+    pairs="first", ties="first". Departures: all pairs and half-half ties by default, so that the
+    order in the group does not matter; soft labels. TRL's penalty for a missing end of sequence
+    belongs to the reward.
 
-    Metrics: `reward`, mean; `logratio`, mean h, nats; `tied_groups`; `tied_pairs`, share; `accuracy`, share of untied
-    pairs whose margin has the sign of the reward gap (1 if there are none); `margin`, mean h of the better minus that
-    of the worse, nats. Raises ValueError on K = 1, alpha <= 0, label_temperature <= 0 and unknown names.
+    Metrics: `reward`, mean; `logratio`, mean h, nats; `tied_groups`; `tied_pairs`, share;
+    `accuracy`, share of untied pairs whose margin has the sign of the reward gap (1 if there are
+    none); `margin`, mean h of the better minus that of the worse, nats. Raises ValueError on K = 1,
+    alpha <= 0, label_temperature <= 0 and unknown names.
 
     >>> half = torch.full((1, 2, 1), 0.5).log()
     >>> batch = GroupBatch(policy_logps=half, behaviour_logps=half, rewards=torch.tensor([[1.0, 0.0]]),
@@ -67,7 +70,9 @@ def online_dpo(
     ):
         check_choice(name, value, choices.__args__)  # type: ignore[attr-defined]
     if not label_temperature > 0:
-        raise ValueError(f"label_temperature must be positive, in reward units, got {label_temperature}")
+        raise ValueError(
+            f"label_temperature must be positive, in reward units, got {label_temperature}"
+        )
     size = batch.rewards.shape[1] if pairs == "all" else 2
     i, j = torch.triu_indices(size, size, offset=1, device=batch.rewards.device)
     gap = batch.rewards[:, i] - batch.rewards[:, j]

@@ -39,23 +39,26 @@ def oreo(
         L_pi = mean ( sg[ V(s_t) - R + alpha sum_{l > t} x_l ] + alpha x_t )^2,
         L = L_V + L_pi + kl_weight mean KL(pi_theta || pi_ref)(s_t),      sg: no gradient.
 
-    V is `values`, the critic before each action, reward units. `alpha`: reward per nat (the paper's beta). `level`: an
-    action a_t is a "token"; a "step" (needs `step_ids`: the batch is `batch.by_step()`, V before its first token); or
-    the "response": L_pi at the first state only, with all x_l in its gradient, and L_V at every token, as the code has
-    it. `kl_weight`, reward^2/nat (the paper's alpha); `kl`: "exact" (`policy_kl`) or "k3", both differentiated.
-    No group is needed: K = 1 is allowed.
+    V is `values`, the critic before each action, reward units. `alpha`: reward per nat (the paper's
+    beta). `level`: an action a_t is a "token"; a "step" (needs `step_ids`: the batch is
+    `batch.by_step()`, V before its first token); or the "response": L_pi at the first state only,
+    with all x_l in its gradient, and L_V at every token, as the code has it. `kl_weight`,
+    reward^2/nat (the paper's alpha); `kl`: "exact" (`policy_kl`) or "k3", both differentiated. No
+    group is needed: K = 1 is allowed.
 
-    Population minimiser: with kl_weight = 0 the residuals are 0 at pi* = pi_ref e^{R/alpha}/Z and its soft value V*,
-    and nowhere else if the sampler covers all states and actions. With an inexact V, or kl_weight > 0, it moves: at
-    (pi*, V*) the residuals vanish and the gradient of the KL does not.
+    Population minimiser: with kl_weight = 0 the residuals are 0 at pi* = pi_ref e^{R/alpha}/Z and
+    its soft value V*, and nowhere else if the sampler covers all states and actions. With an
+    inexact V, or kl_weight > 0, it moves: at (pi*, V*) the residuals vanish and the gradient of the
+    KL does not.
 
     Source: arXiv 2412.16145 (read) and jwhj/OREO `PCLTrainer.fit` (run). No 1/2, as there.
-    Departures: kl_weight defaults to 0, where the published runs have 0.01 (token), 0.1 (step), 0.3 (response); the two
-    losses are added, where the code steps two networks. By steps, the regulariser sums the KL over a step.
+    Departures: kl_weight defaults to 0, where the published runs have 0.01 (token), 0.1 (step), 0.3
+    (response); the two losses are added, where the code steps two networks. By steps, the
+    regulariser sums the KL over a step.
 
-    Metrics: `reward`, mean; `logratio`, mean log-ratio of responses, nats; `value_loss`, `policy_loss`, reward^2;
-    `kl`, nats, if weighted. Raises ValueError without `values`, on alpha <= 0, kl_weight < 0, unknown names, missing
-    `step_ids` or `policy_kl`.
+    Metrics: `reward`, mean; `logratio`, mean log-ratio of responses, nats; `value_loss`,
+    `policy_loss`, reward^2; `kl`, nats, if weighted. Raises ValueError without `values`, on alpha
+    <= 0, kl_weight < 0, unknown names, missing `step_ids` or `policy_kl`.
 
     >>> import torch
     >>> half = torch.full((1, 1, 2), 0.5).log()
@@ -72,12 +75,21 @@ def oreo(
     if level == "step":
         batch = batch.by_step()
     value_loss = squared(batch, alpha, live="value")
-    whole = replace(batch, step_ids=batch.mask.int() * 0).by_step() if level == "response" else batch
+    whole = (
+        replace(batch, step_ids=batch.mask.int() * 0).by_step() if level == "response" else batch
+    )
     policy_loss = squared(whole, alpha, live="policy")
     loss = value_loss + policy_loss
-    metrics = response_metrics(batch) | {"value_loss": value_loss.detach(), "policy_loss": policy_loss.detach()}
+    metrics = response_metrics(batch) | {
+        "value_loss": value_loss.detach(),
+        "policy_loss": policy_loss.detach(),
+    }
     if kl_weight:
-        k = needed(batch, "policy_kl", "kl='exact'") if kl == "exact" else kl_estimate(batch.logratio, "k3")
+        k = (
+            needed(batch, "policy_kl", "kl='exact'")
+            if kl == "exact"
+            else kl_estimate(batch.logratio, "k3")
+        )
         divergence = average(batch, k, "seq-mean-token-mean")
         loss = loss + kl_weight * divergence
         metrics["kl"] = divergence.detach()
@@ -93,5 +105,7 @@ def squared(batch: GroupBatch, alpha: float, live: Literal["value", "policy"]) -
         own = own.detach()
     else:
         values = values.detach()
-    residual = (values - batch.rewards[..., None] + alpha * (own + future)).masked_fill(~batch.mask, 0.0)
+    residual = (values - batch.rewards[..., None] + alpha * (own + future)).masked_fill(
+        ~batch.mask, 0.0
+    )
     return average(batch, residual.square(), "seq-mean-token-mean")

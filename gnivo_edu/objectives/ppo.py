@@ -43,7 +43,8 @@ def ppo(
     value_clip: float | None = 0.2,
     dual_clip: float | None = None,
 ) -> LossOutput:
-    r"""PPO: clipped policy loss on generalised advantages, plus `value_weight` times a clipped value loss.
+    r"""PPO: clipped policy loss on generalised advantages, plus `value_weight` times a clipped
+    value loss.
 
         r_t = - alpha k_t, and + R at the last token;   k_t: "k1" x, or "k3" e^{-x} - 1 + x, x = log pi_b/pi_ref of it,
         d_t = r_t + gamma V_b(s_{t+1}) - V_b(s_t),   A_t = sum_{l >= t} (gamma lam)^(l - t) d_l,   G_t = A_t + V_b(s_t),
@@ -51,26 +52,28 @@ def ppo(
         L_V  = token mean of  1/2 max( (V - G)^2, (V_b + clip(V - V_b, -value_clip, value_clip) - G)^2 ),
         L = L_pi + value_weight L_V.
 
-    pi_b sampled; V_b is `behaviour_values` (default: `values` without gradient), V is `values`, both before the token,
-    reward units; V after the last token is 0, cut off or not. A is whitened over the tokens of the batch if `whitened`,
-    after G is made. Only L_pi moves the policy and only L_V the critic. `alpha`: reward per nat. `value_weight`:
-    1/reward^2. `value_clip`, reward units; None is no clipping; likewise `dual_clip`, a bound - dual_clip A on the
-    loss where A < 0. Reasoning steps: pass `batch.by_step()`, a step is one action. K = 1 is allowed.
+    pi_b sampled; V_b is `behaviour_values` (default: `values` without gradient), V is `values`,
+    both before the token, reward units; V after the last token is 0, cut off or not. A is whitened
+    over the tokens of the batch if `whitened`, after G is made. Only L_pi moves the policy and only
+    L_V the critic. `alpha`: reward per nat. `value_weight`: 1/reward^2. `value_clip`, reward units;
+    None is no clipping; likewise `dual_clip`, a bound - dual_clip A on the loss where A < 0.
+    Reasoning steps: pass `batch.by_step()`, a step is one action. K = 1 is allowed.
 
-    Population minimiser: none, it is a gradient estimator. On-policy with "k1", gamma = 1, not whitened, the expected
-    gradient of L_pi is minus that of J = E[R] - alpha KL(pi || pi_ref) over the mean length (held fixed, as the
-    normaliser is), at lam = 1 with any critic, or with the exact critic at any lam: stationary at pi* =
-    pi_ref e^{R/alpha}/Z. Whitening subtracts one number and rescales by another. An inexact critic with lam < 1, and
-    "k3", bias it.
+    Population minimiser: none, it is a gradient estimator. On-policy with "k1", gamma = 1, not
+    whitened, the expected gradient of L_pi is minus that of J = E[R] - alpha KL(pi || pi_ref) over
+    the mean length (held fixed, as the normaliser is), at lam = 1 with any critic, or with the
+    exact critic at any lam: stationary at pi* = pi_ref e^{R/alpha}/Z. Whitening subtracts one
+    number and rescales by another. An inexact critic with lam < 1, and "k3", bias it.
 
-    Source: arXiv 1707.06347, 1506.02438 and, for language models, TRL's former PPO trainer (read) and verl's core
-    algorithms (run). Departures: verl steps policy and critic apart; their losses are added here. `dual_clip` is 3 in
-    verl and absent in TRL. The default of `value_weight` is TRL's.
+    Source: arXiv 1707.06347, 1506.02438 and, for language models, TRL's former PPO trainer (read)
+    and verl's core algorithms (run). Departures: verl steps policy and critic apart; their losses
+    are added here. `dual_clip` is 3 in verl and absent in TRL. The default of `value_weight` is
+    TRL's.
 
-    Metrics: `reward`, mean; `logratio`, mean log-ratio of responses, nats; `policy_loss`; `value_loss`, reward^2;
-    `kl`, token mean of k, nats; `clipped`, share of ratios out of range; `explained`, 1 - var(G - V)/var(G) (0 where
-    var(G) is 0). Raises ValueError without `values`, on alpha <= 0, lam or gamma outside 0..1, clips that make no
-    sense.
+    Metrics: `reward`, mean; `logratio`, mean log-ratio of responses, nats; `policy_loss`;
+    `value_loss`, reward^2; `kl`, token mean of k, nats; `clipped`, share of ratios out of range;
+    `explained`, 1 - var(G - V)/var(G) (0 where var(G) is 0). Raises ValueError without `values`, on
+    alpha <= 0, lam or gamma outside 0..1, clips that make no sense.
 
     >>> half = torch.full((1, 1, 2), 0.5).log()
     >>> batch = GroupBatch(policy_logps=half, behaviour_logps=half, rewards=torch.ones(1, 1), mask=torch.ones(1, 1, 2),
@@ -83,17 +86,29 @@ def ppo(
     check_choice("kl", kl, RewardKL.__args__)  # type: ignore[attr-defined]
     if not (0 <= lam <= 1 and 0 <= gamma <= 1):
         raise ValueError(f"lam and gamma must lie in 0..1, got {lam} and {gamma}")
-    if not (math.isfinite(value_weight) and value_weight >= 0 and (value_clip is None or value_clip >= 0)):
-        raise ValueError(f"value_weight and value_clip must be >= 0, got {value_weight} and {value_clip}")
+    if not (
+        math.isfinite(value_weight)
+        and value_weight >= 0
+        and (value_clip is None or value_clip >= 0)
+    ):
+        raise ValueError(
+            f"value_weight and value_clip must be >= 0, got {value_weight} and {value_clip}"
+        )
     values = needed(batch, "values", "ppo")
-    before = values.detach() if batch.behaviour_values is None else needed(batch, "behaviour_values", "ppo")
+    before = (
+        values.detach()
+        if batch.behaviour_values is None
+        else needed(batch, "behaviour_values", "ppo")
+    )
     k = kl_estimate(behaviour_divergence(batch), kl)
     raw = generalised_advantages(batch, before, alpha * k, lam, gamma)
     returns = raw + before
     advantages = whiten(batch, raw) if whitened else raw
 
     ratio = behaviour_logratio(batch)
-    policy_terms = clipped_loss(ratio, advantages, clip_low, clip_high, dual_clip).masked_fill(~batch.mask, 0.0)
+    policy_terms = clipped_loss(ratio, advantages, clip_low, clip_high, dual_clip).masked_fill(
+        ~batch.mask, 0.0
+    )
     policy_loss = average(batch, policy_terms, "token-mean")
     errors = (values - returns).square()
     if value_clip is not None:
@@ -110,7 +125,9 @@ def ppo(
             "value_loss": value_loss.detach(),
             "kl": average(batch, k, "token-mean"),
             "clipped": clipped_share(batch, ratio, batch.mask, clip_low, clip_high),
-            "explained": torch.where(spread > 0, 1 - unexplained / torch.where(spread > 0, spread, 1.0), 0.0),
+            "explained": torch.where(
+                spread > 0, 1 - unexplained / torch.where(spread > 0, spread, 1.0), 0.0
+            ),
         }
     return LossOutput(policy_loss + value_weight * value_loss, metrics)
 
@@ -122,7 +139,9 @@ def generalised_advantages(
     lam: float,
     gamma: float = 1.0,
 ) -> Float[Tensor, "N K T"]:
-    """GAE from values before each token (0 outside the mask) and a cost per token, both constants; reward units."""
+    """GAE from values before each token (0 outside the mask) and a cost per token, both constants;
+    reward units.
+    """
     last = torch.arange(values.shape[-1], device=values.device) == batch.lengths[..., None] - 1
     rewards = torch.where(last, batch.rewards[..., None], 0.0) - cost
     after = torch.cat([values[..., 1:], torch.zeros_like(values[..., :1])], -1)

@@ -33,20 +33,24 @@ def rloo(
         L = mean over prompts and i of  - min( u_i A_i, clip(u_i, 1 - clip_low, 1 + clip_high) A_i ),
         u_i = pi_theta(y_i)/pi_b(y_i), pi_b the policy that sampled; with clip_low=None,  - A_i log pi_theta(y_i).
 
-    `alpha`: reward per nat. `normalise`: A to mean 0 and standard deviation 1 over the batch, (A - mean)/(std + 1e-4).
-    Whole responses only: reasoning steps change nothing.
+    `alpha`: reward per nat. `normalise`: A to mean 0 and standard deviation 1 over the batch, (A -
+    mean)/(std + 1e-4). Whole responses only: reasoning steps change nothing.
 
-    Population minimiser: none, it is a gradient estimator. On-policy (pi_b = pi_theta) its expected gradient is minus
-    the gradient of J = E[R] - alpha KL(pi || pi_ref), exactly, for every K >= 2, since both forms have the gradient
-    - A_i grad log pi(y_i) there: the one stationary point is pi* = pi_ref e^{R/alpha}/Z. `normalise` rescales it by a
-    number per batch. Off-policy it is not pi*: the KL paid is that of pi_b, and clipping hides the rest.
+    Population minimiser: none, it is a gradient estimator. On-policy (pi_b = pi_theta) its expected
+    gradient is minus the gradient of J = E[R] - alpha KL(pi || pi_ref), exactly, for every K >= 2,
+    since both forms have the gradient
+    - A_i grad log pi(y_i) there: the one stationary point is pi* = pi_ref e^{R/alpha}/Z.
+    `normalise` rescales it by a number per batch. Off-policy it is not pi*: the KL paid is that of
+    pi_b, and clipping hides the rest.
 
-    Source: arXiv 2402.14740 (not opened) and TRL 1.16 `RLOOTrainer` (run; the clipped form is its only one).
-    Departures: REINFORCE form on request; the KL is k1 of the sampler, as in TRL, never differentiated.
+    Source: arXiv 2402.14740 (not opened) and TRL 1.16 `RLOOTrainer` (run; the clipped form is its
+    only one). Departures: REINFORCE form on request; the KL is k1 of the sampler, as in TRL, never
+    differentiated.
 
-    Metrics: `reward`, mean; `logratio`, mean log pi_theta/pi_ref of responses, nats; `tied_groups`; `clipped`, share of
-    ratios outside the clip range (0 without clipping); `advantage`, standard deviation of A before `normalise`, reward.
-    Raises ValueError on K = 1, alpha <= 0 and clip ranges that make no sense.
+    Metrics: `reward`, mean; `logratio`, mean log pi_theta/pi_ref of responses, nats; `tied_groups`;
+    `clipped`, share of ratios outside the clip range (0 without clipping); `advantage`, standard
+    deviation of A before `normalise`, reward. Raises ValueError on K = 1, alpha <= 0 and clip
+    ranges that make no sense.
 
     >>> half = torch.full((1, 2, 1), 0.5).log().requires_grad_()
     >>> batch = GroupBatch(policy_logps=half, behaviour_logps=half, rewards=torch.tensor([[1.0, 0.0]]),

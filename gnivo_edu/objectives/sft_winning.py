@@ -24,21 +24,24 @@ def sft_winning(
         "best":       w_i = 1/m for the m responses that share the largest reward, 0 for the others;
         "threshold":  w_i = 1/K where R_i >= threshold, 0 elsewhere.
 
-    `alpha` is checked and not used: the loss has no temperature. `threshold`: reward units, needed by its rule.
-    Tokens are summed, never averaged over the length. Reasoning steps change nothing.
+    `alpha` is checked and not used: the loss has no temperature. `threshold`: reward units, needed
+    by its rule. Tokens are summed, never averaged over the length. Reasoning steps change nothing.
 
-    Population minimiser, one round with samples from pi_b: "best": the law of the best of K, with F the distribution
-    function of the reward under pi_b, P(reward = r) = F(r)^K - F(r-)^K, split as pi_b does within a tie. "threshold":
-    pi_b(y | R >= threshold). Neither is pi* = pi_ref e^{R/alpha}/Z; the reference does not enter. With pi_b <- pi in
-    every round: the best response, respectively no further change.
+    Population minimiser, one round with samples from pi_b: "best": the law of the best of K, with F
+    the distribution function of the reward under pi_b, P(reward = r) = F(r)^K - F(r-)^K, split as
+    pi_b does within a tie. "threshold": pi_b(y | R >= threshold). Neither is pi* = pi_ref
+    e^{R/alpha}/Z; the reference does not enter. With pi_b <- pi in every round: the best response,
+    respectively no further change.
 
-    Source: a baseline of GN-IVO (ICLR 2026) whose recipe was not found; the natural reading. "threshold" is the rule
-    of STaR and RAFT. Departures: ties are shared, so that the order in the group does not matter; a group without a
-    winner above the threshold contributes 0, and the divisor stays K.
+    Source: a baseline of GN-IVO (ICLR 2026) whose recipe was not found; the natural reading.
+    "threshold" is the rule of STaR and RAFT. Departures: ties are shared, so that the order in the
+    group does not matter; a group without a winner above the threshold contributes 0, and the
+    divisor stays K.
 
-    Metrics: `reward`, mean; `logratio`, mean log pi_theta/pi_ref of responses, nats; `tied_groups` ("best" imitates
-    all of such a group); `winners`, share of responses with weight; `winner_reward`, their mean reward, 0 if none.
-    Raises ValueError on alpha <= 0, K = 1 with "best", a threshold missing, not finite, or given to "best".
+    Metrics: `reward`, mean; `logratio`, mean log pi_theta/pi_ref of responses, nats; `tied_groups`
+    ("best" imitates all of such a group); `winners`, share of responses with weight;
+    `winner_reward`, their mean reward, 0 if none. Raises ValueError on alpha <= 0, K = 1 with
+    "best", a threshold missing, not finite, or given to "best".
 
     >>> half = torch.full((1, 2, 1), 0.5).log()
     >>> batch = GroupBatch(policy_logps=half, behaviour_logps=half, rewards=torch.tensor([[1.0, 0.0]]),
@@ -51,13 +54,18 @@ def sft_winning(
     rewards = batch.rewards
     if rule == "best":
         if threshold is not None:
-            raise ValueError("threshold is for rule='threshold'; rule='best' takes the largest reward")
+            raise ValueError(
+                "threshold is for rule='threshold'; rule='best' takes the largest reward"
+            )
         check_group(batch, "sft_winning with rule='best'")
         won = rewards == rewards.amax(1, keepdim=True)
         weights = won.to(rewards.dtype) / won.sum(1, keepdim=True)
     else:
         if threshold is None or not math.isfinite(threshold):
-            raise ValueError(f"rule='threshold' needs threshold, a finite number in reward units, got {threshold}")
+            raise ValueError(
+                "rule='threshold' needs threshold, a finite number in reward units, got "
+                f"{threshold}"
+            )
         won = rewards >= threshold
         weights = won.to(rewards.dtype) / rewards.shape[1]
     logp = batch.policy_logps.masked_fill(~batch.mask, 0.0).sum(-1)

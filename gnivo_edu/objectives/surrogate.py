@@ -1,4 +1,6 @@
-"""Parts that policy-gradient objectives share: baselines, KL estimators, clipping, suffix sums, whitening, averages."""
+"""Parts that policy-gradient objectives share: baselines, KL estimators, clipping, suffix sums,
+whitening, averages.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,20 @@ from torch import Tensor
 
 from gnivo_edu.batch import GroupBatch
 
-Normaliser = Literal["seq-mean-token-mean", "token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm"]
+Normaliser = Literal[
+    "seq-mean-token-mean", "token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm"
+]
 Estimator = Literal["k1", "k2", "k3"]
 
 
 def check_group(batch: GroupBatch, name: str) -> None:
-    """ValueError on groups of one: what `name` learns is the difference between responses to one prompt."""
+    """ValueError on groups of one: what `name` learns is the difference between responses to one
+    prompt.
+    """
     if batch.rewards.shape[1] < 2:
-        raise ValueError(f"{name} compares the responses of a group: K = 1, take groups of at least 2")
+        raise ValueError(
+            f"{name} compares the responses of a group: K = 1, take groups of at least 2"
+        )
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -29,7 +37,9 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 def check_clip(low: float, high: float, dual: float | None = None) -> None:
     """ValueError unless 0 <= low < 1, high >= 0 and dual > 1 (or None)."""
     if not (0 <= low < 1 and high >= 0 and (dual is None or dual > 1)):
-        raise ValueError(f"need 0 <= clip_low < 1, clip_high >= 0, dual_clip > 1: got {low}, {high}, {dual}")
+        raise ValueError(
+            f"need 0 <= clip_low < 1, clip_high >= 0, dual_clip > 1: got {low}, {high}, {dual}"
+        )
 
 
 def needed(batch: GroupBatch, field: str, name: str) -> Float[Tensor, "N K T"]:
@@ -46,12 +56,15 @@ def behaviour_logratio(batch: GroupBatch) -> Float[Tensor, "N K T"]:
 
 
 def behaviour_divergence(batch: GroupBatch) -> Float[Tensor, "N K T"]:
-    """log pi_behaviour/pi_ref of each token, nats: k1 of the sampler, a constant; 0 outside the mask."""
+    """log pi_behaviour/pi_ref of each token, nats: k1 of the sampler, a constant; 0 outside the
+    mask.
+    """
     return (batch.behaviour_logps - batch.reference_logps).masked_fill(~batch.mask, 0.0)
 
 
 def kl_estimate(logratio: Tensor, estimator: Estimator) -> Tensor:
-    """Estimators of KL(pi || ref) from x = log pi/ref of a sample: k1 = x, k2 = x^2/2, k3 = e^{-x} - 1 + x; nats.
+    """Estimators of KL(pi || ref) from x = log pi/ref of a sample: k1 = x, k2 = x^2/2, k3 = e^{-x}
+    - 1 + x; nats.
 
     >>> [round(float(kl_estimate(torch.tensor(0.5), k)), 4) for k in ("k1", "k2", "k3")]
     [0.5, 0.125, 0.1065]
@@ -76,8 +89,8 @@ def clipped_loss(
 ) -> Tensor:
     """PPO's loss, element by element: - min(r A, clip(r, 1 - low, 1 + high) A), r = e^{logratio}.
 
-    With `dual_clip` c > 1 it is at most - c A where A < 0, so that one huge ratio cannot rule a step.
-    """
+    With `dual_clip` c > 1 it is at most - c A where A < 0, so that one huge ratio cannot rule a
+    step."""
     ratio = logratio.exp()
     loss = torch.maximum(-advantages * ratio, -advantages * ratio.clamp(1 - low, 1 + high))
     if dual_clip is None:
@@ -101,8 +114,8 @@ def suffix_sums(x: Float[Tensor, "N K T"], discount: float) -> Float[Tensor, "N 
 def moments(batch: GroupBatch, x: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance of x over the used entries of the whole batch, scalars.
 
-    The variance has Bessel's correction; with `group_weight` the batch is a population, and it has none.
-    """
+    The variance has Bessel's correction; with `group_weight` the batch is a population, and it has
+    none."""
     weight = used.to(x.dtype)
     if batch.group_weight is not None:
         weight = weight * batch.group_weight.view(-1, *[1] * (x.dim() - 1))
@@ -119,13 +132,17 @@ def whiten(batch: GroupBatch, x: Float[Tensor, "N K T"]) -> Float[Tensor, "N K T
 
 
 def average(
-    batch: GroupBatch, x: Float[Tensor, "N K T"], normaliser: Normaliser, max_length: int | None = None
+    batch: GroupBatch,
+    x: Float[Tensor, "N K T"],
+    normaliser: Normaliser,
+    max_length: int | None = None,
 ) -> Float[Tensor, ""]:
     """One number from one per token (0 outside the mask), by verl's names; TRL's are in brackets.
 
-    "seq-mean-token-mean" (grpo): mean over responses of the mean over their tokens. "token-mean" (dapo, and bnpo on an
-    undivided batch): sum over all tokens divided by their number. "seq-mean-token-sum": mean over responses of the sum.
-    "seq-mean-token-sum-norm" (dr_grpo): the same divided by the constant `max_length` (default 1).
+    "seq-mean-token-mean" (grpo): mean over responses of the mean over their tokens. "token-mean"
+    (dapo, and bnpo on an undivided batch): sum over all tokens divided by their number.
+    "seq-mean-token-sum": mean over responses of the sum. "seq-mean-token-sum-norm" (dr_grpo): the
+    same divided by the constant `max_length` (default 1).
     """
     check_choice("normaliser", normaliser, Normaliser.__args__)  # type: ignore[attr-defined]
     if max_length is not None and max_length < 1:
@@ -150,12 +167,16 @@ def response_metrics(batch: GroupBatch) -> dict[str, Float[Tensor, ""]]:
 
 
 def group_metrics(batch: GroupBatch) -> dict[str, Float[Tensor, ""]]:
-    """Those of `response_metrics`, and `tied_groups`, share of groups whose rewards are all equal."""
+    """Those of `response_metrics`, and `tied_groups`, share of groups whose rewards are all
+    equal.
+    """
     tied = batch.rewards.amax(1) == batch.rewards.amin(1)
     return response_metrics(batch) | {"tied_groups": batch.group_mean(tied.to(batch.rewards.dtype))}
 
 
-def clipped_share(batch: GroupBatch, logratio: Tensor, used: Tensor, low: float, high: float) -> Float[Tensor, ""]:
+def clipped_share(
+    batch: GroupBatch, logratio: Tensor, used: Tensor, low: float, high: float
+) -> Float[Tensor, ""]:
     """Share of the used ratios outside [1 - low, 1 + high]."""
     with torch.no_grad():
         ratio = logratio.exp()

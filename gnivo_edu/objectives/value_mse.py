@@ -23,22 +23,24 @@ def value_mse(
 
         L = mean over prompts of (1/K) sum_i sum_{t <= T_i} ( log Z + rho_i^t - target_i^t )^2.
 
-    `batch.log_z` [N], nats, may be known or a parameter: a gradient flows to it. `prefixes`: "all" depths of each
-    response, or its "last" one. `targets` [N, K, T], nats: soft values V(s_t), read inside the mask; by default
-    R_i/alpha at every depth.
+    `batch.log_z` [N], nats, may be known or a parameter: a gradient flows to it. `prefixes`: "all"
+    depths of each response, or its "last" one. `targets` [N, K, T], nats: soft values V(s_t), read
+    inside the mask; by default R_i/alpha at every depth.
 
-    Population minimiser. With the true soft values, or with "last": zero loss, at pi* = pi_ref e^{R/alpha}/Z and the
-    true log Z, for any sampler that covers the reference. With the default targets, one depth t < T is fitted by the
-    conditional *mean* of R/alpha given s_t, where the soft value is its log-mean-exp: V is missed from below (Jensen),
-    and "all" is a compromise between such depths.
+    Population minimiser. With the true soft values, or with "last": zero loss, at pi* = pi_ref
+    e^{R/alpha}/Z and the true log Z, for any sampler that covers the reference. With the default
+    targets, one depth t < T is fitted by the conditional *mean* of R/alpha given s_t, where the
+    soft value is its log-mean-exp: V is missed from below (Jensen), and "all" is a compromise
+    between such depths.
 
-    Source: the poster of GN-IVO (ICLR 2026) starts from this and removes log Z; a teaching objective, not published
-    as an algorithm. "last" is the sequence form of DRO with a free V(x) = alpha log Z, in nats.
-    Departures: the poster draws one depth t; here all depths of a response are summed.
+    Source: the poster of GN-IVO (ICLR 2026) starts from this and removes log Z; a teaching
+    objective, not published as an algorithm. "last" is the sequence form of DRO with a free V(x) =
+    alpha log Z, in nats. Departures: the poster draws one depth t; here all depths of a response
+    are summed.
 
-    Metrics: `reward`, mean; `logratio`, mean log pi_theta/pi_ref of responses, nats; `log_z`, mean, nats; `residual`,
-    root mean square over the terms, nats. Raises ValueError without `log_z`, on alpha <= 0 and on targets that do not
-    fit or are not finite.
+    Metrics: `reward`, mean; `logratio`, mean log pi_theta/pi_ref of responses, nats; `log_z`, mean,
+    nats; `residual`, root mean square over the terms, nats. Raises ValueError without `log_z`, on
+    alpha <= 0 and on targets that do not fit or are not finite.
 
     >>> half = torch.full((1, 2, 1), 0.5).log()
     >>> batch = GroupBatch(policy_logps=half, behaviour_logps=half, rewards=torch.tensor([[1.0, 0.0]]),
@@ -48,13 +50,17 @@ def value_mse(
     """
     check_alpha(alpha)
     if batch.log_z is None:
-        raise ValueError("value_mse needs log_z [N], nats; objectives without log Z: gnivo, group_value")
+        raise ValueError(
+            "value_mse needs log_z [N], nats; objectives without log Z: gnivo, group_value"
+        )
     if prefixes not in ("all", "last"):
         raise ValueError(f"prefixes must be 'all' or 'last', got {prefixes!r}")
     if targets is None:
         targets = (batch.rewards / alpha)[..., None].expand_as(batch.policy_logps)
     if targets.shape != batch.policy_logps.shape:
-        raise ValueError(f"targets must be {list(batch.policy_logps.shape)}, got {list(targets.shape)}")
+        raise ValueError(
+            f"targets must be {list(batch.policy_logps.shape)}, got {list(targets.shape)}"
+        )
     if not bool((targets.isfinite() | ~batch.mask).all()):
         raise ValueError("targets hold inf or nan inside the mask")
     column = torch.arange(1, targets.shape[-1] + 1, device=targets.device)

@@ -47,29 +47,35 @@ def vimpo(
 
         rho_t = alpha log pi_theta/pi_ref(a_t|s_t),   kappa_t = alpha KL(pi_theta || pi_ref)(s_t)  (detached),
         L_V = mean over responses of  1/2 ( sum_t (rho_t - kappa_t) - (R_i - b) )^2,
-        A_t = sum_{l >= t} lam^(l - t) (rho_l - kappa_l), detached and whitened over the tokens of the batch,
+        A_t = sum_{l >= t} lam^(l - t) (rho_l - kappa_l), detached and whitened over the tokens of
+            the batch,
         L_A = token mean of  - min( u A, clip(u, 1 - clip_low, 1 + clip_high) A ),  u = pi_theta/pi_b of the token,
         L = L_V + actor L_A.
 
-    `alpha`: reward per nat (the paper's beta). `actor`: c_A, reward^2; 0 is the value loss alone. `baseline` b: the
-    "mean" of the group, R_i included, or the "leave_one_out" mean. `kl`: "exact" (`policy_kl`), or "k2", "k3" of the
-    token; "k1" is refused, since rho - kappa would be zero throughout. `dual_clip` bounds the loss at - dual_clip A
-    where A < 0. Reasoning steps: pass `batch.by_step()`.
+    `alpha`: reward per nat (the paper's beta). `actor`: c_A, reward^2; 0 is the value loss alone.
+    `baseline` b: the "mean" of the group, R_i included, or the "leave_one_out" mean. `kl`: "exact"
+    (`policy_kl`), or "k2", "k3" of the token; "k1" is refused, since rho - kappa would be zero
+    throughout. `dual_clip` bounds the loss at - dual_clip A where A < 0. Reasoning steps: pass
+    `batch.by_step()`.
 
-    Population minimiser, on-policy. L_V (actor=0) with the leave-one-out mean: pi_V(a|s) proportional to
-    pi_ref e^{Q(s,a)/alpha}, Q the raw expected reward under pi_V itself; with K so large that b = E R its residual is 0
-    there. pi_V is pi* = pi_ref e^{R/alpha}/Z for one-step responses only: the KL of later states, which pi* counts, is
-    missing. With b = "mean" the target shrinks by 1 - 1/K, and the end point is pi_V at alpha K/(K - 1). Off-policy
-    the residual is not centred, and spurious solutions exist. The actor's expected gradient on-policy is - alpha
-    grad KL(pi || pi_ref) at fixed occupancies before whitening: it climbs the KL, so with actor > 0 it is neither.
+    Population minimiser, on-policy. L_V (actor=0) with the leave-one-out mean: pi_V(a|s)
+    proportional to pi_ref e^{Q(s,a)/alpha}, Q the raw expected reward under pi_V itself; with K so
+    large that b = E R its residual is 0 there. pi_V is pi* = pi_ref e^{R/alpha}/Z for one-step
+    responses only: the KL of later states, which pi* counts, is missing. With b = "mean" the target
+    shrinks by 1 - 1/K, and the end point is pi_V at alpha K/(K - 1). Off-policy the residual is not
+    centred, and spurious solutions exist. The actor's expected gradient on-policy is - alpha grad
+    KL(pi || pi_ref) at fixed occupancies before whitening: it climbs the KL, so with actor > 0 it
+    is neither.
 
     Source: arXiv 2606.20008 (second-hand), its code backprop07/VIMPO (read and run) and its README.
-    Departures: leave-one-out is ours. Left out: Huber loss, cap on the baseline, top-k KL, adaptive c_A, the "soft"
-    variant, refreshing the reference. Whitening is one process's: Bessel's variance + 1e-8 inside the root.
+    Departures: leave-one-out is ours. Left out: Huber loss, cap on the baseline, top-k KL, adaptive
+    c_A, the "soft" variant, refreshing the reference. Whitening is one process's: Bessel's variance
+    + 1e-8 inside the root.
 
-    Metrics: `reward`, mean; `logratio`, mean log pi_theta/pi_ref of responses, nats; `tied_groups`; `value_loss`,
-    reward^2; `actor_loss`; `kl`, token mean, nats; `advantage`, root mean square of the raw A_t, reward; `clipped`.
-    Raises ValueError on K = 1, alpha <= 0, actor < 0, lam outside 0..1, kl="k1", missing `policy_kl`.
+    Metrics: `reward`, mean; `logratio`, mean log pi_theta/pi_ref of responses, nats; `tied_groups`;
+    `value_loss`, reward^2; `actor_loss`; `kl`, token mean, nats; `advantage`, root mean square of
+    the raw A_t, reward; `clipped`. Raises ValueError on K = 1, alpha <= 0, actor < 0, lam outside
+    0..1, kl="k1", missing `policy_kl`.
 
     >>> import torch
     >>> half = torch.full((1, 2, 1), 0.5).log()
@@ -92,7 +98,9 @@ def vimpo(
     raw = implicit_advantages(delta, lam)
     advantages = whiten(batch, raw) if whitened else raw
     ratio = behaviour_logratio(batch)
-    per_token = clipped_loss(ratio, advantages, clip_low, clip_high, dual_clip).masked_fill(~batch.mask, 0.0)
+    per_token = clipped_loss(ratio, advantages, clip_low, clip_high, dual_clip).masked_fill(
+        ~batch.mask, 0.0
+    )
     actor_loss = average(batch, per_token, "token-mean")
     metrics = group_metrics(batch) | {
         "value_loss": value_loss.detach(),
@@ -105,16 +113,26 @@ def vimpo(
 
 
 def detached_kl(batch: GroupBatch, kl: TokenKL) -> Float[Tensor, "N K T"]:
-    """KL(pi_theta || pi_ref) at each token, nats, exact or estimated from it; a constant, 0 outside the mask."""
+    """KL(pi_theta || pi_ref) at each token, nats, exact or estimated from it; a constant, 0 outside
+    the mask.
+    """
     if kl == "k1":
-        raise ValueError("kl='k1' makes rho - kappa zero at every token: take 'exact' (policy_kl), 'k2' or 'k3'")
+        raise ValueError(
+            "kl='k1' makes rho - kappa zero at every token: take 'exact' (policy_kl), 'k2' or 'k3'"
+        )
     check_choice("kl", kl, TokenKL.__args__)  # type: ignore[attr-defined]
-    exact = needed(batch, "policy_kl", "kl='exact'") if kl == "exact" else kl_estimate(batch.logratio, kl)
+    exact = (
+        needed(batch, "policy_kl", "kl='exact'")
+        if kl == "exact"
+        else kl_estimate(batch.logratio, kl)
+    )
     return exact.detach()
 
 
 def implicit_advantages(delta: Float[Tensor, "N K T"], lam: float) -> Float[Tensor, "N K T"]:
-    """A_t = sum_{l >= t} lam^(l - t) delta_l, reward units, detached: rho - kappa in the place of GAE's residuals."""
+    """A_t = sum_{l >= t} lam^(l - t) delta_l, reward units, detached: rho - kappa in the place of
+    GAE's residuals.
+    """
     if not 0 <= lam <= 1:
         raise ValueError(f"lam must lie in 0..1, got {lam}")
     return suffix_sums(delta.detach(), lam)

@@ -1,4 +1,6 @@
-"""Policies: every one is a Hugging Face causal LM. Importing this registers TabularLM with transformers."""
+"""Policies: every one is a Hugging Face causal LM. Importing this registers TabularLM with
+transformers.
+"""
 
 from gnivo_edu.policies.device import pick_device
 from gnivo_edu.policies.divergences import divergences, row_scorer, score_tokens
@@ -9,7 +11,12 @@ from gnivo_edu.policies.sampling import SampledGroups, all_groups, make_group_ba
 from gnivo_edu.policies.sampling_law import SamplingLaw
 from gnivo_edu.policies.score_model import score_rows, two_pass_scorers, weighted_rows
 from gnivo_edu.policies.scoring import evaluating, next_token_logps, token_logps
-from gnivo_edu.policies.small import load_checkpoint, load_transformer, precise_norms, small_transformer
+from gnivo_edu.policies.small import (
+    load_checkpoint,
+    load_transformer,
+    precise_norms,
+    small_transformer,
+)
 from gnivo_edu.policies.tables import tabulate
 from gnivo_edu.policies.tabular import TabularConfig, TabularLM
 

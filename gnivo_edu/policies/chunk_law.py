@@ -1,4 +1,6 @@
-"""The next-token laws of one chunk of tokens, worked out in place: fields, and the gradient of the logits."""
+"""The next-token laws of one chunk of tokens, worked out in place: fields, and the gradient of the
+logits.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +28,12 @@ def working_dtype(*dtypes: torch.dtype) -> torch.dtype:
 
 
 class ChunkLaw:
-    """softmax(`head.logits`) of a chunk of C tokens in dtype `work`, and the scores of their targets.
+    """softmax(`head.logits`) of a chunk of C tokens in dtype `work`, and the scores of their
+    targets.
 
-    `values`: the `fields` asked for, [C], nats. At most 1 array [C, A] is alive for log-probabilities alone, 2 with
-    the entropy, 3 with the KL, and 1 more for the slope of a soft-capped head where a `gradient` will be asked.
-    """
+    `values`: the `fields` asked for, [C], nats. At most 1 array [C, A] is alive for
+    log-probabilities alone, 2 with the entropy, 3 with the KL, and 1 more for the slope of a
+    soft-capped head where a `gradient` will be asked."""
 
     def __init__(
         self,
@@ -43,7 +46,8 @@ class ChunkLaw:
         gradient: bool,
     ) -> None:
         self.values: dict[str, Tensor] = {}
-        # The reference first: its exponentials are gone before the policy's logits come. d ends as log p/q + shift.
+        # The reference first: its exponentials are gone before the policy's logits come. d ends as
+        # log p/q + shift.
         kl, whole = "policy_kl" in fields, "policy_kl" in fields or "entropy" in fields
         d = log_sum_q = hidden.new_empty(0)
         if kl:
@@ -80,7 +84,9 @@ class ChunkLaw:
         if c_entropy is None and c_kl is None:
             g = e.mul_(constant * share)
         else:
-            g = z.mul_(torch.zeros_like(total) if c_entropy is None else -c_entropy * share).add_(constant * share)
+            g = z.mul_(torch.zeros_like(total) if c_entropy is None else -c_entropy * share).add_(
+                constant * share
+            )
             if c_kl is not None:
                 g.addcmul_(d, c_kl * share)
             g.mul_(e)
@@ -99,7 +105,9 @@ def push(
     sums: Sequence[Tensor | None],
     rows: slice,
 ) -> None:
-    """Add g W, g^T h and sum g to the gradients of hidden states (`rows` of them), weight and bias that are wanted."""
+    """Add g W, g^T h and sum g to the gradients of hidden states (`rows` of them), weight and bias
+    that are wanted.
+    """
     to_hidden, to_weight, to_bias = sums
     for part in _parts(head, g.dtype):
         own = g[:, part]
@@ -126,7 +134,9 @@ def _reference_logits(
     return _fill(z, head, 0.0), total.log()
 
 
-def _logits(hidden: Tensor, head: Head, work: torch.dtype, slope: bool) -> tuple[Tensor, Tensor | None]:
+def _logits(
+    hidden: Tensor, head: Head, work: torch.dtype, slope: bool
+) -> tuple[Tensor, Tensor | None]:
     """`head.logits` in dtype `work`, and 1 - tanh^2 of a soft cap if it is asked for."""
     z = hidden.new_empty(len(hidden), head.actions, dtype=work)
     for part in _parts(head, work):
@@ -149,7 +159,11 @@ def _logits(hidden: Tensor, head: Head, work: torch.dtype, slope: bool) -> tuple
 
 
 def _fill(z: Tensor, head: Head, value: float) -> Tensor:
-    return z.index_fill_(1, torch.tensor(head.leave_out, device=z.device), value) if head.leave_out else z
+    return (
+        z.index_fill_(1, torch.tensor(head.leave_out, device=z.device), value)
+        if head.leave_out
+        else z
+    )
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
@@ -164,8 +178,15 @@ def _parts(head: Head, work: torch.dtype) -> Iterator[slice]:
 
 
 def _product(a: Tensor, b: Tensor, work: torch.dtype) -> Tensor:
-    """a @ b, multiplied and summed in `work`: a half precision must not be what partial sums are rounded to."""
+    """a @ b, multiplied and summed in `work`: a half precision must not be what partial sums are
+    rounded to.
+    """
     half = b.dtype if b.dtype.itemsize == 2 else a.dtype
-    if a.is_cuda and half.itemsize == 2 and work == torch.float32 and "dtype" in torch.ops.aten.mm.overloads():
+    if (
+        a.is_cuda
+        and half.itemsize == 2
+        and work == torch.float32
+        and "dtype" in torch.ops.aten.mm.overloads()
+    ):
         return torch.mm(a.to(half), b.to(half), out_dtype=work)
     return a.to(work) @ b.to(work)

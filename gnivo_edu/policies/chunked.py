@@ -1,14 +1,17 @@
-"""Scores of tokens without their logits: [tokens, vocabulary] exists for one chunk of tokens at a time.
+"""Scores of tokens without their logits: [tokens, vocabulary] exists for one chunk of tokens at a
+time.
 
 With z the logits of one token, p = softmax(z), y the token and q the reference,
 
     l = log p_y,     H = - sum_a p_a log p_a,     D = sum_a p_a log(p_a / q_a),
 
-    d(c_l l + c_H H + c_D D) / dz_a = c_l 1[a = y] + p_a (- c_l - c_H (log p_a + H) + c_D (log(p_a / q_a) - D)).
+    d(c_l l + c_H H + c_D D) / dz_a = c_l 1[a = y] + p_a (- c_l - c_H (log p_a + H) + c_D (log(p_a /
+    q_a) - D)).
 
-So the gradient of a chunk needs the logits of that chunk and the coefficients c. In backward they are known: the chunk
-is made once more (`chunked_scores`). Where they are known in advance, as in the second of two passes, it is made once
-in all (`chunked_weighted_sum`). The dense definition is `dense_scores`.
+So the gradient of a chunk needs the logits of that chunk and the coefficients c. In backward they
+are known: the chunk is made once more (`chunked_scores`). Where they are known in advance, as in
+the second of two passes, it is made once in all (`chunked_weighted_sum`). The dense definition is
+`dense_scores`.
 """
 
 from __future__ import annotations
@@ -37,12 +40,14 @@ def chunked_scores(
     reference: Reference | None = None,
     chunk: int | None = None,
 ) -> dict[str, Float[Tensor, " M"]]:
-    """`policy_logps`, `entropy`, `policy_kl` (what `fields` asks for) of M tokens, nats; differentiable once.
+    """`policy_logps`, `entropy`, `policy_kl` (what `fields` asks for) of M tokens, nats;
+    differentiable once.
 
-    Gradients go to `hidden` and to the weight and bias of `head`; `reference` is a constant. float64 and float32 are
-    kept; bfloat16 and float16 inputs are multiplied and summed in float32, which is what comes out. `chunk` tokens at
-    a time, as many as fit 256 MiB unless told. Raises ValueError on unknown fields, shapes that do not fit, targets
-    that are no actions, a missing reference, and chunk < 1.
+    Gradients go to `hidden` and to the weight and bias of `head`; `reference` is a constant.
+    float64 and float32 are kept; bfloat16 and float16 inputs are multiplied and summed in float32,
+    which is what comes out. `chunk` tokens at a time, as many as fit 256 MiB unless told. Raises
+    ValueError on unknown fields, shapes that do not fit, targets that are no actions, a missing
+    reference, and chunk < 1.
 
     >>> x = torch.zeros(2, 3, dtype=torch.float64)
     >>> chunked_scores(x, Head(weight=torch.ones(4, 3).double()), torch.tensor([0, 3]))["policy_logps"].exp()
@@ -62,10 +67,11 @@ def chunked_weighted_sum(
     reference: Reference | None = None,
     chunk: int | None = None,
 ) -> Float[Tensor, ""]:
-    """sum over fields and tokens of coefficient * field, a scalar whose gradient is made now and kept, not recomputed.
+    """sum over fields and tokens of coefficient * field, a scalar whose gradient is made now and
+    kept, not recomputed.
 
-    Fields whose coefficients are all zero are left out. For one call of backward; dtypes, other arguments and errors
-    as for `chunked_scores`.
+    Fields whose coefficients are all zero are left out. For one call of backward; dtypes, other
+    arguments and errors as for `chunked_scores`.
 
     >>> x = torch.zeros(2, 1, requires_grad=True)
     >>> head = Head(weight=torch.tensor([[1.0], [0.0]]))
@@ -78,8 +84,12 @@ def chunked_weighted_sum(
     job.check(hidden)
     for name, c in used.items():
         if c.shape != targets.shape:
-            raise ValueError(f"coefficients of {name} must be {list(targets.shape)}, got {list(c.shape)}")
-    total: Tensor = _WeightedSum.apply(hidden, head.weight, head.bias, job, used, torch.is_grad_enabled())
+            raise ValueError(
+                f"coefficients of {name} must be {list(targets.shape)}, got {list(c.shape)}"
+            )
+    total: Tensor = _WeightedSum.apply(
+        hidden, head.weight, head.bias, job, used, torch.is_grad_enabled()
+    )
     return total
 
 
@@ -96,10 +106,17 @@ class _Job:
     def check(self, hidden: Tensor) -> None:
         """One line on what does not fit."""
         if unknown := set(self.fields) - set(FIELDS):
-            raise ValueError(f"{min(unknown)} is nothing that can be scored; known: {', '.join(FIELDS)}")
-        if hidden.dim() != 2 or self.targets.shape != hidden.shape[:1] or hidden.shape[1] != self.head.weight.shape[1]:
             raise ValueError(
-                f"hidden must be [M, {self.head.weight.shape[1]}] and targets [M], got {list(hidden.shape)} and "
+                f"{min(unknown)} is nothing that can be scored; known: {', '.join(FIELDS)}"
+            )
+        if (
+            hidden.dim() != 2
+            or self.targets.shape != hidden.shape[:1]
+            or hidden.shape[1] != self.head.weight.shape[1]
+        ):
+            raise ValueError(
+                f"hidden must be [M, {self.head.weight.shape[1]}] and targets [M], got "
+                f"{list(hidden.shape)} and "
                 f"{list(self.targets.shape)}"
             )
         if self.chunk is not None and self.chunk < 1:
@@ -110,7 +127,10 @@ class _Job:
         for i in self.head.leave_out:
             out |= self.targets == i
         if bool(out.any()):
-            raise ValueError(f"target {int(self.targets[out][0])} is no action: it has probability 0 under this head")
+            raise ValueError(
+                f"target {int(self.targets[out][0])} is no action: it has probability 0 under this "
+                "head"
+            )
 
     def rows(self, work: torch.dtype, gradient: bool) -> Iterator[slice]:
         """Chunks of tokens whose arrays [chunk, V] fit the working memory."""
@@ -122,7 +142,9 @@ class _Job:
 
 class _Scores(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, job: _Job) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, job: _Job
+    ) -> tuple[Tensor, ...]:
         ctx.save_for_backward(hidden, weight, bias)
         ctx.set_materialize_grads(False)
         ctx.job = job
@@ -161,8 +183,11 @@ class _WeightedSum(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.gradients is None:
-            raise RuntimeError("the gradient of a weighted sum is handed over once: make the sum again")
-        # Scaled in place: a second copy of the head's gradient is what this function is there to avoid.
+            raise RuntimeError(
+                "the gradient of a weighted sum is handed over once: make the sum again"
+            )
+        # Scaled in place: a second copy of the head's gradient is what this function is there to
+        # avoid.
         gradients = [x if x is None else x.mul_(incoming.to(x.dtype)) for x in ctx.gradients]
         ctx.gradients = None
         return (*gradients, None, None, None)
@@ -176,8 +201,13 @@ def _run(
     coefficients: Mapping[str, Tensor] | None = None,
     wanted: Sequence[bool] = (False, False, False),
 ) -> tuple[dict[str, Tensor], list[Tensor | None]]:
-    """Fields [M] of the job and, with coefficients, the gradients of sum(coefficient * field) that are wanted."""
-    work, head = working_dtype(hidden.dtype, weight.dtype), replace(job.head, weight=weight.detach(), bias=bias)
+    """Fields [M] of the job and, with coefficients, the gradients of sum(coefficient * field) that
+    are wanted.
+    """
+    work, head = (
+        working_dtype(hidden.dtype, weight.dtype),
+        replace(job.head, weight=weight.detach(), bias=bias),
+    )
     values = {name: hidden.new_empty(len(hidden), dtype=work) for name in job.fields}
     inputs = (hidden, weight, bias)
     sums = [
@@ -187,15 +217,21 @@ def _run(
     gradient = coefficients is not None and any(wanted)
     with torch.no_grad(), torch.autocast(hidden.device.type, enabled=False):
         for rows in job.rows(work, gradient):
-            reference = None if job.reference is None else (job.reference[0][rows], job.reference[1])
-            law = ChunkLaw(hidden[rows], head, job.targets[rows], job.fields, reference, work, gradient)
+            reference = (
+                None if job.reference is None else (job.reference[0][rows], job.reference[1])
+            )
+            law = ChunkLaw(
+                hidden[rows], head, job.targets[rows], job.fields, reference, work, gradient
+            )
             for name in job.fields:
                 values[name][rows] = law.values[name]
             if coefficients is not None and gradient:
                 own = {name: c[rows, None].to(work) for name, c in coefficients.items()}
                 push(law.gradient(own), hidden[rows], head, sums, rows)
             del law  # its arrays go before those of the next chunk come
-    return values, [None if g is None or x is None else g.to(x.dtype) for g, x in zip(sums, inputs, strict=True)]
+    return values, [
+        None if g is None or x is None else g.to(x.dtype) for g, x in zip(sums, inputs, strict=True)
+    ]
 
 
 def _check_reference(reference: Reference | None, head: Head, tokens: int) -> None:
@@ -204,10 +240,12 @@ def _check_reference(reference: Reference | None, head: Head, tokens: int) -> No
     hidden, other = reference
     if hidden.shape != (tokens, other.weight.shape[1]):
         raise ValueError(
-            f"the reference's hidden states must be [{tokens}, {other.weight.shape[1]}], got {list(hidden.shape)}"
+            f"the reference's hidden states must be [{tokens}, {other.weight.shape[1]}], got "
+            f"{list(hidden.shape)}"
         )
     if other.actions != head.actions or set(other.leave_out) - set(head.leave_out):
         raise ValueError(
-            f"policy and reference must be laws over the same actions, got {head.actions} and {other.actions} of them, "
+            f"policy and reference must be laws over the same actions, got {head.actions} and "
+            f"{other.actions} of them, "
             f"without {sorted(head.leave_out)} and {sorted(other.leave_out)}"
         )

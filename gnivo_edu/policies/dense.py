@@ -1,4 +1,6 @@
-"""Scores from all logits at once: short enough to be read as the definition, and what the chunked kernel is held to."""
+"""Scores from all logits at once: short enough to be read as the definition, and what the chunked
+kernel is held to.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,11 @@ def dense_scores(
     fields: Sequence[str] = FIELDS[:2],
     reference: tuple[Float[Tensor, "M G"], Head] | None = None,
 ) -> dict[str, Float[Tensor, " M"]]:
-    """log p(target), entropy and exact KL(p || reference) of M tokens, nats, by plain autograd over [M, V] logits.
+    """log p(target), entropy and exact KL(p || reference) of M tokens, nats, by plain autograd over
+    [M, V] logits.
 
-    p = softmax of `head.logits(hidden)`, in their dtype; `reference` is (hidden states, head) of a constant law.
+    p = softmax of `head.logits(hidden)`, in their dtype; `reference` is (hidden states, head) of a
+        constant law.
 
     >>> import torch
     >>> x = torch.tensor([[0.0]])

@@ -6,7 +6,8 @@ import torch
 
 
 def pick_device(exact: bool = False) -> torch.device:
-    """CUDA where there is one, else the CPU. An Apple GPU (MPS) is taken only where `exact` work is not asked for.
+    """CUDA where there is one, else the CPU. An Apple GPU (MPS) is taken only where `exact` work is
+    not asked for.
 
     Exact work is float64, which MPS does not have.
 

@@ -1,4 +1,6 @@
-"""What the whole next-token law says at each token of an answer: its entropy, its exact KL; and how rows are scored."""
+"""What the whole next-token law says at each token of an answer: its entropy, its exact KL; and how
+rows are scored.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def kl_of(logps: Float[Tensor, "*B V"], reference: Float[Tensor, "*B V"]) -> Flo
     tensor(0.1438)
     """
     impossible = logps == -torch.inf
-    return (logps.exp() * (logps.masked_fill(impossible, 0.0) - reference.masked_fill(impossible, 0.0))).sum(-1)
+    return (
+        logps.exp() * (logps.masked_fill(impossible, 0.0) - reference.masked_fill(impossible, 0.0))
+    ).sum(-1)
 
 
 def score_tokens(
@@ -40,11 +44,13 @@ def score_tokens(
     prompt_index: int | Int[Tensor, " B"] = 0,
     reference: nn.Module | None = None,
 ) -> dict[str, Float[Tensor, "B T"]]:
-    """`policy_logps`, `entropy` and, with a reference, `policy_kl` of given answers, from one pass; differentiable.
+    """`policy_logps`, `entropy` and, with a reference, `policy_kl` of given answers, from one pass;
+    differentiable.
 
-    All in nats, 0 after `lengths`, of the law before each token, over the V actions; names and meaning are those of
-    `GroupBatch`. `policy_kl` is exact, KL(policy || reference): no sample of it enters. The reference is scored
-    without gradient, dropout off. `policy_logps` is `token_logps`. Raises ValueError if a vocabulary is too small.
+    All in nats, 0 after `lengths`, of the law before each token, over the V actions; names and
+    meaning are those of `GroupBatch`. `policy_kl` is exact, KL(policy || reference): no sample of
+    it enters. The reference is scored without gradient, dropout off. `policy_logps` is
+    `token_logps`. Raises ValueError if a vocabulary is too small.
 
     >>> from gnivo_edu.policies import TabularLM
     >>> mdp = TokenMDP(2, 2)
@@ -57,7 +63,8 @@ def score_tokens(
     tokens, lengths = tokens.to(device), lengths.to(device)
     inside = torch.arange(tokens.shape[1], device=device) < lengths[:, None]
     prefixes = tokens.masked_fill(~inside, mdp.pad_token_id)[:, :-1]
-    # After the end a table puts all mass on one action; the gradient of -inf is nan even where it is masked later.
+    # After the end a table puts all mass on one action; the gradient of -inf is nan even where it
+    # is masked later.
     law = next_token_logps(policy, mdp, prefixes, prompt_index).masked_fill(~inside[..., None], 0.0)
     fields = {
         "policy_logps": law.gather(-1, tokens.masked_fill(~inside, 0)[..., None])[..., 0],
@@ -74,7 +81,8 @@ def score_tokens(
 def row_scorer(
     policy: nn.Module, mdp: TokenMDP, samples: SampledGroups, reference: nn.Module | None = None
 ) -> Callable[[Int[Tensor, " B"]], dict[str, Float[Tensor, "B T"]]]:
-    """`score(rows)` of sampled groups, for `training.two_pass_step`: what `score_tokens` gives, dropout off.
+    """`score(rows)` of sampled groups, for `training.two_pass_step`: what `score_tokens` gives,
+    dropout off.
 
     Row r is response r % K of prompt r // K.
     """
@@ -92,7 +100,8 @@ def row_scorer(
 def divergences(
     policy: nn.Module, mdp: TokenMDP, samples: SampledGroups, reference: nn.Module | None = None
 ) -> dict[str, Float[Tensor, "N K T"]]:
-    """`entropy` and, with a reference, exact `policy_kl` of sampled groups: further fields for `make_group_batch`.
+    """`entropy` and, with a reference, exact `policy_kl` of sampled groups: further fields for
+    `make_group_batch`.
 
     >>> from gnivo_edu.policies import TabularLM, sample_groups
     >>> mdp = TokenMDP(2, 3)

@@ -23,13 +23,14 @@ MAX_ROWS = 1024
 
 
 class TextTree(TokenMDP):
-    """The `top_k` most probable tokens after every prefix of a language model, as a token MDP of ranks.
+    """The `top_k` most probable tokens after every prefix of a language model, as a token MDP of
+    ranks.
 
-    Action r appends the token of rank r (0 is the most probable) at that prefix; there is no end-of-sequence token,
-    so that the tree is full. `decode(prefix)` is the text of the continuation, `pieces(prefix)` that text token by
-    token, `token_ids[t]` int64 [V**t, V] the model's tokens, `prompt` the text that is continued. `reward` takes a
-    list of continuations to numbers. `reference()` is the model itself, renormalised over the kept tokens.
-    """
+    Action r appends the token of rank r (0 is the most probable) at that prefix; there is no
+    end-of-sequence token, so that the tree is full. `decode(prefix)` is the text of the
+    continuation, `pieces(prefix)` that text token by token, `token_ids[t]` int64 [V**t, V] the
+    model's tokens, `prompt` the text that is continued. `reward` takes a list of continuations to
+    numbers. `reference()` is the model itself, renormalised over the kept tokens."""
 
     def __init__(
         self,
@@ -49,19 +50,27 @@ class TextTree(TokenMDP):
         return [table.copy() for table in self._tables]
 
     def model_tokens(self, prefix: ArrayLike) -> list[int]:
-        """The model's own token ids of a prefix of ranks; `bos_token_id` and `pad_token_id` are left out."""
+        """The model's own token ids of a prefix of ranks; `bos_token_id` and `pad_token_id` are
+        left out.
+        """
         ids, number = [], 0
-        for t, rank in enumerate(r for r in np.asarray(prefix, np.int64).tolist() if r < self.vocab_size):
+        for t, rank in enumerate(
+            r for r in np.asarray(prefix, np.int64).tolist() if r < self.vocab_size
+        ):
             ids.append(int(self.token_ids[t][number, rank]))
             number = number * self.vocab_size + rank
         return ids
 
     def decode(self, tokens: ArrayLike) -> str:
-        """Text that the ranks append to the prompt; a character that is not yet complete shows as U+FFFD."""
+        """Text that the ranks append to the prompt; a character that is not yet complete shows as
+        U+FFFD.
+        """
         return self._texts([self.model_tokens(tokens)])[0]
 
     def pieces(self, prefix: ArrayLike) -> list[str]:
-        """Text that each token adds, together `decode(prefix)`; a character of several tokens is its last one's."""
+        """Text that each token adds, together `decode(prefix)`; a character of several tokens is
+        its last one's.
+        """
         ids = self.model_tokens(prefix)
         texts = self._texts([ids[:t] for t in range(len(ids) + 1)])
         grown = [text.rstrip("\ufffd") for text in texts[:-1]] + texts[-1:]
@@ -73,8 +82,8 @@ class TextTree(TokenMDP):
         return self._text_reward(self._texts([self.model_tokens(row) for row in tokens]))
 
     def _texts(self, ids: list[list[int]]) -> list[str]:
-        # Decoded after the prompt, then cut: a token's leading space is lost where it comes first. The prompt may end
-        # inside a character, which the continuation then completes.
+        # Decoded after the prompt, then cut: a token's leading space is lost where it comes first.
+        # The prompt may end inside a character, which the continuation then completes.
         before, *texts = self._tokenizer.batch_decode(
             [self.prompt_ids + own for own in [[], *ids]],
             skip_special_tokens=True,
@@ -94,17 +103,18 @@ def tree_from_model(
     use_cache: bool = True,
     max_bytes: int = MAX_BYTES,
 ) -> tuple[TextTree, Tables]:
-    """The full tree of the `top_k` most probable tokens over `horizon` steps after a prompt, and its tables.
+    """The full tree of the `top_k` most probable tokens over `horizon` steps after a prompt, and
+    its tables.
 
-    Special tokens (and ids that the tokenizer does not have) are removed, then the `top_k` tokens at each prefix are
-    kept; their logits are cast to float64 and renormalised. Returns `(mdp, tables)`: a `TextTree` of
-    top_k ** horizon sequences, and log-probabilities [V**t, V], nats, t = 0..horizon-1. `reward` takes a list of texts
-    to numbers.
+    Special tokens (and ids that the tokenizer does not have) are removed, then the `top_k` tokens
+    at each prefix are kept; their logits are cast to float64 and renormalised. Returns `(mdp,
+    tables)`: a `TextTree` of top_k ** horizon sequences, and log-probabilities [V**t, V], nats, t =
+    0..horizon-1. `reward` takes a list of texts to numbers.
 
-    Works for any causal LM on any device. The prompt is run once; each depth feeds one token per prefix and reuses
-    the key-value cache of its parent, in micro-batches of about `max_bytes`. Raises ValueError on a size below 1 or
-    above what the vocabulary or the context window allows, and on an empty prompt where the tokenizer has no BOS.
-    """
+    Works for any causal LM on any device. The prompt is run once; each depth feeds one token per
+    prefix and reuses the key-value cache of its parent, in micro-batches of about `max_bytes`.
+    Raises ValueError on a size below 1 or above what the vocabulary or the context window allows,
+    and on an empty prompt where the tokenizer has no BOS."""
     if top_k < 1 or horizon < 1:
         raise ValueError(f"top_k and horizon must be at least 1, got {top_k} and {horizon}")
     check_size(top_k, horizon)
@@ -112,7 +122,8 @@ def tree_from_model(
     window = getattr(getattr(model, "config", None), "max_position_embeddings", None)
     if window is not None and len(prompt_ids) + horizon > window:
         raise ValueError(
-            f"the prompt has {len(prompt_ids)} tokens; with horizon {horizon} that is above the model's {window}"
+            f"the prompt has {len(prompt_ids)} tokens; with horizon {horizon} that is above the "
+            f"model's {window}"
         )
     grower = _Grower(model, tokenizer, prompt_ids, top_k, horizon)
     with evaluating(model), torch.inference_mode():
@@ -126,14 +137,20 @@ def _encode(tokenizer: Any, prompt: str) -> list[int]:
     if ids and ids[-1] == tokenizer.eos_token_id and not prompt.endswith(str(tokenizer.eos_token)):
         ids.pop()  # some tokenizers close what they encode; the continuation starts before that
     if not ids and tokenizer.bos_token_id is None:
-        raise ValueError("the prompt is empty and the tokenizer has no BOS token to start from: give a prompt")
+        raise ValueError(
+            "the prompt is empty and the tokenizer has no BOS token to start from: give a prompt"
+        )
     return ids or [tokenizer.bos_token_id]
 
 
 class _Grower:
-    """Fills the tables, chunk of prefixes by chunk, going deeper before going on: few caches live at a time."""
+    """Fills the tables, chunk of prefixes by chunk, going deeper before going on: few caches live
+    at a time.
+    """
 
-    def __init__(self, model: nn.Module, tokenizer: Any, prompt_ids: Sequence[int], top_k: int, horizon: int) -> None:
+    def __init__(
+        self, model: nn.Module, tokenizer: Any, prompt_ids: Sequence[int], top_k: int, horizon: int
+    ) -> None:
         self.model, self.top_k, self.horizon = model, top_k, horizon
         self.prompt = torch.tensor([list(prompt_ids)], device=device_of(model))
         self.tables = [np.empty((top_k**t, top_k)) for t in range(horizon)]
@@ -144,25 +161,38 @@ class _Grower:
 
     def grow(self, use_cache: bool, max_bytes: int) -> None:
         out = self.model(input_ids=self.prompt, use_cache=use_cache)
-        logits, past = out.logits[:, -1], getattr(out, "past_key_values", None) if use_cache else None
+        logits, past = (
+            out.logits[:, -1],
+            getattr(out, "past_key_values", None) if use_cache else None,
+        )
         if not hasattr(past, "reorder_cache"):
             past = None
-        allowed = torch.tensor([i for i in self.allowed if i < logits.shape[-1]], device=logits.device)
+        allowed = torch.tensor(
+            [i for i in self.allowed if i < logits.shape[-1]], device=logits.device
+        )
         if self.top_k > len(allowed):
             raise ValueError(
-                f"top_k is {self.top_k}, but {len(allowed)} tokens are left once special tokens are removed"
+                f"top_k is {self.top_k}, but {len(allowed)} tokens are left once special tokens "
+                "are removed"
             )
         self.banned = torch.ones(logits.shape[-1], dtype=torch.bool, device=logits.device)
         self.banned[allowed] = False
         length = self.prompt.shape[1] + self.horizon
-        # Per prefix: one cache at every depth, and the logits with two working copies (all positions without a cache).
+        # Per prefix: one cache at every depth, and the logits with two working copies (all
+        # positions without a cache).
         cache = _cache_bytes(past) / self.prompt.shape[1] * length * self.horizon
-        logit_bytes = 3 * logits[0].numel() * logits.element_size() * (1 if past is not None else length)
+        logit_bytes = (
+            3 * logits[0].numel() * logits.element_size() * (1 if past is not None else length)
+        )
         self.rows = int(min(max(max_bytes // (cache + logit_bytes), 1), MAX_ROWS))
         self._visit(logits, past, self.prompt[:, :0], np.zeros(1, dtype=np.int64))
 
-    def _visit(self, logits: Tensor, past: Any, prefixes: Tensor, numbers: NDArray[np.int64]) -> None:
-        """Write down the children of prefixes [B, t], whose rows in table t are `numbers`; then visit them."""
+    def _visit(
+        self, logits: Tensor, past: Any, prefixes: Tensor, numbers: NDArray[np.int64]
+    ) -> None:
+        """Write down the children of prefixes [B, t], whose rows in table t are `numbers`; then
+        visit them.
+        """
         t, k = prefixes.shape[1], self.top_k
         if bool(logits.isnan().any()):
             raise ValueError("the model returned nan: load it in float32")
@@ -176,10 +206,14 @@ class _Grower:
         parents = torch.arange(len(children), device=children.device) // k
         for start in range(0, len(children), self.rows):
             part = slice(start, start + self.rows)
-            self._visit(*self._step(past, children[part], parents[part]), children[part], numbers[part])
+            self._visit(
+                *self._step(past, children[part], parents[part]), children[part], numbers[part]
+            )
 
     def _step(self, past: Any, prefixes: Tensor, parents: Tensor) -> tuple[Tensor, Any]:
-        """Next-token logits [B, vocabulary] and the cache of prefixes whose parents' cache is given."""
+        """Next-token logits [B, vocabulary] and the cache of prefixes whose parents' cache is
+        given.
+        """
         if past is None:
             ids = torch.cat([self.prompt.expand(len(prefixes), -1), prefixes], 1)
             return self.model(input_ids=ids, use_cache=False).logits[:, -1], None
@@ -191,5 +225,10 @@ class _Grower:
 
 def _cache_bytes(past: Any) -> int:
     """Size of a cache of one row."""
-    tensors = [x for layer in getattr(past, "layers", ()) for x in vars(layer).values() if isinstance(x, Tensor)]
+    tensors = [
+        x
+        for layer in getattr(past, "layers", ())
+        for x in vars(layer).values()
+        if isinstance(x, Tensor)
+    ]
     return sum(x.numel() * x.element_size() for x in tensors)

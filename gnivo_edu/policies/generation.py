@@ -1,4 +1,6 @@
-"""Groups of completions from any causal LM: prompt run once, cache cloned, one random stream per completion."""
+"""Groups of completions from any causal LM: prompt run once, cache cloned, one random stream per
+completion.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,14 @@ from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from gnivo_edu.policies.rows import Rows, SampledTask, check_room, eos_ids_of, prompts_of
+from gnivo_edu.policies.cached_rows import Rows, SampledTask, check_room, eos_ids_of, prompts_of
 from gnivo_edu.policies.sampling import SampledGroups
-from gnivo_edu.policies.sampling_law import SamplingLaw, completion_numbers, inverse_cdf, uniforms_of
+from gnivo_edu.policies.sampling_law import (
+    SamplingLaw,
+    completion_numbers,
+    inverse_cdf,
+    uniforms_of,
+)
 from gnivo_edu.policies.scoring import device_of, evaluating
 
 
@@ -28,24 +35,29 @@ def sample_completions(
     max_rows: int | None = None,
     share: slice = slice(None),
 ) -> SampledGroups:
-    """Draw `group_size` independent completions to each prompt of `prompt_index` [N], as `SampledGroups` [N, K, T].
+    """Draw `group_size` independent completions to each prompt of `prompt_index` [N], as
+    `SampledGroups` [N, K, T].
 
-    Ancestral sampling over the actions 0..vocab_size-1 alone, from softmax(logits / temperature), cut to `top_k` and
-    `top_p` if given; dropout off. `logps` are those of that law, nats, in the policy's precision but at least float32.
-    T is the horizon; a completion ends with any of the end-of-sequence ids, which is drawn and scored as an action.
+    Ancestral sampling over the actions 0..vocab_size-1 alone, from softmax(logits / temperature),
+    cut to `top_k` and `top_p` if given; dropout off. `logps` are those of that law, nats, in the
+    policy's precision but at least float32. T is the horizon; a completion ends with any of the
+    end-of-sequence ids, which is drawn and scored as an action.
 
-    Each prompt is run once and its key-value cache repeated; a completion that has ended leaves the batch. A model
-    without a cache (`TabularLM`) is run on whole rows. At most `max_rows` completions are drawn at a time.
+    Each prompt is run once and its key-value cache repeated; a completion that has ended leaves the
+    batch. A model without a cache (`TabularLM`) is run on whole rows. At most `max_rows`
+    completions are drawn at a time.
 
-    Completion number j of prompt number i reads its own stream of uniforms, made from (seed, step, i, j) and from
-    nothing else. In float64 and float32 it is the same in any batch and for any `max_rows`, but for a draw that
-    rounding tips over; in bf16 rounding depends on the batch, so that completions drawn in other batches part after
-    some tokens, each still a draw from its own `logps`. A prompt listed again gets the next K numbers j. With
-    `share`, only those of `prompt_index` are drawn, as they would be among all. Tokens come from the inverse of the
+    Completion number j of prompt number i reads its own stream of uniforms, made from (seed, step,
+    i, j) and from nothing else. In float64 and float32 it is the same in any batch and for any
+    `max_rows`, but for a draw that rounding tips over; in bf16 rounding depends on the batch, so
+    that completions drawn in other batches part after some tokens, each still a draw from its own
+    `logps`. A prompt listed again gets the next K numbers j. With `share`, only those of
+    `prompt_index` are drawn, as they would be among all. Tokens come from the inverse of the
     cumulative distribution in float64, one uniform a token.
 
-    Raises ValueError, in one line, on group_size < 1, on a temperature that is not above 0, on an unknown prompt, on a
-    prompt that with the horizon is longer than the model's positions, on a vocabulary that is too small, and on nan.
+    Raises ValueError, in one line, on group_size < 1, on a temperature that is not above 0, on an
+    unknown prompt, on a prompt that with the horizon is longer than the model's positions, on a
+    vocabulary that is too small, and on nan.
 
     >>> from gnivo_edu.policies import TabularLM
     >>> from toy_envs import TokenMDP
@@ -57,11 +69,15 @@ def sample_completions(
     """
     law = SamplingLaw(temperature=temperature, top_k=top_k, top_p=top_p)
     if group_size < 1 or (max_rows is not None and max_rows < 1):
-        raise ValueError(f"group_size and max_rows must be at least 1, got {group_size} and {max_rows}")
+        raise ValueError(
+            f"group_size and max_rows must be at least 1, got {group_size} and {max_rows}"
+        )
     ids, mask = prompts_of(task)
     index = torch.as_tensor(prompt_index, dtype=torch.int64).reshape(-1).cpu()
     if not len(index) or not bool(((index >= 0) & (index < len(ids))).all()):
-        raise ValueError(f"prompt_index must list prompts in 0..{len(ids) - 1}, got {index.tolist()}")
+        raise ValueError(
+            f"prompt_index must list prompts in 0..{len(ids) - 1}, got {index.tolist()}"
+        )
     check_room(policy, task, ids, mask, index)
     start, stop, _ = share.indices(len(index))
     numbers = completion_numbers(index.tolist(), group_size)[start * group_size : stop * group_size]
@@ -72,7 +88,9 @@ def sample_completions(
     with evaluating(policy):
         for first in range(0, len(index), prompts_at_once):
             last = min(first + prompts_at_once, len(index))
-            unique, owner = index[first:last].repeat_interleave(group_size).unique(return_inverse=True)
+            unique, owner = (
+                index[first:last].repeat_interleave(group_size).unique(return_inverse=True)
+            )
             started = Rows(policy, task, ids[unique], mask[unique])
             for at in range(0, len(owner), rows_at_once):
                 part = owner[at : at + rows_at_once]
@@ -88,9 +106,9 @@ def behaviour_check(
 ) -> dict[str, float]:
     """Mean and largest |sampled - rescored| log-probability over the tokens of completions, nats.
 
-    Rescored: each whole row once more, without cache, `max_rows` at a time, under the law that drew it. The names are
-    TRL's. About 1e-15 in float64 (1e-7 where the model itself works in float32 inside); in lower precision a metric to
-    watch.
+    Rescored: each whole row once more, without cache, `max_rows` at a time, under the law that drew
+    it. The names are TRL's. About 1e-15 in float64 (1e-7 where the model itself works in float32
+    inside); in lower precision a metric to watch.
 
     >>> from gnivo_edu.policies import TabularLM
     >>> from toy_envs import TokenMDP
@@ -109,7 +127,9 @@ def behaviour_check(
             length = int(inside[part].sum(1).max())
             rows = Rows(policy, task, ids[owner[part]], mask[owner[part]], tokens[part, :length])
             logps = samples.law.log_probabilities(rows.logits)
-            chosen = logps.gather(-1, tokens[part, :length, None].clamp(max=task.vocab_size - 1).to(logps.device))
+            chosen = logps.gather(
+                -1, tokens[part, :length, None].clamp(max=task.vocab_size - 1).to(logps.device)
+            )
             sampled = samples.logps.reshape(-1, T)[part, :length].to(chosen)
             gaps.append((sampled - chosen[..., 0]).abs()[inside[part, :length].to(chosen.device)])
     gap = torch.cat(gaps).double()
@@ -127,7 +147,9 @@ class _Drawn:
         self.eos = torch.tensor(eos_ids_of(task), dtype=torch.int64, device=device)
         self.logps: Tensor | None = None
 
-    def fill(self, start: int, rows: Rows, law: SamplingLaw, uniforms: Float[Tensor, "B T"]) -> None:
+    def fill(
+        self, start: int, rows: Rows, law: SamplingLaw, uniforms: Float[Tensor, "B T"]
+    ) -> None:
         """Draw the completions of rows start..start+B-1, token by token, until all have ended."""
         B, T = uniforms.shape
         alive = torch.arange(start, start + B, device=self.tokens.device)
@@ -138,7 +160,9 @@ class _Drawn:
             token = inverse_cdf(logps, uniforms[(alive - start).to(uniforms.device), t])
             chosen = logps.gather(1, token[:, None])[:, 0]
             if self.logps is None:
-                self.logps = torch.zeros(self.tokens.shape, dtype=chosen.dtype, device=chosen.device)
+                self.logps = torch.zeros(
+                    self.tokens.shape, dtype=chosen.dtype, device=chosen.device
+                )
             self.tokens[alive, t], self.logps[alive, t] = token, chosen
             self.lengths[alive] = t + 1
             ended = torch.isin(token, self.eos)
@@ -152,7 +176,9 @@ class _Drawn:
             rows.append(token)
 
     def groups(self, index: Int[Tensor, " N"], law: SamplingLaw) -> SampledGroups:
-        """The completions, K to a prompt; truncated: at the horizon without the end that the task has."""
+        """The completions, K to a prompt; truncated: at the horizon without the end that the task
+        has.
+        """
         assert self.logps is not None
         N, T = len(index), self.tokens.shape[1]
         truncated = ~self.ended if len(self.eos) else torch.zeros_like(self.ended)

@@ -1,4 +1,6 @@
-"""The head of a causal language model: what turns its last hidden states into the logits of the next token."""
+"""The head of a causal language model: what turns its last hidden states into the logits of the
+next token.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +16,28 @@ from torch import Tensor, nn
 
 from gnivo_edu.policies.scoring import evaluating
 
-# Settings that may change the logits, by their names in configurations; `find_head` tries what they may mean.
+# Settings that may change the logits, by their names in configurations; `find_head` tries what they
+# may mean.
 _SOFTCAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
-_FACTORS = {"logit_scale": 1, "logits_scaling": -1, "lm_head_multiplier": 1}  # 1: most models multiply by it
-_verified: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()  # which candidate held
+_FACTORS = {
+    "logit_scale": 1,
+    "logits_scaling": -1,
+    "lm_head_multiplier": 1,
+}  # 1: most models multiply by it
+_verified: weakref.WeakKeyDictionary[nn.Module, int] = (
+    weakref.WeakKeyDictionary()
+)  # which candidate held
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Head:
-    """logits = c tanh(scale (W h + b) / c) / temperature over the actions; without `softcap` c, the identity for tanh.
+    """logits = c tanh(scale (W h + b) / c) / temperature over the actions; without `softcap` c, the
+    identity for tanh.
 
-    `weight` W [V, H] and `bias` b [V] may be those of the model itself (tied or not): gradients go to them. The
-    actions are the first `num_actions` ids (all V unless told), less `leave_out`; other ids get no probability.
-    Raises ValueError on a temperature or softcap that is not positive, and on ids or sizes that do not fit W.
-    """
+    `weight` W [V, H] and `bias` b [V] may be those of the model itself (tied or not): gradients go
+    to them. The actions are the first `num_actions` ids (all V unless told), less `leave_out`;
+    other ids get no probability. Raises ValueError on a temperature or softcap that is not
+    positive, and on ids or sizes that do not fit W."""
 
     weight: Float[Tensor, "V H"]
     bias: Float[Tensor, " V"] | None = None
@@ -40,13 +50,25 @@ class Head:
     def __post_init__(self) -> None:
         V = self.weight.shape[0]
         if not self.temperature > 0 or not (self.softcap is None or self.softcap > 0):
-            raise ValueError(f"temperature and softcap must be positive, got {self.temperature} and {self.softcap}")
+            raise ValueError(
+                f"temperature and softcap must be positive, got {self.temperature} and "
+                f"{self.softcap}"
+            )
         if not 1 <= self.actions <= V:
-            raise ValueError(f"num_actions must be in 1..{V}, the rows of the head, got {self.num_actions}")
-        if any(not 0 <= i < self.actions for i in self.leave_out) or len(set(self.leave_out)) >= self.actions:
-            raise ValueError(f"leave_out must hold ids in 0..{self.actions - 1}, and not all of them")
+            raise ValueError(
+                f"num_actions must be in 1..{V}, the rows of the head, got {self.num_actions}"
+            )
+        if (
+            any(not 0 <= i < self.actions for i in self.leave_out)
+            or len(set(self.leave_out)) >= self.actions
+        ):
+            raise ValueError(
+                f"leave_out must hold ids in 0..{self.actions - 1}, and not all of them"
+            )
         if self.bias is not None and self.bias.shape != (V,):
-            raise ValueError(f"bias must be [{V}], one per row of the head, got {list(self.bias.shape)}")
+            raise ValueError(
+                f"bias must be [{V}], one per row of the head, got {list(self.bias.shape)}"
+            )
 
     @property
     def actions(self) -> int:
@@ -60,15 +82,26 @@ class Head:
         tensor([6., -inf])
         """
         A = self.actions
-        z = nn.functional.linear(hidden, self.weight[:A], None if self.bias is None else self.bias[:A]) * self.scale
+        z = (
+            nn.functional.linear(
+                hidden, self.weight[:A], None if self.bias is None else self.bias[:A]
+            )
+            * self.scale
+        )
         if self.softcap is not None:
             z = self.softcap * (z / self.softcap).tanh()
         z = z / self.temperature
-        return z.index_fill(-1, torch.tensor(self.leave_out, device=z.device), -torch.inf) if self.leave_out else z
+        return (
+            z.index_fill(-1, torch.tensor(self.leave_out, device=z.device), -torch.inf)
+            if self.leave_out
+            else z
+        )
 
 
 def has_hidden_states(model: nn.Module) -> bool:
-    """Whether a policy has a head over hidden states: a table of logits has none, nor a toy of logits only."""
+    """Whether a policy has a head over hidden states: a table of logits has none, nor a toy of
+    logits only.
+    """
     return getattr(getattr(model, "config", None), "model_type", None) != "tabular-lm" and hasattr(
         model, "get_output_embeddings"
     )
@@ -76,11 +109,13 @@ def has_hidden_states(model: nn.Module) -> bool:
 
 @torch.no_grad()
 def find_head(model: nn.Module) -> tuple[nn.Module, Head]:
-    """(backbone, head) of a Hugging Face causal LM: `model(ids).logits` is `head.logits` of the last hidden states.
+    """(backbone, head) of a Hugging Face causal LM: `model(ids).logits` is `head.logits` of the
+    last hidden states.
 
-    Knows tied heads, biases, soft-capping of the final logits (Gemma 2) and scaled logits (Cohere, Granite). The first
-    time it sees a model it runs both ways on two tokens and compares. Raises ValueError, in one line that names it, on
-    a head that it does not know: an encoder-decoder, an adapter or a quantised layer as the head, another formula.
+    Knows tied heads, biases, soft-capping of the final logits (Gemma 2) and scaled logits (Cohere,
+    Granite). The first time it sees a model it runs both ways on two tokens and compares. Raises
+    ValueError, in one line that names it, on a head that it does not know: an encoder-decoder, an
+    adapter or a quantised layer as the head, another formula.
 
     >>> from transformers import Qwen2Config, Qwen2ForCausalLM
     >>> sizes = dict(hidden_size=8, intermediate_size=8, num_attention_heads=2, num_key_value_heads=2)
@@ -88,7 +123,8 @@ def find_head(model: nn.Module) -> tuple[nn.Module, Head]:
     >>> type(backbone).__name__, list(head.weight.shape), head.bias
     ('Qwen2Model', [5, 8], None)
     """
-    # An adapter's wrapper (peft) puts its layers inside the model that it wraps, whose logits then are the wrapper's.
+    # An adapter's wrapper (peft) puts its layers inside the model that it wraps, whose logits then
+    # are the wrapper's.
     inner: Any = model
     if hasattr(inner, "get_base_model"):
         inner = inner.get_base_model()
@@ -102,7 +138,10 @@ def find_head(model: nn.Module) -> tuple[nn.Module, Head]:
         raise ValueError(f"{name} is an encoder-decoder, not a causal language model")
     if type(layer) is not nn.Linear:
         kind = f"{type(layer).__module__}.{type(layer).__name__}"
-        raise ValueError(f"the head of {name} is a {kind}, not a plain torch.nn.Linear (adapter, quantised?): {_DENSE}")
+        raise ValueError(
+            f"the head of {name} is a {kind}, not a plain torch.nn.Linear (adapter, quantised?): "
+            f"{_DENSE}"
+        )
     heads = list(_candidates(config, Head(weight=layer.weight, bias=layer.bias)))
     if model in _verified:
         return backbone, heads[_verified[model]]
@@ -114,14 +153,23 @@ def find_head(model: nn.Module) -> tuple[nn.Module, Head]:
     tolerance = 1e-5 if layer.weight.dtype in (torch.float32, torch.float64) else 0.05
     for number, head in enumerate(heads):
         found = head.logits(hidden).double()
-        error = (found - expected).abs().max() if found.shape == expected.shape else torch.tensor(torch.inf)
+        error = (
+            (found - expected).abs().max()
+            if found.shape == expected.shape
+            else torch.tensor(torch.inf)
+        )
         if bool(error <= tolerance * expected.abs().max()):
             _verified[model] = number
             return backbone, head
-    set_here = [f"{key}={getattr(config, key)}" for key in (*_SOFTCAPS, *_FACTORS) if getattr(config, key, None)]
+    set_here = [
+        f"{key}={getattr(config, key)}"
+        for key in (*_SOFTCAPS, *_FACTORS)
+        if getattr(config, key, None)
+    ]
     raise ValueError(
         f"the logits of {name} are not its head applied to its last hidden states"
-        f"{' with ' + ', '.join(set_here) if set_here else ''} (off by {float(error):.2g}): {_DENSE}"
+        f"{' with ' + ', '.join(set_here) if set_here else ''} (off by {float(error):.2g}): "
+        f"{_DENSE}"
     )
 
 

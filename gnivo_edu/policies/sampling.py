@@ -1,4 +1,6 @@
-"""Groups of answers: drawn from a policy, or every possible one with its probability; and their GroupBatch."""
+"""Groups of answers: drawn from a policy, or every possible one with its probability; and their
+GroupBatch.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +24,12 @@ from toy_envs import TokenMDP
 class SampledGroups:
     """K answers to each of N prompts, padded after `lengths` with `pad_token_id`.
 
-    `logps` [N, K, T], nats, under the law that drew them, 0 after the end; `truncated`: the answer reached the
-    horizon without the end-of-sequence token that the environment has; `prompt_index` [N], number of the prompt;
-    `group_weight` [N], probability of each group where all of them are listed (`all_groups`), else None; `law`: the
-    temperature, top-k and top-p they were drawn with, and `truncated_law` whether those cut answers off, which
-    objectives that read values off a policy refuse.
+    `logps` [N, K, T], nats, under the law that drew them, 0 after the end; `truncated`: the answer
+    reached the horizon without the end-of-sequence token that the environment has; `prompt_index`
+    [N], number of the prompt; `group_weight` [N], probability of each group where all of them are
+    listed (`all_groups`), else None; `law`: the temperature, top-k and top-p they were drawn with,
+    and `truncated_law` whether those cut answers off, which objectives that read values off a
+    policy refuse.
     """
 
     tokens: Int[Tensor, "N K T"]
@@ -39,13 +42,17 @@ class SampledGroups:
 
     @property
     def truncated_law(self) -> bool:
-        """Whether top-k or top-p cut answers off, so that some have probability 0 under the sampler alone."""
+        """Whether top-k or top-p cut answers off, so that some have probability 0 under the sampler
+        alone.
+        """
         return self.law.truncates
 
     @property
     def mask(self) -> Bool[Tensor, "N K T"]:
         """Ones, then zeros, made from the lengths."""
-        return torch.arange(self.tokens.shape[-1], device=self.tokens.device) < self.lengths[..., None]
+        return (
+            torch.arange(self.tokens.shape[-1], device=self.tokens.device) < self.lengths[..., None]
+        )
 
 
 @torch.no_grad()
@@ -58,8 +65,9 @@ def sample_groups(
 ) -> SampledGroups:
     """Draw `group_size` independent answers to each prompt of `prompt_index` [N], token by token.
 
-    Plain ancestral sampling from the policy over the V actions, with dropout off, for any causal LM: the law that
-    `token_logps` scores. A `generator` makes it repeatable, whatever the device. Raises ValueError on group_size < 1.
+    Plain ancestral sampling from the policy over the V actions, with dropout off, for any causal
+    LM: the law that `token_logps` scores. A `generator` makes it repeatable, whatever the device.
+    Raises ValueError on group_size < 1.
 
     >>> from gnivo_edu.policies import TabularLM
     >>> mdp = TokenMDP(2, 3, eos_token_id=1)
@@ -103,10 +111,11 @@ def all_groups(
     prompt_index: int = 0,
     max_groups: int = 200_000,
 ) -> SampledGroups:
-    """Every ordered group of complete answers to one prompt, with its probability under `tables`, float64.
+    """Every ordered group of complete answers to one prompt, with its probability under `tables`,
+    float64.
 
-    With it a population loss is the loss of one batch: `group_weight` [N] sums to 1, N = (number of answers of
-    positive probability)**K. Raises ValueError above `max_groups`.
+    With it a population loss is the loss of one batch: `group_weight` [N] sums to 1, N = (number of
+    answers of positive probability)**K. Raises ValueError above `max_groups`.
 
     >>> mdp = TokenMDP(2, 2, eos_token_id=1)
     >>> groups = all_groups(mdp, [np.log([[0.5, 0.5]]), np.log([[0.25, 0.75], [0.5, 0.5]])], group_size=2)
@@ -115,7 +124,10 @@ def all_groups(
     """
     V, T, eos = mdp.vocab_size, mdp.horizon, mdp.eos_token_id
     if max_groups < V**T:
-        raise ValueError(f"{V}**{T} answers are too many to list groups of them: the limit is {max_groups:,} groups")
+        raise ValueError(
+            f"{V}**{T} answers are too many to list groups of them: the limit is {max_groups:,} "
+            "groups"
+        )
     numbers = np.arange(V**T)
     tokens = digits(numbers, V, T)
     lengths = answer_lengths(tokens, eos)
@@ -123,10 +135,15 @@ def all_groups(
     logps = np.stack([tables[t][numbers // V ** (T - t), tokens[:, t]] for t in range(T)], 1)
     logps = np.where(inside, logps, 0.0)
     possible = (inside | (tokens == eos)).all(1) & (logps.sum(1) > -np.inf)
-    tokens, logps, lengths = np.where(inside, tokens, mdp.pad_token_id)[possible], logps[possible], lengths[possible]
+    tokens, logps, lengths = (
+        np.where(inside, tokens, mdp.pad_token_id)[possible],
+        logps[possible],
+        lengths[possible],
+    )
     if len(tokens) ** group_size > max_groups:
         raise ValueError(
-            f"{len(tokens)} answers make {len(tokens) ** group_size:,} groups of {group_size}, above the limit of "
+            f"{len(tokens)} answers make {len(tokens) ** group_size:,} groups of {group_size}, "
+            "above the limit of "
             f"{max_groups:,}: take a smaller tree or group, or raise max_groups"
         )
     choice = digits(np.arange(len(tokens) ** group_size), len(tokens), group_size)
@@ -151,9 +168,9 @@ def make_group_batch(
 ) -> GroupBatch:
     """Score sampled groups with the policy (with gradient), reward them, and put them on record.
 
-    `behaviour_logps` are those of the sampler; `reference_logps` those of `reference`, scored without gradient, or of
-    the sampler. Rewards come from `mdp.reward`, in the policy's precision. `fields` are further fields of `GroupBatch`.
-    """
+    `behaviour_logps` are those of the sampler; `reference_logps` those of `reference`, scored
+    without gradient, or of the sampler. Rewards come from `mdp.reward`, in the policy's precision.
+    `fields` are further fields of `GroupBatch`."""
     N, K, T = samples.tokens.shape
     tokens, lengths = samples.tokens.reshape(-1, T), samples.lengths.reshape(-1)
     rows = samples.prompt_index.repeat_interleave(K)
@@ -161,7 +178,9 @@ def make_group_batch(
     device = logps.device
     if reference is not None:
         with torch.no_grad(), evaluating(reference):
-            fields["reference_logps"] = token_logps(reference, mdp, tokens, lengths, rows).view(N, K, T).to(device)
+            fields["reference_logps"] = (
+                token_logps(reference, mdp, tokens, lengths, rows).view(N, K, T).to(device)
+            )
     rewards = mdp.reward(tokens.cpu().numpy(), lengths.cpu().numpy(), rows.cpu().numpy())
     if samples.group_weight is not None:
         fields.setdefault("group_weight", samples.group_weight.to(device))

@@ -1,4 +1,6 @@
-"""The law of the next token (temperature, top-k, top-p: one object for sampling and scoring) and draws from it."""
+"""The law of the next token (temperature, top-k, top-p: one object for sampling and scoring) and
+draws from it.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,16 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingLaw:
-    """How logits of the actions become probabilities: divided by `temperature`, cut to `top_k`, then to `top_p`.
+    """How logits of the actions become probabilities: divided by `temperature`, cut to `top_k`,
+    then to `top_p`.
 
-    `top_k`: the k most probable actions are kept (more where they tie). `top_p`: the most probable actions are kept,
-    as few as reach that mass; of equal ones the first. What is kept is renormalised. Neither is on by default.
-    Raises ValueError on a temperature that is not above 0, top_k < 1, and top_p outside (0, 1].
+    `top_k`: the k most probable actions are kept (more where they tie). `top_p`: the most probable
+    actions are kept, as few as reach that mass; of equal ones the first. What is kept is
+    renormalised. Neither is on by default. Raises ValueError on a temperature that is not above 0,
+    top_k < 1, and top_p outside (0, 1].
 
-    Source of top-p: Holtzman et al., The Curious Case of Neural Text Degeneration (arXiv 1904.09751).
-    """
+    Source of top-p: Holtzman et al., The Curious Case of Neural Text Degeneration (arXiv
+    1904.09751)."""
 
     temperature: float = 1.0
     top_k: int | None = None
@@ -31,17 +35,24 @@ class SamplingLaw:
         if not 0 < self.temperature < float("inf"):
             raise ValueError(f"temperature must be above 0 and finite, got {self.temperature}")
         if self.top_k is not None and self.top_k < 1:
-            raise ValueError(f"top_k must be at least 1, or None to keep all actions, got {self.top_k}")
+            raise ValueError(
+                f"top_k must be at least 1, or None to keep all actions, got {self.top_k}"
+            )
         if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p must be in (0, 1], or None to keep all actions, got {self.top_p}")
+            raise ValueError(
+                f"top_p must be in (0, 1], or None to keep all actions, got {self.top_p}"
+            )
 
     @property
     def truncates(self) -> bool:
-        """Whether some actions may be cut off; an implicit value is then not defined on all answers."""
+        """Whether some actions may be cut off; an implicit value is then not defined on all
+        answers.
+        """
         return self.top_k is not None or (self.top_p is not None and self.top_p < 1)
 
     def log_probabilities(self, logits: Float[Tensor, "*B V"]) -> Float[Tensor, "*B V"]:
-        """Log-probabilities of the actions, nats, -inf where cut off; float32 where the logits are less precise.
+        """Log-probabilities of the actions, nats, -inf where cut off; float32 where the logits are
+        less precise.
 
         >>> SamplingLaw(top_k=2).log_probabilities(torch.tensor([0.6, 0.2, 0.2, 0.0]).log()).exp()
         tensor([0.6000, 0.2000, 0.2000, 0.0000])
@@ -63,7 +74,8 @@ class SamplingLaw:
 
 
 def completion_numbers(prompts: Sequence[int], group_size: int) -> list[tuple[int, int]]:
-    """(prompt, number of the completion) of each row: 0..K-1, and on from there where a prompt is listed again.
+    """(prompt, number of the completion) of each row: 0..K-1, and on from there where a prompt is
+    listed again.
 
     >>> completion_numbers([5, 5, 7], 2)
     [(5, 0), (5, 1), (5, 2), (5, 3), (7, 0), (7, 1)]
@@ -76,11 +88,14 @@ def completion_numbers(prompts: Sequence[int], group_size: int) -> list[tuple[in
     return numbers
 
 
-def uniforms_of(seed: int, step: int, rows: Sequence[tuple[int, int]], count: int) -> Float[Tensor, "B count"]:
+def uniforms_of(
+    seed: int, step: int, rows: Sequence[tuple[int, int]], count: int
+) -> Float[Tensor, "B count"]:
     """Uniforms in [0, 1), float64 on the CPU: `count` for each (prompt, number of the completion).
 
-    Philox counts in four words of 64 bits, the lowest first. The key is (seed, step) and the two high words are the
-    row, so that no two rows ever read the same block. Raises ValueError on a seed or step below 0 or above 2**64 - 1.
+    Philox counts in four words of 64 bits, the lowest first. The key is (seed, step) and the two
+    high words are the row, so that no two rows ever read the same block. Raises ValueError on a
+    seed or step below 0 or above 2**64 - 1.
 
     Source: Salmon et al., Parallel Random Numbers: As Easy as 1, 2, 3 (SC 2011).
 
@@ -91,12 +106,15 @@ def uniforms_of(seed: int, step: int, rows: Sequence[tuple[int, int]], count: in
         raise ValueError(f"seed and step must be in 0..2**64 - 1, got {seed} and {step}")
     key = np.array([seed, step], dtype=np.uint64)
     counters = np.array([[0, 0, number, prompt] for prompt, number in rows], dtype=np.uint64)
-    streams = [np.random.Generator(np.random.Philox(counter=counter, key=key)) for counter in counters]
+    streams = [
+        np.random.Generator(np.random.Philox(counter=counter, key=key)) for counter in counters
+    ]
     return torch.from_numpy(np.stack([stream.random(count) for stream in streams]))
 
 
 def inverse_cdf(logps: Float[Tensor, "B V"], uniforms: Float[Tensor, " B"]) -> Int[Tensor, " B"]:
-    """The action at which the cumulative probability first exceeds the uniform; sums are taken in float64.
+    """The action at which the cumulative probability first exceeds the uniform; sums are taken in
+    float64.
 
     Taken where `uniforms` lie. An action of probability 0 is never drawn. Raises ValueError on nan.
 
@@ -106,6 +124,8 @@ def inverse_cdf(logps: Float[Tensor, "B V"], uniforms: Float[Tensor, " B"]) -> I
     cdf = logps.to(uniforms.device).exp().cumsum(-1, dtype=torch.float64)
     total = cdf[:, -1:]
     if bool(total.isnan().any()):
-        raise ValueError("the policy gives nan: load it in float32, with attn_implementation='sdpa'")
+        raise ValueError(
+            "the policy gives nan: load it in float32, with attn_implementation='sdpa'"
+        )
     # The sum differs from 1 by rounding; a share of it below 1 always finds an action.
     return torch.searchsorted(cdf, uniforms[:, None] * total, right=True)[:, 0].to(logps.device)

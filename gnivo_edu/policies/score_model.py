@@ -1,4 +1,6 @@
-"""Scores of given answers under any policy: a real language model without its logits, a table of logits as it is."""
+"""Scores of given answers under any policy: a real language model without its logits, a table of
+logits as it is.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ Rows = Int[Tensor, " B"]
 
 
 class ScoredTask(Protocol):
-    """What scoring reads of a task. `prompt_mask()` [N, P], 1 at real tokens, may be there: prompts are left-padded."""
+    """What scoring reads of a task. `prompt_mask()` [N, P], 1 at real tokens, may be there: prompts
+    are left-padded.
+    """
 
     vocab_size: int
     pad_token_id: int
@@ -44,14 +48,17 @@ def score_rows(
     temperature: float = 1.0,
     chunk: int | None = None,
 ) -> dict[str, Float[Tensor, "B T"]]:
-    """`policy_logps`, `entropy` and, with a reference, `policy_kl` of given answers, nats, 0 after `lengths`.
+    """`policy_logps`, `entropy` and, with a reference, `policy_kl` of given answers, nats, 0 after
+    `lengths`.
 
-    The law is that of `next_token_logps`: over the first `task.vocab_size` ids, renormalised. `temperature` divides the
-    logits of policy and reference alike. Any causal LM that `find_head` knows is run without its head, whose logits
-    are never all made (`chunked_scores`: differentiable once, half precisions come out in float32); tables and other
-    modules that only return logits are scored from these. The reference is a constant, dropout off.
+    The law is that of `next_token_logps`: over the first `task.vocab_size` ids, renormalised.
+    `temperature` divides the logits of policy and reference alike. Any causal LM that `find_head`
+    knows is run without its head, whose logits are never all made (`chunked_scores`: differentiable
+    once, half precisions come out in float32); tables and other modules that only return logits are
+    scored from these. The reference is a constant, dropout off.
 
-    Raises ValueError on fields that are unknown, a head that is refused, and a mask that is not left-padded.
+    Raises ValueError on fields that are unknown, a head that is refused, and a mask that is not
+    left-padded.
 
     >>> from gnivo_edu.policies import TabularLM
     >>> from toy_envs import TokenMDP
@@ -67,7 +74,10 @@ def score_rows(
         scored = chunked_scores(hidden, head, rows.targets, wanted, other, chunk)
     else:
         scored = _dense(policy, task, rows, reference, wanted, temperature)
-    return {name: x.new_zeros(rows.inside.shape).masked_scatter(rows.inside, x) for name, x in scored.items()}
+    return {
+        name: x.new_zeros(rows.inside.shape).masked_scatter(rows.inside, x)
+        for name, x in scored.items()
+    }
 
 
 def weighted_rows(
@@ -81,11 +91,13 @@ def weighted_rows(
     temperature: float = 1.0,
     chunk: int | None = None,
 ) -> Float[Tensor, ""]:
-    """sum of coefficient * field over given answers, a scalar for one call of backward: the second of two passes.
+    """sum of coefficient * field over given answers, a scalar for one call of backward: the second
+    of two passes.
 
-    `coefficients` [B, T] by field, as `training.Coefficients.of_rows` gives them. The gradient of the head and of the
-    hidden states is made chunk by chunk at once, without logits that are kept or made twice. Otherwise as `score_rows`;
-    raises ValueError on coefficients of a field that is not scored here, unless they are all zero.
+    `coefficients` [B, T] by field, as `training.Coefficients.of_rows` gives them. The gradient of
+    the head and of the hidden states is made chunk by chunk at once, without logits that are kept
+    or made twice. Otherwise as `score_rows`; raises ValueError on coefficients of a field that is
+    not scored here, unless they are all zero.
     """
     used = {name: c for name, c in coefficients.items() if bool(c.any())}
     if beyond := set(used) - set(_known(FIELDS, reference)):
@@ -95,7 +107,10 @@ def weighted_rows(
     own = {name: c.to(rows.device)[rows.inside] for name, c in used.items()}
     if not _by_head(policy, reference):
         scored = _dense(policy, task, rows, reference, FIELDS[:1] + tuple(own), temperature)
-        return sum(((c * scored[name]).sum() for name, c in own.items()), 0.0 * scored["policy_logps"].sum())
+        return sum(
+            ((c * scored[name]).sum() for name, c in own.items()),
+            0.0 * scored["policy_logps"].sum(),
+        )
     hidden, head = _hidden(policy, task, rows, temperature)
     other = _constant(reference, task, rows, temperature) if "policy_kl" in used else None
     return chunked_weighted_sum(hidden, head, rows.targets, own, other, chunk)
@@ -110,7 +125,9 @@ def two_pass_scorers(
     temperature: float = 1.0,
     chunk: int | None = None,
 ) -> tuple[Callable[[Rows], dict[str, Tensor]], Callable[[Rows, Fields], Tensor]]:
-    """(`score`, `weighted_sum`) for `training.two_pass_step`; row r is response r % K of prompt r // K; dropout off."""
+    """(`score`, `weighted_sum`) for `training.two_pass_step`; row r is response r % K of prompt r
+    // K; dropout off.
+    """
     K, T = samples.tokens.shape[1:]
     tokens, lengths = samples.tokens.reshape(-1, T), samples.lengths.reshape(-1)
 
@@ -132,37 +149,63 @@ class _Answers:
     """Prompts and answers of some rows on the policy's device, cut to the longest of each."""
 
     def __init__(
-        self, policy: nn.Module, task: ScoredTask, tokens: Tensor, lengths: Tensor, prompt_index: int | Tensor
+        self,
+        policy: nn.Module,
+        task: ScoredTask,
+        tokens: Tensor,
+        lengths: Tensor,
+        prompt_index: int | Tensor,
     ) -> None:
         self.device = device_of(policy)
         tokens, lengths = tokens.to(self.device), lengths.to(self.device)
         self.index = torch.as_tensor(prompt_index, device=self.device).expand(len(tokens))
-        self.inside: Bool[Tensor, "B T"] = torch.arange(tokens.shape[1], device=self.device) < lengths[:, None]
-        self.tokens, self.targets = tokens.masked_fill(~self.inside, task.pad_token_id), tokens[self.inside]
+        self.inside: Bool[Tensor, "B T"] = (
+            torch.arange(tokens.shape[1], device=self.device) < lengths[:, None]
+        )
+        self.tokens, self.targets = (
+            tokens.masked_fill(~self.inside, task.pad_token_id),
+            tokens[self.inside],
+        )
         index = self.index.cpu().numpy()
         prompts = torch.from_numpy(np.asarray(task.prompts())[index]).to(self.device)
         own: Any = getattr(task, "prompt_mask", None)
-        mask = torch.ones_like(prompts) if own is None else torch.as_tensor(np.asarray(own())[index]).to(prompts)
-        if mask.shape != prompts.shape or not bool(mask[:, -1].all()) or bool((mask.diff(dim=1) < 0).any()):
+        mask = (
+            torch.ones_like(prompts)
+            if own is None
+            else torch.as_tensor(np.asarray(own())[index]).to(prompts)
+        )
+        if (
+            mask.shape != prompts.shape
+            or not bool(mask[:, -1].all())
+            or bool((mask.diff(dim=1) < 0).any())
+        ):
             raise ValueError(
-                "prompt_mask() must be [N, P], 0 then 1 in each row, as prompts that are padded on the left"
+                "prompt_mask() must be [N, P], 0 then 1 in each row, as prompts that are padded on "
+                "the left"
             )
         first = int((mask == 0).sum(1).min()) if len(mask) else 0
         self.prompts, self.mask = prompts[:, first:], mask[:, first:]
         self.length = int(lengths.max()) if len(lengths) else 0
 
 
-def _hidden(policy: nn.Module, task: ScoredTask, rows: _Answers, temperature: float) -> tuple[Tensor, Head]:
+def _hidden(
+    policy: nn.Module, task: ScoredTask, rows: _Answers, temperature: float
+) -> tuple[Tensor, Head]:
     """Last hidden states [M, H] before each token of the answers, and the head over the actions."""
     backbone, head = find_head(policy)
     if head.weight.shape[0] < task.vocab_size:
-        raise ValueError(f"the head has {head.weight.shape[0]} rows; the task has {task.vocab_size} actions")
+        raise ValueError(
+            f"the head has {head.weight.shape[0]} rows; the task has {task.vocab_size} actions"
+        )
     device = device_of(policy)
     ids = torch.cat([rows.prompts, rows.tokens[:, : max(rows.length - 1, 0)]], 1).to(device)
     inputs: dict[str, Any] = {"input_ids": ids, "use_cache": False}
     if not bool(rows.mask.all()):
-        # What follows an answer is attended by nothing that is scored, so only the left needs a mask.
-        mask = nn.functional.pad(rows.mask, (0, ids.shape[1] - rows.mask.shape[1]), value=1).to(device)
+        # What follows an answer is attended by nothing that is scored, so only the left needs a
+        # mask.
+        mask = nn.functional.pad(rows.mask, (0, ids.shape[1] - rows.mask.shape[1]), value=1).to(
+            device
+        )
         _check_attention(policy, head.weight.dtype)
         inputs["attention_mask"] = mask
         if "position_ids" in inspect.signature(backbone.forward).parameters:
@@ -172,7 +215,9 @@ def _hidden(policy: nn.Module, task: ScoredTask, rows: _Answers, temperature: fl
     return states[inside], replace(head, num_actions=task.vocab_size, temperature=temperature)
 
 
-def _constant(reference: nn.Module | None, task: ScoredTask, rows: _Answers, temperature: float) -> Reference | None:
+def _constant(
+    reference: nn.Module | None, task: ScoredTask, rows: _Answers, temperature: float
+) -> Reference | None:
     if reference is None:
         return None
     with torch.no_grad(), evaluating(reference):
@@ -181,11 +226,15 @@ def _constant(reference: nn.Module | None, task: ScoredTask, rows: _Answers, tem
 
 def _check_attention(policy: nn.Module, dtype: torch.dtype) -> None:
     if dtype == torch.float64 and getattr(policy.config, "_attn_implementation", None) == "eager":
-        raise ValueError("eager attention gives nan on padding in float64: load with attn_implementation='sdpa'")
+        raise ValueError(
+            "eager attention gives nan on padding in float64: load with attn_implementation='sdpa'"
+        )
 
 
 def _by_head(policy: nn.Module, reference: nn.Module | None) -> bool:
-    """Whether hidden states are there; both laws are taken in one way, and tables have logits only."""
+    """Whether hidden states are there; both laws are taken in one way, and tables have logits
+    only.
+    """
     return all(has_hidden_states(model) for model in (policy, reference) if model is not None)
 
 
@@ -197,10 +246,14 @@ def _dense(
     fields: Sequence[str],
     temperature: float,
 ) -> dict[str, Float[Tensor, " M"]]:
-    """The same from the logits of every action; only where something is scored, since a table may be -inf after it."""
+    """The same from the logits of every action; only where something is scored, since a table may
+    be -inf after it.
+    """
 
     def law_of(model: nn.Module) -> Tensor:
-        law = next_token_logps(model, task, rows.tokens[:, :-1], rows.index)[rows.inside.to(device_of(model))]
+        law = next_token_logps(model, task, rows.tokens[:, :-1], rows.index)[
+            rows.inside.to(device_of(model))
+        ]
         return (law / temperature).log_softmax(-1)
 
     law, scored = law_of(policy), {}
@@ -218,5 +271,9 @@ def _dense(
 def _known(fields: Sequence[str], reference: nn.Module | None) -> tuple[str, ...]:
     """The fields that can be scored: without a reference no KL."""
     if unknown := set(fields) - set(FIELDS):
-        raise ValueError(f"{min(unknown)} is nothing that can be scored; known: {', '.join(FIELDS)}")
-    return tuple(name for name in FIELDS if name in fields and (reference is not None or name != "policy_kl"))
+        raise ValueError(
+            f"{min(unknown)} is nothing that can be scored; known: {', '.join(FIELDS)}"
+        )
+    return tuple(
+        name for name in FIELDS if name in fields and (reference is not None or name != "policy_kl")
+    )

@@ -1,4 +1,6 @@
-"""Log-probabilities of any causal LM on a token MDP: renormalised over the actions, here and nowhere else."""
+"""Log-probabilities of any causal LM on a token MDP: renormalised over the actions, here and
+nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -37,19 +39,24 @@ def next_token_logps(
 ) -> Float[Tensor, "B t+1 V"]:
     """log pi(a | x, y_<s) for every action and s = 0..t, nats; differentiable.
 
-    `policy`: any causal LM whose vocabulary holds the V actions, BOS and PAD. The logits of the actions are
-    renormalised, so that other tokens never take probability; in the policy's precision, or in `dtype`. Raises
-    ValueError if the vocabulary is too small, and on prompts that are padded to one length.
+    `policy`: any causal LM whose vocabulary holds the V actions, BOS and PAD. The logits of the
+    actions are renormalised, so that other tokens never take probability; in the policy's
+    precision, or in `dtype`. Raises ValueError if the vocabulary is too small, and on prompts that
+    are padded to one length.
     """
     device = device_of(policy)
     index = torch.as_tensor(prompt_index, device=device).expand(len(prefixes))
     if hasattr(mdp, "prompt_mask") and not mdp.prompt_mask()[index.cpu().numpy()].all():
-        raise ValueError("this prompt is padded to the length of others: use score_rows, or prompts of one length")
+        raise ValueError(
+            "this prompt is padded to the length of others: use score_rows, or prompts of one "
+            "length"
+        )
     prompts = torch.from_numpy(mdp.prompts()).to(device)
     logits = policy(input_ids=torch.cat([prompts[index], prefixes.to(device)], 1)).logits
     if logits.shape[-1] < mdp.vocab_size + 2:
         raise ValueError(
-            f"the policy's vocabulary has {logits.shape[-1]} tokens; {mdp.vocab_size} actions, BOS and PAD "
+            f"the policy's vocabulary has {logits.shape[-1]} tokens; {mdp.vocab_size} actions, BOS "
+            "and PAD "
             f"need {mdp.vocab_size + 2}"
         )
     return logits[:, prompts.shape[1] - 1 :, : mdp.vocab_size].log_softmax(-1, dtype=dtype)
@@ -62,9 +69,11 @@ def token_logps(
     lengths: Int[Tensor, " B"],
     prompt_index: int | Int[Tensor, " B"] = 0,
 ) -> Float[Tensor, "B T"]:
-    """log pi(y_t | x, y_<t) of each token of given answers, nats; 0 after `lengths`; differentiable.
+    """log pi(y_t | x, y_<t) of each token of given answers, nats; 0 after `lengths`;
+    differentiable.
 
-    Renormalised over the actions, in the policy's precision, on its device. The end-of-sequence token is scored.
+    Renormalised over the actions, in the policy's precision, on its device. The end-of-sequence
+    token is scored.
 
     >>> from gnivo_edu.policies import TabularLM
     >>> mdp = TokenMDP(2, 3, eos_token_id=1)

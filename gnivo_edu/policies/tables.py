@@ -17,10 +17,10 @@ def tabulate(
 ) -> list[NDArray[np.float64]]:
     """Tables [V**t, V], t = 0..T-1, of the policy's log-probabilities, nats, float64.
 
-    Only the V**(T-1) longest prefixes are fed, `batch_size` at a time; one forward pass gives all their shorter
-    prefixes too. Logits are cast to float64, then renormalised over the V actions. Rows of finished prefixes are
-    absorbing: 0 at the end-of-sequence token, -inf elsewhere. Raises ValueError if the vocabulary is too small, or if
-    the tables would take more than 2 GiB.
+    Only the V**(T-1) longest prefixes are fed, `batch_size` at a time; one forward pass gives all
+    their shorter prefixes too. Logits are cast to float64, then renormalised over the V actions.
+    Rows of finished prefixes are absorbing: 0 at the end-of-sequence token, -inf elsewhere. Raises
+    ValueError if the vocabulary is too small, or if the tables would take more than 2 GiB.
 
     >>> from gnivo_edu.policies import TabularLM
     >>> mdp = TokenMDP(2, 2, eos_token_id=1)
@@ -35,9 +35,14 @@ def tabulate(
         for start in range(0, V ** (T - 1), batch_size):
             numbers = np.arange(start, min(start + batch_size, V ** (T - 1)))
             prefixes = torch.from_numpy(digits(numbers, V, T - 1))
-            logps = next_token_logps(policy, mdp, prefixes, prompt_index, dtype=torch.float64).cpu().numpy()
+            logps = (
+                next_token_logps(policy, mdp, prefixes, prompt_index, dtype=torch.float64)
+                .cpu()
+                .numpy()
+            )
             for t in range(T):
-                # A prefix of t tokens is read off its first extension, the one that goes on with zeros.
+                # A prefix of t tokens is read off its first extension, the one that goes on with
+                # zeros.
                 first = numbers % V ** (T - 1 - t) == 0
                 tables[t][numbers[first] // V ** (T - 1 - t)] = logps[first, t]
     finished = np.zeros(1, dtype=bool)

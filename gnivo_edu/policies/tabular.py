@@ -27,10 +27,11 @@ MAX_BYTES = 2**30
 
 
 class TabularConfig(PreTrainedConfig):
-    """Size of a table: `num_actions` V, `horizon` T, `eos_token_id` (an action, or None), `prompts` [N, P].
+    """Size of a table: `num_actions` V, `horizon` T, `eos_token_id` (an action, or None), `prompts`
+    [N, P].
 
-    Beside the actions 0..V-1 the vocabulary holds `bos_token_id` = V and `pad_token_id` = V + 1, so that
-    `vocab_size`, the width of the logits, is V + 2.
+    Beside the actions 0..V-1 the vocabulary holds `bos_token_id` = V and `pad_token_id` = V + 1, so
+    that `vocab_size`, the width of the logits, is V + 2.
     """
 
     model_type = "tabular-lm"
@@ -54,13 +55,14 @@ class TabularConfig(PreTrainedConfig):
 
 
 class TabularLM(PreTrainedModel, GenerationMixin):
-    """A policy on a finite token MDP, exactly: `logits` [N, prefixes, V], one free row per prompt and prefix.
+    """A policy on a finite token MDP, exactly: `logits` [N, prefixes, V], one free row per prompt
+    and prefix.
 
-    Rows of one prompt: by length of the prefix t = 0..T-1, then by its base-V number, first token most significant.
-    It is called, sampled (`generate`), saved and loaded as every Hugging Face causal LM is; there is no cache to
-    keep. float64 unless told. The logits of BOS and PAD are -inf. A finished prefix puts all mass on the
-    end-of-sequence token; positions inside the prompt, beyond the horizon, or after a token that is no action are
-    uniform over the actions.
+    Rows of one prompt: by length of the prefix t = 0..T-1, then by its base-V number, first token
+    most significant. It is called, sampled (`generate`), saved and loaded as every Hugging Face
+    causal LM is; there is no cache to keep. float64 unless told. The logits of BOS and PAD are
+    -inf. A finished prefix puts all mass on the end-of-sequence token; positions inside the prompt,
+    beyond the horizon, or after a token that is no action are uniform over the actions.
 
     >>> policy = TabularLM.from_mdp(TokenMDP(2, 3))
     >>> policy(input_ids=torch.tensor([[2, 0, 1]])).logits.softmax(-1)[0, -1]
@@ -91,15 +93,20 @@ class TabularLM(PreTrainedModel, GenerationMixin):
             self.prompts.copy_(torch.tensor(self.config.prompts))
 
     @classmethod
-    def from_tables(cls, mdp: TokenMDP, tables: Sequence[Any], dtype: torch.dtype = torch.float64) -> TabularLM:
-        """The policy of these tables: one list of [V**t, V] log-probabilities for all prompts, or one per prompt.
+    def from_tables(
+        cls, mdp: TokenMDP, tables: Sequence[Any], dtype: torch.dtype = torch.float64
+    ) -> TabularLM:
+        """The policy of these tables: one list of [V**t, V] log-probabilities for all prompts, or
+        one per prompt.
 
         Raises ValueError on another number or shape of tables, and on rows that do not sum to one.
         """
         prompts = mdp.prompts()
         per_prompt = [tables] * len(prompts) if np.ndim(tables[0][0]) == 1 else list(tables)
         if len(per_prompt) != len(prompts):
-            raise ValueError(f"got tables for {len(per_prompt)} prompts; the environment has {len(prompts)}")
+            raise ValueError(
+                f"got tables for {len(per_prompt)} prompts; the environment has {len(prompts)}"
+            )
         policy = cls(
             TabularConfig(
                 num_actions=mdp.vocab_size,
@@ -114,10 +121,16 @@ class TabularLM(PreTrainedModel, GenerationMixin):
         return policy
 
     @classmethod
-    def from_mdp(cls, mdp: TokenMDP, seed: int | None = None, dtype: torch.dtype = torch.float64) -> TabularLM:
-        """The environment's own reference where it states one, else the uniform policy; random logits with a seed."""
+    def from_mdp(
+        cls, mdp: TokenMDP, seed: int | None = None, dtype: torch.dtype = torch.float64
+    ) -> TabularLM:
+        """The environment's own reference where it states one, else the uniform policy; random
+        logits with a seed.
+        """
         V, T = mdp.vocab_size, mdp.horizon
-        _check_bytes(len(mdp.prompts()), sum(V**t for t in range(T)), V)  # before a table is made for each prompt
+        _check_bytes(
+            len(mdp.prompts()), sum(V**t for t in range(T)), V
+        )  # before a table is made for each prompt
         tables: list[Tables] = []
         for i in range(len(mdp.prompts())):
             own = mdp.reference(i) if seed is None else random_reference(V, T, seed + i)
@@ -125,12 +138,15 @@ class TabularLM(PreTrainedModel, GenerationMixin):
         return cls.from_tables(mdp, tables, dtype)
 
     def forward(
-        self, input_ids: Int[Tensor, "B L"], attention_mask: Int[Tensor, "B L"] | None = None, **_: Any
+        self,
+        input_ids: Int[Tensor, "B L"],
+        attention_mask: Int[Tensor, "B L"] | None = None,
+        **_: Any,
     ) -> CausalLMOutput:
         """Logits [B, L, V + 2] of the next token at every position.
 
-        Each row holds a prompt of the configuration, from its first BOS on, and a prefix; what stands before is
-        padding. Raises ValueError on a prompt that the table does not know.
+        Each row holds a prompt of the configuration, from its first BOS on, and a prefix; what
+        stands before is padding. Raises ValueError on a prompt that the table does not know.
         """
         config, device = self.config, input_ids.device
         V, T, P, L = config.num_actions, config.horizon, self.prompts.shape[1], input_ids.shape[1]
@@ -138,7 +154,8 @@ class TabularLM(PreTrainedModel, GenerationMixin):
             input_ids = input_ids.masked_fill(attention_mask[:, :L] == 0, config.pad_token_id)
         start, prompt = self._find_prompts(input_ids)
 
-        # Aligned at the end of the prompt: the number and the state of the prefixes of t = 0..T-1 tokens.
+        # Aligned at the end of the prompt: the number and the state of the prefixes of t = 0..T-1
+        # tokens.
         at = start[:, None] + torch.arange(P, P + T - 1, device=device)
         tokens = input_ids.gather(1, at.clamp(max=L - 1)).masked_fill(at >= L, config.pad_token_id)
         number, numbers = torch.zeros_like(start), [torch.zeros_like(start)]
@@ -147,7 +164,8 @@ class TabularLM(PreTrainedModel, GenerationMixin):
             numbers.append(number + sum(V**d for d in range(t + 1)))
         ended = _seen(tokens == config.eos_token_id) if config.eos_token_id is not None else None
         rows = torch.nn.functional.embedding(
-            torch.stack(numbers, 1) + prompt[:, None] * config.num_prefixes, self.logits.flatten(0, 1)
+            torch.stack(numbers, 1) + prompt[:, None] * config.num_prefixes,
+            self.logits.flatten(0, 1),
         )
         rows = rows.masked_fill(_seen(tokens >= V)[..., None], 0.0)
         if ended is not None:
@@ -163,17 +181,22 @@ class TabularLM(PreTrainedModel, GenerationMixin):
         return CausalLMOutput(logits=torch.nn.functional.pad(logits, (0, 2), value=-torch.inf))
 
     def _find_prompts(self, input_ids: Tensor) -> tuple[Int[Tensor, " B"], Int[Tensor, " B"]]:
-        """Column of the first BOS, and which prompt starts there (an input may stop inside its prompt)."""
+        """Column of the first BOS, and which prompt starts there (an input may stop inside its
+        prompt).
+        """
         is_bos = input_ids == self.config.bos_token_id
         start = is_bos.int().argmax(1)
         at = start[:, None] + torch.arange(self.prompts.shape[1], device=input_ids.device)
         missing = at >= input_ids.shape[1]
         found = input_ids.gather(1, at.clamp(max=input_ids.shape[1] - 1))
-        same = ((found[:, None] == self.prompts) | missing[:, None]).all(-1) & is_bos.any(1, keepdim=True)
+        same = ((found[:, None] == self.prompts) | missing[:, None]).all(-1) & is_bos.any(
+            1, keepdim=True
+        )
         if not bool(same.any(1).all()):
             row = int((~same.any(1)).int().argmax())
             raise ValueError(
-                f"row {row} of input_ids does not start with a prompt of this table, which has {len(self.prompts)} "
+                f"row {row} of input_ids does not start with a prompt of this table, which has "
+                f"{len(self.prompts)} "
                 f"of {self.prompts.shape[1]} tokens, each starting with {self.config.bos_token_id}"
             )
         return start, same.int().argmax(1)
@@ -183,7 +206,8 @@ def _check_bytes(prompts: int, prefixes: int, actions: int) -> None:
     size = 8 * prompts * prefixes * actions
     if size > MAX_BYTES:
         raise ValueError(
-            f"a table of {prefixes:,} prefixes for {prompts} prompts takes {size / 2**20:,.0f} MiB: "
+            f"a table of {prefixes:,} prefixes for {prompts} prompts takes {size / 2**20:,.0f} "
+            "MiB: "
             f"take a smaller vocabulary or horizon, or a transformer"
         )
 
@@ -194,7 +218,9 @@ def _seen(where: Tensor) -> Tensor:
 
 
 def _rows(tables: Sequence[Any], mdp: TokenMDP) -> NDArray[np.float64]:
-    """Checked tables as rows [prefixes, V]; rows of finished prefixes, which are never read, are zero."""
+    """Checked tables as rows [prefixes, V]; rows of finished prefixes, which are never read, are
+    zero.
+    """
     V, eos = mdp.vocab_size, mdp.eos_token_id
     if len(tables) != mdp.horizon:
         raise ValueError(f"got {len(tables)} tables; one per step is needed: {mdp.horizon}")

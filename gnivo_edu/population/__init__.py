@@ -1,4 +1,6 @@
-"""Exact expectations of objectives over all groups, and what follows: the atlas, the judge, the claim ledger."""
+"""Exact expectations of objectives over all groups, and what follows: the atlas, the judge, the
+claim ledger.
+"""
 
 from gnivo_edu.population.answers import Answers, divergence, total_variation
 from gnivo_edu.population.expectation import Expected, expect, gradient_covariance, point_at

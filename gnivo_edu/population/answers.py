@@ -1,4 +1,6 @@
-"""The complete answers of a tree as tensors, and a policy on it as one row of log-probabilities per state."""
+"""The complete answers of a tree as tensors, and a policy on it as one row of log-probabilities per
+state.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,12 @@ from gnivo_edu.exact.tree import Tables, TokenTree, answer_lengths, digits
 class Answers:
     """Every answer that has positive probability under a tree's reference, float64.
 
-    n answers, S states (unfinished prefixes that can be reached), V actions, T the horizon. A policy here is a tensor
-    [S, V] of log-probabilities, nats, -inf where the reference is -inf.
+    n answers, S states (unfinished prefixes that can be reached), V actions, T the horizon. A
+    policy here is a tensor [S, V] of log-probabilities, nats, -inf where the reference is -inf.
 
-    `tokens` [n, T]; `lengths` [n]; `rewards` [n]; `states` [n, T], the state before each token (0 after the end);
-    `ends` [n, T], the prefix after each token (a finished answer stays where it is), P of them; `depths` [S], tokens
-    before the state; `reference` [S, V].
+    `tokens` [n, T]; `lengths` [n]; `rewards` [n]; `states` [n, T], the state before each token (0
+    after the end); `ends` [n, T], the prefix after each token (a finished answer stays where it
+    is), P of them; `depths` [S], tokens before the state; `reference` [S, V].
 
     >>> from gnivo_edu.exact import enumerate_tree_from_rewards
     >>> tree = enumerate_tree_from_rewards([0, 0, 0, 1], vocab_size=2)
@@ -112,15 +114,21 @@ class Answers:
         return self.from_law(logs.softmax(0))
 
     def from_tables(self, tables: Tables) -> Float[Tensor, "S V"]:
-        """The policy of tables [V**t, V]; ValueError if it gives mass to an action that the reference cannot take."""
+        """The policy of tables [V**t, V]; ValueError if it gives mass to an action that the
+        reference cannot take.
+        """
         rows = np.stack([tables[d][k] for d, k in self.state_numbers])
         policy = torch.from_numpy(rows).double()
         if bool((policy.masked_fill(self.legal, -torch.inf) > -torch.inf).any()):
-            raise ValueError("the policy gives probability to tokens to which the reference gives none")
+            raise ValueError(
+                "the policy gives probability to tokens to which the reference gives none"
+            )
         return policy
 
     def to_tables(self, policy: Float[Tensor, "S V"]) -> Tables:
-        """Tables [V**t, V] of log-probabilities, t = 0..T-1; rows that are never reached are the reference's."""
+        """Tables [V**t, V] of log-probabilities, t = 0..T-1; rows that are never reached are the
+        reference's.
+        """
         tables = [table.copy() for table in self.tree.step_logps]
         for row, (d, k) in zip(policy.detach().numpy(), self.state_numbers, strict=True):
             tables[d][k] = row
@@ -133,7 +141,9 @@ class Answers:
 
     @cached_property
     def end_numbers(self) -> list[tuple[int, int]]:
-        """Depth and number of each prefix of at least one token; a finished answer stands where it ends."""
+        """Depth and number of each prefix of at least one token; a finished answer stands where it
+        ends.
+        """
         return self._places(self.ends.where(self.mask, -1), shift=1)
 
     def _places(self, index: Int[Tensor, "n T"], shift: int) -> list[tuple[int, int]]:
@@ -148,8 +158,12 @@ class Answers:
         """Entropy of the next token in each state, nats; differentiable."""
         return -(policy.exp() * policy.masked_fill(~self.legal, 0.0)).sum(-1)
 
-    def kl(self, policy: Float[Tensor, "S V"], other: Float[Tensor, "S V"] | None = None) -> Float[Tensor, " S"]:
-        """KL(policy || other) of the next token in each state, nats; the other is the reference unless given."""
+    def kl(
+        self, policy: Float[Tensor, "S V"], other: Float[Tensor, "S V"] | None = None
+    ) -> Float[Tensor, " S"]:
+        """KL(policy || other) of the next token in each state, nats; the other is the reference
+        unless given.
+        """
         ratio = policy - (self.reference if other is None else other)
         return (policy.exp() * ratio.masked_fill(~self.legal, 0.0)).sum(-1)
 

@@ -1,4 +1,6 @@
-"""Exact expected loss, expected gradient and gradient covariance of any objective over all groups of a tree."""
+"""Exact expected loss, expected gradient and gradient covariance of any objective over all groups
+of a tree.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,11 @@ BATCHES = 20  # a random sample of groups is cut into so many batches, whose spr
 
 @dataclass(frozen=True)
 class Expected:
-    """Expected loss and gradient at a point; the errors are standard errors, 0 where all groups were listed.
+    """Expected loss and gradient at a point; the errors are standard errors, 0 where all groups
+    were listed.
 
-    `gradient` by name: `logits` [S, V] (of the policy, in each reachable state), `values` [S], `prefix_values` [P].
-    """
+    `gradient` by name: `logits` [S, V] (of the policy, in each reachable state), `values` [S],
+    `prefix_values` [P]."""
 
     loss: float
     gradient: dict[str, Tensor]
@@ -43,17 +46,23 @@ def point_at(
     policy: Float[Tensor, "S V"] | None = None,
     values: Float[Tensor, " S"] | None = None,
 ) -> Point:
-    """A point with the reference as policy, the soft value of each state times alpha as critic, and V itself.
+    """A point with the reference as policy, the soft value of each state times alpha as critic, and
+    V itself.
 
-    `policy` [S, V], log-probabilities, and `values` [S], reward units, replace them. At the optimum the critic of a
-    KL-regularised reward and the soft value are the same number: V* = alpha log E_ref[e^{R/alpha} | s].
-    """
+    `policy` [S, V], log-probabilities, and `values` [S], reward units, replace them. At the optimum
+    the critic of a KL-regularised reward and the soft value are the same number: V* = alpha log
+    E_ref[e^{R/alpha} | s]."""
     solution = exact.solve(answers.tree, alpha)
-    soft = torch.tensor([solution.values[d][k] for d, k in answers.state_numbers], dtype=torch.float64)
-    after = torch.tensor([solution.values[d][k] for d, k in answers.end_numbers], dtype=torch.float64)
+    soft = torch.tensor(
+        [solution.values[d][k] for d, k in answers.state_numbers], dtype=torch.float64
+    )
+    after = torch.tensor(
+        [solution.values[d][k] for d, k in answers.end_numbers], dtype=torch.float64
+    )
     logits = (answers.reference if policy is None else policy).detach()
     return Point(
-        # -inf belongs to actions that are masked out anyway; a finite number keeps arithmetic on logits clean.
+        # -inf belongs to actions that are masked out anyway; a finite number keeps arithmetic on
+        # logits clean.
         logits=logits.masked_fill(~answers.legal, 0.0),
         values=alpha * soft if values is None else values,
         prefix_values=after,
@@ -66,9 +75,10 @@ def expect(objective: Objective, population: Population, point: Point, **setting
 
         L(theta) = sum_G P(G) loss(G),    dL/dtheta with P held fixed.
 
-    "On-policy expected gradient" means exactly this with the current policy as sampler: E_{y ~ pi}[grad loss], the
-    law of the groups not differentiated. Statistics of the whole batch (whitening, token means) are those of the
-    population. `settings` go to the objective. With groups drawn at random it is an estimate with standard errors.
+    "On-policy expected gradient" means exactly this with the current policy as sampler: E_{y ~
+    pi}[grad loss], the law of the groups not differentiated. Statistics of the whole batch
+    (whitening, token means) are those of the population. `settings` go to the objective. With
+    groups drawn at random it is an estimate with standard errors.
 
     >>> from gnivo_edu import exact, objectives
     >>> tree = exact.enumerate_tree_from_rewards([0, 0, 0, 1], vocab_size=2)
@@ -87,7 +97,9 @@ def expect(objective: Objective, population: Population, point: Point, **setting
         for choice in population.choice.tensor_split(BATCHES)
     ]
     losses = torch.tensor([part.loss for part in parts], dtype=torch.float64)
-    gradients = {name: torch.stack([part.gradient[name] for part in parts]) for name in Point.FIELDS}
+    gradients = {
+        name: torch.stack([part.gradient[name] for part in parts]) for name in Point.FIELDS
+    }
     return Expected(
         float(losses.mean()),
         {name: x.mean(0) for name, x in gradients.items()},
@@ -96,15 +108,21 @@ def expect(objective: Objective, population: Population, point: Point, **setting
     )
 
 
-def _expect_once(objective: Objective, population: Population, point: Point, settings: dict[str, Any]) -> Expected:
+def _expect_once(
+    objective: Objective, population: Population, point: Point, settings: dict[str, Any]
+) -> Expected:
     leaves = point.detached()
     out = objective(population.batch(leaves), **settings)
     gradient = _gradient(out.loss, [getattr(leaves, name) for name in Point.FIELDS])
     return Expected(float(out.loss.detach()), dict(zip(Point.FIELDS, gradient, strict=True)))
 
 
-def _expect_in_parts(objective: Objective, population: Population, point: Point, settings: dict[str, Any]) -> Expected:
-    """The expectation as a weighted sum over parts of the groups; each part is a population of its own."""
+def _expect_in_parts(
+    objective: Objective, population: Population, point: Point, settings: dict[str, Any]
+) -> Expected:
+    """The expectation as a weighted sum over parts of the groups; each part is a population of its
+    own.
+    """
     assert population.multiplicity is not None
     with torch.no_grad():
         answers = population.answers
@@ -113,7 +131,10 @@ def _expect_in_parts(objective: Objective, population: Population, point: Point,
     loss, gradient = 0.0, {name: torch.zeros_like(getattr(point, name)) for name in Point.FIELDS}
     for choice, multiplicity in zip(*cut, strict=True):
         part = replace(population, choice=choice, multiplicity=multiplicity, parts=1)
-        share, found = float(part.weights(sampling).sum()), _expect_once(objective, part, point, settings)
+        share, found = (
+            float(part.weights(sampling).sum()),
+            _expect_once(objective, part, point, settings),
+        )
         loss += share * found.loss
         gradient = {name: x + share * found.gradient[name] for name, x in gradient.items()}
     return Expected(loss, gradient)
@@ -122,10 +143,12 @@ def _expect_in_parts(objective: Objective, population: Population, point: Point,
 def gradient_covariance(
     objective: Objective, population: Population, point: Point, **settings: Any
 ) -> tuple[Float[Tensor, "S V"], Float[Tensor, "SV SV"]]:
-    """Mean and covariance of the gradient that one group gives, with respect to the policy's logits.
+    """Mean and covariance of the gradient that one group gives, with respect to the policy's
+    logits.
 
-    A batch of N prompts has the mean and 1/N of the covariance. The contribution of a group is what it adds to the
-    gradient of a large batch: statistics of the batch (whitening, token means) stand at their population values.
+    A batch of N prompts has the mean and 1/N of the covariance. The contribution of a group is what
+    it adds to the gradient of a large batch: statistics of the batch (whitening, token means) stand
+    at their population values.
 
     >>> from gnivo_edu import exact, objectives
     >>> tree = exact.enumerate_tree_from_rewards([0, 0, 0, 1], vocab_size=2)
@@ -134,7 +157,10 @@ def gradient_covariance(
     >>> mean.shape, covariance.shape, float(covariance.trace()) > float(mean.square().sum())
     (torch.Size([3, 2]), torch.Size([6, 6]), True)
     """
-    leaves = {name: x[population.choice].requires_grad_() for name, x in population.rows(point.frozen()).items()}
+    leaves = {
+        name: x[population.choice].requires_grad_()
+        for name, x in population.rows(point.frozen()).items()
+    }
     batch = population.batch(point, leaves)
     out = objective(batch, **settings)
     weight = batch.group_weight
@@ -148,7 +174,8 @@ def gradient_covariance(
         if bool((c == 0).all()) or not rows[name].requires_grad:
             continue
         jacobian = torch.stack([_gradient(x, [logits])[0].flatten() for x in rows[name].flatten()])
-        # Sum the coefficients of a group by answer and token, then push them through the Jacobian of that answer.
+        # Sum the coefficients of a group by answer and token, then push them through the Jacobian
+        # of that answer.
         place = (population.choice[..., None] * T + torch.arange(T)).flatten(1)
         summed = torch.zeros(len(weight), n * T, dtype=c.dtype).scatter_add(1, place, c.flatten(1))
         per_group += summed @ jacobian

@@ -1,4 +1,6 @@
-"""All groups of K answers with their probabilities, as one GroupBatch; or an honest sample where they are too many."""
+"""All groups of K answers with their probabilities, as one GroupBatch; or an honest sample where
+they are too many.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,9 @@ Sampler = str | Tables | Mapping[str, float]
 class Point:
     """Where an objective is evaluated: a policy, and what critics and explicit values say there.
 
-    `logits` [S, V]: the policy is their softmax over legal actions. `values` [S], a critic at each state, reward units.
-    `prefix_values` [P], an explicit V_theta after each prefix, nats. `log_z`, nats.
+    `logits` [S, V]: the policy is their softmax over legal actions. `values` [S], a critic at each
+    state, reward units. `prefix_values` [P], an explicit V_theta after each prefix, nats. `log_z`,
+    nats.
     """
 
     logits: Float[Tensor, "S V"]
@@ -40,24 +43,29 @@ class Point:
 
     def detached(self) -> Point:
         """The same numbers as fresh leaves that ask for gradients."""
-        leaves = {name: getattr(self, name).detach().clone().requires_grad_() for name in self.FIELDS}
+        leaves = {
+            name: getattr(self, name).detach().clone().requires_grad_() for name in self.FIELDS
+        }
         return replace(self, **leaves, log_z=self.log_z.detach())
 
     def frozen(self) -> Point:
         """The same numbers without gradients."""
-        return replace(self, **{name: getattr(self, name).detach() for name in (*self.FIELDS, "log_z")})
+        return replace(
+            self, **{name: getattr(self, name).detach() for name in (*self.FIELDS, "log_z")}
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Population:
     """Groups of K answers to one prompt, drawn independently from a sampler.
 
-    `choice` [G, K]: which answers each group holds. `multiplicity` [G]: how many orders a listed group stands for; it
-    is None where the groups were drawn at random (`sampled`).
-    `sampler`: "reference", "current" (the policy itself: on-policy), "uniform" (over the legal actions of each state),
-    tables, or a mixture such as {"reference": 0.5, "uniform": 0.5}, a coin flip per answer.
-    `parts`: expectations are taken part by part, in less memory; for losses that are a mean over groups, without a
-    statistic of the whole batch.
+    `choice` [G, K]: which answers each group holds. `multiplicity` [G]: how many orders a listed
+    group stands for; it is None where the groups were drawn at random (`sampled`).
+    `sampler`: "reference", "current" (the policy itself: on-policy), "uniform" (over the legal
+    actions of each state), tables, or a mixture such as {"reference": 0.5, "uniform": 0.5}, a coin
+    flip per answer.
+    `parts`: expectations are taken part by part, in less memory; for losses that are a mean over
+    groups, without a statistic of the whole batch.
     """
 
     answers: Answers
@@ -79,9 +87,10 @@ class Population:
     ) -> Population:
         """List all groups: multisets with their multiplicities, or, if `ordered`, all K-tuples.
 
-        Multisets are for objectives that do not care about the order in a group; n answers make C(n + K - 1, K) of
-        them against n**K. With `draws`, that many groups drawn at random from a sampler that is fixed (not "current").
-        Raises ValueError where the list would be too long, and on a sampler that does not fit.
+        Multisets are for objectives that do not care about the order in a group; n answers make C(n
+        + K - 1, K) of them against n**K. With `draws`, that many groups drawn at random from a
+        sampler that is fixed (not "current"). Raises ValueError where the list would be too long,
+        and on a sampler that does not fit.
 
         >>> from gnivo_edu import exact
         >>> tree = exact.enumerate_tree_from_rewards([0, 0, 0, 1], vocab_size=2)
@@ -93,26 +102,34 @@ class Population:
         if K < 1:
             raise ValueError(f"group_size must be at least 1, got {K}")
         if draws is not None and draws < 100:
-            raise ValueError(f"draws must be at least 100 groups, for an estimate with its error, got {draws}")
+            raise ValueError(
+                f"draws must be at least 100 groups, for an estimate with its error, got {draws}"
+            )
         if draws is not None:
             law = answers.law(sampling_policy(answers, sampler, None))
             generator = torch.Generator().manual_seed(seed)
-            choice = torch.multinomial(law.expand(draws, n), K, replacement=True, generator=generator)
+            choice = torch.multinomial(
+                law.expand(draws, n), K, replacement=True, generator=generator
+            )
             return cls(answers, K, sampler, choice, None)
         count = n**K if ordered else math.comb(n + K - 1, K)
         if count * K * answers.tokens.shape[1] > MAX_ENTRIES:
             raise ValueError(
-                f"{n} answers make {count:,} {'ordered ' if ordered else ''}groups of {K}, too many to list: take a "
+                f"{n} answers make {count:,} {'ordered ' if ordered else ''}groups of {K}, too "
+                "many to list: take a "
                 f"smaller tree or group, or draws=10_000 for an estimate with its error"
             )
         if ordered:
             choice = torch.from_numpy(digits(np.arange(count), n, K))
             multiplicity = torch.ones(count, dtype=torch.float64)
         else:
-            choice = torch.from_numpy(np.array(list(combinations_with_replacement(range(n), K))).reshape(count, K))
+            choice = torch.from_numpy(
+                np.array(list(combinations_with_replacement(range(n), K))).reshape(count, K)
+            )
             new = torch.ones_like(choice, dtype=torch.bool)
             new[:, 1:] = choice[:, 1:] != choice[:, :-1]
-            # K! over the product of the factorials of the counts: divide by the rank within each run of equals.
+            # K! over the product of the factorials of the counts: divide by the rank within each
+            # run of equals.
             place = torch.arange(K).expand_as(choice)
             rank = place - torch.where(new, place, 0).cummax(1).values + 1
             multiplicity = math.factorial(K) / rank.double().prod(1)
@@ -124,7 +141,9 @@ class Population:
         return self.multiplicity is None
 
     def weights(self, sampling: Float[Tensor, "S V"]) -> Float[Tensor, " G"]:
-        """Probability of each listed group under a sampling policy; equal shares for a random sample."""
+        """Probability of each listed group under a sampling policy; equal shares for a random
+        sample.
+        """
         if self.multiplicity is None:
             return torch.full((len(self.choice),), 1 / len(self.choice), dtype=torch.float64)
         return self.multiplicity * self.answers.law(sampling)[self.choice].prod(1)
@@ -144,26 +163,39 @@ class Population:
         }
 
     def rows(self, point: Point) -> dict[str, Float[Tensor, "n T"]]:
-        """The live fields of GroupBatch, one row per answer, as functions of the point; differentiable."""
+        """The live fields of GroupBatch, one row per answer, as functions of the point;
+        differentiable.
+        """
         a = self.answers
         policy = a.policy(point.logits)
-        at_states = {"policy_kl": a.kl(policy), "entropy": a.entropy(policy), "values": point.values}
+        at_states = {
+            "policy_kl": a.kl(policy),
+            "entropy": a.entropy(policy),
+            "values": point.values,
+        }
         return {
             "policy_logps": a.token_logps(policy),
             **{name: x[a.states].masked_fill(~a.mask, 0.0) for name, x in at_states.items()},
             "prefix_values": point.prefix_values[a.ends],
         }
 
-    def batch(self, point: Point, live: Mapping[str, Float[Tensor, "G K T"]] | None = None) -> GroupBatch:
-        """One record of all groups, `group_weight` their probabilities: the loss of it is the expected loss.
+    def batch(
+        self, point: Point, live: Mapping[str, Float[Tensor, "G K T"]] | None = None
+    ) -> GroupBatch:
+        """One record of all groups, `group_weight` their probabilities: the loss of it is the
+        expected loss.
 
         `live` replaces the gathered rows (leaves for the gradient of every single group).
         """
         with torch.no_grad():
-            sampling = sampling_policy(self.answers, self.sampler, self.answers.policy(point.logits))
+            sampling = sampling_policy(
+                self.answers, self.sampler, self.answers.policy(point.logits)
+            )
             weight = self.weights(sampling)
             behaviour = self.answers.token_logps(sampling)[self.choice]
-        fields: dict[str, Any] = dict(live) if live else {k: x[self.choice] for k, x in self.rows(point).items()}
+        fields: dict[str, Any] = (
+            dict(live) if live else {k: x[self.choice] for k, x in self.rows(point).items()}
+        )
         return GroupBatch(
             **fields,
             **self._constants,
@@ -173,22 +205,35 @@ class Population:
         )
 
 
-def sampling_policy(answers: Answers, sampler: Sampler, current: Float[Tensor, "S V"] | None) -> Float[Tensor, "S V"]:
-    """The policy that draws the answers. A mixture draws whole answers from its parts, and is one policy again."""
+def sampling_policy(
+    answers: Answers, sampler: Sampler, current: Float[Tensor, "S V"] | None
+) -> Float[Tensor, "S V"]:
+    """The policy that draws the answers. A mixture draws whole answers from its parts, and is one
+    policy again.
+    """
     if isinstance(sampler, str):
         if sampler not in NAMED:
-            raise ValueError(f"sampler must be one of {', '.join(NAMED)}, tables, or a mixture, got {sampler!r}")
+            raise ValueError(
+                f"sampler must be one of {', '.join(NAMED)}, tables, or a mixture, got {sampler!r}"
+            )
         if sampler == "reference":
             return answers.reference
         if sampler == "uniform":
             return answers.policy(torch.zeros_like(answers.reference))
         if current is None:
-            raise ValueError("groups drawn from the current policy change with it: list them all, without draws")
+            raise ValueError(
+                "groups drawn from the current policy change with it: list them all, without draws"
+            )
         return current.detach()
     if isinstance(sampler, Mapping):
         total = sum(sampler.values())
         if not (abs(total - 1) < 1e-9 and all(share >= 0 for share in sampler.values())):
-            raise ValueError(f"the shares of a mixture must be non-negative with sum 1, got {dict(sampler)}")
-        parts = [share * answers.law(sampling_policy(answers, name, current)) for name, share in sampler.items()]
+            raise ValueError(
+                f"the shares of a mixture must be non-negative with sum 1, got {dict(sampler)}"
+            )
+        parts = [
+            share * answers.law(sampling_policy(answers, name, current))
+            for name, share in sampler.items()
+        ]
         return answers.from_law(torch.stack(parts).sum(0))
     return answers.from_tables(sampler)

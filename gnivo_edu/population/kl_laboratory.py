@@ -1,17 +1,19 @@
-"""The KL-estimator laboratory: what k1, k2, k3 estimate, and what a policy gets when they are differentiated.
+"""The KL-estimator laboratory: what k1, k2, k3 estimate, and what a policy gets when they are
+differentiated.
 
-With x = log pi/pi_ref of a sample from pi, k1 = x, k2 = x^2/2 and k3 = e^{-x} - 1 + x are used in three places:
+With x = log pi/pi_ref of a sample from pi, k1 = x, k2 = x^2/2 and k3 = e^{-x} - 1 + x are used in
+three places:
 
     reward     E[ k(x) grad log pi ]           a constant of the sample, as a cost in its reward;
     loss       E[ grad k(x) ]                  differentiated, the samples held fixed;
     weighted   E[ grad (u k(x)) ]              differentiated together with u = pi/pi_b, which is 1 on-policy.
 
-An average has two reasons to move, since grad E[k] = E[grad k] + E[k grad log pi]: `loss` is the first, `reward` the
-second, `weighted` both.
+An average has two reasons to move, since grad E[k] = E[grad k] + E[k grad log pi]: `loss` is the
+first, `reward` the second, `weighted` both.
 
-Source: the estimators are J. Schulman's (joschu.net/blog/kl-approx.html); that `loss` means 0, reverse KL and forward
-KL, NVIDIA-NeMo/RL#2506 and OpenRLHF#1309; per-token weights, huggingface/trl#4638. Every number here is enumerated.
-"""
+Source: the estimators are J. Schulman's (joschu.net/blog/kl-approx.html); that `loss` means 0,
+reverse KL and forward KL, NVIDIA-NeMo/RL#2506 and OpenRLHF#1309; per-token weights,
+huggingface/trl#4638. Every number here is enumerated."""
 
 from __future__ import annotations
 
@@ -33,10 +35,17 @@ LIMIT = 1e-10  # nats: two numbers closer than this are the same
 MAX_ENTRIES = 2**24  # answers x logits: 128 MiB
 PLACES = ("reward", "loss", "weighted")
 
-ESTIMATORS: dict[str, Estimator] = {k: partial(kl_estimate, estimator=k) for k in ("k1", "k2", "k3")}
-# The control: log ref - log pi handed over where log pi - log ref is meant. k2 is even and cannot tell.
-INVERTED: dict[str, Estimator] = {"k1": lambda x: kl_estimate(-x, "k1"), "k3": lambda x: kl_estimate(-x, "k3")}
-# What the expected gradient is on any tree; elsewhere it is none of the targets. Only "weighted" may be off-policy.
+ESTIMATORS: dict[str, Estimator] = {
+    k: partial(kl_estimate, estimator=k) for k in ("k1", "k2", "k3")
+}
+# The control: log ref - log pi handed over where log pi - log ref is meant. k2 is even and cannot
+# tell.
+INVERTED: dict[str, Estimator] = {
+    "k1": lambda x: kl_estimate(-x, "k1"),
+    "k3": lambda x: kl_estimate(-x, "k3"),
+}
+# What the expected gradient is on any tree; elsewhere it is none of the targets. Only "weighted"
+# may be off-policy.
 THEORY = {
     ("k1", "reward"): {"token": "reverse KL", "sequence": "reverse KL"},
     ("k1", "loss"): {"token": "zero", "sequence": "zero"},
@@ -51,11 +60,13 @@ THEORY = {
 class KLRow:
     """One estimator in one place at one level: what it is worth on average, and where it pulls.
 
-    `theory`: the target proven for it, or None. `value`: its mean, nats; `value_variance`: of one sample, nats^2;
-    `value_error`: value - KL(pi || pi_ref). `gradient` [S, V]: the mean gradient by the logits of each reachable state;
-    `gradient_variance`: trace of its covariance for one sample. `distances`: from each target, Euclidean; `equals`: the
-    first target within 1e-10, or "none of these". `cosine`: with the reverse KL's gradient, None where either is zero.
-    """
+    `theory`: the target proven for it, or None. `value`: its mean, nats; `value_variance`: of one
+    sample, nats^2;
+    `value_error`: value - KL(pi || pi_ref). `gradient` [S, V]: the mean gradient by the logits of
+    each reachable state;
+    `gradient_variance`: trace of its covariance for one sample. `distances`: from each target,
+    Euclidean; `equals`: the first target within 1e-10, or "none of these". `cosine`: with the
+    reverse KL's gradient, None where either is zero."""
 
     estimator: str
     place: str
@@ -83,15 +94,20 @@ class KLRow:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as plain Python values."""
-        return vars(self) | {"gradient": self.gradient.tolist(), "estimates_kl": self.estimates_kl, "holds": self.holds}
+        return vars(self) | {
+            "gradient": self.gradient.tolist(),
+            "estimates_kl": self.estimates_kl,
+            "holds": self.holds,
+        }
 
 
 @dataclass(frozen=True)
 class KLReport:
-    """All rows of one policy on one tree. `kl` = KL(pi || pi_ref) and `forward_kl` = KL(pi_ref || pi), nats.
+    """All rows of one policy on one tree. `kl` = KL(pi || pi_ref) and `forward_kl` = KL(pi_ref ||
+    pi), nats.
 
-    `chi_square` = E_pi[pi/pi_ref] - 1, all three over whole answers. `targets`: gradients [S, V] by name.
-    """
+    `chi_square` = E_pi[pi/pi_ref] - 1, all three over whole answers. `targets`: gradients [S, V] by
+    name."""
 
     kl: float
     forward_kl: float
@@ -107,14 +123,24 @@ class KLReport:
 
     @property
     def passed(self) -> bool:
-        """Whether every gradient is what theory says and, on-policy, the mean of k1 and of k3 is the KL."""
-        unbiased = (row.estimates_kl for row in self.rows if self.on_policy and row.estimator in ("k1", "k3"))
+        """Whether every gradient is what theory says and, on-policy, the mean of k1 and of k3 is
+        the KL.
+        """
+        unbiased = (
+            row.estimates_kl
+            for row in self.rows
+            if self.on_policy and row.estimator in ("k1", "k3")
+        )
         return all(row.holds is not False for row in self.rows) and all(unbiased)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as plain Python values."""
         targets = {name: gradient.tolist() for name, gradient in self.targets.items()}
-        return vars(self) | {"targets": targets, "rows": [r.to_dict() for r in self.rows], "passed": self.passed}
+        return vars(self) | {
+            "targets": targets,
+            "rows": [r.to_dict() for r in self.rows],
+            "passed": self.passed,
+        }
 
     def __str__(self) -> str:
         table = [["estimator", "place", "level", "mean", "mean - KL", "std", "gradient", "cosine"]]
@@ -123,7 +149,10 @@ class KLReport:
             cosine = "" if r.cosine is None else f"{r.cosine:z.4f}"
             table.append([r.estimator, r.place, r.level, *numbers, r.equals, cosine])
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in table]
+        lines = [
+            "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
+            for row in table
+        ]
         what = f"nats, {self.answers:,} answers, {'on' if self.on_policy else 'off'}-policy"
         return "\n".join([f"KL {self.kl:.4f}, forward KL {self.forward_kl:.4f} {what}", *lines])
 
@@ -134,18 +163,21 @@ def kl_laboratory(
     behaviour: Tables | None = None,
     estimators: Mapping[str, Estimator] | None = None,
 ) -> KLReport:
-    """Every estimator in every place, per token and per answer: exact mean, variance, expected gradient, verdict.
+    """Every estimator in every place, per token and per answer: exact mean, variance, expected
+    gradient, verdict.
 
-    At level "sequence" an estimator gets one number per answer, x = log pi(y)/pi_ref(y); at level "token" one per
-    token, and the results are added up over the answer. In the reward the whole answer is charged either way. The
-    reference is the tree's; `policy` and `behaviour` (who draws the answers, by default the policy itself) are tables
-    [V**t, V], nats. Rewards play no part. `estimators`: functions of x; k1, k2, k3 unless given, and held to what is
-    proven under these names: `INVERTED` is the control.
+    At level "sequence" an estimator gets one number per answer, x = log pi(y)/pi_ref(y); at level
+    "token" one per token, and the results are added up over the answer. In the reward the whole
+    answer is charged either way. The reference is the tree's; `policy` and `behaviour` (who draws
+    the answers, by default the policy itself) are tables [V**t, V], nats. Rewards play no part.
+    `estimators`: functions of x; k1, k2, k3 unless given, and held to what is proven under these
+    names: `INVERTED` is the control.
 
-    Targets, by the logits: "zero"; "reverse KL", of KL(pi || pi_ref) over answers; "forward KL", of KL(pi_ref || pi);
-    "... per state", of sum_s d(s) KL(next-token laws in s), with the chances d(s) to meet s, under who draws, held
-    fixed. For one-step answers the latter two are the former two. Raises ValueError unless all three laws can write the
-    same answers, if an estimator changes shapes, and on trees that are too large.
+    Targets, by the logits: "zero"; "reverse KL", of KL(pi || pi_ref) over answers; "forward KL", of
+    KL(pi_ref || pi); "... per state", of sum_s d(s) KL(next-token laws in s), with the chances d(s)
+    to meet s, under who draws, held fixed. For one-step answers the latter two are the former two.
+    Raises ValueError unless all three laws can write the same answers, if an estimator changes
+    shapes, and on trees that are too large.
 
     >>> from gnivo_edu.exact import enumerate_tree_from_rewards, random_reference
     >>> report = kl_laboratory(enumerate_tree_from_rewards([0, 0, 0], vocab_size=3), random_reference(3, 1, seed=0))
@@ -154,36 +186,57 @@ def kl_laboratory(
     """
     answers = Answers.of(tree)
     if (size := len(answers.lengths) * answers.reference.numel()) > MAX_ENTRIES:
-        raise ValueError(f"answers times logits are {size:,}, too many to list: take a smaller vocabulary or horizon")
+        raise ValueError(
+            f"answers times logits are {size:,}, too many to list: take a smaller vocabulary or "
+            "horizon"
+        )
     current = _rows(answers, policy, "policy")
     sampler = current if behaviour is None else _rows(answers, behaviour, "behaviour")
     law, drawn = answers.law(current), answers.law(sampler)
     x = answers.token_logps(current) - answers.token_logps(answers.reference)
     h, targets = x.sum(-1), target_gradients(answers, current, sampler)
-    kl, chi_square, forward = float(law @ h), float(law @ torch.expm1(h)), float(-answers.law(answers.reference) @ h)
+    kl, chi_square, forward = (
+        float(law @ h),
+        float(law @ torch.expm1(h)),
+        float(-answers.law(answers.reference) @ h),
+    )
     log_u = answers.token_logps(current) - answers.token_logps(sampler)
     per_token = ("token", x, log_u, answers.mask)
     per_answer = ("sequence", h[:, None], log_u.sum(-1, True), answers.mask[:, :1])
     rows = []
     for name, estimator in (ESTIMATORS if estimators is None else estimators).items():
         for level, ratio, log_weight, kept in per_token, per_answer:
-            k, slope = (part.masked_fill(~kept, 0.0) for part in _value_and_slope(name, estimator, ratio))
+            k, slope = (
+                part.masked_fill(~kept, 0.0) for part in _value_and_slope(name, estimator, ratio)
+            )
             u = log_weight.exp()
             for place in PLACES:
                 # What multiplies the score of each token, and one sample's estimate of the KL.
-                push = {"reward": k.sum(-1, True), "loss": slope, "weighted": u * (k + slope)}[place]
+                push = {"reward": k.sum(-1, True), "loss": slope, "weighted": u * (k + slope)}[
+                    place
+                ]
                 estimate = ((u if place == "weighted" else 1.0) * k).sum(-1)
                 gradients = _per_answer(answers, current, push.expand_as(x))
                 proven = behaviour is None or place == "weighted"
                 theory = THEORY.get((name, place), {}).get(level) if proven else None
-                rows.append(KLRow(name, place, level, theory, **_summary(estimate, gradients, drawn, kl, targets)))
+                rows.append(
+                    KLRow(
+                        name,
+                        place,
+                        level,
+                        theory,
+                        **_summary(estimate, gradients, drawn, kl, targets),
+                    )
+                )
     return KLReport(kl, forward, chi_square, behaviour is None, len(law), targets, tuple(rows))
 
 
 def target_gradients(
     answers: Answers, policy: Float[Tensor, "S V"], sampler: Float[Tensor, "S V"]
 ) -> dict[str, Float[Tensor, "S V"]]:
-    """The gradients that an estimator may turn out to have, by autograd through the enumerated divergences."""
+    """The gradients that an estimator may turn out to have, by autograd through the enumerated
+    divergences.
+    """
     logits = policy.masked_fill(~answers.legal, 0.0).detach().requires_grad_()
     pi, ref, visits = answers.policy(logits), answers.reference, answers.visits(sampler)
     h = (answers.token_logps(pi) - answers.token_logps(ref)).sum(-1)
@@ -194,7 +247,10 @@ def target_gradients(
         "reverse KL per state": visits @ answers.kl(pi),
         "forward KL per state": visits @ forward,
     }
-    found = {name: torch.autograd.grad(loss, logits, retain_graph=True)[0] for name, loss in losses.items()}
+    found = {
+        name: torch.autograd.grad(loss, logits, retain_graph=True)[0]
+        for name, loss in losses.items()
+    }
     return {"zero": torch.zeros_like(policy)} | found
 
 
@@ -202,12 +258,20 @@ def _rows(answers: Answers, tables: Tables, name: str) -> Float[Tensor, "S V"]:
     """Checked rows [S, V] of a policy that can write exactly what the reference can."""
     shapes = [table.shape for table in answers.tree.step_logps]
     if [table.shape for table in tables] != shapes:
-        raise ValueError(f"{name} must be tables of shapes {shapes}, got {[table.shape for table in tables]}")
+        raise ValueError(
+            f"{name} must be tables of shapes {shapes}, got {[table.shape for table in tables]}"
+        )
     rows = answers.from_tables(tables)
     if not bool(((rows.exp().sum(-1) - 1).abs() < 1e-9).all()):
-        raise ValueError(f"the rows of {name} must be log-probabilities that sum to one: subtract their logsumexp")
+        raise ValueError(
+            f"the rows of {name} must be log-probabilities that sum to one: subtract their "
+            "logsumexp"
+        )
     if bool((rows.masked_fill(~answers.legal, 0.0) == -torch.inf).any()):
-        raise ValueError(f"{name} never takes a token that the reference takes: the forward KL is infinite; smooth it")
+        raise ValueError(
+            f"{name} never takes a token that the reference takes: the forward KL is infinite; "
+            "smooth it"
+        )
     return rows
 
 
@@ -220,17 +284,26 @@ def _value_and_slope(name: str, estimator: Estimator, x: Tensor) -> tuple[Tensor
     return value.detach(), torch.autograd.grad(value.sum(), leaf)[0]
 
 
-def _per_answer(answers: Answers, policy: Tensor, push: Float[Tensor, "n T"]) -> Float[Tensor, "n P"]:
-    """sum_t push_t grad log pi(y_t | s_t) of each answer, by the logits: one-hot minus probabilities, P = S V."""
+def _per_answer(
+    answers: Answers, policy: Tensor, push: Float[Tensor, "n T"]
+) -> Float[Tensor, "n P"]:
+    """sum_t push_t grad log pi(y_t | s_t) of each answer, by the logits: one-hot minus
+    probabilities, P = S V.
+    """
     number, t = answers.mask.nonzero(as_tuple=True)
     states = answers.states[number, t]
-    score = torch.nn.functional.one_hot(answers.tokens[number, t], policy.shape[1]) - policy[states].exp()
+    score = (
+        torch.nn.functional.one_hot(answers.tokens[number, t], policy.shape[1])
+        - policy[states].exp()
+    )
     out = policy.new_zeros(len(push), *policy.shape)
     out[number, states] = push[number, t, None] * score  # an answer meets a state once
     return out.flatten(1)
 
 
-def _summary(estimate: Tensor, gradients: Tensor, drawn: Tensor, kl: float, targets: dict[str, Tensor]) -> Any:
+def _summary(
+    estimate: Tensor, gradients: Tensor, drawn: Tensor, kl: float, targets: dict[str, Tensor]
+) -> Any:
     """Mean and variance over the answers drawn, and which target the mean gradient is."""
     value, mean = float(drawn @ estimate), drawn @ gradients
     distances = {name: float((mean - target.flatten()).norm()) for name, target in targets.items()}
@@ -244,6 +317,8 @@ def _summary(estimate: Tensor, gradients: Tensor, drawn: Tensor, kl: float, targ
         "gradient_norm": float(mean.norm()),
         "gradient_variance": float(drawn @ (gradients - mean).square().sum(-1)),
         "distances": distances,
-        "equals": next((name for name, distance in distances.items() if distance < LIMIT), "none of these"),
+        "equals": next(
+            (name for name, distance in distances.items() if distance < LIMIT), "none of these"
+        ),
         "cosine": float(mean @ reverse) / both if both > LIMIT else None,
     }

@@ -1,7 +1,8 @@
 """Where theory says an objective comes to rest: laws of answers in closed or self-consistent form.
 
-Written from papers.md and the papers, with no call to an objective: the atlas compares these laws with the roots that
-it finds. Every function returns float64 [n], probabilities of the answers of `Answers`.
+Written from papers.md and the papers, with no call to an objective: the atlas compares these laws
+with the roots that it finds. Every function returns float64 [n], probabilities of the answers of
+`Answers`.
 """
 
 from __future__ import annotations
@@ -52,21 +53,29 @@ def above(answers: Answers, threshold: float, sampler: Law) -> Law:
 
 
 def preference_tilt(answers: Answers, alpha: float, sampler: Law) -> Law:
-    """pi_ref e^{P/alpha}/Z, P(y) the probability that y beats a sample (half for a tie): IPO with hard labels."""
+    """pi_ref e^{P/alpha}/Z, P(y) the probability that y beats a sample (half for a tie): IPO with
+    hard labels.
+    """
     R = answers.rewards
     wins = ((R[:, None] > R) * sampler).sum(1) + ((R[:, None] == R) * sampler).sum(1) / 2
     return tilt_by(answers, wins / alpha)
 
 
 def vimpo_law(answers: Answers, alpha: float) -> Law:
-    """pi_V(a|s) proportional to pi_ref e^{Q(s,a)/alpha}, Q the expected reward under pi_V itself, from the end back."""
+    """pi_V(a|s) proportional to pi_ref e^{Q(s,a)/alpha}, Q the expected reward under pi_V itself,
+    from the end back.
+    """
     q = torch.zeros_like(answers.reference)
     value = torch.zeros(len(answers.depths), dtype=q.dtype)
     policy = answers.reference.clone()
     T = answers.tokens.shape[1]
     for t in reversed(range(T)):
         here = answers.mask[:, t]
-        state, token, last = answers.states[here, t], answers.tokens[here, t], answers.lengths[here] == t + 1
+        state, token, last = (
+            answers.states[here, t],
+            answers.tokens[here, t],
+            answers.lengths[here] == t + 1,
+        )
         after = answers.states[here, min(t + 1, T - 1)]
         q[state, token] = torch.where(last, answers.rewards[here], value[after])
         rows = state.unique()
@@ -76,17 +85,24 @@ def vimpo_law(answers: Answers, alpha: float) -> Law:
 
 
 def mean_given_own(answers: Answers, K: int, law: Law, statistic: Statistic) -> Float[Tensor, " n"]:
-    """E[statistic_1 | y_1 = y], the other K - 1 answers drawn from `law`: every tuple of them is listed."""
+    """E[statistic_1 | y_1 = y], the other K - 1 answers drawn from `law`: every tuple of them is
+    listed.
+    """
     n = len(law)
     others = torch.tensor(list(product(range(n), repeat=K - 1))).view(-1, K - 1)
     weight = law[others].prod(1)
     rewards = answers.rewards[others]
-    columns = [weight @ statistic(torch.cat([own.expand(len(others), 1), rewards], 1))[:, 0] for own in answers.rewards]
+    columns = [
+        weight @ statistic(torch.cat([own.expand(len(others), 1), rewards], 1))[:, 0]
+        for own in answers.rewards
+    ]
     return torch.stack(columns)
 
 
 def centred_rewards(scale: bool) -> Statistic:
-    """R_i - mean R, over the standard deviation (Bessel) + 1e-4 of the group if `scale`: GRPO's advantage."""
+    """R_i - mean R, over the standard deviation (Bessel) + 1e-4 of the group if `scale`: GRPO's
+    advantage.
+    """
 
     def statistic(rewards: Tensor) -> Tensor:
         advantage = rewards - rewards.mean(1, keepdim=True)
@@ -107,7 +123,9 @@ def self_consistent(step: Callable[[Law], Law], start: Law) -> Law:
 
 
 def grpo_one_step(answers: Answers, alpha: float, K: int, scale: bool) -> Law:
-    """alpha pi_ref/(alpha - A), A(y) = E[A_i | y_i = y] under the law itself: GRPO with k3, one-step answers."""
+    """alpha pi_ref/(alpha - A), A(y) = E[A_i | y_i = y] under the law itself: GRPO with k3,
+    one-step answers.
+    """
     reference = _reference(answers)
 
     def step(law: Law) -> Law:
@@ -119,7 +137,9 @@ def grpo_one_step(answers: Answers, alpha: float, K: int, scale: bool) -> Law:
 
 
 def grpo_by_state(answers: Answers, alpha: float, K: int, scale: bool) -> Law:
-    """The same in every state: alpha pi_ref(a|s)/(alpha - (A(s,a) - E_pi A(s,.))), token losses summed."""
+    """The same in every state: alpha pi_ref(a|s)/(alpha - (A(s,a) - E_pi A(s,.))), token losses
+    summed.
+    """
 
     def step(law: Law) -> Law:
         A = mean_given_own(answers, K, law, centred_rewards(scale))
@@ -142,8 +162,8 @@ def grpo_tilt(answers: Answers, alpha: float, K: int, scale: bool) -> Law:
 
 
 def moving_with_anchor(answers: Answers, alpha: float, beta: float, K: int) -> Law:
-    """pi_0 e^{f/beta}/Z, f(y) = K E[softmax(R/alpha)_i | y_i = y] under the law itself: softmax GN-IVO, t = T, with a
-    reference that follows the policy and beta KL(pi || pi_0) in the loss."""
+    """pi_0 e^{f/beta}/Z, f(y) = K E[softmax(R/alpha)_i | y_i = y] under the law itself: softmax
+    GN-IVO, t = T, with a reference that follows the policy and beta KL(pi || pi_0) in the loss."""
 
     def step(law: Law) -> Law:
         f = mean_given_own(answers, K, law, lambda rewards: K * (rewards / alpha).softmax(1))
@@ -153,12 +173,15 @@ def moving_with_anchor(answers: Answers, alpha: float, beta: float, K: int) -> L
 
 
 def dro_wrong_value(answers: Answers, alpha: float, value: float, sampler: Law) -> Law:
-    """DRO with a fixed V: alpha h = R - V - (pi/mu)(V^pi - V), solved for pi (Proposition 1 of the paper)."""
+    """DRO with a fixed V: alpha h = R - V - (pi/mu)(V^pi - V), solved for pi (Proposition 1 of the
+    paper).
+    """
     reference, excess = _reference(answers).numpy(), answers.rewards.numpy() - value
     mu = sampler.numpy()
 
     def given(multiplier: float) -> np.ndarray:
-        # alpha log(pi/ref) + multiplier pi/mu = R - V has one root in log pi for a multiplier >= 0: Newton from above.
+        # alpha log(pi/ref) + multiplier pi/mu = R - V has one root in log pi for a multiplier >= 0:
+        # Newton from above.
         x = np.log(reference) + excess / alpha
         for _ in range(200):
             pull = multiplier * np.exp(x) / mu
@@ -177,7 +200,9 @@ def dro_wrong_value(answers: Answers, alpha: float, value: float, sampler: Law) 
 
 
 def vimpo_one_step(answers: Answers, alpha: float, actor: float, K: int) -> Law:
-    """One-step VIMPO with its whitened actor: pi_ref e^{(1 - 1/K) R/c}/Z, c = alpha - actor/sd(raw advantage)."""
+    """One-step VIMPO with its whitened actor: pi_ref e^{(1 - 1/K) R/c}/Z, c = alpha - actor/sd(raw
+    advantage).
+    """
 
     def step(law: Law) -> Law:
         h = (law / _reference(answers)).log()
@@ -188,8 +213,12 @@ def vimpo_one_step(answers: Answers, alpha: float, actor: float, K: int) -> Law:
     return self_consistent(step, tilt(answers, alpha))
 
 
-def gnivo_softmax_prefixes(answers: Answers, alpha: float, K: int, depth: int) -> Float[Tensor, " m"]:
-    """Law of the prefixes of `depth` tokens that softmax weights fit, by the integral form: e^{v} of the fitted v."""
+def gnivo_softmax_prefixes(
+    answers: Answers, alpha: float, K: int, depth: int
+) -> Float[Tensor, " m"]:
+    """Law of the prefixes of `depth` tokens that softmax weights fit, by the integral form: e^{v}
+    of the fitted v.
+    """
     law = _reference(answers)
     share = mean_given_own(answers, K, law, lambda rewards: (rewards / alpha).softmax(1))
     mass = prefix_law(answers, law, depth)
@@ -198,8 +227,12 @@ def gnivo_softmax_prefixes(answers: Answers, alpha: float, K: int, depth: int) -
     return (mass.log() + torch.from_numpy(v)).softmax(0)
 
 
-def gnivo_stale_prefixes(answers: Answers, alpha: float, depth: int, sampler: Law) -> Float[Tensor, " m"]:
-    """Law of prefixes of `depth` tokens that raw weights fit on stale samples: pi_ref(s) E_sampler[e^{R/alpha}|s]."""
+def gnivo_stale_prefixes(
+    answers: Answers, alpha: float, depth: int, sampler: Law
+) -> Float[Tensor, " m"]:
+    """Law of prefixes of `depth` tokens that raw weights fit on stale samples: pi_ref(s)
+    E_sampler[e^{R/alpha}|s].
+    """
     weight = (answers.rewards / alpha).exp()
     value = prefix_law(answers, sampler * weight, depth) / prefix_law(answers, sampler, depth)
     new = prefix_law(answers, _reference(answers), depth) * value
@@ -216,7 +249,9 @@ def _reference(answers: Answers) -> Law:
     return answers.law(answers.reference)
 
 
-def _average_over_answers(answers: Answers, law: Law, x: Float[Tensor, " n"]) -> Float[Tensor, "S V"]:
+def _average_over_answers(
+    answers: Answers, law: Law, x: Float[Tensor, " n"]
+) -> Float[Tensor, "S V"]:
     """E[x | state, action] under a law of answers; 0 where no answer passes."""
     flat = answers.states[answers.mask] * answers.reference.shape[1] + answers.tokens[answers.mask]
     mass, total = (

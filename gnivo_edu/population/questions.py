@@ -1,8 +1,9 @@
-"""What users of policy-gradient trainers ask most, each question answered by a few lines that compute.
+"""What users of policy-gradient trainers ask most, each question answered by a few lines that
+compute.
 
-Elective E2 of the course walks through them; groups with equal rewards are in `ties`. A *push* is minus the slope of a
-loss with respect to the log-probability of a token or an answer: what gradient descent raises or lowers, and how much.
-Threads are named as repository#number.
+Elective E2 of the course walks through them; groups with equal rewards are in `ties`. A *push* is
+minus the slope of a loss with respect to the log-probability of a token or an answer: what gradient
+descent raises or lowers, and how much. Threads are named as repository#number.
 """
 
 from __future__ import annotations
@@ -26,22 +27,28 @@ from toy_envs import TokenMDP
 Objective = Callable[..., objectives.LossOutput]
 Means = Literal["whole group", "micro-batch"]
 Mask = Literal["lengths", "not pad"]
-LEARNT = ("policy_logps", "prefix_values")  # a policy, or the explicit V_theta of an objective without one
+LEARNT = (
+    "policy_logps",
+    "prefix_values",
+)  # a policy, or the explicit V_theta of an objective without one
 
 
-# --- 1. "The loss is 0. Is it broken?" ----------------------------------------------------------------------------
+# --- 1. "The loss is 0. Is it broken?" ------------------------------------------------------------
 
 
-def loss_and_push(objective: Objective, batch: GroupBatch, **settings: Any) -> tuple[float, Float[Tensor, "N K T"]]:
-    r"""Question: the loss is 0 from the first step on; does nothing learn? Answer: value and slope are two things.
+def loss_and_push(
+    objective: Objective, batch: GroupBatch, **settings: Any
+) -> tuple[float, Float[Tensor, "N K T"]]:
+    r"""Question: the loss is 0 from the first step on; does nothing learn? Answer: value and slope
+    are two things.
 
     On-policy every ratio u is 1, and advantages A are centred in their group, so for whole answers
 
         L = - mean_i u_i A_i = - mean_i A_i = 0,     - dL / d log pi(y_i) = A_i / K.
 
-    Returns the loss and the push on every token, -dL/d log pi, [N, K, T]; for an objective of an explicit V_theta,
-    -dL/dV_theta of every prefix. With a KL term in the loss, the value on show is alpha times the KL estimate.
-    Source: trl#2703, trl#3452, open-r1#239.
+    Returns the loss and the push on every token, -dL/d log pi, [N, K, T]; for an objective of an
+    explicit V_theta, -dL/dV_theta of every prefix. With a KL term in the loss, the value on show is
+    alpha times the KL estimate. Source: trl#2703, trl#3452, open-r1#239.
 
     >>> half = torch.full((1, 2, 1), 0.5).log()
     >>> batch = GroupBatch(policy_logps=half, behaviour_logps=half, rewards=torch.tensor([[1.0, 0.0]]),
@@ -62,29 +69,38 @@ def loss_and_push(objective: Objective, batch: GroupBatch, **settings: Any) -> t
 
 
 def unexplained(batch: GroupBatch, alpha: float) -> float:
-    r"""Question: what should I watch instead? Answer: the share of the rewards that the policy does not explain.
+    r"""Question: what should I watch instead? Answer: the share of the rewards that the policy does
+    not explain.
 
         sqrt( sum_i ( (R_i - mean R) - alpha (h_i - mean h) )^2 / sum_i (R_i - mean R)^2 ),   h_i = log pi/pi_ref(y_i),
 
-    the residual of GVPO over its target, both root mean squares over the batch: 1 at the reference, 0 at
-    pi* = pi_ref e^{R/alpha}/Z. nan where every group is tied. Source: trl#2703; GVPO, arXiv 2504.19599.
-    """
+    the residual of GVPO over its target, both root mean squares over the batch: 1 at the reference,
+    0 at pi* = pi_ref e^{R/alpha}/Z. nan where every group is tied. Source: trl#2703; GVPO, arXiv
+    2504.19599."""
     target = centred(batch.rewards)
     residual = target - alpha * centred(batch.sequence_logratio.detach())
     scale = batch.group_mean(target.square().mean(1))
-    return float((batch.group_mean(residual.square().mean(1)) / scale).sqrt()) if scale > 0 else float("nan")
+    return (
+        float((batch.group_mean(residual.square().mean(1)) / scale).sqrt())
+        if scale > 0
+        else float("nan")
+    )
 
 
-# --- 4. "I put the KL into the loss, and it does nothing" ---------------------------------------------------------
+# --- 4. "I put the KL into the loss, and it does nothing" -----------------------------------------
 
 
-def kl_in_the_loss(mdp: TokenMDP, policy: nn.Module, reference: nn.Module, kind: Estimator) -> tuple[float, float]:
-    """Question: which KL estimator may stand in the loss? Answer: not k1, whose expected gradient is 0.
+def kl_in_the_loss(
+    mdp: TokenMDP, policy: nn.Module, reference: nn.Module, kind: Estimator
+) -> tuple[float, float]:
+    """Question: which KL estimator may stand in the loss? Answer: not k1, whose expected gradient
+    is 0.
 
         E_pi[ grad log pi(y)/pi_ref(y) ] = E_pi[ grad log pi(y) ] = grad sum_y pi(y) = 0   (sampling law held fixed).
 
-    Returns the exact expected value of the estimator over complete answers, nats, and the norm of its exact expected
-    gradient. Elective E1 is about the others. Source: trl#6503, NeMo-RL#2506, torchforge#664.
+    Returns the exact expected value of the estimator over complete answers, nats, and the norm of
+    its exact expected gradient. Elective E1 is about the others. Source: trl#6503, NeMo-RL#2506,
+    torchforge#664.
     """
     batch = make_group_batch(policy, mdp, all_groups(mdp, tabulate(policy, mdp), 1), reference)
     expected = batch.group_mean(kl_estimate(batch.sequence_logratio, kind).mean(1))
@@ -92,11 +108,13 @@ def kl_in_the_loss(mdp: TokenMDP, policy: nn.Module, reference: nn.Module, kind:
     return expected.item(), float(torch.stack([slope.norm() for slope in slopes]).norm())
 
 
-# --- 8. "My tokenizer pads with the end token" --------------------------------------------------------------------
+# --- 8. "My tokenizer pads with the end token" ----------------------------------------------------
 
 
 def answer_mask(mdp: TokenMDP, answers: SampledGroups, mask: Mask) -> Bool[Tensor, "N K T"]:
-    """From the lengths; or `id != pad` where the answers are padded with the end token, which masks that token too."""
+    """From the lengths; or `id != pad` where the answers are padded with the end token, which masks
+    that token too.
+    """
     if mask == "lengths" or mdp.eos_token_id is None:
         return answers.mask
     return answers.tokens.where(answers.mask, torch.tensor(mdp.eos_token_id)) != mdp.eos_token_id
@@ -119,7 +137,9 @@ def total_probability(mdp: TokenMDP, tables: Tables, mask: Mask = "lengths") -> 
 
 
 def credit_gap(mdp: TokenMDP, reference: Tables, alpha: float, mask: Mask = "lengths") -> float:
-    """The largest |sum_t log pi*/pi_ref - (R/alpha - log Z)| over answers, nats: what the end token was worth."""
+    """The largest |sum_t log pi*/pi_ref - (R/alpha - log Z)| over answers, nats: what the end token
+    was worth.
+    """
     solution = exact.solve(exact.enumerate_tree(mdp, reference), alpha)
     base, best = all_groups(mdp, reference, 1), all_groups(mdp, solution.optimal_step_logps, 1)
     credit = ((best.logps - base.logps) * answer_mask(mdp, base, mask)).sum((1, 2))
@@ -127,16 +147,16 @@ def credit_gap(mdp: TokenMDP, reference: Tables, alpha: float, mask: Mask = "len
     return float((credit - (rewards / alpha - solution.log_z)).abs().max())
 
 
-# --- 10. "Which length normaliser is right?" ----------------------------------------------------------------------
+# --- 10. "Which length normaliser is right?" ------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class LengthBias:
     """A normaliser's exact expected gradient g against s, that of the plain sum over tokens.
 
-    `scale` c = <g, s>/<s, s>, what a learning rate can mend; `bias` |g - c s|/|g|, what it cannot: the sine of the
-    angle between them. `per_token` [n], the push on a token of each answer, divided by c, reward units.
-    """
+    `scale` c = <g, s>/<s, s>, what a learning rate can mend; `bias` |g - c s|/|g|, what it cannot:
+    the sine of the angle between them. `per_token` [n], the push on a token of each answer, divided
+    by c, reward units."""
 
     normaliser: Normaliser
     scale: float
@@ -144,23 +164,33 @@ class LengthBias:
     per_token: Float[Tensor, " n"]
 
 
-def length_bias(mdp: TokenMDP, policy: nn.Module, group_size: int, normaliser: Normaliser) -> LengthBias:
-    r"""Question: divide by the length of the answer, of the batch, or by a constant? Answer: only a constant is exact.
+def length_bias(
+    mdp: TokenMDP, policy: nn.Module, group_size: int, normaliser: Normaliser
+) -> LengthBias:
+    r"""Question: divide by the length of the answer, of the batch, or by a constant? Answer: only a
+    constant is exact.
 
         g = E[ sum_i (A_i / (K d_i)) grad log pi(y_i) ],   A_i = R_i - mean R,   groups drawn from pi,
-        d_i = 1 (sum), 1 (norm), T_i (seq-mean-token-mean), mean_j T_j of the group (token-mean, one group a batch).
+        d_i = 1 (sum), 1 (norm), T_i (seq-mean-token-mean), mean_j T_j of the group (token-mean, one
+            group a batch).
 
-    With d = T_i it is (1 - 1/K) E[ (R - E R)/T grad log pi ]: a token of a short right answer is raised more than one
-    of a long right answer, and a token of a long wrong answer lowered less than one of a short wrong answer. By
-    enumeration of all groups; answers in the order of `all_groups(mdp, tables, 1)`. Source: trl#3138, trl#4988,
-    understand-r1-zero#25; arXiv 2503.20783.
+    With d = T_i it is (1 - 1/K) E[ (R - E R)/T grad log pi ]: a token of a short right answer is
+    raised more than one of a long right answer, and a token of a long wrong answer lowered less
+    than one of a short wrong answer. By enumeration of all groups; answers in the order of
+    `all_groups(mdp, tables, 1)`. Source: trl#3138, trl#4988, understand-r1-zero#25; arXiv
+    2503.20783.
     """
     tables = tabulate(policy, mdp)
-    one, groups = make_group_batch(policy, mdp, all_groups(mdp, tables, 1)), all_groups(mdp, tables, group_size)
+    one, groups = (
+        make_group_batch(policy, mdp, all_groups(mdp, tables, 1)),
+        all_groups(mdp, tables, group_size),
+    )
     n, law = len(one.rewards), one.policy_logps.detach().sum((1, 2)).exp()
     choice = torch.from_numpy(digits(np.arange(n**group_size), n, group_size))
     advantages, lengths = centred(one.rewards[choice, 0]), groups.lengths.double()
-    divisor = {"seq-mean-token-mean": lengths, "token-mean": lengths.mean(1, keepdim=True)}.get(normaliser, 1.0)
+    divisor = {"seq-mean-token-mean": lengths, "token-mean": lengths.mean(1, keepdim=True)}.get(
+        normaliser, 1.0
+    )
     assert groups.group_weight is not None
     terms = groups.group_weight[:, None] * advantages / (group_size * divisor)
     push = torch.zeros(n, dtype=torch.float64).index_add(0, choice.flatten(), terms.flatten())
@@ -168,29 +198,39 @@ def length_bias(mdp: TokenMDP, policy: nn.Module, group_size: int, normaliser: N
     logp = one.policy_logps.sum((1, 2))
     g, s = (
         torch.cat(
-            [x.flatten() for x in torch.autograd.grad(weights @ logp, list(policy.parameters()), retain_graph=True)]
+            [
+                x.flatten()
+                for x in torch.autograd.grad(
+                    weights @ logp, list(policy.parameters()), retain_graph=True
+                )
+            ]
         )
         for weights in (push, plain)
     )
     scale = float(g @ s / (s @ s))
-    return LengthBias(normaliser, scale, float((g - scale * s).norm() / g.norm()), push / law / scale)
+    return LengthBias(
+        normaliser, scale, float((g - scale * s).norm() / g.norm()), push / law / scale
+    )
 
 
-# --- 11. "The result depends on the micro-batch size" -------------------------------------------------------------
+# --- 11. "The result depends on the micro-batch size"
 
 
 def scattered_gvpo(
     batch: GroupBatch, alpha: float, order: Int[Tensor, " NK"], size: int, means: Means
 ) -> Float[Tensor, "N K T"]:
-    r"""Question: a group is scattered over micro-batches; what of its mean? Answer: compute it once, and freeze it.
+    r"""Question: a group is scattered over micro-batches; what of its mean? Answer: compute it
+    once, and freeze it.
 
         sum over micro-batches of  1/(2 N (K - 1)) sum_{i in it} ( (R_i - mean R) - alpha (h_i - mean h) )^2
 
-    has exactly the gradient of `gvpo` if the means are those of the whole group, even without gradient, since the
-    brackets w_i of a group sum to 0:  sum_i w_i grad (mean h) = 0. With the means of what lies in the micro-batch it
-    has another one. `order`: the N K answers as the trainer shuffled them, `size` of them in each micro-batch.
-    Returns the accumulated push, -dL/d log pi. A loss that couples a group in other ways (a softmax) needs two passes.
-    Source: trl#3021, trl#3017, tt-metal#46548.
+    has exactly the gradient of `gvpo` if the means are those of the whole group, even without
+    gradient, since the
+    brackets w_i of a group sum to 0:  sum_i w_i grad (mean h) = 0. With the means of what lies in
+    the micro-batch it
+    has another one. `order`: the N K answers as the trainer shuffled them, `size` of them in each
+    micro-batch. Returns the accumulated push, -dL/d log pi. A loss that couples a group in other
+    ways (a softmax) needs two passes. Source: trl#3021, trl#3017, tt-metal#46548.
     """
     N, K = batch.rewards.shape
     group = torch.arange(N).repeat_interleave(K)
@@ -208,12 +248,14 @@ def scattered_gvpo(
 def scattered_average(
     batch: GroupBatch, normaliser: Normaliser, order: Int[Tensor, " NK"], size: int
 ) -> Float[Tensor, "N K T"]:
-    """Question: and the average over tokens? Answer: the mean over micro-batches of a token mean is no token mean.
+    """Question: and the average over tokens? Answer: the mean over micro-batches of a token mean is
+    no token mean.
 
-    The same advantages R_i - mean R throughout; each micro-batch averages its tokens by `normaliser`, and the trainer
-    takes the mean over micro-batches. With `size` = N K this is the undivided batch. A mean over answers of their own
-    sums or means does not change; "token-mean" does, unless the caller divides by the tokens of the whole batch.
-    Returns the accumulated push. Source: trl#3021, trl#7206, mlx-lm#1413.
+    The same advantages R_i - mean R throughout; each micro-batch averages its tokens by
+    `normaliser`, and the trainer takes the mean over micro-batches. With `size` = N K this is the
+    undivided batch. A mean over answers of their own sums or means does not change; "token-mean"
+    does, unless the caller divides by the tokens of the whole batch. Returns the accumulated push.
+    Source: trl#3021, trl#7206, mlx-lm#1413.
     """
     advantages = centred(batch.rewards).flatten()
 
@@ -234,7 +276,10 @@ def _accumulated(
 ) -> Float[Tensor, "N K T"]:
     count = batch.rewards.numel()
     if sorted(order.tolist()) != list(range(count)) or size < 1 or count % size:
-        raise ValueError(f"order must hold each of 0..{count - 1} once, and size must divide {count}, got size {size}")
+        raise ValueError(
+            f"order must hold each of 0..{count - 1} once, and size must divide {count}, got size "
+            f"{size}"
+        )
     leaf = batch.policy_logps.detach().clone().requires_grad_()
     push = torch.zeros_like(leaf)
     for rows in order.split(size):

@@ -20,7 +20,9 @@ Field = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Rest:
-    """Where the search ended. `converged`: the expected gradient, per unit of mass, is below the tolerance there."""
+    """Where the search ended. `converged`: the expected gradient, per unit of mass, is below the
+    tolerance there.
+    """
 
     point: Point
     residual: float
@@ -31,11 +33,12 @@ class Rest:
 def newton(
     field: Field, start: Float[Tensor, " p"], tolerance: float = 1e-11, limit: int = 60
 ) -> tuple[Tensor, float, int]:
-    """A root of `field`, [p] -> [p], from `start`; returns the point, the largest |field| there, and the steps taken.
+    """A root of `field`, [p] -> [p], from `start`; returns the point, the largest |field| there,
+    and the steps taken.
 
-    The Jacobian is taken by central differences; directions that the field does not see (a softmax does not see a
-    constant) stay as they are: the step is the shortest solution. A step is cut to `LONGEST` per coordinate and halved
-    until the field shrinks.
+    The Jacobian is taken by central differences; directions that the field does not see (a softmax
+    does not see a constant) stay as they are: the step is the shortest solution. A step is cut to
+    `LONGEST` per coordinate and halved until the field shrinks.
 
     >>> root, residual, _ = newton(lambda x: x**3 - 8, torch.tensor([1.0], dtype=torch.float64))
     >>> round(float(root), 9), residual < 1e-11
@@ -48,7 +51,9 @@ def newton(
             return x, size, iteration
         eye = STEP * torch.eye(len(x), dtype=x.dtype)
         jacobian = torch.stack([(field(x + e) - field(x - e)) / (2 * STEP) for e in eye], 1)
-        step = torch.linalg.lstsq(jacobian, -value[:, None], rcond=1e-9, driver="gelsd").solution[:, 0]
+        step = torch.linalg.lstsq(jacobian, -value[:, None], rcond=1e-9, driver="gelsd").solution[
+            :, 0
+        ]
         step = step * min(1.0, LONGEST / max(float(step.abs().max()), 1e-300))
         for _ in range(12):
             trial = field(x + step)
@@ -72,11 +77,12 @@ def rest(
 ) -> Rest:
     """Solve expected gradient = 0 in the fields named by `free`; the others stay at `start`.
 
-    Each entry is divided by the probability with which the sampler takes this action in this state. On-policy that is
-    the natural gradient of a table: it does not fade as an action grows rare, so that deterministic policies, where
-    every on-policy gradient vanishes, are no roots; and rare states are solved as well as common ones.
-    `extra`, a loss of the point that is added (a KL to a model other than the reference). Minimisers are roots too; an
-    objective without one runs off, and `converged` is false.
+    Each entry is divided by the probability with which the sampler takes this action in this state.
+    On-policy that is the natural gradient of a table: it does not fade as an action grows rare, so
+    that deterministic policies, where every on-policy gradient vanishes, are no roots; and rare
+    states are solved as well as common ones. `extra`, a loss of the point that is added (a KL to a
+    model other than the reference). Minimisers are roots too; an objective without one runs off,
+    and `converged` is false.
     """
     answers = population.answers
     shapes = [getattr(start, name).shape for name in free]
@@ -91,7 +97,9 @@ def rest(
         gradient = expect(objective, population, point, **settings).gradient
         if extra is not None:
             leaves = point.detached()
-            gradient["logits"] = gradient["logits"] + torch.autograd.grad(extra(leaves), leaves.logits)[0]
+            gradient["logits"] = (
+                gradient["logits"] + torch.autograd.grad(extra(leaves), leaves.logits)[0]
+            )
         sampling = sampling_policy(answers, population.sampler, answers.policy(point.logits))
         visits = answers.visits(sampling).clamp(min=1e-300)
         taken = (visits[:, None] * sampling.exp()).clamp(min=1e-300)

@@ -1,4 +1,6 @@
-"""Arithmetic: ArithmeticChain at the sizes that are trained, in tiers, with demonstrations for a base policy."""
+"""Arithmetic: ArithmeticChain at the sizes that are trained, in tiers, with demonstrations for a
+base policy.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +19,18 @@ TEST_QUESTIONS = 200  # of each tier; the first that its seed draws
 
 
 class Arithmetic(TokenMDP):
-    """`55+9+5+2-9=` is answered by its running totals, `64;69;71;62.`; only the last one is rewarded.
+    """`55+9+5+2-9=` is answered by its running totals, `64;69;71;62.`; only the last one is
+    rewarded.
 
-    Each tier, the number of operations, is an `ArithmeticChain` with the same vocabulary; the tiers' prompts stand one
-    below the other, tier by tier. Shorter prompts begin with more than one `bos_token_id`; `prompt_mask()` keeps the
-    last of them. `tier` int64 [N] is the tier of each prompt. The steps of an answer end with ";".
+    Each tier, the number of operations, is an `ArithmeticChain` with the same vocabulary; the
+    tiers' prompts stand one below the other, tier by tier. Shorter prompts begin with more than one
+    `bos_token_id`; `prompt_mask()` keeps the last of them. `tier` int64 [N] is the tier of each
+    prompt. The steps of an answer end with ";".
 
-    Arguments: `tiers`; `num_prompts` of each; `split`, where "test" has the first `TEST_QUESTIONS` questions of a tier
-    at most and "train" those after them, so that they never share one; `base`, `digits` and `prompt_seed` as in
-    `ArithmeticChain`. Raises ValueError where a tier has not so many questions.
+    Arguments: `tiers`; `num_prompts` of each; `split`, where "test" has the first `TEST_QUESTIONS`
+    questions of a tier at most and "train" those after them, so that they never share one; `base`,
+    `digits` and `prompt_seed` as in `ArithmeticChain`. Raises ValueError where a tier has not so
+    many questions.
 
     >>> task = Arithmetic(tiers=(4,), num_prompts=2, split="test")
     >>> task.question(0), task.grade(*task.demonstrations(1, wrong_rate=0.0, seed=0))[0].status
@@ -42,9 +47,13 @@ class Arithmetic(TokenMDP):
         prompt_seed: int = 0,
     ) -> None:
         _check_arguments(tiers, num_prompts, split, base, digits, prompt_seed)
-        count = num_prompts if num_prompts is not None else 1000 if split == "train" else TEST_QUESTIONS
+        count = (
+            num_prompts if num_prompts is not None else 1000 if split == "train" else TEST_QUESTIONS
+        )
         if split == "test" and count > TEST_QUESTIONS:
-            raise ValueError(f"the test split has {TEST_QUESTIONS} questions a tier, got num_prompts={count}")
+            raise ValueError(
+                f"the test split has {TEST_QUESTIONS} questions a tier, got num_prompts={count}"
+            )
         first = TEST_QUESTIONS if split == "train" else 0
         self._chains = [ArithmeticChain(n, base, digits, first + count, prompt_seed) for n in tiers]
         self._chain = np.repeat(np.arange(len(tiers)), count)
@@ -53,7 +62,11 @@ class Arithmetic(TokenMDP):
         widest = max(self._chains, key=lambda chain: chain.horizon)
         width = widest.prompts().shape[1]
         rows = [
-            np.pad(chain.prompts()[first:], ((0, 0), (width - chain.prompts().shape[1], 0)), mode="edge")
+            np.pad(
+                chain.prompts()[first:],
+                ((0, 0), (width - chain.prompts().shape[1], 0)),
+                mode="edge",
+            )
             for chain in self._chains
         ]
         super().__init__(
@@ -65,12 +78,19 @@ class Arithmetic(TokenMDP):
         )
         for chain in self._chains:  # the chains reward answers of any tier's length
             chain.horizon = self.horizon
-        self.name, self.split, self.base, self.largest = f"arithmetic-{split}", split, base, base**digits - 1
+        self.name, self.split, self.base, self.largest = (
+            f"arithmetic-{split}",
+            split,
+            base,
+            base**digits - 1,
+        )
         self.eos_token_ids = (self.vocabulary.index("."),)
         self._steps = steps_after(";")
 
     def prompt_mask(self) -> NDArray[np.bool_]:
-        """Which places of `prompts()` count, bool [N, P]: the question and one `bos_token_id` before it."""
+        """Which places of `prompts()` count, bool [N, P]: the question and one `bos_token_id`
+        before it.
+        """
         mask = self._prompts != self.bos_token_id
         mask[:, :-1] |= mask[:, 1:]
         return mask
@@ -84,8 +104,12 @@ class Arithmetic(TokenMDP):
         start, operands = self._terms(prompt_index)
         return [start, *(start + int(total) for total in np.cumsum(operands))]
 
-    def grade(self, tokens: ArrayLike, lengths: ArrayLike, prompt_index: ArrayLike = 0) -> list[Grade]:
-        """The verdict on each answer; its last field counts, and no answer is one that has no end token."""
+    def grade(
+        self, tokens: ArrayLike, lengths: ArrayLike, prompt_index: ArrayLike = 0
+    ) -> list[Grade]:
+        """The verdict on each answer; its last field counts, and no answer is one that has no end
+        token.
+        """
         rows = [self.decode(row) for row in check_rows(tokens, lengths)]
         index = np.broadcast_to(np.asarray(prompt_index, dtype=np.int64), (len(rows),))
         rewards = self.reward(tokens, lengths, index)
@@ -98,25 +122,33 @@ class Arithmetic(TokenMDP):
         return grades
 
     def step_ids(self, tokens: ArrayLike, lengths: ArrayLike) -> NDArray[np.int64]:
-        """Step of each token, int64 [B, T]: 0, 1, 2, ...; the end token belongs to the last step."""
+        """Step of each token, int64 [B, T]: 0, 1, 2, ...; the end token belongs to the last
+        step.
+        """
         pieces = [[self.vocabulary[token] for token in row] for row in check_rows(tokens, lengths)]
         return step_ids_of(pieces, self._steps, np.asarray(tokens).shape[1])
 
     def demonstrations(
         self, count: int, wrong_rate: float = 0.5, seed: int = 0
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Answers with a systematic mistake to learn: tokens [count, T], lengths [count], prompt_index [count].
+        """Answers with a systematic mistake to learn: tokens [count, T], lengths [count],
+        prompt_index [count].
 
-        A step whose addition carries or whose subtraction borrows is done wrongly with chance `wrong_rate`: the carry
-        is dropped (55+9=54), or the smaller of the two digits is subtracted from the larger (52-9=57); the next steps
-        go on from there. Left out are mistakes that would bring a later total below 0 or above the largest, and those
-        that cancel earlier ones: an answer with a wrong step ends wrong. Prompts are drawn evenly, with replacement.
-        """
+        A step whose addition carries or whose subtraction borrows is done wrongly with chance
+        `wrong_rate`: the carry is dropped (55+9=54), or the smaller of the two digits is subtracted
+        from the larger (52-9=57); the next steps go on from there. Left out are mistakes that would
+        bring a later total below 0 or above the largest, and those that cancel earlier ones: an
+        answer with a wrong step ends wrong. Prompts are drawn evenly, with replacement."""
         if count < 1 or not 0 <= wrong_rate <= 1:
-            raise ValueError(f"count must be at least 1 and wrong_rate in 0..1, got {count} and {wrong_rate}")
+            raise ValueError(
+                f"count must be at least 1 and wrong_rate in 0..1, got {count} and {wrong_rate}"
+            )
         rng = np.random.default_rng(seed)
         index = rng.integers(len(self._prompts), size=count)
-        tokens, lengths = np.full((count, self.horizon), self.pad_token_id), np.zeros(count, dtype=np.int64)
+        tokens, lengths = (
+            np.full((count, self.horizon), self.pad_token_id),
+            np.zeros(count, dtype=np.int64),
+        )
         code = {character: token for token, character in enumerate(self.vocabulary)}
         for row, number in enumerate(index.tolist()):
             totals = self._walk(number, rng.random(self.tier[number]) < wrong_rate)
@@ -125,22 +157,33 @@ class Arithmetic(TokenMDP):
             tokens[row, : len(text)] = [code[character] for character in text]
         return tokens, lengths, index
 
-    def first_wrong_step(self, tokens: ArrayLike, lengths: ArrayLike, prompt_index: ArrayLike = 0) -> NDArray[np.int64]:
-        """Number of the first step whose total is not the right one, int64 [B]; -1 where all are right.
+    def first_wrong_step(
+        self, tokens: ArrayLike, lengths: ArrayLike, prompt_index: ArrayLike = 0
+    ) -> NDArray[np.int64]:
+        """Number of the first step whose total is not the right one, int64 [B]; -1 where all are
+        right.
 
         A missing step is wrong, and so is one more than the question has.
         """
-        rows = [self.decode(row).removesuffix(".").split(";") for row in check_rows(tokens, lengths)]
+        rows = [
+            self.decode(row).removesuffix(".").split(";") for row in check_rows(tokens, lengths)
+        ]
         index = np.broadcast_to(np.asarray(prompt_index, dtype=np.int64), (len(rows),))
         first = np.full(len(rows), -1, dtype=np.int64)
         for row, (fields, number) in enumerate(zip(rows, index.tolist(), strict=True)):
             right = [np.base_repr(total, self.base) for total in self.totals(number)[1:]]
-            wrong = [t for t in range(max(len(fields), len(right))) if fields[t : t + 1] != right[t : t + 1]]
+            wrong = [
+                t
+                for t in range(max(len(fields), len(right)))
+                if fields[t : t + 1] != right[t : t + 1]
+            ]
             first[row] = wrong[0] if wrong else -1
         return first
 
     def carries(self, prompt_index: int) -> list[bool]:
-        """Which steps of the right answer carry or borrow: those at which the demonstrations err."""
+        """Which steps of the right answer carry or borrow: those at which the demonstrations
+        err.
+        """
         operands = self._terms(prompt_index)[1]
         totals = self.totals(prompt_index)
         return [self._wrong(a, b) is not None for a, b in zip(totals, operands, strict=False)]
@@ -179,17 +222,30 @@ class Arithmetic(TokenMDP):
         rewards = np.zeros(len(tokens))
         for number, chain in enumerate(self._chains):
             rows = self._chain[prompt_index] == number
-            rewards[rows] = chain.reward(tokens[rows], lengths[rows], self._number[prompt_index[rows]])
+            rewards[rows] = chain.reward(
+                tokens[rows], lengths[rows], self._number[prompt_index[rows]]
+            )
         return rewards
 
 
 def _check_arguments(tiers: object, num_prompts: object, split: str, *others: object) -> None:
     whole = (int, np.integer)
-    if not isinstance(tiers, Sequence) or not tiers or not all(isinstance(n, whole) and n >= 1 for n in tiers):
-        raise ValueError(f"tiers lists numbers of operations, at least one tier such as [2, 3], got {tiers!r}")
+    if (
+        not isinstance(tiers, Sequence)
+        or not tiers
+        or not all(isinstance(n, whole) and n >= 1 for n in tiers)
+    ):
+        raise ValueError(
+            f"tiers lists numbers of operations, at least one tier such as [2, 3], got {tiers!r}"
+        )
     if num_prompts is not None and not (isinstance(num_prompts, whole) and num_prompts >= 1):
-        raise ValueError(f"num_prompts, the questions of a tier, is a whole number from 1 on, got {num_prompts!r}")
+        raise ValueError(
+            "num_prompts, the questions of a tier, is a whole number from 1 on, got "
+            f"{num_prompts!r}"
+        )
     if split not in ("train", "test"):
         raise ValueError(f"the split is 'train' or 'test', got {split!r}")
     if not all(isinstance(number, whole) for number in others):
-        raise ValueError(f"base, digits and prompt_seed are whole numbers, got {', '.join(map(repr, others))}")
+        raise ValueError(
+            f"base, digits and prompt_seed are whole numbers, got {', '.join(map(repr, others))}"
+        )

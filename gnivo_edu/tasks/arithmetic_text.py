@@ -1,4 +1,6 @@
-"""ArithmeticText: arithmetic with a tokenizer, so that code for models that read text reads this task too."""
+"""ArithmeticText: arithmetic with a tokenizer, so that code for models that read text reads this
+task too.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,14 @@ from gnivo_edu.tasks.segment import Segmenter, get_segmenter
 
 
 class ArithmeticText(Arithmetic):
-    """`Arithmetic` whose characters are the tokens of a Hugging Face tokenizer, `tokenizer`, with the same ids.
+    """`Arithmetic` whose characters are the tokens of a Hugging Face tokenizer, `tokenizer`, with
+    the same ids.
 
-    Takes what `Arithmetic` takes, and a `segmenter` (see `segment.get_segmenter`), by default after each ";". The
-    tokenizer puts `bos_token_id` before what it encodes; BOS and padding are its special tokens. The end token "." is
-    not: it is a character like the others, and a model has to choose it. So a checkpoint of this vocabulary can be
-    handed to `policies.tree_from_model`, and `evaluation.step_values` finds exact values in a pruned tree.
+    Takes what `Arithmetic` takes, and a `segmenter` (see `segment.get_segmenter`), by default after
+    each ";". The tokenizer puts `bos_token_id` before what it encodes; BOS and padding are its
+    special tokens. The end token "." is not: it is a character like the others, and a model has to
+    choose it. So a checkpoint of this vocabulary can be handed to `policies.tree_from_model`, and
+    `evaluation.step_values` finds exact values in a pruned tree.
 
     >>> task = ArithmeticText(tiers=(2,), num_prompts=1, split="test")
     >>> task.tokenizer(task.question(0))["input_ids"] == task.prompts()[0].tolist()
@@ -36,8 +40,8 @@ class ArithmeticText(Arithmetic):
     def grade_texts(self, texts: Sequence[str], prompt_index: ArrayLike = 0) -> list[Grade]:
         """The verdict on answers that are texts already; what follows the first "." is not read.
 
-        Raises ValueError on a text with other characters than those of `vocabulary`, or longer than `horizon`.
-        """
+        Raises ValueError on a text with other characters than those of `vocabulary`, or longer than
+        `horizon`."""
         code = {character: token for token, character in enumerate(self.vocabulary)}
         tokens = np.full((len(texts), self.horizon), self.pad_token_id)
         lengths = np.zeros(len(texts), dtype=np.int64)
@@ -46,15 +50,22 @@ class ArithmeticText(Arithmetic):
             answer = before + dot
             unknown = [character for character in answer if character not in code]
             if unknown or len(answer) > self.horizon:
-                problem = f"holds {unknown[0]!r}" if unknown else f"is longer than {self.horizon} characters"
-                raise ValueError(f"an answer is written in {''.join(self.vocabulary)!r}, but {text!r} {problem}")
+                problem = (
+                    f"holds {unknown[0]!r}"
+                    if unknown
+                    else f"is longer than {self.horizon} characters"
+                )
+                raise ValueError(
+                    f"an answer is written in {''.join(self.vocabulary)!r}, but {text!r} {problem}"
+                )
             lengths[row] = len(answer)
             tokens[row, : len(answer)] = [code[character] for character in answer]
         return self.grade(tokens, lengths, prompt_index)
 
 
 def character_tokenizer(vocabulary: Sequence[str], bos_token_id: int, pad_token_id: int) -> Any:
-    """A Hugging Face tokenizer of single characters: token i is `vocabulary[i]`; BOS stands before what is encoded.
+    """A Hugging Face tokenizer of single characters: token i is `vocabulary[i]`; BOS stands before
+    what is encoded.
 
     >>> tokenizer = character_tokenizer("ab", 2, 3)
     >>> tokenizer("ba")["input_ids"], tokenizer.decode([2, 1, 0], skip_special_tokens=True)
@@ -68,5 +79,7 @@ def character_tokenizer(vocabulary: Sequence[str], bos_token_id: int, pad_token_
     own = Tokenizer(models.WordLevel(ids, unk_token="<pad>"))
     own.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     own.decoder = decoders.Fuse()
-    own.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", bos_token_id)])
+    own.post_processor = processors.TemplateProcessing(
+        single="<bos> $A", special_tokens=[("<bos>", bos_token_id)]
+    )
     return PreTrainedTokenizerFast(tokenizer_object=own, bos_token="<bos>", pad_token="<pad>")

@@ -1,10 +1,11 @@
 r"""Competition mathematics: MATH to train on, and six benchmark sets; answers in \boxed{...}.
 
-Sources of the sets: AIME 2024 and 2025 and AMC 2023 (American Mathematics Competitions), MATH-500 (500 test problems
-of Hendrycks et al. 2021, arXiv:2103.03874, chosen by Lightman et al. 2023, arXiv:2305.20050), Minerva Math (272
-problems of Lewkowycz et al. 2022, arXiv:2206.14858) and OlympiadBench (He et al. 2024, arXiv:2402.14008; the English,
-open-ended, text-only mathematics problems). The sets go round in versions of different length: `variants` names them,
-and loading a number of rows that is not among them is an error.
+Sources of the sets: AIME 2024 and 2025 and AMC 2023 (American Mathematics Competitions), MATH-500
+(500 test problems of Hendrycks et al. 2021, arXiv:2103.03874, chosen by Lightman et al. 2023,
+arXiv:2305.20050), Minerva Math (272 problems of Lewkowycz et al. 2022, arXiv:2206.14858) and
+OlympiadBench (He et al. 2024, arXiv:2402.14008; the English, open-ended, text-only mathematics
+problems). The sets go round in versions of different length: `variants` names them, and loading a
+number of rows that is not among them is an error.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from gnivo_edu.tasks.data_sets import Row, field, first_rows, load_rows
 from gnivo_edu.tasks.grading import TIMEOUT, Problem, grade_answers, last_box
-from gnivo_edu.tasks.rows import Row, field, first_rows, load_rows
 from gnivo_edu.tasks.text_task import TextTask
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Where a set is found, and which versions of it are known: number of rows to what that version is."""
+    """Where a set is found, and which versions of it are known: number of rows to what that version
+    is.
+    """
 
     hub_id: str
     split: str
@@ -31,7 +34,9 @@ class Benchmark:
 
 BENCHMARKS = {
     "math": Benchmark(
-        "rasbt/math_full_minus_math500", "train", {12_000: "all of MATH but the problems of MATH-500: for training"}
+        "rasbt/math_full_minus_math500",
+        "train",
+        {12_000: "all of MATH but the problems of MATH-500: for training"},
     ),
     "aime24": Benchmark("HuggingFaceH4/aime_2024", "train", {30: "AIME I and II of 2024"}),
     "aime25": Benchmark("yentinglin/aime_2025", "train", {30: "AIME I and II of 2025"}),
@@ -57,7 +62,10 @@ BENCHMARKS = {
 
 # The wording is ours.
 INSTRUCTION = "Reason step by step, and put the final answer inside \\boxed{}."
-BASE_TEXT = "Problem: {question}\nReason step by step, and put the final answer inside \\boxed{}.\nSolution:\n"
+BASE_TEXT = (
+    "Problem: {question}\nReason step by step, and put the final answer inside "
+    "\\boxed{}.\nSolution:\n"
+)
 STOP = ("\nProblem:",)
 
 
@@ -72,11 +80,13 @@ def benchmark(
     grader_timeout: float = TIMEOUT,
     **options: Any,
 ) -> TextTask:
-    """A set of `BENCHMARKS` as a task: from a file, a folder, or a hub id (by default the one that is listed).
+    """A set of `BENCHMARKS` as a task: from a file, a folder, or a hub id (by default the one that
+    is listed).
 
-    `task.variant` says which version it is. `limit` keeps the first problems, once the number of rows is checked;
-    `check_rows=False` takes any number. `options` are those of `TextTask`. Raises ValueError on a number of rows that
-    no known version has, and on a row without question or answer.
+    `task.variant` says which version it is. `limit` keeps the first problems, once the number of
+    rows is checked; `check_rows=False` takes any number. `options` are those of `TextTask`. Raises
+    ValueError on a number of rows that no known version has, and on a row without question or
+    answer.
     """
     known = BENCHMARKS[name]
     source = path_or_id or known.hub_id
@@ -84,10 +94,13 @@ def benchmark(
     if check_rows and len(rows) not in known.variants:
         versions = "; ".join(f"{count:,} ({what})" for count, what in known.variants.items())
         raise ValueError(
-            f"{name} is known with these numbers of problems: {versions}; {source!r} has {len(rows):,}: "
+            f"{name} is known with these numbers of problems: {versions}; {source!r} has "
+            f"{len(rows):,}: "
             "pass check_rows=False if that is meant"
         )
-    problems = [problem_of(row, number, source) for number, row in enumerate(first_rows(rows, limit))]
+    problems = [
+        problem_of(row, number, source) for number, row in enumerate(first_rows(rows, limit))
+    ]
     merged: dict[str, Any] = {
         "base_text": BASE_TEXT,
         "instruction": INSTRUCTION,
@@ -103,8 +116,9 @@ def benchmark(
 def problem_of(row: Row, number: int, source: str) -> Problem:
     r"""The problem in a row of any of the sets, whose columns and answer types differ.
 
-    The answer may be an int, a float (27.0 stands for 27), a text, or a list of one of these. Minerva Math has no
-    answer column: its answer is the last box of its solution. OlympiadBench may name a unit and an allowed error.
+    The answer may be an int, a float (27.0 stands for 27), a text, or a list of one of these.
+    Minerva Math has no answer column: its answer is the last box of its solution. OlympiadBench may
+    name a unit and an allowed error.
 
     >>> problem_of({"question": "?", "final_answer": ["$4.2$\n"], "unit": "%", "error": "1e-1"}, 0, "").gold
     '$4.2$'
@@ -117,16 +131,24 @@ def problem_of(row: Row, number: int, source: str) -> Problem:
     answer = field(row, ("answer", "final_answer"))
     if answer is None:
         solution = field(row, ("solution",))
-        answer = last_box("\n".join(solution) if isinstance(solution, list) else str(solution or ""))
+        answer = last_box(
+            "\n".join(solution) if isinstance(solution, list) else str(solution or "")
+        )
     if isinstance(answer, list | tuple):
         if len(answer) != 1:
-            raise ValueError(f"row {number} of {source!r} lists {len(answer)} answers: give one text that holds all")
+            raise ValueError(
+                f"row {number} of {source!r} lists {len(answer)} answers: give one text that holds "
+                "all"
+            )
         answer = answer[0]
     if isinstance(answer, float) and answer.is_integer():
         answer = int(answer)
     gold = "" if answer is None else str(answer).strip()
     if not question or not gold:
-        raise ValueError(f"row {number} of {source!r} has no question or no answer; its columns: {', '.join(row)}")
+        raise ValueError(
+            f"row {number} of {source!r} has no question or no answer; its columns: "
+            f"{', '.join(row)}"
+        )
     error, context = field(row, ("error",)), field(row, ("context",))
     return Problem(
         question=f"{context}\n{question}" if context else str(question),

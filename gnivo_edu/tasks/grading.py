@@ -1,8 +1,10 @@
-r"""Grading: find the answer in a text, then let math-verify compare it with the gold answer, within a time limit.
+r"""Grading: find the answer in a text, then let math-verify compare it with the gold answer, within
+a time limit.
 
-An answer is what stands in the last balanced box, or after the task's own marker; nothing else counts, however right it
-looks. A gold answer that cannot be read is reported and skipped: no answer to it is rewarded. What math-verify 0.9.0
-does with doubtful cases is measured in tests/tasks/test_grading_pitfalls.py.
+An answer is what stands in the last balanced box, or after the task's own marker; nothing else
+counts, however right it looks. A gold answer that cannot be read is reported and skipped: no answer
+to it is rewarded. What math-verify 0.9.0 does with doubtful cases is measured in
+tests/tasks/test_grading_pitfalls.py.
 """
 
 from __future__ import annotations
@@ -23,12 +25,16 @@ Extract = Callable[[str], str | None]
 TIMEOUT = 5.0  # seconds for one comparison
 
 _BRACES = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
-_NUMBER = re.compile(r"(?P<sign>-?)[\s$]*(?P<number>(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)")
+_NUMBER = re.compile(
+    r"(?P<sign>-?)[\s$]*(?P<number>(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """A question and its gold answer; `unit` may follow an answer, `tolerance` (an absolute error) is allowed."""
+    """A question and its gold answer; `unit` may follow an answer, `tolerance` (an absolute error)
+    is allowed.
+    """
 
     question: str
     gold: str = ""
@@ -41,9 +47,10 @@ class Problem:
 class Grade:
     """What became of one answer: its text, what was taken for the answer, and the verdict.
 
-    `status`: "right", "wrong", "no answer" (no box and no marker), "unparsable gold" (the fault of the data: the row
-    does not count), "timeout" (the comparison was stopped), or "scored" (a task whose reward is not right or wrong).
-    `reward` is 1 where it is right, the score where it is scored, else 0.
+    `status`: "right", "wrong", "no answer" (no box and no marker), "unparsable gold" (the fault of
+    the data: the row does not count), "timeout" (the comparison was stopped), or "scored" (a task
+    whose reward is not right or wrong). `reward` is 1 where it is right, the score where it is
+    scored, else 0.
     """
 
     text: str
@@ -59,7 +66,8 @@ class Grade:
 
 
 def last_box(text: str) -> str | None:
-    r"""Content of the last \boxed{...} or \fbox{...} that closes; the outer one of nested boxes; None if there is none.
+    r"""Content of the last \boxed{...} or \fbox{...} that closes; the outer one of nested boxes;
+    None if there is none.
 
     >>> last_box(r"First \boxed{1}, no: \boxed{\frac{1}{2}}. Or \boxed{3"), last_box(r"\boxed{\boxed{\pi}}")
     ('\\frac{1}{2}', '\\pi')
@@ -74,7 +82,9 @@ def last_box(text: str) -> str | None:
 
 
 def _last_box_span(text: str) -> tuple[int, int, int] | None:
-    """Where the box that closes last starts, where its content does, and where its closing brace stands; one pass."""
+    """Where the box that closes last starts, where its content does, and where its closing brace
+    stands; one pass.
+    """
     open_braces: list[tuple[int, int] | None] = []  # None for a brace that is no box
     span = None
     for match in _BRACES.finditer(text):
@@ -89,7 +99,8 @@ def _last_box_span(text: str) -> tuple[int, int, int] | None:
 
 
 def after_marker(text: str, marker: str = "####") -> str | None:
-    """The number on the line after the last `marker`, without currency, thousands separators and what follows it.
+    """The number on the line after the last `marker`, without currency, thousands separators and
+    what follows it.
 
     Where an operator follows the number, the whole line is the answer, for math-verify to read.
 
@@ -120,7 +131,11 @@ def marker_or_box(text: str) -> str | None:
     if (number := after_marker(text)) is not None:
         return number
     box = last_box(text)
-    return first_number(box) if box is not None and len(_NUMBER.findall(box)) == 1 and "\\" not in box else box
+    return (
+        first_number(box)
+        if box is not None and len(_NUMBER.findall(box)) == 1 and "\\" not in box
+        else box
+    )
 
 
 def grade_answers(
@@ -132,31 +147,42 @@ def grade_answers(
 ) -> list[Grade]:
     """A grade for each text, the answer to the problem of the same number.
 
-    Equal pairs of answer and gold are compared once. `timeout` in seconds, per comparison; `workers` processes, by
-    default one per core and at most four. Raises ValueError if the lengths differ or math-verify is not installed.
-    """
+    Equal pairs of answer and gold are compared once. `timeout` in seconds, per comparison;
+    `workers` processes, by default one per core and at most four. Raises ValueError if the lengths
+    differ or math-verify is not installed."""
     if len(texts) != len(problems):
-        raise ValueError(f"one problem for each text, got {len(problems)} problems and {len(texts)} texts")
+        raise ValueError(
+            f"one problem for each text, got {len(problems)} problems and {len(texts)} texts"
+        )
     answers = [extract(text) for text in texts]
     requests = [(p.gold, a, p.unit, p.tolerance) for p, a in zip(problems, answers, strict=True)]
     distinct = list(dict.fromkeys(requests))
     names = ("gold", "answer", "unit", "tolerance")
     pool = _pool(workers or min(4, os.cpu_count() or 1), timeout)
-    replies = pool.map([dict(zip(names, request, strict=True)) for request in distinct]) if distinct else []
-    status: dict[Any, Status] = {r: reply or "timeout" for r, reply in zip(distinct, replies, strict=True)}
+    replies = (
+        pool.map([dict(zip(names, request, strict=True)) for request in distinct])
+        if distinct
+        else []
+    )
+    status: dict[Any, Status] = {
+        r: reply or "timeout" for r, reply in zip(distinct, replies, strict=True)
+    }
     return [
-        Grade(text=text, answer=r[1], gold=r[0], status=status[r], reward=float(status[r] == "right"))
+        Grade(
+            text=text, answer=r[1], gold=r[0], status=status[r], reward=float(status[r] == "right")
+        )
         for text, r in zip(texts, requests, strict=True)
     ]
 
 
 def unparsable_golds(
-    problems: Sequence[Problem], grader: Callable[[Sequence[str], Sequence[Problem]], list[Grade]] = grade_answers
+    problems: Sequence[Problem],
+    grader: Callable[[Sequence[str], Sequence[Problem]], list[Grade]] = grade_answers,
 ) -> list[int]:
     """Numbers of the problems whose gold answer the grader cannot read: leave them out, and say so.
 
-    A reading that is stopped by the time limit is not among them: it depends on how busy the machine is.
-    """
+    A reading that is stopped by the time limit is not among them: it depends on how busy the
+    machine is."""
     grades = grader([""] * len(problems), problems)
     return [number for number, grade in enumerate(grades) if not grade.counts]
 

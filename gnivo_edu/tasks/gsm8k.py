@@ -1,19 +1,25 @@
-"""GSM8K: word problems solved in lines, with the answer after `####` (Cobbe et al. 2021, arXiv:2110.14168)."""
+"""GSM8K: word problems solved in lines, with the answer after `####` (Cobbe et al. 2021,
+arXiv:2110.14168).
+"""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import Any
 
+from gnivo_edu.tasks.data_sets import first_rows, load_rows
 from gnivo_edu.tasks.grading import TIMEOUT, Problem, after_marker, grade_answers, marker_or_box
-from gnivo_edu.tasks.rows import first_rows, load_rows
 from gnivo_edu.tasks.text_task import TextTask
 
 HUB_ID, CONFIG = "openai/gsm8k", "main"
 ROWS = {"train": 7473, "test": 1319}
 
-# The wording is ours; the form, steps in lines and `#### number`, is that of the data's own solutions.
-INSTRUCTION = "Work it out step by step, one step per line. End with a line that has #### and then only the number."
+# The wording is ours; the form, steps in lines and `#### number`, is that of the data's own
+# solutions.
+INSTRUCTION = (
+    "Work it out step by step, one step per line. End with a line that has #### and then only the "
+    "number."
+)
 BASE_TEXT = "Question: {question}\nAnswer:\n"
 STOP = ("\nQuestion:",)
 
@@ -27,19 +33,21 @@ def gsm8k(
     grader_timeout: float = TIMEOUT,
     **options: Any,
 ) -> TextTask:
-    """GSM8K, from a folder with train.jsonl and test.jsonl, a file of either, or a hub id (the published one).
+    """GSM8K, from a folder with train.jsonl and test.jsonl, a file of either, or a hub id (the
+    published one).
 
-    The answer is the number after the last `####`, else what stands in the last box. `limit` keeps the first problems
-    of the split, once its number of rows is checked; `check_rows=False` takes any number. `options` are those of
-    `TextTask`. Raises ValueError on another split, another number of rows, and rows without an answer.
-    """
+    The answer is the number after the last `####`, else what stands in the last box. `limit` keeps
+    the first problems of the split, once its number of rows is checked; `check_rows=False` takes
+    any number. `options` are those of `TextTask`. Raises ValueError on another split, another
+    number of rows, and rows without an answer."""
     if split not in ROWS:
         raise ValueError(f"GSM8K has the splits {' and '.join(ROWS)}, got {split!r}")
     source = path_or_id or HUB_ID
     rows = load_rows(source, split, CONFIG)
     if check_rows and len(rows) != ROWS[split]:
         raise ValueError(
-            f"the {split} split of GSM8K has {ROWS[split]:,} problems, {source!r} has {len(rows):,}: "
+            f"the {split} split of GSM8K has {ROWS[split]:,} problems, {source!r} has "
+            f"{len(rows):,}: "
             "pass check_rows=False if that is meant"
         )
     problems = []
@@ -48,6 +56,11 @@ def gsm8k(
         if gold is None or "question" not in row:
             raise ValueError(f"row {number} of {source!r} has no question, or no answer after ####")
         problems.append(Problem(question=str(row["question"]), gold=gold, id=f"{split}/{number}"))
-    options = {"base_text": BASE_TEXT, "instruction": INSTRUCTION, "stop": STOP, "segmenter": "line"} | options
+    options = {
+        "base_text": BASE_TEXT,
+        "instruction": INSTRUCTION,
+        "stop": STOP,
+        "segmenter": "line",
+    } | options
     grader = partial(grade_answers, extract=marker_or_box, timeout=grader_timeout)
     return TextTask(f"gsm8k-{split}", problems, tokenizer, grader, **options)

@@ -1,8 +1,10 @@
-"""One math grader in a process of its own: reads requests on standard input, one JSON object a line, and answers each.
+"""One math grader in a process of its own: reads requests on standard input, one JSON object a
+line, and answers each.
 
-It is a process so that an answer such as 10^{10^{10}} can be stopped: Python's own alarm cannot interrupt the
-big-number arithmetic that such an answer starts, and does not work in threads at all. `grading.py` starts these
-processes; nothing else of gnivo_edu is imported here, so that they start fast.
+It is a process so that an answer such as 10^{10^{10}} can be stopped: Python's own alarm cannot
+interrupt the big-number arithmetic that such an answer starts, and does not work in threads at all.
+`grading.py` starts these processes; nothing else of gnivo_edu is imported here, so that they start
+fast.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ _SYMBOL = re.compile(
 
 
 def clean(text: str) -> str:
-    r"""An answer or gold without what stands around its mathematics: currency and math signs, "\!", a full stop.
+    r"""An answer or gold without what stands around its mathematics: currency and math signs, "\!",
+    a full stop.
 
     >>> clean(r"\$32,\!348"), clean("$f(x)=x$,$f(x)=2-x$."), clean(r" \left(1, 2\right) ")
     ('32,348', 'f(x)=x,f(x)=2-x', '(1, 2)')
@@ -37,13 +40,16 @@ def clean(text: str) -> str:
     return text.strip().rstrip(".").strip()
 
 
-def judge(gold: str, answer: str | None, unit: str | None = None, tolerance: float | None = None) -> str:
+def judge(
+    gold: str, answer: str | None, unit: str | None = None, tolerance: float | None = None
+) -> str:
     """ "right", "wrong", "no answer" (where `answer` is None) or "unparsable gold", by math-verify.
 
-    A gold that math-verify cannot read as mathematics, or misreads, is unparsable, whatever the answer. `unit` may
-    follow the answer; a number within `tolerance` of the gold is right. An answer with the base of its digits must name
-    that of the gold (ten where the gold names none); one without is taken to be in the base that was asked for. Tiny
-    numbers must agree to one part in a thousand. Words and units after a number are not read.
+    A gold that math-verify cannot read as mathematics, or misreads, is unparsable, whatever the
+    answer. `unit` may follow the answer; a number within `tolerance` of the gold is right. An
+    answer with the base of its digits must name that of the gold (ten where the gold names none);
+    one without is taken to be in the base that was asked for. Tiny numbers must agree to one part
+    in a thousand. Words and units after a number are not read.
     """
     gold_parsed = _parse(gold)
     if not _expressions(gold_parsed) or _misread(gold, gold_parsed):
@@ -66,13 +72,16 @@ def judge(gold: str, answer: str | None, unit: str | None = None, tolerance: flo
 
 
 def _parse(text: str, scientific: bool = True) -> list[Any]:
-    """What math-verify reads, once 3e6 is written as a power of ten (it would be 3*e*6) and 1./3 without its point."""
+    """What math-verify reads, once 3e6 is written as a power of ten (it would be 3*e*6) and 1./3
+    without its point.
+    """
     from math_verify import parse
 
     text = _BARE_POINT.sub("", clean(text))
     if scientific:
         text = _SCIENTIFIC.sub(lambda match: rf"{match[1]} \times 10^{{{int(match[2])}}}", text)
-    # Between dollar signs, since math-verify finds no LaTeX in running text; without its alarm, see above.
+    # Between dollar signs, since math-verify finds no LaTeX in running text; without its alarm, see
+    # above.
     parsed: list[Any] = parse(f"${text}$", parsing_timeout=None)
     return parsed
 
@@ -82,13 +91,20 @@ def _expressions(parsed: list[Any]) -> list[Any]:
 
 
 def _misread(gold: str, parsed: list[Any]) -> bool:
-    r"""Whether what was read cannot be meant: \gamma^{2}-1 as zoo, and a lone number out of \hbar \omega(v+1/2)."""
+    r"""Whether what was read cannot be meant: \gamma^{2}-1 as zoo, and a lone number out of \hbar
+    \omega(v+1/2).
+    """
     from sympy import EulerGamma, Expr, nan, zoo
 
     first = _expressions(parsed)[0]
     if first.has(zoo, nan):
         return True
-    return bool(_SYMBOL.search(gold)) and isinstance(first, Expr) and first.is_number and not first.has(EulerGamma)
+    return (
+        bool(_SYMBOL.search(gold))
+        and isinstance(first, Expr)
+        and first.is_number
+        and not first.has(EulerGamma)
+    )
 
 
 def _has_euler(parsed: list[Any]) -> bool:
@@ -104,22 +120,30 @@ def _base(text: str) -> str:
     return match[1] if match else ""
 
 
-def _braces_against_brackets(gold: str, answer: str, gold_parsed: list[Any], answer_parsed: list[Any]) -> bool:
-    """Whether one is a set in braces and the other a pair or an interval: math-verify takes them for equal."""
+def _braces_against_brackets(
+    gold: str, answer: str, gold_parsed: list[Any], answer_parsed: list[Any]
+) -> bool:
+    """Whether one is a set in braces and the other a pair or an interval: math-verify takes them
+    for equal.
+    """
     from sympy import FiniteSet, Interval, Tuple
 
     kinds = []
     for text, parsed in ((gold, gold_parsed), (answer, answer_parsed)):
         first = next(iter(_expressions(parsed)), None)
         in_braces = isinstance(first, FiniteSet) and clean(text).startswith("\\{")
-        kinds.append("braces" if in_braces else "brackets" if isinstance(first, Interval | Tuple) else "")
+        kinds.append(
+            "braces" if in_braces else "brackets" if isinstance(first, Interval | Tuple) else ""
+        )
     return set(kinds) == {"braces", "brackets"}
 
 
 def _numbers(gold_parsed: list[Any], answer_parsed: list[Any]) -> tuple[float, float] | None:
     """Gold and answer as floats, where both are real numbers."""
     try:
-        gold, answer = (float(_expressions(parsed)[0].evalf()) for parsed in (gold_parsed, answer_parsed))
+        gold, answer = (
+            float(_expressions(parsed)[0].evalf()) for parsed in (gold_parsed, answer_parsed)
+        )
     except (IndexError, TypeError, ValueError, AttributeError):
         return None
     return gold, answer
@@ -139,7 +163,10 @@ def _far_apart(gold_parsed: list[Any], answer_parsed: list[Any]) -> bool:
 
 def main() -> None:
     """Say that it is ready, or why not; then answer requests until standard input ends."""
-    replies, sys.stdout = sys.stdout, sys.stderr  # what a library prints must not mix with the replies
+    replies, sys.stdout = (
+        sys.stdout,
+        sys.stderr,
+    )  # what a library prints must not mix with the replies
 
     def reply(message: Any) -> None:
         print(json.dumps(message), file=replies, flush=True)

@@ -27,14 +27,19 @@ def names() -> tuple[str, ...]:
 
 
 def get(
-    name: str, tokenizer: Any = None, path_or_id: str | None = None, split: str | None = None, **options: Any
+    name: str,
+    tokenizer: Any = None,
+    path_or_id: str | None = None,
+    split: str | None = None,
+    **options: Any,
 ) -> Any:
     """The task of this name, a token MDP with prompts, rewards, grades and steps.
 
-    `tokenizer` is that of the model that answers; `arithmetic` has its own vocabulary and takes none. `path_or_id` is a
-    file, a folder or a hub id of the data; by default the published hub id. `split` "train" or "test" where a task has
-    both. `options` go to the task: see `Arithmetic`, `gsm8k`, `benchmark`, `stories` and `TextTask`. Raises ValueError,
-    in one line, on unknown names (with the nearest one), on unknown options, and on what the task does not take.
+    `tokenizer` is that of the model that answers; `arithmetic` has its own vocabulary and takes
+    none. `path_or_id` is a file, a folder or a hub id of the data; by default the published hub id.
+    `split` "train" or "test" where a task has both. `options` go to the task: see `Arithmetic`,
+    `gsm8k`, `benchmark`, `stories` and `TextTask`. Raises ValueError, in one line, on unknown names
+    (with the nearest one), on unknown options, and on what the task does not take.
 
     >>> task = get("arithmetic", tiers=(2, 4), num_prompts=3, split="test")
     >>> task.decode(task.prompts()[0][1:]), task.horizon
@@ -54,13 +59,18 @@ def get(
         options["split"] = split
     if name == "arithmetic":
         if tokenizer is not None or path_or_id is not None:
-            raise ValueError("the task 'arithmetic' makes its own questions in its own vocabulary: pass no tokenizer")
+            raise ValueError(
+                "the task 'arithmetic' makes its own questions in its own vocabulary: pass no "
+                "tokenizer"
+            )
         from gnivo_edu.tasks.arithmetic import Arithmetic
 
         return _make(name, Arithmetic, options)
     if tokenizer is None:
         raise ValueError(f"the task {name!r} is answered in words: pass the tokenizer of the model")
-    return _make(name, partial(_text_task(name), tokenizer=tokenizer, path_or_id=path_or_id), options)
+    return _make(
+        name, partial(_text_task(name), tokenizer=tokenizer, path_or_id=path_or_id), options
+    )
 
 
 def _text_task(name: str) -> Callable[..., Any]:

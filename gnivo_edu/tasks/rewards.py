@@ -18,8 +18,9 @@ REWARDS = {"sentiment": "gnivo_edu.tasks.stories:sentiment"}
 def get_reward(name: str) -> TextReward:
     """A function from a list of texts to as many numbers: a named reward, or `module:function`.
 
-    Modules are also looked for in the current folder. Raises ValueError, in one line, on a name that is not known (with
-    the nearest one), on a module or function that is not there, and on a module that cannot be imported.
+    Modules are also looked for in the current folder. Raises ValueError, in one line, on a name
+    that is not known (with the nearest one), on a module or function that is not there, and on a
+    module that cannot be imported.
 
     >>> get_reward("sentiment")(["A happy end.", "She was sad."]).round(2)
     array([0.75, 0.25])
@@ -38,7 +39,9 @@ def get_reward(name: str) -> TextReward:
     try:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # a module of the user's: whatever it raises
-        raise ValueError(f"reward {name!r}: module {module_name!r} cannot be imported: {_told(error)}") from error
+        raise ValueError(
+            f"reward {name!r}: module {module_name!r} cannot be imported: {_told(error)}"
+        ) from error
     finally:
         sys.path.remove(here)
     function = getattr(module, attribute, None)

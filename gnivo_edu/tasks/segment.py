@@ -1,10 +1,12 @@
-r"""Steps of an answer, from its tokens: which step each token belongs to, without encoding any text again.
+r"""Steps of an answer, from its tokens: which step each token belongs to, without encoding any text
+again.
 
-Encoding the text of a step would give other tokens than the model wrote. Here the tokens are decoded one after the
-other; a step ends where the text so far ends a line, a sentence, or a delimiter, and the next step starts with the
-first token that starts after that. A token that holds both an end and the next beginning (".\n\nThe") belongs to the
-step in which it starts; so do the tokens that only begin a character. White space alone, or the end-of-sequence token,
-never makes a step of its own.
+Encoding the text of a step would give other tokens than the model wrote. Here the tokens are
+decoded one after the other; a step ends where the text so far ends a line, a sentence, or a
+delimiter, and the next step starts with the first token that starts after that. A token that holds
+both an end and the next beginning (".\n\nThe") belongs to the step in which it starts; so do the
+tokens that only begin a character. White space alone, or the end-of-sequence token, never makes a
+step of its own.
 """
 
 from __future__ import annotations
@@ -21,28 +23,38 @@ from numpy.typing import ArrayLike, NDArray
 Segmenter = Callable[[Sequence[str]], NDArray[np.int64]]
 
 _LINE = re.compile(r"\n+")
-# Not after the number of a list ("1. ") and not after a title; a decimal point has no space behind it.
+# Not after the number of a list ("1. ") and not after a title; a decimal point has no space behind
+# it.
 _SENTENCE = re.compile(
-    r"\n+|(?<!\bMr)(?<!\bMs)(?<!\bDr)(?<!\bSt)(?<!\bMrs)(?<!^\d)(?<!^\d\d)[.!?…]+[\"'”’)\]]*\s+", re.MULTILINE
+    r"\n+|(?<!\bMr)(?<!\bMs)(?<!\bDr)(?<!\bSt)(?<!\bMrs)(?<!^\d)(?<!^\d\d)[.!?…]+[\"'”’)\]]*\s+",
+    re.MULTILINE,
 )
-# A character is at most four bytes: more tokens than that without a whole one are no beginning of a character.
+# A character is at most four bytes: more tokens than that without a whole one are no beginning of a
+# character.
 _LONGEST_CHARACTER = 4
 
 
 def token_pieces(tokenizer: Any, ids: Sequence[int]) -> list[str]:
     """The text that each token adds, together the decoded text; special tokens add none.
 
-    A character that several tokens make up belongs to the last of them; bytes that make up none show as U+FFFD. Works
-    for any tokenizer with `decode`: each step decodes the tokens since the last whole character, with those before it
-    as context, since a token may decode otherwise where it comes first.
+    A character that several tokens make up belongs to the last of them; bytes that make up none
+    show as U+FFFD. Works for any tokenizer with `decode`: each step decodes the tokens since the
+    last whole character, with those before it as context, since a token may decode otherwise where
+    it comes first.
     """
 
     def decode(start: int, stop: int) -> str:
         own = [token for token in ids[start:stop] if token not in special]
-        return str(tokenizer.decode(own, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        return str(
+            tokenizer.decode(own, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        )
 
     special = set(tokenizer.all_special_ids)
-    pieces, context, done = [""] * len(ids), 0, 0  # the tokens context..done are decoded again as context
+    pieces, context, done = (
+        [""] * len(ids),
+        0,
+        0,
+    )  # the tokens context..done are decoded again as context
     for stop in range(1, len(ids) + 1):
         after = decode(context, stop)
         if after.endswith("\ufffd") and stop - done < _LONGEST_CHARACTER and stop < len(ids):
@@ -63,7 +75,8 @@ def tokens_as_steps(pieces: Sequence[str]) -> NDArray[np.int64]:
 
 
 def steps_after(pattern: str | re.Pattern[str]) -> Segmenter:
-    r"""A segmenter whose steps end where `pattern` matches: from the texts of L tokens to int64 [L].
+    r"""A segmenter whose steps end where `pattern` matches: from the texts of L tokens to int64
+    [L].
 
     >>> steps_after(r";")(["6", "4", ";", "6", "9", ";", "7", "1", "."])
     array([0, 0, 0, 1, 1, 1, 2, 2, 2])
@@ -74,10 +87,16 @@ def steps_after(pattern: str | re.Pattern[str]) -> Segmenter:
 
     def steps(pieces: Sequence[str]) -> NDArray[np.int64]:
         text = "".join(pieces)
-        ends = [match.end() for match in compiled.finditer(text) if text[: match.end()].strip() and match[0]]
+        ends = [
+            match.end()
+            for match in compiled.finditer(text)
+            if text[: match.end()].strip() and match[0]
+        ]
         ends = [end for end in ends if text[end:].strip()]
         starts = [0, *accumulate(len(piece) for piece in pieces)][:-1]
-        number = np.searchsorted(ends, starts, side="right")  # the ends at or before each token's start
+        number = np.searchsorted(
+            ends, starts, side="right"
+        )  # the ends at or before each token's start
         return np.cumsum(np.diff(number, prepend=0) > 0, dtype=np.int64)
 
     return steps
@@ -91,7 +110,8 @@ SEGMENTERS: dict[str, Segmenter] = {
 
 
 def get_segmenter(name: str | Segmenter) -> Segmenter:
-    """A segmenter by name ("token", "line", "sentence"), or by delimiter: "after:" and the text that ends a step.
+    """A segmenter by name ("token", "line", "sentence"), or by delimiter: "after:" and the text
+    that ends a step.
 
     >>> get_segmenter("after:;")(["1", ";", "2"])
     array([0, 0, 1])
@@ -107,11 +127,17 @@ def get_segmenter(name: str | Segmenter) -> Segmenter:
         return SEGMENTERS[name]
     near = difflib.get_close_matches(name.lower(), SEGMENTERS, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(SEGMENTERS)}."
-    raise ValueError(f"there is no segmenter {name!r}; {hint} A delimiter of your own: 'after:' and its text")
+    raise ValueError(
+        f"there is no segmenter {name!r}; {hint} A delimiter of your own: 'after:' and its text"
+    )
 
 
-def step_ids_of(pieces: Sequence[Sequence[str]], segmenter: Segmenter, width: int) -> NDArray[np.int64]:
-    """Step of each token of B answers, int64 [B, width]: 0, 1, 2, ...; the last step goes on over the padding."""
+def step_ids_of(
+    pieces: Sequence[Sequence[str]], segmenter: Segmenter, width: int
+) -> NDArray[np.int64]:
+    """Step of each token of B answers, int64 [B, width]: 0, 1, 2, ...; the last step goes on over
+    the padding.
+    """
     ids = np.zeros((len(pieces), width), dtype=np.int64)
     for row, own in zip(ids, pieces, strict=True):
         if len(own):
@@ -121,10 +147,16 @@ def step_ids_of(pieces: Sequence[Sequence[str]], segmenter: Segmenter, width: in
 
 
 def check_rows(tokens: ArrayLike, lengths: ArrayLike) -> list[list[int]]:
-    """The tokens of each answer as a list, without its padding; ValueError where shapes do not fit."""
+    """The tokens of each answer as a list, without its padding; ValueError where shapes do not
+    fit.
+    """
     tokens, lengths = np.asarray(tokens, dtype=np.int64), np.asarray(lengths, dtype=np.int64)
     if tokens.ndim != 2 or lengths.shape != tokens.shape[:1]:
-        raise ValueError(f"need tokens [B, T] and lengths [B], got {tokens.shape} and {lengths.shape}")
+        raise ValueError(
+            f"need tokens [B, T] and lengths [B], got {tokens.shape} and {lengths.shape}"
+        )
     if ((lengths < 0) | (lengths > tokens.shape[1])).any():
-        raise ValueError(f"lengths must be in 0..{tokens.shape[1]}, got {lengths.min()}..{lengths.max()}")
+        raise ValueError(
+            f"lengths must be in 0..{tokens.shape[1]}, got {lengths.min()}..{lengths.max()}"
+        )
     return [row[:length].tolist() for row, length in zip(tokens, lengths.tolist(), strict=True)]

@@ -1,4 +1,6 @@
-"""Stories to continue, with a graded reward: how happy is a story? A word-list score, small enough to read."""
+"""Stories to continue, with a graded reward: how happy is a story? A word-list score, small enough
+to read.
+"""
 
 from __future__ import annotations
 
@@ -41,11 +43,13 @@ NEGATIVE = _words("""
 
 
 def sentiment(texts: Sequence[str]) -> NDArray[np.float64]:
-    """Happiness of each text, float64 [B] in (0, 1): (p + 1/2) / (p + n + 1), 1/2 where no listed word occurs.
+    """Happiness of each text, float64 [B] in (0, 1): (p + 1/2) / (p + n + 1), 1/2 where no listed
+    word occurs.
 
-    p and n count the words of `POSITIVE` and `NEGATIVE`; a word is a run of letters, in any case, and a word that is
-    said twice counts twice. This is the mean of a Beta(1/2, 1/2) prior updated with p happy and n unhappy words, so
-    that more evidence moves the score further. Context is ignored: "not happy" counts as happy.
+    p and n count the words of `POSITIVE` and `NEGATIVE`; a word is a run of letters, in any case,
+    and a word that is said twice counts twice. This is the mean of a Beta(1/2, 1/2) prior updated
+    with p happy and n unhappy words, so that more evidence moves the score further. Context is
+    ignored: "not happy" counts as happy.
 
     >>> sentiment(["The cat sat.", "Lily was happy.", "Happy, happy Lily!", "Tom was sad but brave."]).round(2)
     array([0.5 , 0.75, 0.83, 0.5 ])
@@ -80,16 +84,18 @@ def stories(
     limit: int | None = None,
     **options: Any,
 ) -> TextTask:
-    """Stories to continue, each rewarded by a number that is not only 0 or 1; every grade is "scored".
+    """Stories to continue, each rewarded by a number that is not only 0 or 1; every grade is
+    "scored".
 
-    `openings` are the beginnings of stories, by default `OPENINGS`, or come from `path_or_id` (a data set with a column
-    prompt, opening or text). `reward` takes a list of continuations to numbers: a named one, `module:function`, or the
-    function. Steps are sentences; an answer has at most 64 tokens unless `horizon` says otherwise. `options` are those
-    of `TextTask`. Raises ValueError on a data set without such a column, and on rewards that are not one finite number
+    `openings` are the beginnings of stories, by default `OPENINGS`, or come from `path_or_id` (a
+    data set with a column prompt, opening or text). `reward` takes a list of continuations to
+    numbers: a named one, `module:function`, or the function. Steps are sentences; an answer has at
+    most 64 tokens unless `horizon` says otherwise. `options` are those of `TextTask`. Raises
+    ValueError on a data set without such a column, and on rewards that are not one finite number
     for each text.
     """
+    from gnivo_edu.tasks.data_sets import field, first_rows, load_rows
     from gnivo_edu.tasks.grading import Problem
-    from gnivo_edu.tasks.rows import field, first_rows, load_rows
     from gnivo_edu.tasks.text_task import TextTask
 
     if path_or_id is not None:
@@ -97,15 +103,26 @@ def stories(
             raise ValueError("pass openings or path_or_id, not both")
         found = [field(row, ("prompt", "opening", "text")) for row in load_rows(path_or_id, split)]
         if None in found:
-            raise ValueError(f"row {found.index(None)} of {path_or_id!r} has no prompt, opening or text")
+            raise ValueError(
+                f"row {found.index(None)} of {path_or_id!r} has no prompt, opening or text"
+            )
         openings = [str(text) for text in found]
-    problems = [Problem(question=text) for text in first_rows(OPENINGS if openings is None else openings, limit)]
+    problems = [
+        Problem(question=text)
+        for text in first_rows(OPENINGS if openings is None else openings, limit)
+    ]
     score = get_reward(reward) if isinstance(reward, str) else reward
-    merged: dict[str, Any] = {"horizon": 64, "segmenter": "sentence", "instruction": "Continue this story."} | options
+    merged: dict[str, Any] = {
+        "horizon": 64,
+        "segmenter": "sentence",
+        "instruction": "Continue this story.",
+    } | options
     return TextTask("stories", problems, tokenizer, partial(_score_texts, score), **merged)
 
 
-def _score_texts(score: TextReward, texts: Sequence[str], problems: Sequence[Problem]) -> list[Grade]:
+def _score_texts(
+    score: TextReward, texts: Sequence[str], problems: Sequence[Problem]
+) -> list[Grade]:
     from gnivo_edu.tasks.grading import Grade
 
     given = score(list(texts))
@@ -114,7 +131,10 @@ def _score_texts(score: TextReward, texts: Sequence[str], problems: Sequence[Pro
     except (TypeError, ValueError) as error:
         raise ValueError("the reward must give one number for each text") from error
     if rewards.shape != (len(texts),):
-        raise ValueError(f"the reward gave numbers of shape {rewards.shape} for {len(texts)} texts: one for each text")
+        raise ValueError(
+            f"the reward gave numbers of shape {rewards.shape} for {len(texts)} texts: one for "
+            "each text"
+        )
     if not np.isfinite(rewards).all():
         i = int(np.argmin(np.isfinite(rewards)))
         raise ValueError(f"the reward of {texts[i][:24]!r} is {rewards[i]}; rewards must be finite")

@@ -19,23 +19,25 @@ Grader = Callable[[Sequence[str], Sequence[Problem]], list[Grade]]
 class TextTask(TokenMDP):
     """Problems bound to a tokenizer: the token MDP whose actions are the tokenizer's own tokens.
 
-    What a TokenMDP has, a TextTask has: `vocab_size`, `horizon` (the most tokens of an answer), `reward`, `step`,
-    `reset`. Three things differ from the toy environments, since the tokens are a real model's:
+    What a TokenMDP has, a TextTask has: `vocab_size`, `horizon` (the most tokens of an answer),
+    `reward`, `step`, `reset`. Three things differ from the toy environments, since the tokens are a
+    real model's:
 
-    - prompts are of unequal length: `prompts()` int64 [N, P] is padded on the left, and `prompt_mask()` bool [N, P]
-      says which places hold a token;
+    - prompts are of unequal length: `prompts()` int64 [N, P] is padded on the left, and
+      `prompt_mask()` bool [N, P] says which places hold a token;
     - several tokens may end an answer, `eos_token_ids`; `eos_token_id` is the first of them;
-    - `pad_token_id` is the tokenizer's (else the first end token) and may be an action: only `lengths` tell padding.
+    - `pad_token_id` is the tokenizer's (else the first end token) and may be an action: only
+      `lengths` tell padding.
 
-    `grade` gives the verdict on each answer in detail, `reward` its number, float64 [B]; an answer whose gold cannot be
-    read is rewarded 0, and its grade says that it does not count: `unreadable` names these problems. `step_ids` cuts
-    answers into steps.
+    `grade` gives the verdict on each answer in detail, `reward` its number, float64 [B]; an answer
+    whose gold cannot be read is rewarded 0, and its grade says that it does not count: `unreadable`
+    names these problems. `step_ids` cuts answers into steps.
 
-    Arguments: `grader` takes texts and their problems to grades. `chat` None uses the tokenizer's chat template if it
-    has one; True demands it; False uses `base_text`, a text with `{question}`. `instruction` stands below the question
-    in a chat. A base model's answer is cut, for grading, at the first of the `stop` texts, since it may go on to ask
-    itself a next question. `segmenter`: see `segment.get_segmenter`. Raises ValueError in one line on bad values.
-    """
+    Arguments: `grader` takes texts and their problems to grades. `chat` None uses the tokenizer's
+    chat template if it has one; True demands it; False uses `base_text`, a text with `{question}`.
+    `instruction` stands below the question in a chat. A base model's answer is cut, for grading, at
+    the first of the `stop` texts, since it may go on to ask itself a next question. `segmenter`:
+    see `segment.get_segmenter`. Raises ValueError in one line on bad values."""
 
     variant = ""  # which version of the data it is, where several go round
 
@@ -71,7 +73,9 @@ class TextTask(TokenMDP):
         self.eos_token_ids = tuple(eos_token_ids) if eos_token_ids else end_tokens(tokenizer)
         self.eos_token_id = self.eos_token_ids[0]
         self.bos_token_id = tokenizer.bos_token_id
-        self.pad_token_id = self.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        self.pad_token_id = (
+            self.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        )
         self.stop = () if self.chat else tuple(stop)
         self._grader, self._segmenter = grader, get_segmenter(segmenter)
         self._unreadable: tuple[int, ...] | None = None
@@ -84,17 +88,29 @@ class TextTask(TokenMDP):
         self._prompts, self._prompt_mask = left_pad(rows, self.pad_token_id)
 
     def prompt_mask(self) -> NDArray[np.bool_]:
-        """Which places of `prompts()` hold a token, bool [N, P]; the others are padding, on the left."""
+        """Which places of `prompts()` hold a token, bool [N, P]; the others are padding, on the
+        left.
+        """
         return self._prompt_mask.copy()
 
     def prompt_text(self, prompt_index: int) -> str:
         """What the model reads, special tokens and all."""
-        return str(self.tokenizer.decode(self._prompts[prompt_index][self._prompt_mask[prompt_index]].tolist()))
+        return str(
+            self.tokenizer.decode(
+                self._prompts[prompt_index][self._prompt_mask[prompt_index]].tolist()
+            )
+        )
 
     def texts(self, tokens: ArrayLike, lengths: ArrayLike) -> list[str]:
-        """Texts of answers, tokens int [B, T] and lengths int [B], up to their end token, without special tokens."""
+        """Texts of answers, tokens int [B, T] and lengths int [B], up to their end token, without
+        special tokens.
+        """
         rows = [self._until_end(row) for row in check_rows(tokens, lengths)]
-        return [str(text) for text in self.tokenizer.batch_decode(rows, skip_special_tokens=True)] if rows else []
+        return (
+            [str(text) for text in self.tokenizer.batch_decode(rows, skip_special_tokens=True)]
+            if rows
+            else []
+        )
 
     def decode(self, tokens: ArrayLike) -> str:
         """Text of one answer, int [T], up to its end token; padding behind it is left out."""
@@ -102,29 +118,44 @@ class TextTask(TokenMDP):
         inside = np.flatnonzero(row != self.pad_token_id)
         return self.texts(row[None], [int(inside[-1]) + 1 if len(inside) else 0])[0]
 
-    def grade(self, tokens: ArrayLike, lengths: ArrayLike, prompt_index: ArrayLike = 0) -> list[Grade]:
-        """The verdict on each answer: tokens int [B, T], lengths int [B], `prompt_index` an int or [B]."""
+    def grade(
+        self, tokens: ArrayLike, lengths: ArrayLike, prompt_index: ArrayLike = 0
+    ) -> list[Grade]:
+        """The verdict on each answer: tokens int [B, T], lengths int [B], `prompt_index` an int or
+        [B].
+        """
         return self.grade_texts(self.texts(tokens, lengths), prompt_index)
 
     def grade_texts(self, texts: Sequence[str], prompt_index: ArrayLike = 0) -> list[Grade]:
-        """The verdict on answers that are texts already, to the prompts of `prompt_index`, an int or [B]."""
+        """The verdict on answers that are texts already, to the prompts of `prompt_index`, an int
+        or [B].
+        """
         index = np.broadcast_to(np.asarray(prompt_index, dtype=np.int64), (len(texts),))
         if ((index < 0) | (index >= len(self.problems))).any():
-            raise ValueError(f"prompt_index must be in 0..{len(self.problems) - 1}, got {index.tolist()}")
-        return self._grader([self._until_stop(text) for text in texts], [self.problems[i] for i in index.tolist()])
+            raise ValueError(
+                f"prompt_index must be in 0..{len(self.problems) - 1}, got {index.tolist()}"
+            )
+        return self._grader(
+            [self._until_stop(text) for text in texts], [self.problems[i] for i in index.tolist()]
+        )
 
     def unreadable(self) -> tuple[int, ...]:
-        """Numbers of the problems whose gold answer cannot be read, so that no answer to them would be rewarded.
+        """Numbers of the problems whose gold answer cannot be read, so that no answer to them would
+        be rewarded.
 
-        Empty where no problem has a gold answer. Asks the grader the first time, a few milliseconds a problem.
-        """
+        Empty where no problem has a gold answer. Asks the grader the first time, a few milliseconds
+        a problem."""
         if self._unreadable is None:
             has_gold = any(problem.gold for problem in self.problems)
-            self._unreadable = tuple(unparsable_golds(self.problems, self._grader)) if has_gold else ()
+            self._unreadable = (
+                tuple(unparsable_golds(self.problems, self._grader)) if has_gold else ()
+            )
         return self._unreadable
 
     def step_ids(self, tokens: ArrayLike, lengths: ArrayLike) -> NDArray[np.int64]:
-        """Step of each token, int64 [B, T]: 0, 1, 2, ...; the end token belongs to the last step."""
+        """Step of each token, int64 [B, T]: 0, 1, 2, ...; the end token belongs to the last
+        step.
+        """
         rows = check_rows(tokens, lengths)
         pieces = [token_pieces(self.tokenizer, row) for row in rows]
         return step_ids_of(pieces, self._segmenter, np.asarray(tokens).shape[1])
@@ -139,7 +170,11 @@ class TextTask(TokenMDP):
         return [grade.reward for grade in self.grade(tokens, lengths, prompt_index)]
 
     def _until_end(self, row: list[int]) -> Prefix | list[int]:
-        return row[: next((t for t, token in enumerate(row) if token in self.eos_token_ids), len(row))]
+        return row[
+            : next((t for t, token in enumerate(row) if token in self.eos_token_ids), len(row))
+        ]
 
     def _until_stop(self, text: str) -> str:
-        return text[: min((at for stop in self.stop if (at := text.find(stop)) >= 0), default=len(text))]
+        return text[
+            : min((at for stop in self.stop if (at := text.find(stop)) >= 0), default=len(text))
+        ]

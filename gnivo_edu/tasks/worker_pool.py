@@ -15,20 +15,27 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-START_LIMIT = 120.0  # seconds until a worker must be ready: it imports sympy, perhaps on a busy machine
+START_LIMIT = (
+    120.0  # seconds until a worker must be ready: it imports sympy, perhaps on a busy machine
+)
 
 
 class WorkerPool:
-    """Runs `script` in up to `workers` processes; a request that takes longer than `timeout` seconds is stopped.
+    """Runs `script` in up to `workers` processes; a request that takes longer than `timeout`
+    seconds is stopped.
 
-    A worker prints "ready" as JSON, or what it lacks, then one line of JSON for each line that it reads. Processes
-    start when they are needed; one that is stopped is killed, waited for, and replaced. Requests may come from any
-    thread. Workers end when `close` is called, or when the process that holds the pool does.
+    A worker prints "ready" as JSON, or what it lacks, then one line of JSON for each line that it
+    reads. Processes start when they are needed; one that is stopped is killed, waited for, and
+    replaced. Requests may come from any thread. Workers end when `close` is called, or when the
+    process that holds the pool does.
     """
 
     def __init__(self, script: str | Path, workers: int, timeout: float) -> None:
         if workers < 1 or timeout <= 0:
-            raise ValueError(f"workers must be at least 1 and timeout above 0 seconds, got {workers} and {timeout}")
+            raise ValueError(
+                f"workers must be at least 1 and timeout above 0 seconds, got {workers} and "
+                f"{timeout}"
+            )
         self.script, self.timeout = str(script), timeout
         self._idle: queue.Queue[subprocess.Popen[str] | None] = queue.Queue()
         for _ in range(workers):
@@ -67,7 +74,8 @@ class WorkerPool:
             self._idle.put(process)
 
     def _start(self) -> subprocess.Popen[str]:
-        # -P: the folder of the script does not come first on the path, where its files could hide libraries.
+        # -P: the folder of the script does not come first on the path, where its files could hide
+        # libraries.
         process = subprocess.Popen(
             [sys.executable, "-P", self.script],
             stdin=subprocess.PIPE,
@@ -84,7 +92,9 @@ class WorkerPool:
 
 
 def _exchange(process: subprocess.Popen[str], line: str | None, timeout: float) -> Any:
-    """Send a line, if any, and wait for the reply; None where the process is killed or dead before it replied."""
+    """Send a line, if any, and wait for the reply; None where the process is killed or dead before
+    it replied.
+    """
     assert process.stdin is not None
     assert process.stdout is not None
     alarm = threading.Timer(timeout, process.kill)

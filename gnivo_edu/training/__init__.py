@@ -1,4 +1,6 @@
-"""Training, with the exact answer key alongside; and the gradient of a whole group, in micro-batches."""
+"""Training, with the exact answer key alongside; and the gradient of a whole group, in
+micro-batches.
+"""
 
 from gnivo_edu.training.algorithm1 import TrainingRecord, TrainingRun, distance_from_key, train
 from gnivo_edu.training.config import TrainConfig, load_config

@@ -22,9 +22,10 @@ Array = exact.Array
 class TrainingRecord:
     """Where training stands after a number of groups.
 
-    `kl` KL(pi* || pi_theta) over complete answers, nats; `value_error` the largest |log pi_theta/pi_ref + log Z - V|
-    over prefixes, nats; both against the answer key of the current reference. `loss` and `gradient_norm` are those of
-    the last step. `refreshes` counts how often the reference has moved.
+    `kl` KL(pi* || pi_theta) over complete answers, nats; `value_error` the largest |log
+    pi_theta/pi_ref + log Z - V| over prefixes, nats; both against the answer key of the current
+    reference. `loss` and `gradient_norm` are those of the last step. `refreshes` counts how often
+    the reference has moved.
     """
 
     groups: int
@@ -37,7 +38,9 @@ class TrainingRecord:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """The trained policy, its records, the tables of pi_theta at each record, and the answer key it was held to."""
+    """The trained policy, its records, the tables of pi_theta at each record, and the answer key it
+    was held to.
+    """
 
     policy: TabularLM
     records: list[TrainingRecord]
@@ -48,7 +51,12 @@ class TrainingRun:
         """Step credits log pi_theta/pi_ref read off the policy at a record, nats."""
         credits, number, V = [], 0, self.key.tree.vocab_size
         for t, token in enumerate(answer):
-            credits.append(float(self.tables[record][t][number, token] - self.key.tree.step_logps[t][number, token]))
+            credits.append(
+                float(
+                    self.tables[record][t][number, token]
+                    - self.key.tree.step_logps[t][number, token]
+                )
+            )
             number = number * V + token
         return credits
 
@@ -73,16 +81,19 @@ def train(
     on_record: Callable[[TrainingRecord], None] | None = None,
     **settings: Any,
 ) -> TrainingRun:
-    """Sample groups from pi_old, take a gradient step on the objective, and now and then set pi_old <- pi_theta.
+    """Sample groups from pi_old, take a gradient step on the objective, and now and then set pi_old
+    <- pi_theta.
 
-    The policy starts at the environment's own reference, else uniform. With `refresh_every=None` pi_old stays there:
-    the optimum is pi* at this alpha. Otherwise it moves every so many steps, and the answer key moves with it.
-    `settings` go to the objective; raw weights get `reward_max` = 1, the largest reward of a toy environment, unless
-    told otherwise. A record is taken at the start, after each number of groups in `record_at`, and at the end. Adam,
-    with the learning rate going down to zero along a half cosine. Deterministic given `seed`.
+    The policy starts at the environment's own reference, else uniform. With `refresh_every=None`
+    pi_old stays there: the optimum is pi* at this alpha. Otherwise it moves every so many steps,
+    and the answer key moves with it. `settings` go to the objective; raw weights get `reward_max` =
+    1, the largest reward of a toy environment, unless told otherwise. A record is taken at the
+    start, after each number of groups in `record_at`, and at the end. Adam, with the learning rate
+    going down to zero along a half cosine. Deterministic given `seed`.
 
-    Source: poster of GN-IVO, Algorithm 1. Departures: several groups a step; Adam; a schedule; `refresh_every`.
-    Raises ValueError on an unknown objective, alpha <= 0, or a group of fewer than two.
+    Source: poster of GN-IVO, Algorithm 1. Departures: several groups a step; Adam; a schedule;
+    `refresh_every`. Raises ValueError on an unknown objective, alpha <= 0, or a group of fewer than
+    two.
 
     >>> import toy_envs
     >>> run = train(toy_envs.RandomTree(vocab_size=2, horizon=2), alpha=0.5, steps=60, seed=1)
@@ -124,7 +135,11 @@ def train(
         optimiser.zero_grad()
         out.loss.backward()
         loss = float(out.loss.detach())
-        norm = float(torch.nn.utils.get_total_norm([p.grad for p in policy.parameters() if p.grad is not None]))
+        norm = float(
+            torch.nn.utils.get_total_norm(
+                [p.grad for p in policy.parameters() if p.grad is not None]
+            )
+        )
         optimiser.step()
         groups = (step + 1) * groups_per_step
         if step + 1 == steps or (pending and groups >= pending[0]):
@@ -134,10 +149,11 @@ def train(
 
 
 def distance_from_key(tables: exact.Tables, key: exact.Solution) -> tuple[float, float]:
-    """KL(pi* || pi_theta) over complete answers and the largest error of the implicit value, both in nats.
+    """KL(pi* || pi_theta) over complete answers and the largest error of the implicit value, both
+    in nats.
 
-    The implicit value of a prefix is log pi_theta/pi_ref of it, plus log Z. Prefixes of probability zero are left out.
-    """
+    The implicit value of a prefix is log pi_theta/pi_ref of it, plus log Z. Prefixes of probability
+    zero are left out."""
     tree = key.tree
     logps: Array = np.zeros(1)
     error = 0.0
@@ -155,4 +171,6 @@ def _frozen(policy: TabularLM) -> TabularLM:
 
 
 def _answer_key(policy: TabularLM, mdp: Any, alpha: float, prompt_index: int) -> exact.Solution:
-    return exact.solve(exact.enumerate_tree(mdp, tabulate(policy, mdp, prompt_index), prompt_index), alpha)
+    return exact.solve(
+        exact.enumerate_tree(mdp, tabulate(policy, mdp, prompt_index), prompt_index), alpha
+    )

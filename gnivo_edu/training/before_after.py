@@ -1,4 +1,6 @@
-"""What a run has changed: the initial and the trained model on the same questions, and texts of both to read."""
+"""What a run has changed: the initial and the trained model on the same questions, and texts of
+both to read.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,10 @@ from gnivo_edu.evaluation.report import compare
 from gnivo_edu.policies.generation import sample_completions
 from gnivo_edu.training.questions import question_text, questions_of
 
-PROMPTS, COMPLETIONS = 64, 256  # at most so many questions, and about so many answers to them in all
+PROMPTS, COMPLETIONS = (
+    64,
+    256,
+)  # at most so many questions, and about so many answers to them in all
 SEED = 2**31  # streams that training does not read
 
 
@@ -25,13 +30,15 @@ def before_and_after(
     texts: int = 2,
     temperature: float = 1.0,
 ) -> dict[str, Any]:
-    """Mean rewards of both models on the same questions of the task, their difference with its interval, and texts.
+    """Mean rewards of both models on the same questions of the task, their difference with its
+    interval, and texts.
 
-    `prompts` questions, spread evenly over those of the task that can be graded, get `completions` answers in all from
-    each model (at least two to a question). `difference` is after minus before, `interval` its 95% bootstrap interval
-    over questions, paired; null for one question. `texts` holds, for the first questions, a prompt and one answer of
-    each model with its reward.
-    These are questions that the run has learned from: `gnivo-edu evaluate` on a test split says what carries over.
+    `prompts` questions, spread evenly over those of the task that can be graded, get `completions`
+    answers in all from each model (at least two to a question). `difference` is after minus before,
+    `interval` its 95% bootstrap interval over questions, paired; null for one question. `texts`
+    holds, for the first questions, a prompt and one answer of each model with its reward.
+    These are questions that the run has learned from: `gnivo-edu evaluate` on a test split says
+    what carries over.
 
     >>> from gnivo_edu.policies import TabularLM
     >>> from toy_envs import TokenMDP
@@ -43,10 +50,21 @@ def before_and_after(
     """
     every = questions_of(task)
     count = len(every)
-    index = every[np.unique(np.linspace(0, count - 1, min(prompts, count)).round().astype(int))].tolist()
+    index = every[
+        np.unique(np.linspace(0, count - 1, min(prompts, count)).round().astype(int))
+    ].tolist()
     samples = max(2, completions // len(index))
     both = [
-        evaluate(model, task, samples, (1,), SEED, temperature, index, task_name=getattr(task, "name", "task"))
+        evaluate(
+            model,
+            task,
+            samples,
+            (1,),
+            SEED,
+            temperature,
+            index,
+            task_name=getattr(task, "name", "task"),
+        )
         for model in (initial, policy)
     ]
     before, after = both
@@ -62,12 +80,19 @@ def before_and_after(
     }
 
 
-def _texts(prompt_index: int, initial: nn.Module, policy: nn.Module, task: Any, temperature: float) -> dict[str, Any]:
+def _texts(
+    prompt_index: int, initial: nn.Module, policy: nn.Module, task: Any, temperature: float
+) -> dict[str, Any]:
     """One answer of each model to a question, from the same stream of random numbers."""
     found: dict[str, Any] = {"prompt": question_text(task, prompt_index)}
     for name, model in (("before", initial), ("after", policy)):
-        drawn = sample_completions(model, task, 1, [prompt_index], seed=SEED, temperature=temperature)
+        drawn = sample_completions(
+            model, task, 1, [prompt_index], seed=SEED, temperature=temperature
+        )
         tokens, lengths = drawn.tokens[0].cpu().numpy(), drawn.lengths[0].cpu().numpy()
         reward = task.reward(tokens, lengths, np.array([prompt_index]))
-        found[name] = {"text": task.decode(tokens[0, : int(lengths[0])]), "reward": float(reward[0])}
+        found[name] = {
+            "text": task.decode(tokens[0, : int(lengths[0])]),
+            "reward": float(reward[0]),
+        }
     return found

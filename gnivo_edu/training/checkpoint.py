@@ -1,4 +1,6 @@
-"""Checkpoints that a kill cannot spoil: written aside, made whole by one rename, and checked before they are used."""
+"""Checkpoints that a kill cannot spoil: written aside, made whole by one rename, and checked before
+they are used.
+"""
 
 from __future__ import annotations
 
@@ -21,24 +23,33 @@ COUNTS = ("step", "inner", "tokens")  # of state.json, beside the lines of the l
 
 
 class RunFolder:
-    """The folder of a run: config.yaml, metrics.jsonl, completions.jsonl, checkpoints/ and, at the end, model/.
+    """The folder of a run: config.yaml, metrics.jsonl, completions.jsonl, checkpoints/ and, at the
+    end, model/.
 
-    Random numbers are made from (seed, step, prompt, response) alone, so a checkpoint holds no generator: weights,
-    optimiser, reference and the answers that are being learned from are the whole state.
+    Random numbers are made from (seed, step, prompt, response) alone, so a checkpoint holds no
+    generator: weights, optimiser, reference and the answers that are being learned from are the
+    whole state.
     """
 
     def __init__(self, out: str | Path) -> None:
         self.path = Path(out)
         self.checkpoints = self.path / "checkpoints"
-        self.damaged: set[str] = set()  # checkpoints that were passed over: none of the `keep` that stay
+        self.damaged: set[str] = (
+            set()
+        )  # checkpoints that were passed over: none of the `keep` that stay
 
     def begin(self, config: TrainConfig, resume: bool) -> None:
-        """Make the folder. Raises ValueError if it holds a run and `resume` is false, or none and it is true."""
+        """Make the folder. Raises ValueError if it holds a run and `resume` is false, or none and
+        it is true.
+        """
         import yaml
 
         saved = self.path / "config.yaml"
         if saved.exists() and not resume and self._holds_something():
-            raise ValueError(f"{self.path} holds a run: --resume continues it; or choose another folder, --set out=...")
+            raise ValueError(
+                f"{self.path} holds a run: --resume continues it; or choose another folder, --set "
+                "out=..."
+            )
         if resume and not saved.exists():
             raise ValueError(f"{self.path} holds no run to resume: leave out --resume to start one")
         if resume:
@@ -47,18 +58,27 @@ class RunFolder:
             except (yaml.YAMLError, UnicodeDecodeError):
                 before = None
             if not isinstance(before, dict) or "objective" not in before:
-                raise ValueError(f"{saved} is not the configuration of a run: start another one in another folder")
-            own = yaml.safe_load(yaml.safe_dump(config.to_dict()))  # a tuple of options is a list there
+                raise ValueError(
+                    f"{saved} is not the configuration of a run: start another one in another "
+                    "folder"
+                )
+            own = yaml.safe_load(
+                yaml.safe_dump(config.to_dict())
+            )  # a tuple of options is a list there
             if changed := [name for name in config.changed(before) if own[name] != before[name]]:
                 was = ", ".join(f"{name} was {before[name]!r}" for name in changed)
-                raise ValueError(f"this run was started with other settings ({was}): resume with those, or start anew")
+                raise ValueError(
+                    f"this run was started with other settings ({was}): resume with those, or "
+                    "start anew"
+                )
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         for left in self.checkpoints.glob(".writing-*"):
             shutil.rmtree(left)
         _write(saved, yaml.safe_dump(config.to_dict(), sort_keys=False))
 
     def save(self, state: dict[str, Any], tensors: dict[str, Any], keep: int) -> Path:
-        """Write the state: `COUNTS`, the `lines` of the logs, and tensors. Of whole checkpoints the last `keep` stay.
+        """Write the state: `COUNTS`, the `lines` of the logs, and tensors. Of whole checkpoints the
+        last `keep` stay.
 
         On a full disk: ValueError, in one line, and the older checkpoints stay.
         """
@@ -67,7 +87,10 @@ class RunFolder:
         try:
             aside.mkdir()
             torch.save(tensors, aside / TENSORS)
-            _write(aside / STATE, json.dumps({"format": FORMAT, **state, "sha256": _sha(aside / TENSORS)}))
+            _write(
+                aside / STATE,
+                json.dumps({"format": FORMAT, **state, "sha256": _sha(aside / TENSORS)}),
+            )
             _sync(aside / TENSORS)
             if final.exists():  # the same moment, saved again after a resume
                 shutil.rmtree(final)
@@ -77,8 +100,10 @@ class RunFolder:
             shutil.rmtree(aside, ignore_errors=True)
             last = max((p.name for p in self._whole()), default="none yet")
             raise ValueError(
-                f"the checkpoint of step {state['step']} could not be written to {self.checkpoints} "
-                f"({why_not_written(error)}): make room and run again with --resume; the last good checkpoint is {last}"
+                f"the checkpoint of step {state['step']} could not be written to "
+                f"{self.checkpoints} "
+                f"({why_not_written(error)}): make room and run again with --resume; the last good "
+                f"checkpoint is {last}"
             ) from error
         self.damaged.discard(name)
         for old in self._whole()[:-keep]:
@@ -99,17 +124,26 @@ class RunFolder:
                 return state, _tensors(folder / TENSORS)
             except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
                 self.damaged.add(folder.name)
-                say(f"checkpoint {folder.name} is damaged and passed over: {' '.join(str(error).split())[:120]}")
+                say(
+                    f"checkpoint {folder.name} is damaged and passed over: "
+                    f"{' '.join(str(error).split())[:120]}"
+                )
         if found:
-            raise ValueError(f"no checkpoint in {self.checkpoints} is whole: start another run in another folder")
+            raise ValueError(
+                f"no checkpoint in {self.checkpoints} is whole: start another run in another folder"
+            )
         return None
 
     def cut(self, lines: dict[str, int]) -> None:
-        """Drop what was logged after the checkpoint: those lines will be written again, the same."""
+        """Drop what was logged after the checkpoint: those lines will be written again, the
+        same.
+        """
         for name in ("metrics.jsonl", "completions.jsonl"):
             path = self.path / name
             if path.exists():
-                kept = path.read_text(encoding="utf-8").splitlines(keepends=True)[: lines.get(name, 0)]
+                kept = path.read_text(encoding="utf-8").splitlines(keepends=True)[
+                    : lines.get(name, 0)
+                ]
                 _write(path, "".join(kept))
 
     def append(self, name: str, rows: list[dict[str, Any]]) -> None:
@@ -119,12 +153,15 @@ class RunFolder:
                 file.writelines(json.dumps(row) + "\n" for row in rows)
         except OSError as error:
             raise ValueError(
-                f"{self.path / name} could not be written ({why_not_written(error)}): make room and run again with "
+                f"{self.path / name} could not be written ({why_not_written(error)}): make room "
+                "and run again with "
                 f"--resume"
             ) from error
 
     def _holds_something(self) -> bool:
-        """Whether a run came as far as a first step: what stopped before that may be started again."""
+        """Whether a run came as far as a first step: what stopped before that may be started
+        again.
+        """
         metrics = self.path / "metrics.jsonl"
         return bool(self._all()) or (metrics.exists() and metrics.stat().st_size > 0)
 
@@ -144,7 +181,10 @@ def _checked(state: Any) -> dict[str, Any]:
     """What state.json holds, if it is that of a run; else ValueError."""
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ValueError(f"its {STATE} is not that of a run, or of another version of the package")
-    if not (isinstance(state.get("lines"), dict) and all(isinstance(state.get(name), int) for name in COUNTS)):
+    if not (
+        isinstance(state.get("lines"), dict)
+        and all(isinstance(state.get(name), int) for name in COUNTS)
+    ):
         raise ValueError(f"its {STATE} lacks one of lines, {', '.join(COUNTS)}")
     return state
 

@@ -1,4 +1,6 @@
-"""Demonstrations for pretraining: whose they are, how often they go wrong, and as rows of inputs and targets."""
+"""Demonstrations for pretraining: whose they are, how often they go wrong, and as rows of inputs
+and targets.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,11 @@ Demonstrations = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 
 def demonstrating(name: str, options: Mapping[str, Any] | None = None) -> Any:
-    """The task of `gnivo_edu.tasks`, or the toy environment "toy_envs/Name-v0", if it writes demonstrations.
+    """The task of `gnivo_edu.tasks`, or the toy environment "toy_envs/Name-v0", if it writes
+    demonstrations.
 
-    `options` go to it. Raises ValueError, in one line that lists those that do, on one that does not.
+    `options` go to it. Raises ValueError, in one line that lists those that do, on one that does
+    not.
 
     >>> demonstrating("RandomTree")
     Traceback (most recent call last):
@@ -32,7 +36,11 @@ def demonstrating(name: str, options: Mapping[str, Any] | None = None) -> Any:
 
     known = ["arithmetic", *(env for env in environments() if can_demonstrate(_class_of(env)))]
     if name not in known:
-        is_there = name in tasks.names() or name in environments() or f"toy_envs/{name}-v0" in environments()
+        is_there = (
+            name in tasks.names()
+            or name in environments()
+            or f"toy_envs/{name}-v0" in environments()
+        )
         says = "writes no demonstrations to learn from" if is_there else "is no task"
         raise ValueError(f"{name!r} {says}; these do: {', '.join(known)}")
     return make_task(TrainConfig(model="table", task=name, task_options=dict(options or {})), None)
@@ -50,9 +58,13 @@ def can_demonstrate(task: Any) -> bool:
 
 
 def demonstrator(task: Any) -> Callable[[int, float, int], Demonstrations]:
-    """What writes (count, wrong_rate, seed) demonstrations: the task itself, or `slips` on its right answers."""
+    """What writes (count, wrong_rate, seed) demonstrations: the task itself, or `slips` on its
+    right answers.
+    """
     if not can_demonstrate(task):
-        raise ValueError(f"{type(task).__name__} writes no demonstrations: give it a method `demonstrations`")
+        raise ValueError(
+            f"{type(task).__name__} writes no demonstrations: give it a method `demonstrations`"
+        )
     own: Any = getattr(task, "demonstrations", None) or partial(slips, task)
     return lambda count, wrong_rate, seed: own(count, wrong_rate, seed=seed)
 
@@ -60,9 +72,9 @@ def demonstrator(task: Any) -> Callable[[int, float, int], Demonstrations]:
 def slips(task: Any, count: int, wrong_rate: float, seed: int) -> Demonstrations:
     """Right answers with slips: tokens [count, T], lengths [count], prompt_index [count], int64.
 
-    For a task with a method `demonstration(prompt_index)`, the right answer. Prompts are drawn evenly, with
-    replacement. Each token but the last becomes, with chance `wrong_rate`, another one than it should be, drawn evenly
-    among those that do not end the answer.
+    For a task with a method `demonstration(prompt_index)`, the right answer. Prompts are drawn
+    evenly, with replacement. Each token but the last becomes, with chance `wrong_rate`, another one
+    than it should be, drawn evenly among those that do not end the answer.
 
     >>> from toy_envs import ArithmeticChain
     >>> tokens, lengths, index = slips(ArithmeticChain(), 3, wrong_rate=0.0, seed=0)
@@ -71,7 +83,10 @@ def slips(task: Any, count: int, wrong_rate: float, seed: int) -> Demonstrations
     """
     rng = np.random.default_rng(seed)
     index = rng.integers(len(task.prompts()), size=count)
-    tokens, lengths = np.full((count, task.horizon), task.pad_token_id), np.zeros(count, dtype=np.int64)
+    tokens, lengths = (
+        np.full((count, task.horizon), task.pad_token_id),
+        np.zeros(count, dtype=np.int64),
+    )
     for row, number in enumerate(index.tolist()):
         answer = np.array(task.demonstration(number), dtype=np.int64)
         for t in np.flatnonzero(rng.random(len(answer) - 1) < wrong_rate):
@@ -85,7 +100,8 @@ def slips(task: Any, count: int, wrong_rate: float, seed: int) -> Demonstrations
 def demonstration_rows(
     prompts: Sequence[Any], tokens: Any, lengths: Any, pad_token_id: int
 ) -> tuple[Int[Tensor, "B L"], Int[Tensor, "B L"]]:
-    """Inputs, a prompt and its answer without the last token; and targets, -100 inside the prompt and after the end.
+    """Inputs, a prompt and its answer without the last token; and targets, -100 inside the prompt
+    and after the end.
 
     Both are padded on the right, which a causal model does not see.
 

@@ -1,34 +1,41 @@
-"""What is logged at every step, under the names that TRL's users know, and what only implicit values have.
+"""What is logged at every step, under the names that TRL's users know, and what only implicit
+values have.
 
-A row is written once a step; `step_time` is in seconds. All that follows is of all answers of the step and, unless it
-says otherwise, of the policy before the step's last update: what an update has done shows in the next row.
+A row is written once a step; `step_time` is in seconds. All that follows is of all answers of the
+step and, unless it says otherwise, of the policy before the step's last update: what an update has
+done shows in the next row.
 
-Rewards, in reward units: `reward`, mean; `rewards/<task or reward>/mean` and `/std`, of all answers; `reward_std`, the
-standard deviation among the answers to one prompt, averaged over prompts; `frac_reward_zero_std`, share of prompts
-whose answers are all rewarded alike.
-Lengths, in tokens, of all answers and of those that ended by themselves (0 if none did): `completions/mean_length`,
-`min_length`, `max_length`, `mean_terminated_length`, `min_terminated_length`, `max_terminated_length`;
-`completions/clipped_ratio`, share of answers that were cut off.
-Tokens: `step_tokens`, of the step's answers; `num_tokens`, of all prompts and answers since the run began, a prompt
-counted once for each of its answers.
-Sampling, per token: `sampling/sampling_logp_difference/mean` and `/max`, |log pi_theta - log pi_sampler|, nats;
-`sampling/importance_sampling_ratio/min`, `/mean`, `/max`, pi_theta/pi_sampler. Rounding on the first update of a step;
-after it, also how far the policy has moved from the sampler.
-Divergences, in nats: `logratio`, mean log pi_theta/pi_ref of answers; `kl`, the exact KL that the loss has in it;
-`kl_to_initial`, that to the model as it was. Both are summed over the tokens of an answer and averaged over answers,
-where TRL's `kl` is a mean over tokens. `kl_to_initial` is there every `completions_every` steps, and at every step
-where it costs nothing. `entropy`, of the next token, is a mean over tokens, as in TRL.
-Clipping, where the objective clips: `clip_ratio/low_mean`, `high_mean` and `region_mean`, shares of ratios below, above
-and outside the range; `low_min` and `high_max`, the smallest and the largest share in one answer. A ratio counts
-whatever the sign of its advantage, where TRL counts those alone that the clip stops. RLOO's ratios are of answers.
-Preferences: `rewards/accuracies`, share of pairs whose better answer has the larger implicit reward alpha log
-pi_theta/pi_ref; `rewards/margins`, by how much, reward units.
-Fit: `fit/residual_rms_over_target_rms`, see `fit_metrics`; `value/exact_error` and `value/rank_correlation`, see
-`exact_error`, both measured after the step's last update. Updates: `loss`, `policy_loss`, `grad_norm` before it is
-clipped, `learning_rate`. `objective/...`: what else an objective reports, see its docstring.
+Rewards, in reward units: `reward`, mean; `rewards/<task or reward>/mean` and `/std`, of all
+answers; `reward_std`, the standard deviation among the answers to one prompt, averaged over
+prompts; `frac_reward_zero_std`, share of prompts whose answers are all rewarded alike.
+Lengths, in tokens, of all answers and of those that ended by themselves (0 if none did):
+`completions/mean_length`, `min_length`, `max_length`, `mean_terminated_length`,
+`min_terminated_length`, `max_terminated_length`; `completions/clipped_ratio`, share of answers that
+were cut off.
+Tokens: `step_tokens`, of the step's answers; `num_tokens`, of all prompts and answers since the run
+began, a prompt counted once for each of its answers.
+Sampling, per token: `sampling/sampling_logp_difference/mean` and `/max`, |log pi_theta - log
+pi_sampler|, nats; `sampling/importance_sampling_ratio/min`, `/mean`, `/max`, pi_theta/pi_sampler.
+Rounding on the first update of a step; after it, also how far the policy has moved from the
+sampler.
+Divergences, in nats: `logratio`, mean log pi_theta/pi_ref of answers; `kl`, the exact KL that the
+loss has in it; `kl_to_initial`, that to the model as it was. Both are summed over the tokens of an
+answer and averaged over answers, where TRL's `kl` is a mean over tokens. `kl_to_initial` is there
+every `completions_every` steps, and at every step where it costs nothing. `entropy`, of the next
+token, is a mean over tokens, as in TRL.
+Clipping, where the objective clips: `clip_ratio/low_mean`, `high_mean` and `region_mean`, shares of
+ratios below, above and outside the range; `low_min` and `high_max`, the smallest and the largest
+share in one answer. A ratio counts whatever the sign of its advantage, where TRL counts those alone
+that the clip stops. RLOO's ratios are of answers. Preferences: `rewards/accuracies`, share of pairs
+whose better answer has the larger implicit reward alpha log pi_theta/pi_ref; `rewards/margins`, by
+how much, reward units.
+Fit: `fit/residual_rms_over_target_rms`, see `fit_metrics`; `value/exact_error` and
+`value/rank_correlation`, see `exact_error`, both measured after the step's last update. Updates:
+`loss`, `policy_loss`, `grad_norm` before it is clipped, `learning_rate`. `objective/...`: what else
+an objective reports, see its docstring.
 
-With reference=sampler and one update a step, `logratio` is 0 and the residual 1 in every row, since the policy is its
-own reference: `kl_to_initial` is what moves.
+With reference=sampler and one update a step, `logratio` is 0 and the residual 1 in every row, since
+the policy is its own reference: `kl_to_initial` is what moves.
 """
 
 from __future__ import annotations
@@ -45,8 +52,13 @@ from gnivo_edu.objectives.surrogate import behaviour_logratio, centred
 from gnivo_edu.training.config import TrainConfig
 from gnivo_edu.training.settings import option_of
 
-# Metrics of objectives: those that TRL's users know by another name, and those that say what is logged already.
-KNOWN = {"accuracy": "rewards/accuracies", "margin": "rewards/margins", "policy_loss": "policy_loss"}
+# Metrics of objectives: those that TRL's users know by another name, and those that say what is
+# logged already.
+KNOWN = {
+    "accuracy": "rewards/accuracies",
+    "margin": "rewards/margins",
+    "policy_loss": "policy_loss",
+}
 SAID = {"reward", "logratio", "tied_groups", "clipped", "kl_to_initial"}
 
 
@@ -71,18 +83,22 @@ def rollout_metrics(drawn: Mapping[str, Tensor], name: str) -> dict[str, float]:
 
 @torch.no_grad()
 def fit_metrics(batch: GroupBatch, alpha: float | None) -> dict[str, float]:
-    """How much of the rewards the policy explains: `fit/residual_rms_over_target_rms`, 1 at the reference, 0 at pi*.
+    """How much of the rewards the policy explains: `fit/residual_rms_over_target_rms`, 1 at the
+    reference, 0 at pi*.
 
         sqrt( sum_i (R_i - mean R - alpha (h_i - mean h))^2 / sum_i (R_i - mean R)^2 ),   h = log pi_theta/pi_ref.
 
-    Beside it `logratio`, the mean of h; `kl` and `entropy` where they are known; and what is said of sampling.
-    """
+    Beside it `logratio`, the mean of h; `kl` and `entropy` where they are known; and what is said
+    of sampling."""
     gap = behaviour_logratio(batch)[batch.mask]
     found: dict[str, Any] = {
         "logratio": float(batch.sequence_logratio.mean()),
         "sampling/sampling_logp_difference/mean": float(gap.abs().mean()),
         "sampling/sampling_logp_difference/max": float(gap.abs().max()),
-        **{f"sampling/importance_sampling_ratio/{which}": x for which, x in _extent(gap.exp()).items()},
+        **{
+            f"sampling/importance_sampling_ratio/{which}": x
+            for which, x in _extent(gap.exp()).items()
+        },
     }
     if batch.policy_kl is not None:
         found["kl"] = float(batch.policy_kl.masked_fill(~batch.mask, 0.0).sum(-1).mean())
@@ -91,16 +107,29 @@ def fit_metrics(batch: GroupBatch, alpha: float | None) -> dict[str, float]:
     target = centred(batch.rewards)
     if alpha is not None and float(target.square().sum()) > 0:
         residual = target - alpha * centred(batch.sequence_logratio)
-        found["fit/residual_rms_over_target_rms"] = float((residual.square().sum() / target.square().sum()).sqrt())
+        found["fit/residual_rms_over_target_rms"] = float(
+            (residual.square().sum() / target.square().sum()).sqrt()
+        )
     return found
 
 
 def objective_metrics(
-    metrics: Mapping[str, Tensor], batch: GroupBatch, objective: Callable[..., LossOutput], config: TrainConfig
+    metrics: Mapping[str, Tensor],
+    batch: GroupBatch,
+    objective: Callable[..., LossOutput],
+    config: TrainConfig,
 ) -> dict[str, float]:
-    """What an objective reports, by known names where there are any; margins of log-ratios become reward units."""
-    found = {KNOWN.get(name, f"objective/{name}"): float(x) for name, x in metrics.items() if name not in SAID}
-    alpha, low, high = (option_of(objective, config, name) for name in ("alpha", "clip_low", "clip_high"))
+    """What an objective reports, by known names where there are any; margins of log-ratios become
+    reward units.
+    """
+    found = {
+        KNOWN.get(name, f"objective/{name}"): float(x)
+        for name, x in metrics.items()
+        if name not in SAID
+    }
+    alpha, low, high = (
+        option_of(objective, config, name) for name in ("alpha", "clip_low", "clip_high")
+    )
     if "rewards/margins" in found and alpha is not None:
         found["rewards/margins"] *= alpha
     if "clipped" in metrics and low is not None and high is not None:
@@ -110,8 +139,12 @@ def objective_metrics(
 
 
 @torch.no_grad()
-def clip_metrics(batch: GroupBatch, low: float, high: float, of_answers: bool = False) -> dict[str, float]:
-    """Shares of ratios pi_theta/pi_sampler that lie outside [1 - low, 1 + high], of tokens or of whole answers."""
+def clip_metrics(
+    batch: GroupBatch, low: float, high: float, of_answers: bool = False
+) -> dict[str, float]:
+    """Shares of ratios pi_theta/pi_sampler that lie outside [1 - low, 1 + high], of tokens or of
+    whole answers.
+    """
     logratio, mask = behaviour_logratio(batch), batch.mask
     if of_answers:
         logratio, mask = logratio.sum(-1, keepdim=True), torch.ones_like(mask[..., :1])

@@ -1,4 +1,6 @@
-"""Fit a network to the exact population loss, to machine precision: Gauss-Newton through the network's Jacobian."""
+"""Fit a network to the exact population loss, to machine precision: Gauss-Newton through the
+network's Jacobian.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +28,13 @@ MAX_DAMPING = 1e6  # relative to the mean curvature; a step this short that does
 
 @dataclass(frozen=True)
 class FitRecord:
-    """Where the fit stands: the exact expected loss, the norm of its gradient, and the distance from the answer key.
+    """Where the fit stands: the exact expected loss, the norm of its gradient, and the distance
+    from the answer key.
 
-    `spread`: largest minus smallest log pi_theta/pi_ref - V over the prefixes of one depth, at the worst depth;
-    `value_error`: largest |log pi_theta/pi_ref + log Z - V| over prefixes; `kl`: KL(pi* || pi_theta) over complete
-    answers. All three in nats, from enumeration.
+    `spread`: largest minus smallest log pi_theta/pi_ref - V over the prefixes of one depth, at the
+    worst depth;
+    `value_error`: largest |log pi_theta/pi_ref + log Z - V| over prefixes; `kl`: KL(pi* ||
+    pi_theta) over complete answers. All three in nats, from enumeration.
     """
 
     iteration: int
@@ -64,19 +68,21 @@ def fit_population(
     tolerance: float = 1e-10,
     progress: Callable[[str], None] | None = None,
 ) -> PopulationFit:
-    """Minimise an objective's exact expected loss over all groups of answers, over the parameters of `policy`.
+    """Minimise an objective's exact expected loss over all groups of answers, over the parameters
+    of `policy`.
 
         step = - J^T (H J J^T + lambda)^{-1} g = - (J^T H J + lambda)^{-1} J^T g
 
-    x holds the log-probability of every token in every state; J = dx/dtheta, and g and H are the gradient and the
-    Hessian of the expected loss in x. The step is damped by lambda until the loss falls. What takes a thousand steps
-    of a first-order method takes about ten of these, and the gradient goes to zero in float64: no plateau is mistaken
-    for a minimum.
+    x holds the log-probability of every token in every state; J = dx/dtheta, and g and H are the
+    gradient and the Hessian of the expected loss in x. The step is damped by lambda until the loss
+    falls. What takes a thousand steps of a first-order method takes about ten of these, and the
+    gradient goes to zero in float64: no plateau is mistaken for a minimum.
 
-    `policy`: any causal LM in float64, changed in place. Answers are drawn from `reference`, which is also the
-    reference policy; by default the policy as it comes. `objective`: one that is convex in the log-probabilities,
-    "gnivo" or "gvpo". Ends when the gradient's norm is `tolerance` times the first, or when no step lowers the loss.
-    Raises ValueError on a policy that is not float64, and on one with too many parameters.
+    `policy`: any causal LM in float64, changed in place. Answers are drawn from `reference`, which
+    is also the reference policy; by default the policy as it comes. `objective`: one that is convex
+    in the log-probabilities, "gnivo" or "gvpo". Ends when the gradient's norm is `tolerance` times
+    the first, or when no step lowers the loss. Raises ValueError on a policy that is not float64,
+    and on one with too many parameters.
 
     Source: Schraudolph (2002), Neural Computation 14:1723, the generalised Gauss-Newton matrix.
 
@@ -98,7 +104,10 @@ def fit_population(
             norm = float((jacobian.T @ gradient).norm())
             records.append(problem.record(iteration, loss, norm))
             if progress:
-                progress(f"Gauss-Newton step {iteration}: gradient {norm:.1e}, KL {records[-1].kl:.1e} nats")
+                progress(
+                    f"Gauss-Newton step {iteration}: gradient {norm:.1e}, KL {records[-1].kl:.1e} "
+                    "nats"
+                )
             converged = norm <= tolerance * records[0].gradient_norm
             if converged or iteration == max_iterations:
                 break
@@ -109,7 +118,9 @@ def fit_population(
 
 
 class _Problem:
-    """The expected loss as a function of x, the log-probability of each token in each state, and x of the network."""
+    """The expected loss as a function of x, the log-probability of each token in each state, and x
+    of the network.
+    """
 
     def __init__(
         self,
@@ -129,16 +140,20 @@ class _Problem:
         tree = exact.enumerate_tree(mdp, tables, prompt_index)
         self.key, self.answers = exact.solve(tree, alpha), Answers.of(tree)
         tokens, mask, (T, V) = self.answers.tokens, self.answers.mask, (mdp.horizon, mdp.vocab_size)
-        # Each token in each state, and the first answer that takes it; answers that differ in their last token share
-        # what the network is fed.
+        # Each token in each state, and the first answer that takes it; answers that differ in their
+        # last token share what the network is fed.
         code = (self.answers.states * V + tokens).where(mask, -1)
         codes, where = np.unique(code.flatten().numpy(), return_index=True)
         self.codes, first = (torch.from_numpy(x[codes >= 0]) for x in (codes, where))
-        self.fed, row = tokens.where(mask, mdp.pad_token_id)[:, :-1].unique(dim=0, return_inverse=True)
+        self.fed, row = tokens.where(mask, mdp.pad_token_id)[:, :-1].unique(
+            dim=0, return_inverse=True
+        )
         self.place = (row[first // T] * T + first % T) * V + tokens.flatten()[first]
         size = 8 * len(self.codes) * sum(p.numel() for p in self.parameters)
         if size > MAX_BYTES:
-            raise ValueError(f"the Jacobian takes {size / 2**20:,.0f} MiB: take a smaller network or environment")
+            raise ValueError(
+                f"the Jacobian takes {size / 2**20:,.0f} MiB: take a smaller network or environment"
+            )
         population = Population.of(self.answers, group_size)
         self.choice = population.choice
         self.batch = population.batch(point_at(self.answers, alpha))
@@ -148,32 +163,46 @@ class _Problem:
 
     def score(self) -> Float[Tensor, " X"]:
         """x of the network as it is, differentiable."""
-        return next_token_logps(self.policy, self.mdp, self.fed, self.prompt_index).flatten()[self.place]
+        return next_token_logps(self.policy, self.mdp, self.fed, self.prompt_index).flatten()[
+            self.place
+        ]
 
     def jacobian(self, scores: Float[Tensor, " X"]) -> Float[Tensor, "X P"]:
         """dx / dtheta."""
         eye = torch.eye(len(scores), dtype=torch.float64)
-        rows = torch.autograd.grad(scores, self.parameters, eye, is_grads_batched=True, materialize_grads=True)
+        rows = torch.autograd.grad(
+            scores, self.parameters, eye, is_grads_batched=True, materialize_grads=True
+        )
         return torch.cat([row.flatten(1) for row in rows], 1)
 
     def loss(self, scores: Float[Tensor, " X"]) -> Float[Tensor, ""]:
         """The expected loss; x is not assumed to be normalised."""
-        table = torch.zeros(self.answers.reference.numel(), dtype=torch.float64).index_put((self.codes,), scores)
+        table = torch.zeros(self.answers.reference.numel(), dtype=torch.float64).index_put(
+            (self.codes,), scores
+        )
         logps = self.answers.token_logps(table.view_as(self.answers.reference))
-        return self.objective(replace(self.batch, policy_logps=logps[self.choice]), **self.settings).loss
+        return self.objective(
+            replace(self.batch, policy_logps=logps[self.choice]), **self.settings
+        ).loss
 
-    def derivatives(self, scores: Float[Tensor, " X"]) -> tuple[float, Float[Tensor, " X"], Float[Tensor, "X X"]]:
+    def derivatives(
+        self, scores: Float[Tensor, " X"]
+    ) -> tuple[float, Float[Tensor, " X"], Float[Tensor, "X X"]]:
         """The expected loss, its gradient and its Hessian in x."""
         x = scores.clone().requires_grad_()
         loss = self.loss(x)
         (gradient,) = torch.autograd.grad(loss, x, create_graph=True)
-        (hessian,) = torch.autograd.grad(gradient, x, torch.eye(len(x), dtype=torch.float64), is_grads_batched=True)
+        (hessian,) = torch.autograd.grad(
+            gradient, x, torch.eye(len(x), dtype=torch.float64), is_grads_batched=True
+        )
         return float(loss.detach()), gradient.detach(), hessian
 
     def step(
         self, loss: float, gradient: Tensor, hessian: Tensor, jacobian: Tensor, damping: float
     ) -> tuple[Float[Tensor, " X"], float]:
-        """Move the network, damped until the loss does not rise; returns x there and the damping to go on with."""
+        """Move the network, damped until the loss does not rise; returns x there and the damping to
+        go on with.
+        """
         here = parameters_to_vector(self.parameters).detach()
         curvature = hessian @ (jacobian @ jacobian.T)
         scale = curvature.trace() / len(curvature)
@@ -195,6 +224,8 @@ class _Problem:
         gaps = []
         for t in range(1, tree.horizon + 1):
             seen = tree.reachable(t)  # the others have probability 0, and no ratio
-            gaps.append(spread(laws[t][seen] - tree.prefix_logps[t][seen] - self.key.values[t][seen]))
+            gaps.append(
+                spread(laws[t][seen] - tree.prefix_logps[t][seen] - self.key.values[t][seen])
+            )
         kl, error = distance_from_key(tables, self.key)
         return FitRecord(iteration, loss, gradient_norm, max(gaps), error, max(kl, 0.0))

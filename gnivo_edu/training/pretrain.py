@@ -21,7 +21,12 @@ from gnivo_edu.policies.loading import quiet
 from gnivo_edu.policies.sampling import sample_groups
 from gnivo_edu.policies.scoring import evaluating, next_token_logps
 from gnivo_edu.policies.small import Architecture, small_transformer
-from gnivo_edu.training.demonstrations import NO_TARGET, demonstrating, demonstration_rows, demonstrator
+from gnivo_edu.training.demonstrations import (
+    NO_TARGET,
+    demonstrating,
+    demonstration_rows,
+    demonstrator,
+)
 from toy_envs import TokenMDP
 
 
@@ -37,7 +42,9 @@ class Pretrained:
         """Write the model as `save_pretrained` does, and `recipe.json` beside it."""
         with quiet(True):
             self.model.save_pretrained(out)
-        (Path(out) / "recipe.json").write_text(json.dumps(self.recipe, indent=2) + "\n", encoding="utf-8")
+        (Path(out) / "recipe.json").write_text(
+            json.dumps(self.recipe, indent=2) + "\n", encoding="utf-8"
+        )
 
 
 def pretrain(
@@ -55,19 +62,22 @@ def pretrain(
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> Pretrained:
-    """Next-token training on demonstrations; the cross-entropy counts the tokens of answers, not those of prompts.
+    """Next-token training on demonstrations; the cross-entropy counts the tokens of answers, not
+    those of prompts.
 
         L = - sum_i sum_t log pi(y_t^i | x^i, y_<t^i) / sum_i T_i,   nats per token, over the V actions.
 
-    `env`: a token MDP or task with a method `demonstrations(count, wrong_rate, seed)` that returns tokens [B, T],
-    lengths [B] and prompt_index [B], as `gnivo_edu.tasks.arithmetic.Arithmetic` has; or with `demonstration`, the right
-    answer to a prompt, as `toy_envs.ArithmeticChain` has (see `demonstrations.slips`). They are fresh at every step,
-    and `wrong_rate`, 0..1, is what the task makes of it; in the first `right_first` of the steps it is 0, since a pupil
-    who first learns how to calculate picks up a bad habit sooner than one who has to learn both at once. AdamW,
-    gradients clipped at norm 1; the learning rate rises over `warmup` steps and falls along half a cosine. float32, on
-    the CPU; the same seed, machine and number of threads give the same model. With `out`, the model goes there, and
-    `recipe.json` beside it. Raises ValueError, before the first step, on fewer than one step or row, a share outside
-    0..1, an environment that writes no demonstrations, and an `out` that holds a model or cannot be written.
+    `env`: a token MDP or task with a method `demonstrations(count, wrong_rate, seed)` that returns
+    tokens [B, T], lengths [B] and prompt_index [B], as `gnivo_edu.tasks.arithmetic.Arithmetic` has;
+    or with `demonstration`, the right answer to a prompt, as `toy_envs.ArithmeticChain` has (see
+    `demonstrations.slips`). They are fresh at every step, and `wrong_rate`, 0..1, is what the task
+    makes of it; in the first `right_first` of the steps it is 0, since a pupil who first learns how
+    to calculate picks up a bad habit sooner than one who has to learn both at once. AdamW,
+    gradients clipped at norm 1; the learning rate rises over `warmup` steps and falls along half a
+    cosine. float32, on the CPU; the same seed, machine and number of threads give the same model.
+    With `out`, the model goes there, and `recipe.json` beside it. Raises ValueError, before the
+    first step, on fewer than one step or row, a share outside 0..1, an environment that writes no
+    demonstrations, and an `out` that holds a model or cannot be written.
 
     >>> from gnivo_edu.tasks.arithmetic import Arithmetic
     >>> run = pretrain(Arithmetic(tiers=(2,), num_prompts=10), steps=3, batch_size=4, size="tiny")
@@ -79,7 +89,9 @@ def pretrain(
     if steps < 1 or batch_size < 1:
         raise ValueError(f"steps and batch_size must be at least 1, got {steps} and {batch_size}")
     if not 0 <= right_first <= 1 or not 0 <= wrong_rate <= 1:
-        raise ValueError(f"wrong_rate and right_first must be in 0..1, got {wrong_rate} and {right_first}")
+        raise ValueError(
+            f"wrong_rate and right_first must be in 0..1, got {wrong_rate} and {right_first}"
+        )
     model = small_transformer(task, size, architecture, seed=seed)
     if out is not None:
         make_room(out)
@@ -92,9 +104,13 @@ def pretrain(
     for step in range(steps):
         rate = wrong_rate if step >= right_first * steps else 0.0
         tokens, lengths, index = write(batch_size, rate, _seed(seed, step))
-        inputs, targets = demonstration_rows([prompts[i] for i in index], tokens, lengths, task.pad_token_id)
+        inputs, targets = demonstration_rows(
+            [prompts[i] for i in index], tokens, lengths, task.pad_token_id
+        )
         logits = model(input_ids=inputs, use_cache=False).logits[..., : task.vocab_size]
-        loss = nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=NO_TARGET)
+        loss = nn.functional.cross_entropy(
+            logits.flatten(0, 1), targets.flatten(), ignore_index=NO_TARGET
+        )
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -136,10 +152,11 @@ def pretrain_arithmetic(
     progress: Callable[[str], None] | None = None,
     **settings: Any,
 ) -> Pretrained:
-    """The recipe of the checkpoint that ships: chains of sums, and a pupil that drops carries and forgets to borrow.
+    """The recipe of the checkpoint that ships: chains of sums, and a pupil that drops carries and
+    forgets to borrow.
 
-    Trains on `num_prompts` questions of each of the `tiers`, and puts on record the share of right answers to the test
-    questions of `test_tiers` (`success_rates`). `settings` go to `pretrain`.
+    Trains on `num_prompts` questions of each of the `tiers`, and puts on record the share of right
+    answers to the test questions of `test_tiers` (`success_rates`). `settings` go to `pretrain`.
     """
     from gnivo_edu.tasks.arithmetic import Arithmetic
 
@@ -162,14 +179,19 @@ def pretrain_task(
     progress: Callable[[str], None] | None = None,
     **settings: Any,
 ) -> Pretrained:
-    """`pretrain` on a task or toy environment by its name, with its success rates on its own prompts on record.
+    """`pretrain` on a task or toy environment by its name, with its success rates on its own
+    prompts on record.
 
-    `task_options` go to the task, `settings` to `pretrain`. Raises ValueError, in one line that names those that do, on
-    a task that writes no demonstrations.
+    `task_options` go to the task, `settings` to `pretrain`. Raises ValueError, in one line that
+    names those that do, on a task that writes no demonstrations.
     """
     env = demonstrating(name, task_options)
     run = pretrain(env, out, progress=progress, **settings)
-    own = {"task": name, "task_options": dict(task_options or {}), "right_answers": success_rates(run.model, env)}
+    own = {
+        "task": name,
+        "task_options": dict(task_options or {}),
+        "right_answers": success_rates(run.model, env),
+    }
     run = replace(run, recipe=run.recipe | own)
     if out is not None:
         run.save(out)
@@ -177,22 +199,32 @@ def pretrain_task(
 
 
 def make_room(out: str | PathLike[str]) -> None:
-    """Make the folder a model will go to; ValueError where one is there already, or nothing can be written."""
+    """Make the folder a model will go to; ValueError where one is there already, or nothing can be
+    written.
+    """
     folder = Path(out)
     try:
-        if any((folder / name).exists() for name in ("config.json", "recipe.json", "model.safetensors")):
+        if any(
+            (folder / name).exists() for name in ("config.json", "recipe.json", "model.safetensors")
+        ):
             raise ValueError(f"{str(out)!r} holds a model: choose another folder, or delete it")
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise ValueError(f"{str(out)!r} cannot hold a model ({error.strerror}): choose another folder") from error
+        raise ValueError(
+            f"{str(out)!r} cannot hold a model ({error.strerror}): choose another folder"
+        ) from error
 
 
-def success_rates(policy: nn.Module, mdp: TokenMDP, samples: int = 4, seed: int = 0) -> dict[str, float]:
-    """Mean reward over all prompts: `sampled`, of `samples` answers each at temperature 1; and `greedy`.
+def success_rates(
+    policy: nn.Module, mdp: TokenMDP, samples: int = 4, seed: int = 0
+) -> dict[str, float]:
+    """Mean reward over all prompts: `sampled`, of `samples` answers each at temperature 1; and
+    `greedy`.
 
-    `sampled_error` is the standard error of `sampled` over prompts. Raises ValueError on prompts of unequal length.
+    `sampled_error` is the standard error of `sampled` over prompts. Raises ValueError on prompts of
+    unequal length.
 
     >>> from gnivo_edu.tasks.arithmetic import Arithmetic
     >>> task = Arithmetic(tiers=(2,), num_prompts=3)
@@ -204,7 +236,9 @@ def success_rates(policy: nn.Module, mdp: TokenMDP, samples: int = 4, seed: int 
     every = torch.arange(len(mdp.prompts()))
     groups = sample_groups(policy, mdp, samples, every, torch.Generator().manual_seed(seed))
     rows = every.repeat_interleave(samples).numpy()
-    rewards = mdp.reward(groups.tokens.flatten(0, 1).numpy(), groups.lengths.flatten().numpy(), rows)
+    rewards = mdp.reward(
+        groups.tokens.flatten(0, 1).numpy(), groups.lengths.flatten().numpy(), rows
+    )
     by_prompt = rewards.reshape(-1, samples).mean(1)
     greedy = _greedy(policy, mdp, every).numpy()
     return {
@@ -216,7 +250,9 @@ def success_rates(policy: nn.Module, mdp: TokenMDP, samples: int = 4, seed: int 
 
 @torch.no_grad()
 def _greedy(policy: nn.Module, mdp: TokenMDP, prompts: Tensor) -> Tensor:
-    """The most probable token at every step, [N, T]; rewards ignore what follows the end-of-sequence token."""
+    """The most probable token at every step, [N, T]; rewards ignore what follows the
+    end-of-sequence token.
+    """
     tokens = torch.zeros(len(prompts), 0, dtype=torch.long)
     with evaluating(policy):
         for _ in range(mdp.horizon):

@@ -1,4 +1,6 @@
-"""The processes of a run: which prompts are whose, what all must know, and an error that no process waits behind."""
+"""The processes of a run: which prompts are whose, what all must know, and an error that no process
+waits behind.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +18,20 @@ SHARDED = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
 
 
 class Processes:
-    """Processes that each hold the whole model and learn from a share of every step's prompts; one is the usual case.
+    """Processes that each hold the whole model and learn from a share of every step's prompts; one
+    is the usual case.
 
-    `rank` of this one, `world` of them. The number of processes changes no result but by rounding: answers have random
-    streams of their own, objectives see the answers of all, and gradients are summed.
+    `rank` of this one, `world` of them. The number of processes changes no result but by rounding:
+    answers have random streams of their own, objectives see the answers of all, and gradients are
+    summed.
     """
 
     def __init__(self, accelerator: Accelerator) -> None:
         self.rank, self.world = accelerator.process_index, accelerator.num_processes
         if any(name in str(accelerator.distributed_type) for name in SHARDED):
             raise ValueError(
-                f"launched with {accelerator.distributed_type}, which splits the model: here every process holds all "
+                f"launched with {accelerator.distributed_type}, which splits the model: here every "
+                "process holds all "
                 f"of it, launch with --multi_gpu or torchrun"
             )
         if (
@@ -34,9 +39,15 @@ class Processes:
             and "WORLD_SIZE" not in os.environ
             and {"ACCELERATE_USE_CPU", "MASTER_PORT"} <= {*os.environ}
         ):
-            raise ValueError("on a CPU accelerate starts one process, whatever is asked for: launch with torchrun")
+            raise ValueError(
+                "on a CPU accelerate starts one process, whatever is asked for: launch with "
+                "torchrun"
+            )
         if (launched := int(os.environ.get("WORLD_SIZE", "1"))) != self.world:
-            raise ValueError(f"launched as {launched} processes, of which accelerate finds {self.world}: use torchrun")
+            raise ValueError(
+                f"launched as {launched} processes, of which accelerate finds {self.world}: use "
+                "torchrun"
+            )
 
     @property
     def first(self) -> bool:
@@ -85,14 +96,18 @@ class Processes:
         self.agree(lambda: make() if self.first else None)
 
     def collect(self, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Arrays of all prompts from those of each share, by name, on the CPU (on one process, as they are)."""
+        """Arrays of all prompts from those of each share, by name, on the CPU (on one process, as
+        they are).
+        """
         if self.world == 1:
             return make()
         shares = self.gather(lambda: {name: x.cpu() for name, x in make().items()})
         return {name: torch.cat([own[name] for own in shares]) for name in shares[0]}
 
     def sum_gradients(self, make: Callable[[], object], parameters: Sequence[Parameter]) -> None:
-        """Run the backward pass `make` of this one's share, and add up the `.grad` of all of them."""
+        """Run the backward pass `make` of this one's share, and add up the `.grad` of all of
+        them.
+        """
 
         def pushed() -> list[bool]:
             make()
@@ -102,6 +117,8 @@ class Processes:
         if self.world == 1:
             return
         for p, reached in zip(parameters, zip(*there, strict=True), strict=True):
-            if any(reached):  # without one anywhere it stays None, and the optimiser leaves the parameter alone
+            if any(
+                reached
+            ):  # without one anywhere it stays None, and the optimiser leaves the parameter alone
                 p.grad = torch.zeros_like(p) if p.grad is None else p.grad
                 distributed.all_reduce(p.grad)

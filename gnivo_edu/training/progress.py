@@ -1,4 +1,6 @@
-"""A run with a bar: reward, KL to the initial model, tokens a second, time that is left; and a summary at the end."""
+"""A run with a bar: reward, KL to the initial model, tokens a second, time that is left; and a
+summary at the end.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,14 @@ from gnivo_edu.training.fine_tune import fine_tune
 LAST = 10  # steps that the summary averages at either end
 
 
-def train_with_progress(config: TrainConfig, resume: bool, say: Callable[[str], None]) -> dict[str, Any]:
-    """Run `fine_tune` with a bar on standard error (in a terminal); returns what `train --json` prints.
+def train_with_progress(
+    config: TrainConfig, resume: bool, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Run `fine_tune` with a bar on standard error (in a terminal); returns what `train --json`
+    prints.
 
-    Under a launcher the first process speaks for all: the others end here, with the same exit status.
-    """
+    Under a launcher the first process speaks for all: the others end here, with the same exit
+    status."""
     first = os.environ.get("RANK", "0") == "0"
     try:
         report = _train(config, resume, say, first)
@@ -40,14 +45,24 @@ def train_with_progress(config: TrainConfig, resume: bool, say: Callable[[str], 
     return report
 
 
-def _train(config: TrainConfig, resume: bool, say: Callable[[str], None], first: bool) -> dict[str, Any]:
+def _train(
+    config: TrainConfig, resume: bool, say: Callable[[str], None], first: bool
+) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     start = time.perf_counter()
-    columns = ("{task.description}", BarColumn(bar_width=None), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        "{task.description}",
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     shown = [TextColumn(c) if isinstance(c, str) else c for c in columns]
     console = Console(stderr=True)
     with Progress(
-        *shown, TextColumn("{task.fields[now]}"), console=console, disable=not (first and console.is_terminal)
+        *shown,
+        TextColumn("{task.fields[now]}"),
+        console=console,
+        disable=not (first and console.is_terminal),
     ) as bar:
         task = bar.add_task(f"{config.objective} on {config.task}", total=config.steps, now="")
 
@@ -58,7 +73,10 @@ def _train(config: TrainConfig, resume: bool, say: Callable[[str], None], first:
         try:
             trained = fine_tune(config, resume, say, on_step)
         except KeyboardInterrupt:
-            say(f"interrupted after {len(rows)} steps of this run: --resume goes on from its last checkpoint")
+            say(
+                f"interrupted after {len(rows)} steps of this run: --resume goes on from its last "
+                "checkpoint"
+            )
             raise
     rewards = _rewards(trained.folder.path / "metrics.jsonl") if first else []
     early, late = (sum(part) / max(len(part), 1) for part in (rewards[:LAST], rewards[-LAST:]))

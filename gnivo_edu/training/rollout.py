@@ -1,4 +1,6 @@
-"""One step's answers: drawn, rewarded, put on record, and scored row by row for the two-pass gradient."""
+"""One step's answers: drawn, rewarded, put on record, and scored row by row for the two-pass
+gradient.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +24,21 @@ Drawn = dict[str, Tensor]
 
 
 class Rollouts:
-    """The policy and what it is compared with; `needs`: the optional fields that the objective asks for.
+    """The policy and what it is compared with; `needs`: the optional fields that the objective asks
+    for.
 
-    `reference` is what log-ratios and the exact KL are taken from: with "sampler" the log-probabilities of the draw
-    itself, and a copy of the policy of that moment where a KL is asked for.
+    `reference` is what log-ratios and the exact KL are taken from: with "sampler" the
+    log-probabilities of the draw itself, and a copy of the policy of that moment where a KL is
+    asked for.
     """
 
     def __init__(
-        self, config: TrainConfig, device: torch.device, policy: nn.Module, task: Any, needs: set[str]
+        self,
+        config: TrainConfig,
+        device: torch.device,
+        policy: nn.Module,
+        task: Any,
+        needs: set[str],
     ) -> None:
         self.config, self.device, self.needs = config, device, needs
         self.policy, self.task = policy, task
@@ -41,14 +50,18 @@ class Rollouts:
         self.fields = ("policy_logps", "entropy", *kl)
 
     def refresh(self, step: int) -> None:
-        """Move the reference where the configuration says so, before the answers of a step are drawn."""
+        """Move the reference where the configuration says so, before the answers of a step are
+        drawn.
+        """
         config = self.config
         due = config.reference == "refreshed" and step and step % config.refresh_every == 0
         if due or (config.reference == "sampler" and "policy_kl" in self.needs):
             self.reference = frozen(self.policy)
 
     def draw(self, step: int, prompts: np.ndarray, share: slice = slice(None)) -> Drawn:
-        """Groups of answers to a share of these prompts, on the CPU: tokens, lengths, log-probabilities, rewards."""
+        """Groups of answers to a share of these prompts, on the CPU: tokens, lengths,
+        log-probabilities, rewards.
+        """
         config = self.config
         sampler = self.policy if config.sampler == "policy" else self.reference
         with self._precision(), _wide_head(sampler):
@@ -71,17 +84,27 @@ class Rollouts:
             with torch.no_grad(), self._precision():
                 every = torch.arange(drawn["lengths"].numel())
                 parts = every.split(config.micro_batch or len(every))
-                scored = [self._score(self.reference, drawn, rows, ("policy_logps",)) for rows in parts]
-            drawn["reference_logps"] = torch.cat([x["policy_logps"].cpu() for x in scored]).view_as(drawn["logps"])
+                scored = [
+                    self._score(self.reference, drawn, rows, ("policy_logps",)) for rows in parts
+                ]
+            drawn["reference_logps"] = torch.cat([x["policy_logps"].cpu() for x in scored]).view_as(
+                drawn["logps"]
+            )
         if config.level == "step" or "step_ids" in self.needs:
-            drawn["step_ids"] = torch.from_numpy(np.asarray(self.task.step_ids(*flat))).view_as(drawn["tokens"])
+            drawn["step_ids"] = torch.from_numpy(np.asarray(self.task.step_ids(*flat))).view_as(
+                drawn["tokens"]
+            )
         return drawn
 
     def record(self, drawn: Drawn, **live: Tensor) -> GroupBatch:
         """The constants of the step as a GroupBatch; live fields are place holders unless given."""
         device, dtype = self.device, torch.promote_types(drawn["logps"].dtype, torch.float32)
         N, K, T = drawn["tokens"].shape
-        constants = {name: drawn[name].to(device) for name in ("reference_logps", "step_ids") if name in drawn}
+        constants = {
+            name: drawn[name].to(device)
+            for name in ("reference_logps", "step_ids")
+            if name in drawn
+        }
         names = (*self.fields, *(("values",) if "values" in self.needs else ()))
         places = {name: torch.zeros(N, K, T, dtype=dtype, device=device) for name in names}
         if "log_z" in self.needs:
@@ -101,7 +124,9 @@ class Rollouts:
             return fields | self._criticise(drawn, rows)
 
     def weighted_sum(self, drawn: Drawn, rows: Tensor, coefficients: dict[str, Tensor]) -> Tensor:
-        """sum of coefficient * field of some rows, for the second pass: no logits are kept, none made twice."""
+        """sum of coefficient * field of some rows, for the second pass: no logits are kept, none
+        made twice.
+        """
         own = {name: c for name, c in coefficients.items() if name in self.fields}
         with self._precision():
             total = weighted_rows(
@@ -116,8 +141,12 @@ class Rollouts:
         return total
 
     def _precision(self) -> torch.autocast:
-        """Forward passes in bfloat16 but for the head, if that is asked for; the weights stay as they are."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
+        """Forward passes in bfloat16 but for the head, if that is asked for; the weights stay as
+        they are.
+        """
+        return torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"
+        )
 
     def _compared(self) -> nn.Module:
         return self.initial if self.config.kl_to_initial else self.reference
@@ -127,31 +156,51 @@ class Rollouts:
         tokens, lengths = drawn["tokens"].view(-1, T)[rows], drawn["lengths"].view(-1)[rows]
         return self.task, tokens, lengths, drawn["prompt_index"][rows // K]
 
-    def _score(self, policy: nn.Module, drawn: Drawn, rows: Tensor, fields: tuple[str, ...]) -> dict[str, Tensor]:
+    def _score(
+        self, policy: nn.Module, drawn: Drawn, rows: Tensor, fields: tuple[str, ...]
+    ) -> dict[str, Tensor]:
         reference = self._compared() if "policy_kl" in fields else None
         answers = self._answers(drawn, rows)
-        return score_rows(policy, *answers, reference=reference, fields=fields, temperature=self.config.temperature)
+        return score_rows(
+            policy,
+            *answers,
+            reference=reference,
+            fields=fields,
+            temperature=self.config.temperature,
+        )
 
     def _criticise(self, drawn: Drawn, rows: Tensor) -> dict[str, Tensor]:
-        """What the critic says before each token of some rows, 0 after the end; and log Z, of the prompt alone."""
+        """What the critic says before each token of some rows, 0 after the end; and log Z, of the
+        prompt alone.
+        """
         if self.critic is None:
             return {}
         device = self.device
         _, tokens, lengths, index = self._answers(drawn, rows)
         prompts = torch.from_numpy(np.asarray(self.task.prompts()))[index]
-        given = self.task.prompt_mask() if hasattr(self.task, "prompt_mask") else np.ones(self.task.prompts().shape)
+        given = (
+            self.task.prompt_mask()
+            if hasattr(self.task, "prompt_mask")
+            else np.ones(self.task.prompts().shape)
+        )
         mask = torch.from_numpy(np.asarray(given)).bool()[index]
         inside = torch.arange(tokens.shape[1]) < lengths[:, None]
-        ids = torch.cat([prompts, tokens.masked_fill(~inside, self.task.pad_token_id)[:, :-1]], 1).to(device)
+        ids = torch.cat(
+            [prompts, tokens.masked_fill(~inside, self.task.pad_token_id)[:, :-1]], 1
+        ).to(device)
         seen = torch.cat([mask, inside[:, :-1]], 1).to(device)
-        value = self.critic(self.policy, ids, seen, prompts.shape[1] - 1).masked_fill(~inside.to(device), 0.0)
+        value = self.critic(self.policy, ids, seen, prompts.shape[1] - 1).masked_fill(
+            ~inside.to(device), 0.0
+        )
         found = {"values": value, "log_z": value[:, 0]}
         return {name: x for name, x in found.items() if name in self.needs}
 
 
 @contextmanager
 def _wide_head(policy: nn.Module) -> Iterator[None]:
-    """Inside an autocast, the head in the precision of its weights: scoring has it so, and both are to be one law."""
+    """Inside an autocast, the head in the precision of its weights: scoring has it so, and both are
+    to be one law.
+    """
     head: Any = policy.get_output_embeddings() if has_hidden_states(policy) else None  # type: ignore[operator]
     if not isinstance(head, nn.Linear):
         yield
@@ -169,17 +218,23 @@ def _wide_head(policy: nn.Module) -> Iterator[None]:
 
 
 def frozen(policy: nn.Module) -> nn.Module:
-    """A copy that does not learn; what the policy does not train itself (all but its adapters) is shared with it."""
+    """A copy that does not learn; what the policy does not train itself (all but its adapters) is
+    shared with it.
+    """
     shared: dict[int, Any] = {id(p): p for p in policy.parameters() if not p.requires_grad}
     return copy.deepcopy(policy, shared).requires_grad_(False).eval()
 
 
 def prompts_of_step(seed: int, step: int, count: int, total: int) -> np.ndarray:
-    """Numbers of the prompts of a step, int64 [count]: each epoch is a permutation of all, made from (seed, epoch).
+    """Numbers of the prompts of a step, int64 [count]: each epoch is a permutation of all, made
+    from (seed, epoch).
 
     >>> [sorted(np.concatenate([prompts_of_step(0, s, 2, 4) for s in (2 * e, 2 * e + 1)]).tolist()) for e in (0, 1)]
     [[0, 1, 2, 3], [0, 1, 2, 3]]
     """
     places = np.arange(step * count, (step + 1) * count)
-    epochs = {int(e): np.random.default_rng([seed, int(e)]).permutation(total) for e in np.unique(places // total)}
+    epochs = {
+        int(e): np.random.default_rng([seed, int(e)]).permutation(total)
+        for e in np.unique(places // total)
+    }
     return np.array([epochs[int(i // total)][i % total] for i in places])

@@ -1,4 +1,6 @@
-"""What a moving reference does: exact minimisation in every round, against pi_n = pi_0 e^{nR/alpha} / Z_n."""
+"""What a moving reference does: exact minimisation in every round, against pi_n = pi_0 e^{nR/alpha}
+/ Z_n.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,11 @@ from gnivo_edu.training.algorithm1 import distance_from_key
 
 @dataclass(frozen=True)
 class ExactRound:
-    """One refresh of the reference: `kl` and `value_error` (nats) of the fitted policy from pi_0 e^{nR/alpha} / Z_n.
+    """One refresh of the reference: `kl` and `value_error` (nats) of the fitted policy from pi_0
+    e^{nR/alpha} / Z_n.
 
-    `expected_reward` is that of the fitted policy, reward units; with every round it climbs towards the largest.
-    """
+    `expected_reward` is that of the fitted policy, reward units; with every round it climbs towards
+    the largest."""
 
     round: int
     kl: float
@@ -32,8 +35,9 @@ class ExactRound:
 def exact_rounds(mdp: Any, alpha: float, rounds: int = 3, group_size: int = 2) -> list[ExactRound]:
     """Minimise the exact GN-IVO loss over all groups, set pi_old <- pi_theta, and again.
 
-    After n rounds pi_n = pi_0 e^{nR/alpha} / Z_n: without a KL to the initial model nothing stops the collapse on the
-    best answer. Every K-tuple of answers enters with its probability, in float64, minimised by L-BFGS.
+    After n rounds pi_n = pi_0 e^{nR/alpha} / Z_n: without a KL to the initial model nothing stops
+    the collapse on the best answer. Every K-tuple of answers enters with its probability, in
+    float64, minimised by L-BFGS.
 
     >>> import toy_envs
     >>> last = exact_rounds(toy_envs.RandomTree(vocab_size=2, horizon=2), alpha=0.5, rounds=2)[-1]

@@ -1,4 +1,6 @@
-"""What a run writes as it goes: metrics, a few answers as text, and the trackers that accelerate knows."""
+"""What a run writes as it goes: metrics, a few answers as text, and the trackers that accelerate
+knows.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +20,24 @@ PROJECT = "gnivo_edu"
 
 
 class RunLog:
-    """The logs of a run in its folder, and its trackers; only the first process has one that writes."""
+    """The logs of a run in its folder, and its trackers; only the first process has one that
+    writes.
+    """
 
-    def __init__(self, config: TrainConfig, accelerator: Accelerator, folder: RunFolder, task: Any) -> None:
+    def __init__(
+        self, config: TrainConfig, accelerator: Accelerator, folder: RunFolder, task: Any
+    ) -> None:
         self.config, self.accelerator, self.folder, self.task = config, accelerator, folder, task
 
     def begin(self, step: int, resumed: bool) -> None:
-        """Start the trackers. TensorBoard forgets what it was told of `step` and later ones before a resume."""
+        """Start the trackers. TensorBoard forgets what it was told of `step` and later ones before
+        a resume.
+        """
         if self.config.trackers:
             purge = {"tensorboard": {"purge_step": step}} if resumed else {}
-            self.accelerator.init_trackers(PROJECT, config=_plain(self.config.to_dict()), init_kwargs=purge)
+            self.accelerator.init_trackers(
+                PROJECT, config=_plain(self.config.to_dict()), init_kwargs=purge
+            )
 
     def write(self, row: dict[str, Any], drawn: Drawn, lines: dict[str, int]) -> None:
         """Log the metrics of a step and now and then some of its answers; counts the lines."""
@@ -47,9 +57,17 @@ class RunLog:
             tracker.finish()
 
     def _completions(self, step: int, drawn: Drawn, count: int = 2) -> list[dict[str, Any]]:
-        """A few answers as text: to which question, with which reward and, where there is a right answer, status."""
-        few = {name: x[:count, :count].flatten(0, 1).numpy() for name, x in drawn.items() if x.dim() > 1}
-        prompts = drawn["prompt_index"][:count].repeat_interleave(len(few["lengths"]) // len(drawn["lengths"][:count]))
+        """A few answers as text: to which question, with which reward and, where there is a right
+        answer, status.
+        """
+        few = {
+            name: x[:count, :count].flatten(0, 1).numpy()
+            for name, x in drawn.items()
+            if x.dim() > 1
+        }
+        prompts = drawn["prompt_index"][:count].repeat_interleave(
+            len(few["lengths"]) // len(drawn["lengths"][:count])
+        )
         rows = []
         grades = statuses(self.task, few["tokens"], few["lengths"], prompts.numpy())
         for i, (prompt, status) in enumerate(zip(prompts.tolist(), grades, strict=True)):
@@ -80,7 +98,9 @@ def check_trackers(names: Sequence[str]) -> None:
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
             raise ValueError(f"there is no tracker {name!r}; {hint}")
         if name not in map(str, get_available_trackers()):
-            raise ValueError(f"the tracker {name!r} is not installed: pip install {name.replace('_', '-')}")
+            raise ValueError(
+                f"the tracker {name!r} is not installed: pip install {name.replace('_', '-')}"
+            )
 
 
 def _plain(config: dict[str, Any]) -> dict[str, Any]:

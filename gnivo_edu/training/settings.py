@@ -1,4 +1,6 @@
-"""What the settings of a run mean together: the learning rate of a step, alpha, and what does not fit."""
+"""What the settings of a run mean together: the learning rate of a step, alpha, and what does not
+fit.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from gnivo_edu.training.config import TrainConfig
 
 
 def rate_factor(config: TrainConfig, step: int) -> float:
-    """Factor of the learning rate at a step: a ramp, then constant, linear to 0, or half a cosine to 0.
+    """Factor of the learning rate at a step: a ramp, then constant, linear to 0, or half a cosine
+    to 0.
 
     >>> config = TrainConfig(steps=6, warmup_steps=2, schedule="linear")
     >>> [rate_factor(config, step) for step in range(6)]
@@ -26,20 +29,29 @@ def rate_factor(config: TrainConfig, step: int) -> float:
 
 
 def check_settings(config: TrainConfig, asked: set[str], world: int) -> None:
-    """ValueError, in one line, on settings that exclude each other; `asked`: what the objective needs of its batch."""
+    """ValueError, in one line, on settings that exclude each other; `asked`: what the objective
+    needs of its batch.
+    """
     if "prefix_values" in asked:
-        raise ValueError(f"{config.objective} fits an explicit V_theta and moves no policy: train with gnivo instead")
+        raise ValueError(
+            f"{config.objective} fits an explicit V_theta and moves no policy: train with gnivo "
+            "instead"
+        )
     if config.kl_to_initial and "policy_kl" in asked and config.reference != "initial":
-        raise ValueError(f"{config.objective} has a KL of its own: with kl_to_initial, set reference=initial")
+        raise ValueError(
+            f"{config.objective} has a KL of its own: with kl_to_initial, set reference=initial"
+        )
     if config.prompts_per_step < world:
         raise ValueError(
-            f"prompts_per_step={config.prompts_per_step} leaves some of the {world} processes without a prompt: raise "
+            f"prompts_per_step={config.prompts_per_step} leaves some of the {world} processes "
+            "without a prompt: raise "
             f"it, or launch fewer"
         )
 
 
 def option_of(objective: Callable[..., Any], config: TrainConfig, name: str) -> float | None:
-    """A number that the objective takes, such as alpha: as it is set, else its default; None if it takes none.
+    """A number that the objective takes, such as alpha: as it is set, else its default; None if it
+    takes none.
 
     >>> from gnivo_edu import objectives
     >>> config = TrainConfig(objective_options={"alpha": 0.3})
@@ -52,7 +64,8 @@ def option_of(objective: Callable[..., Any], config: TrainConfig, name: str) -> 
 
 
 def reward_name(config: TrainConfig) -> str:
-    """What the reward is called in `rewards/<name>/mean`: its own name where the task is given one, else the task's.
+    """What the reward is called in `rewards/<name>/mean`: its own name where the task is given one,
+    else the task's.
 
     >>> reward_name(TrainConfig(task="toy_envs/Brackets-v0"))
     'Brackets-v0'

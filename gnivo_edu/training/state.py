@@ -17,9 +17,9 @@ from gnivo_edu.training.rollout import Drawn, Rollouts, frozen
 class RunState:
     """How far a run has come: `inner` updates of `step`, on the answers `drawn` of all processes.
 
-    `tokens` of all prompts and answers so far, a prompt counted once for each of its answers; `lines` of the logs.
-    With the weights that are trained, the reference, the critic and the optimiser this is the whole state.
-    """
+    `tokens` of all prompts and answers so far, a prompt counted once for each of its answers;
+    `lines` of the logs. With the weights that are trained, the reference, the critic and the
+    optimiser this is the whole state."""
 
     rollouts: Rollouts
     optimizer: torch.optim.Optimizer
@@ -27,7 +27,9 @@ class RunState:
     inner: int = 0
     tokens: int = 0
     drawn: Drawn | None = None
-    lines: dict[str, int] = field(default_factory=lambda: {"metrics.jsonl": 0, "completions.jsonl": 0})
+    lines: dict[str, int] = field(
+        default_factory=lambda: {"metrics.jsonl": 0, "completions.jsonl": 0}
+    )
 
     def save(self, folder: RunFolder, keep: int) -> None:
         """Write a checkpoint; see `RunFolder.save`."""
@@ -64,9 +66,13 @@ class RunState:
             self.optimizer.load_state_dict(tensors["optimizer"])
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise ValueError(
-                f"the checkpoint in {folder.checkpoints} is of another model: {' '.join(str(error).split())[:160]}"
+                f"the checkpoint in {folder.checkpoints} is of another model: "
+                f"{' '.join(str(error).split())[:160]}"
             ) from error
-        self.step, self.inner, self.tokens, self.drawn = *(state[name] for name in COUNTS), tensors["drawn"]
+        self.step, self.inner, self.tokens, self.drawn = (
+            *(state[name] for name in COUNTS),
+            tensors["drawn"],
+        )
         self.lines = dict(state["lines"])
         say(f"resuming at step {self.step}" + (f", update {self.inner}" if self.inner else ""))
 
@@ -76,13 +82,19 @@ class RunState:
         return {name: p.detach().cpu() for name, p in model.named_parameters() if name in trained}
 
     def _put(self, model: nn.Module, tensors: dict[str, Tensor]) -> None:
-        """Write saved weights into a model. The names are those that are trained here, all of them."""
+        """Write saved weights into a model. The names are those that are trained here, all of
+        them.
+        """
         named: dict[str, Any] = dict(model.named_parameters())
         trained = {name for name, p in self.rollouts.policy.named_parameters() if p.requires_grad}
         if other := trained ^ tensors.keys():
-            raise ValueError(f"{min(other)} is {'not there' if min(other) in trained else 'not trained here'}")
+            raise ValueError(
+                f"{min(other)} is {'not there' if min(other) in trained else 'not trained here'}"
+            )
         with torch.no_grad():
             for name, x in tensors.items():
                 if named[name].shape != x.shape:
-                    raise ValueError(f"{name} is {list(x.shape)} there and {list(named[name].shape)} here")
+                    raise ValueError(
+                        f"{name} is {list(x.shape)} there and {list(named[name].shape)} here"
+                    )
                 named[name].copy_(x)

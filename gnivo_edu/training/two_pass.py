@@ -1,10 +1,11 @@
-"""Two-pass gradient: differentiate the objective with respect to what is scored, then push that through the network.
+"""Two-pass gradient: differentiate the objective with respect to what is scored, then push that
+through the network.
 
     dL/dtheta = sum over rows i, tokens t and scored fields f of  c_it^f  df_it/dtheta,   c^f = dL/df.
 
-The coefficients c need all groups of the batch at once and no network; the sum needs one row at a time. So any split
-into micro-batches gives the gradient of loss.backward(). GradCache (arXiv 2101.06983) does so for contrastive losses.
-"""
+The coefficients c need all groups of the batch at once and no network; the sum needs one row at a
+time. So any split into micro-batches gives the gradient of loss.backward(). GradCache (arXiv
+2101.06983) does so for contrastive losses."""
 
 from __future__ import annotations
 
@@ -33,9 +34,9 @@ LIVE = tuple(name for name in (*PER_TOKEN, "log_z") if name not in CONSTANTS)
 class Coefficients:
     """d loss / d field of a batch, by name of the field, and where they were taken.
 
-    `output`: the loss and the metrics, detached. `by_field` [N, K, T], 0 outside the mask (`log_z` [N]), loss per unit
-    of the field. `scored`: the fields themselves; `mask` [N, K, T]. Row r is response r % K of prompt r // K.
-    """
+    `output`: the loss and the metrics, detached. `by_field` [N, K, T], 0 outside the mask (`log_z`
+    [N]), loss per unit of the field. `scored`: the fields themselves; `mask` [N, K, T]. Row r is
+    response r % K of prompt r // K."""
 
     output: LossOutput
     by_field: dict[str, Tensor]
@@ -43,22 +44,36 @@ class Coefficients:
     mask: Bool[Tensor, "N K T"]
 
     def of_rows(self, rows: Rows) -> dict[str, Tensor]:
-        """Coefficients of some rows, [B, T]; that of a prompt's `log_z`, [B], is shared out among its K responses."""
-        shares = {name: c / self.mask.shape[1] if name == "log_z" else c for name, c in self.by_field.items()}
+        """Coefficients of some rows, [B, T]; that of a prompt's `log_z`, [B], is shared out among
+        its K responses.
+        """
+        shares = {
+            name: c / self.mask.shape[1] if name == "log_z" else c
+            for name, c in self.by_field.items()
+        }
         return {name: _take(c, rows, self.mask) for name, c in shares.items()}
 
     def of_prompts(self, prompts: slice) -> Coefficients:
-        """Those of some prompts: the share of one process, whose gradients are then summed over processes."""
-        cut = [{name: x[prompts] for name, x in fields.items()} for fields in (self.by_field, self.scored)]
+        """Those of some prompts: the share of one process, whose gradients are then summed over
+        processes.
+        """
+        cut = [
+            {name: x[prompts] for name, x in fields.items()}
+            for fields in (self.by_field, self.scored)
+        ]
         return replace(self, by_field=cut[0], scored=cut[1], mask=self.mask[prompts])
 
 
-def coefficients(objective: Objective, batch: GroupBatch, live: Iterable[str] = LIVE, **settings: Any) -> Coefficients:
-    """Run the objective once and differentiate it with respect to the `live` fields of the batch, whole groups at once.
+def coefficients(
+    objective: Objective, batch: GroupBatch, live: Iterable[str] = LIVE, **settings: Any
+) -> Coefficients:
+    """Run the objective once and differentiate it with respect to the `live` fields of the batch,
+    whole groups at once.
 
-    No graph behind the batch is needed or used. What the objective detaches stays detached, and what it does not use
-    has coefficients zero. `settings` go to the objective. Raises ValueError, with the names of the objective and of
-    the field, on a coefficient that is not finite, and on a field that is a constant.
+    No graph behind the batch is needed or used. What the objective detaches stays detached, and
+    what it does not use has coefficients zero. `settings` go to the objective. Raises ValueError,
+    with the names of the objective and of the field, on a coefficient that is not finite, and on a
+    field that is a constant.
 
     >>> from gnivo_edu.objectives import gvpo
     >>> half = torch.full((1, 2, 1), 0.5).log()
@@ -69,8 +84,15 @@ def coefficients(objective: Objective, batch: GroupBatch, live: Iterable[str] = 
     """
     live = set(live)
     if live - set(LIVE):
-        raise ValueError(f"{min(live - set(LIVE))} is a constant, or no field; a network can score {', '.join(LIVE)}")
-    scored = {name: x.detach() for name in LIVE if name in live and (x := getattr(batch, name)) is not None}
+        raise ValueError(
+            f"{min(live - set(LIVE))} is a constant, or no field; a network can score "
+            f"{', '.join(LIVE)}"
+        )
+    scored = {
+        name: x.detach()
+        for name in LIVE
+        if name in live and (x := getattr(batch, name)) is not None
+    }
     with torch.enable_grad():
         leaves = {name: x.detach().requires_grad_() for name, x in scored.items()}
         out = objective(replace(batch, **leaves), **settings)
@@ -83,7 +105,8 @@ def coefficients(objective: Objective, batch: GroupBatch, live: Iterable[str] = 
         if not bool(c.isfinite().all()):
             raise ValueError(
                 f"{_name(objective)} gives a coefficient of {name} that is not finite, at "
-                f"{(~c.isfinite()).nonzero()[0].tolist()}, with loss {float(out.loss.detach()):g}: look there for a "
+                f"{(~c.isfinite()).nonzero()[0].tolist()}, with loss {float(out.loss.detach()):g}: "
+                "look there for a "
                 f"log-ratio too large for {c.dtype}, or a reward too large for alpha"
             )
         by_field[name] = c
@@ -98,23 +121,28 @@ def backward(
     weighted_sum: Callable[[Rows, Fields], Tensor] | None = None,
     run_backward: Callable[[Tensor], object] = Tensor.backward,
 ) -> None:
-    """Add the gradient of the loss to `.grad`, micro-batch by micro-batch; one graph at a time is in memory.
+    """Add the gradient of the loss to `.grad`, micro-batch by micro-batch; one graph at a time is
+    in memory.
 
-    `score(rows)` scores rows (int64 [B], on the CPU) with gradient and returns the fields that depend on parameters by
-    name, [B, T] each (`log_z` [B], of the row's prompt); the gradient is that of sum(coefficient * field). It must
-    give what it gave in the first pass: dropout off, and no step in between. `micro_batch`: rows at a time; or a list
-    of sizes; or a list of rows, each once and in any order, such as answers of like length together.
+    `score(rows)` scores rows (int64 [B], on the CPU) with gradient and returns the fields that
+    depend on parameters by name, [B, T] each (`log_z` [B], of the row's prompt); the gradient is
+    that of sum(coefficient * field). It must give what it gave in the first pass: dropout off, and
+    no step in between. `micro_batch`: rows at a time; or a list of sizes; or a list of rows, each
+    once and in any order, such as answers of like length together.
 
-    `weighted_sum(rows, coefficients)` is asked instead, if given, for that sum as a scalar: since the coefficients are
-    known, a network with a large vocabulary can make the gradient of its logits at once and keep none of them.
-    `run_backward` is what runs on the scalar, such as `accelerator.backward`.
+    `weighted_sum(rows, coefficients)` is asked instead, if given, for that sum as a scalar: since
+    the coefficients are known, a network with a large vocabulary can make the gradient of its
+    logits at once and keep none of them. `run_backward` is what runs on the scalar, such as
+    `accelerator.backward`.
 
-    Raises ValueError on a split that does not hold each row once, and on fields that are missing, of another shape,
-    without gradient, or not those of the first pass; `.grad` may then hold a part of the sum.
+    Raises ValueError on a split that does not hold each row once, and on fields that are missing,
+    of another shape, without gradient, or not those of the first pass; `.grad` may then hold a part
+    of the sum.
     """
     for rows in split_rows(taken.mask.shape[:2].numel(), micro_batch):
         with torch.enable_grad():
-            # No name for the sum or for what was scored: a name would hold this graph while the next one is built.
+            # No name for the sum or for what was scored: a name would hold this graph while the
+            # next one is built.
             if weighted_sum is None:
                 run_backward(_weighted(score(rows), taken, rows))
             else:
@@ -131,12 +159,14 @@ def two_pass_step(
     run_backward: Callable[[Tensor], object] = Tensor.backward,
     **settings: Any,
 ) -> LossOutput:
-    """The objective on a batch, its gradient added to `.grad` in micro-batches: that of loss.backward(), for any split.
+    """The objective on a batch, its gradient added to `.grad` in micro-batches: that of
+    loss.backward(), for any split.
 
-    `batch` holds the constants: rewards, mask, the sampler's log-probabilities, which are never made again. Fields
-    that `score` returns are live and take the place of those in the batch, whatever stands there; others are
-    constants. A batch that fits one micro-batch is scored once; otherwise without gradient first, for the
-    coefficients, and once more with gradient. Other arguments and errors: see `coefficients` and `backward`.
+    `batch` holds the constants: rewards, mask, the sampler's log-probabilities, which are never
+    made again. Fields that `score` returns are live and take the place of those in the batch,
+    whatever stands there; others are constants. A batch that fits one micro-batch is scored once;
+    otherwise without gradient first, for the coefficients, and once more with gradient. Other
+    arguments and errors: see `coefficients` and `backward`.
 
     >>> from gnivo_edu import objectives, policies
     >>> from gnivo_edu.policies.divergences import row_scorer
@@ -165,7 +195,8 @@ def two_pass_step(
 
 
 def split_rows(count: int, micro_batch: Split | None = None) -> list[Rows]:
-    """Rows 0..count-1 in micro-batches: None is one; a number is a size; a list holds sizes, or rows.
+    """Rows 0..count-1 in micro-batches: None is one; a number is a size; a list holds sizes, or
+    rows.
 
     >>> [rows.tolist() for rows in split_rows(5, 2)], [len(rows) for rows in split_rows(5, [1, 4])]
     ([[0, 1], [2, 3], [4]], [1, 4])
@@ -180,11 +211,15 @@ def split_rows(count: int, micro_batch: Split | None = None) -> list[Rows]:
     sizes = [int(size) for size in micro_batch if isinstance(size, Integral)]
     if len(sizes) == len(micro_batch):
         if sum(sizes) != count or min(sizes, default=1) < 1:
-            raise ValueError(f"micro_batch must be sizes >= 1 that sum to the {count} rows, got {sizes}")
+            raise ValueError(
+                f"micro_batch must be sizes >= 1 that sum to the {count} rows, got {sizes}"
+            )
         return list(every.split(sizes))
     parts = [torch.as_tensor(rows, dtype=torch.long, device="cpu") for rows in micro_batch]
     if not torch.equal(torch.cat(parts).sort().values, every) or min(map(len, parts)) < 1:
-        raise ValueError(f"micro_batch must hold each of the rows 0..{count - 1} once, and no list without rows")
+        raise ValueError(
+            f"micro_batch must hold each of the rows 0..{count - 1} once, and no list without rows"
+        )
     return parts
 
 
@@ -202,7 +237,9 @@ def _put(batch: GroupBatch, scored: Sequence[Fields], parts: Sequence[Rows]) -> 
 
 
 def _weighted(fields: Fields, taken: Coefficients, rows: Rows) -> Tensor:
-    """sum(coefficient * field) over some rows, for its gradient; fields without one are constants."""
+    """sum(coefficient * field) over some rows, for its gradient; fields without one are
+    constants.
+    """
     outside = ~taken.mask.flatten(0, 1)[rows]
     terms = []
     for name, c in taken.of_rows(rows).items():
@@ -216,7 +253,10 @@ def _weighted(fields: Fields, taken: Coefficients, rows: Rows) -> Tensor:
             _check_same(name, x.detach(), before)
             terms.append((c * x).sum())
     if not terms:
-        raise ValueError("score returned nothing with a gradient: are the parameters frozen, or is it under no_grad?")
+        raise ValueError(
+            "score returned nothing with a gradient: are the parameters frozen, or is it under "
+            "no_grad?"
+        )
     return sum(terms[1:], terms[0])
 
 
@@ -227,19 +267,27 @@ def _take(x: Tensor, rows: Rows, mask: Tensor) -> Tensor:
 
 def _check_shape(name: str, fields: Fields, rows: Rows, length: int) -> None:
     if name not in fields:
-        raise ValueError(f"the loss depends on {name}, which score does not return for each micro-batch")
+        raise ValueError(
+            f"the loss depends on {name}, which score does not return for each micro-batch"
+        )
     shape = (len(rows),) if name == "log_z" else (len(rows), length)
     if fields[name].shape != shape:
-        raise ValueError(f"score must return {name} {list(shape)} for {len(rows)} rows, got {list(fields[name].shape)}")
+        raise ValueError(
+            f"score must return {name} {list(shape)} for {len(rows)} rows, got "
+            f"{list(fields[name].shape)}"
+        )
 
 
 def _check_same(name: str, x: Tensor, before: Tensor) -> None:
-    """Two runs of one network differ by rounding (bfloat16: by a few percent of a nat); dropout makes more of it."""
+    """Two runs of one network differ by rounding (bfloat16: by a few percent of a nat); dropout
+    makes more of it.
+    """
     tolerance = 1e-9 if x.dtype == torch.float64 else 0.05
     change = float((x - before).abs().mean())
     if not change <= tolerance * (1 + float(before.abs().mean())):
         raise ValueError(
-            f"score gives another {name} than in the first pass, by {change:.2g} on average: turn dropout off, take "
+            f"score gives another {name} than in the first pass, by {change:.2g} on average: turn "
+            "dropout off, take "
             f"no step in between, and score row r as response r % K of prompt r // K"
         )
 

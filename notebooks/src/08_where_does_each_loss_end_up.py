@@ -591,7 +591,7 @@ heat_map(heard, "signal to noise",
 # its rewards turned round; and a true law under the wrong verdict.
 
 # %%
-from gnivo_edu.population.rows import tilt_at
+from gnivo_edu.population.atlas.row import tilt_at
 
 honest = row_of("gvpo", "reference samples, K=2")
 
@@ -628,7 +628,7 @@ for name, row in {
 # theory of yours. Give it one, `law=tilt_at(1.1)`, and see.
 
 # %%
-from gnivo_edu.population.rows import Row
+from gnivo_edu.population.atlas.row import Row
 
 
 def gentle(batch, alpha):
@@ -681,8 +681,8 @@ atlas_map(fifteen.tree, ends, alpha)
 #
 # **Links.** `gnivo_edu/population/atlas.py`, the search and the verdicts;
 # `gnivo_edu/population/laws.py`, the theories, with no call to a loss;
-# `gnivo_edu/population/rows_baselines.py` and
-# `gnivo_edu/population/rows_implicit.py`, all rows with their sources;
+# `gnivo_edu/population/atlas/baselines.py` and
+# `gnivo_edu/population/atlas/implicit.py`, all rows with their sources;
 # `gnivo_edu/population/signal.py`, the table of noise.
 #
 # **Next.** 09, *A transformer instead of a table*: the same code, and

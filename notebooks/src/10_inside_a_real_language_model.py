@@ -636,7 +636,7 @@ for k in (1, 2, 3):
 # **Links.** `gnivo_edu/policies/from_model.py`, the tree inside a model;
 # `gnivo_edu/verify.py`, both theorems and both controls;
 # `gnivo_edu/evaluation/step_values.py`, three ways to value a step;
-# `gnivo_edu/evaluation/step_value_estimate.py`, intervals and their sources;
+# `gnivo_edu/evaluation/step_values/estimate.py`, intervals and their sources;
 # `gnivo_edu/tasks/stories.py`, the reward of a happy story.
 #
 # **Next.** 11, *Table 1 in miniature*: several losses, one model, one budget

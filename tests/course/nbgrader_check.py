@@ -1,13 +1,15 @@
-"""`make nbgrader-check`: nbgrader itself releases our notebooks and grades them. Not a test of `make test`.
+"""`make nbgrader-check`: nbgrader itself releases our notebooks and grades them. Not a test of
+`make test`.
 
     python tests/course/nbgrader_check.py ENVIRONMENT [NOTEBOOK ...]
 
 For each notebook (default: 00 and 01) it asserts that
 
-- `nbgrader generate_assignment` makes of our nbgrader source what our student's notebook is: the same cells, stubs in
-  the answers' places, no solution line, the same metadata with the same checksums;
-- `nbgrader autograde` gives full marks to our solution, none to our student's notebook, and none to a student who
-  replaced the locked checks by `pass`.
+- `nbgrader generate_assignment` makes of our nbgrader source what our student's notebook is: the
+  same cells, stubs in the answers' places, no solution line, the same metadata with the same
+  checksums;
+- `nbgrader autograde` gives full marks to our solution, none to our student's notebook, and none to
+  a student who replaced the locked checks by `pass`.
 
 nbgrader runs in its own environment; the notebooks run in a kernel of this interpreter.
 """
@@ -35,7 +37,9 @@ def main(environment: Path, notebooks: list[str]) -> None:
         course = Path(scratch) / "nbgrader"
         run = runner(environment, course)
         for name in notebooks:
-            student, solution = (path for path in written if path.stem == name and "nbgrader" not in path.parts)
+            student, solution = (
+                path for path in written if path.stem == name and "nbgrader" not in path.parts
+            )
             run("generate_assignment", name, "--create")
             tested = assert_released(course / "release" / name / f"{name}.ipynb", student, name)
             tampered = nbformat.read(student, as_version=4)
@@ -51,14 +55,24 @@ def main(environment: Path, notebooks: list[str]) -> None:
             run("export", "--to", "grades.csv", "--assignment", f"[{name!r}]")
             with (course / "grades.csv").open() as file:
                 marks = {
-                    row["student_id"]: (float(row["score"]), float(row["max_score"])) for row in csv.DictReader(file)
+                    row["student_id"]: (float(row["score"]), float(row["max_score"]))
+                    for row in csv.DictReader(file)
                 }
-            assert marks == {"solved": (tested, tested), "untouched": (0, tested), "tampered": (0, tested)}, marks
-            print(f"{name}: released by nbgrader as by us; {tested} of {tested} points when solved, 0 otherwise")
+            assert marks == {
+                "solved": (tested, tested),
+                "untouched": (0, tested),
+                "tampered": (0, tested),
+            }, marks
+            print(
+                f"{name}: released by nbgrader as by us; {tested} of {tested} points when solved, "
+                "0 otherwise"
+            )
 
 
 def assert_released(theirs: Path, ours: Path, name: str) -> int:
-    """nbgrader's release is our student's notebook, but for outputs. Returns the number of points."""
+    """nbgrader's release is our student's notebook, but for outputs. Returns the number of
+    points.
+    """
     left, right = (nbformat.read(path, as_version=4).cells for path in (theirs, ours))
     assert [(c.cell_type, c.source) for c in left] == [(c.cell_type, c.source) for c in right]
     assert [c.metadata for c in left] == [c.metadata for c in right]
@@ -68,7 +82,9 @@ def assert_released(theirs: Path, ours: Path, name: str) -> int:
     assert secrets
     assert not [line for line in secrets if line in released]
     assert released.count("raise NotImplementedError") >= 1
-    return sum(c.metadata.nbgrader.points for c in left if c.metadata.get("nbgrader", {}).get("grade"))
+    return sum(
+        c.metadata.nbgrader.points for c in left if c.metadata.get("nbgrader", {}).get("grade")
+    )
 
 
 def runner(environment: Path, course: Path):
@@ -88,9 +104,14 @@ def runner(environment: Path, course: Path):
 
     def run(*arguments: str) -> None:
         command = [str(tools / "nbgrader"), *arguments]
-        done = subprocess.run(command, cwd=course, env={**os.environ, **settings}, capture_output=True, text=True)
+        done = subprocess.run(
+            command, cwd=course, env={**os.environ, **settings}, capture_output=True, text=True
+        )
         if done.returncode:
-            sys.exit(f"nbgrader {' '.join(arguments)}: exit status {done.returncode}\n{done.stdout}{done.stderr}")
+            sys.exit(
+                f"nbgrader {' '.join(arguments)}: exit status "
+                f"{done.returncode}\n{done.stdout}{done.stderr}"
+            )
 
     return run
 

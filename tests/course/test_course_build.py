@@ -1,4 +1,6 @@
-"""Notebooks come out the same, byte for byte, and nothing that should not be committed gets through."""
+"""Notebooks come out the same, byte for byte, and nothing that should not be committed gets
+through.
+"""
 
 import json
 import os
@@ -60,11 +62,15 @@ def course(folder, **sources):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """A course with one good notebook, built where the registered "python3" kernel is a broken one."""
+    """A course with one good notebook, built where the registered "python3" kernel is a broken
+    one.
+    """
     root = course(tmp_path_factory.mktemp("course"), tiny=GOOD)
     kernel = root / "jupyter" / "kernels" / "python3"
     kernel.mkdir(parents=True)
-    (kernel / "kernel.json").write_text('{"argv": ["no-such-python"], "display_name": "x", "language": "python"}')
+    (kernel / "kernel.json").write_text(
+        '{"argv": ["no-such-python"], "display_name": "x", "language": "python"}'
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JUPYTER_PATH", str(root / "jupyter"))
         patch.setenv("PYTHONWARNINGS", "ignore")
@@ -79,7 +85,9 @@ def cells(root, name="tiny"):
 
 def test_a_second_build_gives_the_same_bytes(built, tmp_path):
     committed = (built / "notebooks" / "tiny.ipynb").read_bytes()
-    again = build(built / "notebooks" / "src" / "tiny.py", tmp_path / "tiny.ipynb", cwd=built / "notebooks")
+    again = build(
+        built / "notebooks" / "src" / "tiny.py", tmp_path / "tiny.ipynb", cwd=built / "notebooks"
+    )
     assert again.read_bytes() == committed
 
 
@@ -88,7 +96,11 @@ def test_outputs(built):
     assert first.outputs[0].text.startswith("static True 1 notebooks\n")
     assert first.outputs[0].text.endswith("False False\n")
     assert first.metadata == {"tags": ["hide-input"]}
-    assert [output.get("name", "picture") for output in picture.outputs] == ["stdout", "picture", "stdout"]
+    assert [output.get("name", "picture") for output in picture.outputs] == [
+        "stdout",
+        "picture",
+        "stdout",
+    ]
     assert set(picture.outputs[1].data) == {"image/png", "text/plain"}
     assert set(both.outputs[0].data) == {"text/html", "text/plain"}
     assert failing.outputs[0].ename == "CheckFailed"
@@ -103,7 +115,9 @@ def test_form_of_the_file(built):
     assert text == json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     assert set(notebook["metadata"]) == {"kernelspec", "language_info"}
     assert notebook["metadata"]["language_info"] == {"name": "python"}
-    assert not re.search(r"iopub|\"execution\"|\d\d:\d\d:\d\d|jupytext", text), "a timing or a tool's trace"
+    assert not re.search(r"iopub|\"execution\"|\d\d:\d\d:\d\d|jupytext", text), (
+        "a timing or a tool's trace"
+    )
     assert len({cell["id"] for cell in notebook["cells"]}) == 5
 
 
@@ -119,7 +133,8 @@ def test_check_finds_a_changed_output_a_missing_and_an_orphaned_notebook(built, 
     assert found == [
         "old.ipynb: no source in notebooks/src builds it",
         "new: new.ipynb is missing",
-        "tiny, cell 2 (import os, sys): the stdout output 'static True 2 notebooks' is now 'static True 1 notebooks'",
+        "tiny, cell 2 (import os, sys): the stdout output 'static True 2 notebooks' is now "
+        "'static True 1 notebooks'",
     ]
     assert "static True 2" in committed.read_text(encoding="utf-8"), "a check writes nothing"
     assert not (root / "notebooks" / "new.ipynb").exists()
@@ -139,7 +154,10 @@ def test_every_failure_is_reported_and_the_rest_is_built(tmp_path, capfd):
         build_course(root)
     lines = str(caught.value).splitlines()
     assert lines[0] == "a_raises, cell 2 (# why): ZeroDivisionError: division by zero"
-    assert re.fullmatch(r"b_warns, cell 1 \(import warnings\): wrote to standard error: .*: alpha is large", lines[1])
+    assert re.fullmatch(
+        r"b_warns, cell 1 \(import warnings\): wrote to standard error: .*: alpha is large",
+        lines[1],
+    )
     assert lines[2] == "d_is_silent, cell 1 (x = 1): is tagged raises-exception and raised nothing"
     assert lines[3] == "e_dies, cell 1 (import os): the kernel died"
     assert lines[4].startswith("f_header: is not a notebook in percent format: ")
@@ -151,7 +169,12 @@ def test_every_failure_is_reported_and_the_rest_is_built(tmp_path, capfd):
 
 
 def test_a_cell_that_takes_too_long(tmp_path):
-    source = course(tmp_path, slow="# %%\nimport time\ntime.sleep(30)\n") / "notebooks" / "src" / "slow.py"
+    source = (
+        course(tmp_path, slow="# %%\nimport time\ntime.sleep(30)\n")
+        / "notebooks"
+        / "src"
+        / "slow.py"
+    )
     with pytest.raises(BuildError, match=r"slow, cell 1 \(import time\): took longer than 1 s"):
         build(source, tmp_path / "slow.ipynb", timeout=1)
     assert not (tmp_path / "slow.ipynb").exists()
@@ -169,7 +192,7 @@ def test_without_execution_and_unknown_names(tmp_path):
         build_course(tmp_path / "one")
 
 
-# --- one cell, without a kernel ---------------------------------------------------------------------------------
+# --- one cell, without a kernel -------------------------------------------------------------------
 
 
 def display(**data):
@@ -186,12 +209,27 @@ def tidied(*outputs, source="x", **metadata):
 @pytest.mark.parametrize(
     ("output", "problem"),
     [
-        (new_output("stream", name="stderr", text="\n100%|####|\n"), r"wrote to standard error: 100%"),
-        (display(text_plain="<Line2D at 0x7f33aa10c2d0>"), r"memory address \(text/plain: 0x7f33aa10c2d0\)"),
-        (new_output("stream", name="stdout", text="see /home/me/run.csv"), r"absolute path \(stdout: /home/\)"),
-        (new_output("error", ename="OSError", evalue=f"no {os.getcwd()}/x"), r"absolute path \(error: "),
+        (
+            new_output("stream", name="stderr", text="\n100%|####|\n"),
+            r"wrote to standard error: 100%",
+        ),
+        (
+            display(text_plain="<Line2D at 0x7f33aa10c2d0>"),
+            r"memory address \(text/plain: 0x7f33aa10c2d0\)",
+        ),
+        (
+            new_output("stream", name="stdout", text="see /home/me/run.csv"),
+            r"absolute path \(stdout: /home/\)",
+        ),
+        (
+            new_output("error", ename="OSError", evalue=f"no {os.getcwd()}/x"),
+            r"absolute path \(error: ",
+        ),
         (display(text_html="<a href='C:\\Users\\me'>"), r"absolute path \(text/html: "),
-        (display(**{"application/javascript": "alert()"}), r"shows application/javascript; with .*is_static"),
+        (
+            display(**{"application/javascript": "alert()"}),
+            r"shows application/javascript; with .*is_static",
+        ),
         (display(image_svg="<svg/>", text_plain="x"), r"shows image/svg"),
     ],
 )
@@ -207,8 +245,17 @@ def test_a_path_in_the_source_is_refused():
 
 def test_kept_outputs():
     stream = [new_output("stream", name="stdout", text=text) for text in ("a", "b\n")]
-    picture = display(image_png="aGVsbG8=", text_html="<p>0x7f33aa10c2d0</p>", text_plain="a figure", image_svg="x")
-    cell = tidied(*stream, picture, new_output("stream", name="stdout", text="https://x.org/home/a and b/tmp/c"))
+    picture = display(
+        image_png="aGVsbG8=",
+        text_html="<p>0x7f33aa10c2d0</p>",
+        text_plain="a figure",
+        image_svg="x",
+    )
+    cell = tidied(
+        *stream,
+        picture,
+        new_output("stream", name="stdout", text="https://x.org/home/a and b/tmp/c"),
+    )
     assert [output.output_type for output in cell.outputs] == ["stream", "display_data", "stream"]
     assert cell.outputs[0].text == "ab\n"
     assert cell.outputs[1].data == {"image/png": "aGVsbG8=", "text/plain": "a figure"}
@@ -242,11 +289,20 @@ def scale_picture(factor):
         (scale_picture(1.15), None),
         (scale_picture(1.4), "the picture's size went from"),
         (scale_picture(0.7), "the picture's size went from"),
-        (lambda nb: nb.cells[2].outputs.pop(), "outputs (stdout, image/png, text/plain) are now (stdout, image/png"),
+        (
+            lambda nb: nb.cells[2].outputs.pop(),
+            "outputs (stdout, image/png, text/plain) are now (stdout, image/png",
+        ),
         (lambda nb: nb.cells[0].update(source="# Big"), "the source '# Big' is now '# Tiny'"),
         (lambda nb: nb.cells[1].metadata.clear(), "its id or metadata changed"),
-        (lambda nb: nb.cells[3].outputs[0].data.update({"text/html": "<i>"}), "the text/html output '<i>' is now"),
-        (lambda nb: nb.cells[4].outputs[0].update(evalue="fine"), "the error output 'CheckFailed: fine' is now"),
+        (
+            lambda nb: nb.cells[3].outputs[0].data.update({"text/html": "<i>"}),
+            "the text/html output '<i>' is now",
+        ),
+        (
+            lambda nb: nb.cells[4].outputs[0].update(evalue="fine"),
+            "the error output 'CheckFailed: fine' is now",
+        ),
         (lambda nb: nb.cells[1].update(execution_count=9), "execution count 9 is now 1"),
         (lambda nb: nb.cells.pop(), "4 cells are committed, the source builds 5"),
         (lambda nb: nb.metadata.update(widgets={}), "the notebook's metadata changed"),

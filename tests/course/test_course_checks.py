@@ -1,4 +1,6 @@
-"""Every check accepts its reference, and rejects the stub and every wrong answer, naming the mistake."""
+"""Every check accepts its reference, and rejects the stub and every wrong answer, naming the
+mistake.
+"""
 
 import math
 import subprocess
@@ -10,13 +12,25 @@ import pytest
 from gnivo_edu.course import check, exercises
 
 EXERCISES = exercises.all()
-WRONG = [pytest.param(e, name, id=f"{e.name}: {name}") for e in EXERCISES for name in e.wrong_answers]
+WRONG = [
+    pytest.param(e, name, id=f"{e.name}: {name}") for e in EXERCISES for name in e.wrong_answers
+]
 STORY = {
     "kl_in_the_loss": {"k1 (zero gradient)", "k3 ratio inverted", "forward KL", "no mask"},
     "sequence_logprob": {"drops EOS", "counts padding", "mean for sum", "logits shifted by one"},
-    "enumerate_leaves": {"continues past EOS", "fixed length only", "uniform probabilities", "duplicates"},
+    "enumerate_leaves": {
+        "continues past EOS",
+        "fixed length only",
+        "uniform probabilities",
+        "duplicates",
+    },
     "log_z": {"unweighted mean", "R without 1/alpha", "max", "overflow at alpha = 1e-3"},
-    "tilted_policy": {"forgets pi_ref", "alpha R for R/alpha", "normalises across prompts", "unnormalised"},
+    "tilted_policy": {
+        "forgets pi_ref",
+        "alpha R for R/alpha",
+        "normalises across prompts",
+        "unnormalised",
+    },
     "soft_value_backup": {"hard max", "mean of V", "uniform children", "base 2", "reward units"},
     "value_by_averaging": {
         "not divided by prefix mass",
@@ -24,7 +38,12 @@ STORY = {
         "log inside the mean",
         "unweighted leaves",
     },
-    "optimal_prefix_logps": {"no Z", "child's V", "next token instead of prefix", "V in reward units"},
+    "optimal_prefix_logps": {
+        "no Z",
+        "child's V",
+        "next token instead of prefix",
+        "V in reward units",
+    },
     "step_credit": {"V itself", "V - V(empty)", "sign", "last step dropped"},
     "success_probability": {"sigmoid(V)", "alpha V", "e^{V - 1/alpha}", "missing -1"},
     "optimal_step_logps": {
@@ -34,7 +53,12 @@ STORY = {
         "depth off by one",
     },
     "alpha_for_kl_budget": {"forward KL", "per-token KL", "wrong monotonicity", "returns 1/alpha"},
-    "prefix_logratio": {"exclusive cumsum", "sums over K", "cumprod of log-ratios", "unmasked padding"},
+    "prefix_logratio": {
+        "exclusive cumsum",
+        "sums over K",
+        "cumprod of log-ratios",
+        "unmasked padding",
+    },
     "gnivo_loss": {"softmax weights at t < T", "softmax over T", "j from 1", "mean for sum"},
     "gnivo_gradient_weights": {"drops W", "q = 1/K always", "sign", "q constant 0"},
     "shift_and_spread": {
@@ -44,7 +68,12 @@ STORY = {
         "sign",
     },
     "pin_the_shift": {"subtracts the mean", "max", "uniform weights", "last depth only"},
-    "gnivo_loss_unequal_lengths": {"mask instead of absorb", "own T_i", "divide by max T_i", "drop EOS"},
+    "gnivo_loss_unequal_lengths": {
+        "mask instead of absorb",
+        "own T_i",
+        "divide by max T_i",
+        "drop EOS",
+    },
 }
 
 
@@ -126,14 +155,16 @@ def test_wrong_answer_is_rejected_and_named(exercise, name):
         assert "your function raised" in message or ("expected " in message and "got " in message)
 
 
-# --- sequence_logprob -------------------------------------------------------------------------------------------
+# --- sequence_logprob -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "right",
     [
         lambda logps, tokens, length: sum(logps[t][tokens[t]] for t in range(length)),
-        lambda logps, tokens, length: np.take_along_axis(logps[:length], tokens[:length, None], 1).sum(),
+        lambda logps, tokens, length: np.take_along_axis(
+            logps[:length], tokens[:length, None], 1
+        ).sum(),
         lambda logps, tokens, length: math.fsum(logps[np.arange(length), tokens[:length]].tolist()),
         lambda logps, tokens, length: np.array(logps[np.arange(length), tokens[:length]].sum()),
     ],
@@ -143,7 +174,11 @@ def test_other_ways_to_sum_are_right(right):
 
 
 def test_padding_that_looks_like_a_token_and_padding_that_does_not():
-    where = [case.where for case in check.sequence_logprob.cases(np.random.default_rng(0)) if "pad id" in case.where]
+    where = [
+        case.where
+        for case in check.sequence_logprob.cases(np.random.default_rng(0))
+        if "pad id" in case.where
+    ]
     assert len(where) == 4
 
     def crashes_only_beyond_the_vocabulary(logps, tokens, length):
@@ -182,12 +217,14 @@ def test_arguments_cannot_be_changed():
 
 
 def test_an_unknown_mistake_is_rejected_without_a_guess():
-    message = refusal(check.sequence_logprob, lambda *a: check.sequence_logprob.reference(*a) + 1e-6)
+    message = refusal(
+        check.sequence_logprob, lambda *a: check.sequence_logprob.reference(*a) + 1e-6
+    )
     assert "usual cause" not in message
     assert "hint()" in message
 
 
-# --- enumerate_leaves -------------------------------------------------------------------------------------------
+# --- enumerate_leaves -----------------------------------------------------------------------------
 
 
 def test_order_and_container_of_the_leaves_do_not_matter():
@@ -238,14 +275,22 @@ def test_an_answer_past_the_end_is_called_none():
 def test_worked_tree_sums_to_one():
     case = next(iter(check.enumerate_leaves.cases(np.random.default_rng(0))))
     assert sum(p for _, p in case.expected) == pytest.approx(1, abs=1e-15)
-    assert check.enumerate_leaves.difference(check.enumerate_leaves.reference(*case.arguments), case.expected) is None
+    assert (
+        check.enumerate_leaves.difference(
+            check.enumerate_leaves.reference(*case.arguments), case.expected
+        )
+        is None
+    )
 
 
 def test_checks_need_numpy_only():
     program = (
         "import sys, gnivo_edu.course.check\n"
-        "heavy = ('torch', 'transformers', 'jupytext', 'nbformat', 'nbclient', 'IPython', 'matplotlib', 'gymnasium')\n"
+        "heavy = ('torch', 'transformers', 'jupytext', 'nbformat', 'nbclient', 'IPython', "
+        "'matplotlib', 'gymnasium')\n"
         "print([name for name in heavy if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"

@@ -1,4 +1,6 @@
-"""The reference solutions of the exercises agree with the exact laboratory, which was written without them."""
+"""The reference solutions of the exercises agree with the exact laboratory, which was written
+without them.
+"""
 
 import numpy as np
 import pytest
@@ -10,7 +12,10 @@ from gnivo_edu.course import check
 TREES = {
     "poster": (toy_envs.PosterProblem(), 0.5),
     "brackets": (toy_envs.Brackets(horizon=5), 0.3),
-    "random": (toy_envs.TokenMDP(3, 4, reward=lambda tokens, lengths: np.sin(tokens @ [1, 2, 5, 7])), 1.7),
+    "random": (
+        toy_envs.TokenMDP(3, 4, reward=lambda tokens, lengths: np.sin(tokens @ [1, 2, 5, 7])),
+        1.7,
+    ),
     "greedy": (toy_envs.Brackets(horizon=4), 0.001),
 }
 
@@ -46,7 +51,11 @@ def test_leaves(key):
         depth, number = tree.index(prefix)
         return tree.step_logps[depth][number]
 
-    found = dict(check.enumerate_leaves.reference(next_logps, tree.vocab_size, tree.horizon, tree.eos_token_id))
+    found = dict(
+        check.enumerate_leaves.reference(
+            next_logps, tree.vocab_size, tree.horizon, tree.eos_token_id
+        )
+    )
     answers, logps, _ = answers_of(key)
     assert set(found) == set(answers)
     equal([found[answer] for answer in answers], np.exp(logps))
@@ -78,7 +87,9 @@ def test_prefixes_and_credits_along_every_answer(key):
     answers, _, rewards = answers_of(key)
     for answer, reward in zip(answers[:50], rewards[:50], strict=True):
         prefixes = [padded(key, answer)[:t] for t in range(key.tree.horizon + 1)]
-        logps = np.diff([key.tree.prefix_logps[t][key.tree.index(s)[1]] for t, s in enumerate(prefixes)])
+        logps = np.diff(
+            [key.tree.prefix_logps[t][key.tree.index(s)[1]] for t, s in enumerate(prefixes)]
+        )
         values = np.array([key.soft_value(s) for s in prefixes[:-1]])
         found = check.optimal_prefix_logps.reference(logps, values, reward, key.alpha)
         equal(found, [key.optimal_logprob(s) for s in prefixes[1:]])
@@ -92,7 +103,9 @@ def test_success_probability_is_the_chance_counted_from_answers():
     law, right = np.exp(key.tree.prefix_logps[-1]), key.tree.rewards
     for t, values in enumerate(key.values):
         found = check.success_probability.reference(values, key.alpha)
-        counted = (law * right).reshape(len(values), -1).sum(axis=1) / law.reshape(len(values), -1).sum(axis=1)
+        counted = (law * right).reshape(len(values), -1).sum(axis=1) / law.reshape(
+            len(values), -1
+        ).sum(axis=1)
         equal(found, counted)
         equal(found, exact.success_probability(values, key.alpha))
         equal(found[0], key.success_probability(key.tree.prefix(t, 0)))
@@ -109,13 +122,17 @@ def test_optimal_step_logps(key):
 def test_alpha_for_kl_budget():
     key = exact.solve(exact.enumerate_tree(toy_envs.PosterProblem()), 0.37)
     numbers = [np.arange(128) // 2 ** (6 - t) for t in range(7)]
-    logps = np.stack([t.ravel()[n] for t, n in zip(key.tree.step_logps, numbers, strict=True)], axis=1)
+    logps = np.stack(
+        [t.ravel()[n] for t, n in zip(key.tree.step_logps, numbers, strict=True)], axis=1
+    )
     found = check.alpha_for_kl_budget.reference(logps, key.tree.rewards, key.kl)
     equal(found, 0.37)
 
 
 def test_shift_spread_and_pin_of_a_fitted_value(key):
-    """V_theta = V + c_t is what the group objective finds: its spread is 0, and pinned it is V - log Z."""
+    """V_theta = V + c_t is what the group objective finds: its spread is 0, and pinned it is V -
+    log Z.
+    """
     constants = np.random.default_rng(0).normal(size=key.tree.horizon)
     v_theta = [values + c for values, c in zip(key.values[1:], constants, strict=True)]
     laws = key.tree.prefix_logps[1:]

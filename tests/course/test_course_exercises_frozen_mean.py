@@ -1,4 +1,6 @@
-"""Exercises 27 and 29: pushes of scattered groups are those of the library's loss, masks those of its sampler."""
+"""Exercises 27 and 29: pushes of scattered groups are those of the library's loss, masks those of
+its sampler.
+"""
 
 import numpy as np
 import pytest
@@ -12,7 +14,9 @@ from gnivo_edu.population import questions
 
 
 def scattered(seed, count=3, size=4):
-    """A shuffled batch: rewards, log-ratios, groups, and the GroupBatch it came from with the order of shuffling."""
+    """A shuffled batch: rewards, log-ratios, groups, and the GroupBatch it came from with the order
+    of shuffling.
+    """
     rng = np.random.default_rng(seed)
     logps = torch.tensor(rng.normal(size=(count, size, 1)))
     rewards = rng.uniform(size=(count, size))
@@ -49,7 +53,9 @@ def test_the_local_mean_is_what_torch_makes_of_a_loss_inside_the_micro_batch():
     push = questions.scattered_gvpo(batch, 0.7, torch.from_numpy(order), 3, "micro-batch")
     expected = 3 * push.numpy().ravel()[order]
     wrong = check.frozen_group_mean.wrong_answers["micro-batch local mean"]
-    found = np.concatenate([wrong(rewards, h, groups, rows, 0.7) for rows in np.arange(12).reshape(4, 3)])
+    found = np.concatenate(
+        [wrong(rewards, h, groups, rows, 0.7) for rows in np.arange(12).reshape(4, 3)]
+    )
     np.testing.assert_allclose(found, expected, atol=1e-14)
     true = check.frozen_group_mean.reference(rewards, h, groups, np.arange(12), 0.7)
     assert np.abs(found - true).max() > 0.05
@@ -60,7 +66,9 @@ def test_other_ways_to_write_the_push_are_right():
         found = []
         for i in rows:
             mine = [j for j in range(len(groups)) if groups[j] == groups[i]]
-            bracket = rewards[i] - rewards[mine].mean() - alpha * (logratios[i] - logratios[mine].mean())
+            bracket = (
+                rewards[i] - rewards[mine].mean() - alpha * (logratios[i] - logratios[mine].mean())
+            )
             found.append(alpha / (len(mine) - 1) * bracket)
         return found
 
@@ -78,7 +86,11 @@ def test_the_mask_is_that_of_the_sampler():
 
 
 def test_a_mask_of_numbers_is_a_mask():
-    check.answer_mask.run(lambda tokens, eos: (np.cumsum(tokens == eos, 1) - (tokens == eos) == 0).astype(int).tolist())
+    check.answer_mask.run(
+        lambda tokens, eos: (
+            (np.cumsum(tokens == eos, 1) - (tokens == eos) == 0).astype(int).tolist()
+        )
+    )
     for wrong in (lambda tokens, eos: tokens, lambda tokens, eos: tokens[0] == eos):
         with pytest.raises(check.CheckFailed, match="expected a mask"):
             check.answer_mask.run(wrong)

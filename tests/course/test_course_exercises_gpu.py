@@ -1,4 +1,6 @@
-"""Exercises 36 and 37: bytes as the tensors have them, the gradient as the library makes it; each mistake is named."""
+"""Exercises 36 and 37: bytes as the tensors have them, the gradient as the library makes it; each
+mistake is named.
+"""
 
 import numpy as np
 import pytest
@@ -21,10 +23,16 @@ def refusal(name, function, seed=0):
 def test_their_numbers_are_those_of_the_story():
     assert check.rows_that_fit.statement.startswith("Exercise 36: ")
     assert check.two_pass_gradient.statement.startswith("Exercise 37: ")
-    assert set(check.two_pass_gradient.wrong_answers) >= {"softmax per micro-batch", "mean of means", "divided by K"}
+    assert set(check.two_pass_gradient.wrong_answers) >= {
+        "softmax per micro-batch",
+        "mean of means",
+        "divided by K",
+    }
 
 
-@pytest.mark.parametrize(("name", "mistake"), [(n, m) for n in NAMES for m in NAMES[n].wrong_answers])
+@pytest.mark.parametrize(
+    ("name", "mistake"), [(n, m) for n in NAMES for m in NAMES[n].wrong_answers]
+)
 def test_each_mistake_is_named_and_named_alone(name, mistake):
     wrong = NAMES[name].wrong_answers[mistake]
     cause = " ".join(wrong.__doc__.split()).rstrip(".")
@@ -38,8 +46,12 @@ def test_each_mistake_is_named_and_named_alone(name, mistake):
 def test_the_bytes_are_those_of_a_tensor(dtype):
     """So many rows of logits take no more than the memory, and one more row does."""
     gib, tokens, vocabulary = 1 / 1024, 7, 333
-    fit = check.rows_that_fit.reference(gib, tokens, vocabulary, torch.zeros(1, dtype=dtype).itemsize, 2)
-    taken = [2 * torch.zeros(rows, tokens, vocabulary, dtype=dtype).nbytes for rows in (fit, fit + 1)]
+    fit = check.rows_that_fit.reference(
+        gib, tokens, vocabulary, torch.zeros(1, dtype=dtype).itemsize, 2
+    )
+    taken = [
+        2 * torch.zeros(rows, tokens, vocabulary, dtype=dtype).nbytes for rows in (fit, fit + 1)
+    ]
     assert taken[0] <= 2**20 < taken[1]
 
 
@@ -54,12 +66,19 @@ def test_the_gradient_is_that_of_the_librarys_two_passes(seed):
     parameter = torch.tensor(theta, requires_grad=True)
     features = torch.tensor(X)
     zeros = torch.zeros(1, K, 1, dtype=torch.float64)
-    batch = GroupBatch(policy_logps=zeros, behaviour_logps=zeros, rewards=torch.tensor(rewards)[None], mask=zeros == 0)
+    batch = GroupBatch(
+        policy_logps=zeros,
+        behaviour_logps=zeros,
+        rewards=torch.tensor(rewards)[None],
+        mask=zeros == 0,
+    )
 
     def score(rows):
         return {"policy_logps": (features[rows] @ parameter)[:, None]}
 
-    training.two_pass_step(objectives.gnivo, batch, score, [rows.tolist() for rows in parts], alpha=alpha)
+    training.two_pass_step(
+        objectives.gnivo, batch, score, [rows.tolist() for rows in parts], alpha=alpha
+    )
     np.testing.assert_allclose(found, parameter.grad.numpy(), rtol=1e-12)
 
 

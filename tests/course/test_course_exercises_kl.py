@@ -1,4 +1,6 @@
-"""Exercises 23 and 30 are slopes of the library's estimates, right on average, and each mistake pulls elsewhere."""
+"""Exercises 23 and 30 are slopes of the library's estimates, right on average, and each mistake
+pulls elsewhere.
+"""
 
 import numpy as np
 import pytest
@@ -15,7 +17,11 @@ from gnivo_edu.population.answers import Answers
 from gnivo_edu.population.kl_laboratory import kl_laboratory
 
 WRONG = EXERCISE.wrong_answers
-MISTAKES = [pytest.param(e, name, id=f"{e.name}: {name}") for e in (EXERCISE, STALE) for name in e.wrong_answers]
+MISTAKES = [
+    pytest.param(e, name, id=f"{e.name}: {name}")
+    for e in (EXERCISE, STALE)
+    for name in e.wrong_answers
+]
 
 
 def refusal(function, seed=0, exercise=EXERCISE):
@@ -42,8 +48,14 @@ def test_it_is_autograds_slope_of_the_librarys_estimate(k, seed):
         mask=torch.tensor((np.arange(5) < lengths[:, None])[None]),
     )
     batch.group_mean(kl_estimate(batch.sequence_logratio, k).mean(1)).backward()
-    function = {"k1": WRONG["k1 (zero gradient)"], "k2": EXERCISE.reference, "k3": WRONG["forward KL"]}[k]
-    np.testing.assert_allclose(function(policy, reference, lengths), batch.policy_logps.grad[0].numpy(), atol=1e-13)
+    function = {
+        "k1": WRONG["k1 (zero gradient)"],
+        "k2": EXERCISE.reference,
+        "k3": WRONG["forward KL"],
+    }[k]
+    np.testing.assert_allclose(
+        function(policy, reference, lengths), batch.policy_logps.grad[0].numpy(), atol=1e-13
+    )
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +65,20 @@ def tree():
 
 
 def expected_gradient(tree, policy, function):
-    """sum_y pi(y) sum_t slope_t grad log pi(y_t), each answer a group of one, by the logits of each state."""
+    """sum_y pi(y) sum_t slope_t grad log pi(y_t), each answer a group of one, by the logits of each
+    state.
+    """
     answers = Answers.of(tree)
     logits = answers.from_tables(policy).requires_grad_()
     logps = answers.token_logps(answers.policy(logits))
-    fixed = logps.detach().numpy(), answers.token_logps(answers.reference).numpy(), answers.lengths.numpy()
-    slopes = np.concatenate([function(*(x[i : i + 1] for x in fixed)) for i in range(len(fixed[0]))])
+    fixed = (
+        logps.detach().numpy(),
+        answers.token_logps(answers.reference).numpy(),
+        answers.lengths.numpy(),
+    )
+    slopes = np.concatenate(
+        [function(*(x[i : i + 1] for x in fixed)) for i in range(len(fixed[0]))]
+    )
     (answers.law(answers.from_tables(policy)) @ (torch.tensor(slopes) * logps).sum(-1)).backward()
     return logits.grad.numpy()
 
@@ -122,8 +142,13 @@ def test_every_mistake_is_caught_and_its_cause_named(exercise, name, seed):
 def test_the_stale_term_is_autograds_slope_of_weight_times_k3(seed):
     policy, reference, lengths = group(seed)
     old = group(seed + 10)[0]
-    leaf, written = torch.tensor(policy, requires_grad=True), torch.arange(5) < torch.tensor(lengths)[:, None]
-    log_u, h = ((leaf - torch.tensor(other)).where(written, 0.0).sum(-1) for other in (old, reference))
+    leaf, written = (
+        torch.tensor(policy, requires_grad=True),
+        torch.arange(5) < torch.tensor(lengths)[:, None],
+    )
+    log_u, h = (
+        (leaf - torch.tensor(other)).where(written, 0.0).sum(-1) for other in (old, reference)
+    )
     (log_u.exp() * kl_estimate(h, "k3")).mean().backward()
     found = STALE.reference(policy, old, reference, lengths)
     np.testing.assert_allclose(found, leaf.grad.numpy(), atol=1e-12)
@@ -144,24 +169,43 @@ def test_the_stale_term_is_autograds_slope_of_weight_times_k3(seed):
     ],
 )
 def test_where_the_stale_term_and_its_mistakes_pull_on_average(tree, name, target):
-    """Every answer with its chance under an old policy; the laboratory takes its targets from elsewhere."""
+    """Every answer with its chance under an old policy; the laboratory takes its targets from
+    elsewhere.
+    """
     policy, old = exact.random_reference(3, 3, 4), exact.random_reference(3, 3, 9)
-    answers, function = Answers.of(tree), STALE.reference if name is None else STALE.wrong_answers[name]
+    answers, function = (
+        Answers.of(tree),
+        STALE.reference if name is None else STALE.wrong_answers[name],
+    )
     logits = answers.from_tables(policy).requires_grad_()
     logps = answers.token_logps(answers.policy(logits))
-    laws = [logps.detach(), answers.token_logps(answers.from_tables(old)), answers.token_logps(answers.reference)]
-    rows = [function(*(x[i : i + 1].numpy() for x in (*laws, answers.lengths))) for i in range(len(logps))]
-    (answers.law(answers.from_tables(old)) @ (torch.tensor(np.concatenate(rows)) * logps).sum(-1)).backward()
+    laws = [
+        logps.detach(),
+        answers.token_logps(answers.from_tables(old)),
+        answers.token_logps(answers.reference),
+    ]
+    rows = [
+        function(*(x[i : i + 1].numpy() for x in (*laws, answers.lengths)))
+        for i in range(len(logps))
+    ]
+    (
+        answers.law(answers.from_tables(old)) @ (torch.tensor(np.concatenate(rows)) * logps).sum(-1)
+    ).backward()
     targets = kl_laboratory(tree, policy, behaviour=old).targets
     near = {t: float((logits.grad - gradient).abs().max()) for t, gradient in targets.items()}
-    assert [t for t, distance in near.items() if distance < 1e-12] == ([] if target is None else [target])
+    assert [t for t, distance in near.items() if distance < 1e-12] == (
+        [] if target is None else [target]
+    )
 
 
 def test_other_ways_to_write_the_stale_term_pass():
     def looped(policy, old, reference, lengths):
         out = np.zeros(policy.shape)
         for i, n in enumerate(lengths):
-            h, u = np.sum(policy[i, :n] - reference[i, :n]), np.exp(np.sum(policy[i, :n] - old[i, :n]))
+            h, u = (
+                np.sum(policy[i, :n] - reference[i, :n]),
+                np.exp(np.sum(policy[i, :n] - old[i, :n])),
+            )
             out[i, :n] = u * ((np.exp(-h) - 1 + h) + (1 - np.exp(-h))) / len(lengths)
         return out
 
@@ -180,4 +224,6 @@ def test_stubs_small_errors_and_other_forms_are_refused():
     off = refusal(lambda *a: EXERCISE.reference(*a) + 1e-4)
     assert "at response 0, t = 1: expected 0.5" in off
     assert "expected an array of shape (3, 4), got one number" in refusal(lambda *a: 0.5)
-    assert "exact work needs all the digits" in refusal(lambda *a: EXERCISE.reference(*a).astype(np.float32))
+    assert "exact work needs all the digits" in refusal(
+        lambda *a: EXERCISE.reference(*a).astype(np.float32)
+    )

@@ -1,4 +1,6 @@
-"""The losses of exercises 12, 13, 14 and 17 are those of the library, and their slopes those of autograd."""
+"""The losses of exercises 12, 13, 14 and 17 are those of the library, and their slopes those of
+autograd.
+"""
 
 import numpy as np
 import pytest
@@ -33,7 +35,9 @@ def test_prefix_logratio_and_loss_of_unequal_lengths(seed):
     rho = check.prefix_logratio.reference(policy, reference, lengths)
     np.testing.assert_allclose(rho, batch.prefix_logratio[0].detach().numpy(), atol=1e-12)
     loss = check.gnivo_loss_unequal_lengths.reference(policy, reference, lengths, rewards, 0.5)
-    assert loss == pytest.approx(objectives.gnivo(batch, alpha=0.5, lengths="sum_max").loss.item(), rel=1e-12)
+    assert loss == pytest.approx(
+        objectives.gnivo(batch, alpha=0.5, lengths="sum_max").loss.item(), rel=1e-12
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -42,7 +46,9 @@ def test_loss_and_its_gradient_weights(seed):
     batch = batch_of(policy, reference, lengths, rewards)
     rho = check.prefix_logratio.reference(policy, reference, lengths)
     out = objectives.gnivo(batch, alpha=0.5)
-    assert check.gnivo_loss.reference(rho, rewards, 0.5) == pytest.approx(out.loss.item(), rel=1e-12)
+    assert check.gnivo_loss.reference(rho, rewards, 0.5) == pytest.approx(
+        out.loss.item(), rel=1e-12
+    )
     out.loss.backward()
     # A token is in every later prefix: its slope is the sum of theirs.
     weights = check.gnivo_gradient_weights.reference(rho, rewards, 0.5)
@@ -61,12 +67,18 @@ def test_the_two_losses_agree_where_lengths_do():
 
 @pytest.mark.parametrize(
     ("name", "option"),
-    [("own T_i, averaged", "own"), ("divide by max T_i", "mean_max"), ("sums to the shortest", "sum_min")],
+    [
+        ("own T_i, averaged", "own"),
+        ("divide by max T_i", "mean_max"),
+        ("sums to the shortest", "sum_min"),
+    ],
 )
 def test_wrong_answers_are_the_librarys_other_choices(name, option):
     policy, reference, lengths, rewards = group(2)
     wrong = check.gnivo_loss_unequal_lengths.wrong_answers[name]
-    expected = objectives.gnivo(batch_of(policy, reference, lengths, rewards), alpha=0.5, lengths=option).loss.item()
+    expected = objectives.gnivo(
+        batch_of(policy, reference, lengths, rewards), alpha=0.5, lengths=option
+    ).loss.item()
     assert wrong(policy, reference, lengths, rewards, 0.5) == pytest.approx(expected, rel=1e-12)
 
 
@@ -75,4 +87,6 @@ def test_softmax_weights_are_the_librarys():
     rho = check.prefix_logratio.reference(policy, reference, lengths)
     found = check.gnivo_loss.wrong_answers["softmax weights at t < T"](rho, rewards, 0.5)
     batch = batch_of(policy, reference, lengths, rewards)
-    assert found == pytest.approx(objectives.gnivo(batch, alpha=0.5, weights="softmax").loss.item(), rel=1e-12)
+    assert found == pytest.approx(
+        objectives.gnivo(batch, alpha=0.5, weights="softmax").loss.item(), rel=1e-12
+    )

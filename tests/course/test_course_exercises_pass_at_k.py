@@ -1,4 +1,6 @@
-"""Exercises 24 and 31: they are what the library computes; each known mistake is named, and named alone."""
+"""Exercises 24 and 31: they are what the library computes; each known mistake is named, and named
+alone.
+"""
 
 import itertools
 from math import comb, nan
@@ -25,7 +27,9 @@ def test_the_storys_wrong_answers_are_there():
     assert check.paired_interval.statement.startswith("Exercise 31: ")
 
 
-@pytest.mark.parametrize(("name", "mistake"), [(n, m) for n in NAMES for m in NAMES[n].wrong_answers])
+@pytest.mark.parametrize(
+    ("name", "mistake"), [(n, m) for n in NAMES for m in NAMES[n].wrong_answers]
+)
 def test_each_mistake_is_named_and_named_alone(name, mistake):
     wrong = NAMES[name].wrong_answers[mistake]
     cause = " ".join(wrong.__doc__.split()).rstrip(".")
@@ -65,12 +69,17 @@ def test_other_ways_to_count_are_right():
 
 
 def test_what_averages_right_but_is_noisier_is_refused_too():
-    """Three of the mistakes are unbiased for no k or for every k; the two unbiased ones lose in variance."""
+    """Three of the mistakes are unbiased for no k or for every k; the two unbiased ones lose in
+    variance.
+    """
     n, k, p = 8, 4, 0.3
     outcomes = np.array(list(itertools.product((0, 1), repeat=n)))
     law = np.prod(np.where(outcomes == 1, p, 1 - p), axis=1)
     truth = 1 - (1 - p) ** k
-    ways = {name: check.pass_at_k.wrong_answers[name] for name in ("best of first k", "blocks of k", "1-(1-c/n)^k")}
+    ways = {
+        name: check.pass_at_k.wrong_answers[name]
+        for name in ("best of first k", "blocks of k", "1-(1-c/n)^k")
+    }
     means, sds = {}, {}
     for name, way in (ways | {"right": check.pass_at_k.reference}).items():
         values = way(outcomes, k)
@@ -105,7 +114,14 @@ def test_small_errors_other_forms_and_changed_arguments_are_refused(name):
         message = refusal(name, lambda *a, change=change: right(*a) + change)
         assert "expected " in message
         assert "usual cause" not in message
-    for returned in ("1.0", {}, object(), [1.0, [2.0]], np.ones(3, dtype=complex), np.zeros((7, 7))):
+    for returned in (
+        "1.0",
+        {},
+        object(),
+        [1.0, [2.0]],
+        np.ones(3, dtype=complex),
+        np.zeros((7, 7)),
+    ):
         assert "expected" in refusal(name, lambda *a, returned=returned: returned)
 
     def in_place(*arguments):

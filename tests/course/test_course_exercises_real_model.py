@@ -1,4 +1,6 @@
-"""Exercises 34 and 35: they are what the library computes; each known mistake is named, and named alone."""
+"""Exercises 34 and 35: they are what the library computes; each known mistake is named, and named
+alone.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ import pytest
 import torch
 
 from gnivo_edu.course import check
-from gnivo_edu.evaluation.step_value_estimate import estimate_value
+from gnivo_edu.evaluation.step_values.estimate import estimate_value
 from gnivo_edu.policies import load_checkpoint, tree_from_model
 from gnivo_edu.tasks.arithmetic_text import ArithmeticText
 
@@ -35,7 +37,9 @@ def test_the_numbers_and_the_asked_for_mistakes_are_there():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "mistake"), [(n, m) for n in NAMES for m in NAMES[n].wrong_answers])
+@pytest.mark.parametrize(
+    ("name", "mistake"), [(n, m) for n in NAMES for m in NAMES[n].wrong_answers]
+)
 def test_each_mistake_is_named_and_named_alone(name, mistake):
     wrong = NAMES[name].wrong_answers[mistake]
     cause = " ".join(wrong.__doc__.split()).rstrip(".")
@@ -52,10 +56,14 @@ def test_the_reference_passes_for_any_seed(name):
 
 
 def test_pruned_rows_are_the_librarys_tree():
-    """Every row of a small tree, from a plain forward pass of the shipped model and the exercise's function."""
+    """Every row of a small tree, from a plain forward pass of the shipped model and the exercise's
+    function.
+    """
     task = ArithmeticText(tiers=(2,), num_prompts=1, split="test")
     model = load_checkpoint("arithmetic", torch.float64)
-    mdp, tables = tree_from_model(model, task.tokenizer, task.question(0), 3, 3, lambda texts: [0.0] * len(texts))
+    mdp, tables = tree_from_model(
+        model, task.tokenizer, task.question(0), 3, 3, lambda texts: [0.0] * len(texts)
+    )
     special = (task.bos_token_id, task.pad_token_id)
     for t, table in enumerate(tables):
         for number, prefix in enumerate(itertools.product(range(3), repeat=t)):
@@ -90,7 +98,9 @@ def test_the_estimate_is_the_librarys(alpha):
 
 
 def test_the_bias_is_that_of_all_draws():
-    """Over every outcome of 40 draws of a coin: the mean error approaches minus half the squared standard error."""
+    """Over every outcome of 40 draws of a coin: the mean error approaches minus half the squared
+    standard error.
+    """
     p, alpha, n = 0.4, 0.7, 40
     truth = math.log(1 - p + p * math.exp(1 / alpha))
     law = [math.comb(n, c) * p**c * (1 - p) ** (n - c) for c in range(n + 1)]
@@ -105,7 +115,9 @@ def test_the_bias_is_that_of_all_draws():
 def test_small_errors_and_other_forms_are_refused(name):
     right = NAMES[name].reference
     for place, change in itertools.product(range(3), (1e-5, math.nan)):
-        message = refusal(name, lambda *a, p=place, c=change: [x + c * (i == p) for i, x in enumerate(right(*a))])
+        message = refusal(
+            name, lambda *a, p=place, c=change: [x + c * (i == p) for i, x in enumerate(right(*a))]
+        )
         assert "expected " in message
         assert "usual cause" not in message
     for returned in ("1.0", {}, object(), [1.0, 2.0], 3.0, np.zeros((7, 7))):

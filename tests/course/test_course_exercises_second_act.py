@@ -1,4 +1,6 @@
-"""Exercises 18 to 22, 26 and 28: they agree with the library's objectives, and right and wrong are told apart."""
+"""Exercises 18 to 22, 26 and 28: they agree with the library's objectives, and right and wrong are
+told apart.
+"""
 
 import itertools
 import math
@@ -17,13 +19,19 @@ from gnivo_edu.objectives.surrogate import centred
 
 KNOWN = {exercise.name: exercise for exercise in exercises.all()}
 STORY = {
-    "rloo_advantage": (18, {"includes self", "/K for /(K-1)", "divides by std", "mean over prompts"}),
+    "rloo_advantage": (
+        18,
+        {"includes self", "/K for /(K-1)", "divides by std", "mean over prompts"},
+    ),
     "grpo_advantage": (19, {"nan on ties", "batch-wide std", "std without mean", "wrong ddof"}),
     "gae": (20, {"bootstraps past the end", "accumulates forward", "lambda fixed at 1", "no mask"}),
     "gvpo_loss": (21, {"h uncentred", "1/K", "beta on R", "token mean"}),
     "vimpo_residual": (22, {"kappa from k1", "kappa not detached", "+kappa", "no baseline"}),
     "best_of_k_law": (26, {"ignores ties", "p^K", "K p", "softmax", "splits ties equally"}),
-    "grpo_one_step_law": (28, {"exponential tilt", "no normalisation", "sign of A", "wrong branch"}),
+    "grpo_one_step_law": (
+        28,
+        {"exponential tilt", "no normalisation", "sign of A", "wrong branch"},
+    ),
 }
 
 
@@ -38,7 +46,9 @@ def refusal(name, function, seed=0):
 
 
 def group(seed, size=4, width=5):
-    """Log-probabilities of policy and reference, mask and rewards of one group, responses of unequal length."""
+    """Log-probabilities of policy and reference, mask and rewards of one group, responses of
+    unequal length.
+    """
     rng = np.random.default_rng(seed)
     policy, ref = -rng.exponential(size=(2, size, width))
     mask = np.arange(width) < rng.integers(1, width + 1, size=(size, 1))
@@ -57,11 +67,15 @@ def batch_of(policy, ref, mask, rewards, **more):
 
 
 def prompts(seed):
-    """Three prompts of four one-token responses, sampled by the policy itself, which is the reference."""
+    """Three prompts of four one-token responses, sampled by the policy itself, which is the
+    reference.
+    """
     rewards = torch.tensor(np.random.default_rng(seed).uniform(size=(3, 4)))
     half = torch.full((3, 4, 1), 0.5, dtype=torch.float64).log()
     mask = torch.ones(3, 4, 1)
-    return GroupBatch(policy_logps=half.clone().requires_grad_(), behaviour_logps=half, rewards=rewards, mask=mask)
+    return GroupBatch(
+        policy_logps=half.clone().requires_grad_(), behaviour_logps=half, rewards=rewards, mask=mask
+    )
 
 
 def slope(batch, loss):
@@ -74,13 +88,16 @@ def equal(got, expected, tolerance=1e-12):
     np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
 
 
-# --- they are the library's -------------------------------------------------------------------------------------
+# --- they are the library's -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_rloo_pushes_each_response_by_its_advantage(seed):
     batch = prompts(seed)
-    equal(-slope(batch, objectives.rloo(batch).loss), reference("rloo_advantage")(batch.rewards.numpy()))
+    equal(
+        -slope(batch, objectives.rloo(batch).loss),
+        reference("rloo_advantage")(batch.rewards.numpy()),
+    )
     found = KNOWN["rloo_advantage"].wrong_answers["includes self"](batch.rewards.numpy())
     equal(found, centred(batch.rewards).numpy())
 
@@ -98,7 +115,9 @@ def test_grpo_pushes_each_response_by_its_advantage(seed):
 def test_a_tied_group_is_finite_as_in_the_library():
     rewards = np.array([[0.1, 0.1, 0.1, 0.1], [0.0, 1.0, 0.0, 0.0], [0.3, 0.3, 0.3, 0.6]])
     half, mask = torch.zeros(3, 4, 1, dtype=torch.float64), torch.ones(3, 4, 1)
-    batch = GroupBatch(policy_logps=half, behaviour_logps=half, rewards=torch.tensor(rewards), mask=mask)
+    batch = GroupBatch(
+        policy_logps=half, behaviour_logps=half, rewards=torch.tensor(rewards), mask=mask
+    )
     found = reference("grpo_advantage")(rewards)
     equal(found[0], np.zeros(4))
     equal(found, group_advantages(batch, "group").numpy())
@@ -110,7 +129,9 @@ def test_gae_is_ppos(seed):
     cost = np.random.default_rng(seed + 50).normal(size=mask.shape) * mask
     batch = batch_of(policy, policy, mask, rewards)
     inside = torch.tensor((values * mask)[None])
-    expected = generalised_advantages(batch, inside, torch.tensor(cost[None]), lam=0.8, gamma=0.9)[0].numpy()
+    expected = generalised_advantages(batch, inside, torch.tensor(cost[None]), lam=0.8, gamma=0.9)[
+        0
+    ].numpy()
     last = np.arange(mask.shape[1]) == mask.sum(axis=1, keepdims=True) - 1
     paid = np.where(mask, np.where(last, rewards[:, None], 0.0) - cost, np.nan)
     equal(reference("gae")(paid, np.where(mask, values, np.nan), mask, 0.9, 0.8), expected)
@@ -120,13 +141,19 @@ def test_gae_is_ppos(seed):
 def test_gvpo_loss_is_the_librarys(seed):
     policy, ref, mask, rewards = group(seed)
     expected = objectives.gvpo(batch_of(policy, ref, mask, rewards), alpha=0.3).loss.item()
-    assert reference("gvpo_loss")(policy, ref, mask, rewards, 0.3) == pytest.approx(expected, rel=1e-12)
+    assert reference("gvpo_loss")(policy, ref, mask, rewards, 0.3) == pytest.approx(
+        expected, rel=1e-12
+    )
 
 
 def laws(seed, size=3, width=4, vocab_size=5):
-    """Next-token laws of policy and reference, the sampled tokens, mask, rewards, as tensors and arrays."""
+    """Next-token laws of policy and reference, the sampled tokens, mask, rewards, as tensors and
+    arrays.
+    """
     torch.manual_seed(seed)
-    table = torch.randn(size, width, vocab_size, dtype=torch.float64).log_softmax(-1).requires_grad_()
+    table = (
+        torch.randn(size, width, vocab_size, dtype=torch.float64).log_softmax(-1).requires_grad_()
+    )
     ref = torch.randn(size, width, vocab_size, dtype=torch.float64).log_softmax(-1)
     tokens = torch.randint(vocab_size, (size, width, 1))
     _, _, mask, rewards = group(seed, size, width)
@@ -143,7 +170,11 @@ def test_vimpo_residual_and_slopes_are_the_librarys(seed):
         batch = batch_of(policy, theirs, mask, rewards, policy_kl=exact)
         out = objectives.vimpo(batch, alpha=0.4, actor=0.0, baseline=baseline)
         out.loss.backward()
-        function = reference("vimpo_residual") if name is None else KNOWN["vimpo_residual"].wrong_answers[name]
+        function = (
+            reference("vimpo_residual")
+            if name is None
+            else KNOWN["vimpo_residual"].wrong_answers[name]
+        )
         residuals, slopes = function(policy, theirs, exact, mask, rewards, 0.4)
         equal((residuals**2).mean() / 2, out.loss.item())
         equal(slopes, batch.policy_logps.grad[0].numpy())
@@ -165,16 +196,23 @@ def test_kappa_not_detached_is_what_autograd_gives_without_detach():
 def test_kappa_from_k1_leaves_nothing_of_the_policy():
     policy, ref, mask, rewards = group(3)
     wrong = KNOWN["vimpo_residual"].wrong_answers["kappa from k1"]
-    equal(wrong(policy, ref, np.zeros_like(policy), mask, rewards, 0.4)[0], rewards.mean() - rewards)
+    equal(
+        wrong(policy, ref, np.zeros_like(policy), mask, rewards, 0.4)[0], rewards.mean() - rewards
+    )
     with pytest.raises(ValueError, match="zero at every token"):
         objectives.vimpo(batch_of(policy, ref, mask, rewards), kl="k1")
 
 
 def expected_gradient(objective, law, sampler, ref, rewards, size, **settings):
-    """d E[loss]/d logits of the law [n], over all groups of `size` one-token answers drawn from `sampler`."""
+    """d E[loss]/d logits of the law [n], over all groups of `size` one-token answers drawn from
+    `sampler`.
+    """
     groups = torch.tensor(list(itertools.product(range(len(law)), repeat=size)))
     logits = torch.tensor(law).log().requires_grad_()
-    policy, sampler, ref, rewards = logits.log_softmax(0), *map(torch.tensor, (sampler, ref, rewards))
+    policy, sampler, ref, rewards = (
+        logits.log_softmax(0),
+        *map(torch.tensor, (sampler, ref, rewards)),
+    )
     batch = GroupBatch(
         policy_logps=policy[groups][..., None],
         behaviour_logps=sampler.log()[groups][..., None],
@@ -201,14 +239,23 @@ def test_imitating_the_winner_comes_to_rest_at_best_of_k(size):
 
 @pytest.mark.parametrize(("size", "offset"), [(2, 0.0), (3, 5.0), (4, -1.0)])
 def test_grpo_comes_to_rest_at_its_one_step_law(size, offset):
-    """Without std, A(y) is (1 - 1/K) R(y) up to a number, and numbers do not matter: no loop is needed."""
+    """Without std, A(y) is (1 - 1/K) R(y) up to a number, and numbers do not matter: no loop is
+    needed.
+    """
     ref, rewards, alpha = np.array([0.3, 0.2, 0.4, 0.1]), np.array([0.2, 1.0, 0.0, 0.7]), 0.4
     advantages = (1 - 1 / size) * rewards + offset
     settings = {"alpha": alpha, "kl": "k3", "scale": "none"}
     law = reference("grpo_one_step_law")(advantages, ref, alpha)
-    equal(expected_gradient(objectives.grpo, law, law, ref, rewards, size, **settings), np.zeros(4), 1e-13)
+    equal(
+        expected_gradient(objectives.grpo, law, law, ref, rewards, size, **settings),
+        np.zeros(4),
+        1e-13,
+    )
     tilt = KNOWN["grpo_one_step_law"].wrong_answers["exponential tilt"](advantages, ref, alpha)
-    assert np.abs(expected_gradient(objectives.grpo, tilt, tilt, ref, rewards, size, **settings)).max() > 1e-3
+    assert (
+        np.abs(expected_gradient(objectives.grpo, tilt, tilt, ref, rewards, size, **settings)).max()
+        > 1e-3
+    )
 
 
 def test_grpo_with_std_comes_to_rest_there_too():
@@ -223,7 +270,9 @@ def test_grpo_with_std_comes_to_rest_there_too():
         law = (law + reference("grpo_one_step_law")(advantages, ref, alpha)) / 2
     equal(law @ advantages, 0.0)
     equal(law, alpha * ref / (alpha - advantages))
-    equal(expected_gradient(objectives.grpo, law, law, ref, rewards, size, alpha=alpha), np.zeros(3))
+    equal(
+        expected_gradient(objectives.grpo, law, law, ref, rewards, size, alpha=alpha), np.zeros(3)
+    )
 
 
 @pytest.mark.parametrize("alpha", [0.001, 0.3, 50.0])
@@ -239,7 +288,7 @@ def test_the_one_step_law_is_a_law_and_no_move_raises_j(alpha):
     assert wrong.min() < 0, "stationary and of sum 1, and no law"
 
 
-# --- right in other ways ----------------------------------------------------------------------------------------
+# --- right in other ways --------------------------------------------------------------------------
 
 
 def looped_gae(rewards, values, mask, gamma, lam):
@@ -278,7 +327,9 @@ def sorted_best_of_k(probs, rewards, group_size):
 
 
 def newton_law(advantages, reference, alpha):
-    multiplier = (advantages + alpha * reference).max()  # the sum is at least 1 here, and convex: Newton does not jump
+    multiplier = (
+        advantages + alpha * reference
+    ).max()  # the sum is at least 1 here, and convex: Newton does not jump
     for _ in range(200):
         law = alpha * reference / (multiplier - advantages)
         multiplier += (law.sum() - 1) / (law / (multiplier - advantages)).sum()
@@ -308,7 +359,7 @@ def test_other_right_ways_pass(name):
             KNOWN[name].run(right, seed)
 
 
-# --- and wrong in others ----------------------------------------------------------------------------------------
+# --- and wrong in others --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", STORY)
@@ -321,11 +372,17 @@ def test_number_and_wrong_answers_are_the_storys(name):
 
 
 def test_they_stand_in_the_order_of_their_numbers():
-    numbers = [int(re.match(r"Exercise (\d+): ", KNOWN[name].statement)[1]) for name in KNOWN if name in STORY]
+    numbers = [
+        int(re.match(r"Exercise (\d+): ", KNOWN[name].statement)[1])
+        for name in KNOWN
+        if name in STORY
+    ]
     assert numbers == sorted(number for number, _ in STORY.values())
 
 
-@pytest.mark.parametrize(("name", "mistake"), [(name, wrong) for name in STORY for wrong in KNOWN[name].wrong_answers])
+@pytest.mark.parametrize(
+    ("name", "mistake"), [(name, wrong) for name in STORY for wrong in KNOWN[name].wrong_answers]
+)
 def test_each_mistake_is_named_and_named_alone(name, mistake):
     wrong = KNOWN[name].wrong_answers[mistake]
     cause = " ".join(wrong.__doc__.split()).rstrip(".")
@@ -351,7 +408,15 @@ def test_small_errors_and_other_forms_are_refused(name):
         message = refusal(name, lambda *a, change=change: altered(right(*a), change))
         assert "usual cause" not in message
         assert "expected " in message
-    for returned in ("1.0", True, {}, object(), [1.0, [2.0]], np.ones(3, dtype=complex), np.zeros((7, 7))):
+    for returned in (
+        "1.0",
+        True,
+        {},
+        object(),
+        [1.0, [2.0]],
+        np.ones(3, dtype=complex),
+        np.zeros((7, 7)),
+    ):
         assert "expected" in refusal(name, lambda *a, returned=returned: returned)
 
 
@@ -366,15 +431,27 @@ def test_arguments_cannot_be_changed(name):
 @pytest.mark.parametrize(
     ("name", "returned", "complaint"),
     [
-        ("rloo_advantage", np.zeros((3, 2)), "expected an array of shape (2, 3), got an array of shape (3, 2)"),
+        (
+            "rloo_advantage",
+            np.zeros((3, 2)),
+            "expected an array of shape (2, 3), got an array of shape (3, 2)",
+        ),
         ("rloo_advantage", np.zeros((2, 3)), "at prompt 0, response 0: expected 0.75, got 0"),
         ("gae", np.zeros((2, 3)), "at response 0, t"),
         ("gvpo_loss", np.zeros(4), "expected one number, got an array of shape (4,)"),
-        ("vimpo_residual", np.zeros((2, 3)), "expected a pair (residuals, slopes) of arrays, got an array"),
+        (
+            "vimpo_residual",
+            np.zeros((2, 3)),
+            "expected a pair (residuals, slopes) of arrays, got an array",
+        ),
         ("vimpo_residual", ([0.625, -0.75], np.zeros((2, 3))), "slopes: at response 0, t"),
         ("best_of_k_law", np.array([0.01, 0.3, 0.45, 0.3]), "yours add up to 1.06, not to 1"),
         ("grpo_one_step_law", np.array([0.5, 0.8, -0.3]), "yours has negative probabilities"),
-        ("grpo_one_step_law", np.array([0.4, 0.5, 0.1]), "at answer 0: expected 0.5, got 0.4 (2 of 3 entries differ)"),
+        (
+            "grpo_one_step_law",
+            np.array([0.4, 0.5, 0.1]),
+            "at answer 0: expected 0.5, got 0.4 (2 of 3 entries differ)",
+        ),
     ],
 )
 def test_what_the_message_says(name, returned, complaint):

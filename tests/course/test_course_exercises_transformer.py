@@ -1,4 +1,6 @@
-"""Exercises 32 and 33: they are what the library computes; each known mistake is named, and named alone."""
+"""Exercises 32 and 33: they are what the library computes; each known mistake is named, and named
+alone.
+"""
 
 import numpy as np
 import pytest
@@ -23,7 +25,9 @@ def test_their_numbers():
     assert check.rank_correlation.statement.startswith("Exercise 33: ")
 
 
-@pytest.mark.parametrize(("name", "mistake"), [(n, m) for n in NAMES for m in NAMES[n].wrong_answers])
+@pytest.mark.parametrize(
+    ("name", "mistake"), [(n, m) for n in NAMES for m in NAMES[n].wrong_answers]
+)
 def test_each_mistake_is_named_and_named_alone(name, mistake):
     wrong = NAMES[name].wrong_answers[mistake]
     cause = " ".join(wrong.__doc__.split()).rstrip(".")
@@ -33,16 +37,22 @@ def test_each_mistake_is_named_and_named_alone(name, mistake):
         assert "; or when" not in message
 
 
-@pytest.mark.parametrize("env", [toy_envs.Brackets(5), toy_envs.ArithmeticChain(), toy_envs.RandomTree(3, 4)])
+@pytest.mark.parametrize(
+    "env", [toy_envs.Brackets(5), toy_envs.ArithmeticChain(), toy_envs.RandomTree(3, 4)]
+)
 @pytest.mark.parametrize("architecture", ["qwen2", "llama"])
 def test_answer_logps_is_the_librarys_reading_of_a_transformer(env, architecture):
-    model = policies.small_transformer(env, "tiny", architecture, torch.float64, initializer_range=0.4)
+    model = policies.small_transformer(
+        env, "tiny", architecture, torch.float64, initializer_range=0.4
+    )
     groups = policies.sample_completions(model, env, 6, [0])
     tokens, lengths = groups.tokens[0], groups.lengths[0]
     prompt = torch.from_numpy(env.prompts()[0]).expand(6, -1)
     with torch.no_grad():
         logits = model(input_ids=torch.cat([prompt, tokens], 1)).logits.numpy()
-    found = check.answer_logps.reference(logits, tokens.numpy(), lengths.numpy(), prompt.shape[1], env.vocab_size)
+    found = check.answer_logps.reference(
+        logits, tokens.numpy(), lengths.numpy(), prompt.shape[1], env.vocab_size
+    )
     with torch.no_grad():
         library = policies.token_logps(model, env, tokens, lengths)
     np.testing.assert_allclose(found, library, atol=1e-13)
@@ -84,7 +94,14 @@ def test_small_errors_other_forms_and_changed_arguments_are_refused(name):
         message = refusal(name, lambda *a, change=change: right(*a) + change)
         assert "expected " in message
         assert "usual cause" not in message
-    for returned in ("1.0", {}, object(), [1.0, [2.0]], np.ones(3, dtype=complex), np.zeros((7, 7))):
+    for returned in (
+        "1.0",
+        {},
+        object(),
+        [1.0, [2.0]],
+        np.ones(3, dtype=complex),
+        np.zeros((7, 7)),
+    ):
         assert "expected" in refusal(name, lambda *a, returned=returned: returned)
 
     def in_place(*arguments):

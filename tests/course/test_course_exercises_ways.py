@@ -1,4 +1,6 @@
-"""Other right ways to solve an exercise pass; other wrong ones, and other forms of answer, do not."""
+"""Other right ways to solve an exercise pass; other wrong ones, and other forms of answer, do
+not.
+"""
 
 import math
 
@@ -23,7 +25,11 @@ def looped_backup(next_logps, next_values):
 
 
 def averaged_with_a_dictionary(answers, logps, rewards, prefix, alpha):
-    law = {y: (p, r) for y, p, r in zip(answers, logps, rewards, strict=True) if y[: len(prefix)] == prefix}
+    law = {
+        y: (p, r)
+        for y, p, r in zip(answers, logps, rewards, strict=True)
+        if y[: len(prefix)] == prefix
+    }
     top = max(r / alpha for _, r in law.values())
     mass = sum(math.exp(p) for p, _ in law.values())
     return top + math.log(sum(math.exp(p + r / alpha - top) for p, r in law.values()) / mass)
@@ -94,14 +100,18 @@ def looped_shifts(v_theta, values, prefix_logps):
 
 def composed(policy_logps, reference_logps, lengths, rewards, alpha):
     longest = max(lengths)
-    rho = check.prefix_logratio.reference(policy_logps[:, :longest], reference_logps[:, :longest], lengths)
+    rho = check.prefix_logratio.reference(
+        policy_logps[:, :longest], reference_logps[:, :longest], lengths
+    )
     return check.gnivo_loss.reference(rho, rewards, alpha)
 
 
 RIGHT = {
     "log_z": [
         lambda p, r, a: np.logaddexp.reduce(p + r / a),
-        lambda p, r, a: r[p > -np.inf].max() / a + math.log(np.sum(np.exp(p + (r - r[p > -np.inf].max()) / a))),
+        lambda p, r, a: (
+            r[p > -np.inf].max() / a + math.log(np.sum(np.exp(p + (r - r[p > -np.inf].max()) / a)))
+        ),
     ],
     "tilted_policy": [lambda p, r, a: np.stack([x - logsumexp(x) for x in p + r / a])],
     "soft_value_backup": [looped_backup, lambda p, v: logsumexp(p + v)],
@@ -159,7 +169,15 @@ def test_small_errors_and_other_forms_are_refused(exercise):
         message = refusal(exercise, lambda *a, change=change: altered(reference(*a), change))
         assert "usual cause" not in message
         assert "expected " in message
-    for returned in ("1.0", True, {}, object(), [1.0, [2.0]], np.ones(3, dtype=complex), np.zeros((7, 7))):
+    for returned in (
+        "1.0",
+        True,
+        {},
+        object(),
+        [1.0, [2.0]],
+        np.ones(3, dtype=complex),
+        np.zeros((7, 7)),
+    ):
         assert "expected" in refusal(exercise, lambda *a, returned=returned: returned)
 
 
@@ -174,7 +192,10 @@ def test_arguments_cannot_be_changed(exercise):
 
 def test_random_cases_differ_from_seed_to_seed_in_their_arguments():
     for exercise in NEW:
-        expected = [[case.expected for case in exercise.cases(np.random.default_rng(seed))] for seed in (0, 0, 1)]
+        expected = [
+            [case.expected for case in exercise.cases(np.random.default_rng(seed))]
+            for seed in (0, 0, 1)
+        ]
         same = [all(exercise.difference(exercise.parse(a), b) is None for a, b in zip(expected[0], other, strict=True))
                 for other in expected[1:]]  # fmt: skip
         assert same == [True, False], exercise.name
@@ -184,17 +205,37 @@ def test_random_cases_differ_from_seed_to_seed_in_their_arguments():
     ("name", "returned", "complaint"),
     [
         ("log_z", np.zeros(3), "expected one number, got an array of shape (3,)"),
-        ("tilted_policy", np.zeros((3, 2)), "expected an array of shape (2, 3), got an array of shape (3, 2)"),
-        ("tilted_policy", np.zeros((2, 3), dtype=np.float32), "expected float64, got float32: exact work needs"),
+        (
+            "tilted_policy",
+            np.zeros((3, 2)),
+            "expected an array of shape (2, 3), got an array of shape (3, 2)",
+        ),
+        (
+            "tilted_policy",
+            np.zeros((2, 3), dtype=np.float32),
+            "expected float64, got float32: exact work needs",
+        ),
         ("soft_value_backup", np.zeros(1), "expected one number, got an array of shape (1,)"),
         ("step_credit", np.zeros(3), "expected an array of shape (4,), got an array of shape (3,)"),
         ("step_credit", np.zeros(4), "at step 1: expected 0.5, got 0 (4 of 4 entries differ)"),
-        ("prefix_logratio", np.zeros((3, 4)), "at response 0, t = 1: expected 0.5, got 0 (12 of 12 entries differ)"),
-        ("optimal_step_logps", np.zeros((2, 2)), "expected a list of arrays, one for each depth, got an array"),
+        (
+            "prefix_logratio",
+            np.zeros((3, 4)),
+            "at response 0, t = 1: expected 0.5, got 0 (12 of 12 entries differ)",
+        ),
+        (
+            "optimal_step_logps",
+            np.zeros((2, 2)),
+            "expected a list of arrays, one for each depth, got an array",
+        ),
         ("pin_the_shift", [np.zeros(2)], "expected a list of 2 arrays, got 1 of them"),
         ("pin_the_shift", [np.zeros(2), np.zeros(4)], "t = 1, at prefix 0: expected -1.09861"),
         ("shift_and_spread", [(0, 0)] * 3, "expected a pair (shifts, spreads) of arrays, got list"),
-        ("shift_and_spread", (np.array([1.5, -0.75, 3.125]), np.zeros(3)), "spreads: at t = 1: expected 1, got 0"),
+        (
+            "shift_and_spread",
+            (np.array([1.5, -0.75, 3.125]), np.zeros(3)),
+            "spreads: at t = 1: expected 1, got 0",
+        ),
         ("alpha_for_kl_budget", 0.4, "expected alpha 0.5, got 0.4"),
     ],
 )
@@ -209,7 +250,9 @@ def test_alpha_to_six_digits_is_enough():
 
 
 def test_a_mistake_that_was_right_so_far_is_named_alone():
-    """nan on nan padding is also what counting the padding gives; but that would have failed on the first case."""
+    """nan on nan padding is also what counting the padding gives; but that would have failed on the
+    first case.
+    """
     message = refusal(check.prefix_logratio, check.prefix_logratio.wrong_answers["padding times 0"])
     assert "0 * nan is nan" in message
     assert "padding is counted" not in message

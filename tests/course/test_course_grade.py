@@ -1,4 +1,6 @@
-"""Grading: right and wrong answers are told apart, and no submission stops the others or earns what it did not do."""
+"""Grading: right and wrong answers are told apart, and no submission stops the others or earns what
+it did not do.
+"""
 
 import csv
 import json
@@ -27,14 +29,24 @@ def step_credit(values, reward, alpha):
 
 check.step_credit(step_credit)
 """
-STUB = "def step_credit(values, reward, alpha):\n    raise NotImplementedError\ncheck.step_credit(step_credit)"
+STUB = (
+    "def step_credit(values, reward, alpha):\n    raise "
+    "NotImplementedError\ncheck.step_credit(step_credit)"
+)
 CALL = "check.step_credit(step_credit)"
 
 
 def notebook(path, *cells):
     path.parent.mkdir(parents=True, exist_ok=True)
-    code = [{"cell_type": "code", "source": text.strip().splitlines(keepends=True), "outputs": []} for text in cells]
-    path.write_text(json.dumps({"cells": [{"cell_type": "markdown", "source": "# Hello"}, *code], "nbformat": 4}))
+    code = [
+        {"cell_type": "code", "source": text.strip().splitlines(keepends=True), "outputs": []}
+        for text in cells
+    ]
+    path.write_text(
+        json.dumps(
+            {"cells": [{"cell_type": "markdown", "source": "# Hello"}, *code], "nbformat": 4}
+        )
+    )
     return path
 
 
@@ -51,13 +63,17 @@ def test_every_exercise_can_be_graded(exercise):
     right = listing(exercise.reference)
     assert grade_exercise(exercise, [right], seed=3).status == "passed"
     stub = f"def {exercise.name}(*arguments):\n    pass"
-    assert grade_exercise(exercise, [right, stub]).status == "not attempted", "the last definition counts"
+    assert grade_exercise(exercise, [right, stub]).status == "not attempted", (
+        "the last definition counts"
+    )
 
 
 def test_a_wrong_answer_is_told_what_the_notebook_tells():
     found = verdict(body("return values - np.append(values[1:], reward / alpha)"))
     with pytest.raises(check.CheckFailed) as caught:
-        check.step_credit.run(lambda values, reward, alpha: values - np.append(values[1:], reward / alpha))
+        check.step_credit.run(
+            lambda values, reward, alpha: values - np.append(values[1:], reward / alpha)
+        )
     assert found.status == "failed"
     assert "\n" not in found.reason
     assert f"step_credit: {found.reason}" == " ".join(str(caught.value).split())
@@ -156,7 +172,8 @@ def test_endless_submissions_are_stopped_in_time():
         "import time; time.sleep(60)",
         # A child of its own, that holds the pipes.
         "import os, time; os.fork() or os.setsid(); time.sleep(8)",
-        "import signal, time; [signal.signal(s, signal.SIG_IGN) for s in (1, 2, 15)]; time.sleep(60)",
+        "import signal, time; [signal.signal(s, signal.SIG_IGN) for s in (1, 2, 15)]; "
+        "time.sleep(60)",
     ):
         found = verdict(body(line), timeout=1.5)
         assert (found.status, found.reason) == ("failed", "took longer than 1.5 s")
@@ -196,11 +213,21 @@ def gnivo(*arguments):
 
 def test_a_folder_of_submissions(class_of_students, tmp_path):
     before = {path: path.read_bytes() for path in class_of_students.rglob("*") if path.is_file()}
-    done = gnivo(class_of_students, "--csv", tmp_path / "out.csv", "--timeout", 4, "--seed-per-student", "--json")
+    done = gnivo(
+        class_of_students,
+        "--csv",
+        tmp_path / "out.csv",
+        "--timeout",
+        4,
+        "--seed-per-student",
+        "--json",
+    )
     assert done.returncode == 1, done.stderr
     report = json.loads(done.stdout)
     results = {result["student"]: result for result in report["results"]}
-    status = {student: result["exercises"]["step_credit"]["status"] for student, result in results.items()}
+    status = {
+        student: result["exercises"]["step_credit"]["status"] for student, result in results.items()
+    }
     assert status == {
         "=frank": "failed",
         "alice": "passed",
@@ -213,14 +240,18 @@ def test_a_folder_of_submissions(class_of_students, tmp_path):
     assert report["exercises"] == ["step_credit"]
     with (tmp_path / "out.csv").open() as file:
         rows = {row["student"]: row for row in csv.DictReader(file)}
-    assert set(rows) == {"'=frank", "alice", "bob", "carol", "dave", "erin"}, "no cell begins a formula"
+    assert set(rows) == {"'=frank", "alice", "bob", "carol", "dave", "erin"}, (
+        "no cell begins a formula"
+    )
     assert rows["alice"] == {
         "student": "alice", "seed": str(seed_for("alice")), "points": "1", "step_credit": "1", "step_credit reason": "",
     }  # fmt: skip
     assert rows["dave"]["step_credit reason"].startswith("dave.ipynb is not a notebook")
     assert rows["erin"]["step_credit reason"] == "took longer than 4 s"
     assert "6/6 erin: 0 of 1" in done.stderr
-    assert before == {path: path.read_bytes() for path in class_of_students.rglob("*") if path.is_file()}
+    assert before == {
+        path: path.read_bytes() for path in class_of_students.rglob("*") if path.is_file()
+    }
 
 
 def test_a_notebook_that_passes_and_one_that_does_not(class_of_students):
@@ -240,7 +271,10 @@ def test_bad_input_is_one_line_and_exit_2(class_of_students, tmp_path):
         ([class_of_students / "dave.ipynb"], "is not a notebook"),
         ([tmp_path / "empty"], "no notebook in"),
         ([tmp_path / "prose.ipynb"], "holds no exercise"),
-        ([class_of_students / "alice.ipynb", "--exercise", "step_credits"], "no exercise named step_credits"),
+        (
+            [class_of_students / "alice.ipynb", "--exercise", "step_credits"],
+            "no exercise named step_credits",
+        ),
         ([class_of_students / "alice.ipynb", "--timeout", "0"], "must be positive"),
         ([class_of_students / "alice.ipynb", "--timeout", "nan"], "must be positive"),
     ]:
@@ -253,7 +287,9 @@ def test_bad_input_is_one_line_and_exit_2(class_of_students, tmp_path):
 
 
 def test_every_student_has_cases_of_their_own(tmp_path):
-    asked = "import numpy as np\ndef step_credit(values, reward, alpha):\n    return [float(values[0])]"
+    asked = (
+        "import numpy as np\ndef step_credit(values, reward, alpha):\n    return [float(values[0])]"
+    )
     for student in ("alice", "bob"):
         notebook(tmp_path / f"{student}.ipynb", asked, CALL)
     grades = grade(tmp_path, per_student=True)
@@ -266,23 +302,45 @@ def test_every_student_has_cases_of_their_own(tmp_path):
 def test_named_exercises_are_graded_whether_asked_for_or_not(tmp_path):
     path = notebook(tmp_path / "alice.ipynb", RIGHT)
     (one,) = grade(path, only=["log_z", "step_credit"])
-    assert {name: v.status for name, v in one.verdicts.items()} == {"log_z": "not attempted", "step_credit": "passed"}
+    assert {name: v.status for name, v in one.verdicts.items()} == {
+        "log_z": "not attempted",
+        "step_credit": "passed",
+    }
     write_csv([one], tmp_path / "out.csv")
     head = (tmp_path / "out.csv").read_text().splitlines()[0]
     assert head == "student,seed,points,log_z,log_z reason,step_credit,step_credit reason"
 
 
 def test_values_travel_as_they_are():
-    for value in (None, True, 3, 0.1, float("inf"), "ü", (1, [2.5, (None,)]), np.float32(2), np.bool_(False)):
+    for value in (
+        None,
+        True,
+        3,
+        0.1,
+        float("inf"),
+        "ü",
+        (1, [2.5, (None,)]),
+        np.float32(2),
+        np.bool_(False),
+    ):
         back = wire.decode(json.loads(json.dumps(wire.encode(value, []))))
         assert type(back) is type(value)
         assert back == value
-    for array in (np.arange(6.0).reshape(2, 3), np.zeros((0, 2)), np.array(1j), np.array([[1], [2]], dtype="int8")):
+    for array in (
+        np.arange(6.0).reshape(2, 3),
+        np.zeros((0, 2)),
+        np.array(1j),
+        np.array([[1], [2]], dtype="int8"),
+    ):
         back = wire.decode(json.loads(json.dumps(wire.encode(array, []))))
         assert back.dtype == array.dtype
         np.testing.assert_array_equal(back, array)
         assert not back.flags.writeable
     assert repr(wire.decode(wire.encode({1: 2}, []))) == "{1: 2}"
-    for nonsense in ({"array": ["O", [1], "AAAAAAAAAAA="]}, {"array": ["O", [1], "AAAAAAAAAAA=", False]}, {"x": 1}):
+    for nonsense in (
+        {"array": ["O", [1], "AAAAAAAAAAA="]},
+        {"array": ["O", [1], "AAAAAAAAAAA=", False]},
+        {"x": 1},
+    ):
         with pytest.raises(ValueError, match=r"not a value|an array of O"):
             wire.decode(nonsense)

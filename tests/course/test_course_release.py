@@ -1,7 +1,8 @@
-"""What is handed out: the student's notebooks keep what needs no exercise, and no solution gets out.
+"""What is handed out: the student's notebooks keep what needs no exercise, and no solution gets
+out.
 
-That all real notebooks stop only at stubs, pass when filled, and leak nothing is in tests/notebooks.
-"""
+That all real notebooks stop only at stubs, pass when filled, and leak nothing is in
+tests/notebooks."""
 
 import re
 import sys
@@ -78,7 +79,9 @@ def tiny(tmp_path_factory):
 
 
 def test_the_students_notebook(tiny):
-    path, (_, imports, answer, test, ladder, credits, double, rebound, after, last) = tiny["student"]
+    path, (_, imports, answer, test, ladder, credits, double, rebound, after, last) = tiny[
+        "student"
+    ]
     assert answer.source == (
         'def step_credit(values, reward, alpha):\n    """Stays."""\n    raise NotImplementedError("your code here")'
     )
@@ -92,7 +95,9 @@ def test_the_students_notebook(tiny):
         assert "tags" not in cell.metadata
     assert imports.metadata == {"tags": ["hide-input"]}
     hints = exercises.step_credit.EXERCISE.hints
-    assert re.findall("<summary>(.*?)</summary>", ladder.source) == [f"Hint {n}" for n in (1, 2, 3)] + ["Solution"]
+    assert re.findall("<summary>(.*?)</summary>", ladder.source) == [
+        f"Hint {n}" for n in (1, 2, 3)
+    ] + ["Solution"]
     assert all(hint.split("`")[0].split("(")[0] in ladder.source for hint in hints)
     assert "check.step_credit.solution()" in ladder.source
     text = path.read_text(encoding="utf-8")
@@ -110,15 +115,27 @@ def test_the_solution(tiny):
     # Only the answer's text and what hangs on it differ from the student's notebook.
     student = tiny["student"][1]
     assert [(c.id, c.metadata) for c in cells] == [(c.id, c.metadata) for c in student]
-    assert [i for i, (a, b) in enumerate(zip(cells, student, strict=True)) if a.source != b.source] == [2]
+    assert [
+        i for i, (a, b) in enumerate(zip(cells, student, strict=True)) if a.source != b.source
+    ] == [2]
 
 
 def test_what_nbgrader_reads(tiny):
     _, cells = tiny["nbgrader"]
     answer, test = (cell.metadata.nbgrader for cell in cells[2:4])
     assert "    ### BEGIN SOLUTION\n    after" in cells[2].source
-    assert (answer.grade_id, answer.solution, answer.grade, answer.locked) == ("step_credit", True, False, False)
-    assert (test.grade_id, test.solution, test.grade, test.locked) == ("check_step_credit", False, True, True)
+    assert (answer.grade_id, answer.solution, answer.grade, answer.locked) == (
+        "step_credit",
+        True,
+        False,
+        False,
+    )
+    assert (test.grade_id, test.solution, test.grade, test.locked) == (
+        "check_step_credit",
+        False,
+        True,
+        True,
+    )
     assert test.points == 1
     assert answer.schema_version == test.schema_version == 3
     assert all(not cell.get("outputs") for cell in cells)
@@ -158,11 +175,26 @@ def test_what_ends_a_release(tmp_path, old, new, complaint):
 
 
 def test_which_cells_depend_on_an_exercise(tiny):
-    assert depending(tiny["student"][1]) == [False, False, True, True, False, True, True, False, False, True]
+    assert depending(tiny["student"][1]) == [
+        False,
+        False,
+        True,
+        True,
+        False,
+        True,
+        True,
+        False,
+        False,
+        True,
+    ]
 
 
 @pytest.mark.parametrize(
-    "source", [pytest.param(p, id=p.stem, marks=pytest.mark.slow if p.stem[:2] == "05" else ()) for p in SOURCES]
+    "source",
+    [
+        pytest.param(p, id=p.stem, marks=pytest.mark.slow if p.stem[:2] == "05" else ())
+        for p in SOURCES
+    ],
 )
 def test_what_a_student_sees_is_what_the_full_notebook_shows(source, tmp_path):
     """Nothing that was run past a stub has changed an output that is kept."""
@@ -188,7 +220,10 @@ def test_a_course_is_released_into_three_folders(tmp_path, capsys):
     out = release_course(tmp_path / "out", root=tmp_path)
     names = ["student/tiny.ipynb", "solution/tiny.ipynb", "nbgrader/source/tiny/tiny.ipynb"]
     assert [path.relative_to(tmp_path / "out").as_posix() for path in out] == names
-    assert "ClearSolutions.code_stub" in (tmp_path / "out" / "nbgrader" / "nbgrader_config.py").read_text()
+    assert (
+        "ClearSolutions.code_stub"
+        in (tmp_path / "out" / "nbgrader" / "nbgrader_config.py").read_text()
+    )
     assert capsys.readouterr().err.startswith("1/1 tiny: released")
     with pytest.raises(ValueError, match="no notebook named nonsense; there are tiny"):
         release_course(tmp_path / "out", root=tmp_path, only="nonsense")
@@ -228,4 +263,7 @@ def test_the_command_line(capsys, monkeypatch, tmp_path):
         raise BuildError("00, cell 1 (x): broken\n01, cell 2 (y): broken")
 
     monkeypatch.setattr("gnivo_edu.course.release.release_course", fail)
-    assert status("--release", tmp_path) == (1, ["gnivo-edu: 00, cell 1 (x): broken", "01, cell 2 (y): broken"])
+    assert status("--release", tmp_path) == (
+        1,
+        ["gnivo-edu: 00, cell 1 (x): broken", "01, cell 2 (y): broken"],
+    )

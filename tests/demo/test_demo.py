@@ -14,8 +14,10 @@ def test_the_demo_says_four_lines_and_writes_one_page(tmp_path):
     shape = [
         r"1/4 Counting every answer: 128 answers, \d+\.\d s",
         r"2/4 Theorem 1 holds: largest error \de-1\d nats over 255 prefixes, and so does Theorem 2",
-        r"3/4 Breaking it on purpose: softmax weights miss by 0\.\d\d nats, stale samples by \d\.\d, as predicted",
-        r"4/4 Learning from 8 answers at a time, on a random tree: KL to the optimum 0\.35 -> 0\.00\d\d",
+        r"3/4 Breaking it on purpose: softmax weights miss by 0\.\d\d nats, stale samples by "
+        r"\d\.\d, as predicted",
+        r"4/4 Learning from 8 answers at a time, on a random tree: KL to the optimum 0\.35 -> "
+        r"0\.00\d\d",
     ]
     for line, pattern in zip(lines, shape, strict=False):
         assert re.fullmatch(pattern, line), line
@@ -33,7 +35,12 @@ def test_the_demo_says_four_lines_and_writes_one_page(tmp_path):
     assert errors[-1] < 0.1 < errors[0]
     json.dumps(data, allow_nan=False)
     # The README shows these lines: the same sentences, with the numbers of some run.
-    shown = (ROOT / "README.md").read_text().partition("<!-- demo:begin -->")[2].partition("<!-- demo:end -->")[0]
+    shown = (
+        (ROOT / "README.md")
+        .read_text()
+        .partition("<!-- demo:begin -->")[2]
+        .partition("<!-- demo:end -->")[0]
+    )
     for pattern in shape:
         assert re.search(pattern, shown), pattern
 

@@ -11,7 +11,14 @@ import pytest
 
 import toy_envs
 from gnivo_edu import exact
-from gnivo_edu.demo.page import PARTS, TEMPLATE, certificate_data, control_data, poster_data, render_page
+from gnivo_edu.demo.page import (
+    PARTS,
+    TEMPLATE,
+    certificate_data,
+    control_data,
+    poster_data,
+    render_page,
+)
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 PROBLEM = toy_envs.PosterProblem()
@@ -38,7 +45,9 @@ INK_AND_PAPER = """() => {
 
 
 def synthetic(model: bool = False) -> dict:
-    """Exact numbers everywhere but in `training` and `model`, which only test how the page shows them."""
+    """Exact numbers everywhere but in `training` and `model`, which only test how the page shows
+    them.
+    """
     certificates = [
         certificate_data("Theorem 1", exact.verify_soft_value_theorem(TREE, 0.5)),
         certificate_data("Theorem 2", exact.verify_constant_shift(TREE, 0.5, 8)),
@@ -88,7 +97,11 @@ def synthetic(model: bool = False) -> dict:
                 "seed": 0,
                 "not_shown": "16 words: the other answers; graded or noisy rewards; any model on a GPU; four more",
             },
-            "links": {"teach": "teach.html", "learn": "learn.ipynb", "verify": "https://example.org/"},
+            "links": {
+                "teach": "teach.html",
+                "learn": "learn.ipynb",
+                "verify": "https://example.org/",
+            },
         }
     )
 
@@ -117,7 +130,12 @@ def show(browser, tmp_path):
         page = contexts[-1].new_page()
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: request.url in (file.as_uri(), "data:,") or complaints.append(request.url))
+        page.on(
+            "request",
+            lambda request: (
+                request.url in (file.as_uri(), "data:,") or complaints.append(request.url)
+            ),
+        )
         page.goto(file.as_uri())
         return page
 
@@ -145,14 +163,19 @@ def test_data_survive_the_template_whatever_they_contain():
     back = json.loads(island)
     assert back["footer"] == data["footer"]
     assert back["tree"]["rewards"] == TREE.rewards.tolist()
-    assert [np.array(t).shape for t in back["tree"]["step_logps"]] == [(2 * 2**t,) for t in range(7)]
+    assert [np.array(t).shape for t in back["tree"]["step_logps"]] == [
+        (2 * 2**t,) for t in range(7)
+    ]
     assert back["training"]["strips"]["exact"] == data["training"]["strips"]["exact"].tolist()
 
 
 def test_page_is_one_file():
     template = TEMPLATE.read_text(encoding="utf-8")
     assert set(re.findall(r"https?://[\w./]+", template)) == {"http://www.w3.org/2000/svg"}
-    assert not re.search(r"@import|url\(|<link(?! rel=\"icon\" href=\"data:)|\bsrc=|innerHTML|insertAdjacent", template)
+    assert not re.search(
+        r"@import|url\(|<link(?! rel=\"icon\" href=\"data:)|\bsrc=|innerHTML|insertAdjacent",
+        template,
+    )
     assert str(Path.cwd()) not in template
 
 
@@ -160,7 +183,9 @@ def test_page_is_one_file():
 def test_numbers_must_be_finite(number):
     data = synthetic()
     data["training"]["kl"][3] = number
-    with pytest.raises(ValueError, match=r"finite numbers, and data\['training'\]\['kl'\]\[3\] is -?(nan|inf)"):
+    with pytest.raises(
+        ValueError, match=r"finite numbers, and data\['training'\]\['kl'\]\[3\] is -?(nan|inf)"
+    ):
         render_page(data)
 
 
@@ -197,14 +222,22 @@ def test_slider_moves_credits_but_not_chances(show):
         key_now = exact.solve(TREE, shown["alpha"])
         for ours, theirs in zip(key_now.values, shown["values"], strict=True):
             np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-12)
-        chips = [text.replace("−", "-") for text in page.locator("#strips .number").all_inner_texts()]
-        credits = np.concatenate([key_now.step_credit(answer) for answer in PROBLEM.examples.values()])
+        chips = [
+            text.replace("−", "-") for text in page.locator("#strips .number").all_inner_texts()
+        ]
+        credits = np.concatenate(
+            [key_now.step_credit(answer) for answer in PROBLEM.examples.values()]
+        )
         assert [float(text.split()[-1]) for text in chips] == pytest.approx(credits, abs=0.0501)
         for text, credit in zip(chips, credits, strict=True):
             assert text[0] == ("·" if abs(credit) < 0.005 else "▲" if credit > 0 else "▼")
         assert page.locator("#strips .chance").all_inner_texts() == before
         assert f"log Z {key_now.log_z:.2f}" in page.get_attribute("#alpha", "aria-valuetext")
-    assert (shown["alpha"], before[8], before[13]) == (5, percent(KEY.success_probability((0, 0))), "0%")
+    assert (shown["alpha"], before[8], before[13]) == (
+        5,
+        percent(KEY.success_probability((0, 0))),
+        "0%",
+    )
 
 
 def test_disagreement_is_said(show):
@@ -232,7 +265,10 @@ def test_sentence_follows_the_numbers(show):
         assert ("raised" in sentence) == (step not in (3, 7))
         assert page.locator("[aria-pressed=true]").count() == 2
     assert page.evaluate("document.activeElement.id") == "h2"
-    chips = [float(text.replace("−", "-").split()[-1]) for text in page.locator("#ledger .number").all_inner_texts()]
+    chips = [
+        float(text.replace("−", "-").split()[-1])
+        for text in page.locator("#ledger .number").all_inner_texts()
+    ]
     assert chips == pytest.approx([KEY.log_z, *KEY.step_credit(answer), 0], abs=0.00501)
     residual = re.search(r"R/α = (\S+)\.", page.inner_text("#sum"))
     assert residual
@@ -242,7 +278,9 @@ def test_sentence_follows_the_numbers(show):
 def test_sentence_of_an_answer_with_one_drop_and_without_a_pick(show):
     data = synthetic()
     examples = data["problem"]["examples"]
-    data["problem"]["examples"] = {label: examples[label] for label in ("right", "wrong late", "wrong at 3")}
+    data["problem"]["examples"] = {
+        label: examples[label] for label in ("right", "wrong late", "wrong at 3")
+    }
     page = show(data)
     page.focus("#show")
     page.keyboard.press("Enter")
@@ -250,14 +288,17 @@ def test_sentence_of_an_answer_with_one_drop_and_without_a_pick(show):
     assert sentence == "Step 7 took the chance of ending right from 97% to 0%."
     page.focus("#answers button >> nth=6")
     page.keyboard.press("Enter")
-    assert "You picked step 7, the only drop: it took" in page.inner_text("#verdict").replace("\u00a0", " ")
+    assert "You picked step 7, the only drop: it took" in page.inner_text("#verdict").replace(
+        "\u00a0", " "
+    )
 
 
 def test_verdicts_follow_the_data(show):
     data = synthetic()
     page = show(data)
     assert (
-        page.locator("#checks h3 span:last-child").all_inner_texts() == ["✓ holds"] * 2 + ["✕ misses, as predicted"] * 2
+        page.locator("#checks h3 span:last-child").all_inner_texts()
+        == ["✓ holds"] * 2 + ["✕ misses, as predicted"] * 2
     )
     assert "below 0.01 from group 100 on" in page.inner_text("#learning")
     assert page.locator("#learned small").all_inner_texts()[:4] == [
@@ -280,7 +321,11 @@ def test_at_most_350_words(show, model):
         counts.append(page.evaluate(PROSE))
     assert 250 < max(counts) <= 350
     assert ("make demo MODEL=" in page.inner_text("#model")) != model
-    assert not model or page.locator("#model .chip > span:first-child").all_inner_texts() == ["␣a", "⏎", "b"]
+    assert not model or page.locator("#model .chip > span:first-child").all_inner_texts() == [
+        "␣a",
+        "⏎",
+        "b",
+    ]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -289,11 +334,16 @@ def test_contrast(show, theme):
     blame(page, 5)
     pairs = page.evaluate(INK_AND_PAPER)
     assert len(pairs) > 150
-    assert (page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(18, 21, 23)") == (theme == "dark")
+    assert (
+        page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(18, 21, 23)"
+    ) == (theme == "dark")
 
     def luminance(colour: str) -> float:
         rgb = np.array([float(c) for c in re.findall(r"[\d.]+", colour)[:3]]) / 255
-        return float(np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722])
+        return float(
+            np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+            @ [0.2126, 0.7152, 0.0722]
+        )
 
     for ink, paper, where in pairs:
         low, high = sorted((luminance(ink), luminance(paper)))
@@ -311,7 +361,8 @@ def test_nothing_scrolls_sideways(show, width):
         page.keyboard.press(key)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         cut = page.evaluate(
-            "[...document.querySelectorAll('.chip')].filter((c) => c.scrollWidth > c.clientWidth + 1).length"
+            "[...document.querySelectorAll('.chip')].filter((c) => c.scrollWidth > c.clientWidth + "
+            "1).length"
         )
         assert cut == 0
 
@@ -321,18 +372,28 @@ def test_hostile_strings_are_shown_as_they_are(show):
     texts = data["problem"]["examples"]["wrong at 3"]["steps"]
     texts[0], texts[1] = HOSTILE, "√(" + HOSTILE
     data["problem"]["question"] = HOSTILE + " √(20 + √(T + x)) = 5"
-    data["certificates"][0]["sentence"] = data["model"]["prompt"] = data["footer"]["not_shown"] = HOSTILE
+    data["certificates"][0]["sentence"] = data["model"]["prompt"] = data["footer"]["not_shown"] = (
+        HOSTILE
+    )
     data["model"]["example"]["tokens"][0] = HOSTILE
     data["links"]["teach"] = "javascript:pwned=1"
     page = show(data, viewport={"width": 360, "height": 720})
-    for where in ("#question", "#answers button >> nth=0", "#checks .card >> nth=0", "#model p", "#not-shown"):
+    for where in (
+        "#question",
+        "#answers button >> nth=0",
+        "#checks .card >> nth=0",
+        "#model p",
+        "#not-shown",
+    ):
         assert HOSTILE in page.text_content(where)
     assert "√(" + HOSTILE in page.text_content("#answers button >> nth=1")
     assert page.text_content("#formula") == "√(20 + √(T + x)) = 5"
     assert page.text_content("#model .chip >> nth=0").startswith(HOSTILE.replace(" ", "␣"))
     assert page.locator("img").count() == 0
     page.click("#teach")
-    assert page.evaluate("[typeof pwned, document.querySelector('#teach').hasAttribute('href')]") == [
+    assert page.evaluate(
+        "[typeof pwned, document.querySelector('#teach').hasAttribute('href')]"
+    ) == [
         "undefined",
         False,
     ]
@@ -346,14 +407,20 @@ def test_everything_has_a_name_and_needs_no_mouse(show):
     page.keyboard.press("Space")
     assert "You picked" in page.inner_text("#verdict")
     assert page.get_attribute("#verdict", "aria-live") == "polite"
-    labels = page.locator("svg[role=img]").evaluate_all("(all) => all.map((svg) => svg.getAttribute('aria-label'))")
+    labels = page.locator("svg[role=img]").evaluate_all(
+        "(all) => all.map((svg) => svg.getAttribute('aria-label'))"
+    )
     assert len(labels) == 10
     assert "step 3 −0.67, chance of ending right 23%" in labels[0]
-    assert all(len(label) > 20 and not re.search("NaN|undefined|Infinity", label) for label in labels)
+    assert all(
+        len(label) > 20 and not re.search("NaN|undefined|Infinity", label) for label in labels
+    )
     for button in page.locator("button:visible, a:visible").all():
         assert button.inner_text().strip()
     assert page.get_by_role("slider", name="α = 0.5").count() == 1
-    assert not re.search("NaN|undefined|Infinity", page.inner_text("body") + page.inner_html("main"))
+    assert not re.search(
+        "NaN|undefined|Infinity", page.inner_text("body") + page.inner_html("main")
+    )
 
 
 def test_motion_only_where_wanted(show):

@@ -1,4 +1,6 @@
-"""Implicit against exact values: equal for the optimal policy, counted by brute force, and learned from samples."""
+"""Implicit against exact values: equal for the optimal policy, counted by brute force, and learned
+from samples.
+"""
 
 import itertools
 import json
@@ -21,14 +23,22 @@ def far_from_uniform(mdp, seed):
 
 
 def test_the_values_are_those_of_a_sum_over_answers():
-    """V = log E_ref[e^{R/alpha} | s] and log pi/pi_ref, from the answers one by one: no recursion, no tables."""
+    """V = log E_ref[e^{R/alpha} | s] and log pi/pi_ref, from the answers one by one: no recursion,
+    no tables.
+    """
     mdp = Brackets(3)
     policy, reference = far_from_uniform(mdp, 1), far_from_uniform(mdp, 2)
     laws = []
     for model in (policy, reference):
         tables, law = tabulate(model, mdp), {}
         for answer in itertools.product(range(mdp.vocab_size), repeat=mdp.horizon):
-            end = next((t for t, token in enumerate(answer) if token == mdp.eos_token_id), mdp.horizon - 1) + 1
+            end = (
+                next(
+                    (t for t, token in enumerate(answer) if token == mdp.eos_token_id),
+                    mdp.horizon - 1,
+                )
+                + 1
+            )
             number, logp = 0, 0.0
             for t, token in enumerate(answer[:end]):
                 logp += tables[t][number, token]
@@ -36,15 +46,22 @@ def test_the_values_are_those_of_a_sum_over_answers():
             law[answer[:end]] = np.exp(logp)
         laws.append(law)
     ours, theirs = laws
-    tilt = {y: p * np.exp(mdp.reward(np.array([y]), np.array([len(y)]))[0] / ALPHA) for y, p in theirs.items()}
+    tilt = {
+        y: p * np.exp(mdp.reward(np.array([y]), np.array([len(y)]))[0] / ALPHA)
+        for y, p in theirs.items()
+    }
     log_z = np.log(sum(tilt.values()))
     wanted = {}
     for prefix in {y[:t] for y in theirs for t in range(1, len(y) + 1)}:
-        own, base, tilted = (sum(law[y] for y in law if y[: len(prefix)] == prefix) for law in (ours, theirs, tilt))
+        own, base, tilted = (
+            sum(law[y] for y in law if y[: len(prefix)] == prefix) for law in (ours, theirs, tilt)
+        )
         wanted[prefix] = np.log(own / base) + log_z, np.log(tilted / base), np.log(base)
     found = value_agreement(policy, reference, mdp, ALPHA)
     assert len(found.exact) == len(wanted)
-    for t, number, *values in zip(found.depth, found.prefix, found.implicit, found.exact, found.logp, strict=True):
+    for t, number, *values in zip(
+        found.depth, found.prefix, found.implicit, found.exact, found.logp, strict=True
+    ):
         prefix = tuple(int(x) for x in np.base_repr(number, mdp.vocab_size).zfill(t))
         np.testing.assert_allclose(values, wanted[prefix], atol=1e-10)
 
@@ -52,7 +69,10 @@ def test_the_values_are_those_of_a_sum_over_answers():
 def test_the_optimal_policy_agrees_and_its_shuffled_values_do_not():
     mdp = ArithmeticChain()
     reference = TabularLM.from_mdp(mdp, seed=0)
-    keys = [exact.solve(exact.enumerate_tree(mdp, tabulate(reference, mdp, i), i), ALPHA) for i in range(4)]
+    keys = [
+        exact.solve(exact.enumerate_tree(mdp, tabulate(reference, mdp, i), i), ALPHA)
+        for i in range(4)
+    ]
     optimal = TabularLM.from_mdp(mdp)
     for i, key in enumerate(keys):
         own = TabularLM.from_tables(mdp, key.optimal_step_logps)
@@ -72,13 +92,19 @@ def test_the_optimal_policy_agrees_and_its_shuffled_values_do_not():
 def test_ranks_share_ties():
     assert rank_correlation(np.array([1.0, 2, 3]), np.array([3.0, 2, 1])) == pytest.approx(-1)
     # By hand: ranks 1, 2.5, 2.5, 4 against 1, 2, 3, 4: 4.5 / sqrt(4.5 * 5).
-    assert rank_correlation(np.array([0.0, 1, 1, 2]), np.array([0.0, 1, 2, 3])) == pytest.approx(4.5 / np.sqrt(22.5))
+    assert rank_correlation(np.array([0.0, 1, 1, 2]), np.array([0.0, 1, 2, 3])) == pytest.approx(
+        4.5 / np.sqrt(22.5)
+    )
     assert np.isnan(rank_correlation(np.ones(3), np.arange(3.0)))
 
 
 @pytest.mark.parametrize(
     ("asked", "message"),
-    [({"prompts": [1]}, "prompts must be in 0..0"), ({"prompts": []}, "prompts must be"), ({"alpha": 0}, "alpha")],
+    [
+        ({"prompts": [1]}, "prompts must be in 0..0"),
+        ({"prompts": []}, "prompts must be"),
+        ({"alpha": 0}, "alpha"),
+    ],
 )
 def test_what_cannot_be_compared_is_refused(asked, message):
     mdp = RandomTree(vocab_size=2, horizon=2)
@@ -89,7 +115,9 @@ def test_what_cannot_be_compared_is_refused(asked, message):
 
 @pytest.mark.slow
 def test_a_transformer_trained_on_samples_ranks_the_steps_as_enumeration_does(tmp_path):
-    """Sampled groups, Adam and a network that shares its weights: 0.95 and better, beside the shuffled control."""
+    """Sampled groups, Adam and a network that shares its weights: 0.95 and better, beside the
+    shuffled control.
+    """
     torch.set_num_threads(1)
     base = tmp_path / "base"
     small_transformer(PosterProblem(), "tiny", seed=1, initializer_range=0.2).save_pretrained(base)
@@ -110,7 +138,9 @@ def test_a_transformer_trained_on_samples_ranks_the_steps_as_enumeration_does(tm
         out=str(tmp_path / "run"),
     )
     trained = fine_tune(config)
-    found = value_agreement(trained.policy.double(), load_transformer(base, torch.float64), PosterProblem(), ALPHA)
+    found = value_agreement(
+        trained.policy.double(), load_transformer(base, torch.float64), PosterProblem(), ALPHA
+    )
     assert found.rank_correlation >= 0.95
     assert found.rms < 0.08
     assert found.shuffled_rank_correlation < 0.3

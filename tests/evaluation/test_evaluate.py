@@ -1,4 +1,6 @@
-"""evaluate() on enumerable tasks agrees with enumeration; it keeps every completion and goes on where it stopped."""
+"""evaluate() on enumerable tasks agrees with enumeration; it keeps every completion and goes on
+where it stopped.
+"""
 
 import json
 from dataclasses import dataclass
@@ -67,7 +69,17 @@ def test_a_cooler_policy_is_evaluated_as_such():
 
 def test_the_numbers_of_the_contract():
     report = evaluate(table(sharp=2.5), CHAIN, samples=4, model="sharp").to_json()
-    named = ["task", "model", "problems", "samples", "pass@1", "pass@3", "interval@1", "interval@3", "truncated"]
+    named = [
+        "task",
+        "model",
+        "problems",
+        "samples",
+        "pass@1",
+        "pass@3",
+        "interval@1",
+        "interval@3",
+        "truncated",
+    ]
     assert set(named) | {"mean_length"} <= set(report)
     assert (report["task"], report["model"], report["problems"], report["samples"]) == (
         "ArithmeticChain",
@@ -93,7 +105,9 @@ def test_lengths_and_truncation_are_those_of_the_sampler():
 def test_every_completion_is_written_with_its_reward(tmp_path):
     evaluate(table(sharp=3.5), CHAIN, samples=3, out=tmp_path, max_rows=5)
     rows = [json.loads(line) for line in (tmp_path / "completions.jsonl").read_text().splitlines()]
-    assert [(row["problem"], row["sample"]) for row in rows] == [(i, j) for i in range(4) for j in range(3)]
+    assert [(row["problem"], row["sample"]) for row in rows] == [
+        (i, j) for i in range(4) for j in range(3)
+    ]
     for row in rows:
         assert row["text"] == CHAIN.decode(row["tokens"])
         assert row["reward"] == CHAIN.reward([row["tokens"]], [row["length"]], row["problem"])[0]
@@ -139,8 +153,13 @@ def test_a_stopped_run_goes_on_and_ends_the_same(tmp_path, monkeypatch):
 
 def test_a_folder_holds_one_evaluation(tmp_path):
     evaluate(table(0), CHAIN, samples=3, out=tmp_path)
-    for policy, options, name in [(table(1), {}, "weights"), (table(0), {"seed": 1}, "seed: 0, now 1")]:
-        with pytest.raises(ValueError, match=f"another evaluation .*{name}.*: choose another folder"):
+    for policy, options, name in [
+        (table(1), {}, "weights"),
+        (table(0), {"seed": 1}, "seed: 0, now 1"),
+    ]:
+        with pytest.raises(
+            ValueError, match=f"another evaluation .*{name}.*: choose another folder"
+        ):
             evaluate(policy, CHAIN, samples=3, out=tmp_path, **options)
     with pytest.raises(ValueError, match="prompts"):
         evaluate(table(0), CHAIN, samples=3, prompts=[0, 1], out=tmp_path)
@@ -155,7 +174,9 @@ def test_loading_says_what_is_missing(tmp_path):
     evaluate(table(0), CHAIN, samples=3, out=tmp_path)
     path = tmp_path / "completions.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
-    with pytest.raises(ValueError, match=r"completions are missing .* all of 3 problems, and the report is of 4"):
+    with pytest.raises(
+        ValueError, match=r"completions are missing .* all of 3 problems, and the report is of 4"
+    ):
         load_report(tmp_path)
     path.write_text("")
     with pytest.raises(ValueError, match=r"completions are missing .* all of 0 problems"):
@@ -193,7 +214,9 @@ def test_a_graded_reward_counts_as_solved_from_solved_at_on():
     assert plain.to_json()["pass@1"] == 0
     law = np.exp(exact.enumerate_tree(tree, policies.tabulate(policy, tree)).prefix_logps[-1])
     rewards = exact.enumerate_tree(tree).rewards
-    assert half.to_json()["pass@1"] == pytest.approx(law @ (rewards >= 0.5), abs=4 * 0.5 / np.sqrt(200))
+    assert half.to_json()["pass@1"] == pytest.approx(
+        law @ (rewards >= 0.5), abs=4 * 0.5 / np.sqrt(200)
+    )
     assert plain.to_json()["reward"] == pytest.approx(law @ rewards, abs=4 * 0.5 / np.sqrt(200))
     assert half.to_json()["interval@1"] is None, "one problem says nothing about others"
 
@@ -205,7 +228,7 @@ def test_a_transformer_is_evaluated_by_the_same_call():
     assert report.rewards.shape == (4, 3)
 
 
-# --- tasks that grade ---------------------------------------------------------------------------------------------
+# --- tasks that grade -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -240,14 +263,16 @@ def test_majority_votes_with_the_answers_and_unreadable_problems_are_left_out(tm
     assert (found["problems"], found["skipped"], report.skipped) == (2, 1, (2,))
     assert said[-1].startswith("1 problems are left out")
     a, b, c, silent = law
-    truth = a * a + 2 * a * silent + a * (b + c)  # two votes: both right, one silent, or a tie settled by lot
+    truth = (
+        a * a + 2 * a * silent + a * (b + c)
+    )  # two votes: both right, one silent, or a tie settled by lot
     assert found["maj@2"] == pytest.approx(truth, abs=4 * np.sqrt(0.25 / 800))
     row = json.loads((tmp_path / "completions.jsonl").read_text().splitlines()[0])
     assert {"answer", "gold", "status", "counts"} <= set(row)
     assert load_report(tmp_path).to_json() == found
 
 
-# --- two models ---------------------------------------------------------------------------------------------------
+# --- two models -----------------------------------------------------------------------------------
 
 
 def test_compare_is_the_paired_difference_of_shared_problems():
@@ -285,7 +310,14 @@ def test_only_the_same_questions_can_be_compared():
 
 def test_the_columns_of_table_1():
     results = [
-        {"model": m, "task": t, "pass@1": p, "interval@1": [p - 0.1, p + 0.1], "pass@3": p, "interval@3": None}
+        {
+            "model": m,
+            "task": t,
+            "pass@1": p,
+            "interval@1": [p - 0.1, p + 0.1],
+            "pass@3": p,
+            "interval@3": None,
+        }
         for m, t, p in (("base", "aime24", 0.1), ("base", "amc23", 0.4), ("tuned", "aime24", 0.25))
     ]
     base, tuned = benchmark_table(results)
@@ -307,7 +339,11 @@ def test_the_columns_stand_in_the_order_of_table_1_and_the_rows_as_they_were_giv
         "minerva_math-272",
         "amc23-83",
     )
-    results = [{"model": m, "task": t, "pass@1": 0.5, "interval@1": None} for t in tasks for m in ("second", "first")]
+    results = [
+        {"model": m, "task": t, "pass@1": 0.5, "interval@1": None}
+        for t in tasks
+        for m in ("second", "first")
+    ]
     rows = benchmark_table(results)
     assert [row["model"] for row in rows] == ["second", "first"]
     assert [name.removesuffix(" pass@1") for name in list(rows[0])[1:]] == [

@@ -1,4 +1,6 @@
-"""Pass@k and maj@k against every subset and every draw; intervals against the coverage they promise."""
+"""Pass@k and maj@k against every subset and every draw; intervals against the coverage they
+promise.
+"""
 
 import itertools
 from math import comb
@@ -55,7 +57,11 @@ def test_pass_at_k_refuses_what_has_no_answer():
 def by_lot(votes, right):
     """The chance that a vote ends for `right`: the most named wins, a tie is settled by lot."""
     named = [vote for vote in votes if vote is not None]
-    best = {vote for vote in named if named.count(vote) == max(map(named.count, named))} if named else set()
+    best = (
+        {vote for vote in named if named.count(vote) == max(map(named.count, named))}
+        if named
+        else set()
+    )
     return (right in best) / max(len(best), 1)
 
 
@@ -72,10 +78,15 @@ def test_majority_is_unbiased_for_fresh_votes():
     law, n, k = {"a": 0.4, "b": 0.3, None: 0.2, "c": 0.1}, 5, 3
 
     def expected(votes, f):
-        return sum(np.prod([law[v] for v in drawn]) * f(drawn) for drawn in itertools.product(law, repeat=votes))
+        return sum(
+            np.prod([law[v] for v in drawn]) * f(drawn)
+            for drawn in itertools.product(law, repeat=votes)
+        )
 
     truth = expected(k, lambda drawn: by_lot(drawn, "a"))
-    assert expected(n, lambda drawn: majority_at_k(drawn, "a", k)) == pytest.approx(truth, abs=1e-12)
+    assert expected(n, lambda drawn: majority_at_k(drawn, "a", k)) == pytest.approx(
+        truth, abs=1e-12
+    )
 
 
 def test_majority_at_the_edges():
@@ -88,11 +99,13 @@ def test_majority_at_the_edges():
         majority_at_k(votes[:2], "a", 3)
 
 
-# --- intervals ----------------------------------------------------------------------------------------------------
+# --- intervals ------------------------------------------------------------------------------------
 
 
 def drawn_problems(rng, count, samples, ability=0.0):
-    """Pass@3 of problems of all degrees of difficulty: estimated; and the mean over all such problems."""
+    """Pass@3 of problems of all degrees of difficulty: estimated; and the mean over all such
+    problems.
+    """
     p = rng.beta(1.0 + ability, 1.5, size=count)
     return pass_at_k(rng.binomial(samples, p), samples, 3)
 
@@ -106,11 +119,14 @@ def test_the_interval_covers_as_often_as_it_says():
     rng, truth, trials = np.random.default_rng(0), true_mean(), 400
     for level in (0.8, 0.95):
         found = [
-            bootstrap_interval(drawn_problems(rng, 60, 6), level, draws=400, seed=trial) for trial in range(trials)
+            bootstrap_interval(drawn_problems(rng, 60, 6), level, draws=400, seed=trial)
+            for trial in range(trials)
         ]
         covered = np.mean([x.low <= truth <= x.high for x in found])
         slack = 4 * np.sqrt(level * (1 - level) / trials)
-        assert abs(covered - level) < slack + 0.015, "0.015: a percentile interval of 60 problems is a little short"
+        assert abs(covered - level) < slack + 0.015, (
+            "0.015: a percentile interval of 60 problems is a little short"
+        )
 
 
 def test_resampling_samples_alone_would_not_cover():
@@ -142,7 +158,9 @@ def test_the_interval_is_that_of_the_normal_law_for_many_problems():
     values = np.random.default_rng(4).random(500)
     found = bootstrap_interval(values)
     half = 1.959964 * values.std() / np.sqrt(len(values))
-    assert found.ends == pytest.approx([values.mean() - half, values.mean() + half], abs=0.05 * half)
+    assert found.ends == pytest.approx(
+        [values.mean() - half, values.mean() + half], abs=0.05 * half
+    )
     assert bootstrap_interval(values) == found, "the seed decides"
     assert bootstrap_interval(values, seed=1) != found
 

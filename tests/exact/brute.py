@@ -1,4 +1,6 @@
-"""Ground truth by listing answers in plain Python: dictionaries and math, nothing of the library."""
+"""Ground truth by listing answers in plain Python: dictionaries and math, nothing of the
+library.
+"""
 
 import itertools
 import math
@@ -29,7 +31,10 @@ def soft_value(prefix, all_answers, reward, tables, vocab_size, alpha):
     """log E_ref[exp(R/alpha) | prefix], nats."""
     through = [a for a in all_answers if a[: len(prefix)] == prefix]
     peak = max(reward[a] for a in through) / alpha
-    mean = sum(probability(a, tables, vocab_size, len(prefix)) * math.exp(reward[a] / alpha - peak) for a in through)
+    mean = sum(
+        probability(a, tables, vocab_size, len(prefix)) * math.exp(reward[a] / alpha - peak)
+        for a in through
+    )
     return math.log(mean) + peak
 
 

@@ -15,7 +15,9 @@ def random_tree(vocab_size=3, horizon=3, seed=0, binary=False):
     rewards = np.random.default_rng(seed).random(vocab_size**horizon)
     if binary:
         rewards = (rewards > 0.6).astype(float)
-    return exact.enumerate_tree_from_rewards(rewards, vocab_size, exact.random_reference(vocab_size, horizon, seed))
+    return exact.enumerate_tree_from_rewards(
+        rewards, vocab_size, exact.random_reference(vocab_size, horizon, seed)
+    )
 
 
 def by_tuples(p, weights, targets, v, group_size):
@@ -45,7 +47,9 @@ def test_group_expectations_equal_k_tuples(group_size, raw, scale):
     for k in range(4):
         step = 1e-5 * np.eye(4)[k]
         slope = (objective.loss(v + step) - objective.loss(v - step)) / 2e-5
-        assert group_size * p[k] * objective.gradient(v)[k] == pytest.approx(slope, rel=1e-6, abs=1e-7 * targets.max())
+        assert group_size * p[k] * objective.gradient(v)[k] == pytest.approx(
+            slope, rel=1e-6, abs=1e-7 * targets.max()
+        )
 
 
 @pytest.mark.parametrize("alpha", [0.02, 0.1, 0.5, 1.0, 10.0])
@@ -113,14 +117,16 @@ def test_controls_bite_before_the_end_and_are_harmless_at_the_end():
 
 
 def test_softmax_weights_fit_what_k_tuples_of_answers_say():
-    # Independent of the integral: E[softmax(R/alpha)_1 | prefix] from all pairs of answers, then the fit's equation.
+    # Independent of the integral: E[softmax(R/alpha)_1 | prefix] from all pairs of answers, then
+    # the fit's equation.
     tree, alpha = random_tree(2, 2, seed=4), 0.3
     weights = np.exp(tree.rewards / alpha)
     law = np.exp(prefix_log_law(tree.step_logps)[2])
     share = (law[None, :] * weights[:, None] / (weights[:, None] + weights[None, :])).sum(axis=1)
     first = np.exp(prefix_log_law(tree.step_logps)[1])
     target = (law * share).reshape(2, 2).sum(axis=1) / first
-    # K = 2, two prefixes: the gradient at prefix 0 is first[0]*0.5 + first[1]*sigmoid(v0 - v1) - target[0].
+    # K = 2, two prefixes: the gradient at prefix 0 is first[0]*0.5 + first[1]*sigmoid(v0 - v1) -
+    #     target[0].
     gap = math.log((target[0] - 0.5 * first[0]) / (first[1] - target[0] + 0.5 * first[0]))
     value = exact.solve(tree, alpha).values[1]
     expected = abs(gap - (value[0] - value[1]))
@@ -128,7 +134,8 @@ def test_softmax_weights_fit_what_k_tuples_of_answers_say():
 
 
 def test_a_control_that_cannot_bite_says_why():
-    # The first token settles the reward: softmax weights are exact at every t, off-policy completions too.
+    # The first token settles the reward: softmax weights are exact at every t, off-policy
+    # completions too.
     tree = exact.enumerate_tree_from_rewards([0, 0, 1, 1], 2, exact.random_reference(2, 2, 0))
     for control in (exact.softmax_weights(tree, 0.5, 2), exact.off_policy_samples(tree, 0.5, 2)):
         assert control.why_not
@@ -144,7 +151,8 @@ def test_at_a_huge_alpha_normalising_hardly_matters_and_is_said_to():
     control = exact.softmax_weights(random_tree(), 1e3, 3)
     assert "alpha is so large" in control.why_not
     assert control.behaves
-    # A small span is no excuse where it bites all the same, and missing without a reason is not behaving.
+    # A small span is no excuse where it bites all the same, and missing without a reason is not
+    # behaving.
     assert exact.softmax_weights(random_tree(), 6.0, 2).why_not is None
     assert not exact.Control("softmax_weights", [1e-6, 0.0], None).behaves
     assert not exact.Control("softmax_weights", [0.5, 0.0], "it cannot").behaves
@@ -156,7 +164,8 @@ def test_the_sums_of_the_poster_run_from_zero(group_size):
     certificate = exact.index_question(random_tree(), 0.4, 2, group_size)
     assert certificate.passed
     both, targets_only, *_ = certificate.table
-    # Read literally, the targets do not sum to one, yet the leading factor cancels: the minimiser is the same.
+    # Read literally, the targets do not sum to one, yet the leading factor cancels: the minimiser
+    # is the same.
     assert targets_only["targets sum to"] > 1.01
     assert targets_only["gradient at V"] < 1e-12
     assert both["gradient at V"] < 1e-12
@@ -174,7 +183,9 @@ def test_the_fit_finds_a_spread_of_hundreds_of_nats_and_refuses_more():
 
 
 def test_certificates_print_render_and_serialise():
-    certificate = exact.verify_constant_shift(exact.enumerate_tree(toy_envs.PosterProblem()), 0.2, 2)
+    certificate = exact.verify_constant_shift(
+        exact.enumerate_tree(toy_envs.PosterProblem()), 0.2, 2
+    )
     assert str(certificate).startswith("HOLDS  Theorem 2")
     assert "credit error" in str(certificate)
     assert "<table>" in certificate._repr_html_()

@@ -1,7 +1,6 @@
 import math
 import tracemalloc
 
-import brute
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,11 +8,15 @@ from hypothesis import strategies as st
 
 import toy_envs
 from gnivo_edu import exact
+from tests.exact import brute
 
 
 def mdp_with(reward_of, vocab_size, horizon, eos=None):
     def reward(tokens, lengths):
-        return [reward_of[tuple(row[:n])] for row, n in zip(tokens.tolist(), lengths.tolist(), strict=True)]
+        return [
+            reward_of[tuple(row[:n])]
+            for row, n in zip(tokens.tolist(), lengths.tolist(), strict=True)
+        ]
 
     return toy_envs.TokenMDP(vocab_size, horizon, reward=reward, eos_token_id=eos)
 
@@ -28,19 +31,27 @@ def problem(vocab_size, horizon, eos, seed):
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.integers(2, 3), st.integers(1, 4), st.sampled_from([None, 0, 1]), st.integers(0, 99), st.floats(0.05, 20))
+@given(
+    st.integers(2, 3),
+    st.integers(1, 4),
+    st.sampled_from([None, 0, 1]),
+    st.integers(0, 99),
+    st.floats(0.05, 20),
+)
 def test_every_quantity_against_plain_python(vocab_size, horizon, eos, seed, alpha):
     tree, all_answers, rewards, tables = problem(vocab_size, horizon, eos, seed)
     sol = exact.solve(tree, alpha)
     value = {
-        p: brute.soft_value(p, all_answers, rewards, tables, vocab_size, alpha) for p in brute.prefixes(all_answers)
+        p: brute.soft_value(p, all_answers, rewards, tables, vocab_size, alpha)
+        for p in brute.prefixes(all_answers)
     }
     log_z = value[()]
     assert sol.log_z == pytest.approx(log_z, abs=1e-12)
     assert list(tree.answers()) == all_answers
     for prefix, v in value.items():
         assert sol.soft_value(prefix) == pytest.approx(v, abs=1e-11)
-        # Theorem 1, against the definition pi*(prefix) = sum of pi_ref(y) e^{R/alpha} / Z through the prefix.
+        # Theorem 1, against the definition pi*(prefix) = sum of pi_ref(y) e^{R/alpha} / Z through
+        # the prefix.
         tilted = sum(
             brute.probability(a, tables, vocab_size) * math.exp(rewards[a] / alpha - log_z)
             for a in all_answers
@@ -57,8 +68,14 @@ def test_every_quantity_against_plain_python(vocab_size, horizon, eos, seed, alp
             assert sol.soft_q(prefix)[answer[t]] == pytest.approx(value[answer[: t + 1]], abs=1e-11)
     optimal = {a: math.exp(sol.optimal_logprob(a)) for a in all_answers}
     assert sum(optimal.values()) == pytest.approx(1, abs=1e-11)
-    assert sol.expected_reward == pytest.approx(sum(p * rewards[a] for a, p in optimal.items()), abs=1e-11)
-    kl = sum(p * math.log(p / brute.probability(a, tables, vocab_size)) for a, p in optimal.items() if p > 0)
+    assert sol.expected_reward == pytest.approx(
+        sum(p * rewards[a] for a, p in optimal.items()), abs=1e-11
+    )
+    kl = sum(
+        p * math.log(p / brute.probability(a, tables, vocab_size))
+        for a, p in optimal.items()
+        if p > 0
+    )
     assert sol.kl == pytest.approx(kl, abs=1e-10)
 
 
@@ -133,10 +150,17 @@ def test_many_prompts():
     assert [tree.prompt_index for tree in trees] == list(range(len(mdp.prompts())))
     for i, tree in enumerate(trees):
         right = tuple(int(token) for token in mdp.demonstration(i))
-        assert tree.rewards[tree.index(right + (mdp.eos_token_id,) * (mdp.horizon - len(right)))[1]] == 1.0
-        assert exact.solve(tree, 0.5).log_z == pytest.approx(toy_envs.optimum(mdp, 0.5, i).log_z, abs=1e-12)
+        assert (
+            tree.rewards[tree.index(right + (mdp.eos_token_id,) * (mdp.horizon - len(right)))[1]]
+            == 1.0
+        )
+        assert exact.solve(tree, 0.5).log_z == pytest.approx(
+            toy_envs.optimum(mdp, 0.5, i).log_z, abs=1e-12
+        )
     with pytest.raises(exact.TreeTooLargeError, match="prompts"):
-        exact.enumerate_prompts(mdp, max_bytes=2 * exact.tree_size(mdp.vocab_size, mdp.horizon).bytes)
+        exact.enumerate_prompts(
+            mdp, max_bytes=2 * exact.tree_size(mdp.vocab_size, mdp.horizon).bytes
+        )
 
 
 def test_size_is_estimated_and_refused_before_anything_is_allocated():
@@ -183,7 +207,9 @@ def test_bad_requests_are_one_clear_line():
     with pytest.raises(ValueError, match="prompt_index"):
         exact.enumerate_tree(mdp, prompt_index=1)
     with pytest.raises(ValueError, match="finite"):
-        exact.enumerate_tree(toy_envs.TokenMDP(2, 2, reward=lambda tokens, lengths: lengths * np.nan))
+        exact.enumerate_tree(
+            toy_envs.TokenMDP(2, 2, reward=lambda tokens, lengths: lengths * np.nan)
+        )
     with pytest.raises(ValueError, match="at most 2 tokens"):
         exact.enumerate_tree(mdp).index((0, 0, 1))
     with pytest.raises(ValueError, match="no token follows"):

@@ -28,4 +28,6 @@ def bracket_key(brackets):
 @pytest.fixture(scope="session")
 def words():
     """All texts that a matplotlib figure draws."""
-    return lambda figure: [t.get_text() for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
+    return lambda figure: [
+        t.get_text() for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()
+    ]

@@ -1,10 +1,11 @@
-"""The atlas map and the heat map: what is drawn is what is given, nothing overlaps, odd input is refused."""
+"""The atlas map and the heat map: what is drawn is what is given, nothing overlaps, odd input is
+refused.
+"""
 
 from itertools import combinations
 
 import numpy as np
 import pytest
-from colour_vision import DEFICIENCIES, contrast, distance
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Annotation, Text
 
@@ -12,9 +13,12 @@ from gnivo_edu import exact
 from gnivo_edu.figures.atlas_map import LOOKS, End, Point, atlas_map, in_short
 from gnivo_edu.figures.heatmap import heat_map
 from gnivo_edu.figures.style import PAPER, colour, drawing
+from tests.figures.colour_vision import DEFICIENCIES, contrast, distance
 
 ALPHA = 0.5
-TREE = exact.enumerate_tree_from_rewards([0.0, 0.2, 0.5, 0.6, 1.0, 0.3], 6, exact.random_reference(6, 1, seed=1))
+TREE = exact.enumerate_tree_from_rewards(
+    [0.0, 0.2, 0.5, 0.6, 1.0, 0.3], 6, exact.random_reference(6, 1, seed=1)
+)
 STAR = exact.solve(TREE, ALPHA)
 LAW, REWARDS = np.exp(TREE.prefix_logps[-1]), TREE.rewards
 
@@ -59,7 +63,9 @@ def test_ends_are_sorted_by_verdict_numbered_and_listed_with_their_numbers(atlas
 
 def test_what_is_given_up_is_alpha_times_the_kl_to_the_optimum(atlas):
     for law in (LAW, tilted(REWARDS / 0.35), 0.3 * BEST + 0.7 * LAW):
-        assert atlas.shortfall(place(law)) == pytest.approx(ALPHA * float(law @ np.log(law / BEST)), abs=1e-12)
+        assert atlas.shortfall(place(law)) == pytest.approx(
+            ALPHA * float(law @ np.log(law / BEST)), abs=1e-12
+        )
 
 
 def test_ends_at_one_place_share_a_marker_and_other_verdicts_get_their_own(atlas):
@@ -78,16 +84,27 @@ def test_markers_stand_at_the_points_with_the_looks_of_their_verdicts(atlas):
     with drawing():
         figure = drawn(atlas.figure())
     upper, lower = figure.axes[:2]
-    for axes, inside in ((upper, [e for e in ENDS if e.verdict != "collapses"]), (lower, [ENDS[0]])):
+    for axes, inside in (
+        (upper, [e for e in ENDS if e.verdict != "collapses"]),
+        (lower, [ENDS[0]]),
+    ):
         marks = {(line.get_marker(), *np.ravel(line.get_xydata()).round(9)) for line in axes.lines}
         for end in inside:
             assert (LOOKS[end.verdict].marker, *np.round(end.point, 9)) in marks, end.name
-    assert len(drawn(atlas_map(TREE, ENDS[1:], ALPHA).figure()).axes) == 2, "without a collapse, one panel and the list"
+    assert len(drawn(atlas_map(TREE, ENDS[1:], ALPHA).figure()).axes) == 2, (
+        "without a collapse, one panel and the list"
+    )
 
 
 @pytest.mark.parametrize("crowd", [1, 20])
 def test_no_label_meets_another_or_leaves_its_panel(crowd):
-    ends = [*ENDS, *(End(f"t{i}", "other optimum", place(tilted(REWARDS / (0.4 + 0.004 * i)))) for i in range(crowd))]
+    ends = [
+        *ENDS,
+        *(
+            End(f"t{i}", "other optimum", place(tilted(REWARDS / (0.4 + 0.004 * i))))
+            for i in range(crowd)
+        ),
+    ]
     with drawing():
         figure = drawn(atlas_map(TREE, ends, ALPHA).figure())
         for axes in figure.axes[:2]:
@@ -95,7 +112,10 @@ def test_no_label_meets_another_or_leaves_its_panel(crowd):
             boxes = [Text.get_window_extent(t) for t in notes]  # of the words, without the leader
             assert len(boxes) >= 3
             panel = axes.get_window_extent()
-            assert all(panel.x0 <= b.x0 and b.x1 <= panel.x1 and panel.y0 <= b.y0 and b.y1 <= panel.y1 for b in boxes)
+            assert all(
+                panel.x0 <= b.x0 and b.x1 <= panel.x1 and panel.y0 <= b.y0 and b.y1 <= panel.y1
+                for b in boxes
+            )
             assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
         side = [t.get_window_extent() for t in figure.axes[-1].texts]
         assert not any(a.overlaps(b) for a, b in combinations(side, 2))
@@ -144,10 +164,13 @@ def test_runs_of_numbers_are_joined():
     assert in_short([1, 2, 3, 5, 8, 9, 10, 11]) == "1–3, 5, 8–11"
 
 
-# --- the heat map -------------------------------------------------------------------------------------------------
+# --- the heat map ---------------------------------------------------------------------------------
 
 CELLS = {
-    "sparse": {"one": {"K = 2": 0.25, "K = 8": -0.5}, "a longer name": {"K = 2": 1e-17, "K = 8": 0.004}},
+    "sparse": {
+        "one": {"K = 2": 0.25, "K = 8": -0.5},
+        "a longer name": {"K = 2": 1e-17, "K = 8": 0.004},
+    },
     "dense": {"one": {"K = 2": 1.0, "K = 8": 0.1}, "a longer name": {"K = 2": 0.2, "K = 8": 0.3}},
 }
 
@@ -176,14 +199,23 @@ def rgba(hexadecimal):
 def test_headings_names_and_numbers_stay_apart():
     columns = {f"near the optimum, K = {k}": 0.1234 for k in (2, 4, 8)}
     heat = heat_map(
-        {"sparse": {"GN-IVO": columns, "GVPO": columns}, "dense": {"GN-IVO": columns, "GVPO": columns}}, "x", "c"
+        {
+            "sparse": {"GN-IVO": columns, "GVPO": columns},
+            "dense": {"GN-IVO": columns, "GVPO": columns},
+        },
+        "x",
+        "c",
     )
     with drawing():
         figure = drawn(heat.figure())
         boxes = [t.get_window_extent() for axes in figure.axes for t in axes.texts]
         for axes in figure.axes:
             boxes.append(axes._left_title.get_window_extent())
-            boxes += [t.get_window_extent() for t in (*axes.get_xticklabels(), *axes.get_yticklabels()) if t.get_text()]
+            boxes += [
+                t.get_window_extent()
+                for t in (*axes.get_xticklabels(), *axes.get_yticklabels())
+                if t.get_text()
+            ]
         assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
         assert all(box.x0 >= 0 and box.y0 >= 0 for box in boxes)
 

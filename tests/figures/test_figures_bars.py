@@ -1,4 +1,6 @@
-"""Panels of bars: what is drawn is what is given, rounding is 0, and odd input is refused in one line."""
+"""Panels of bars: what is drawn is what is given, rounding is 0, and odd input is refused in one
+line.
+"""
 
 from itertools import pairwise
 
@@ -6,7 +8,10 @@ import pytest
 
 from gnivo_edu.figures.bars import bar_panels
 
-PANELS = {"start": {"one": 0.0, "a much longer name": 0.5}, "end": {"one": 1e-17, "a much longer name": 1.25}}
+PANELS = {
+    "start": {"one": 0.0, "a much longer name": 0.5},
+    "end": {"one": 1e-17, "a much longer name": 1.25},
+}
 
 
 def test_bars_and_labels_are_the_values():
@@ -20,14 +25,20 @@ def test_bars_and_labels_are_the_values():
 
 
 def test_nothing_leaves_the_picture_or_overlaps():
-    figure = bar_panels(PANELS | {"a third": PANELS["end"], "a fourth": PANELS["start"]}, "share", "a caption").figure()
+    figure = bar_panels(
+        PANELS | {"a third": PANELS["end"], "a fourth": PANELS["start"]}, "share", "a caption"
+    ).figure()
     figure.draw_without_rendering()
     width, height = figure.bbox.width, figure.bbox.height
     titles = [axes.title.get_window_extent() for axes in figure.axes]
     labels = [axes.xaxis.label.get_window_extent() for axes in figure.axes if axes.get_xlabel()]
     assert len(labels) == 1
     assert abs((labels[0].x0 + labels[0].x1) / 2 - (titles[0].x0 + titles[-1].x1) / 2) < 0.1 * width
-    for box in [*titles, *labels, *(t.get_window_extent() for axes in figure.axes for t in axes.texts)]:
+    for box in [
+        *titles,
+        *labels,
+        *(t.get_window_extent() for axes in figure.axes for t in axes.texts),
+    ]:
         assert box.x0 >= 0
         assert box.x1 <= width
         assert box.y1 <= height

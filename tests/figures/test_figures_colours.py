@@ -4,15 +4,18 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from colour_vision import DEFICIENCIES, ciecam02, contrast, distance
 
 from gnivo_edu.figures.lines import LINES, styles
 from gnivo_edu.figures.style import INK, PAPER, QUIET, colour
+from tests.figures.colour_vision import DEFICIENCIES, ciecam02, contrast, distance
 
 
 @pytest.mark.parametrize(
     ("xyz", "L_A", "J", "M", "h"),
-    [((19.01, 20.00, 21.78), 318.31, 41.73, 0.1088, 219.05), ((57.06, 43.06, 31.96), 31.83, 65.96, 41.67, 19.56)],
+    [
+        ((19.01, 20.00, 21.78), 318.31, 41.73, 0.1088, 219.05),
+        ((57.06, 43.06, 31.96), 31.83, 65.96, 41.67, 19.56),
+    ],
 )
 def test_the_colour_model_gives_the_published_values(xyz, L_A, J, M, h):
     found = ciecam02(xyz, (95.05, 100.00, 108.88), L_A)
@@ -20,7 +23,13 @@ def test_the_colour_model_gives_the_published_values(xyz, L_A, J, M, h):
 
 
 def test_a_gain_is_blue_and_a_loss_orange_up_to_the_scale():
-    assert [colour(v, 2.0) for v in (2, 5, 0, -2, -9)] == ["#56b4e9", "#56b4e9", "#ffffff", "#e69f00", "#e69f00"]
+    assert [colour(v, 2.0) for v in (2, 5, 0, -2, -9)] == [
+        "#56b4e9",
+        "#56b4e9",
+        "#ffffff",
+        "#e69f00",
+        "#e69f00",
+    ]
     assert colour(1.0, 2.0) == "#aadaf4"
     assert colour(0.0, 0.0) == "#ffffff"
 
@@ -48,7 +57,11 @@ def test_lines_of_one_picture_look_different(vision):
 
 
 def test_lines_differ_without_colour_too_and_stand_out_from_the_paper():
-    assert len({line.marker for line in LINES}) == len({str(line.dashes) for line in LINES}) == len(LINES)
+    assert (
+        len({line.marker for line in LINES})
+        == len({str(line.dashes) for line in LINES})
+        == len(LINES)
+    )
     assert min(contrast(line.colour, PAPER) for line in LINES) >= 3
     assert contrast(QUIET, PAPER) >= 7
     with pytest.raises(ValueError, match="two pictures"):

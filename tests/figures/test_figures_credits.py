@@ -35,7 +35,12 @@ def test_every_sign_is_shown_twice(problem, key):
         pairs = re.findall(r"([▲▼·])\s?([+−]?)\d", shown)
         assert len(pairs) == 28
         assert {("▲", "+"), ("▼", "−")} == set(pairs)
-    assert [mark(v) + signed(v) for v in (0.004, -0.004, 0.006, -0.006)] == ["·0.00", "·0.00", "▲+0.01", "▼−0.01"]
+    assert [mark(v) + signed(v) for v in (0.004, -0.004, 0.006, -0.006)] == [
+        "·0.00",
+        "·0.00",
+        "▲+0.01",
+        "▼−0.01",
+    ]
 
 
 def test_credit_strips_of_unequal_length(brackets, bracket_key):
@@ -96,7 +101,9 @@ def test_the_waterfall_draws_and_writes_the_exact_values(problem, key, words):
     _, rows = fall.table()
     assert [row[1] for row in rows[1:-1]] == [f"{mark(c)} {signed(c)}" for c in credits]
     assert [row[2] for row in rows[:-1]] == [f"{v:.2f}" for v in values]
-    assert [row[3] for row in rows[:-1]] == [percent(key.success_probability(answer[:t])) for t in range(8)]
+    assert [row[3] for row in rows[:-1]] == [
+        percent(key.success_probability(answer[:t])) for t in range(8)
+    ]
     assert all(any(signed(c) in word for word in words(fall.figure())) for c in credits)
 
 
@@ -117,7 +124,9 @@ def test_the_sample_map_sorts_hatches_and_marks_the_end(brackets, bracket_key, w
     assert [reward for reward, _, _ in rows] == [1, 1, 0, 0]
     assert [len(chips) for _, _, chips in rows] == [3, 5, 4, 7]
     assert [ended for _, ended, _ in rows] == [True, True, True, False]
-    for chips, answer in zip((r[2] for r in rows), [answers[1], answers[3], answers[0], answers[2]], strict=True):
+    for chips, answer in zip(
+        (r[2] for r in rows), [answers[1], answers[3], answers[0], answers[2]], strict=True
+    ):
         assert [c.value for c in chips] == pytest.approx(bracket_key.step_credit(answer).tolist())
     axes = shown.figure().axes[0]
     pads = [p for p in axes.patches if isinstance(p, Rectangle) and p.get_hatch()]
@@ -134,7 +143,9 @@ def test_the_sample_map_sorts_hatches_and_marks_the_end(brackets, bracket_key, w
 
 
 def test_a_wide_sample_map_keeps_signs_only(problem, words):
-    shown = figures.SampleMap([["a"] * 20], [[0.5, -0.5] * 10], [1.0], [True], "reference: r; alpha = 1", 1.0)
+    shown = figures.SampleMap(
+        [["a"] * 20], [[0.5, -0.5] * 10], [1.0], [True], "reference: r; alpha = 1", 1.0
+    )
     drawn = words(shown.figure())
     assert drawn.count("▲") == drawn.count("▼") == 10
     with pytest.raises(ValueError, match="at least one answer"):

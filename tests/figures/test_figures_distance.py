@@ -1,4 +1,6 @@
-"""Distance curves: every number in all outputs, lines that lie on one another all seen, one clear line on bad input."""
+"""Distance curves: every number in all outputs, lines that lie on one another all seen, one clear
+line on bad input.
+"""
 
 import io
 
@@ -30,7 +32,17 @@ def six():
 
 def test_every_number_stands_in_the_text_and_rounding_is_not_shown_as_distance(six):
     lines = six.text().splitlines()
-    assert lines[0].split() == ["share", "of", "off-policy", "data", "0%", "25%", "50%", "75%", "100%"]
+    assert lines[0].split() == [
+        "share",
+        "of",
+        "off-policy",
+        "data",
+        "0%",
+        "25%",
+        "50%",
+        "75%",
+        "100%",
+    ]
     assert lines[2].split() == ["floor", "again", "0", "0", "0", "0", "0"]
     assert lines[6].split() == ["dipping", "0.0844", "0.0731", "0.0436", "0.0516", "0.108"]
     assert lines[-1] == "reference: the initial model; alpha = 0.3; groups of 2"

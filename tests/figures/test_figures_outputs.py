@@ -1,4 +1,6 @@
-"""What holds for every figure: three outputs, one sentence, no script, no network, the same bytes, readable letters."""
+"""What holds for every figure: three outputs, one sentence, no script, no network, the same bytes,
+readable letters.
+"""
 
 import io
 import re
@@ -11,20 +13,24 @@ import pytest
 from matplotlib import image
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
-from test_figures_tokens import Page
 
 from gnivo_edu import course, figures
 from gnivo_edu.demo import gallery
 from gnivo_edu.figures.style import INK, drawing
+from tests.figures.test_figures_tokens import Page
 
 RECORDS = [{"groups": n, "kl": 1.0 / n, "loss": 2.0 / n} for n in (1, 10, 100)]
 
 
 @pytest.fixture(scope="module")
 def shown():
-    """The gallery, without the two figures that need torch, and training curves of records that a test may invent."""
+    """The gallery, without the two figures that need torch, and training curves of records that a
+    test may invent.
+    """
     made = gallery.gallery_figures(training=False)
-    made["Training"] = figures.training_curves({"a": RECORDS, "b": RECORDS[:2]}, {"kl": "KL", "loss": "loss"}, 0.5)
+    made["Training"] = figures.training_curves(
+        {"a": RECORDS, "b": RECORDS[:2]}, {"kl": "KL", "loss": "loss"}, 0.5
+    )
     return made
 
 
@@ -50,7 +56,9 @@ def test_html_is_whole_still_and_alone(shown, title):
 
 @each
 def test_html_reads_on_light_and_dark_pages(shown, title):
-    """Whatever sets a text colour sets its background too, and the other way round; pictures have their own."""
+    """Whatever sets a text colour sets its background too, and the other way round; pictures have
+    their own.
+    """
     for _, style in re.findall(r"<(\w+)[^>]* style=\"([^\"]*)\"", shown[title].html()):
         rules = dict(rule.split(":", 1) for rule in style.split(";") if rule)
         if "color" in rules:
@@ -71,7 +79,12 @@ def test_alt_is_one_sentence_and_the_caption_names_reference_and_alpha(shown, ti
 @each
 def test_png_is_the_same_whatever_the_reader_has_set(shown, title):
     first = shown[title].png()
-    strange = {"axes.facecolor": "black", "axes.linewidth": 5, "lines.linewidth": 9, "lines.solid_capstyle": "round"}
+    strange = {
+        "axes.facecolor": "black",
+        "axes.linewidth": 5,
+        "lines.linewidth": 9,
+        "lines.solid_capstyle": "round",
+    }
     with matplotlib.rc_context(strange):
         assert shown[title].png() == first
     pixels = image.imread(io.BytesIO(first))
@@ -90,9 +103,15 @@ def test_letters_are_large_enough_and_apart(shown, title):
         texts = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
         assert texts
         assert min(t.get_fontsize() for t in texts) >= 9
-        boxes = [(t.get_text(), Text.get_window_extent(t)) for t in texts]  # without the arrows of annotations
+        boxes = [
+            (t.get_text(), Text.get_window_extent(t)) for t in texts
+        ]  # without the arrows of annotations
     bounds = figure.bbox
-    inside = [(word, b) for word, b in boxes if b.x1 > 0 and b.y1 > 0 and b.x0 < bounds.x1 and b.y0 < bounds.y1]
+    inside = [
+        (word, b)
+        for word, b in boxes
+        if b.x1 > 0 and b.y1 > 0 and b.x0 < bounds.x1 and b.y0 < bounds.y1
+    ]
     for n, (word, box) in enumerate(inside):
         for other, second in inside[n + 1 :]:
             width = min(box.x1, second.x1) - max(box.x0, second.x0)
@@ -125,7 +144,10 @@ def test_a_notebook_gets_html_live_and_png_with_alt_in_a_static_build(shown, mon
 
 def test_importing_figures_brings_neither_torch_nor_matplotlib():
     heavy = "{'torch', 'matplotlib', 'seaborn', 'pandas', 'IPython'}"
-    code = f"import sys, gnivo_edu.figures, gnivo_edu.demo.gallery as g; assert not {heavy} & set(sys.modules)"
+    code = (
+        f"import sys, gnivo_edu.figures, gnivo_edu.demo.gallery as g; assert not {heavy} & "
+        "set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -136,7 +158,9 @@ def test_a_slider_where_a_kernel_is_live_and_pictures_where_not(monkeypatch, cap
         return figures.token_strip(["a"], [alpha], alpha)
 
     calls = []
-    monkeypatch.setattr(ipywidgets, "interact", lambda function, **sliders: calls.append((function, sliders)))
+    monkeypatch.setattr(
+        ipywidgets, "interact", lambda function, **sliders: calls.append((function, sliders))
+    )
     monkeypatch.setattr(course, "is_static", lambda: False)
     figures.slide(draw, [0.1, 1.0], still=[0.5])
     (function, sliders), slider = calls[0], calls[0][1]["alpha"]

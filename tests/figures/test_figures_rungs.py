@@ -1,10 +1,17 @@
-"""Rungs: what is missing says why, and what is there stands in the text, the page and the sentence."""
+"""Rungs: what is missing says why, and what is there stands in the text, the page and the
+sentence.
+"""
 
 import pytest
 
 from gnivo_edu.figures.rungs import Rung, rungs
 
-DONE = {"name": "a table", "rewards": [0.5, 0.75], "tokens": ["right", "wrong"], "credits": [0.25, -0.5]}
+DONE = {
+    "name": "a table",
+    "rewards": [0.5, 0.75],
+    "tokens": ["right", "wrong"],
+    "credits": [0.25, -0.5],
+}
 EMPTY = Rung(name="a large model", missing="not run here: needs a GPU")
 
 
@@ -16,7 +23,14 @@ def both():
 def test_measured_and_exact_numbers_and_the_reason_of_an_empty_frame_are_in_every_output():
     figure = both()
     for output in (figure.text(), figure.html()):
-        for piece in ("254 parameters", "0.500 0.750", "0.500 0.700", "−1.00", "−0.50", EMPTY.missing):
+        for piece in (
+            "254 parameters",
+            "0.500 0.750",
+            "0.500 0.700",
+            "−1.00",
+            "−0.50",
+            EMPTY.missing,
+        ):
             assert piece in output
     assert "mean reward 0.50 to 0.75" in figure.alt()
     assert EMPTY.missing in figure.alt()

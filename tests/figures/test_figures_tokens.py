@@ -39,7 +39,9 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def strip():
-    return figures.token_strip(HOSTILE, [0.1 * i - 1 for i in range(len(HOSTILE))], alpha=0.5, special=[3])
+    return figures.token_strip(
+        HOSTILE, [0.1 * i - 1 for i in range(len(HOSTILE))], alpha=0.5, special=[3]
+    )
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,9 @@ def test_html_shows_every_token_and_runs_none(strip):
     assert page.open == []
     assert all(visible(token) in page.shown for token in HOSTILE)
     assert page.tags <= {"figure", "div", "span", "bdi", "br", "figcaption"}
-    assert not any(name.startswith("on") or name in ("src", "href", "id") for name, _ in page.attributes)
+    assert not any(
+        name.startswith("on") or name in ("src", "href", "id") for name, _ in page.attributes
+    )
 
 
 def test_text_shows_every_token_on_lines_of_its_own_making(strip):

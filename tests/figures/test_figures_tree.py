@@ -1,4 +1,6 @@
-"""The prefix tree: exact numbers, pruning by probability mass, finished answers, the picture's areas."""
+"""The prefix tree: exact numbers, pruning by probability mass, finished answers, the picture's
+areas.
+"""
 
 import numpy as np
 import pytest
@@ -9,7 +11,11 @@ from gnivo_edu.exact.theorems import prefix_log_law
 from gnivo_edu.figures.style import percent, signed
 from gnivo_edu.figures.tree_picture import DOT
 
-CASES = [(toy_envs.PosterProblem(), 0.5, 22), (toy_envs.Brackets(), 0.2, 18), (toy_envs.RandomTree(4, 6), 0.1, 30)]
+CASES = [
+    (toy_envs.PosterProblem(), 0.5, 22),
+    (toy_envs.Brackets(), 0.2, 18),
+    (toy_envs.RandomTree(4, 6), 0.1, 30),
+]
 
 
 def walk(branch, vocabulary, prefix=()):
@@ -26,7 +32,10 @@ def test_every_number_of_the_tree_is_exact(env, alpha, nodes, with_policy, colou
     key = exact.solve(exact.enumerate_tree(env), alpha)
     policy = key.optimal_step_logps if with_policy else None
     shown = figures.prefix_tree(key, env.vocabulary, policy, colours, nodes)
-    laws = [prefix_log_law(law) for law in (key.tree.step_logps, key.optimal_step_logps)[: 1 + with_policy]]
+    laws = [
+        prefix_log_law(law)
+        for law in (key.tree.step_logps, key.optimal_step_logps)[: 1 + with_policy]
+    ]
     branches = dict(walk(shown.root, env.vocabulary))
     assert len(branches) == nodes
     for prefix, branch in branches.items():
@@ -72,14 +81,20 @@ def test_kept_answers_are_shown_whole_and_thick(problem, key):
 
 def test_areas_are_proportional_to_probability_and_colours_are_right(problem, key):
     shown = figures.prefix_tree(key, problem.vocabulary, nodes=12)
-    fills = [c for c in shown.figure().axes[0].collections if c.get_facecolor().size and c.get_facecolor()[0, 3] == 1]
+    fills = [
+        c
+        for c in shown.figure().axes[0].collections
+        if c.get_facecolor().size and c.get_facecolor()[0, 3] == 1
+    ]
     areas = sorted(float(fill.get_sizes()[0]) for fill in fills)
     reaches = sorted(branch.reach for _, branch in shown.root.walk())
     assert np.array(areas) / (72 * DOT) ** 2 == pytest.approx(reaches)
 
 
 def test_text_and_list_say_the_same(brackets, bracket_key):
-    shown = figures.prefix_tree(bracket_key, brackets.vocabulary, bracket_key.optimal_step_logps, nodes=10)
+    shown = figures.prefix_tree(
+        bracket_key, brackets.vocabulary, bracket_key.optimal_step_logps, nodes=10
+    )
     text, html = shown.text(), shown.html()
     first = shown.root.branches[0]
     line = text.splitlines()[1]
@@ -91,14 +106,18 @@ def test_text_and_list_say_the_same(brackets, bracket_key):
     assert sum(f"+{b.others} other" in html for b in hidden) == len(hidden)
     assert "[.]" in text
     assert "3px double" in html
-    assert html.count("<details open>") == sum(bool(b.branches or b.others) for _, b in shown.root.walk())
+    assert html.count("<details open>") == sum(
+        bool(b.branches or b.others) for _, b in shown.root.walk()
+    )
     assert len([line for line in text.splitlines() if ", reached " in line]) == 10
 
 
 def test_four_to_the_sixth_is_pruned_quickly():
     key = exact.solve(exact.enumerate_tree(toy_envs.RandomTree(4, 6)), 0.1)
     shown = figures.prefix_tree(key, "abcd", nodes=21)
-    assert [b.others for _, b in shown.root.walk()].count(4) == 16  # depth two whole, nothing below it
+    assert [b.others for _, b in shown.root.walk()].count(
+        4
+    ) == 16  # depth two whole, nothing below it
     assert len(shown.png()) < 200_000
 
 

@@ -1,4 +1,6 @@
-"""Update strips: every number, row and condition in all outputs, nothing overlapping, one clear line on bad input."""
+"""Update strips: every number, row and condition in all outputs, nothing overlapping, one clear
+line on bad input.
+"""
 
 import re
 
@@ -7,14 +9,17 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.text import Text
-from test_figures_tokens import Page
 
 from gnivo_edu.figures.style import INK, colour, drawing, mark, signed
 from gnivo_edu.figures.updates import UpdateStrips, update_strips
+from tests.figures.test_figures_tokens import Page
 
 TOKENS = ["right", "wrong", "<b>&"]
 BLOCKS = {
-    "one group": {"RLOO": [-0.5, -0.5, -0.5], "PPO, a critic with a long name, λ = 0.5": [0.0, -0.25, 1.0]},
+    "one group": {
+        "RLOO": [-0.5, -0.5, -0.5],
+        "PPO, a critic with a long name, λ = 0.5": [0.0, -0.25, 1.0],
+    },
     "all <groups>": {"RLOO": np.array([0.125, -0.75, 0.0]), "exact": [0.125, -0.75, 0.001]},
 }
 EXPECTED = [x for block in BLOCKS.values() for row in block.values() for x in row]
@@ -22,7 +27,9 @@ EXPECTED = [x for block in BLOCKS.values() for row in block.values() for x in ro
 
 @pytest.fixture(scope="module")
 def strips():
-    return update_strips(TOKENS, ["first", "a longer second one", ""], BLOCKS, alpha=0.5, note="K = 2")
+    return update_strips(
+        TOKENS, ["first", "a longer second one", ""], BLOCKS, alpha=0.5, note="K = 2"
+    )
 
 
 def numbers(text):
@@ -40,7 +47,12 @@ def test_all_outputs_show_every_number_with_its_sign_twice(strips, words):
 def test_rows_stand_under_their_block_and_tokens_over_their_column(strips):
     head, rows = strips.table()
     assert head == ["", "1 right", "2 wrong", "3 <b>&"]
-    assert [row[0] for row in rows] == ["[one group]", *BLOCKS["one group"], "[all <groups>]", *BLOCKS["all <groups>"]]
+    assert [row[0] for row in rows] == [
+        "[one group]",
+        *BLOCKS["one group"],
+        "[all <groups>]",
+        *BLOCKS["all <groups>"],
+    ]
     assert rows[2][1:] == ["·0.00", "▼−0.25", "▲+1.00"]
 
 
@@ -61,7 +73,9 @@ def test_the_scale_can_be_fixed_and_zeros_do_no_harm():
 
 
 def test_the_caption_names_unit_reference_alpha_and_scale(strips):
-    expected = "in units of reward; K = 2; reference: the initial model; alpha = 0.5; full colour at ±1.00"
+    expected = (
+        "in units of reward; K = 2; reference: the initial model; alpha = 0.5; full colour at ±1.00"
+    )
     assert strips.caption == expected
     assert strips.caption in strips.html()
     assert expected in " ".join(strips.text().split("\n"))
@@ -118,7 +132,12 @@ def test_the_picture_is_the_same_each_time(strips):
         ([], [], {"x": {"r": []}}, "one heading per token"),
         (["a"], ["one"], {}, "at least one row"),
         (["a"], ["one"], {"x": {}}, "at least one row"),
-        (["a", "b"], ["one", "two"], {"x": {"r": [0.0]}}, "row 'r' of 'x' has 1 numbers for 2 steps"),
+        (
+            ["a", "b"],
+            ["one", "two"],
+            {"x": {"r": [0.0]}},
+            "row 'r' of 'x' has 1 numbers for 2 steps",
+        ),
     ],
 )
 def test_it_refuses_what_does_not_fit(tokens, headings, blocks, said):

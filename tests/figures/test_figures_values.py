@@ -22,7 +22,9 @@ def test_the_second_axis_is_the_chance_of_ending_right(alpha, start, length):
     assert right.get_ylim() == axes.get_ylim()
     places, labels = right.get_yticks(), [label.get_text() for label in right.get_yticklabels()]
     shown = np.array([float(label.removesuffix("%")) / 100 for label in labels])
-    assert exact.success_probability(np.array(places), alpha) == pytest.approx(shown, rel=1e-6, abs=1e-9)
+    assert exact.success_probability(np.array(places), alpha) == pytest.approx(
+        shown, rel=1e-6, abs=1e-9
+    )
     assert np.diff(np.sort(places)).min(initial=np.inf) >= 0.07 * length / alpha - 1e-9
     assert all(start / alpha - 1e-9 <= place <= (start + length) / alpha + 1e-9 for place in places)
 
@@ -47,7 +49,9 @@ def test_value_lines_draw_and_write_exact_values(problem, key, words):
     assert "largest 0.40 nats after step 5" in shown.caption
     _, rows = shown.table()
     assert [row[1] for row in rows] == [f"{v:.2f}" for v in values]
-    assert [row[3] for row in rows] == [percent(key.success_probability(answer[:t])) for t in range(8)]
+    assert [row[3] for row in rows] == [
+        percent(key.success_probability(answer[:t])) for t in range(8)
+    ]
     assert {"exact", "learned"} <= set(words(shown.figure()))
     assert [label.get_text() for label in axes.get_xticklabels()][3] == "3\nSquare"
 
@@ -61,10 +65,14 @@ def test_graded_rewards_have_no_second_axis():
 
 
 def test_long_answers_fit_and_refusals_help(key, problem):
-    long = figures.ValueLines(["token"] * 24, {"exact": np.linspace(0, 1, 25)}, "reference: r; alpha = 1")
+    long = figures.ValueLines(
+        ["token"] * 24, {"exact": np.linspace(0, 1, 25)}, "reference: r; alpha = 1"
+    )
     assert long.figure().axes[0].get_xticklabels()[5].get_rotation() == 90
     with pytest.raises(ValueError, match="needs 8 finite values"):
-        figures.value_lines(key, problem.examples["right"], problem.step_names, {"learned": [0.0] * 7})
+        figures.value_lines(
+            key, problem.examples["right"], problem.step_names, {"learned": [0.0] * 7}
+        )
     with pytest.raises(ValueError, match="no line 'x'"):
         figures.value_lines(key, problem.examples["right"], problem.step_names, shade="x")
 
@@ -72,8 +80,12 @@ def test_long_answers_fit_and_refusals_help(key, problem):
 def test_implicit_values_of_pi_star_are_v_and_of_the_reference_log_z(problem, key):
     for answer in problem.examples.values():
         values = [key.soft_value(answer[:t]) for t in range(8)]
-        assert figures.implicit_values(key, key.optimal_step_logps, answer) == pytest.approx(values, abs=1e-12)
-        assert figures.implicit_values(key, key.tree.step_logps, answer) == pytest.approx([key.log_z] * 8)
+        assert figures.implicit_values(key, key.optimal_step_logps, answer) == pytest.approx(
+            values, abs=1e-12
+        )
+        assert figures.implicit_values(key, key.tree.step_logps, answer) == pytest.approx(
+            [key.log_z] * 8
+        )
 
 
 def test_sampled_values_are_near_and_their_errors_honest(problem, key):
@@ -84,7 +96,9 @@ def test_sampled_values_are_near_and_their_errors_honest(problem, key):
     assert np.abs(np.mean([v for v, _ in runs], axis=0) - values).max() < 0.03
     assert np.mean([e for _, e in runs], axis=0)[:7] == pytest.approx(spread[:7], rel=0.5)
     assert runs[0][0][7] == values[7]
-    assert np.array_equal(figures.sampled_values(key, answer, 50, 3)[0], figures.sampled_values(key, answer, 50, 3)[0])
+    assert np.array_equal(
+        figures.sampled_values(key, answer, 50, 3)[0], figures.sampled_values(key, answer, 50, 3)[0]
+    )
 
 
 @settings(deadline=None, max_examples=30)
@@ -130,7 +144,12 @@ def test_the_fitted_slope_and_its_error_are_those_of_least_squares(words):
 def records():
     def run(rate):
         return [
-            {"groups": n, "kl": 2 * (n + 1.0) ** -rate, "loss": float("nan") if n == 0 else 3.0, "seed": s}
+            {
+                "groups": n,
+                "kl": 2 * (n + 1.0) ** -rate,
+                "loss": float("nan") if n == 0 else 3.0,
+                "seed": s,
+            }
             for s in (0, 1)
             for n in (0, 1, 10, 100)
         ]
@@ -153,19 +172,25 @@ def test_training_curves_share_axes_and_choose_log_scales(records, words):
     _, rows = shown.table()
     assert rows[2] == ["slow", "KL, nats", "2", number(2 / 101), "100"]
     assert {"fast", "slow", "KL, nats"} <= set(words(shown.figure()))
-    one = figures.training_curves({"fast": records["fast"]}, {"kl": "KL", "loss": "loss"}, alpha=0.5)
+    one = figures.training_curves(
+        {"fast": records["fast"]}, {"kl": "KL", "loss": "loss"}, alpha=0.5
+    )
     assert len(one.figure().axes) == 2
     with pytest.raises(ValueError, match="no finite 'reward'"):
         figures.training_curves(records, {"reward": "reward"}, alpha=0.5)
 
 
-@pytest.mark.parametrize("env", [toy_envs.PosterProblem(), toy_envs.RandomTree(3, 3), toy_envs.Brackets(4)])
+@pytest.mark.parametrize(
+    "env", [toy_envs.PosterProblem(), toy_envs.RandomTree(3, 3), toy_envs.Brackets(4)]
+)
 def test_the_frontier_is_solved_exactly_and_no_policy_lies_above_it(env):
     tree = exact.enumerate_tree(env)
     rng, policies = np.random.default_rng(0), {}
     for n in range(5):
         tables = [t + np.log(rng.gamma(0.5 + n, size=t.shape)) for t in tree.step_logps]
-        policies[f"random {n}"] = [t - np.logaddexp.reduce(t, axis=1, keepdims=True) for t in tables]
+        policies[f"random {n}"] = [
+            t - np.logaddexp.reduce(t, axis=1, keepdims=True) for t in tables
+        ]
     plane = figures.reward_kl_plane(tree, policies)
     for alpha, point in plane.frontier.items():
         if 0 < alpha < np.inf:
@@ -190,8 +215,12 @@ def test_policy_points_are_those_of_the_definition():
     assert figures.policy_point(tree, policy) == pytest.approx((kl, reward))
     plane = figures.reward_kl_plane(tree, {"mine": policy}, named=[0.5])
     assert ["mine", number(kl), number(reward)] in plane.table()[1]
-    assert any(mark.get_xydata()[0] == pytest.approx((kl, reward)) for mark in plane.figure().axes[0].lines)
+    assert any(
+        mark.get_xydata()[0] == pytest.approx((kl, reward)) for mark in plane.figure().axes[0].lines
+    )
     with pytest.raises(ValueError, match="infinite"):
-        figures.policy_point(exact.enumerate_tree(toy_envs.Brackets(3)), exact.uniform_reference(3, 3))
+        figures.policy_point(
+            exact.enumerate_tree(toy_envs.Brackets(3)), exact.uniform_reference(3, 3)
+        )
     with pytest.raises(ValueError, match="same reward"):
         figures.reward_kl_plane(exact.enumerate_tree_from_rewards([1, 1], 2))

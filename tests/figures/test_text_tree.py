@@ -1,4 +1,6 @@
-"""The tree of a language model: the text of each edge is the model's own, thick lines are the answers asked for."""
+"""The tree of a language model: the text of each edge is the model's own, thick lines are the
+answers asked for.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def test_every_edge_has_the_text_of_its_prefix(key):
     }  # fmt: skip
     for prefix, branch in branches(shown).items():
         ranks = tuple(map(int, prefix))
-        assert branch.reach == pytest.approx(np.exp(key.tree.prefix_logps[len(ranks)][key.tree.index(ranks)[1]]))
+        assert branch.reach == pytest.approx(
+            np.exp(key.tree.prefix_logps[len(ranks)][key.tree.index(ranks)[1]])
+        )
         assert branch.value == pytest.approx(key.soft_value(ranks) - key.log_z)
     assert "011" in shown.text()
     assert "<svg" in shown.html() or "<img" in shown.html()
@@ -59,5 +63,11 @@ def test_kept_answers_are_thick_and_shown_prefixes_thin(key):
 def test_all_else_is_the_plain_tree(key):
     plain = prefix_tree(key, "01", nodes=9, colours="credit")
     shown = text_tree(key, Words(), nodes=9, colours="credit")
-    assert (shown.caption, shown.scale, shown.colours) == (plain.caption, plain.scale, plain.colours)
-    assert sorted(b.value for _, b in shown.root.walk()) == sorted(b.value for _, b in plain.root.walk())
+    assert (shown.caption, shown.scale, shown.colours) == (
+        plain.caption,
+        plain.scale,
+        plain.colours,
+    )
+    assert sorted(b.value for _, b in shown.root.walk()) == sorted(
+        b.value for _, b in plain.root.walk()
+    )

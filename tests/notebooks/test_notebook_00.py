@@ -1,4 +1,6 @@
-"""Notebook 00: built from its source, executed, and every numbered equation checked under its number."""
+"""Notebook 00: built from its source, executed, and every numbered equation checked under its
+number.
+"""
 
 import json
 import math

@@ -1,7 +1,8 @@
-"""Notebook 02: built from its source, executed, and every numbered equation checked under its number.
+"""Notebook 02: built from its source, executed, and every numbered equation checked under its
+number.
 
-The brute force here shares no code with the library: answers are walked by recursion, sums are `math.fsum`.
-"""
+The brute force here shares no code with the library: answers are walked by recursion, sums are
+`math.fsum`. """
 
 import json
 import math
@@ -167,7 +168,9 @@ def test_equation_2_4(brackets, alpha):
 
 @pytest.mark.parametrize("alpha", ALPHAS)
 def test_equation_2_5(brackets, alpha):
-    """The slope of the frontier, by central differences; also dKL/dalpha < 0, which Exercise 11 rests on."""
+    """The slope of the frontier, by central differences; also dKL/dalpha < 0, which Exercise 11
+    rests on.
+    """
     _, p, rewards = brackets
     rows = [brute_tilt(p, rewards, alpha * f)[0] for f in (1.0001, 0.9999)]
     rise = rows[1] @ rewards - rows[0] @ rewards
@@ -196,7 +199,9 @@ def test_best_of_k_is_exact(space):
 
 
 def test_where_the_rivals_lie(space):
-    """Best of K is on the frontier for rewards 0 and 1, below it for graded ones; one answer wins, dearly."""
+    """Best of K is on the frontier for rewards 0 and 1, below it for graded ones; one answer wins,
+    dearly.
+    """
     tree, graded = space["tree"], space["graded"]
 
     def waste(tree, law):
@@ -250,7 +255,8 @@ def test_the_control_fails_and_its_bill_is_2_4(brackets, space):
         assert re.search(rf"{name} +TV to π\* {tv:.3f}, J falls short by {short:.3f}", printed()), name
         mine = space["controls"][name] / space["controls"][name].sum()
         assert mine == pytest.approx(law[order], abs=1e-12)
-    # The myopic tilt never learns to go there: its prefixes before an end token are the reference's.
+    # The myopic tilt never learns to go there: its prefixes before an end token are the
+    # reference's.
     ends = [sum(q for a, q in zip(answers, law, strict=True) if a[:1] == (2,)) for law in (p, wrong["token by token"])]
     assert ends[0] == pytest.approx(ends[1])
 

@@ -1,7 +1,8 @@
-"""Notebook 03: built from its source, executed, and every numbered equation checked under its number.
+"""Notebook 03: built from its source, executed, and every numbered equation checked under its
+number.
 
-The brute force here walks completions by recursion, with the stated chances; it uses no array of the library's.
-"""
+The brute force here walks completions by recursion, with the stated chances; it uses no array of
+the library's. """
 
 import json
 import math

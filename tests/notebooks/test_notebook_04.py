@@ -1,4 +1,6 @@
-"""Notebook 04: built from its source, run without torch, and every numbered equation checked under its number."""
+"""Notebook 04: built from its source, run without torch, and every numbered equation checked under
+its number.
+"""
 
 import itertools
 import json
@@ -72,7 +74,7 @@ def test_it_runs_where_there_is_no_torch():
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-# --- the equations, each by brute force ---------------------------------------------------------------------------
+# --- the equations, each by brute force -----------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +92,9 @@ def forest():
 
 
 def groups_of_answers(key, size, t):
-    """(probability, weights, numbers of the prefixes of t tokens) of every group of complete answers."""
+    """(probability, weights, numbers of the prefixes of t tokens) of every group of complete
+    answers.
+    """
     tree = key.tree
     probability = [math.exp(logp) for logp in tree.prefix_logps[-1]]
     for members in itertools.product(range(len(probability)), repeat=size):
@@ -152,7 +156,9 @@ def test_equation_4_4(small):
 
 @pytest.mark.parametrize("t", [1, 2])
 def test_equation_4_5(small, t):
-    """At V + c the push of every group of complete answers, added up, vanishes; elsewhere it does not."""
+    """At V + c the push of every group of complete answers, added up, vanishes; elsewhere it does
+    not.
+    """
 
     def expected_push(v):
         total = np.zeros(len(v))
@@ -178,7 +184,9 @@ def pinned(key, rng):
 
 
 def test_equation_4_6(forest):
-    """The optimal policy, which is pi_ref e^{V - log Z}, sums to one at every depth; pinned fits are V - log Z."""
+    """The optimal policy, which is pi_ref e^{V - log Z}, sums to one at every depth; pinned fits
+    are V - log Z.
+    """
     for t, v in enumerate(pinned(forest, np.random.default_rng(0))):
         assert sum(np.exp(forest.tree.prefix_logps[t] + forest.values[t] - forest.log_z)) == pytest.approx(1, abs=1e-12)
         assert np.abs(v - (forest.values[t] - forest.log_z)).max() < 1e-8
@@ -192,7 +200,7 @@ def test_equation_4_7(forest):
             assert credit == pytest.approx(forest.step_credit(forest.tree.prefix(t, number))[-1], abs=1e-8)
 
 
-# --- what the prose says ------------------------------------------------------------------------------------------
+# --- what the prose says --------------------------------------------------------------------------
 
 
 def test_ten_times_the_precision_costs_a_hundred_times_the_answers():

@@ -1,4 +1,6 @@
-"""Notebook 05: built from its source, executed, and every numbered equation checked under its number."""
+"""Notebook 05: built from its source, executed, and every numbered equation checked under its
+number.
+"""
 
 import itertools
 import json
@@ -59,7 +61,7 @@ def test_it_is_small_complete_and_executed():
     assert printed().count("Correct.") == 3
 
 
-# --- the equations, each by brute force ---------------------------------------------------------------------------
+# --- the equations, each by brute force -----------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +112,9 @@ def test_equation_5_2(alpha):
 
 
 def test_equation_5_3():
-    """At the start the slope with respect to rho_t^i, by differences, is the same number at every t."""
+    """At the start the slope with respect to rho_t^i, by differences, is the same number at every
+    t.
+    """
     rng, alpha, h = np.random.default_rng(1), 0.5, 1e-5
     _, reference, rewards = random_group(rng, [4] * 3, 4)
     weights = np.exp(rewards / alpha)
@@ -127,7 +131,9 @@ def test_equation_5_3():
 
 @pytest.mark.parametrize("size", [2, 3])
 def test_equation_5_4(size):
-    """Over every group of complete answers, with its probability, given the first member's prefix."""
+    """Over every group of complete answers, with its probability, given the first member's
+    prefix.
+    """
     mdp = toy_envs.RandomTree(vocab_size=2, horizon=3)
     tree = exact.enumerate_tree(mdp, exact.random_reference(2, 3, seed=2))
     solution = exact.solve(tree, 0.5)
@@ -151,7 +157,9 @@ def test_equation_5_5(columns):
 
 
 def test_equation_5_6():
-    """Tilting the start by nR/alpha, and tilting the last round's policy once more, meet the fitted policy."""
+    """Tilting the start by nR/alpha, and tilting the last round's policy once more, meet the fitted
+    policy.
+    """
     mdp, alpha = toy_envs.RandomTree(vocab_size=2, horizon=3), 0.5
     rewards = exact.enumerate_tree(mdp).rewards
     law = np.full(8, 1 / 8)
@@ -166,7 +174,7 @@ def test_equation_5_6():
     assert law.max() > 0.6, "it is on its way to the single best answer"
 
 
-# --- what the prose says ------------------------------------------------------------------------------------------
+# --- what the prose says --------------------------------------------------------------------------
 
 
 def test_one_group_blames_every_step_alike():

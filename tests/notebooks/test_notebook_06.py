@@ -1,4 +1,6 @@
-"""Notebook 06: built from its source, executed, and every numbered equation checked under its number."""
+"""Notebook 06: built from its source, executed, and every numbered equation checked under its
+number.
+"""
 
 import itertools
 import json
@@ -55,11 +57,13 @@ def test_it_is_small_complete_and_executed():
     assert printed().count("Correct.") == 3
 
 
-# --- a small world of eight answers with graded rewards, counted by hand ------------------------------------------
+# --- a small world of eight answers with graded rewards, counted by hand --------------------------
 
 
 class World:
-    """Binary trees of random rewards; pushes of single answers as plain dictionaries {(prefix, action): number}."""
+    """Binary trees of random rewards; pushes of single answers as plain dictionaries {(prefix,
+    action): number}.
+    """
 
     def __init__(self, horizon=3, seed=4):
         self.T = horizon
@@ -138,7 +142,9 @@ def test_equation_6_1(world):
 
 
 def test_equation_6_2(world):
-    """Both sides, counted; and the right side, times the chance of coming by, is the slope of the mean reward."""
+    """Both sides, counted; and the right side, times the chance of coming by, is the slope of the
+    mean reward.
+    """
     for s, a in world.places:
         both = []
         for prefix in ((*s, a), s):
@@ -170,7 +176,9 @@ def test_equation_6_3():
 
 @pytest.mark.parametrize("size", [2, 3, 4])
 def test_equation_6_4(size):
-    """Every group of K answers to a problem of four, with its probability; and the library's covariance."""
+    """Every group of K answers to a problem of four, with its probability; and the library's
+    covariance.
+    """
     world = World(horizon=2, seed=9)
     score = {y: world.push(y, [1.0] * 2) for y in world.answers}
 
@@ -213,7 +221,9 @@ def test_equation_6_5():
 
 @pytest.mark.parametrize("lam", [0.0, 0.4, 1.0])
 def test_equation_6_6(world, lam):
-    """The library's GAE, answer by answer; at lam = 1 it is R minus the guess, at lam = 0 the surprise alone."""
+    """The library's GAE, answer by answer; at lam = 1 it is R minus the guess, at lam = 0 the
+    surprise alone.
+    """
     rng = np.random.default_rng(3)
     guess = {s: rng.uniform() for s in world.prefixes}
     values = torch.tensor([[guess[y[:t]] for t in range(3)] for y in world.answers], dtype=torch.float64)[:, None]
@@ -231,7 +241,9 @@ def test_equation_6_6(world, lam):
 
 @pytest.mark.parametrize("lam", [0.0, 0.5, 1.0])
 def test_equation_6_7(world, lam):
-    """A critic that says the same everywhere: lam^(T - t) times the key; the exact critic: the key at any lam."""
+    """A critic that says the same everywhere: lam^(T - t) times the key; the exact critic: the key
+    at any lam.
+    """
     fade = np.array([lam ** (3 - len(s) - 1) for s, _ in world.places])
     for constant in (0.0, world.mean_reward(())):
         push = world.mean_push(lambda y, c=constant: world.gae(y, lambda s: c, lam))
@@ -245,7 +257,9 @@ def test_equation_6_7(world, lam):
 
 
 def test_equation_6_8(world):
-    """At pi*, what is left after paying is alpha V(s_t), for every answer through s_t and so on average."""
+    """At pi*, what is left after paying is alpha V(s_t), for every answer through s_t and so on
+    average.
+    """
     alpha = 0.3
     solution = exact.solve(world.tree, alpha)
     for y in world.answers:
@@ -259,7 +273,9 @@ def test_equation_6_8(world):
 
 
 def test_with_the_kl_paid_the_mean_push_is_the_advantage_of_what_is_left(world):
-    """Away from the start: P(s) pi(a|s) (Q - V) with R - alpha log pi/pi_ref of the steps still to come for p."""
+    """Away from the start: P(s) pi(a|s) (Q - V) with R - alpha log pi/pi_ref of the steps still to
+    come for p.
+    """
     alpha, answers = 0.4, Answers.of(world.tree)
     policy = answers.policy(torch.randn(answers.reference.shape, generator=torch.Generator().manual_seed(0)).double())
     law, ratio = answers.law(policy), answers.token_logps(policy) - answers.token_logps(answers.reference)
@@ -280,12 +296,14 @@ def test_with_the_kl_paid_the_mean_push_is_the_advantage_of_what_is_left(world):
     assert float(push.abs().max()) > 1e-2
 
 
-# --- what the prose says ------------------------------------------------------------------------------------------
+# --- what the prose says --------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def poster():
-    """Law, answers, rewards, and the chance of ending right of every prefix of the poster's problem."""
+    """Law, answers, rewards, and the chance of ending right of every prefix of the poster's
+    problem.
+    """
     problem = toy_envs.PosterProblem()
     tree = exact.enumerate_tree(problem)
     law, answers = np.exp(tree.prefix_logps[-1]), list(tree.answers())
@@ -445,7 +463,9 @@ def test_bias_and_noise_of_three_critics(poster):
 
 
 def test_the_quietest_baseline_expects_what_the_other_choice_brings(poster):
-    """Of two choices the rare one pushes most: weights pi(1-pi)^2, so each chance is weighed by the other's."""
+    """Of two choices the rare one pushes most: weights pi(1-pi)^2, so each chance is weighed by the
+    other's.
+    """
     chance = poster[3]
 
     def swapped(s):

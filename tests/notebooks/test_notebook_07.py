@@ -1,4 +1,6 @@
-"""Notebook 07: built from its source, executed, and every numbered equation checked under its number."""
+"""Notebook 07: built from its source, executed, and every numbered equation checked under its
+number.
+"""
 
 import itertools
 import json
@@ -39,7 +41,9 @@ def printed():
 
 @pytest.fixture(scope="module")
 def book():
-    """The names that the notebook defines, from those of its cells that define what the tests use."""
+    """The names that the notebook defines, from those of its cells that define what the tests
+    use.
+    """
     source = (ROOT / "notebooks" / "src" / f"{NAME}.py").read_text(encoding="utf-8")
     wanted = (
         "def reward(", "words = ", "def gvpo_loss(", "def mean_loss(", "def miss(", "def vimpo_residual(",
@@ -53,7 +57,9 @@ def book():
 
 
 def scene(seed):
-    """Another tree of the notebook's shape: its answers, with random rewards and a random reference."""
+    """Another tree of the notebook's shape: its answers, with random rewards and a random
+    reference.
+    """
     prizes = np.random.default_rng(seed).random((3, 3, 3))
 
     def reward(tokens, lengths):
@@ -94,7 +100,7 @@ def test_it_is_small_complete_and_executed():
     assert printed().count("Correct.") == 2
 
 
-# --- the equations, each by brute force ---------------------------------------------------------------------------
+# --- the equations, each by brute force -----------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", OTHER_TREES)
@@ -161,7 +167,9 @@ def test_equation_7_4(seed, size):
 @pytest.mark.parametrize("seed", OTHER_TREES)
 @pytest.mark.parametrize("t", [1, 2, 3])
 def test_equation_7_5(t, seed):
-    """Whoever writes the prefix, the law fitted at depth t holds the mean weight of who completes it."""
+    """Whoever writes the prefix, the law fitted at depth t holds the mean weight of who completes
+    it.
+    """
     answers, alpha = scene(seed), 0.5
     completes = exact.random_reference(3, 3, seed=11)
     law = answers.law(answers.from_tables(completes))
@@ -262,7 +270,9 @@ def test_equation_7_9(book, size):
 @pytest.mark.parametrize("seed", OTHER_TREES)
 @pytest.mark.parametrize("lam", [0.0, 0.4, 1.0])
 def test_equation_7_10(seed, lam):
-    """A_t as it is written, answer by answer and token by token, against the slope of the KL of each state."""
+    """A_t as it is written, answer by answer and token by token, against the slope of the KL of
+    each state.
+    """
     answers, alpha = scene(seed), 0.3
     policy = some_policy(answers, 5)
     logits = policy.masked_fill(~answers.legal, 0.0).requires_grad_()
@@ -298,7 +308,7 @@ def test_equation_7_11(actor):
     assert [float(x) for x in row.groups()] == pytest.approx([effective] * 2, abs=1e-4)
 
 
-# --- what the prose says, on other trees too ----------------------------------------------------------------------
+# --- what the prose says, on other trees too ------------------------------------------------------
 
 
 def test_the_best_policy_likes_aba_and_not_to_begin_with_b(book):

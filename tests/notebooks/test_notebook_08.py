@@ -1,4 +1,6 @@
-"""Notebook 08: built from its source, executed, and every numbered equation checked under its number."""
+"""Notebook 08: built from its source, executed, and every numbered equation checked under its
+number.
+"""
 
 import itertools
 import json
@@ -18,7 +20,7 @@ from gnivo_edu.batch import GroupBatch
 from gnivo_edu.course.build import build_course
 from gnivo_edu.population import Answers, Population, expect, laws, point_at, signal, total_variation
 from gnivo_edu.population.atlas import find, problem, rows_of
-from gnivo_edu.population.rows import Row, tilt_at
+from gnivo_edu.population.atlas.row import Row, tilt_at
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "08_where_does_each_loss_end_up"
@@ -41,7 +43,9 @@ def printed():
 
 @pytest.fixture(scope="module")
 def book():
-    """The names that the notebook defines, from those of its cells that define what the tests use."""
+    """The names that the notebook defines, from those of its cells that define what the tests
+    use.
+    """
     source = (ROOT / "notebooks" / "src" / f"{NAME}.py").read_text(encoding="utf-8")
     wanted = ("def mean_push(", "def best_of_k_law(", "def grpo_one_step_law(", "chosen = {")
     space = {"__name__": "notebook"}
@@ -92,12 +96,14 @@ def test_it_is_small_complete_and_executed():
     assert printed().count("Correct.") == 2
 
 
-# --- the equations, each by brute force ---------------------------------------------------------------------------
+# --- the equations, each by brute force -----------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", [2, 3])
 def test_equation_8_1(seed):
-    """Every group with its chance, differentiated one by one; through the chances it would be another push."""
+    """Every group with its chance, differentiated one by one; through the chances it would be
+    another push.
+    """
     answers = napkin(seed)
     policy = answers.policy(
         torch.randn(answers.reference.shape, generator=torch.Generator().manual_seed(seed)).double()
@@ -200,7 +206,7 @@ def test_equation_8_6(name, writer):
     )
 
 
-# --- what the prose says ------------------------------------------------------------------------------------------
+# --- what the prose says --------------------------------------------------------------------------
 
 
 def numbers(pattern):
@@ -395,7 +401,9 @@ def test_the_lies_are_found_out():
 
 
 def test_a_loss_of_ones_own_is_judged(book):
-    """As it stands it is exact for three writers; with alpha 10% off it is found biased, unless theory says where."""
+    """As it stands it is exact for three writers; with alpha 10% off it is found biased, unless
+    theory says where.
+    """
     assert len(re.findall(r"mine, writer: \w+ +exact", printed())) == 3
 
     def off(batch, alpha):

@@ -1,4 +1,6 @@
-"""Notebook 09: built from its source, every numbered equation and every claim in its prose checked."""
+"""Notebook 09: built from its source, every numbered equation and every claim in its prose
+checked.
+"""
 
 import copy
 import json
@@ -59,11 +61,13 @@ def test_it_is_complete():
     assert "Warning" not in printed()
 
 
-# --- the equations, each by brute force ---------------------------------------------------------------------------
+# --- the equations, each by brute force -----------------------------------------------------------
 
 
 def test_equation_9_1(digits):
-    """The library's tables are the softmax over the actions of the logits one place earlier, in plain Python."""
+    """The library's tables are the softmax over the actions of the logits one place earlier, in
+    plain Python.
+    """
     model = writer(digits, weights=0.4)
     tables = policies.tabulate(model, digits)
     for prefix in [(), (2,), (3, 0), (1, 1, 2)]:
@@ -115,7 +119,7 @@ def test_equation_9_4(digits):
         assert (overlap == 0) == alone
 
 
-# --- what the prose says ------------------------------------------------------------------------------------------
+# --- what the prose says --------------------------------------------------------------------------
 
 
 def test_the_tree_shows_what_is_said_of_it(digits):

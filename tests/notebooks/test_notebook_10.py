@@ -1,4 +1,6 @@
-"""Notebook 10: built from its source, run with two models, every equation and every claim of its prose checked."""
+"""Notebook 10: built from its source, run with two models, every equation and every claim of its
+prose checked.
+"""
 
 import itertools
 import json
@@ -24,7 +26,8 @@ NOTEBOOK = ROOT / "notebooks" / f"{NAME}.ipynb"
 SOURCE = ROOT / "notebooks" / "src" / f"{NAME}.py"
 STORIES = Path(os.environ.get("GNIVO_SHARED", ROOT.parent / "shared")) / "models" / "stories260k"
 
-# Runs every code cell in one plain interpreter; what it prints, and its figures as text, go to standard output.
+# Runs every code cell in one plain interpreter; what it prints, and its figures as text, go to
+# standard output.
 RUNNER = """
 import ast, sys
 import jupytext
@@ -66,7 +69,9 @@ def numbers(pattern, text=None):
 
 @pytest.fixture(scope="module")
 def book():
-    """The names that the notebook defines, from those of its cells that define what the tests use."""
+    """The names that the notebook defines, from those of its cells that define what the tests
+    use.
+    """
     wanted = (
         "import copy", "name = os.environ", "def prune_row(", "added = tokenizer", "def grow(", "def kept_masses(",
         "def own_logps(", "key = exact.solve", "def bracket(",
@@ -96,11 +101,13 @@ def test_it_is_small_complete_and_executed():
     assert "/work" not in printed()
 
 
-# --- the equations ------------------------------------------------------------------------------------------------
+# --- the equations --------------------------------------------------------------------------------
 
 
 def test_equation_10_1(book):
-    """The masses and rows of the shipped model's first two depths, from its softmax and nothing else."""
+    """The masses and rows of the shipped model's first two depths, from its softmax and nothing
+    else.
+    """
     for t in range(2):
         for number in range(4**t):
             ids = book.prompt_ids + book.mdp.model_tokens(book.tree.prefix(t, number))
@@ -127,7 +134,9 @@ def test_equation_10_2(book):
 
 
 def test_equation_10_3():
-    """Its left side over every draw of n answers; the bias over every outcome of many draws of a coin."""
+    """Its left side over every draw of n answers; the bias over every outcome of many draws of a
+    coin.
+    """
     p, rewards, alpha, n = np.array([0.2, 0.5, 0.3]), np.array([0.0, 0.4, 1.0]), 0.7, 4
     tree = exact.enumerate_tree_from_rewards(rewards, 3, [np.log(p)[None]])
     half, whole = (exact.solve(tree, a).log_z for a in (alpha / 2, alpha))
@@ -146,7 +155,9 @@ def test_equation_10_3():
 
 
 def test_equation_10_4(book):
-    """A model of four tokens whose two likeliest are kept: any rewards outside stay in the bracket; 0 and 1 attain."""
+    """A model of four tokens whose two likeliest are kept: any rewards outside stay in the bracket;
+    0 and 1 attain.
+    """
     rng, alpha = np.random.default_rng(0), book.alpha
     p = rng.dirichlet(np.ones(16))
     inside = np.isin(np.arange(16) // 4, (0, 1)) & np.isin(np.arange(16) % 4, (0, 1))
@@ -159,7 +170,7 @@ def test_equation_10_4(book):
             assert log_z == pytest.approx(high if outside[0] else low, abs=1e-12)
 
 
-# --- the claims of the prose --------------------------------------------------------------------------------------
+# --- the claims of the prose ----------------------------------------------------------------------
 
 
 def test_the_claim_thousands_of_continuations_both_theorems():
@@ -190,7 +201,9 @@ def test_staying_inside_is_about_the_product_of_the_masses():
 
 
 def test_renormalising_is_not_waiting():
-    """A tree in which the likelier first token leads to places where more is cut off: the two laws differ."""
+    """A tree in which the likelier first token leads to places where more is cut off: the two laws
+    differ.
+    """
     first, masses = np.array([0.6, 0.4]), np.array([0.5, 1.0])
     waited = first * masses / (first @ masses)
     assert waited[0] < 0.5 < first[0]
@@ -254,13 +267,15 @@ def test_the_control_fails_and_the_mended_one_does_not():
     assert "own reference: within 1e-10 nats: True" in printed()
 
 
-# --- another model ------------------------------------------------------------------------------------------------
+# --- another model --------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not STORIES.is_dir(), reason="GNIVO_SHARED holds no models/stories260k")
 def test_every_cell_runs_inside_a_model_that_tells_stories():
-    """The model that GNIVO_MODEL names: it is said which, and both theorems hold inside it as well."""
+    """The model that GNIVO_MODEL names: it is said which, and both theorems hold inside it as
+    well.
+    """
     done = subprocess.run(
         [sys.executable, "-c", RUNNER, str(SOURCE)],
         capture_output=True, text=True, check=True, cwd=ROOT / "notebooks",

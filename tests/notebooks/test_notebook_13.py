@@ -1,4 +1,6 @@
-"""Notebook 13: built from its source, executed, every equation and every claim of its prose checked."""
+"""Notebook 13: built from its source, executed, every equation and every claim of its prose
+checked.
+"""
 
 import ast
 import functools
@@ -66,7 +68,7 @@ def test_its_outputs_name_no_machine_and_no_time():
     assert not re.search(r"tokens a second|/tmp|\d s\b|seconds", printed())
 
 
-# --- the equations ------------------------------------------------------------------------------------------------
+# --- the equations --------------------------------------------------------------------------------
 
 
 def test_equation_13_1():
@@ -90,7 +92,9 @@ def sums():
 
 
 def test_equation_13_2(sums):
-    """In float32: what is measured against the sampler is the log-ratio of float64 and the sum of the deltas."""
+    """In float32: what is measured against the sampler is the log-ratio of float64 and the sum of
+    the deltas.
+    """
 
     def scored(scale, dtype, rows):
         policy = policies.load_checkpoint(dtype=dtype)
@@ -111,7 +115,9 @@ def test_equation_13_2(sums):
 
 
 def test_equation_13_3(sums):
-    """c_i by the formula, pushed through a transformer row by row, is the gradient of the library's loss."""
+    """c_i by the formula, pushed through a transformer row by row, is the gradient of the library's
+    loss.
+    """
     model, alpha = policies.load_checkpoint(dtype=torch.float64), 0.5
     drawn = policies.sample_completions(model, sums, 8, [0], seed=1)
     with torch.no_grad():
@@ -131,7 +137,7 @@ def test_equation_13_3(sums):
     assert float((found - expected).norm() / expected.norm()) < 1e-12
 
 
-# --- what the prose says ------------------------------------------------------------------------------------------
+# --- what the prose says --------------------------------------------------------------------------
 
 
 def test_the_bill_counts_the_models_that_are_run():
@@ -231,7 +237,7 @@ def test_what_differs_between_rungs_is_shown():
     assert not re.search(r"^(objective|group_size|steps|seed) +\S+ \|", printed(), re.MULTILINE)
 
 
-# --- rungs 4 and 5, which this page could not run -----------------------------------------------------------------
+# --- rungs 4 and 5, which this page could not run -------------------------------------------------
 
 
 @functools.cache

@@ -1,4 +1,6 @@
-"""Elective E1: built from its source, executed, every numbered equation and every claim of its prose checked."""
+"""Elective E1: built from its source, executed, every numbered equation and every claim of its
+prose checked.
+"""
 
 import json
 import math
@@ -48,7 +50,7 @@ def test_it_is_small_complete_and_executed():
     assert printed().count("Correct.") == 2
 
 
-# --- the equations, each by brute force ---------------------------------------------------------------------------
+# --- the equations, each by brute force -----------------------------------------------------------
 
 
 def law_of(logits):
@@ -143,7 +145,9 @@ def test_equation_E1_6(alpha):
 
 
 def test_equation_E1_7():
-    """Over every answer of a small tree with an end token; prefixes' chances are numbers, not functions."""
+    """Over every answer of a small tree with an end token; prefixes' chances are numbers, not
+    functions.
+    """
     reference, policy = exact.random_reference(3, 3, 1), exact.random_reference(3, 3, 2)
     tree = exact.enumerate_tree(toy_envs.Brackets(horizon=3), reference)
     answers = list(tree.answers())
@@ -187,7 +191,7 @@ def test_equation_E1_8(laws):
         assert term_by_term == pytest.approx(whole, abs=1e-9)
 
 
-# --- what the prose says ------------------------------------------------------------------------------------------
+# --- what the prose says --------------------------------------------------------------------------
 
 
 def test_k3_is_exact_never_negative_and_the_least_noisy_here():
@@ -253,7 +257,9 @@ def test_only_the_weighted_survive_stale_samples():
 
 
 def test_the_two_right_recipes_push_every_answer_alike():
-    """On whole answers: the gradients of single samples have the same mean and the same variance."""
+    """On whole answers: the gradients of single samples have the same mean and the same
+    variance.
+    """
     tree = exact.enumerate_tree(toy_envs.Brackets(horizon=3), exact.random_reference(3, 3, 1))
     report = kl_laboratory(tree, exact.random_reference(3, 3, 2))
     one, other = report["k1", "reward", "sequence"], report["k2", "loss", "sequence"]

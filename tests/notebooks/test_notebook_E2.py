@@ -1,4 +1,6 @@
-"""Elective E2: built from its source, executed, every numbered equation and every claim of its prose checked."""
+"""Elective E2: built from its source, executed, every numbered equation and every claim of its
+prose checked.
+"""
 
 import itertools
 import json
@@ -52,7 +54,7 @@ def test_it_is_complete_and_executed():
         assert f"test_equation_E2_{equation}" in globals()
 
 
-# --- the equations ------------------------------------------------------------------------------------------------
+# --- the equations --------------------------------------------------------------------------------
 
 
 def group(seed, size=4, length=3):
@@ -70,7 +72,9 @@ def group(seed, size=4, length=3):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_equation_E2_1(seed):
-    """By differences of the loss as it is written, with ratios of moved to unmoved probabilities."""
+    """By differences of the loss as it is written, with ratios of moved to unmoved
+    probabilities.
+    """
     batch = group(seed)
     R = (batch.rewards - 0.5 * batch.sequence_logratio)[0].numpy()
     advantages = np.array([R[i] - np.delete(R, i).mean() for i in range(4)])
@@ -99,7 +103,9 @@ def test_equation_E2_2(seed):
 
 
 def test_equation_E2_3():
-    """Whether the mean of h is differentiated or frozen, the slope is the same; for one bracket alone it is not."""
+    """Whether the mean of h is differentiated or frozen, the slope is the same; for one bracket
+    alone it is not.
+    """
     batch = group(0)
     h, R = batch.sequence_logratio[0].clone().requires_grad_(), batch.rewards[0]
     brackets = [(R - R.mean()) - 0.5 * (h - centre) for centre in (h.mean(), h.mean().detach())]
@@ -160,7 +166,7 @@ def test_equation_E2_6(size):
     torch.testing.assert_close(-slope, right, rtol=0, atol=1e-14)
 
 
-# --- what the prose says ------------------------------------------------------------------------------------------
+# --- what the prose says --------------------------------------------------------------------------
 
 
 def test_the_loss_is_flat_while_the_policy_arrives():

@@ -1,4 +1,6 @@
-"""Elective E5: built from its source, executed, every numbered equation and every claim of its prose checked."""
+"""Elective E5: built from its source, executed, every numbered equation and every claim of its
+prose checked.
+"""
 
 import itertools
 import json
@@ -45,7 +47,7 @@ def test_it_is_small_complete_and_executed():
     assert printed().count("Correct.") == 2
 
 
-# --- the model, rebuilt -------------------------------------------------------------------------------------------
+# --- the model, rebuilt ---------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,7 @@ def pass_at(p, k):
     return 1 - (1 - p) ** k
 
 
-# --- the equations ------------------------------------------------------------------------------------------------
+# --- the equations --------------------------------------------------------------------------------
 
 
 def test_equation_E5_1():
@@ -119,7 +121,7 @@ def test_equation_E5_5():
     assert (b - a).var() == pytest.approx(a.var() + b.var() - 2 * covariance, abs=1e-15)
 
 
-# --- the claims of the prose --------------------------------------------------------------------------------------
+# --- the claims of the prose ----------------------------------------------------------------------
 
 
 def test_the_curves_cross(world):
@@ -153,7 +155,9 @@ def test_the_ratio_is_the_average_over_orders():
 
 
 def test_nothing_honest_can_be_said_beyond_n():
-    """No table f(0..n) averages to 1 - (1-p)^k where k > n: the (n+1)-th difference of the goal does not vanish."""
+    """No table f(0..n) averages to 1 - (1-p)^k where k > n: the (n+1)-th difference of the goal
+    does not vanish.
+    """
     said = re.findall(r"n = 4, k = (\d): (exact|off)", printed())
     assert said == [(str(k), "exact" if k <= 4 else "off") for k in range(1, 9)]
     p = np.linspace(0, 1, 20)

@@ -1,7 +1,8 @@
 """What every notebook of the course keeps to, whatever it is about.
 
-That an exercise rejects at least four wrong answers is proven in tests/course/test_course_checks.py; that each
-committed notebook is what its source builds, in the test of that notebook.
+That an exercise rejects at least four wrong answers is proven in
+tests/course/test_course_checks.py; that each committed notebook is what its source builds, in the
+test of that notebook.
 """
 
 import ast
@@ -29,8 +30,9 @@ RUN_EVERY = [
     pytest.param(path, id=path.stem, marks=pytest.mark.slow if path.stem[:2] in SLOW else ()) for path in SOURCES
 ]
 
-# Runs the code cells of a notebook one after the other in a plain interpreter, going on after a cell that raises, and
-# prints for each what it raised. A value that a notebook would show is shown. With "blocked", torch cannot be had.
+# Runs the code cells of a notebook one after the other in a plain interpreter, going on after a
+# cell that raises, and prints for each what it raised. A value that a notebook would show is shown.
+# With "blocked", torch cannot be had.
 RUNNER = """
 import ast, io, contextlib, json, sys, warnings
 if sys.argv[2] == "blocked":
@@ -192,8 +194,8 @@ def test_the_solutions_pass_every_check(source, tmp_path):
 
 @pytest.mark.parametrize("source", RUN_EVERY)
 def test_the_students_notebook_stops_only_at_stubs(source, tmp_path):
-    """Every answer cell runs; every check says there is nothing to check yet; of the others, only cells that read a
-    name bound by one of these, or by such a cell, raise."""
+    """Every answer cell runs; every check says there is nothing to check yet; of the others, only
+    cells that read a name bound by one of these, or by such a cell, raise."""
     path = release(source, tmp_path / "student.ipynb", "student", execute=False, cwd=ROOT / "notebooks")
     cells = nbformat.read(path, as_version=4).cells
     depends = [stops for cell, stops in zip(cells, depending(cells), strict=True) if cell.cell_type == "code"]

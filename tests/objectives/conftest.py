@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from population_problem import Problem, make_problem
+
+from tests.objectives.population_problem import Problem, make_problem
 
 
 @pytest.fixture(scope="session")

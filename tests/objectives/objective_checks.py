@@ -1,4 +1,6 @@
-"""What every objective is put through: plain loops, finite differences, invariances, recorded numbers, populations."""
+"""What every objective is put through: plain loops, finite differences, invariances, recorded
+numbers, populations.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,13 @@ from gnivo_edu.exact import random_reference
 from gnivo_edu.policies import TabularLM, all_groups, make_group_batch
 from toy_envs import TokenMDP
 
-ORACLES = Path(os.environ.get("GNIVO_SHARED", Path(__file__).resolve().parents[3] / "shared")) / "oracles/losses.json"
-needs_oracles = pytest.mark.skipif(not ORACLES.is_file(), reason="GNIVO_SHARED holds no oracles/losses.json")
+ORACLES = (
+    Path(os.environ.get("GNIVO_SHARED", Path(__file__).resolve().parents[3] / "shared"))
+    / "oracles/losses.json"
+)
+needs_oracles = pytest.mark.skipif(
+    not ORACLES.is_file(), reason="GNIVO_SHARED holds no oracles/losses.json"
+)
 PER_TOKEN = {
     "p": "policy_logps",
     "b": "behaviour_logps",
@@ -48,7 +55,9 @@ Groups = list[list[Row]]
 
 
 def random_record(seed: int = 1) -> dict[str, Any]:
-    """Three groups of four, off-policy, lengths from 1 to 5, junk after the end, every optional field."""
+    """Three groups of four, off-policy, lengths from 1 to 5, junk after the end, every optional
+    field.
+    """
     g = torch.Generator().manual_seed(seed)
     lengths = torch.tensor([[5, 2, 1, 3], [2, 2, 2, 2], [1, 4, 3, 3]])
     record: dict[str, Any] = {"mask": torch.arange(5) < lengths[..., None]}
@@ -65,7 +74,10 @@ def rows(record: dict[str, Any]) -> Groups:
     lists = {short: record[name].tolist() for short, name in PER_TOKEN.items()}
     return [
         [
-            Row(float(record["rewards"][n, k]), **{s: x[n][k][: lengths[n][k]] for s, x in lists.items()})
+            Row(
+                float(record["rewards"][n, k]),
+                **{s: x[n][k][: lengths[n][k]] for s, x in lists.items()},
+            )
             for k in range(len(lengths[n]))
         ]
         for n in range(len(lengths))
@@ -78,7 +90,10 @@ def merged(groups: Groups, step_ids: list[int]) -> Groups:
     def merge(row: Row) -> Row:
         ids = step_ids[: len(row.p)]
         steps = sorted(set(ids))
-        sums = {s: [sum(x for x, i in zip(getattr(row, s), ids, strict=True) if i == j) for j in steps] for s in "pbr"}
+        sums = {
+            s: [sum(x for x, i in zip(getattr(row, s), ids, strict=True) if i == j) for j in steps]
+            for s in "pbr"
+        }
         kl = [sum(x for x, i in zip(row.kl, ids, strict=True) if i == j) for j in steps]
         first = {s: [getattr(row, s)[ids.index(j)] for j in steps] for s in ("v", "bv")}
         return Row(row.R, **sums, kl=kl, **first)
@@ -93,10 +108,11 @@ def check_loops(
     step: float = 1e-5,
     **settings: Any,
 ) -> None:
-    """Value against `loops(live, frozen, **settings)`, gradient against its differences in `live` alone.
+    """Value against `loops(live, frozen, **settings)`, gradient against its differences in `live`
+    alone.
 
-    What an objective detaches, the loops read from `frozen`. A field without gradient must not be in `fields`.
-    """
+    What an objective detaches, the loops read from `frozen`. A field without gradient must not be
+    in `fields`."""
     record = random_record()
     for name in ("policy_logps", "values", "policy_kl"):
         record[name].requires_grad_()
@@ -125,7 +141,9 @@ def check_loops(
     )
 
 
-def gradients(objective: Callable[..., Any], record: dict[str, Any], **settings: Any) -> tuple[float, torch.Tensor]:
+def gradients(
+    objective: Callable[..., Any], record: dict[str, Any], **settings: Any
+) -> tuple[float, torch.Tensor]:
     """Loss, and its gradients with respect to policy log-probabilities, values and KL, stacked."""
     own = {
         name: record[name].clone().requires_grad_()
@@ -134,18 +152,26 @@ def gradients(objective: Callable[..., Any], record: dict[str, Any], **settings:
     }
     out = objective(GroupBatch(**record | own), **settings)
     out.loss.backward()
-    return out.loss.item(), torch.stack([torch.zeros_like(x) if x.grad is None else x.grad for x in own.values()])
+    return out.loss.item(), torch.stack(
+        [torch.zeros_like(x) if x.grad is None else x.grad for x in own.values()]
+    )
 
 
-def check_invariances(objective: Callable[..., Any], weighted: bool = True, **settings: Any) -> None:
-    """Padding, order in the group, weights of groups, empty responses; metrics carry no gradient."""
+def check_invariances(
+    objective: Callable[..., Any], weighted: bool = True, **settings: Any
+) -> None:
+    """Padding, order in the group, weights of groups, empty responses; metrics carry no
+    gradient.
+    """
     record = random_record()
     loss, gradient = gradients(objective, record, **settings)
     assert gradient.abs().max() > 1e-6
 
     junk = dict(record)
     for name in PER_TOKEN.values():
-        junk[name] = torch.nn.functional.pad(record[name].masked_fill(~record["mask"], torch.nan), (0, 2), value=1e9)
+        junk[name] = torch.nn.functional.pad(
+            record[name].masked_fill(~record["mask"], torch.nan), (0, 2), value=1e9
+        )
     junk |= {name: torch.nn.functional.pad(record[name], (0, 2)) for name in ("mask", "step_ids")}
     padded_loss, padded = gradients(objective, junk, **settings)
     assert padded_loss == pytest.approx(loss, rel=1e-13)
@@ -162,24 +188,34 @@ def check_invariances(objective: Callable[..., Any], weighted: bool = True, **se
         weight = torch.tensor([3.0, 1.0, 2.0], dtype=torch.float64) / 6
         repeated = {name: x[[0, 0, 0, 1, 2, 2]] for name, x in record.items()}
         weighted_loss, _ = gradients(objective, record | {"group_weight": weight}, **settings)
-        assert weighted_loss == pytest.approx(gradients(objective, repeated, **settings)[0], rel=1e-12)
+        assert weighted_loss == pytest.approx(
+            gradients(objective, repeated, **settings)[0], rel=1e-12
+        )
 
-    empty = record | {"mask": torch.zeros_like(record["mask"]), "rewards": torch.zeros_like(record["rewards"])}
+    empty = record | {
+        "mask": torch.zeros_like(record["mask"]),
+        "rewards": torch.zeros_like(record["rewards"]),
+    }
     empty_loss, nothing = gradients(objective, empty, **settings)
     assert np.isfinite(empty_loss)
     assert not nothing.any()
-    live = {name: record[name].clone().requires_grad_() for name in ("policy_logps", "values", "policy_kl")}
+    live = {
+        name: record[name].clone().requires_grad_()
+        for name in ("policy_logps", "values", "policy_kl")
+    }
     for x in objective(GroupBatch(**record | live), **settings).metrics.values():
         assert not x.requires_grad
         assert x.dim() == 0
         assert x.isfinite()
 
 
-# --- recorded numbers ---------------------------------------------------------------------------------------
+# --- recorded numbers -----------------------------------------------------------------------------
 
 
 def oracle_batches() -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """(record, outputs) of each recorded batch; the record holds the fields of a GroupBatch and the logits."""
+    """(record, outputs) of each recorded batch; the record holds the fields of a GroupBatch and the
+    logits.
+    """
     out = []
     for recorded in json.loads(ORACLES.read_text())["batches"]:
         x = recorded["inputs"]
@@ -192,7 +228,8 @@ def oracle_batches() -> list[tuple[dict[str, Any], dict[str, Any]]]:
             "behaviour_values": "old_values",
         }
         record: dict[str, Any] = {
-            name: torch.tensor(x[key], dtype=torch.float64).view(shape) for name, key in names.items()
+            name: torch.tensor(x[key], dtype=torch.float64).view(shape)
+            for name, key in names.items()
         }
         record["mask"] = torch.tensor(x["mask"]).view(shape)
         record["rewards"] = torch.tensor(x["rewards"], dtype=torch.float64).view(shape[:2])
@@ -221,7 +258,7 @@ def check_oracle(
     assert (leaf.grad - gradient).abs().max() <= tolerance * max(1.0, gradient.abs().max().item())
 
 
-# --- populations --------------------------------------------------------------------------------------------
+# --- populations ----------------------------------------------------------------------------------
 
 
 @dataclass
@@ -232,8 +269,12 @@ class Tree:
     reference: Tables
     rewards: np.ndarray
 
-    def batch(self, policy: TabularLM, tables: Tables, sampler: Tables, group_size: int, **fields: Any) -> GroupBatch:
-        """Every group with its probability under `sampler`; reference, exact KL and `fields` filled in."""
+    def batch(
+        self, policy: TabularLM, tables: Tables, sampler: Tables, group_size: int, **fields: Any
+    ) -> GroupBatch:
+        """Every group with its probability under `sampler`; reference, exact KL and `fields` filled
+        in.
+        """
         reference = TabularLM.from_tables(self.mdp, self.reference)
         groups = all_groups(self.mdp, sampler, group_size)
         kl = [(np.exp(p) * (p - r)).sum(1) for p, r in zip(tables, self.reference, strict=True)]
@@ -249,26 +290,39 @@ class Tree:
         return torch.stack(columns, -1)
 
     def gradient(
-        self, objective: Callable[..., Any], tables: Tables, sampler: Tables, group_size: int, **settings: Any
+        self,
+        objective: Callable[..., Any],
+        tables: Tables,
+        sampler: Tables,
+        group_size: int,
+        **settings: Any,
     ) -> torch.Tensor:
         """Expected gradient of an objective with respect to the logits of the policy."""
         policy = TabularLM.from_tables(self.mdp, tables)
         fields = settings.pop("fields", {})
-        objective(self.batch(policy, tables, sampler, group_size, **fields), **settings).loss.backward()
+        objective(
+            self.batch(policy, tables, sampler, group_size, **fields), **settings
+        ).loss.backward()
         assert policy.logits.grad is not None
         return policy.logits.grad
 
     def ascent(self, tables: Tables, alpha: float) -> torch.Tensor:
-        """Gradient of J = E[R] - alpha KL(pi || pi_ref) with respect to the logits, from its definition."""
+        """Gradient of J = E[R] - alpha KL(pi || pi_ref) with respect to the logits, from its
+        definition.
+        """
         policy = TabularLM.from_tables(self.mdp, tables)
         batch = self.batch(policy, tables, tables, 1)
         probability = batch.policy_logps.sum((1, 2)).exp()
-        (probability * (batch.rewards[:, 0] - alpha * batch.sequence_logratio[:, 0])).sum().backward()
+        (
+            probability * (batch.rewards[:, 0] - alpha * batch.sequence_logratio[:, 0])
+        ).sum().backward()
         assert policy.logits.grad is not None
         return policy.logits.grad
 
     def tilt(self, alpha: float, soft: bool = True) -> tuple[Tables, Tables]:
-        """(tables, values [V**t] in reward units) of pi*, or of pi_V where values are backed up without the KL."""
+        """(tables, values [V**t] in reward units) of pi*, or of pi_V where values are backed up
+        without the KL.
+        """
         V, value, tables, values = self.mdp.vocab_size, self.rewards, [], []
         for reference in reversed(self.reference):
             q = value.reshape(-1, V)

@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from objective_checks import (
+
+from gnivo_edu.batch import GroupBatch
+from gnivo_edu.exact import random_reference
+from gnivo_edu.objectives.output import LossOutput
+from gnivo_edu.objectives.ppo import generalised_advantages, ppo
+from gnivo_edu.objectives.surrogate import behaviour_divergence, needed, whiten
+from gnivo_edu.policies import all_groups
+from tests.objectives.objective_checks import (
     Groups,
     Tree,
     check_invariances,
@@ -21,13 +28,6 @@ from objective_checks import (
     oracle_batches,
     random_record,
 )
-
-from gnivo_edu.batch import GroupBatch
-from gnivo_edu.exact import random_reference
-from gnivo_edu.objectives.output import LossOutput
-from gnivo_edu.objectives.ppo import generalised_advantages, ppo
-from gnivo_edu.objectives.surrogate import behaviour_divergence, needed, whiten
-from gnivo_edu.policies import all_groups
 
 
 def loops(
@@ -57,7 +57,9 @@ def loops(
     mean = sum(flat) / len(flat)
     variance = sum((a - mean) ** 2 for a in flat) / (len(flat) - 1)
     total = 0.0
-    for row, own, goal in zip((row for group in live for row in group), advantages, returns, strict=True):
+    for row, own, goal in zip(
+        (row for group in live for row in group), advantages, returns, strict=True
+    ):
         for t, raw in enumerate(own):
             a = (raw - mean) / math.sqrt(variance + 1e-8) if whitened else raw
             u = math.exp(row.p[t] - row.b[t])
@@ -92,13 +94,18 @@ def test_gradcheck() -> None:
     leaves = tuple(record[name].requires_grad_() for name in ("policy_logps", "values"))
 
     def loss(policy_logps: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        return ppo(GroupBatch(**record | {"policy_logps": policy_logps, "values": values}), 0.3).loss
+        return ppo(
+            GroupBatch(**record | {"policy_logps": policy_logps, "values": values}), 0.3
+        ).loss
 
     assert torch.autograd.gradcheck(loss, leaves)
 
 
 def value_alone(batch: GroupBatch, **settings: Any) -> LossOutput:
-    return LossOutput(ppo(batch, value_weight=1.0, **settings).loss - ppo(batch, value_weight=0.0, **settings).loss)
+    return LossOutput(
+        ppo(batch, value_weight=1.0, **settings).loss
+        - ppo(batch, value_weight=0.0, **settings).loss
+    )
 
 
 @needs_oracles
@@ -114,11 +121,15 @@ def test_gives_what_verl_gave() -> None:
                 "value_clip": c["value_clip"],
                 "dual_clip": c["dual_clip"],
             }
-            check_oracle(ppo, record, expected["policy_loss"], tolerance=1e-7, value_weight=0.0, **settings)
+            check_oracle(
+                ppo, record, expected["policy_loss"], tolerance=1e-7, value_weight=0.0, **settings
+            )
             check_oracle(value_alone, record, expected["value_loss"], "values", **settings)
             batch = GroupBatch(**record)
             before = needed(batch, "behaviour_values", "ppo")
-            raw = generalised_advantages(batch, before, c["kl_coef"] * behaviour_divergence(batch), c["lam"])
+            raw = generalised_advantages(
+                batch, before, c["kl_coef"] * behaviour_divergence(batch), c["lam"]
+            )
             for ours, name, tolerance in (
                 (whiten(batch, raw), "advantages_whitened", 1e-7),
                 (raw + before, "returns", 1e-9),
@@ -148,7 +159,9 @@ def exact_critic(tree: Tree, tables: list[np.ndarray], alpha: float) -> list[np.
         (1.0, "exact", "k3", False),
     ],
 )
-def test_on_policy_gradient_is_that_of_the_objective(lam: float, critic: str, kl: str, exact: bool) -> None:
+def test_on_policy_gradient_is_that_of_the_objective(
+    lam: float, critic: str, kl: str, exact: bool
+) -> None:
     tree, alpha = make_tree(2, 3), 0.4
     tokens = all_groups(tree.mdp, tree.reference, 1).tokens
     for policy in (random_reference(2, 3, 8), tree.tilt(alpha)[0]):
@@ -182,9 +195,15 @@ def test_metrics_errors_and_defaults() -> None:
     assert alone.item() == ppo(replace(batch, behaviour_values=batch.values)).loss.item()
     single = GroupBatch(**{name: x[:, :1] for name, x in record.items()})
     assert ppo(single).loss.isfinite()
-    perfect = replace(batch, reference_logps=batch.behaviour_logps, values=batch.rewards[..., None].expand(3, 4, 5))
+    perfect = replace(
+        batch,
+        reference_logps=batch.behaviour_logps,
+        values=batch.rewards[..., None].expand(3, 4, 5),
+    )
     perfect = replace(perfect, behaviour_values=None)
-    nothing = replace(perfect, rewards=batch.rewards * 0, values=batch.rewards[..., None].expand(3, 4, 5) * 0)
+    nothing = replace(
+        perfect, rewards=batch.rewards * 0, values=batch.rewards[..., None].expand(3, 4, 5) * 0
+    )
     assert ppo(nothing).metrics["explained"].item() == 0
     assert ppo(perfect).metrics["explained"].item() == pytest.approx(1)
     assert ppo(perfect).metrics["value_loss"].item() == pytest.approx(0)

@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from objective_checks import (
+
+from gnivo_edu.batch import GroupBatch
+from gnivo_edu.exact import random_reference
+from gnivo_edu.objectives.dr_grpo import dr_grpo
+from gnivo_edu.objectives.grpo import grpo
+from gnivo_edu.policies import TabularLM
+from tests.objectives.objective_checks import (
     Groups,
     check_invariances,
     check_loops,
@@ -20,12 +26,6 @@ from objective_checks import (
     oracle_batches,
     random_record,
 )
-
-from gnivo_edu.batch import GroupBatch
-from gnivo_edu.exact import random_reference
-from gnivo_edu.objectives.dr_grpo import dr_grpo
-from gnivo_edu.objectives.grpo import grpo
-from gnivo_edu.policies import TabularLM
 
 NORMALISERS = ("seq-mean-token-mean", "token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm")
 
@@ -71,7 +71,9 @@ def loops(
     return total / responses / (max_length if normaliser == "seq-mean-token-sum-norm" else 1)
 
 
-def dr_loops(live: Groups, frozen: Groups, alpha: float, kl: str = "none", max_length: int = 1) -> float:
+def dr_loops(
+    live: Groups, frozen: Groups, alpha: float, kl: str = "none", max_length: int = 1
+) -> float:
     return loops(live, frozen, alpha, kl, "none", "seq-mean-token-sum-norm", max_length=max_length)
 
 
@@ -93,7 +95,8 @@ def test_scales_clips_and_gradcheck(scale: Any) -> None:
     record = random_record()
     record["policy_logps"].requires_grad_()
     assert torch.autograd.gradcheck(
-        lambda x: grpo(GroupBatch(**record | {"policy_logps": x}), 0.3, scale=scale).loss, record["policy_logps"]
+        lambda x: grpo(GroupBatch(**record | {"policy_logps": x}), 0.3, scale=scale).loss,
+        record["policy_logps"],
     )
 
 
@@ -111,10 +114,16 @@ def test_all_normalisers_give_what_trl_gave() -> None:
     seen = 0
     for record, outputs in oracle_batches():
         for key, expected in outputs.items():
-            if not key.startswith("trl_") or "scale-" not in key or key.startswith("trl_accum2_bnpo"):
+            if (
+                not key.startswith("trl_")
+                or "scale-" not in key
+                or key.startswith("trl_accum2_bnpo")
+            ):
                 continue
             config = expected["config"]
-            scale = config.get("scale_rewards", "none" if config["loss_type"] == "dr_grpo" else "group")
+            scale = config.get(
+                "scale_rewards", "none" if config["loss_type"] == "dr_grpo" else "group"
+            )
             low = config.get("epsilon_low", config.get("epsilon"))
             settings = {
                 "alpha": config["beta"] or 1.0,
@@ -134,7 +143,9 @@ def test_all_normalisers_give_what_trl_gave() -> None:
     assert seen >= 30
 
 
-def conditional_advantage(tree: Any, tables: list[np.ndarray], group_size: int, scale: str) -> np.ndarray:
+def conditional_advantage(
+    tree: Any, tables: list[np.ndarray], group_size: int, scale: str
+) -> np.ndarray:
     """E[A_i | y_i = y], [V**T], by a loop over all companions."""
     law = np.ones(1)
     for table in tables:
@@ -144,7 +155,9 @@ def conditional_advantage(tree: Any, tables: list[np.ndarray], group_size: int, 
         for others in itertools.product(range(len(law)), repeat=group_size - 1):
             rewards = tree.rewards[[y, *others]]
             a = rewards[0] - rewards.mean()
-            out[y] += law[list(others)].prod() * (a / (rewards.std(ddof=1) + 1e-4) if scale == "group" else a)
+            out[y] += law[list(others)].prod() * (
+                a / (rewards.std(ddof=1) + 1e-4) if scale == "group" else a
+            )
     return out
 
 
@@ -164,25 +177,35 @@ def test_bandit_laws_of_k3_and_of_the_reverse_kl(scale: str) -> None:
                 break
         assert np.abs(tables[0] - tree.reference[0]).max() > 0.1
         if kl == "k3":
-            assert weight.sum() == pytest.approx(1, abs=1e-12)  # alpha pi_ref/(alpha - A) needs no normaliser
+            assert weight.sum() == pytest.approx(
+                1, abs=1e-12
+            )  # alpha pi_ref/(alpha - A) needs no normaliser
         if kl == "exact":
             gradient = exact_bandit_gradient(tree, tables, alpha, scale)
         else:
             gradient = tree.gradient(grpo, tables, tables, 3, alpha=alpha, kl=kl, scale=scale)
         assert gradient.abs().max() < 1e-14
-        assert tree.gradient(grpo, tree.tilt(alpha)[0], tree.tilt(alpha)[0], 3, alpha=alpha, kl="k3").abs().max() > 1e-4
+        assert (
+            tree.gradient(grpo, tree.tilt(alpha)[0], tree.tilt(alpha)[0], 3, alpha=alpha, kl="k3")
+            .abs()
+            .max()
+            > 1e-4
+        )
         if kl == "sequence" and scale == "none":
             assert np.abs(tables[0] - tree.tilt(alpha * 3 / 2)[0][0]).max() < 1e-12
 
 
-def exact_bandit_gradient(tree: Any, tables: list[np.ndarray], alpha: float, scale: str) -> torch.Tensor:
+def exact_bandit_gradient(
+    tree: Any, tables: list[np.ndarray], alpha: float, scale: str
+) -> torch.Tensor:
     """kl="exact" with the KL differentiated through the logits."""
     policy = TabularLM.from_tables(tree.mdp, tables)
     logp = policy.logits[0].log_softmax(-1)
     kl = (logp.exp() * (logp - torch.from_numpy(tree.reference[0]))).sum()
     batch = tree.batch(policy, tables, tables, 3)
     batch = from_record(
-        {name: getattr(batch, name) for name in batch.__dataclass_fields__}, policy_kl=kl.expand_as(batch.mask)
+        {name: getattr(batch, name) for name in batch.__dataclass_fields__},
+        policy_kl=kl.expand_as(batch.mask),
     )
     grpo(batch, alpha=alpha, kl="exact", scale=scale).loss.backward()  # type: ignore[arg-type]
     assert policy.logits.grad is not None
@@ -209,21 +232,31 @@ def test_k3_on_a_tree_is_a_law_per_state() -> None:
     assert tree_gradient(tree, tree.tilt(alpha)[0], size, settings).abs().max() > 1e-5
 
 
-def tree_gradient(tree: Any, tables: list[np.ndarray], size: int, settings: dict[str, Any]) -> torch.Tensor:
+def tree_gradient(
+    tree: Any, tables: list[np.ndarray], size: int, settings: dict[str, Any]
+) -> torch.Tensor:
     return tree.gradient(grpo, tables, tables, size, **settings)
 
 
 @pytest.mark.parametrize("group_size", [2, 3])
-def test_dr_grpo_climbs_the_reward_and_with_a_kl_stops_at_a_shrunken_reward(group_size: int) -> None:
+def test_dr_grpo_climbs_the_reward_and_with_a_kl_stops_at_a_shrunken_reward(
+    group_size: int,
+) -> None:
     tree = make_tree(2, 3)
     policy = random_reference(2, 3, 8)
     flat = tree.ascent(policy, 0.0)
     ours = tree.gradient(dr_grpo, policy, policy, group_size)
     assert torch.allclose(-ours, (1 - 1 / group_size) * flat, rtol=0, atol=1e-15)
     optimum, _ = tree.tilt(0.4 * group_size / (group_size - 1))
-    assert tree.gradient(dr_grpo, optimum, optimum, group_size, alpha=0.4, kl="sequence").abs().max() < 1e-15
+    assert (
+        tree.gradient(dr_grpo, optimum, optimum, group_size, alpha=0.4, kl="sequence").abs().max()
+        < 1e-15
+    )
     optimum, _ = tree.tilt(0.4)
-    assert tree.gradient(dr_grpo, optimum, optimum, group_size, alpha=0.4, kl="sequence").abs().max() > 1e-3
+    assert (
+        tree.gradient(dr_grpo, optimum, optimum, group_size, alpha=0.4, kl="sequence").abs().max()
+        > 1e-3
+    )
 
 
 @pytest.mark.parametrize("objective", [grpo, dr_grpo])
@@ -245,7 +278,9 @@ def test_errors_and_equal_rewards(objective: Any) -> None:
     with pytest.raises(ValueError, match="normaliser must be one of"):
         grpo(batch, normaliser="mean")  # type: ignore[arg-type]
     tied = from_record(
-        record, rewards=torch.ones_like(batch.rewards), policy_logps=batch.policy_logps.clone().requires_grad_()
+        record,
+        rewards=torch.ones_like(batch.rewards),
+        policy_logps=batch.policy_logps.clone().requires_grad_(),
     )
     out = objective(tied, kl="none")
     out.loss.backward()

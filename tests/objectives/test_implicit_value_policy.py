@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from objective_checks import (
+
+from gnivo_edu.batch import GroupBatch
+from gnivo_edu.exact import random_reference
+from gnivo_edu.objectives.output import LossOutput
+from gnivo_edu.objectives.surrogate import whiten
+from gnivo_edu.objectives.vimpo import detached_kl, implicit_advantages, vimpo
+from gnivo_edu.policies import TabularLM
+from tests.objectives.objective_checks import (
     Groups,
     Tree,
     check_invariances,
@@ -20,13 +27,6 @@ from objective_checks import (
     oracle_batches,
     random_record,
 )
-
-from gnivo_edu.batch import GroupBatch
-from gnivo_edu.exact import random_reference
-from gnivo_edu.objectives.output import LossOutput
-from gnivo_edu.objectives.surrogate import whiten
-from gnivo_edu.objectives.vimpo import detached_kl, implicit_advantages, vimpo
-from gnivo_edu.policies import TabularLM
 
 
 def loops(
@@ -49,13 +49,20 @@ def loops(
         rewards = [row.R for row in group]
         for i, row in enumerate(group):
             others = rewards if baseline == "mean" else rewards[:i] + rewards[i + 1 :]
-            token = sum(alpha * (row.p[t] - row.r[t]) - kappa(same[i], t) for t in range(len(row.p)))
+            token = sum(
+                alpha * (row.p[t] - row.r[t]) - kappa(same[i], t) for t in range(len(row.p))
+            )
             value += 0.5 * (token - (row.R - sum(others) / len(others))) ** 2
             responses += 1
     advantages = []
     for row in (row for group in frozen for row in group):
         delta = [alpha * (row.p[t] - row.r[t]) - kappa(row, t) for t in range(len(row.p))]
-        advantages.append([sum(lam ** (m - t) * delta[m] for m in range(t, len(delta))) for t in range(len(delta))])
+        advantages.append(
+            [
+                sum(lam ** (m - t) * delta[m] for m in range(t, len(delta)))
+                for t in range(len(delta))
+            ]
+        )
     flat = [a for own in advantages for a in own]
     mean = sum(flat) / len(flat)
     variance = sum((a - mean) ** 2 for a in flat) / (len(flat) - 1)
@@ -91,12 +98,15 @@ def test_value_loss_against_gradcheck() -> None:
     record = random_record()
     record["policy_logps"].requires_grad_()
     assert torch.autograd.gradcheck(
-        lambda x: vimpo(GroupBatch(**record | {"policy_logps": x}), 0.3, actor=0).loss, record["policy_logps"]
+        lambda x: vimpo(GroupBatch(**record | {"policy_logps": x}), 0.3, actor=0).loss,
+        record["policy_logps"],
     )
 
 
 def actor_alone(batch: GroupBatch, **settings: Any) -> LossOutput:
-    return LossOutput(vimpo(batch, actor=1.0, **settings).loss - vimpo(batch, actor=0.0, **settings).loss)
+    return LossOutput(
+        vimpo(batch, actor=1.0, **settings).loss - vimpo(batch, actor=0.0, **settings).loss
+    )
 
 
 @needs_oracles
@@ -107,21 +117,41 @@ def test_gives_what_its_code_gave() -> None:
             alpha, c_a = expected["config"]["beta"], expected["config"]["c_A"]
             check_oracle(vimpo, record, expected["value_loss"], alpha=alpha, actor=0.0)
             for kl in ("k2", "k3"):
-                check_oracle(vimpo, record, expected[f"value_loss_kl_{kl}_detached"], alpha=alpha, actor=0.0, kl=kl)
-            check_oracle(vimpo, record, expected["total_loss"], tolerance=1e-7, alpha=alpha, actor=c_a)
-            check_oracle(actor_alone, record, expected["actor_loss_old"], tolerance=1e-7, alpha=alpha)
-            own = record | {"behaviour_logps": record["policy_logps"], "reference_logps": record["reference_logps"]}
-            check_oracle(actor_alone, own, expected["actor_loss_onpolicy"], tolerance=1e-7, alpha=alpha)
+                check_oracle(
+                    vimpo,
+                    record,
+                    expected[f"value_loss_kl_{kl}_detached"],
+                    alpha=alpha,
+                    actor=0.0,
+                    kl=kl,
+                )
+            check_oracle(
+                vimpo, record, expected["total_loss"], tolerance=1e-7, alpha=alpha, actor=c_a
+            )
+            check_oracle(
+                actor_alone, record, expected["actor_loss_old"], tolerance=1e-7, alpha=alpha
+            )
+            own = record | {
+                "behaviour_logps": record["policy_logps"],
+                "reference_logps": record["reference_logps"],
+            }
+            check_oracle(
+                actor_alone, own, expected["actor_loss_onpolicy"], tolerance=1e-7, alpha=alpha
+            )
             batch = GroupBatch(**record)
             for lam in (1.0, 0.95, 0.0):
-                raw = implicit_advantages(alpha * (batch.logratio - detached_kl(batch, "exact")), lam)
+                raw = implicit_advantages(
+                    alpha * (batch.logratio - detached_kl(batch, "exact")), lam
+                )
                 for name, ours in (("raw", raw), ("whitened", whiten(batch, raw))):
                     theirs = torch.tensor(expected[f"adv_lam{lam}_{name}"], dtype=torch.float64)
                     assert torch.allclose(ours, theirs.view(ours.shape), rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize("group_size", [2, 3, 4])
-def test_value_loss_stops_at_pi_v_and_the_baseline_that_includes_itself_shrinks_it(group_size: int) -> None:
+def test_value_loss_stops_at_pi_v_and_the_baseline_that_includes_itself_shrinks_it(
+    group_size: int,
+) -> None:
     tree, alpha = make_tree(2, 2), 0.4
     shrunk, _ = tree.tilt(alpha * group_size / (group_size - 1), soft=False)
     plain, _ = tree.tilt(alpha, soft=False)
@@ -132,7 +162,9 @@ def test_value_loss_stops_at_pi_v_and_the_baseline_that_includes_itself_shrinks_
         (shrunk, "leave_one_out", False),
         (tree.tilt(alpha)[0], "leave_one_out", False),
     ):
-        gradient = tree.gradient(vimpo, tables, tables, group_size, alpha=alpha, actor=0.0, baseline=baseline)
+        gradient = tree.gradient(
+            vimpo, tables, tables, group_size, alpha=alpha, actor=0.0, baseline=baseline
+        )
         assert (gradient.abs().max() < 1e-15) if exact else (gradient.abs().max() > 1e-4)
 
 

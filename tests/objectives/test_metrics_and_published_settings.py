@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from objective_checks import random_record, rows
 
 from gnivo_edu import objectives
 from gnivo_edu.batch import GroupBatch
 from gnivo_edu.objectives import surrogate
+from tests.objectives.objective_checks import random_record, rows
 
 ALPHA = 0.3
 GROUPS = rows(random_record())
@@ -49,7 +49,9 @@ def test_gvpo_and_dro_residuals() -> None:
     assert own["logratio"].item() == pytest.approx(mean(h(row) for row in ROWS), rel=1e-12)
     assert own["tied_groups"].item() == 0
     own = objectives.dro(batch, ALPHA).metrics
-    assert own["residual"].item() == pytest.approx(rms(row.R - row.v[0] - ALPHA * h(row) for row in ROWS), rel=1e-12)
+    assert own["residual"].item() == pytest.approx(
+        rms(row.R - row.v[0] - ALPHA * h(row) for row in ROWS), rel=1e-12
+    )
     assert own["value"].item() == pytest.approx(mean(row.v[0] for row in ROWS), rel=1e-12)
 
 
@@ -79,9 +81,14 @@ def test_vimpo_oreo_and_ppo_metrics() -> None:
     own = objectives.vimpo(batch, ALPHA, actor=0.4)
     total = own.metrics["value_loss"] + 0.4 * own.metrics["actor_loss"]
     assert own.loss.item() == pytest.approx(total.item(), rel=1e-12)
-    raw = [sum(ALPHA * (row.p[m] - row.r[m] - row.kl[m]) for m in range(t, len(row.p))) for row, t in TOKENS]
+    raw = [
+        sum(ALPHA * (row.p[m] - row.r[m] - row.kl[m]) for m in range(t, len(row.p)))
+        for row, t in TOKENS
+    ]
     assert own.metrics["advantage"].item() == pytest.approx(rms(raw), rel=1e-12)
-    assert own.metrics["kl"].item() == pytest.approx(mean(row.kl[t] for row, t in TOKENS), rel=1e-12)
+    assert own.metrics["kl"].item() == pytest.approx(
+        mean(row.kl[t] for row, t in TOKENS), rel=1e-12
+    )
     share = mean(outside(row.p[t] - row.b[t], 0.2, 0.28) for row, t in TOKENS)
     assert own.metrics["clipped"].item() == pytest.approx(share, rel=1e-12)
 
@@ -90,12 +97,16 @@ def test_vimpo_oreo_and_ppo_metrics() -> None:
     assert own.metrics["kl"].item() == pytest.approx(kl, rel=1e-12)
     total = own.metrics["value_loss"] + own.metrics["policy_loss"]
     assert own.loss.item() == pytest.approx(total.item() + 0.5 * kl, rel=1e-12)
-    assert own.metrics["value_loss"].item() == pytest.approx(own.metrics["policy_loss"].item(), rel=1e-12)
+    assert own.metrics["value_loss"].item() == pytest.approx(
+        own.metrics["policy_loss"].item(), rel=1e-12
+    )
 
     own = objectives.ppo(batch, ALPHA, value_weight=0.7)
     total = own.metrics["policy_loss"] + 0.7 * own.metrics["value_loss"]
     assert own.loss.item() == pytest.approx(total.item(), rel=1e-12)
-    assert own.metrics["kl"].item() == pytest.approx(mean(row.b[t] - row.r[t] for row, t in TOKENS), rel=1e-12)
+    assert own.metrics["kl"].item() == pytest.approx(
+        mean(row.b[t] - row.r[t] for row, t in TOKENS), rel=1e-12
+    )
     share = mean(outside(row.p[t] - row.b[t], 0.2, 0.2) for row, t in TOKENS)
     assert own.metrics["clipped"].item() == pytest.approx(share, rel=1e-12)
 
@@ -106,7 +117,12 @@ def test_a_batch_with_weights_is_a_population() -> None:
     weight = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
     batch = GroupBatch(**record, group_weight=weight)
     x = record["policy_kl"]
-    pairs = [(w, value) for w, group in zip(weight.tolist(), GROUPS, strict=True) for row in group for value in row.kl]
+    pairs = [
+        (w, value)
+        for w, group in zip(weight.tolist(), GROUPS, strict=True)
+        for row in group
+        for value in row.kl
+    ]
     total = sum(w for w, _ in pairs)
     centre = sum(w * value for w, value in pairs) / total
     variance = sum(w * (value - centre) ** 2 for w, value in pairs) / total
@@ -120,11 +136,25 @@ def test_defaults_are_the_published_settings() -> None:
         "grpo": {"alpha": 0.04, "kl": "k3", "scale": "group", "clip_low": 0.2, "clip_high": 0.2},
         "dr_grpo": {"kl": "none", "clip_low": 0.2, "clip_high": 0.2},
         "rloo": {"alpha": 0.05, "normalise": False, "clip_low": 0.2, "clip_high": 0.2},
-        "vimpo": {"alpha": 5e-4, "actor": 5e-3, "lam": 1.0, "clip_low": 0.2, "clip_high": 0.28, "dual_clip": 10.0},
+        "vimpo": {
+            "alpha": 5e-4,
+            "actor": 5e-3,
+            "lam": 1.0,
+            "clip_low": 0.2,
+            "clip_high": 0.28,
+            "dual_clip": 10.0,
+        },
         "online_dpo": {"alpha": 0.1, "labels": "hard", "form": "sigmoid", "label_temperature": 1.0},
         "dro": {"alpha": 1.0, "scaled": True},
         "oreo": {"alpha": 0.03, "level": "token", "kl": "exact"},
-        "ppo": {"alpha": 0.05, "lam": 0.95, "gamma": 1.0, "clip_low": 0.2, "value_clip": 0.2, "value_weight": 0.1},
+        "ppo": {
+            "alpha": 0.05,
+            "lam": 0.95,
+            "gamma": 1.0,
+            "clip_low": 0.2,
+            "value_clip": 0.2,
+            "value_weight": 0.1,
+        },
         "sft_winning": {"rule": "best"},
     }
     for name, settings in published.items():

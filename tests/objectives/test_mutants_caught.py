@@ -1,4 +1,6 @@
-"""What mutation testing found untested: settings, bounds, metrics, weights, precision, places, gradients cut."""
+"""What mutation testing found untested: settings, bounds, metrics, weights, precision, places,
+gradients cut.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,11 @@ from typing import Any
 
 import pytest
 import torch
-from objective_checks import random_record, rows
 
 from gnivo_edu import objectives
 from gnivo_edu.batch import GroupBatch
 from gnivo_edu.objectives import groups, surrogate
+from tests.objectives.objective_checks import random_record, rows
 
 # The documented setting of each argument, and another that must change the loss.
 GROUP = {
@@ -72,7 +74,8 @@ SETTINGS: dict[str, dict[str, tuple[Any, Any]]] = {
     },
     "sft_winning": {},
 }
-# Every branch of every objective that is a sum over groups (whitening and batch statistics are not).
+# Every branch of every objective that is a sum over groups (whitening and batch statistics are
+# not).
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     *[
         ("gnivo", {"lengths": lengths, "horizon": 7})
@@ -84,7 +87,10 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("value_mse", {"prefixes": "last"}),
     ("gvpo", {}),
     ("dro", {"alpha": 0.5}),
-    *[("grpo", {"kl": kl, "normaliser": "token-mean"}) for kl in ("k3", "exact", "sequence", "none")],
+    *[
+        ("grpo", {"kl": kl, "normaliser": "token-mean"})
+        for kl in ("k3", "exact", "sequence", "none")
+    ],
     ("dr_grpo", {"max_length": 6}),
     ("rloo", {}),
     ("rloo", {"clip_low": None}),
@@ -100,10 +106,14 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
 
 
 def full_record() -> dict[str, Any]:
-    """`random_record` with a wide range of ratios, every optional field, a tied group and a tied pair."""
+    """`random_record` with a wide range of ratios, every optional field, a tied group and a tied
+    pair.
+    """
     record = random_record()
     record["policy_logps"] = 4 * record["policy_logps"]
-    record["policy_logps"][2, 2, :2] = torch.tensor([4.0, -7.0])  # a ratio of 50 where what follows is bad
+    record["policy_logps"][2, 2, :2] = torch.tensor(
+        [4.0, -7.0]
+    )  # a ratio of 50 where what follows is bad
     record["rewards"][1] = 0.7
     record["rewards"][2, :2] = 0.6
     g = torch.Generator().manual_seed(9)
@@ -117,19 +127,25 @@ def test_a_bare_call_uses_the_documented_settings_and_each_matters(name: str) ->
     bare = objective(batch).loss
     documented = {setting: value for setting, (value, _) in SETTINGS[name].items()}
     assert torch.equal(bare, objective(batch, **documented).loss)
-    assert {key: inspect.signature(objective).parameters[key].default for key in documented} == documented
+    assert {
+        key: inspect.signature(objective).parameters[key].default for key in documented
+    } == documented
     for setting, (_, other) in SETTINGS[name].items():
         assert not torch.equal(bare, objective(batch, **{setting: other}).loss), setting
 
 
 @pytest.mark.parametrize(("name", "settings"), VARIANTS, ids=str)
-def test_weights_of_groups_count_groups_in_loss_and_metrics(name: str, settings: dict[str, Any]) -> None:
+def test_weights_of_groups_count_groups_in_loss_and_metrics(
+    name: str, settings: dict[str, Any]
+) -> None:
     record, times = full_record(), torch.tensor([0, 0, 0, 1, 2, 2])
     weight = torch.tensor([3.0, 1.0, 2.0], dtype=torch.float64) / 6
     once = objectives.get(name)(GroupBatch(**record, group_weight=weight), **settings)
     if "depths" in settings:
         settings = settings | {"depths": settings["depths"][times]}
-    repeated = objectives.get(name)(GroupBatch(**{key: x[times] for key, x in record.items()}), **settings)
+    repeated = objectives.get(name)(
+        GroupBatch(**{key: x[times] for key, x in record.items()}), **settings
+    )
     assert once.loss.item() == pytest.approx(repeated.loss.item(), rel=1e-12)
     ours, theirs = ({key: x.item() for key, x in out.metrics.items()} for out in (once, repeated))
     if name == "rloo":  # Bessel's factor: a weighted batch is a population
@@ -171,7 +187,9 @@ def test_device_and_precision_are_those_of_the_batch(name: str, settings: dict[s
     out = objectives.get(name)(GroupBatch(**single), **settings)
     for x in (out.loss, *out.metrics.values()):
         assert (x.device.type, x.dtype) == ("cpu", torch.float32)
-    empty = objectives.get(name)(GroupBatch(**single | {"mask": 0 * record["step_ids"]}), **settings)
+    empty = objectives.get(name)(
+        GroupBatch(**single | {"mask": 0 * record["step_ids"]}), **settings
+    )
     assert all(x.isfinite() for x in (empty.loss, *empty.metrics.values()))
     double = objectives.get(name)(GroupBatch(**record), **settings)
     assert out.loss.item() == pytest.approx(double.loss.item(), rel=1e-4)
@@ -218,10 +236,15 @@ def test_value_mse_residual_is_a_root_mean_square_over_the_depths_used() -> None
         errors = []
         for group, log_z in zip(rows(record), record["log_z"].tolist(), strict=True):
             for row in group:
-                own = [log_z + sum(row.p[:t]) - sum(row.r[:t]) - row.R / 0.7 for t in range(1, len(row.p) + 1)]
+                own = [
+                    log_z + sum(row.p[:t]) - sum(row.r[:t]) - row.R / 0.7
+                    for t in range(1, len(row.p) + 1)
+                ]
                 errors += own if prefixes == "all" else own[-1:]
         residual = objectives.value_mse(GroupBatch(**record), 0.7, prefixes).metrics["residual"]  # type: ignore[arg-type]
-        assert residual.item() == pytest.approx(math.sqrt(sum(e * e for e in errors) / len(errors)), rel=1e-12)
+        assert residual.item() == pytest.approx(
+            math.sqrt(sum(e * e for e in errors) / len(errors)), rel=1e-12
+        )
 
 
 def test_targets_are_constants_and_read_inside_the_mask_only() -> None:
@@ -248,7 +271,9 @@ def test_without_an_actor_a_ratio_that_overflows_does_no_harm() -> None:
     record = full_record()
     plain = objectives.vimpo(GroupBatch(**record), actor=0.0, dual_clip=None).loss
     record["behaviour_logps"] = record["behaviour_logps"] - 1e3
-    assert torch.equal(objectives.vimpo(GroupBatch(**record), actor=0.0, dual_clip=None).loss, plain)
+    assert torch.equal(
+        objectives.vimpo(GroupBatch(**record), actor=0.0, dual_clip=None).loss, plain
+    )
 
 
 def test_whitened_tokens_have_mean_0_and_variance_1_and_padding_is_0() -> None:
@@ -263,7 +288,9 @@ def test_moments_of_one_and_of_two_tokens() -> None:
     batch = GroupBatch(**full_record())
     x = torch.arange(60.0, dtype=torch.float64).view(3, 4, 5)
     for last, expected in ((10.0, (10.0, 0.0)), (11.0, (10.5, 0.5))):
-        assert [m.item() for m in surrogate.moments(batch, x, (x >= 10) & (x <= last))] == list(expected)
+        assert [m.item() for m in surrogate.moments(batch, x, (x >= 10) & (x <= last))] == list(
+            expected
+        )
 
 
 def test_a_ratio_on_the_edge_of_the_range_is_not_clipped() -> None:
@@ -286,7 +313,9 @@ def test_online_dpo_margins_are_those_of_the_better_response_whatever_the_gap() 
     ]
     metrics = objectives.online_dpo(batch).metrics
     assert metrics["margin"].item() == pytest.approx(sum(margins) / len(margins), rel=1e-12)
-    assert metrics["accuracy"].item() == pytest.approx(sum(m > 0 for m in margins) / len(margins), rel=1e-12)
+    assert metrics["accuracy"].item() == pytest.approx(
+        sum(m > 0 for m in margins) / len(margins), rel=1e-12
+    )
     metrics = objectives.online_dpo(replace(batch, rewards=torch.ones_like(batch.rewards))).metrics
     assert [metrics[key].item() for key in ("tied_pairs", "accuracy", "margin")] == [1.0, 1.0, 0.0]
 
@@ -362,7 +391,11 @@ def test_a_group_may_weigh_nothing() -> None:
 
 def test_errors_of_a_batch_say_what_they_got() -> None:
     record = full_record()
-    for got, said in ((torch.zeros(3, 4), r"got \[3, 4\]"), ([0.5], "got list"), (None, "got NoneType")):
+    for got, said in (
+        (torch.zeros(3, 4), r"got \[3, 4\]"),
+        ([0.5], "got list"),
+        (None, "got NoneType"),
+    ):
         with pytest.raises(ValueError, match=said):
             GroupBatch(**record | {"policy_logps": got})
         if got is not None:

@@ -1,7 +1,9 @@
-"""What the recorded numbers hold beside losses and gradients by token log-probabilities, and that none is forgotten.
+"""What the recorded numbers hold beside losses and gradients by token log-probabilities, and that
+none is forgotten.
 
-Gradients with respect to logits, advantages, micro-batches, estimators, metrics. `test_every_recorded_array_...` lists
-each recorded array with the test that compares it, or the reason why none does.
+Gradients with respect to logits, advantages, micro-batches, estimators, metrics.
+`test_every_recorded_array_...` lists each recorded array with the test that compares it, or the
+reason why none does.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ from typing import Any
 
 import pytest
 import torch
-from objective_checks import ORACLES, needs_oracles, oracle_batches
 from torch import Tensor
 
 from gnivo_edu.batch import GroupBatch
@@ -32,6 +33,7 @@ from gnivo_edu.objectives.surrogate import (
     moments,
 )
 from gnivo_edu.objectives.vimpo import detached_kl, implicit_advantages, vimpo
+from tests.objectives.objective_checks import ORACLES, needs_oracles, oracle_batches
 
 pytestmark = needs_oracles
 NORMALISERS = {"grpo": "seq-mean-token-mean", "bnpo": "token-mean", "dapo": "token-mean"}
@@ -78,8 +80,12 @@ NOT_OURS = {
 
 
 def recorded() -> Iterator[tuple[dict[str, Any], dict[str, Any], dict[str, Tensor]]]:
-    """(record, outputs, logits) of each batch; logits [N, K, T, V] by name, and the tokens [N, K, T]."""
-    for (record, outputs), batch in zip(oracle_batches(), json.loads(ORACLES.read_text())["batches"], strict=True):
+    """(record, outputs, logits) of each batch; logits [N, K, T, V] by name, and the tokens [N, K,
+    T].
+    """
+    for (record, outputs), batch in zip(
+        oracle_batches(), json.loads(ORACLES.read_text())["batches"], strict=True
+    ):
         x = batch["inputs"]
         shape = (x["N"], x["K"], x["T"], x["V"])
         logits = {
@@ -94,11 +100,17 @@ def close(ours: Tensor, theirs: Any, tolerance: float = 1e-9) -> bool:
     return bool((ours - expected).abs().max() <= tolerance * max(1.0, float(expected.abs().max())))
 
 
-def from_logits(record: dict[str, Any], logits: dict[str, Tensor], leaf: Tensor, **fields: Any) -> GroupBatch:
-    """The batch with policy log-probabilities and exact KL computed from `leaf`, the policy's logits."""
+def from_logits(
+    record: dict[str, Any], logits: dict[str, Tensor], leaf: Tensor, **fields: Any
+) -> GroupBatch:
+    """The batch with policy log-probabilities and exact KL computed from `leaf`, the policy's
+    logits.
+    """
     logp = leaf.log_softmax(-1)
     picked = logp.gather(-1, logits["tokens"][..., None])[..., 0]
-    assert torch.allclose(picked[record["mask"].bool()], record["policy_logps"][record["mask"].bool()], atol=1e-12)
+    assert torch.allclose(
+        picked[record["mask"].bool()], record["policy_logps"][record["mask"].bool()], atol=1e-12
+    )
     kl = exact_kl(leaf, logits["ref"])
     return GroupBatch(**record | {"policy_logps": picked, "policy_kl": kl} | fields)
 
@@ -123,7 +135,9 @@ def test_oreo_by_logits_with_the_exact_kl_in_the_gradient() -> None:
             expected, leaf = outputs[key], logits["policy"].clone().requires_grad_()
             config = expected["config"]
             batch = from_logits(record, logits, leaf, **fields)
-            oreo(batch, config["beta"], level=level, kl_weight=config["kl_reg"] or 0.0, **settings).loss.backward()
+            oreo(
+                batch, config["beta"], level=level, kl_weight=config["kl_reg"] or 0.0, **settings
+            ).loss.backward()
             assert close(leaf.grad, expected["actor_loss_grad_logits"])
 
 
@@ -147,7 +161,9 @@ def test_vimpo_by_logits_detaches_the_kl() -> None:
             for name, logit in (("token_kl_exact", "policy"), ("old_token_kl_exact", "old")):
                 assert close(exact_kl(logits[logit], logits["ref"]) * batch.mask, expected[name])
             constant = GroupBatch(**record)
-            raw = implicit_advantages(alpha * (constant.logratio - detached_kl(constant, "exact")), 1.0)
+            raw = implicit_advantages(
+                alpha * (constant.logratio - detached_kl(constant, "exact")), 1.0
+            )
             assert close(-raw, expected["implicit_values_suffix"])
             assert close(batch.rewards - centred(batch.rewards), expected["reward_baseline"])
             assert not (constant.logratio - kl_estimate(constant.logratio, "k1")).abs().max() > 0
@@ -163,7 +179,9 @@ def test_advantages_of_groups() -> None:
         assert close(plain[..., None] * tokens, outputs["gvpo"]["advantages"])
         assert close(plain[..., None] * tokens, outputs["gvpo_beta0.5"]["advantages"])
         assert close(plain[..., None] * tokens, misc["grpo_adv_nostd"])
-        assert close(centred(batch.rewards, leave_one_out=True)[..., None] * tokens, misc["rloo_adv"])
+        assert close(
+            centred(batch.rewards, leave_one_out=True)[..., None] * tokens, misc["rloo_adv"]
+        )
         # verl adds 1e-6 to the standard deviation, TRL and grpo 1e-4
         theirs = torch.tensor(misc["grpo_adv_std"], dtype=torch.float64).view(tokens.shape)
         ours = group_advantages(batch, "group") * (std + 1e-4) / (std + misc["config"]["std_eps"])
@@ -173,30 +191,54 @@ def test_advantages_of_groups() -> None:
             if key.startswith("trl_rloo"):
                 shaped = batch.rewards - config["beta"] * behaviour_divergence(batch).sum(-1)
                 advantages = centred(shaped, leave_one_out=True)
-                mean, variance = moments(batch, advantages, torch.ones_like(advantages, dtype=torch.bool))
+                mean, variance = moments(
+                    batch, advantages, torch.ones_like(advantages, dtype=torch.bool)
+                )
                 if config["normalize_advantages"]:
                     advantages = (advantages - mean) / (variance.sqrt() + 1e-4)
                 assert close(advantages, expected["advantages"])
             elif key.startswith("trl_") and "advantages" in expected:
-                assert close(group_advantages(batch, config["scale_rewards"]), expected["advantages"])
+                assert close(
+                    group_advantages(batch, config["scale_rewards"]), expected["advantages"]
+                )
 
 
 def test_micro_batches_of_trl_one_by_one() -> None:
-    """Halves by rows cut through groups: the advantages come from the whole batch. Of bnpo the sum is not the whole."""
+    """Halves by rows cut through groups: the advantages come from the whole batch. Of bnpo the sum
+    is not the whole.
+    """
     seen = 0
     for record, outputs, _ in recorded():
         whole = GroupBatch(**record)
         half, tokens = whole.rewards.numel() // 2, whole.mask.sum().item()
         for key in (key for key in outputs if key.startswith("trl_accum2")):
             expected, c = outputs[key], outputs[key]["config"]
-            advantages = group_advantages(whole, c.get("scale_rewards", "none" if "none" in key else "group")).flatten()
+            advantages = group_advantages(
+                whole, c.get("scale_rewards", "none" if "none" in key else "group")
+            ).flatten()
             leaf, losses = record["policy_logps"].clone().requires_grad_(), []
             for rows in (slice(0, half), slice(half, None)):
-                own = {name: record[name].flatten(0, 1)[None, rows] for name in ROW_BY_ROW if name != "rewards"}
-                own |= {"policy_logps": leaf.flatten(0, 1)[None, rows], "rewards": whole.rewards.flatten()[None, rows]}
+                own = {
+                    name: record[name].flatten(0, 1)[None, rows]
+                    for name in ROW_BY_ROW
+                    if name != "rewards"
+                }
+                own |= {
+                    "policy_logps": leaf.flatten(0, 1)[None, rows],
+                    "rewards": whole.rewards.flatten()[None, rows],
+                }
                 batch = GroupBatch(**own)
-                share = batch.mask.sum().item() / tokens if c["loss_type"] == "dapo" else 1 / c["micro_batches"]
-                clips = (NORMALISERS[c["loss_type"]], c["epsilon"], c["epsilon"], c["max_completion_length"])
+                share = (
+                    batch.mask.sum().item() / tokens
+                    if c["loss_type"] == "dapo"
+                    else 1 / c["micro_batches"]
+                )
+                clips = (
+                    NORMALISERS[c["loss_type"]],
+                    c["epsilon"],
+                    c["epsilon"],
+                    c["max_completion_length"],
+                )
                 out = surrogate_with_kl(batch, advantages[None, rows], c["beta"], "k3", *clips)  # type: ignore[arg-type]
                 losses.append(share * out.loss)
             total = torch.stack(losses).sum()
@@ -212,13 +254,22 @@ def test_rloo_at_ratio_one_is_reinforce() -> None:
     for record, outputs, _ in recorded():
         for key in (key for key in outputs if key.startswith("trl_rloo")):
             config, expected = outputs[key]["config"], outputs[key]["onpolicy_ratio1"]
-            # the KL in the reward stays that of the sampler; only the ratio is 1: that is the REINFORCE form
-            own = record | ({} if config["beta"] else {"reference_logps": record["behaviour_logps"]})
-            settings = {"alpha": config["beta"] or 1.0, "normalise": config["normalize_advantages"], "clip_low": None}
+            # the KL in the reward stays that of the sampler; only the ratio is 1: that is the
+            # REINFORCE form
+            own = record | (
+                {} if config["beta"] else {"reference_logps": record["behaviour_logps"]}
+            )
+            settings = {
+                "alpha": config["beta"] or 1.0,
+                "normalise": config["normalize_advantages"],
+                "clip_low": None,
+            }
             leaf = own["policy_logps"].clone().requires_grad_()
             rloo(GroupBatch(**own | {"policy_logps": leaf}), **settings).loss.backward()
             assert close(leaf.grad, expected["grad"])
-            assert abs(expected["loss"]) < 1e-15  # minus the mean of A, where REINFORCE has that of A log pi
+            assert (
+                abs(expected["loss"]) < 1e-15
+            )  # minus the mean of A, where REINFORCE has that of A log pi
 
 
 def test_margins_of_pairs_estimators_and_rewards_by_token() -> None:
@@ -229,7 +280,9 @@ def test_margins_of_pairs_estimators_and_rewards_by_token() -> None:
             h, first = batch.sequence_logratio[:, :2], batch.rewards[:, 0] >= batch.rewards[:, 1]
             margins = beta * torch.where(first, h[:, 0] - h[:, 1], h[:, 1] - h[:, 0])
             assert close(margins.mean(), outputs[key]["margin"])
-            assert close((margins > 0).double().mean(), outputs[key]["accuracy"], 1e-7)  # recorded in float32
+            assert close(
+                (margins > 0).double().mean(), outputs[key]["accuracy"], 1e-7
+            )  # recorded in float32
             metrics = online_dpo(batch, beta, pairs="first", ties="first").metrics
             if metrics["tied_pairs"] == 0:
                 assert close(beta * metrics["margin"], outputs[key]["margin"])
@@ -239,7 +292,9 @@ def test_margins_of_pairs_estimators_and_rewards_by_token() -> None:
             leaf = record["policy_logps"].clone().requires_grad_()
             k = kl_estimate(GroupBatch(**record | {"policy_logps": leaf}).logratio, name)  # type: ignore[arg-type]
             k.sum().backward()
-            theirs = torch.tensor(expected["per_token"], dtype=torch.float64).view(k.shape) * batch.mask
+            theirs = (
+                torch.tensor(expected["per_token"], dtype=torch.float64).view(k.shape) * batch.mask
+            )
             assert close(k.detach(), theirs.tolist())
             assert close(k.sum().detach(), expected["sum"])
             assert close(leaf.grad, expected["grad_of_sum"])
@@ -248,7 +303,9 @@ def test_margins_of_pairs_estimators_and_rewards_by_token() -> None:
             by_token = generalised_advantages(batch, torch.zeros_like(cost), cost, lam=0.0)
             assert close(by_token * batch.mask, outputs[key]["token_rewards"])
             drift = average(batch, -behaviour_logratio(batch), "token-mean")
-            assert close(drift, outputs[key]["policy_loss"]["approx_kl_old"], 1e-7)  # 1e-8 in verl's divisor
+            assert close(
+                drift, outputs[key]["policy_loss"]["approx_kl_old"], 1e-7
+            )  # 1e-8 in verl's divisor
 
 
 def test_gnivo_depth_by_depth() -> None:
@@ -257,10 +314,14 @@ def test_gnivo_depth_by_depth() -> None:
         for key in (key for key in outputs if key.startswith("gnivo_")):
             config = outputs[key]["config"]
             for g, depths in enumerate(outputs[key]["per_group_per_t"]):
-                own = {name: x[g : g + 1] for name, x in record.items() if name != "reference_logps"}  # the sampler's
+                own = {
+                    name: x[g : g + 1] for name, x in record.items() if name != "reference_logps"
+                }  # the sampler's
                 for t, expected in enumerate(depths, 1):
                     settings = {"prefixes": "given", "depths": torch.tensor([t]), "horizon": T}
-                    loss = gnivo(GroupBatch(**own), config["alpha"], weights=config["weights"], **settings).loss
+                    loss = gnivo(
+                        GroupBatch(**own), config["alpha"], weights=config["weights"], **settings
+                    ).loss
                     assert loss.item() == pytest.approx(expected, rel=1e-9)
 
 

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 import torch
-from objective_checks import (
+
+from gnivo_edu.batch import GroupBatch
+from gnivo_edu.exact import random_reference
+from gnivo_edu.objectives.dro import dro
+from gnivo_edu.objectives.gvpo import gvpo
+from gnivo_edu.objectives.oreo import oreo, squared
+from gnivo_edu.objectives.output import LossOutput
+from gnivo_edu.policies import TabularLM, all_groups
+from tests.objectives.objective_checks import (
     Groups,
     Tree,
     check_invariances,
@@ -23,14 +31,6 @@ from objective_checks import (
     rows,
 )
 
-from gnivo_edu.batch import GroupBatch
-from gnivo_edu.exact import random_reference
-from gnivo_edu.objectives.dro import dro
-from gnivo_edu.objectives.gvpo import gvpo
-from gnivo_edu.objectives.oreo import oreo, squared
-from gnivo_edu.objectives.output import LossOutput
-from gnivo_edu.policies import TabularLM, all_groups
-
 
 def dro_loops(live: Groups, frozen: Groups, alpha: float, scaled: bool = True) -> float:
     total, count = 0.0, 0
@@ -44,7 +44,12 @@ def dro_loops(live: Groups, frozen: Groups, alpha: float, scaled: bool = True) -
 
 
 def oreo_loops(
-    live: Groups, frozen: Groups, alpha: float, level: str = "token", kl_weight: float = 0.0, kl: str = "exact"
+    live: Groups,
+    frozen: Groups,
+    alpha: float,
+    level: str = "token",
+    kl_weight: float = 0.0,
+    kl: str = "exact",
 ) -> float:
     total, count = 0.0, 0
     for group, same in zip(live, frozen, strict=True):
@@ -71,7 +76,9 @@ def test_dro_against_loops_and_finite_differences(scaled: bool) -> None:
     check_invariances(dro, alpha=0.3, scaled=scaled)
 
 
-@pytest.mark.parametrize("settings", [{}, {"kl_weight": 0.2}, {"kl_weight": 0.2, "kl": "k3"}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{}, {"kl_weight": 0.2}, {"kl_weight": 0.2, "kl": "k3"}], ids=str
+)
 @pytest.mark.parametrize("level", ["token", "response"])
 def test_oreo_against_loops_and_finite_differences(level: str, settings: dict[str, Any]) -> None:
     exact = settings.get("kl_weight", 0) > 0 and settings.get("kl") is None
@@ -89,7 +96,9 @@ def test_oreo_by_steps() -> None:
         assert ours == pytest.approx(oreo_loops(steps, steps, 0.3, **settings), rel=1e-12)
     check_invariances(oreo, alpha=0.3, level="step")
     single = replace(batch, step_ids=torch.arange(5).expand(3, 4, 5))
-    assert oreo(single, level="step").loss.item() == pytest.approx(oreo(batch).loss.item(), rel=1e-13)
+    assert oreo(single, level="step").loss.item() == pytest.approx(
+        oreo(batch).loss.item(), rel=1e-13
+    )
 
 
 @pytest.mark.parametrize("scaled", [True, False])
@@ -101,8 +110,12 @@ def test_dro_gradients_are_those_of_the_paper(scaled: bool) -> None:
     dro(batch, alpha, scaled).loss.backward()
     h, value = batch.sequence_logratio.detach(), record["values"].detach()[..., 0]
     weight = -alpha * ((batch.rewards - value) - alpha / 2 * 2 * h) / (alpha if scaled else 1) / 12
-    assert torch.allclose(record["policy_logps"].grad, weight[..., None] * batch.mask, rtol=1e-12, atol=1e-15)
-    assert torch.allclose(record["values"].grad[..., 0], (value - batch.rewards + alpha * h) / 12, rtol=1e-12)
+    assert torch.allclose(
+        record["policy_logps"].grad, weight[..., None] * batch.mask, rtol=1e-12, atol=1e-15
+    )
+    assert torch.allclose(
+        record["values"].grad[..., 0], (value - batch.rewards + alpha * h) / 12, rtol=1e-12
+    )
     assert not record["values"].grad[..., 1:].any()
 
 
@@ -138,7 +151,9 @@ def test_oreo_gives_what_its_code_gave() -> None:
             check_oracle(actor, own, expected["actor_loss"], alpha=alpha)
 
 
-def batch_at(tree: Tree, alpha: float, tables: Any, values: Any, sampler: Any, size: int = 1) -> GroupBatch:
+def batch_at(
+    tree: Tree, alpha: float, tables: Any, values: Any, sampler: Any, size: int = 1
+) -> GroupBatch:
     tokens = all_groups(tree.mdp, sampler, size).tokens
     policy = TabularLM.from_tables(tree.mdp, tables)
     return tree.batch(policy, tables, sampler, size, values=tree.of_states(tokens, values))
@@ -156,11 +171,17 @@ def test_residuals_are_zero_at_the_optimum_under_any_sampler(horizon: int) -> No
         assert oreo(batch, alpha, level="response").loss < 1e-28
         assert (
             oreo(
-                replace(batch, step_ids=torch.arange(horizon).expand(batch.mask.shape) // 2), level="step", alpha=alpha
+                replace(batch, step_ids=torch.arange(horizon).expand(batch.mask.shape) // 2),
+                level="step",
+                alpha=alpha,
             ).loss
             < 1e-28
         )
-        for tables, v in ((optimum, wrong), (tree.reference, values), (tree.tilt(0.5)[0], tree.tilt(0.5)[1])):
+        for tables, v in (
+            (optimum, wrong),
+            (tree.reference, values),
+            (tree.tilt(0.5)[0], tree.tilt(0.5)[1]),
+        ):
             other = batch_at(tree, alpha, tables, v, sampler)
             assert dro(other, alpha).loss > 1e-5
             assert oreo(other, alpha).loss > 1e-5
@@ -179,7 +200,9 @@ def test_the_regulariser_of_oreo_moves_the_optimum() -> None:
 
 
 def test_a_wrong_value_moves_dro_off_policy_as_proposition_1_says() -> None:
-    """tau h = r - V - (pi/mu)(V^pi - V), V^pi = E_mu[r - tau h], is stationary; on-policy V is a mere baseline."""
+    """tau h = r - V - (pi/mu)(V^pi - V), V^pi = E_mu[r - tau h], is stationary; on-policy V is a
+    mere baseline.
+    """
     tree, alpha, shift = make_tree(4, 1), 0.4, 0.05
     optimum, values = tree.tilt(alpha)
     tokens = all_groups(tree.mdp, tree.reference, 1).tokens

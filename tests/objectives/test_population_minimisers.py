@@ -1,4 +1,6 @@
-"""Where the objectives end up: exact expectations over all groups, minimised, beside pi* by brute force."""
+"""Where the objectives end up: exact expectations over all groups, minimised, beside pi* by brute
+force.
+"""
 
 from __future__ import annotations
 
@@ -8,28 +10,38 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from population_problem import Problem
 
 from gnivo_edu import exact, objectives
 from gnivo_edu.batch import GroupBatch
 from gnivo_edu.policies import TabularLM, all_groups, make_group_batch, tabulate
+from tests.objectives.population_problem import Problem
 
 EXACT = 1e-6
-EXACT_LENGTHS: list[dict[str, Any]] = [{}, {"lengths": "sum_min"}, {"lengths": "horizon", "horizon": 3}]
+EXACT_LENGTHS: list[dict[str, Any]] = [
+    {},
+    {"lengths": "sum_min"},
+    {"lengths": "horizon", "horizon": 3},
+]
 
 
 @pytest.mark.parametrize("group_size", [2, 3])
 @pytest.mark.parametrize("settings", [{}, {"prefixes": "last"}], ids=["all", "last"])
-def test_raw_weights_reach_the_optimum(fixed: Problem, settings: dict[str, Any], group_size: int) -> None:
+def test_raw_weights_reach_the_optimum(
+    fixed: Problem, settings: dict[str, Any], group_size: int
+) -> None:
     assert fixed.tv(fixed.reference) > 0.05
     assert fixed.tv(fixed.minimise(objectives.gnivo, group_size, **settings)) < EXACT
 
 
 @pytest.mark.parametrize("group_size", [2, 3])
 @pytest.mark.parametrize("depth", [1, 2, 3])
-def test_raw_weights_are_exact_at_every_single_depth(ragged: Problem, depth: int, group_size: int) -> None:
+def test_raw_weights_are_exact_at_every_single_depth(
+    ragged: Problem, depth: int, group_size: int
+) -> None:
     count = len(all_groups(ragged.mdp, ragged.reference, group_size).tokens)
-    fitted = ragged.minimise(objectives.gnivo, group_size, prefixes="given", depths=torch.full((count,), depth))
+    fitted = ragged.minimise(
+        objectives.gnivo, group_size, prefixes="given", depths=torch.full((count,), depth)
+    )
     assert ragged.tv(fitted, depth) < EXACT < 1e-3 < ragged.tv(ragged.reference, depth)
 
 
@@ -42,7 +54,11 @@ def test_softmax_weights_are_exact_at_the_end_and_biased_before_it(fixed: Proble
             own: dict[str, Any] = dict(settings)
             if depth is not None:
                 own["depths"] = torch.full((8**group_size,), depth)
-            biases.append(fixed.tv(fixed.minimise(objectives.gnivo, group_size, weights="softmax", **own), depth))
+            biases.append(
+                fixed.tv(
+                    fixed.minimise(objectives.gnivo, group_size, weights="softmax", **own), depth
+                )
+            )
         assert biases[0] > biases[1] > biases[2] > 1e-4
 
 
@@ -52,7 +68,9 @@ def test_softmax_weights_are_exact_at_the_end_and_biased_before_it(fixed: Proble
     ids=["sum_max", "sum_min", "horizon"],
 )
 @pytest.mark.parametrize("group_size", [2, 3])
-def test_exact_length_conventions(ragged: Problem, settings: dict[str, Any], group_size: int) -> None:
+def test_exact_length_conventions(
+    ragged: Problem, settings: dict[str, Any], group_size: int
+) -> None:
     assert ragged.tv(ragged.minimise(objectives.gnivo, group_size, **settings)) < EXACT
 
 
@@ -61,7 +79,9 @@ def test_biased_length_conventions(ragged: Problem, lengths: str) -> None:
     assert ragged.tv(ragged.minimise(objectives.gnivo, 2, lengths=lengths)) > 1e-4
 
 
-def test_a_constant_leaves_the_minimiser_and_the_maximum_of_the_group_moves_it(ragged: Problem) -> None:
+def test_a_constant_leaves_the_minimiser_and_the_maximum_of_the_group_moves_it(
+    ragged: Problem,
+) -> None:
     assert ragged.tv(ragged.minimise(objectives.gnivo, 2, reward_max=1.0)) < EXACT
     rewards = ragged.batch(TabularLM.from_tables(ragged.mdp, ragged.reference), 2).rewards
     moved = {"rewards": rewards - rewards.amax(1, keepdim=True)}
@@ -69,7 +89,9 @@ def test_a_constant_leaves_the_minimiser_and_the_maximum_of_the_group_moves_it(r
 
 
 def fitted_gaps(problem: Problem) -> list[np.ndarray]:
-    """V_theta - V of the prefixes of t = 1, 2, 3 tokens (of every answer that long) for the fitted explicit V_theta."""
+    """V_theta - V of the prefixes of t = 1, 2, 3 tokens (of every answer that long) for the fitted
+    explicit V_theta.
+    """
     V, T = problem.mdp.vocab_size, problem.mdp.horizon
     groups = all_groups(problem.mdp, problem.reference, 2)
     policy = TabularLM.from_tables(problem.mdp, problem.reference)
@@ -78,15 +100,23 @@ def fitted_gaps(problem: Problem) -> list[np.ndarray]:
     tokens = groups.tokens.clamp(max=V - 1)
     powers = V ** torch.arange(T)
     starts = [sum(V**d for d in range(1, t)) for t in range(1, T + 2)]
-    place = torch.stack([(tokens[..., : t + 1] * powers[: t + 1].flip(0)).sum(-1) + starts[t] for t in range(T)], -1)
+    place = torch.stack(
+        [(tokens[..., : t + 1] * powers[: t + 1].flip(0)).sum(-1) + starts[t] for t in range(T)], -1
+    )
     theta = torch.zeros(starts[-1], dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS(
-        [theta], max_iter=400, tolerance_grad=1e-11, tolerance_change=0, line_search_fn="strong_wolfe"
+        [theta],
+        max_iter=400,
+        tolerance_grad=1e-11,
+        tolerance_change=0,
+        line_search_fn="strong_wolfe",
     )
 
     def closure() -> torch.Tensor:
         optimiser.zero_grad()
-        loss = objectives.group_value(replace(record, prefix_values=theta[place]), alpha=problem.alpha).loss
+        loss = objectives.group_value(
+            replace(record, prefix_values=theta[place]), alpha=problem.alpha
+        ).loss
         loss.backward()
         return loss
 
@@ -95,7 +125,9 @@ def fitted_gaps(problem: Problem) -> list[np.ndarray]:
     gaps = []
     for t in range(T):
         number = place[..., t][groups.mask[..., t]].unique() - starts[t]
-        gaps.append((theta.detach()[starts[t] + number]).numpy() - solution.values[t + 1][number.numpy()])
+        gaps.append(
+            (theta.detach()[starts[t] + number]).numpy() - solution.values[t + 1][number.numpy()]
+        )
     return gaps
 
 
@@ -112,20 +144,30 @@ def test_group_value_of_absorbing_answers_has_one_constant_for_all_depths(ragged
     assert np.ptp(np.concatenate(gaps)) < 1e-6
 
 
-def fit_value_mse(problem: Problem, horizon: int, **settings: Any) -> tuple[list[np.ndarray], float]:
-    """Tables and log Z of the minimiser with a free log Z, on answers cut to their first `horizon` tokens."""
+def fit_value_mse(
+    problem: Problem, horizon: int, **settings: Any
+) -> tuple[list[np.ndarray], float]:
+    """Tables and log Z of the minimiser with a free log Z, on answers cut to their first `horizon`
+    tokens.
+    """
     policy = TabularLM.from_tables(problem.mdp, problem.reference)
     record = make_group_batch(policy, problem.mdp, all_groups(problem.mdp, problem.reference, 1))
     cut = record.mask & (torch.arange(problem.mdp.horizon) < horizon)
     samples = all_groups(problem.mdp, problem.reference, 1)
     log_z = torch.zeros(1, dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS(
-        [policy.logits, log_z], max_iter=400, tolerance_grad=1e-12, tolerance_change=0, line_search_fn="strong_wolfe"
+        [policy.logits, log_z],
+        max_iter=400,
+        tolerance_grad=1e-12,
+        tolerance_change=0,
+        line_search_fn="strong_wolfe",
     )
 
     def closure() -> torch.Tensor:
         optimiser.zero_grad()
-        batch = make_group_batch(policy, problem.mdp, samples, log_z=log_z.expand(len(samples.tokens)))
+        batch = make_group_batch(
+            policy, problem.mdp, samples, log_z=log_z.expand(len(samples.tokens))
+        )
         loss = objectives.value_mse(replace(batch, mask=cut), alpha=problem.alpha, **settings).loss
         loss.backward()
         return loss
@@ -171,13 +213,20 @@ def test_value_mse_numbers_gradients_and_errors(random_batch: dict[str, torch.Te
                     value += (batch.policy_logps[n, k, t] - batch.behaviour_logps[n, k, t]).item()
                     if prefixes == "all" or t + 1 == length:
                         total += (value - float(batch.rewards[n, k]) / 0.7) ** 2 / 12
-        assert objectives.value_mse(batch, 0.7, prefixes).loss.item() == pytest.approx(total, rel=1e-12)
+        assert objectives.value_mse(batch, 0.7, prefixes).loss.item() == pytest.approx(
+            total, rel=1e-12
+        )
 
-        def loss(logps: torch.Tensor, log_z: torch.Tensor, prefixes: Any = prefixes) -> torch.Tensor:
+        def loss(
+            logps: torch.Tensor, log_z: torch.Tensor, prefixes: Any = prefixes
+        ) -> torch.Tensor:
             own = GroupBatch(**random_batch | {"policy_logps": logps, "log_z": log_z})
             return objectives.value_mse(own, 0.7, prefixes).loss
 
-        leaves = (random_batch["policy_logps"].requires_grad_(), random_batch["log_z"].requires_grad_())
+        leaves = (
+            random_batch["policy_logps"].requires_grad_(),
+            random_batch["log_z"].requires_grad_(),
+        )
         assert torch.autograd.gradcheck(loss, leaves, rtol=1e-6, atol=1e-8)
     with pytest.raises(ValueError, match="needs log_z"):
         objectives.value_mse(replace(batch, log_z=None))

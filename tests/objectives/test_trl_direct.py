@@ -1,8 +1,8 @@
 """grpo, dr_grpo, rloo and online_dpo against TRL itself, installed with the extra `trl`.
 
-TRL's losses on a batch are those of ours without a factor: its means are over the responses, or over the tokens, of the
-batch. Nothing is said of importance_sampling_level="sequence" and of the loss types cispo, sapo, luspo and vespo: there
-is no objective of ours for them.
+TRL's losses on a batch are those of ours without a factor: its means are over the responses, or
+over the tokens, of the batch. Nothing is said of importance_sampling_level="sequence" and of the
+loss types cispo, sapo, luspo and vespo: there is no objective of ours for them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer  # noqa: E402
 from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer  # noqa: E402
-from trl_direct import NORMALISERS, Given, Record, preferred, ragged_records, sampled_and_scored  # noqa: E402
 
 from gnivo_edu.batch import GroupBatch  # noqa: E402
 from gnivo_edu.objectives.dr_grpo import dr_grpo  # noqa: E402
@@ -29,27 +28,48 @@ from gnivo_edu.objectives.grpo import group_advantages, grpo  # noqa: E402
 from gnivo_edu.objectives.online_dpo import online_dpo  # noqa: E402
 from gnivo_edu.objectives.rloo import rloo  # noqa: E402
 from gnivo_edu.objectives.surrogate import average  # noqa: E402
+from tests.objectives.trl_direct import (  # noqa: E402
+    NORMALISERS,
+    Given,
+    Record,
+    preferred,
+    ragged_records,
+    sampled_and_scored,
+)
 
 TOLERANCE = 1e-12
 RECORDS = list(ragged_records())
 
 
 def difference(
-    objective: Callable[..., Any], record: Record, theirs: Given, factor: float = 1.0, **settings: Any
+    objective: Callable[..., Any],
+    record: Record,
+    theirs: Given,
+    factor: float = 1.0,
+    **settings: Any,
 ) -> float:
-    """Largest difference in the loss and in the gradient, `factor` times theirs; padding must have gradient 0."""
+    """Largest difference in the loss and in the gradient, `factor` times theirs; padding must have
+    gradient 0.
+    """
     leaf = record["policy_logps"].clone().requires_grad_()
     loss = objective(GroupBatch(**record | {"policy_logps": leaf}), **settings).loss
     loss.backward()
     assert leaf.grad is not None
     assert not theirs.gradient[~record["mask"]].any()
-    gaps = (leaf.grad - factor * theirs.gradient).abs().max(), (loss - factor * sum(theirs.losses)).abs()
+    gaps = (
+        (leaf.grad - factor * theirs.gradient).abs().max(),
+        (loss - factor * sum(theirs.losses)).abs(),
+    )
     return max(x.item() for x in gaps)
 
 
 def by_grpo(record: Record, **settings: Any) -> Given:
-    """TRL's GRPO with the plain k3 of the papers; its own default is the subject of a test below."""
-    return sampled_and_scored(GRPOTrainer, GRPOConfig, record, **{"use_bias_correction_kl": False} | settings)
+    """TRL's GRPO with the plain k3 of the papers; its own default is the subject of a test
+    below.
+    """
+    return sampled_and_scored(
+        GRPOTrainer, GRPOConfig, record, **{"use_bias_correction_kl": False} | settings
+    )
 
 
 def by_rloo(record: Record, **settings: Any) -> Given:
@@ -58,7 +78,12 @@ def by_rloo(record: Record, **settings: Any) -> Given:
 
 def ours(loss_type: str, beta: float, **settings: Any) -> dict[str, Any]:
     """Settings of grpo for those of TRL."""
-    return {"alpha": beta or 1.0, "kl": "k3" if beta else "none", "normaliser": NORMALISERS[loss_type], **settings}
+    return {
+        "alpha": beta or 1.0,
+        "kl": "k3" if beta else "none",
+        "normaliser": NORMALISERS[loss_type],
+        **settings,
+    }
 
 
 def test_the_batches_are_clipped_on_both_sides_and_hold_ties() -> None:
@@ -67,7 +92,9 @@ def test_the_batches_are_clipped_on_both_sides_and_hold_ties() -> None:
         advantages = group_advantages(GroupBatch(**record), "none")[..., None]
         x = (record["policy_logps"] - record["behaviour_logps"]).masked_fill(~record["mask"], 0.0)
         for count, ratio in ((tokens, x.exp()), (responses, x.sum(-1, keepdim=True).exp())):
-            count += torch.stack([((ratio > 1.2) & (advantages > 0)).sum(), ((ratio < 0.8) & (advantages < 0)).sum()])
+            count += torch.stack(
+                [((ratio > 1.2) & (advantages > 0)).sum(), ((ratio < 0.8) & (advantages < 0)).sum()]
+            )
         tied += int((record["rewards"][:, 0] == record["rewards"][:, 1]).sum())
     assert min(tokens) >= 10
     assert min(responses) >= 3
@@ -80,25 +107,37 @@ def test_the_batches_are_clipped_on_both_sides_and_hold_ties() -> None:
 def test_grpo_and_its_variants(loss_type: str, beta: float, scale: str) -> None:
     for record in RECORDS:
         for low, high in ((0.2, 0.2), (0.1, 0.28)):
-            settings = {"epsilon": low, "epsilon_high": high, "scale_rewards": scale, "max_completion_length": 11}
+            settings = {
+                "epsilon": low,
+                "epsilon_high": high,
+                "scale_rewards": scale,
+                "max_completion_length": 11,
+            }
             theirs = by_grpo(record, loss_type=loss_type, beta=beta, **settings)
             own = ours(loss_type, beta, scale=scale, clip_low=low, clip_high=high, max_length=11)
             assert difference(grpo, record, theirs, **own) < TOLERANCE
             batch = GroupBatch(**record)
             assert (group_advantages(batch, scale) - theirs.advantages).abs().max() < TOLERANCE  # type: ignore[arg-type]
             metrics = grpo(batch, **own).metrics
-            assert theirs.metrics["reward"] == pytest.approx([metrics["reward"].item()], abs=TOLERANCE)
+            assert theirs.metrics["reward"] == pytest.approx(
+                [metrics["reward"].item()], abs=TOLERANCE
+            )
             if beta:
                 assert theirs.metrics["kl"] == pytest.approx([metrics["kl"].item()], abs=TOLERANCE)
             if scale == "none" and loss_type == "dr_grpo":
-                own = {name: own[name] for name in ("alpha", "kl", "clip_low", "clip_high", "max_length")}
+                own = {
+                    name: own[name]
+                    for name in ("alpha", "kl", "clip_low", "clip_high", "max_length")
+                }
                 assert difference(dr_grpo, record, theirs, **own) < TOLERANCE
 
 
 @pytest.mark.parametrize("loss_type", NORMALISERS)
 def test_grpo_without_stored_log_probabilities_is_on_policy(loss_type: str) -> None:
     for record in RECORDS:
-        theirs = by_grpo(record, stored=False, loss_type=loss_type, beta=0.04, max_completion_length=11)
+        theirs = by_grpo(
+            record, stored=False, loss_type=loss_type, beta=0.04, max_completion_length=11
+        )
         own = record | {"behaviour_logps": record["policy_logps"]}
         assert difference(grpo, own, theirs, **ours(loss_type, 0.04, max_length=11)) < TOLERANCE
 
@@ -116,20 +155,28 @@ def test_micro_batches_of_trl_add_up_to_the_batch_except_for_bnpo(loss_type: str
         for steps in (2, 3):
             if record["rewards"].numel() % steps:
                 continue
-            theirs = by_grpo(record, steps=steps, loss_type=loss_type, beta=0.04, max_completion_length=11)
+            theirs = by_grpo(
+                record, steps=steps, loss_type=loss_type, beta=0.04, max_completion_length=11
+            )
             assert len(theirs.losses) == steps
             gaps.append(difference(grpo, record, theirs, **ours(loss_type, 0.04, max_length=11)))
             theirs = by_rloo(record, steps=steps)
-            assert difference(rloo, record, theirs, factor=1 / steps) < TOLERANCE  # the Trainer divides these
+            assert (
+                difference(rloo, record, theirs, factor=1 / steps) < TOLERANCE
+            )  # the Trainer divides these
     assert len(gaps) >= 6
     assert max(gaps) > 1e-3 if loss_type == "bnpo" else max(gaps) < TOLERANCE
 
 
 def test_the_kl_term_that_trl_takes_by_default_is_another_one() -> None:
-    """u k3 in place of k3: on-policy its gradient is that of k2 = x^2/2, which is the reverse KL's."""
+    """u k3 in place of k3: on-policy its gradient is that of k2 = x^2/2, which is the reverse
+    KL's.
+    """
     for record in RECORDS:
         own = record | {"behaviour_logps": record["policy_logps"]}
-        theirs = sampled_and_scored(GRPOTrainer, GRPOConfig, record, stored=False, loss_type="grpo", beta=0.7)
+        theirs = sampled_and_scored(
+            GRPOTrainer, GRPOConfig, record, stored=False, loss_type="grpo", beta=0.7
+        )
         settings = ours("grpo", 0.7)
         assert difference(grpo, own, theirs, **settings) > 1e-3
         leaf = record["policy_logps"].clone().requires_grad_()
@@ -151,21 +198,35 @@ def test_rloo(beta: float, normalise: bool) -> None:
             for low, high in ((0.2, 0.2), (0.1, 0.5)):
                 clips = {"epsilon": low, "epsilon_high": high}
                 theirs = by_rloo(record, beta=beta, normalize_advantages=normalise, **clips)
-                assert difference(rloo, own, theirs, **settings, clip_low=low, clip_high=high) < TOLERANCE
+                assert (
+                    difference(rloo, own, theirs, **settings, clip_low=low, clip_high=high)
+                    < TOLERANCE
+                )
         leaf = own["policy_logps"].clone().requires_grad_()
         rloo(GroupBatch(**own | {"policy_logps": leaf}), **settings, clip_low=None).loss.backward()
         assert leaf.grad is not None
-        assert (leaf.grad - theirs.gradient).abs().max() < TOLERANCE  # on-policy REINFORCE has the same gradient
+        assert (
+            leaf.grad - theirs.gradient
+        ).abs().max() < TOLERANCE  # on-policy REINFORCE has the same gradient
 
 
 @pytest.mark.parametrize("form", ["sigmoid", "ipo"])
 @pytest.mark.parametrize("beta", [0.1, 0.5, 2.0])
 def test_online_dpo(beta: float, form: str) -> None:
     for record in RECORDS:
-        theirs = preferred(OnlineDPOTrainer, OnlineDPOConfig, record, beta, loss_type=form, missing_eos_penalty=None)
+        theirs = preferred(
+            OnlineDPOTrainer,
+            OnlineDPOConfig,
+            record,
+            beta,
+            loss_type=form,
+            missing_eos_penalty=None,
+        )
         settings = {"alpha": beta, "form": form, "pairs": "first", "ties": "first"}
         assert difference(online_dpo, record, theirs, **settings) < TOLERANCE
     h = GroupBatch(**record).sequence_logratio[:, :2]
     first = record["rewards"][:, 0] >= record["rewards"][:, 1]
     margins = beta * torch.where(first, h[:, 0] - h[:, 1], h[:, 1] - h[:, 0])
-    assert theirs.metrics["rewards/margins"] == pytest.approx([margins.mean().item()], abs=TOLERANCE)
+    assert theirs.metrics["rewards/margins"] == pytest.approx(
+        [margins.mean().item()], abs=TOLERANCE
+    )

@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from objective_checks import (
+
+from gnivo_edu.batch import GroupBatch
+from gnivo_edu.exact import random_reference
+from gnivo_edu.objectives.gvpo import gvpo
+from gnivo_edu.objectives.rloo import rloo
+from tests.objectives.objective_checks import (
     Groups,
     check_invariances,
     check_loops,
@@ -17,11 +22,6 @@ from objective_checks import (
     oracle_batches,
     random_record,
 )
-
-from gnivo_edu.batch import GroupBatch
-from gnivo_edu.exact import random_reference
-from gnivo_edu.objectives.gvpo import gvpo
-from gnivo_edu.objectives.rloo import rloo
 
 
 def gvpo_loops(live: Groups, _: Groups, alpha: float) -> float:
@@ -36,7 +36,11 @@ def gvpo_loops(live: Groups, _: Groups, alpha: float) -> float:
 
 
 def rloo_loops(
-    live: Groups, frozen: Groups, alpha: float, normalise: bool = False, clip_low: float | None = 0.2
+    live: Groups,
+    frozen: Groups,
+    alpha: float,
+    normalise: bool = False,
+    clip_low: float | None = 0.2,
 ) -> float:
     advantages = []
     for group in frozen:
@@ -89,7 +93,9 @@ def test_gvpo_gives_what_its_code_gave() -> None:
             }
             for name, anchor in anchors.items():
                 expected = outputs[key][f"{name}_anchor"]
-                check_oracle(gvpo, record | {"reference_logps": anchor}, expected, times=count, alpha=alpha)
+                check_oracle(
+                    gvpo, record | {"reference_logps": anchor}, expected, times=count, alpha=alpha
+                )
 
 
 @needs_oracles
@@ -110,8 +116,13 @@ def test_gvpo_is_stationary_at_the_optimum_under_any_sampler() -> None:
         optimum, _ = tree.tilt(0.4)
         sampler = random_reference(size, horizon, 99)
         assert tree.gradient(gvpo, optimum, sampler, group_size, alpha=0.4).abs().max() < 1e-15
-        assert tree.gradient(gvpo, tree.reference, sampler, group_size, alpha=0.4).abs().max() > 1e-3
-        assert tree.gradient(gvpo, tree.tilt(0.5)[0], sampler, group_size, alpha=0.4).abs().max() > 1e-4
+        assert (
+            tree.gradient(gvpo, tree.reference, sampler, group_size, alpha=0.4).abs().max() > 1e-3
+        )
+        assert (
+            tree.gradient(gvpo, tree.tilt(0.5)[0], sampler, group_size, alpha=0.4).abs().max()
+            > 1e-4
+        )
 
 
 def test_gvpo_estimates_half_the_variance_without_bias() -> None:
@@ -130,7 +141,9 @@ def test_rloo_on_policy_is_the_gradient_of_the_objective(clip_low: float | None)
         ours = tree.gradient(rloo, policy, policy, group_size, alpha=0.4, clip_low=clip_low)
         assert torch.allclose(-ours, tree.ascent(policy, 0.4), rtol=0, atol=1e-15)
     optimum, _ = tree.tilt(0.4)
-    assert tree.gradient(rloo, optimum, optimum, 2, alpha=0.4, clip_low=clip_low).abs().max() < 1e-15
+    assert (
+        tree.gradient(rloo, optimum, optimum, 2, alpha=0.4, clip_low=clip_low).abs().max() < 1e-15
+    )
     assert tree.gradient(rloo, optimum, policy, 2, alpha=0.4, clip_low=clip_low).abs().max() > 1e-3
 
 
@@ -145,7 +158,9 @@ def test_errors_and_equal_rewards(objective: Any) -> None:
         rloo(GroupBatch(**random_record()), clip_low=1.5)
     record = random_record() | {"rewards": torch.ones(3, 4, dtype=torch.float64)}
     record |= {name: record["policy_logps"] for name in ("behaviour_logps", "reference_logps")}
-    out = objective(GroupBatch(**record | {"policy_logps": record["policy_logps"].clone().requires_grad_()}))
+    out = objective(
+        GroupBatch(**record | {"policy_logps": record["policy_logps"].clone().requires_grad_()})
+    )
     out.loss.backward()
     assert out.loss.item() == 0.0
     assert out.metrics["tied_groups"] == 1.0

@@ -10,7 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from objective_checks import (
+
+from gnivo_edu.batch import GroupBatch
+from gnivo_edu.exact import random_reference
+from gnivo_edu.objectives.online_dpo import online_dpo
+from gnivo_edu.objectives.sft_winning import sft_winning
+from tests.objectives.objective_checks import (
     Groups,
     check_invariances,
     check_loops,
@@ -23,18 +28,17 @@ from objective_checks import (
     random_record,
 )
 
-from gnivo_edu.batch import GroupBatch
-from gnivo_edu.exact import random_reference
-from gnivo_edu.objectives.online_dpo import online_dpo
-from gnivo_edu.objectives.sft_winning import sft_winning
-
 
 def sft_loops(live: Groups, _: Groups, rule: str = "best", threshold: float = 0.0) -> float:
     total = 0.0
     for group in live:
         best = max(row.R for row in group)
-        winners = [row for row in group if (best == row.R if rule == "best" else threshold <= row.R)]
-        total -= sum(sum(row.p) for row in winners) / (len(winners) if rule == "best" else len(group))
+        winners = [
+            row for row in group if (best == row.R if rule == "best" else threshold <= row.R)
+        ]
+        total -= sum(sum(row.p) for row in winners) / (
+            len(winners) if rule == "best" else len(group)
+        )
     return total / len(live)
 
 
@@ -56,12 +60,18 @@ def dpo_loops(
             margin = (sum(a.p) - sum(a.r)) - (sum(b.p) - sum(b.r))
 
             def cost(m: float) -> float:
-                return math.log(1 + math.exp(-alpha * m)) if form == "sigmoid" else (m - 0.5 / alpha) ** 2
+                return (
+                    math.log(1 + math.exp(-alpha * m))
+                    if form == "sigmoid"
+                    else (m - 0.5 / alpha) ** 2
+                )
 
             if labels == "soft":
                 p = 1 / (1 + math.exp((b.R - a.R) / label_temperature))
             else:
-                p = {1: 1.0, -1: 0.0, 0: {"half": 0.5, "first": 1.0, "skip": 0.0}[ties]}[(a.R > b.R) - (a.R < b.R)]
+                p = {1: 1.0, -1: 0.0, 0: {"half": 0.5, "first": 1.0, "skip": 0.0}[ties]}[
+                    (a.R > b.R) - (a.R < b.R)
+                ]
             skipped = labels == "hard" and ties == "skip" and a.R == b.R
             terms.append(0.0 if skipped else p * cost(margin) + (1 - p) * cost(-margin))
         total += sum(terms) / len(terms)
@@ -70,7 +80,9 @@ def dpo_loops(
 
 def with_ties(objective: Any) -> Any:
     """Rewards in halves, so that some pairs tie."""
-    return lambda batch, **settings: objective(replace(batch, rewards=(batch.rewards * 2).round() / 2), **settings)
+    return lambda batch, **settings: objective(
+        replace(batch, rewards=(batch.rewards * 2).round() / 2), **settings
+    )
 
 
 def loops_with_ties(loops: Any) -> Any:
@@ -89,7 +101,8 @@ def test_sft_winning_against_loops_and_finite_differences(settings: dict[str, An
     record = random_record()
     record["policy_logps"].requires_grad_()
     assert torch.autograd.gradcheck(
-        lambda x: sft_winning(GroupBatch(**record | {"policy_logps": x}), **settings).loss, record["policy_logps"]
+        lambda x: sft_winning(GroupBatch(**record | {"policy_logps": x}), **settings).loss,
+        record["policy_logps"],
     )
 
 
@@ -114,7 +127,8 @@ def test_online_dpo_against_loops_and_finite_differences(settings: dict[str, Any
     record = random_record()
     record["policy_logps"].requires_grad_()
     assert torch.autograd.gradcheck(
-        lambda x: online_dpo(GroupBatch(**record | {"policy_logps": x}), 0.3, **settings).loss, record["policy_logps"]
+        lambda x: online_dpo(GroupBatch(**record | {"policy_logps": x}), 0.3, **settings).loss,
+        record["policy_logps"],
     )
 
 
@@ -125,7 +139,12 @@ def test_online_dpo_gives_what_trl_gave() -> None:
         tied += int((record["rewards"][:, 0] == record["rewards"][:, 1]).sum())
         for key in (key for key in outputs if key.startswith("trl_online_dpo")):
             config = outputs[key]["config"]
-            settings = {"alpha": config["beta"], "form": config["loss_type"], "pairs": "first", "ties": "first"}
+            settings = {
+                "alpha": config["beta"],
+                "form": config["loss_type"],
+                "pairs": "first",
+                "ties": "first",
+            }
             check_oracle(online_dpo, record, outputs[key], **settings)
             out = online_dpo(GroupBatch(**record), **settings)
             assert out.loss.item() == pytest.approx(outputs[key]["loss"], rel=1e-9)
@@ -162,7 +181,9 @@ def test_the_best_of_k_law_is_the_end_of_imitating_the_best(group_size: int, tie
     assert best.sum() == pytest.approx(1, abs=1e-14)
     fitted = tables_of(best, 2, 2)
     assert tree.gradient(sft_winning, fitted, tree.reference, group_size).abs().max() < 1e-15
-    assert tree.gradient(sft_winning, tree.tilt(0.3)[0], tree.reference, group_size).abs().max() > 1e-3
+    assert (
+        tree.gradient(sft_winning, tree.tilt(0.3)[0], tree.reference, group_size).abs().max() > 1e-3
+    )
 
 
 def test_a_threshold_ends_at_the_conditional_law() -> None:
@@ -170,7 +191,9 @@ def test_a_threshold_ends_at_the_conditional_law() -> None:
     cut = float(np.sort(tree.rewards)[1])
     law = law_of(tree.reference) * (tree.rewards >= cut)
     law = np.maximum(law / law.sum(), 1e-300)
-    gradient = tree.gradient(sft_winning, tables_of(law, 2, 2), tree.reference, 2, rule="threshold", threshold=cut)
+    gradient = tree.gradient(
+        sft_winning, tables_of(law, 2, 2), tree.reference, 2, rule="threshold", threshold=cut
+    )
     assert gradient.abs().max() < 1e-15
 
 
@@ -180,7 +203,9 @@ def test_bradley_terry_labels_end_at_beta_tau(group_size: int, tau: float) -> No
     settings: dict[str, Any] = {"alpha": alpha, "labels": "soft", "label_temperature": tau}
     for sampler in (tree.reference, random_reference(2, 2, 99)):
         optimum, _ = tree.tilt(alpha * tau)
-        assert tree.gradient(online_dpo, optimum, sampler, group_size, **settings).abs().max() < 1e-15
+        assert (
+            tree.gradient(online_dpo, optimum, sampler, group_size, **settings).abs().max() < 1e-15
+        )
         other, _ = tree.tilt(alpha * tau * 1.1)
         assert tree.gradient(online_dpo, other, sampler, group_size, **settings).abs().max() > 1e-5
 
@@ -191,8 +216,16 @@ def test_ipo_tilts_by_the_probability_of_being_preferred() -> None:
         wins = np.sign(tree.rewards[:, None] - tree.rewards) / 2 + 0.5
         law = law_of(tree.reference) * np.exp(wins @ law_of(sampler) / alpha)
         tables = tables_of(law / law.sum(), 2, 2)
-        assert tree.gradient(online_dpo, tables, sampler, 2, alpha=alpha, form="ipo").abs().max() < 1e-15
-        assert tree.gradient(online_dpo, tree.tilt(alpha)[0], sampler, 2, alpha=alpha, form="ipo").abs().max() > 1e-3
+        assert (
+            tree.gradient(online_dpo, tables, sampler, 2, alpha=alpha, form="ipo").abs().max()
+            < 1e-15
+        )
+        assert (
+            tree.gradient(online_dpo, tree.tilt(alpha)[0], sampler, 2, alpha=alpha, form="ipo")
+            .abs()
+            .max()
+            > 1e-3
+        )
 
 
 def test_hard_labels_always_push_the_best_response_up() -> None:
@@ -227,7 +260,9 @@ def test_metrics_and_errors() -> None:
         sft_winning(batch, threshold=1.0)
     with pytest.raises(ValueError, match="rule must be one of"):
         sft_winning(batch, rule="median")  # type: ignore[arg-type]
-    rewards = torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.5] * 4, [1.0, 1.0, 0.0, 0.0]], dtype=torch.float64)
+    rewards = torch.tensor(
+        [[1.0, 0.0, 0.0, 0.0], [0.5] * 4, [1.0, 1.0, 0.0, 0.0]], dtype=torch.float64
+    )
     batch = replace(batch, rewards=rewards)
     metrics = sft_winning(batch).metrics
     assert metrics["winners"].item() == pytest.approx((1 / 4 + 1 + 2 / 4) / 3)

@@ -1,8 +1,10 @@
-"""TRL's own trainers on a batch of ours: their sampling, networks and tokenizer are replaced, their arithmetic is not.
+"""TRL's own trainers on a batch of ours: their sampling, networks and tokenizer are replaced, their
+arithmetic is not.
 
-A trainer is made without `__init__`; what that would copy from the configuration is read from the configuration, so
-every setting that a test does not name has TRL's default. The last token of a prompt is the number of its row: however
-TRL shuffles and splits the rows, their log-probabilities are found again.
+A trainer is made without `__init__`; what that would copy from the configuration is read from the
+configuration, so every setting that a test does not name has TRL's default. The last token of a
+prompt is the number of its row: however TRL shuffles and splits the rows, their log-probabilities
+are found again.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ Record = dict[str, Tensor]
 
 @dataclass
 class Given:
-    """What TRL gave: losses as returned, one per micro-batch, d(their sum)/d log-probs, advantages, logged metrics."""
+    """What TRL gave: losses as returned, one per micro-batch, d(their sum)/d log-probs, advantages,
+    logged metrics.
+    """
 
     losses: list[float]
     gradient: Tensor
@@ -33,7 +37,8 @@ class Given:
 
 
 def ragged_records() -> Iterator[Record]:
-    """Off-policy batches with lengths from 1, finite junk in the padding, ratios far out of the clip range, and ties.
+    """Off-policy batches with lengths from 1, finite junk in the padding, ratios far out of the
+    clip range, and ties.
 
     Rewards are multiples of 1/64: TRL takes them through float32, which must not round them.
     """
@@ -54,7 +59,9 @@ def ragged_records() -> Iterator[Record]:
 
 @contextmanager
 def float64() -> Iterator[None]:
-    """TRL takes the default dtype for rewards, and for Bessel's factor in its standard deviations."""
+    """TRL takes the default dtype for rewards, and for Bessel's factor in its standard
+    deviations.
+    """
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
@@ -100,7 +107,13 @@ def without_init(trainer_class: type, config_class: type, record: Record, **sett
             return prompts, answers, None, texts, None, {}, None, None
 
         def _get_per_token_logps_and_entropies(
-            self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, *_: Any, **__: Any
+            self,
+            model: Any,
+            input_ids: Tensor,
+            attention_mask: Tensor,
+            logits_to_keep: int,
+            *_: Any,
+            **__: Any,
         ) -> tuple[Tensor, Tensor, None]:
             rows = input_ids[:, -logits_to_keep - 1]
             own = tables[model.name].flatten(0, 1)[rows, :logits_to_keep]
@@ -117,7 +130,9 @@ def without_init(trainer_class: type, config_class: type, record: Record, **sett
         epsilon_low=config.epsilon,
         epsilon_high=config.epsilon if config.epsilon_high is None else config.epsilon_high,
         state=SimpleNamespace(global_step=0),
-        reward_funcs=[lambda prompts, **_: [record["rewards"].flatten().tolist()[row] for row in prompts]],
+        reward_funcs=[
+            lambda prompts, **_: [record["rewards"].flatten().tolist()[row] for row in prompts]
+        ],
         reward_func_names=["reward"],
         reward_processing_classes=[None],
         reward_weights=torch.ones(1),
@@ -145,14 +160,24 @@ def model_named(name: str) -> torch.nn.Module:
 
 
 def sampled_and_scored(
-    trainer_class: type, config_class: type, record: Record, steps: int = 1, stored: bool = True, **settings: Any
+    trainer_class: type,
+    config_class: type,
+    record: Record,
+    steps: int = 1,
+    stored: bool = True,
+    **settings: Any,
 ) -> Given:
-    """One optimiser step of GRPO or RLOO: TRL's advantages, shuffle and split into `steps`, and each `compute_loss`.
+    """One optimiser step of GRPO or RLOO: TRL's advantages, shuffle and split into `steps`, and
+    each `compute_loss`.
 
-    `stored`: the sampler's log-probabilities are kept. If not, GRPO takes the policy's own, without gradient.
-    """
+    `stored`: the sampler's log-probabilities are kept. If not, GRPO takes the policy's own, without
+    gradient."""
     N, K, _ = record["mask"].shape
-    settings |= {"steps_per_generation": steps, "gradient_accumulation_steps": steps, "num_iterations": 1 + stored}
+    settings |= {
+        "steps_per_generation": steps,
+        "gradient_accumulation_steps": steps,
+        "num_iterations": 1 + stored,
+    }
     with float64(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # TRL's shuffle
         trainer, leaf = without_init(trainer_class, config_class, record, **settings)
@@ -165,12 +190,16 @@ def sampled_and_scored(
     return Given([x.item() for x in losses], leaf.grad, advantages, trainer._metrics["train"])
 
 
-def preferred(trainer_class: type, config_class: type, record: Record, beta: float, **settings: Any) -> Given:
+def preferred(
+    trainer_class: type, config_class: type, record: Record, beta: float, **settings: Any
+) -> Given:
     """One `training_step` of online DPO on the first two responses of each group."""
     N, K, T = record["mask"].shape
     config = config_class.__new__(config_class)
     vars(config).update(settings)
-    order = torch.cat([torch.arange(N) * K, torch.arange(N) * K + 1])  # TRL: all first samples, then all second ones
+    order = torch.cat(
+        [torch.arange(N) * K, torch.arange(N) * K + 1]
+    )  # TRL: all first samples, then all second ones
     leaf = record["policy_logps"].clone().requires_grad_()
     mask = record["mask"].flatten(0, 1)[order].long()
     tables = {"policy": leaf, "reference": record["reference_logps"]}

@@ -1,4 +1,6 @@
-"""Chunked scores are the dense ones: values and gradients, heads of every kind, real models, padding, memory."""
+"""Chunked scores are the dense ones: values and gradients, heads of every kind, real models,
+padding, memory.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,14 @@ from transformers import (
 )
 
 from gnivo_edu import objectives
-from gnivo_edu.bench_score import peak_bytes
-from gnivo_edu.policies import TabularLM, load_model, make_group_batch, next_token_logps, sample_groups
+from gnivo_edu.bench.score import peak_bytes
+from gnivo_edu.policies import (
+    TabularLM,
+    load_model,
+    make_group_batch,
+    next_token_logps,
+    sample_groups,
+)
 from gnivo_edu.policies.chunked import chunked_scores, chunked_weighted_sum
 from gnivo_edu.policies.dense import FIELDS, dense_scores
 from gnivo_edu.policies.heads import Head, find_head
@@ -45,15 +53,25 @@ HEADS: dict[str, dict[str, Any]] = {
     "temperature": {"temperature": 0.7},
     "fewer actions": {"num_actions": 9},
     "ids left out": {"leave_out": (1, 4)},
-    "all of it": {"softcap": 2.0, "scale": 1.7, "temperature": 1.3, "num_actions": 10, "leave_out": (0, 8)},
+    "all of it": {
+        "softcap": 2.0,
+        "scale": 1.7,
+        "temperature": 1.3,
+        "num_actions": 10,
+        "leave_out": (0, 8),
+    },
 }
 SUBSETS = [FIELDS, FIELDS[:1], FIELDS[1:2], FIELDS[2:], FIELDS[:2], FIELDS[1:]]
 
 
 def tensors(seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...]:
-    """Hidden states, weight, bias; targets that are actions of every head above; hidden states of a reference."""
+    """Hidden states, weight, bias; targets that are actions of every head above; hidden states of a
+    reference.
+    """
     g = torch.Generator().manual_seed(seed)
-    x, w, b, r = (torch.randn(*s, generator=g, dtype=torch.float64) for s in ((M, H), (V, H), (V,), (M, 3)))
+    x, w, b, r = (
+        torch.randn(*s, generator=g, dtype=torch.float64) for s in ((M, H), (V, H), (V,), (M, 3))
+    )
     y = torch.tensor([2, 3, 5, 6, 7, 3, 2])
     return *(t.to(dtype).requires_grad_() for t in (x, w, b)), y, r
 
@@ -80,7 +98,9 @@ def gap(a: Any, b: Any) -> float:
 @pytest.mark.parametrize("chunk", [None, 1, 2, 3, 7, 100])
 @pytest.mark.parametrize("with_bias", [False, True])
 @pytest.mark.parametrize("name", HEADS)
-def test_values_and_gradients_are_the_dense_ones(name: str, with_bias: bool, chunk: int | None) -> None:
+def test_values_and_gradients_are_the_dense_ones(
+    name: str, with_bias: bool, chunk: int | None
+) -> None:
     x, w, b, y, r = tensors()
     leaves = [x, w, b] if with_bias else [x, w]
     head, reference = law(name, w, b if with_bias else None), reference_of(name, r)
@@ -94,7 +114,10 @@ def test_values_and_gradients_are_the_dense_ones(name: str, with_bias: bool, chu
         expected = sum((cs[k] * dense[k]).sum() for k in fields)
         true = torch.autograd.grad(expected, leaves)
         assert gap([total], [expected]) < 1e-12
-        assert gap(torch.autograd.grad(sum((cs[k] * ours[k]).sum() for k in fields), leaves), true) < 1e-12
+        assert (
+            gap(torch.autograd.grad(sum((cs[k] * ours[k]).sum() for k in fields), leaves), true)
+            < 1e-12
+        )
         assert gap(torch.autograd.grad(3.0 * total, leaves), [3.0 * g for g in true]) < 1e-11
 
 
@@ -103,7 +126,9 @@ def test_gradcheck(name: str) -> None:
     x, w, b, y, r = tensors()
 
     def scores(x: Tensor, w: Tensor, b: Tensor) -> tuple[Tensor, ...]:
-        return tuple(chunked_scores(x, law(name, w, b), y, FIELDS, reference_of(name, r), 3).values())
+        return tuple(
+            chunked_scores(x, law(name, w, b), y, FIELDS, reference_of(name, r), 3).values()
+        )
 
     assert torch.autograd.gradcheck(scores, (x, w, b))
 
@@ -115,7 +140,9 @@ def test_what_does_not_require_a_gradient_gets_none_and_the_reference_never_does
     other = replace(other, weight=other.weight.requires_grad_())
     for frozen in (w.detach(), w):
         ours = chunked_scores(x, Head(weight=frozen), y, FIELDS, (hidden, other))
-        total = chunked_weighted_sum(x, Head(weight=frozen), y, coefficients(FIELDS), (hidden, other))
+        total = chunked_weighted_sum(
+            x, Head(weight=frozen), y, coefficients(FIELDS), (hidden, other)
+        )
         for loss in (ours["policy_kl"].sum(), total):
             loss.backward()
             assert x.grad is not None
@@ -123,13 +150,17 @@ def test_what_does_not_require_a_gradient_gets_none_and_the_reference_never_does
     assert r.grad is None
     assert other.weight.grad is None
     with torch.no_grad():
-        assert not chunked_weighted_sum(x, Head(weight=w), y, coefficients(FIELDS[:2])).requires_grad
+        assert not chunked_weighted_sum(
+            x, Head(weight=w), y, coefficients(FIELDS[:2])
+        ).requires_grad
 
 
 def test_a_tied_weight_gets_both_gradients() -> None:
     _, w, _, y, _ = tensors()
     dense = torch.autograd.grad(dense_scores(w[y], Head(weight=w), y)["policy_logps"].sum(), w)
-    ours = torch.autograd.grad(chunked_scores(w[y], Head(weight=w), y, chunk=2)["policy_logps"].sum(), w)
+    ours = torch.autograd.grad(
+        chunked_scores(w[y], Head(weight=w), y, chunk=2)["policy_logps"].sum(), w
+    )
     known = chunked_weighted_sum(w[y], Head(weight=w), y, {"policy_logps": torch.ones(M)})
     assert gap(ours, dense) < 1e-12
     assert gap(torch.autograd.grad(known, w), dense) < 1e-12
@@ -139,17 +170,26 @@ def test_the_kl_is_zero_with_itself_and_survives_probabilities_that_underflow() 
     x, w, _, y, _ = tensors()
     itself = chunked_scores(x, Head(weight=w), y, FIELDS, (x.detach(), Head(weight=w.detach())))
     assert float(itself["policy_kl"].detach().abs().max()) < 1e-14
-    sharp = chunked_scores(x, Head(weight=w, temperature=1e-3), y, FIELDS, (x, Head(weight=w, temperature=1e-3)))
+    sharp = chunked_scores(
+        x, Head(weight=w, temperature=1e-3), y, FIELDS, (x, Head(weight=w, temperature=1e-3))
+    )
     assert all(bool(value.isfinite().all()) for value in sharp.values())
-    far = (x.detach(), Head(weight=-w.detach(), temperature=1e-3))  # e^-1000s, which is 0 in float64
+    far = (
+        x.detach(),
+        Head(weight=-w.detach(), temperature=1e-3),
+    )  # e^-1000s, which is 0 in float64
     dense = dense_scores(x, Head(weight=w), y, FIELDS, far)
     assert torch.allclose(
-        chunked_scores(x, Head(weight=w), y, FIELDS, far)["policy_kl"], dense["policy_kl"], rtol=1e-13
+        chunked_scores(x, Head(weight=w), y, FIELDS, far)["policy_kl"],
+        dense["policy_kl"],
+        rtol=1e-13,
     )
 
 
 def test_half_precision_is_summed_in_float32() -> None:
-    """bfloat16 inputs, taken as exact numbers: only rounding of float32 stays, where logits in bfloat16 lose 1e-2."""
+    """bfloat16 inputs, taken as exact numbers: only rounding of float32 stays, where logits in
+    bfloat16 lose 1e-2.
+    """
     g = torch.Generator().manual_seed(0)
     x, w = ((torch.randn(*s, generator=g) / 2).to(torch.bfloat16) for s in ((6, 64), (20_000, 64)))
     y = torch.arange(6) * 3000
@@ -166,7 +206,9 @@ def test_half_precision_is_summed_in_float32() -> None:
         assert gap([rounded[name]], [true[name]]) > 100 * gap([ours[name]], [true[name]])
     total = chunked_weighted_sum(xs, Head(weight=ws), y, cs, chunk=4)
     for loss in (sum((cs[k] * ours[k]).sum() for k in cs), total):
-        for found, expected in zip(torch.autograd.grad(loss, [xs, ws]), true_gradients, strict=True):
+        for found, expected in zip(
+            torch.autograd.grad(loss, [xs, ws]), true_gradients, strict=True
+        ):
             assert found.dtype == torch.bfloat16
             # One rounding to bfloat16, at the end: half a unit in the last of 8 bits.
             assert bool(((found.double() - expected).abs() <= 2**-8 * expected.abs() + 1e-6).all())
@@ -199,7 +241,9 @@ def test_memory_stays_far_below_the_dense_computation(fields: tuple[str, ...]) -
         x.grad = w.grad = None
 
     def dense() -> None:
-        sum((c * dense_scores(x, head, y, fields, reference)[k]).sum() for k, c in cs.items()).backward()
+        sum(
+            (c * dense_scores(x, head, y, fields, reference)[k]).sum() for k, c in cs.items()
+        ).backward()
 
     def recomputed() -> None:
         scores = chunked_scores(x, head, y, fields, reference, chunk=16)
@@ -232,10 +276,22 @@ def test_requests_that_do_not_fit_are_refused_in_one_line() -> None:
         (lambda: chunked_scores(x, head, y, chunk=0), "chunk must be at least 1"),
         (lambda: chunked_scores(x, head, y + V), "target 13 is no action"),
         (lambda: chunked_scores(x, replace(head, leave_out=(5,)), y), "target 5 is no action"),
-        (lambda: chunked_scores(x, head, y, FIELDS, (r[:2], Head(weight=w[:, :3]))), "reference's hidden states must"),
-        (lambda: chunked_scores(x, head, y, FIELDS, (r, Head(weight=w[:9, :3]))), "the same actions"),
-        (lambda: chunked_scores(x, head, y, FIELDS, (r, Head(weight=w[:, :3], leave_out=(1,)))), "the same actions"),
-        (lambda: chunked_weighted_sum(x, head, y, {"entropy": b}), "coefficients of entropy must be"),
+        (
+            lambda: chunked_scores(x, head, y, FIELDS, (r[:2], Head(weight=w[:, :3]))),
+            "reference's hidden states must",
+        ),
+        (
+            lambda: chunked_scores(x, head, y, FIELDS, (r, Head(weight=w[:9, :3]))),
+            "the same actions",
+        ),
+        (
+            lambda: chunked_scores(x, head, y, FIELDS, (r, Head(weight=w[:, :3], leave_out=(1,)))),
+            "the same actions",
+        ),
+        (
+            lambda: chunked_weighted_sum(x, head, y, {"entropy": b}),
+            "coefficients of entropy must be",
+        ),
         (lambda: Head(weight=w, temperature=0.0), "must be positive"),
         (lambda: Head(weight=w, num_actions=V + 1), r"num_actions must be in 1..11"),
         (lambda: Head(weight=w, leave_out=tuple(range(V))), "and not all of them"),
@@ -292,7 +348,9 @@ def test_the_head_of_a_model_gives_its_logits(name: str) -> None:
             1 + float(expected.detach().abs().max())
         )
     assert (head.bias is not None) == (name == "bias")
-    assert (head.weight is model.get_input_embeddings().weight) == bool(model.config.tie_word_embeddings)
+    assert (head.weight is model.get_input_embeddings().weight) == bool(
+        model.config.tie_word_embeddings
+    )
 
 
 def test_heads_that_are_not_known_are_refused_by_name() -> None:
@@ -307,9 +365,13 @@ def test_heads_that_are_not_known_are_refused_by_name() -> None:
         find_head(Doubled(config))
     adapted = GPT2LMHeadModel(config)
     adapted.lm_head = nn.Sequential(nn.Linear(16, 13))
-    with pytest.raises(ValueError, match=r"head of GPT2LMHeadModel is a torch.nn.modules.container.Sequential"):
+    with pytest.raises(
+        ValueError, match=r"head of GPT2LMHeadModel is a torch.nn.modules.container.Sequential"
+    ):
         find_head(adapted)
-    bart = BartConfig(vocab_size=13, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2)
+    bart = BartConfig(
+        vocab_size=13, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2
+    )
     with pytest.raises(ValueError, match="BartForConditionalGeneration is an encoder-decoder"):
         find_head(BartForConditionalGeneration(bart))
     with pytest.raises(ValueError, match="Linear has no head over hidden states"):
@@ -318,7 +380,9 @@ def test_heads_that_are_not_known_are_refused_by_name() -> None:
 
 # Policies on a task.
 
-MDP = TokenMDP(4, 4, reward=lambda tokens, lengths: tokens[:, 0] / 3, eos_token_id=3, prompts=[[4, 0], [4, 1]])
+MDP = TokenMDP(
+    4, 4, reward=lambda tokens, lengths: tokens[:, 0] / 3, eos_token_id=3, prompts=[[4, 0], [4, 1]]
+)
 TOKENS = torch.tensor([[0, 1, 3, 5], [1, 2, 0, 2], [3, -100, 9, 9]])
 LENGTHS, INDEX = torch.tensor([3, 4, 1]), torch.tensor([0, 1, 1])
 
@@ -327,7 +391,10 @@ def by_logits(policy: nn.Module, reference: nn.Module) -> dict[str, Tensor]:
     """The definition, token by token."""
     out = {name: torch.zeros(3, 4, dtype=torch.float64) for name in FIELDS}
     for i, t in (LENGTHS[:, None] > torch.arange(4)).nonzero().tolist():
-        p, q = (next_token_logps(model, MDP, TOKENS[i : i + 1, :t], INDEX[i])[0, -1] for model in (policy, reference))
+        p, q = (
+            next_token_logps(model, MDP, TOKENS[i : i + 1, :t], INDEX[i])[0, -1]
+            for model in (policy, reference)
+        )
         own = (p[TOKENS[i, t]], -(p.exp() * p).sum(), (p.exp() * (p - q.detach())).sum())
         for name, value in zip(FIELDS, own, strict=True):
             out[name] = out[name].index_put((torch.tensor(i), torch.tensor(t)), value)
@@ -336,7 +403,11 @@ def by_logits(policy: nn.Module, reference: nn.Module) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("kind", ["table", "qwen2", "llama", "qwen2 and table"])
 def test_one_function_scores_every_kind_of_policy(kind: str) -> None:
-    policy = TabularLM.from_mdp(MDP, seed=0) if kind == "table" else small_transformer(MDP, kind.split()[0]).eval()
+    policy = (
+        TabularLM.from_mdp(MDP, seed=0)
+        if kind == "table"
+        else small_transformer(MDP, kind.split()[0]).eval()
+    )
     table = kind.endswith("table")
     reference = TabularLM.from_mdp(MDP, seed=5) if table else small_transformer(MDP, seed=5).eval()
     expected = by_logits(policy, reference)
@@ -349,7 +420,10 @@ def test_one_function_scores_every_kind_of_policy(kind: str) -> None:
         assert list(ours) == list(FIELDS)
         assert gap(ours.values(), [expected[name] for name in FIELDS]) < 1e-12
         assert ours["entropy"].dtype == torch.float64
-        assert gap(torch.autograd.grad(sum((cs[k] * ours[k]).sum() for k in FIELDS), parameters), true) < 1e-12
+        assert (
+            gap(torch.autograd.grad(sum((cs[k] * ours[k]).sum() for k in FIELDS), parameters), true)
+            < 1e-12
+        )
         total = weighted_rows(policy, MDP, TOKENS, LENGTHS, INDEX, cs, reference, chunk=chunk)
         assert gap(torch.autograd.grad(total, parameters), true) < 1e-12
     without = score_rows(policy, MDP, TOKENS, LENGTHS, INDEX, fields=("policy_logps",))
@@ -361,7 +435,10 @@ def test_temperature_is_that_of_both_laws(kind: str) -> None:
     policy = TabularLM.from_mdp(MDP, seed=0) if kind == "table" else small_transformer(MDP).eval()
     ours = score_rows(policy, MDP, TOKENS, LENGTHS, INDEX, policy, temperature=0.5)
     law = (2 * next_token_logps(policy, MDP, TOKENS[:2, :3], INDEX[:2])).log_softmax(-1)
-    assert float((ours["policy_logps"][1] - law[1].gather(1, TOKENS[1, :, None])[:, 0]).abs().max()) < 1e-12
+    assert (
+        float((ours["policy_logps"][1] - law[1].gather(1, TOKENS[1, :, None])[:, 0]).abs().max())
+        < 1e-12
+    )
     assert float(ours["policy_kl"].abs().max()) < 1e-12
 
 
@@ -374,14 +451,18 @@ def test_the_second_pass_needs_no_score() -> None:
     gradients = []
     for own in (None, weighted_sum):
         policy.zero_grad()
-        out = two_pass_step(objectives.grpo, batch, score, 3, weighted_sum=own, kl="exact", scale="none")
+        out = two_pass_step(
+            objectives.grpo, batch, score, 3, weighted_sum=own, kl="exact", scale="none"
+        )
         gradients.append([p.grad.clone() for p in policy.parameters()])
     assert float(out.loss) != 0
     assert gap(*gradients) < 1e-12
     with pytest.raises(ValueError, match="depends on values, which is not scored here"):
         weighted_sum(torch.tensor([0]), {"values": torch.ones(1, 4)})
     with pytest.raises(ValueError, match="policy_kl, which is not scored here: give a reference"):
-        two_pass_scorers(policy, MDP, samples)[1](torch.tensor([0]), {"policy_kl": torch.ones(1, 4)})
+        two_pass_scorers(policy, MDP, samples)[1](
+            torch.tensor([0]), {"policy_kl": torch.ones(1, 4)}
+        )
 
 
 class Padded:
@@ -406,7 +487,9 @@ def test_left_padding_does_not_change_scores(kind: str) -> None:
     together = score_rows(policy, Padded(prompts, 6), TOKENS, LENGTHS, torch.arange(3), reference)
     for i, prompt in enumerate(prompts):
         row = slice(i, i + 1)
-        alone = score_rows(policy, Padded([prompt], len(prompt)), TOKENS[row], LENGTHS[row], 0, reference)
+        alone = score_rows(
+            policy, Padded([prompt], len(prompt)), TOKENS[row], LENGTHS[row], 0, reference
+        )
         assert gap([together[name][row] for name in FIELDS], alone.values()) < 1e-12
     by_hand = policy(torch.tensor([[4, 2]])).logits[0, -1, :4].log_softmax(-1)[3]
     assert abs(float(together["policy_logps"][2, 0] - by_hand)) < 1e-12
@@ -429,8 +512,13 @@ def test_padding_that_would_go_wrong_is_refused() -> None:
 def test_a_pretrained_model_scores_as_its_logits_do(shared_model: str) -> None:
     model, tokenizer = load_model(shared_model, torch.float64)
     texts = ["Once upon a time", "Lily", "One day, a big dog"]
-    ids = [[tokenizer.bos_token_id, *tokenizer(text, add_special_tokens=False)["input_ids"]] for text in texts]
-    answer = tokenizer(" there was a little girl named Lily.", add_special_tokens=False)["input_ids"]
+    ids = [
+        [tokenizer.bos_token_id, *tokenizer(text, add_special_tokens=False)["input_ids"]]
+        for text in texts
+    ]
+    answer = tokenizer(" there was a little girl named Lily.", add_special_tokens=False)[
+        "input_ids"
+    ]
 
     class Stories:
         vocab_size, pad_token_id = 512, 0
@@ -443,11 +531,16 @@ def test_a_pretrained_model_scores_as_its_logits_do(shared_model: str) -> None:
             return np.array([[0] * (self.width - len(row)) + [1] * len(row) for row in ids])
 
     tokens, T = torch.tensor([answer] * 3), len(answer)
-    found = score_rows(model, Stories(), tokens, torch.tensor([T, T, T]), torch.arange(3), model, chunk=5)
+    found = score_rows(
+        model, Stories(), tokens, torch.tensor([T, T, T]), torch.arange(3), model, chunk=5
+    )
     for i, row in enumerate(ids):
         law = model(torch.tensor([row + answer])).logits[0, len(row) - 1 : -1].log_softmax(-1)
         # The library's norms work in float32.
-        assert float((found["policy_logps"][i] - law.gather(1, tokens[i, :, None])[:, 0]).abs().max()) < 5e-6
+        assert (
+            float((found["policy_logps"][i] - law.gather(1, tokens[i, :, None])[:, 0]).abs().max())
+            < 5e-6
+        )
         assert float((found["entropy"][i] + (law.exp() * law).sum(-1)).abs().max()) < 5e-6
     assert float(found["policy_kl"].abs().max()) < 1e-12
     assert found["entropy"].dtype == torch.float64

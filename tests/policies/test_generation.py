@@ -17,7 +17,9 @@ from gnivo_edu.policies.sampling_law import SamplingLaw, inverse_cdf, uniforms_o
 from tests.training.small_transformer import RMSNorm, small_transformer
 from toy_envs import TokenMDP
 
-MDP = TokenMDP(3, 4, reward=lambda tokens, lengths: lengths / 4, eos_token_id=2, prompts=[[3, 0], [3, 1]])
+MDP = TokenMDP(
+    3, 4, reward=lambda tokens, lengths: lengths / 4, eos_token_id=2, prompts=[[3, 0], [3, 1]]
+)
 NO_IDS: dict[str, None] = dict(bos_token_id=None, eos_token_id=None)
 KINDS = ("table", "qwen2", "llama")
 
@@ -60,10 +62,12 @@ def rescored(policy: nn.Module, mdp: TokenMDP, samples: Any) -> Tensor:
     N, K, T = samples.tokens.shape
     rows = samples.prompt_index.repeat_interleave(K)
     with torch.no_grad():
-        return token_logps(policy, mdp, samples.tokens.view(-1, T), samples.lengths.view(-1), rows).view(N, K, T)
+        return token_logps(
+            policy, mdp, samples.tokens.view(-1, T), samples.lengths.view(-1), rows
+        ).view(N, K, T)
 
 
-# --- the law -------------------------------------------------------------------------------------------------
+# --- the law --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -92,7 +96,9 @@ def test_sampled_log_probabilities_are_those_of_the_scorer(kind: str, temperatur
     assert gaps["sampling/sampling_logp_difference/max"] < 1e-10
     apart = (samples.logps - rescored(policy, MDP, samples)).abs()
     assert (apart.max() < 1e-10) == (temperature == 1.0)
-    if temperature != 1.0:  # the law is softmax(logits / temperature): proportional to p**(1/temperature)
+    if (
+        temperature != 1.0
+    ):  # the law is softmax(logits / temperature): proportional to p**(1/temperature)
         first = torch.tensor(tabulate(policy, MDP, 0)[0][0]).div(temperature).log_softmax(0)
         assert torch.allclose(samples.logps[0, :, 0], first[samples.tokens[0, :, 0]], atol=1e-10)
 
@@ -103,7 +109,11 @@ def test_the_check_sees_a_policy_that_has_moved() -> None:
     with torch.no_grad():
         policy.lm_head.weight += 0.1 * torch.randn(policy.lm_head.weight.shape, dtype=torch.float64)
     gaps = behaviour_check(policy, MDP, samples, max_rows=4)
-    assert gaps["sampling/sampling_logp_difference/max"] > gaps["sampling/sampling_logp_difference/mean"] > 1e-4
+    assert (
+        gaps["sampling/sampling_logp_difference/max"]
+        > gaps["sampling/sampling_logp_difference/mean"]
+        > 1e-4
+    )
 
 
 def test_only_actions_are_drawn_and_they_are_renormalised() -> None:
@@ -112,10 +122,14 @@ def test_only_actions_are_drawn_and_they_are_renormalised() -> None:
     assert int(wide.tokens.max()) <= 2
     with torch.no_grad():
         logits = policy(input_ids=torch.tensor([[3, 0]])).logits[0, -1, :3]
-    assert torch.allclose(wide.logps[0, :, 0], logits.log_softmax(0)[wide.tokens[0, :, 0]], atol=1e-12)
+    assert torch.allclose(
+        wide.logps[0, :, 0], logits.log_softmax(0)[wide.tokens[0, :, 0]], atol=1e-12
+    )
 
 
-@pytest.mark.parametrize("cut", [{"top_k": 2}, {"top_p": 0.6}, {"top_k": 2, "top_p": 0.9, "temperature": 2.0}])
+@pytest.mark.parametrize(
+    "cut", [{"top_k": 2}, {"top_p": 0.6}, {"top_k": 2, "top_p": 0.9, "temperature": 2.0}]
+)
 def test_a_truncated_law_says_so_and_is_renormalised(cut: dict[str, Any]) -> None:
     policy = policy_of("qwen2")
     samples = sample_completions(policy, MDP, 300, **cut)
@@ -123,7 +137,10 @@ def test_a_truncated_law_says_so_and_is_renormalised(cut: dict[str, Any]) -> Non
     assert not sample_completions(policy, MDP, 2, top_p=1.0).truncated_law
     assert not sample_groups(policy, MDP, 2).truncated_law
     assert behaviour_check(policy, MDP, samples)["sampling/sampling_logp_difference/max"] < 1e-10
-    first = {int(y): float(p) for y, p in zip(samples.tokens[0, :, 0], samples.logps[0, :, 0].exp(), strict=True)}
+    first = {
+        int(y): float(p)
+        for y, p in zip(samples.tokens[0, :, 0], samples.logps[0, :, 0].exp(), strict=True)
+    }
     assert len(first) < 3
     assert sum(first.values()) == pytest.approx(1)
 
@@ -143,7 +160,7 @@ def test_top_p_keeps_the_fewest_actions_that_reach_it() -> None:
         assert law.exp().sum().item() == pytest.approx(1)
 
 
-# --- the streams ---------------------------------------------------------------------------------------------
+# --- the streams ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -152,9 +169,16 @@ def test_a_completion_does_not_depend_on_its_batch(kind: str) -> None:
     together = sample_completions(policy, MDP, 6, [0, 1], seed=5, step=2)
     swapped = sample_completions(policy, MDP, 6, [1, 0], seed=5, step=2)
     fewer = sample_completions(policy, MDP, 4, [1], seed=5, step=2)
-    alone = [sample_completions(policy, MDP, 6, [0, 1], seed=5, step=2, max_rows=n) for n in (1, 4, 6, 7)]
-    same = torch.equal if kind == "table" else torch.allclose  # bit by bit where a row is computed by itself
-    for tokens, logps in [(swapped.tokens.flip(0), swapped.logps.flip(0)), *((x.tokens, x.logps) for x in alone)]:
+    alone = [
+        sample_completions(policy, MDP, 6, [0, 1], seed=5, step=2, max_rows=n) for n in (1, 4, 6, 7)
+    ]
+    same = (
+        torch.equal if kind == "table" else torch.allclose
+    )  # bit by bit where a row is computed by itself
+    for tokens, logps in [
+        (swapped.tokens.flip(0), swapped.logps.flip(0)),
+        *((x.tokens, x.logps) for x in alone),
+    ]:
         assert torch.equal(tokens, together.tokens)
         assert same(logps, together.logps)
     assert torch.equal(fewer.tokens[0], together.tokens[1, :4])
@@ -176,13 +200,17 @@ def test_seed_step_prompt_and_number_make_streams_of_their_own() -> None:
 
 def test_the_inverse_of_the_cumulative_distribution() -> None:
     logps = torch.tensor([0.0, 0.25, 0.0, 0.75, 0.0], dtype=torch.float64).log().expand(4, 5)
-    draws = inverse_cdf(logps, torch.tensor([0.0, 0.25 - 1e-15, 0.25, 1 - 2**-53], dtype=torch.float64))
+    draws = inverse_cdf(
+        logps, torch.tensor([0.0, 0.25 - 1e-15, 0.25, 1 - 2**-53], dtype=torch.float64)
+    )
     assert draws.tolist() == [1, 1, 3, 3]
-    short = logps[:1] - 1e-3  # rounding in low precision leaves a sum below 1: still an action is drawn
+    short = (
+        logps[:1] - 1e-3
+    )  # rounding in low precision leaves a sum below 1: still an action is drawn
     assert inverse_cdf(short, torch.tensor([1 - 2**-53], dtype=torch.float64)).tolist() == [3]
 
 
-# --- prompts and ends ----------------------------------------------------------------------------------------
+# --- prompts and ends -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["qwen2", "llama", "gpt2", "mistral"])
@@ -192,20 +220,37 @@ def test_prompts_padded_on_the_left_are_as_if_alone(kind: str) -> None:
         kind, lambda: small_transformer(sizes_of(task), kind)
     )()
     together = sample_completions(policy, task, 8, [0, 1, 2])
-    assert behaviour_check(policy, task, together, max_rows=5)["sampling/sampling_logp_difference/max"] < 1e-10
+    assert (
+        behaviour_check(policy, task, together, max_rows=5)["sampling/sampling_logp_difference/max"]
+        < 1e-10
+    )
     for i, ids in enumerate(task.prompts()):
         own = torch.tensor(ids[ids != 7])
-        for tokens, logps, length in zip(together.tokens[i], together.logps[i], together.lengths[i], strict=True):
+        for tokens, logps, length in zip(
+            together.tokens[i], together.logps[i], together.lengths[i], strict=True
+        ):
             row = torch.cat([own, tokens[:length]])[None]
             with torch.no_grad():
                 law = policy(input_ids=row).logits[0, len(own) - 1 : -1, :6].log_softmax(-1)
-            assert torch.allclose(law.gather(1, tokens[:length, None])[:, 0], logps[:length], rtol=0, atol=1e-10)
+            assert torch.allclose(
+                law.gather(1, tokens[:length, None])[:, 0], logps[:length], rtol=0, atol=1e-10
+            )
 
 
 def absolute_positions() -> nn.Module:
-    """A model to which a position is a place in a table, so that a shift by the padding would show."""
+    """A model to which a position is a place in a table, so that a shift by the padding would
+    show.
+    """
     torch.manual_seed(0)
-    config = GPT2Config(vocab_size=8, n_embd=16, n_layer=2, n_head=2, n_positions=16, initializer_range=0.5, **NO_IDS)
+    config = GPT2Config(
+        vocab_size=8,
+        n_embd=16,
+        n_layer=2,
+        n_head=2,
+        n_positions=16,
+        initializer_range=0.5,
+        **NO_IDS,
+    )
     return GPT2LMHeadModel(config).double().eval()
 
 
@@ -214,7 +259,12 @@ def sliding_window() -> nn.Module:
     torch.manual_seed(0)
     sizes = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4)
     config = MistralConfig(
-        vocab_size=8, **NO_IDS, num_key_value_heads=2, sliding_window=3, initializer_range=0.4, **sizes
+        vocab_size=8,
+        **NO_IDS,
+        num_key_value_heads=2,
+        sliding_window=3,
+        initializer_range=0.4,
+        **sizes,
     )
     return in_float64(MistralForCausalLM(config))
 
@@ -231,7 +281,12 @@ def test_any_of_several_ids_ends_and_truncation_is_told_from_an_end() -> None:
     task = Padded()
     samples = sample_completions(small_transformer(sizes_of(task)), task, 40, [0, 1, 2])
     seen = set()
-    rows = zip(samples.tokens.view(-1, 5).tolist(), samples.lengths.view(-1), samples.truncated.view(-1), strict=True)
+    rows = zip(
+        samples.tokens.view(-1, 5).tolist(),
+        samples.lengths.view(-1),
+        samples.truncated.view(-1),
+        strict=True,
+    )
     for tokens, length, truncated in rows:
         ends = [t for t, token in enumerate(tokens) if token in (2, 4)]
         assert bool(truncated) == (not ends)
@@ -240,10 +295,12 @@ def test_any_of_several_ids_ends_and_truncation_is_told_from_an_end() -> None:
         seen.add((tokens[length - 1], bool(truncated)))
     assert {(2, False), (4, False)} < seen
     assert any(truncated for _, truncated in seen)
-    assert not sample_completions(policy_of("table", TokenMDP(2, 2)), TokenMDP(2, 2), 4).truncated.any()
+    assert not sample_completions(
+        policy_of("table", TokenMDP(2, 2)), TokenMDP(2, 2), 4
+    ).truncated.any()
 
 
-# --- what it costs, and what it leaves behind ------------------------------------------------------------------
+# --- what it costs, and what it leaves behind -----------------------------------------------------
 
 
 def test_prompts_are_run_once_and_finished_rows_stop_costing() -> None:
@@ -251,7 +308,10 @@ def test_prompts_are_run_once_and_finished_rows_stop_costing() -> None:
     counted = Counting(policy)
     samples = sample_completions(policy, MDP, 10, [0, 1, 1])
     going = [(int((samples.lengths > t).sum()), 1) for t in range(1, 4)]
-    assert counted.shapes == [(2, 2), *going]  # two prompts of two tokens; then one token of each unfinished row
+    assert counted.shapes == [
+        (2, 2),
+        *going,
+    ]  # two prompts of two tokens; then one token of each unfinished row
     assert going[-1][0] < 30
     counted.shapes.clear()
     sample_completions(policy, MDP, 10, [0, 1], max_rows=5)
@@ -279,7 +339,11 @@ def test_lower_precision_reports_its_gap(dtype: torch.dtype) -> None:
     samples = sample_completions(policy, MDP, 16, [0, 1])
     assert samples.logps.dtype == torch.float32
     gaps = behaviour_check(policy, MDP, samples)
-    assert 0 < gaps["sampling/sampling_logp_difference/max"] < (1e-5 if dtype == torch.float32 else 0.5)
+    assert (
+        0
+        < gaps["sampling/sampling_logp_difference/max"]
+        < (1e-5 if dtype == torch.float32 else 0.5)
+    )
 
 
 def test_stories_by_a_pretrained_model(shared_model: str) -> None:
@@ -287,12 +351,22 @@ def test_stories_by_a_pretrained_model(shared_model: str) -> None:
     in_float64(model)
 
     class Stories(Padded):
-        vocab_size, horizon, pad_token_id, eos_token_ids = 512, 24, 0, (2, tokenizer(".")["input_ids"][-1])
+        vocab_size, horizon, pad_token_id, eos_token_ids = (
+            512,
+            24,
+            0,
+            (2, tokenizer(".")["input_ids"][-1]),
+        )
 
         def prompts(self) -> Any:
-            ids = [tokenizer(text)["input_ids"] for text in ("Once upon a time", "Tom had a dog and", "")]
+            ids = [
+                tokenizer(text)["input_ids"]
+                for text in ("Once upon a time", "Tom had a dog and", "")
+            ]
             longest = max(len(own) for own in ids)
-            return np.array([[0] * (longest - len(own)) + (own or [1]) for own in ids])[:, -longest:]
+            return np.array([[0] * (longest - len(own)) + (own or [1]) for own in ids])[
+                :, -longest:
+            ]
 
         def prompt_mask(self) -> Any:
             return self.prompts() != 0
@@ -304,7 +378,7 @@ def test_stories_by_a_pretrained_model(shared_model: str) -> None:
     assert torch.equal(alone.tokens[0], samples.tokens[1])
 
 
-# --- what is refused -----------------------------------------------------------------------------------------
+# --- what is refused ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -329,9 +403,14 @@ def test_bad_settings_give_one_line(settings: dict[str, Any], message: str) -> N
 
 def test_problems_that_do_not_fit_the_model_give_one_line() -> None:
     policy = small_transformer(MDP)  # 32 positions, 5 tokens
-    with pytest.raises(ValueError, match="longest prompt has 2 tokens; with horizon 31 that is above the model's 32"):
+    with pytest.raises(
+        ValueError,
+        match="longest prompt has 2 tokens; with horizon 31 that is above the model's 32",
+    ):
         sample_completions(policy, TokenMDP(3, 31, prompts=[[3, 0]]), 2)
-    with pytest.raises(ValueError, match="vocabulary has 5 tokens; 4 actions, the prompts and PAD need 6"):
+    with pytest.raises(
+        ValueError, match="vocabulary has 5 tokens; 4 actions, the prompts and PAD need 6"
+    ):
         sample_completions(policy, TokenMDP(4, 3), 2)
 
     class Right(Padded):

@@ -11,11 +11,24 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from gnivo_edu.exact import enumerate_tree, uniform_reference
-from gnivo_edu.policies import TabularLM, all_groups, make_group_batch, sample_groups, tabulate, token_logps
+from gnivo_edu.policies import (
+    TabularLM,
+    all_groups,
+    make_group_batch,
+    sample_groups,
+    tabulate,
+    token_logps,
+)
 from gnivo_edu.policies.device import pick_device
 from toy_envs import TokenMDP
 
-SIZES = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2)
+SIZES = dict(
+    hidden_size=16,
+    intermediate_size=24,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    num_key_value_heads=2,
+)
 
 
 def reward(tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -30,9 +43,13 @@ def mdp() -> TokenMDP:
 def transformer(kind: str, vocab_size: int = 5) -> nn.Module:
     torch.manual_seed(0)
     if kind == "llama":
-        model: nn.Module = LlamaForCausalLM(LlamaConfig(vocab_size=vocab_size, initializer_range=0.5, **SIZES))
+        model: nn.Module = LlamaForCausalLM(
+            LlamaConfig(vocab_size=vocab_size, initializer_range=0.5, **SIZES)
+        )
     else:
-        own = Qwen2Config(vocab_size=vocab_size, initializer_range=0.5, attention_dropout=0.5, **SIZES)
+        own = Qwen2Config(
+            vocab_size=vocab_size, initializer_range=0.5, attention_dropout=0.5, **SIZES
+        )
         model = Qwen2ForCausalLM(own)
     return model.double()
 
@@ -48,12 +65,16 @@ def policy(request: pytest.FixtureRequest, mdp: TokenMDP) -> nn.Module:
 
 def answers(horizon: int = 4, eos: int = 2) -> list[tuple[int, ...]]:
     """Every complete answer, by hand."""
-    whole = itertools.chain.from_iterable(itertools.product(range(3), repeat=t) for t in range(1, horizon + 1))
+    whole = itertools.chain.from_iterable(
+        itertools.product(range(3), repeat=t) for t in range(1, horizon + 1)
+    )
     return [y for y in whole if eos not in y[:-1] and (y[-1] == eos or len(y) == horizon)]
 
 
 def padded(own: list[tuple[int, ...]], junk: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.tensor([[*y, *[junk] * (4 - len(y))] for y in own]), torch.tensor([len(y) for y in own])
+    return torch.tensor([[*y, *[junk] * (4 - len(y))] for y in own]), torch.tensor(
+        [len(y) for y in own]
+    )
 
 
 def test_probabilities_of_all_answers_sum_to_one(mdp: TokenMDP, policy: nn.Module) -> None:
@@ -71,14 +92,18 @@ def test_probabilities_of_all_answers_sum_to_one(mdp: TokenMDP, policy: nn.Modul
 def test_scores_agree_with_the_tables(mdp: TokenMDP, policy: nn.Module) -> None:
     tokens, lengths = padded(answers())
     policy.eval()
-    tolerance = 1e-12 if isinstance(policy, TabularLM) else 5e-6  # the norms of transformers work in float32
+    tolerance = (
+        1e-12 if isinstance(policy, TabularLM) else 5e-6
+    )  # the norms of transformers work in float32
     for i in (0, 1):
         scored = token_logps(policy, mdp, tokens, lengths, i)
         tables = tabulate(policy, mdp, i, batch_size=5)
         for row, y in enumerate(answers()):
             number = 0
             for t, token in enumerate(y):
-                assert scored[row, t].item() == pytest.approx(tables[t][number, token], abs=tolerance)
+                assert scored[row, t].item() == pytest.approx(
+                    tables[t][number, token], abs=tolerance
+                )
                 number = number * 3 + token
             assert (scored[row, len(y) :] == 0).all()
 
@@ -95,10 +120,17 @@ def test_sampled_and_scored_log_probabilities_agree(mdp: TokenMDP, policy: nn.Mo
     assert groups.tokens.shape == (3, 5, 4)
     policy.eval()
     rows = groups.prompt_index.repeat_interleave(5)
-    scored = token_logps(policy, mdp, groups.tokens.view(15, 4), groups.lengths.view(15), rows).view(3, 5, 4)
-    assert (scored - groups.logps).abs().max().item() < (1e-12 if isinstance(policy, TabularLM) else 5e-6)
+    scored = token_logps(
+        policy, mdp, groups.tokens.view(15, 4), groups.lengths.view(15), rows
+    ).view(3, 5, 4)
+    assert (scored - groups.logps).abs().max().item() < (
+        1e-12 if isinstance(policy, TabularLM) else 5e-6
+    )
     for own, length, cut in zip(
-        groups.tokens.view(15, 4).tolist(), groups.lengths.view(-1).tolist(), groups.truncated.view(-1), strict=True
+        groups.tokens.view(15, 4).tolist(),
+        groups.lengths.view(-1).tolist(),
+        groups.truncated.view(-1),
+        strict=True,
     ):
         assert tuple(own[:length]) in answers()
         assert own[length:] == [mdp.pad_token_id] * (4 - length)
@@ -107,7 +139,10 @@ def test_sampled_and_scored_log_probabilities_agree(mdp: TokenMDP, policy: nn.Mo
 
 def test_a_generator_makes_it_repeatable(mdp: TokenMDP) -> None:
     policy = TabularLM.from_mdp(mdp, seed=1)
-    draw = [sample_groups(policy, mdp, 6, [0], torch.Generator().manual_seed(s)).tokens for s in (1, 1, 2)]
+    draw = [
+        sample_groups(policy, mdp, 6, [0], torch.Generator().manual_seed(s)).tokens
+        for s in (1, 1, 2)
+    ]
     assert torch.equal(draw[0], draw[1])
     assert not torch.equal(draw[0], draw[2])
     with pytest.raises(ValueError, match="group_size must be at least 1"):
@@ -161,11 +196,15 @@ def test_all_groups_are_every_group_with_its_probability(mdp: TokenMDP) -> None:
 def test_make_group_batch_scores_rewards_and_records(mdp: TokenMDP) -> None:
     policy, reference = TabularLM.from_mdp(mdp, seed=1), TabularLM.from_mdp(mdp)
     groups = sample_groups(policy, mdp, 3, [1, 0], torch.Generator().manual_seed(3))
-    batch = make_group_batch(policy, mdp, groups, reference, log_z=torch.zeros(2, dtype=torch.float64))
+    batch = make_group_batch(
+        policy, mdp, groups, reference, log_z=torch.zeros(2, dtype=torch.float64)
+    )
     assert batch.policy_logps.requires_grad
     assert not batch.reference_logps.requires_grad
     assert torch.equal(batch.lengths, groups.lengths)
-    assert torch.allclose(batch.reference_logps[batch.mask], torch.tensor(1 / 3, dtype=torch.float64).log())
+    assert torch.allclose(
+        batch.reference_logps[batch.mask], torch.tensor(1 / 3, dtype=torch.float64).log()
+    )
     expected = reward(groups.tokens.view(-1, 4).numpy(), groups.lengths.view(-1).numpy())
     assert torch.equal(batch.rewards, torch.from_numpy(expected).view(2, 3))
     assert batch.log_z is not None

@@ -36,7 +36,10 @@ def test_in_float64_a_directional_derivative_is_exact_norms_included(architectur
     model = small_transformer(MDP, "tiny", architecture, torch.float64, initializer_range=0.4)
     tokens, lengths = torch.tensor([[0, 1, 1, 0], [1, 0, 2, 4]]), torch.tensor([4, 3])
     parameters = list(model.parameters())
-    direction = [torch.randn(p.shape, dtype=p.dtype, generator=torch.Generator().manual_seed(1)) for p in parameters]
+    direction = [
+        torch.randn(p.shape, dtype=p.dtype, generator=torch.Generator().manual_seed(1))
+        for p in parameters
+    ]
     gradient = torch.autograd.grad(token_logps(model, MDP, tokens, lengths).sum(), parameters)
     slope = sum(float((g * d).sum()) for g, d in zip(gradient, direction, strict=True))
 
@@ -61,7 +64,9 @@ def test_it_is_saved_as_a_plain_qwen2_and_loads_with_and_without_this_library(tm
     assert torch.equal(load_transformer(tmp_path)(input_ids=INPUT).logits, expected)
 
     double = load_transformer(tmp_path, torch.float64)
-    assert sum(isinstance(module, PreciseRMSNorm) for module in double.modules()) == 5  # two a layer, one at the end
+    assert (
+        sum(isinstance(module, PreciseRMSNorm) for module in double.modules()) == 5
+    )  # two a layer, one at the end
     difference = (double(input_ids=INPUT).logits - expected).abs().max()
     assert 0 < float(difference.detach()) < 1e-5
 
@@ -77,7 +82,9 @@ def test_below_float32_the_norm_is_the_librarys():
 def test_weights_depend_on_the_seed_alone():
     state = torch.get_rng_state()
     single, double, other = (
-        small_transformer(MDP, "tiny", dtype=dtype, seed=seed)(input_ids=INPUT).logits.detach().double()
+        small_transformer(MDP, "tiny", dtype=dtype, seed=seed)(input_ids=INPUT)
+        .logits.detach()
+        .double()
         for dtype, seed in ((torch.float32, 0), (torch.float64, 0), (torch.float32, 1))
     )
     assert float((single - double).abs().max()) < 1e-5 < float((single - other).abs().max())

@@ -18,7 +18,9 @@ PROMPTS = [[3, 0, 1], [3, 1, 1]]
 
 @pytest.fixture
 def mdp() -> TokenMDP:
-    return TokenMDP(3, 4, reward=lambda tokens, lengths: lengths / 4.0, eos_token_id=2, prompts=PROMPTS)
+    return TokenMDP(
+        3, 4, reward=lambda tokens, lengths: lengths / 4.0, eos_token_id=2, prompts=PROMPTS
+    )
 
 
 @pytest.fixture
@@ -39,13 +41,17 @@ def test_tabulate_gives_the_tables_back(mdp: TokenMDP) -> None:
     tables = [random_reference(3, 4, seed) for seed in (5, 6)]
     policy = TabularLM.from_tables(mdp, tables)
     for i in (0, 1):
-        for given, got in zip(absorbing(tables[i], 2), tabulate(policy, mdp, i, batch_size=7), strict=True):
+        for given, got in zip(
+            absorbing(tables[i], 2), tabulate(policy, mdp, i, batch_size=7), strict=True
+        ):
             np.testing.assert_allclose(got, given, rtol=0, atol=1e-15)
     one = TabularLM.from_tables(mdp, tables[0])
     assert torch.equal(one.logits[0], one.logits[1])
     # -inf is a log-probability like another.
     hard = [np.tile([0.0, -np.inf, -np.inf], (3**t, 1)) for t in range(4)]
-    np.testing.assert_array_equal(tabulate(TabularLM.from_tables(mdp, hard), mdp)[1], absorbing(hard, 2)[1])
+    np.testing.assert_array_equal(
+        tabulate(TabularLM.from_tables(mdp, hard), mdp)[1], absorbing(hard, 2)[1]
+    )
 
 
 def test_logits_position_by_position(mdp: TokenMDP, policy: TabularLM) -> None:
@@ -64,7 +70,9 @@ def test_logits_position_by_position(mdp: TokenMDP, policy: TabularLM) -> None:
         for position in (0, 1, 2, 3, 8):  # padding, inside the prompt, beyond the horizon
             assert torch.allclose(logits[position, :V].softmax(-1), uniform)
     # Finished: all mass on EOS, whatever follows. Not an action: uniform.
-    logits = policy(torch.tensor([[*PROMPTS[0], 2, 4, 4], [*PROMPTS[0], 0, 2, 1], [*PROMPTS[0], 4, 0, 0]])).logits
+    logits = policy(
+        torch.tensor([[*PROMPTS[0], 2, 4, 4], [*PROMPTS[0], 0, 2, 1], [*PROMPTS[0], 4, 0, 0]])
+    ).logits
     law = logits[..., :V].softmax(-1)
     eos = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
     assert torch.equal(law[0, 3:], eos.expand(3, 3))
@@ -84,7 +92,9 @@ def test_inputs_may_stop_anywhere_and_junk_under_the_mask_is_ignored(policy: Tab
 
 def test_unknown_prompts_are_refused(policy: TabularLM) -> None:
     for ids in ([[3, 2, 2, 0]], [[0, 1, 1, 0]]):
-        with pytest.raises(ValueError, match="row 0 of input_ids does not start with a prompt of this table"):
+        with pytest.raises(
+            ValueError, match="row 0 of input_ids does not start with a prompt of this table"
+        ):
             policy(torch.tensor(ids))
     with pytest.raises(ValueError, match="row 1"):
         policy(torch.tensor([[*PROMPTS[0], 0], [3, 2, 2, 0]]))
@@ -109,7 +119,9 @@ def test_generate_samples_the_law_of_the_tables(mdp: TokenMDP, policy: TabularLM
     ids = torch.tensor([PROMPTS[0]]).repeat(20_000, 1)
     ids = torch.cat([torch.full((len(ids), 2), 4), ids], 1)
     mask = (ids != 4).long()
-    out = policy.generate(ids, attention_mask=mask, do_sample=True, max_new_tokens=4, top_k=0)[:, 5:]
+    out = policy.generate(ids, attention_mask=mask, do_sample=True, max_new_tokens=4, top_k=0)[
+        :, 5:
+    ]
     ended = (out == 2).cumsum(1) > 0
     assert (out[:, 1:][ended[:, :-1]] == 4).all()  # padding after EOS, and only there
     assert (out[:, 1:][~ended[:, :-1]] < 3).all()
@@ -118,12 +130,17 @@ def test_generate_samples_the_law_of_the_tables(mdp: TokenMDP, policy: TabularLM
     assert np.abs(seen - law).max() < 5 * np.sqrt(0.25 / len(out))
     second = out[out[:, 0] == 1, 1].numpy()
     law = np.exp(tabulate(policy, mdp)[1][1])
-    assert np.abs(np.bincount(second, minlength=3) / len(second) - law).max() < 5 * np.sqrt(0.25 / len(second))
+    assert np.abs(np.bincount(second, minlength=3) / len(second) - law).max() < 5 * np.sqrt(
+        0.25 / len(second)
+    )
 
 
 def test_save_and_load(policy: TabularLM, tmp_path: Path) -> None:
     policy.save_pretrained(tmp_path)
-    for loaded in (TabularLM.from_pretrained(tmp_path), AutoModelForCausalLM.from_pretrained(tmp_path)):
+    for loaded in (
+        TabularLM.from_pretrained(tmp_path),
+        AutoModelForCausalLM.from_pretrained(tmp_path),
+    ):
         assert isinstance(loaded, TabularLM)
         assert loaded.dtype == torch.float64
         assert torch.equal(loaded.logits, policy.logits)
@@ -141,7 +158,9 @@ def test_from_mdp_uniform_or_the_environments_own_reference(mdp: TokenMDP) -> No
 
 
 def test_gradient_reaches_the_rows_that_were_read_and_no_other(policy: TabularLM) -> None:
-    policy(torch.tensor([[*PROMPTS[1], 0, 1, 0]])).logits[:, 2:, :3].log_softmax(-1)[..., 0].sum().backward()
+    policy(torch.tensor([[*PROMPTS[1], 0, 1, 0]])).logits[:, 2:, :3].log_softmax(-1)[
+        ..., 0
+    ].sum().backward()
     gradient = policy.logits.grad
     assert gradient is not None
     assert (gradient[0] == 0).all()

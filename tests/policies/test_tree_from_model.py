@@ -1,4 +1,6 @@
-"""The tree inside a language model: a small random one to float64 precision, and a real one from GNIVO_SHARED."""
+"""The tree inside a language model: a small random one to float64 precision, and a real one from
+GNIVO_SHARED.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def tokenizer() -> Any:
     """One token per byte, a few longer ones, and specials; no BOS is added."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokens = ["<pad>", "<eos>", *alphabet, "Ġa", "the"]
-    own = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, [("Ġ", "a")], unk_token=None))
+    own = Tokenizer(
+        models.BPE({token: i for i, token in enumerate(tokens)}, [("Ġ", "a")], unk_token=None)
+    )
     own.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     own.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(tokenizer_object=own, pad_token="<pad>", eos_token="<eos>")
@@ -42,12 +46,19 @@ def model(tokenizer: Any) -> Any:
     """float64 throughout (layer norms too), with more outputs than the tokenizer has tokens."""
     torch.manual_seed(0)
     config = GPT2Config(
-        vocab_size=len(tokenizer) + 5, n_embd=16, n_layer=2, n_head=2, n_positions=32, initializer_range=0.7
+        vocab_size=len(tokenizer) + 5,
+        n_embd=16,
+        n_layer=2,
+        n_head=2,
+        n_positions=32,
+        initializer_range=0.7,
     )
     return GPT2LMHeadModel(config).double().eval()
 
 
-def brute_force(model: Any, ids: list[int], allowed: list[int], top_k: int) -> tuple[list[int], np.ndarray]:
+def brute_force(
+    model: Any, ids: list[int], allowed: list[int], top_k: int
+) -> tuple[list[int], np.ndarray]:
     """Kept tokens and log-probabilities after a prefix, from one plain forward pass."""
     with torch.no_grad():
         logits = model(input_ids=torch.tensor([ids])).logits[0, -1].double().numpy()
@@ -56,7 +67,9 @@ def brute_force(model: Any, ids: list[int], allowed: list[int], top_k: int) -> t
 
 
 @pytest.mark.parametrize("rows", [1, 4, 1024])
-@pytest.mark.parametrize("settings", [{}, {"use_cache": False}, {"max_bytes": 1}], ids=["cache", "no-cache", "small"])
+@pytest.mark.parametrize(
+    "settings", [{}, {"use_cache": False}, {"max_bytes": 1}], ids=["cache", "no-cache", "small"]
+)
 def test_tables_against_one_forward_per_prefix(
     model: Any, tokenizer: Any, settings: dict[str, Any], rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,7 +90,9 @@ def test_special_and_unknown_tokens_are_removed(model: Any, tokenizer: Any) -> N
     mdp, tables = tree_from_model(model, tokenizer, "a", everything, 1, lengths_of)
     assert sorted(mdp.token_ids[0][0].tolist()) == list(range(2, len(tokenizer)))
     assert abs(np.exp(tables[0]).sum() - 1) < 1e-12
-    with pytest.raises(ValueError, match=f"top_k is {everything + 1}, but {everything} tokens are left"):
+    with pytest.raises(
+        ValueError, match=f"top_k is {everything + 1}, but {everything} tokens are left"
+    ):
         tree_from_model(model, tokenizer, "a", everything + 1, 1, lengths_of)
 
 
@@ -146,7 +161,13 @@ def test_load_model_says_in_one_line_what_is_wrong(
     (tmp_path / "model.safetensors").write_bytes(b"not weights")
     refused(tmp_path, "could not be loaded as a causal language model: ")
     encoder = tmp_path / "encoder"
-    sizes = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, vocab_size=20)
+    sizes = dict(
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        vocab_size=20,
+    )
     BertModel(BertConfig(**sizes)).save_pretrained(encoder)
     tokenizer.save_pretrained(encoder)
     refused(encoder, "is no causal language model: it lacks weights, such as cls")
@@ -172,7 +193,10 @@ class TestRealModel:
         assert not special & set(np.concatenate([ids.ravel() for ids in mdp.token_ids]).tolist())
         assert all((np.diff(table) <= 0).all() for table in tables)  # rank 0 is the most probable
         greedy = model.generate(
-            torch.tensor([tokenizer(PROMPT)["input_ids"]]), do_sample=False, max_new_tokens=4, pad_token_id=0
+            torch.tensor([tokenizer(PROMPT)["input_ids"]]),
+            do_sample=False,
+            max_new_tokens=4,
+            pad_token_id=0,
         )
         assert mdp.model_tokens([0, 0, 0, 0]) == greedy[0, -4:].tolist()
         text = tokenizer.decode(greedy[0], skip_special_tokens=True)

@@ -1,4 +1,6 @@
-"""Every row of the atlas against its theory; the theory against what defines it; and an atlas that can fail."""
+"""Every row of the atlas against its theory; the theory against what defines it; and an atlas that
+can fail.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,27 @@ import torch
 
 from gnivo_edu import objectives
 from gnivo_edu.objectives import LossOutput
-from gnivo_edu.population import Population, expect, laws, point_at, rows_baselines, rows_implicit, total_variation
-from gnivo_edu.population.atlas import atlas, entries_of, find, problem, rows_of
-from gnivo_edu.population.rows import tilt_at
+from gnivo_edu.population import Population, expect, laws, point_at, total_variation
+from gnivo_edu.population.atlas import (
+    atlas,
+    baselines,
+    entries_of,
+    find,
+    implicit,
+    problem,
+    rows_of,
+)
+from gnivo_edu.population.atlas.row import tilt_at
 
 FIELDS = {
-    *("objective", "variant", "sampling", "gradient_norm_at_optimum", "tv_from_optimum", "kl_from_optimum"),
+    *(
+        "objective",
+        "variant",
+        "sampling",
+        "gradient_norm_at_optimum",
+        "tv_from_optimum",
+        "kl_from_optimum",
+    ),
     *("theory", "theory_error", "evidence", "verdict", "source", "read_in", "command"),
 }
 
@@ -69,7 +86,9 @@ def test_a_new_objective_appears_by_itself(monkeypatch):
 
 
 def test_softmax_weights_err_less_in_larger_groups():
-    row = next(row for row in rows_of("gnivo") if row.variant.startswith("softmax weights, all depths"))
+    row = next(
+        row for row in rows_of("gnivo") if row.variant.startswith("softmax weights, all depths")
+    )
     misses = [find(replace(row, group_size=K)).tv_from_optimum for K in (2, 3, 4)]
     assert misses == sorted(misses, reverse=True)
 
@@ -82,9 +101,13 @@ def test_the_pull_of_oreos_kl_term_grows_with_its_weight():
 def test_vimpos_actor_climbs_the_kl_by_exactly_its_gradient():
     """E[A grad log pi] = alpha sum_s visits(s) grad KL(s), the visits held fixed."""
     answers = problem("tree")
-    policy = answers.policy(torch.randn(answers.reference.shape, generator=torch.Generator().manual_seed(3)).double())
+    policy = answers.policy(
+        torch.randn(answers.reference.shape, generator=torch.Generator().manual_seed(3)).double()
+    )
     actor = next(row for row in rows_of("vimpo") if row.expected == "collapses")
-    got = expect(actor.loss, Population.of(answers, 2, "current"), point_at(answers, 0.5, policy)).gradient["logits"]
+    got = expect(
+        actor.loss, Population.of(answers, 2, "current"), point_at(answers, 0.5, policy)
+    ).gradient["logits"]
     logits = policy.masked_fill(~answers.legal, 0.0).requires_grad_()
     visits = answers.visits(policy)
     tokens = float(answers.law(policy) @ answers.lengths.double())
@@ -92,7 +115,7 @@ def test_vimpos_actor_climbs_the_kl_by_exactly_its_gradient():
     torch.testing.assert_close(got, -0.5 * climb / tokens, rtol=0, atol=1e-14)
 
 
-# --- the laws against what defines them ------------------------------------------------------------------------
+# --- the laws against what defines them -----------------------------------------------------------
 
 
 def test_the_law_of_the_best_of_k_is_that_of_all_tuples():
@@ -125,7 +148,9 @@ def test_the_laws_of_grpo_solve_their_own_equations():
         A = laws.mean_given_own(answers, K, law, laws.centred_rewards(scale))
         assert float(law.sum()) == pytest.approx(1.0, abs=1e-12)
         assert float(law @ A) == pytest.approx(0.0, abs=1e-12)
-        torch.testing.assert_close(law * (alpha - A), alpha * answers.law(answers.reference), rtol=0, atol=1e-12)
+        torch.testing.assert_close(
+            law * (alpha - A), alpha * answers.law(answers.reference), rtol=0, atol=1e-12
+        )
 
 
 def test_dro_with_a_wrong_value_obeys_proposition_1():
@@ -135,7 +160,9 @@ def test_dro_with_a_wrong_value_obeys_proposition_1():
     law = laws.dro_wrong_value(answers, alpha, value, mu)
     h = (law / mu).log()
     own = float(mu @ (answers.rewards - alpha * h))
-    torch.testing.assert_close(alpha * h, answers.rewards - value - law / mu * (own - value), rtol=0, atol=1e-10)
+    torch.testing.assert_close(
+        alpha * h, answers.rewards - value - law / mu * (own - value), rtol=0, atol=1e-10
+    )
     assert float(law.sum()) == pytest.approx(1.0, abs=1e-12)
 
 
@@ -143,11 +170,13 @@ def test_a_mean_given_ones_own_answer_averages_to_the_mean_over_groups():
     answers = problem("one step")
     p = answers.law(answers.reference)
     centred = laws.mean_given_own(answers, 3, p, laws.centred_rewards(False))
-    torch.testing.assert_close(centred, (1 - 1 / 3) * (answers.rewards - p @ answers.rewards), rtol=0, atol=1e-14)
+    torch.testing.assert_close(
+        centred, (1 - 1 / 3) * (answers.rewards - p @ answers.rewards), rtol=0, atol=1e-14
+    )
 
 
 def test_the_objectives_of_the_papers_have_rows_with_a_theory():
-    families = {row.objective for row in (*rows_implicit.ROWS, *rows_baselines.ROWS)}
+    families = {row.objective for row in (*implicit.ROWS, *baselines.ROWS)}
     assert len(families) == 13
     assert families <= set(objectives.names())
     assert all(row.expected for name in families for row in rows_of(name))

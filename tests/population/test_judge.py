@@ -8,16 +8,16 @@ import torch
 from gnivo_edu import objectives
 from gnivo_edu.objectives import LossOutput
 from gnivo_edu.population import Population, expect, point_at
-from gnivo_edu.population.contract import examine
-from gnivo_edu.population.counterexample import ALPHA, RationalTree, family, search
-from gnivo_edu.population.ends import find_end, small_tree, typical_push
 from gnivo_edu.population.judge import judge
-from gnivo_edu.population.subject import Subject, load_objective
+from gnivo_edu.population.judge.contract import examine
+from gnivo_edu.population.judge.counterexample import ALPHA, RationalTree, family, search
+from gnivo_edu.population.judge.ends import find_end, small_tree, typical_push
+from gnivo_edu.population.judge.subject import Subject, load_objective
 
 HALF, THIRD = Fraction(1, 2), Fraction(1, 3)
 
 
-# --- objectives that a reader might write ---------------------------------------------------------------------------
+# --- objectives that a reader might write ---------------------------------------------------------
 
 
 def reinforce(batch, alpha):
@@ -41,7 +41,9 @@ def mean_over_padding(batch, alpha):
 
 
 def mean_over_length(batch, alpha):
-    return batch.group_mean((batch.rewards - alpha * batch.sequence_logratio / batch.lengths).var(1))
+    return batch.group_mean(
+        (batch.rewards - alpha * batch.sequence_logratio / batch.lengths).var(1)
+    )
 
 
 def first_two(batch, alpha, power=2):
@@ -67,7 +69,7 @@ def subject_of(function, name="f", alpha=0.5, **settings):
     return examine(function, name, alpha, settings)[0]
 
 
-# --- the card -------------------------------------------------------------------------------------------------------
+# --- the card -------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +94,12 @@ def test_gvpo_is_exact_and_safe_and_has_no_counterexample(cards):
     assert not found["off-policy"].numbers["moves"]
     assert card.counterexample is None
     assert card.searches[0].tried == card.searches[0].of == len(family())
-    assert found["equal rewards"].numbers["reference"] < 1e-12 < 0.1 < found["equal rewards"].numbers["pi*"]
+    assert (
+        found["equal rewards"].numbers["reference"]
+        < 1e-12
+        < 0.1
+        < found["equal rewards"].numbers["pi*"]
+    )
     assert found["equal rewards"].numbers["pull_to_reference"] > 0.1
     # At the reference GVPO's gradient is alpha times RLOO's: the same signal, the same noise.
     for K in ("2", "4", "8"):
@@ -153,7 +160,7 @@ def test_the_card_is_json_and_a_page(cards):
     assert "9/280" in cards["softmax"].text()
 
 
-# --- where it ends --------------------------------------------------------------------------------------------------
+# --- where it ends --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -198,13 +205,17 @@ def test_a_mean_over_padding_is_another_alpha_and_breaks_the_contract():
 
 
 def test_a_loss_is_judged_the_same_in_other_units():
-    huge = subject_of(lambda batch, alpha: 1e6 * objectives.gnivo(batch, alpha, weights="softmax").loss)
+    huge = subject_of(
+        lambda batch, alpha: 1e6 * objectives.gnivo(batch, alpha, weights="softmax").loss
+    )
     scaled = Subject(huge.function, "f", scale=typical_push(huge, 0.5))
     plain = subject_of(objectives.gnivo, weights="softmax")
     plain = Subject(plain.function, "f", plain.settings, scale=typical_push(plain, 0.5))
     one, other = (find_end(subject, "one token", "current", 4, 0.5) for subject in (scaled, plain))
     assert one.tv == pytest.approx(other.tv, abs=1e-10)
-    one, other = (find_end(subject, "4 answers", "reference", 2, 0.5) for subject in (scaled, plain))
+    one, other = (
+        find_end(subject, "4 answers", "reference", 2, 0.5) for subject in (scaled, plain)
+    )
     assert one.push_at_optimum == pytest.approx(other.push_at_optimum, rel=1e-8)
 
 
@@ -212,10 +223,13 @@ def test_a_leak_through_a_constant_field_breaks_the_contract():
     def leaks(batch, alpha):
         return reinforce(batch, alpha) * (1 + batch.behaviour_logps.mean())
 
-    assert next(finding.name for finding in examine(leaks, "f", 0.5, {})[1] if not finding.holds) == "mask"
+    assert (
+        next(finding.name for finding in examine(leaks, "f", 0.5, {})[1] if not finding.holds)
+        == "mask"
+    )
 
 
-# --- how it is called -----------------------------------------------------------------------------------------------
+# --- how it is called -----------------------------------------------------------------------------
 
 
 def test_an_objective_that_looks_at_the_order_gets_all_orders():
@@ -244,7 +258,10 @@ def test_a_plain_mean_has_the_expected_gradient_of_each_group_weighted(function)
         group = Population.of(answers, 2)
         place = int(((group.choice == torch.tensor(sorted((i, j)))).all(1)).nonzero())
         batch = group.batch(leaves)
-        one = {name: getattr(batch, name)[[place]] for name in ("policy_logps", "behaviour_logps", "rewards", "mask")}
+        one = {
+            name: getattr(batch, name)[[place]]
+            for name in ("policy_logps", "behaviour_logps", "rewards", "mask")
+        }
         one["reference_logps"] = batch.reference_logps[[place]]
         total = total + law[i] * law[j] * function(type(batch)(**one), 0.5)
     (wanted,) = torch.autograd.grad(total, [leaves.logits])
@@ -268,7 +285,10 @@ def test_an_objective_of_pairs_is_judged_on_pairs():
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        (lambda batch, alpha: first_two(batch, alpha).item(), "returns a float: return the loss as a tensor"),
+        (
+            lambda batch, alpha: first_two(batch, alpha).item(),
+            "returns a float: return the loss as a tensor",
+        ),
         (lambda batch, alpha: first_two(batch, alpha) * float("nan"), "nan or inf"),
         (lambda batch, rewards: 0, "cannot be called with a batch and alpha"),
         (lambda batch, alpha: batch.rewards, r"tensor \[3, 2\]: return one number"),
@@ -291,7 +311,9 @@ def test_settings_and_alpha_are_checked():
 
 
 def test_an_objective_is_loaded_from_the_current_folder(tmp_path, monkeypatch):
-    (tmp_path / "my_loss_of_a_reader.py").write_text("def loss(batch, alpha):\n    return batch.policy_logps.sum()\n")
+    (tmp_path / "my_loss_of_a_reader.py").write_text(
+        "def loss(batch, alpha):\n    return batch.policy_logps.sum()\n"
+    )
     monkeypatch.chdir(tmp_path)
     assert load_objective("my_loss_of_a_reader:loss").__name__ == "loss"
     for name, words in {
@@ -303,7 +325,7 @@ def test_an_objective_is_loaded_from_the_current_folder(tmp_path, monkeypatch):
             load_objective(name)
 
 
-# --- the smallest counterexample ------------------------------------------------------------------------------------
+# --- the smallest counterexample ------------------------------------------------------------------
 
 
 def test_the_family_holds_every_tree_once_up_to_the_names_of_tokens():
@@ -315,28 +337,36 @@ def test_the_family_holds_every_tree_once_up_to_the_names_of_tokens():
     def laws(tree):
         branches = tree.reference[:2], tree.reference[2:]
         pairs = [
-            sorted(zip(p, r, strict=True)) for p, r in zip(branches, (tree.rewards[:2], tree.rewards[2:]), strict=True)
+            sorted(zip(p, r, strict=True))
+            for p, r in zip(branches, (tree.rewards[:2], tree.rewards[2:]), strict=True)
         ]
         return len(tree.rewards), str(sorted(pairs) if len(tree.rewards) == 4 else pairs)
 
     every = [RationalTree((p,), r) for p in coins for r in product(rewards, repeat=2)]
-    every += [RationalTree(p, r) for p in product(coins, repeat=2) for r in product(rewards, repeat=3)]
-    every += [RationalTree(p, r) for p in product(coins, repeat=3) for r in product(rewards, repeat=4)]
+    every += [
+        RationalTree(p, r) for p in product(coins, repeat=2) for r in product(rewards, repeat=3)
+    ]
+    every += [
+        RationalTree(p, r) for p in product(coins, repeat=3) for r in product(rewards, repeat=4)
+    ]
     assert {laws(tree) for tree in every} == {laws(tree) for tree in found}
 
 
 @pytest.mark.parametrize("tree", [family()[5], family()[100], family()[-1]])
 def test_a_rational_tree_and_its_float_twin_agree(tree):
     answers = tree.answers()
-    assert answers.law(answers.reference).tolist() == pytest.approx([float(p) for p in tree.reference], abs=1e-15)
+    assert answers.law(answers.reference).tolist() == pytest.approx(
+        [float(p) for p in tree.reference], abs=1e-15
+    )
     best = answers.law(answers.tilted(answers.rewards / ALPHA))
     assert sum(tree.optimum) == 1
     assert best.tolist() == pytest.approx([float(p) for p in tree.optimum], abs=1e-15)
 
 
 def test_a_gradient_in_fractions_is_derived_by_hand():
-    # REINFORCE, K = 2, samples from the reference (1/2, 1/2), pi* = (1/5, 4/5), rewards (0, 1): the group {a, b} has
-    # probability 1/2, advantages -1/2 and 1/2, and gradient -(1/2)[-1/2 (1 - 1/5) + 1/2 (0 - 1/5)] = 1/4.
+    # REINFORCE, K = 2, samples from the reference (1/2, 1/2), pi* = (1/5, 4/5), rewards (0, 1): the
+    # group {a, b} has probability 1/2, advantages -1/2 and 1/2, and gradient -(1/2)[-1/2 (1 - 1/5)
+    # + 1/2 (0 - 1/5)] = 1/4.
     found = search(subject_of(reinforce), "reference").found
     assert found.tree == RationalTree((HALF,), (Fraction(0), Fraction(1)))
     assert found.tree.optimum == (Fraction(1, 5), Fraction(4, 5))

@@ -1,4 +1,6 @@
-"""What k1, k2, k3 estimate and where they pull, against closed forms, brute force, and the objectives themselves."""
+"""What k1, k2, k3 estimate and where they pull, against closed forms, brute force, and the
+objectives themselves.
+"""
 
 import json
 import math
@@ -58,7 +60,7 @@ def log_law(tree, policy):
     return np.array(laws)
 
 
-# --- the theory ---------------------------------------------------------------------------------------------------
+# --- the theory -----------------------------------------------------------------------------------
 
 
 def test_every_gradient_is_what_theory_says_and_no_other_is_any_target(problem):
@@ -88,18 +90,26 @@ def test_k1_and_k3_average_to_the_kl_and_k2_does_not(problem):
             x = p - q
             k = {"k1": x, "k2": x**2 / 2, "k3": np.exp(-x) - 1 + x}[row.estimator]
             assert row.value == pytest.approx(np.exp(p) @ k, abs=1e-12)
-            assert row.value_variance == pytest.approx(np.exp(p) @ k**2 - (np.exp(p) @ k) ** 2, abs=1e-12)
+            assert row.value_variance == pytest.approx(
+                np.exp(p) @ k**2 - (np.exp(p) @ k) ** 2, abs=1e-12
+            )
 
 
 def test_one_step_gradients_by_hand():
     tree, policy = PROBLEMS["one step"]
     report = kl_laboratory(tree, policy)
-    p, q, x = np.exp(policy[0][0]), np.exp(tree.step_logps[0][0]), policy[0][0] - tree.step_logps[0][0]
+    p, q, x = (
+        np.exp(policy[0][0]),
+        np.exp(tree.step_logps[0][0]),
+        policy[0][0] - tree.step_logps[0][0],
+    )
     by_hand = {"zero": 0 * p, "reverse KL": p * (x - p @ x), "forward KL": p - q}
     for name, gradient in by_hand.items():
         assert report.targets[name][0].numpy() == pytest.approx(gradient, abs=1e-14)
     for estimator, name in (("k1", "zero"), ("k2", "reverse KL"), ("k3", "forward KL")):
-        assert report[estimator, "loss", "token"].gradient[0].numpy() == pytest.approx(by_hand[name], abs=1e-14)
+        assert report[estimator, "loss", "token"].gradient[0].numpy() == pytest.approx(
+            by_hand[name], abs=1e-14
+        )
     in_reward = report["k3", "reward", "token"].gradient[0].numpy()
     assert in_reward == pytest.approx(by_hand["reverse KL"] - by_hand["forward KL"], abs=1e-14)
 
@@ -118,7 +128,9 @@ def test_targets_are_the_slopes_of_brute_force_divergences(name):
         held = np.zeros(2)
         for t, s in answers.state_numbers:
             ours, theirs = law[t][s], tree.step_logps[t][s]
-            held += visits[t][s] * np.array([np.exp(ours) @ (ours - theirs), np.exp(theirs) @ (theirs - ours)])
+            held += visits[t][s] * np.array(
+                [np.exp(ours) @ (ours - theirs), np.exp(theirs) @ (theirs - ours)]
+            )
         return np.array([np.exp(p) @ (p - q), np.exp(q) @ (q - p), *held])
 
     for row, (t, s) in enumerate(answers.state_numbers):
@@ -142,7 +154,9 @@ def log_law_of_prefixes(policy, depth):
 
 
 def test_reward_and_loss_add_up_to_the_gradient_of_the_mean(problem):
-    """grad E[k] = E[grad k] + E[k grad log pi]; and `weighted` is both. The mean is differentiated by autograd."""
+    """grad E[k] = E[grad k] + E[k grad log pi]; and `weighted` is both. The mean is differentiated
+    by autograd.
+    """
     tree, policy = problem
     report, answers = kl_laboratory(tree, policy), Answers.of(tree)
     logits = answers.from_tables(policy).masked_fill(~answers.legal, 0.0).requires_grad_()
@@ -155,14 +169,18 @@ def test_reward_and_loss_add_up_to_the_gradient_of_the_mean(problem):
             parts = report[k, "reward", level].gradient + report[k, "loss", level].gradient
             assert parts.numpy() == pytest.approx(slope.numpy(), abs=1e-12)
             if level == "sequence":
-                assert report[k, "weighted", level].gradient.numpy() == pytest.approx(slope.numpy(), abs=1e-12)
+                assert report[k, "weighted", level].gradient.numpy() == pytest.approx(
+                    slope.numpy(), abs=1e-12
+                )
 
 
 def test_k3_in_the_reward_pulls_by_reverse_minus_forward(problem):
     report = kl_laboratory(*problem)
     for level, forward in (("sequence", "forward KL"), ("token", "forward KL per state")):
         expected = report.targets["reverse KL"] - report.targets[forward]
-        assert report["k3", "reward", level].gradient.numpy() == pytest.approx(expected.numpy(), abs=1e-13)
+        assert report["k3", "reward", level].gradient.numpy() == pytest.approx(
+            expected.numpy(), abs=1e-13
+        )
 
 
 def test_near_the_reference_k2_and_k3_in_the_reward_hardly_pull():
@@ -170,7 +188,9 @@ def test_near_the_reference_k2_and_k3_in_the_reward_hardly_pull():
     tree = exact.enumerate_tree(mdp, tables(mdp, 3))
     shares = []
     for step in (0.1, 0.05, 0.025):
-        near = [(1 - step) * a + step * b for a, b in zip(tables(mdp, 3), tables(mdp, 4), strict=True)]
+        near = [
+            (1 - step) * a + step * b for a, b in zip(tables(mdp, 3), tables(mdp, 4), strict=True)
+        ]
         near = [table - np.logaddexp.reduce(table, axis=1, keepdims=True) for table in near]
         report = kl_laboratory(tree, near)
         whole = report["k1", "reward", "sequence"].gradient_norm
@@ -190,11 +210,13 @@ def test_k1_in_the_loss_is_noise():
     assert row.cosine is None
 
 
-# --- against the objectives of the library ------------------------------------------------------------------------
+# --- against the objectives of the library --------------------------------------------------------
 
 
 def expected_gradient(mdp, tree, policy, objective, group_size, **settings):
-    """The slope of an objective's on-policy population loss, by autograd through a TabularLM, per reachable state."""
+    """The slope of an objective's on-policy population loss, by autograd through a TabularLM, per
+    reachable state.
+    """
     model, answers = policies.TabularLM.from_tables(mdp, policy), Answers.of(tree)
     samples = policies.all_groups(mdp, policy, group_size)
     reference = policies.TabularLM.from_tables(mdp, tree.step_logps)
@@ -232,7 +254,9 @@ def test_rloo_has_the_reverse_kl_and_grpo_the_forward_kl_of_each_state():
     targets = kl_laboratory(tree, policy).targets
     terms = {
         "reverse KL": lambda b: objectives.rloo(b, alpha=1.0).loss,
-        "forward KL per state": lambda b: objectives.grpo(b, alpha=1.0, normaliser="seq-mean-token-sum").loss,
+        "forward KL per state": lambda b: (
+            objectives.grpo(b, alpha=1.0, normaliser="seq-mean-token-sum").loss
+        ),
         "zero": lambda b: objectives.grpo(b, alpha=1.0, kl="none").loss,
     }
     for name, objective in terms.items():
@@ -240,7 +264,7 @@ def test_rloo_has_the_reverse_kl_and_grpo_the_forward_kl_of_each_state():
         assert found == pytest.approx(targets[name].numpy(), abs=1e-13), name
 
 
-# --- samples from another policy ----------------------------------------------------------------------------------
+# --- samples from another policy ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "mdp"), [("fixed length", FULL), ("end token", RAGGED)])
@@ -250,8 +274,12 @@ def test_off_policy_only_the_weighted_gradients_survive(name, mdp):
     assert report.passed
     for row in report.rows:
         if row.place == "weighted" and row.estimator != "k2":
-            assert row.equals == ("reverse KL" if row.level == "sequence" else "reverse KL per state")
-            assert row.estimates_kl == (row.level == "sequence"), "a token's weight does not move the states"
+            assert row.equals == (
+                "reverse KL" if row.level == "sequence" else "reverse KL per state"
+            )
+            assert row.estimates_kl == (row.level == "sequence"), (
+                "a token's weight does not move the states"
+            )
         else:
             assert row.equals == "none of these"
             assert not row.estimates_kl
@@ -274,7 +302,7 @@ def test_naming_the_policy_itself_as_sampler_changes_no_number(problem):
         assert torch.equal(row.gradient, other.gradient)
 
 
-# --- the control --------------------------------------------------------------------------------------------------
+# --- the control ----------------------------------------------------------------------------------
 
 
 def test_the_inverted_ratio_is_caught(problem):
@@ -288,7 +316,9 @@ def test_the_inverted_ratio_is_caught(problem):
     assert not any(row.estimates_kl for row in report.rows)
     assert k1.gradient.numpy() == pytest.approx(-report.targets["reverse KL"].numpy(), abs=1e-13)
     assert k1.cosine == pytest.approx(-1.0), "it pays for leaving the reference"
-    assert report["k1", "loss", "sequence"].equals == "zero", "here nothing shows: only the value tells"
+    assert report["k1", "loss", "sequence"].equals == "zero", (
+        "here nothing shows: only the value tells"
+    )
     assert k3.equals == "none of these"
 
 
@@ -318,7 +348,7 @@ def test_at_the_reference_nothing_pulls_and_no_control_can_bite():
     assert all(row.equals == "zero" and row.cosine is None for row in report.rows)
 
 
-# --- the record, and what is refused ------------------------------------------------------------------------------
+# --- the record, and what is refused --------------------------------------------------------------
 
 
 def test_the_record_is_plain_json_and_prints():
@@ -348,9 +378,13 @@ def test_what_stands_after_the_end_does_not_matter():
 
 
 def test_padding_is_never_estimated():
-    """An estimator that is 1 on padding counts the tokens of an answer, and nothing after its end."""
+    """An estimator that is 1 on padding counts the tokens of an answer, and nothing after its
+    end.
+    """
     tree, policy = PROBLEMS["end token"]
-    row = kl_laboratory(tree, policy, estimators={"x + 1": lambda x: x + 1})["x + 1", "loss", "token"]
+    row = kl_laboratory(tree, policy, estimators={"x + 1": lambda x: x + 1})[
+        "x + 1", "loss", "token"
+    ]
     lengths = np.array([len(y) for y in tree.answers()])
     assert row.value_error == pytest.approx(np.exp(log_law(tree, policy)) @ lengths, abs=1e-12)
 
@@ -361,11 +395,20 @@ def test_bad_input_gives_one_clear_line():
     never[1][0] = [-np.inf, 0.0]
     cases = [
         ({"policy": policy[:2]}, "policy must be tables of shapes"),
-        ({"policy": [table + 0.1 for table in policy]}, "rows of policy must be log-probabilities that sum to one"),
+        (
+            {"policy": [table + 0.1 for table in policy]},
+            "rows of policy must be log-probabilities that sum to one",
+        ),
         ({"policy": never}, "policy never takes a token that the reference takes"),
         ({"policy": policy, "behaviour": never}, "behaviour never takes"),
-        ({"policy": policy, "estimators": {"mine": lambda x: x.sum()}}, "estimator 'mine' must give one"),
-        ({"policy": policy, "estimators": {"flat": torch.zeros_like}}, "estimator 'flat' must give one"),
+        (
+            {"policy": policy, "estimators": {"mine": lambda x: x.sum()}},
+            "estimator 'mine' must give one",
+        ),
+        (
+            {"policy": policy, "estimators": {"flat": torch.zeros_like}},
+            "estimator 'flat' must give one",
+        ),
     ]
     for arguments, message in cases:
         with pytest.raises(ValueError, match=message):

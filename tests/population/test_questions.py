@@ -1,4 +1,6 @@
-"""The answers of population/questions.py and ties.py against plain loops, formulas, and the library's losses."""
+"""The answers of population/questions.py and ties.py against plain loops, formulas, and the
+library's losses.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,7 @@ def one(batch, n):
     return GroupBatch(**{name: getattr(batch, name)[n : n + 1].detach() for name in fields})
 
 
-# --- 1. zero loss ---------------------------------------------------------------------------------------------------
+# --- 1. zero loss ---------------------------------------------------------------------------------
 
 
 def test_on_policy_the_loss_is_zero_and_the_push_is_the_advantage_over_the_group_size(brackets):
@@ -59,7 +61,9 @@ def test_on_policy_the_loss_is_zero_and_the_push_is_the_advantage_over_the_group
         loss, push = questions.loss_and_push(objectives.rloo, one(batch, n), alpha=ALPHA)
         advantage = paid[n] - paid[n].flip(0)  # two answers: against the other
         assert abs(loss) < 1e-15
-        torch.testing.assert_close(push[0], (advantage / 2)[:, None] * batch.mask[n], rtol=0, atol=1e-14)
+        torch.testing.assert_close(
+            push[0], (advantage / 2)[:, None] * batch.mask[n], rtol=0, atol=1e-14
+        )
         assert advantage.abs().max() == 0 or push.norm() > 0
 
 
@@ -68,7 +72,10 @@ def test_off_policy_the_loss_is_not_zero(tree):
     batch = policies.make_group_batch(
         writer, mdp, policies.all_groups(mdp, policies.tabulate(reference, mdp), 2), reference
     )
-    losses = [abs(questions.loss_and_push(objectives.rloo, one(batch, n), alpha=ALPHA)[0]) for n in range(1, 8)]
+    losses = [
+        abs(questions.loss_and_push(objectives.rloo, one(batch, n), alpha=ALPHA)[0])
+        for n in range(1, 8)
+    ]
     assert min(losses) > 1e-4
 
 
@@ -76,7 +83,8 @@ def test_gvpo_pushes_alpha_times_as_rloo_does_in_every_group(brackets):
     batch = on_policy(*brackets, size=2)
     for n in range(0, len(batch.rewards), 23):
         (_, rloo), (_, gvpo) = (
-            questions.loss_and_push(f, one(batch, n), alpha=ALPHA) for f in (objectives.rloo, objectives.gvpo)
+            questions.loss_and_push(f, one(batch, n), alpha=ALPHA)
+            for f in (objectives.rloo, objectives.gvpo)
         )
         torch.testing.assert_close(gvpo, ALPHA * rloo, rtol=0, atol=1e-14)
 
@@ -106,23 +114,29 @@ def test_the_share_not_explained_is_one_at_the_reference_and_zero_at_the_best_po
     mdp, reference, writer, best, _ = tree
     groups = policies.all_groups(mdp, policies.tabulate(writer, mdp), 2)  # any sampler will do
     share = {
-        name: questions.unexplained(policies.make_group_batch(policy, mdp, groups, reference), ALPHA)
+        name: questions.unexplained(
+            policies.make_group_batch(policy, mdp, groups, reference), ALPHA
+        )
         for name, policy in (("reference", reference), ("writer", writer), ("best", best))
     }
     assert share["reference"] == pytest.approx(1, abs=1e-15)
     assert share["best"] < 1e-13
     batch = policies.make_group_batch(writer, mdp, groups, reference)
     top = bottom = 0.0
-    for weight, R, h in zip(batch.group_weight, batch.rewards, batch.sequence_logratio.detach(), strict=True):
+    for weight, R, h in zip(
+        batch.group_weight, batch.rewards, batch.sequence_logratio.detach(), strict=True
+    ):
         for i in range(2):
             target = R[i] - R.mean()
             top += float(weight * (target - ALPHA * (h[i] - h.mean())) ** 2)
             bottom += float(weight * target**2)
     assert share["writer"] == pytest.approx(math.sqrt(top / bottom), rel=1e-12)
-    assert math.isnan(questions.unexplained(replace(batch, rewards=torch.ones_like(batch.rewards)), ALPHA))
+    assert math.isnan(
+        questions.unexplained(replace(batch, rewards=torch.ones_like(batch.rewards)), ALPHA)
+    )
 
 
-# --- 2. ties --------------------------------------------------------------------------------------------------------
+# --- 2. ties --------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -133,14 +147,23 @@ def tied():
     key = exact.solve(exact.enumerate_tree(problem), ALPHA)
     writer = policies.TabularLM.from_mdp(problem)
     with torch.no_grad():
-        writer.logits += 0.4 * torch.randn(writer.logits.shape, generator=torch.Generator().manual_seed(1))
+        writer.logits += 0.4 * torch.randn(
+            writer.logits.shape, generator=torch.Generator().manual_seed(1)
+        )
     at = {
         "reference": reference,
         "writer": writer,
         "best": policies.TabularLM.from_tables(problem, key.optimal_step_logps),
     }
     tokens = torch.tensor(
-        [[[0, 0, 1, 0, 0, 0, 1], [0, 1, 0, 0, 1, 0, 1], [0, 0, 0, 0, 0, 1, 1], [1, 1, 0, 0, 0, 0, 1]]]
+        [
+            [
+                [0, 0, 1, 0, 0, 0, 1],
+                [0, 1, 0, 0, 1, 0, 1],
+                [0, 0, 0, 0, 0, 1, 1],
+                [1, 1, 0, 0, 0, 0, 1],
+            ]
+        ]
     )
     answers = policies.SampledGroups(
         tokens=tokens,
@@ -158,20 +181,25 @@ def tied():
 def test_the_table_covers_every_objective_of_the_registry(tied):
     *_, rows, _ = tied
     expected = {*objectives.names(), "grpo, no KL"}
-    assert set(rows) == {(policy, name) for policy in ("reference", "writer", "best") for name in expected}
+    assert set(rows) == {
+        (policy, name) for policy in ("reference", "writer", "best") for name in expected
+    }
     assert all(math.isfinite(row.share) for row in rows.values())
 
 
 def test_what_stays_silent_in_a_tied_group(tied):
     *_, rows, _ = tied
     silent = {
-        where: {name for (at, name), row in rows.items() if at == where and row.push < 1e-11} for where, _ in rows
+        where: {name for (at, name), row in rows.items() if at == where and row.push < 1e-11}
+        for where, _ in rows
     }
     never = {"dr_grpo", "grpo, no KL"}
     relative = {"gvpo", "rloo", "online_dpo"}
     assert silent["writer"] == never
     assert silent["reference"] == never | relative | {"grpo", "gnivo", "group_value", "vimpo"}
-    assert silent["best"] == never | relative | {"dro", "oreo", "ppo"}, "with exact critics they rest as well"
+    assert silent["best"] == never | relative | {"dro", "oreo", "ppo"}, (
+        "with exact critics they rest as well"
+    )
 
 
 def test_what_the_others_do_there(tied):
@@ -182,7 +210,9 @@ def test_what_the_others_do_there(tied):
     for name in ("gnivo", "group_value", "online_dpo"):
         assert rows["writer", name].levels > 0.5
         assert rows["writer", name].net == pytest.approx(0, abs=1e-12)
-    assert all(rows["reference", name].net == pytest.approx(-1) for name in ("dro", "oreo")), "worse than expected"
+    assert all(rows["reference", name].net == pytest.approx(-1) for name in ("dro", "oreo")), (
+        "worse than expected"
+    )
     assert rows["writer", "sft_winning"].net == pytest.approx(1), "four losers are imitated"
     for name in ("grpo", "vimpo"):
         assert rows["best", name].push > 0.01, "they go on pulling at the best policy"
@@ -195,13 +225,17 @@ def test_pushes_of_a_tied_group_are_the_formulas(tied):
     h = record.sequence_logratio[0].detach().numpy()
     _, gvpo = questions.loss_and_push(objectives.gvpo, record, alpha=ALPHA)
     np.testing.assert_allclose(gvpo[0, :, 0], -(ALPHA**2) / 3 * (h - h.mean()), atol=1e-14)
-    assert rows["writer", "gvpo"].push == pytest.approx(ALPHA**2 / 3 * np.linalg.norm(h - h.mean()) * 7**0.5, rel=1e-12)
+    assert rows["writer", "gvpo"].push == pytest.approx(
+        ALPHA**2 / 3 * np.linalg.norm(h - h.mean()) * 7**0.5, rel=1e-12
+    )
     paid = np.array([0.75, -0.25, -0.25, -0.25]) - ALPHA * (h - h.mean())
     share = ALPHA * np.linalg.norm(h - h.mean()) / np.linalg.norm(paid)
     assert rows["writer", "gvpo"].share == pytest.approx(share, rel=1e-12)
     _, last = questions.loss_and_push(objectives.gnivo, record, alpha=ALPHA, prefixes="last")
     q = np.exp(h) / np.exp(h).sum()
-    np.testing.assert_allclose(last[0, :, 0], 4 * (1 / 4 - q), atol=1e-14)  # W = 4, since e^{0/alpha} = 1
+    np.testing.assert_allclose(
+        last[0, :, 0], 4 * (1 / 4 - q), atol=1e-14
+    )  # W = 4, since e^{0/alpha} = 1
     _, k3 = questions.loss_and_push(objectives.grpo, record, alpha=ALPHA)
     x = record.logratio[0].detach().numpy()
     np.testing.assert_allclose(k3[0], -ALPHA / (4 * 7) * (1 - np.exp(-x)), atol=1e-14)
@@ -217,14 +251,20 @@ def test_rewards_that_differ_are_refused(tied):
 
 @pytest.mark.parametrize("name", ["tree", "brackets"])
 def test_the_full_record_is_exact(name, request):
-    """Values, KL and entropy of each state by adding up whole answers; the implicit value at the best policy is V."""
+    """Values, KL and entropy of each state by adding up whole answers; the implicit value at the
+    best policy is V.
+    """
     mdp, *models = request.getfixturevalue(name)
     reference, writer = (models[0], models[1]) if name == "tree" else (models[1], models[0])
     every = policies.all_groups(mdp, policies.tabulate(writer, mdp), 1)
     record = ties.full_record(mdp, writer, reference, every, ALPHA)
     p = record.policy_logps[:, 0].detach().sum(-1).exp().numpy()
     paid = (record.rewards[:, 0] - ALPHA * record.sequence_logratio[:, 0].detach()).numpy()
-    x, tokens, lengths = record.logratio[:, 0].detach().numpy(), every.tokens[:, 0].numpy(), every.lengths[:, 0].numpy()
+    x, tokens, lengths = (
+        record.logratio[:, 0].detach().numpy(),
+        every.tokens[:, 0].numpy(),
+        every.lengths[:, 0].numpy(),
+    )
     for i in range(0, len(p), 5):
         for t in range(lengths[i]):
             through = (tokens[:, :t] == tokens[i, :t]).all(1)
@@ -239,19 +279,28 @@ def test_the_full_record_is_exact(name, request):
 
 def test_at_the_best_policy_critic_and_implicit_value_are_the_soft_value(tree):
     mdp, reference, _, best, key = tree
-    record = ties.full_record(mdp, best, reference, policies.all_groups(mdp, policies.tabulate(best, mdp), 1), ALPHA)
+    record = ties.full_record(
+        mdp, best, reference, policies.all_groups(mdp, policies.tabulate(best, mdp), 1), ALPHA
+    )
     for i, answer in enumerate(itertools.product(range(2), repeat=3)):
         for t in range(3):
-            assert record.values[i, 0, t].item() == pytest.approx(ALPHA * key.soft_value(answer[:t]), abs=1e-12)
-            assert record.prefix_values[i, 0, t].item() == pytest.approx(key.soft_value(answer[: t + 1]), abs=1e-12)
+            assert record.values[i, 0, t].item() == pytest.approx(
+                ALPHA * key.soft_value(answer[:t]), abs=1e-12
+            )
+            assert record.prefix_values[i, 0, t].item() == pytest.approx(
+                key.soft_value(answer[: t + 1]), abs=1e-12
+            )
 
 
-# --- 4. KL in the loss ----------------------------------------------------------------------------------------------
+# --- 4. KL in the loss ----------------------------------------------------------------------------
 
 
 def test_k1_has_the_right_value_and_no_slope(tree):
     mdp, reference, writer, *_ = tree
-    law, other = (policies.all_groups(mdp, policies.tabulate(m, mdp), 1).logps.sum((1, 2)) for m in (writer, reference))
+    law, other = (
+        policies.all_groups(mdp, policies.tabulate(m, mdp), 1).logps.sum((1, 2))
+        for m in (writer, reference)
+    )
     kl = float(law.exp() @ (law - other))
     (k1, flat), (k2, slope2), (k3, slope3) = (
         questions.kl_in_the_loss(mdp, writer, reference, k) for k in ("k1", "k2", "k3")
@@ -263,7 +312,7 @@ def test_k1_has_the_right_value_and_no_slope(tree):
     assert min(slope2, slope3) > 0.01
 
 
-# --- 8. the end token -----------------------------------------------------------------------------------------------
+# --- 8. the end token -----------------------------------------------------------------------------
 
 
 def walk(mdp, tables, prefix=(), chance=1.0, kept=1.0):
@@ -293,7 +342,9 @@ def test_without_the_end_token_probabilities_sum_to_more_than_one(brackets):
 
 def test_without_an_end_token_nothing_is_lost(tree):
     mdp, _, writer, *_ = tree
-    assert questions.total_probability(mdp, policies.tabulate(writer, mdp), "not pad") == pytest.approx(1, abs=1e-12)
+    assert questions.total_probability(
+        mdp, policies.tabulate(writer, mdp), "not pad"
+    ) == pytest.approx(1, abs=1e-12)
 
 
 def test_the_credit_that_goes_missing_is_that_of_stopping(brackets):
@@ -305,11 +356,15 @@ def test_the_credit_that_goes_missing_is_that_of_stopping(brackets):
     for length in range(1, 5):
         for answer in itertools.product(range(2), repeat=length - 1):
             row = sum(token * 3**d for d, token in enumerate(reversed(answer)))
-            stopping.append(abs(key.optimal_step_logps[length - 1][row, 2] - tables[length - 1][row, 2]))
-    assert questions.credit_gap(mdp, tables, ALPHA, "not pad") == pytest.approx(max(stopping), abs=1e-12)
+            stopping.append(
+                abs(key.optimal_step_logps[length - 1][row, 2] - tables[length - 1][row, 2])
+            )
+    assert questions.credit_gap(mdp, tables, ALPHA, "not pad") == pytest.approx(
+        max(stopping), abs=1e-12
+    )
 
 
-# --- 10. length normalisers -----------------------------------------------------------------------------------------
+# --- 10. length normalisers -----------------------------------------------------------------------
 
 NORMALISERS = ("seq-mean-token-sum", "seq-mean-token-sum-norm", "seq-mean-token-mean", "token-mean")
 
@@ -347,7 +402,9 @@ def test_dividing_by_the_own_length_is_the_formula_and_a_bias(size):
 
 def test_the_plain_sum_is_the_gradient_of_the_expected_reward(brackets):
     mdp, writer, _ = brackets
-    every = policies.make_group_batch(writer, mdp, policies.all_groups(mdp, policies.tabulate(writer, mdp), 1))
+    every = policies.make_group_batch(
+        writer, mdp, policies.all_groups(mdp, policies.tabulate(writer, mdp), 1)
+    )
     logp = every.policy_logps.sum((1, 2))
     (true,) = torch.autograd.grad(logp.exp() @ every.rewards[:, 0], [writer.logits])
     batch = on_policy(*brackets, size=2)
@@ -365,7 +422,10 @@ def test_short_right_answers_and_long_wrong_ones_are_favoured():
     mdp = toy_envs.Brackets(horizon=5)
     writer = policies.TabularLM.from_mdp(mdp)
     every = policies.all_groups(mdp, policies.tabulate(writer, mdp), 1)
-    R, size = mdp.reward(every.tokens[:, 0].numpy(), every.lengths[:, 0].numpy()), every.lengths[:, 0].numpy()
+    R, size = (
+        mdp.reward(every.tokens[:, 0].numpy(), every.lengths[:, 0].numpy()),
+        every.lengths[:, 0].numpy(),
+    )
     for name in NORMALISERS[2:]:
         push = questions.length_bias(mdp, writer, 2, name).per_token.numpy()
         assert push[(R == 1) & (size == 3)].min() > 1.3 * push[(R == 1) & (size == 5)].max() > 0
@@ -374,7 +434,7 @@ def test_short_right_answers_and_long_wrong_ones_are_favoured():
         assert blame[-1] > 0
 
 
-# --- 11. micro-batches ----------------------------------------------------------------------------------------------
+# --- 11. micro-batches
 
 
 @pytest.fixture(scope="module")
@@ -391,7 +451,10 @@ def shuffled(brackets):
 def test_frozen_means_give_the_gradient_of_the_whole_group_and_local_ones_do_not(shuffled, size):
     batch, order = shuffled
     _, whole = questions.loss_and_push(objectives.gvpo, batch, alpha=ALPHA)
-    frozen, local = (questions.scattered_gvpo(batch, ALPHA, order, size, m) for m in ("whole group", "micro-batch"))
+    frozen, local = (
+        questions.scattered_gvpo(batch, ALPHA, order, size, m)
+        for m in ("whole group", "micro-batch")
+    )
     assert questions.relative_error(frozen, whole) < 1e-14
     assert (questions.relative_error(local, whole) > 0.1) == (size < 12)
 
@@ -401,19 +464,25 @@ def test_a_token_mean_depends_on_the_cut_and_the_others_do_not(shuffled, size):
     batch, order = shuffled
     for normaliser in NORMALISERS:
         whole, cut = (questions.scattered_average(batch, normaliser, order, s) for s in (12, size))
-        assert (questions.relative_error(cut, whole) > 0.02) == (normaliser == "token-mean"), normaliser
+        assert (questions.relative_error(cut, whole) > 0.02) == (normaliser == "token-mean"), (
+            normaliser
+        )
 
 
 @pytest.mark.parametrize("normaliser", NORMALISERS)
 def test_undivided_it_is_the_librarys_loss(shuffled, normaliser):
     batch, order = shuffled
     fresh = replace(batch, behaviour_logps=batch.policy_logps.detach())
-    _, whole = questions.loss_and_push(objectives.grpo, fresh, kl="none", scale="none", normaliser=normaliser)
+    _, whole = questions.loss_and_push(
+        objectives.grpo, fresh, kl="none", scale="none", normaliser=normaliser
+    )
     found = questions.scattered_average(batch, normaliser, order, 12)
     torch.testing.assert_close(found, whole, rtol=0, atol=1e-15)
 
 
-@pytest.mark.parametrize(("order", "size"), [([0, 1, 2], 1), ([0] * 12, 1), (list(range(12)), 5), (list(range(12)), 0)])
+@pytest.mark.parametrize(
+    ("order", "size"), [([0, 1, 2], 1), ([0] * 12, 1), (list(range(12)), 5), (list(range(12)), 0)]
+)
 def test_a_cut_that_is_none_is_refused(shuffled, order, size):
     with pytest.raises(ValueError, match="order must hold each of"):
         questions.scattered_gvpo(shuffled[0], ALPHA, torch.tensor(order), size, "whole group")

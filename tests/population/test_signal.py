@@ -16,8 +16,12 @@ def test_the_variance_is_that_of_gradients_of_drawn_groups():
     drawn = Population.of(answers, K, draws=4_000, seed=1)
     gradients = []
     for choice in drawn.choice:
-        alone = Population(answers, K, "reference", choice[None], torch.ones(1, dtype=torch.float64))
-        gradients.append(expect(objectives.gnivo, alone, point, alpha=alpha).gradient["logits"].flatten())
+        alone = Population(
+            answers, K, "reference", choice[None], torch.ones(1, dtype=torch.float64)
+        )
+        gradients.append(
+            expect(objectives.gnivo, alone, point, alpha=alpha).gradient["logits"].flatten()
+        )
     cell = noise("gnivo", "dense", "half-way", K)
     sampled = torch.stack(gradients)
     assert float(sampled.var(0).sum()) == pytest.approx(cell.variance, rel=0.1)
@@ -25,7 +29,9 @@ def test_the_variance_is_that_of_gradients_of_drawn_groups():
 
 
 def test_objectives_without_a_group_average_independent_answers():
-    """The variance of a mean over K answers is 1/K of one's: the ratio per root answer does not depend on K."""
+    """The variance of a mean over K answers is 1/K of one's: the ratio per root answer does not
+    depend on K.
+    """
     for name in ("dro", "oreo", "value_mse", "ppo"):
         ratios = [noise(name, "sparse", "reference", K).snr for K in (2, 4, 8)]
         assert ratios == pytest.approx([ratios[0]] * 3, rel=1e-6)
@@ -44,9 +50,17 @@ def test_at_the_reference_gvpo_rloo_and_dr_grpo_are_one_update_up_to_its_size():
 
 
 def test_near_the_optimum_residuals_fade_and_raw_weights_do_not():
-    """GVPO's variance goes to zero with the square of the distance; GN-IVO's weights stay where they are."""
-    fading = noise("gvpo", "dense", "near the optimum", 4).variance / noise("gvpo", "dense", "reference", 4).variance
-    staying = noise("gnivo", "dense", "near the optimum", 4).variance / noise("gnivo", "dense", "reference", 4).variance
+    """GVPO's variance goes to zero with the square of the distance; GN-IVO's weights stay where
+    they are.
+    """
+    fading = (
+        noise("gvpo", "dense", "near the optimum", 4).variance
+        / noise("gvpo", "dense", "reference", 4).variance
+    )
+    staying = (
+        noise("gnivo", "dense", "near the optimum", 4).variance
+        / noise("gnivo", "dense", "reference", 4).variance
+    )
     assert fading < 0.02
     assert staying > 5 * fading
 
@@ -55,5 +69,7 @@ def test_the_table_has_a_row_per_objective_and_reward_and_a_column_per_place_and
     table = rows(signal_and_noise(only="gvpo"))
     assert [row["rewards"] for row in table] == ["sparse", "dense"]
     assert all(len(row) == 2 + 9 for row in table)
-    with pytest.raises(ValueError, match="place must be one of reference, half-way, near the optimum"):
+    with pytest.raises(
+        ValueError, match="place must be one of reference, half-way, near the optimum"
+    ):
         noise("gvpo", "dense", "middle", 2)

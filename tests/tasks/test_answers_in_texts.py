@@ -80,7 +80,10 @@ def test_the_marker_comes_before_the_box_and_a_box_may_hold_words() -> None:
 
 
 def test_numbers_with_commas_points_and_signs() -> None:
-    found = {text: first_number(text) for text in ("1,234,567", "12,34", "1,2345", ".5", "3.", "$ 4", "-7", "none")}
+    found = {
+        text: first_number(text)
+        for text in ("1,234,567", "12,34", "1,2345", ".5", "3.", "$ 4", "-7", "none")
+    }
     assert found == {
         "1,234,567": "1234567",
         "12,34": "12",

@@ -1,4 +1,6 @@
-"""Arithmetic: tiers of ArithmeticChain, their rewards, and demonstrations with a mistake that does not cancel."""
+"""Arithmetic: tiers of ArithmeticChain, their rewards, and demonstrations with a mistake that does
+not cancel.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,20 @@ def encode(task: Arithmetic, *answers: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_one_tier_is_the_environment() -> None:
-    task, chain = Arithmetic(tiers=(4,), num_prompts=50, split="test"), ArithmeticChain(4, 10, 2, 50)
+    task, chain = (
+        Arithmetic(tiers=(4,), num_prompts=50, split="test"),
+        ArithmeticChain(4, 10, 2, 50),
+    )
     np.testing.assert_array_equal(task.prompts(), chain.prompts())
-    assert (task.vocabulary, task.horizon, task.eos_token_id) == (chain.vocabulary, chain.horizon, chain.eos_token_id)
+    assert (task.vocabulary, task.horizon, task.eos_token_id) == (
+        chain.vocabulary,
+        chain.horizon,
+        chain.eos_token_id,
+    )
     tokens, lengths, index = task.demonstrations(200, wrong_rate=0.7, seed=3)
-    np.testing.assert_array_equal(task.reward(tokens, lengths, index), chain.reward(tokens, lengths, index))
+    np.testing.assert_array_equal(
+        task.reward(tokens, lengths, index), chain.reward(tokens, lengths, index)
+    )
     assert task.totals(0) == [59, 64, 56, 55, 63]
 
 
@@ -42,9 +53,14 @@ def test_tiers_stand_below_each_other_and_keep_their_answers() -> None:
     tokens, lengths, index = task.demonstrations(300, wrong_rate=0.0)
     assert task.reward(tokens, lengths, index).all()
     assert not task.reward(tokens, lengths, (index + 1) % 90).all()
-    # An answer may take more steps than its tier has: only its last field counts, up to the horizon of all tiers.
+    # An answer may take more steps than its tier has: only its last field counts, up to the horizon
+    # of all tiers.
     last = task.totals(0)[-1]
-    assert task.reward(*encode(task, f"1;2;3;{last}.", f"{last}.", f"{last}"), 0).tolist() == [1, 1, 0]
+    assert task.reward(*encode(task, f"1;2;3;{last}.", f"{last}.", f"{last}"), 0).tolist() == [
+        1,
+        1,
+        0,
+    ]
 
 
 def test_the_splits_share_no_question() -> None:
@@ -95,10 +111,15 @@ def test_an_answer_with_a_wrong_step_ends_wrong(tiers: tuple[int, ...]) -> None:
 
 def test_mistakes_grow_with_their_rate_and_repeat_with_their_seed() -> None:
     task = Arithmetic(tiers=(4,), num_prompts=200)
-    right = [task.reward(*task.demonstrations(2000, wrong_rate=rate, seed=2)).mean() for rate in (0.0, 0.3, 0.6, 1.0)]
+    right = [
+        task.reward(*task.demonstrations(2000, wrong_rate=rate, seed=2)).mean()
+        for rate in (0.0, 0.3, 0.6, 1.0)
+    ]
     assert right[0] == 1
     assert all(more > less for more, less in pairwise(right))
-    for once, twice in zip(task.demonstrations(9, seed=4), task.demonstrations(9, seed=4), strict=True):
+    for once, twice in zip(
+        task.demonstrations(9, seed=4), task.demonstrations(9, seed=4), strict=True
+    ):
         np.testing.assert_array_equal(once, twice)
 
 
@@ -129,7 +150,9 @@ def test_grades_and_steps() -> None:
         ("63", "right", 1.0),
     ]
     assert {own.gold for own in grades} == {"63"}
-    np.testing.assert_array_equal(task.step_ids(tokens, lengths)[0], [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3])
+    np.testing.assert_array_equal(
+        task.step_ids(tokens, lengths)[0], [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
+    )
     np.testing.assert_array_equal(task.step_ids(tokens, lengths)[1], [0, 0, 0] + [1] * 9)
 
 
@@ -146,7 +169,10 @@ def test_other_bases_and_bad_input() -> None:
         ({"tiers": [2.5]}, r"such as \[2, 3\], got \[2.5\]"),
         ({"tiers": [2, 0]}, "tiers lists"),
         ({"tiers": "23"}, "tiers lists"),
-        ({"num_prompts": 0}, "num_prompts, the questions of a tier, is a whole number from 1 on, got 0"),
+        (
+            {"num_prompts": 0},
+            "num_prompts, the questions of a tier, is a whole number from 1 on, got 0",
+        ),
         ({"num_prompts": -3}, "from 1 on, got -3"),
         ({"num_prompts": 2.5}, "from 1 on, got 2.5"),
         ({"base": 3.5}, "base, digits and prompt_seed are whole numbers"),
@@ -190,6 +216,10 @@ def test_padded_prompts_are_refused_where_no_mask_is_read() -> None:
     task, policy = Arithmetic(tiers=(2, 3), num_prompts=5), load_checkpoint()
     with pytest.raises(ValueError, match="padded to the length of others"):
         next_token_logps(policy, task, torch.zeros(1, 0, dtype=torch.int64), 0)
-    assert next_token_logps(policy, task, torch.zeros(1, 0, dtype=torch.int64), 9).shape == (1, 1, task.vocab_size)
+    assert next_token_logps(policy, task, torch.zeros(1, 0, dtype=torch.int64), 9).shape == (
+        1,
+        1,
+        task.vocab_size,
+    )
     with pytest.raises(ValueError, match="above the limit"):
         tabulate(policy, task, 9)

@@ -1,4 +1,6 @@
-"""Arithmetic with a tokenizer: the same ids, the same grades, and a tree that is the model's own."""
+"""Arithmetic with a tokenizer: the same ids, the same grades, and a tree that is the model's
+own.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,10 @@ def test_a_tokenizer_of_any_characters_gives_the_text_back() -> None:
     tokenizer = character_tokenizer("a\n b", 4, 5)
     ids = tokenizer("b \n\na")["input_ids"]
     assert ids == [4, 3, 2, 1, 1, 0]
-    assert tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False) == "b \n\na"
+    assert (
+        tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        == "b \n\na"
+    )
 
 
 def test_grades_of_texts_are_those_of_tokens(task: ArithmeticText) -> None:
@@ -48,7 +53,11 @@ def test_what_follows_the_end_is_not_read_and_no_end_is_no_answer(task: Arithmet
     right = task.grade_texts(["64;56."])[0]
     assert right.status == "right"
     assert task.grade_texts(["64;56.12345"]) == [right]
-    assert [grade.status for grade in task.grade_texts(["64;56", "", "64;57."])] == ["no answer", "no answer", "wrong"]
+    assert [grade.status for grade in task.grade_texts(["64;56", "", "64;57."])] == [
+        "no answer",
+        "no answer",
+        "wrong",
+    ]
 
 
 def test_texts_that_are_no_answers_are_refused_in_one_line(task: ArithmeticText) -> None:
@@ -66,27 +75,46 @@ def test_steps_are_totals_or_tokens(task: ArithmeticText) -> None:
 
 
 def test_the_pruned_tree_of_the_shipped_model_is_that_of_its_tables() -> None:
-    """Every action kept: the tree's tables are the model's own, and its exact values those of the task enumerated."""
+    """Every action kept: the tree's tables are the model's own, and its exact values those of the
+    task enumerated.
+    """
     task = ArithmeticText(tiers=(2,), num_prompts=1, split="test", segmenter="token")
     model = policies.load_checkpoint("arithmetic", torch.float64)
     mdp, tables = policies.tree_from_model(
-        model, task.tokenizer, task.question(0), task.vocab_size, 2, lambda texts: [len(x) for x in texts]
+        model,
+        task.tokenizer,
+        task.question(0),
+        task.vocab_size,
+        2,
+        lambda texts: [len(x) for x in texts],
     )
     found = policies.tabulate(model, _Cut(task, 2))
-    for t, prefixes in enumerate(itertools.product(range(task.vocab_size), repeat=t) for t in range(2)):
+    for t, prefixes in enumerate(
+        itertools.product(range(task.vocab_size), repeat=t) for t in range(2)
+    ):
         for number, prefix in enumerate(prefixes):
             own = mdp.model_tokens(prefix)
             row = sum(token * task.vocab_size ** (t - 1 - i) for i, token in enumerate(own))
             if task.eos_token_id not in own:
-                np.testing.assert_allclose(tables[t][number], found[t][row, mdp.token_ids[t][number]], atol=1e-10)
+                np.testing.assert_allclose(
+                    tables[t][number], found[t][row, mdp.token_ids[t][number]], atol=1e-10
+                )
 
 
 class _Cut:
     """The first tokens of a task's answers."""
 
     def __init__(self, task: ArithmeticText, horizon: int) -> None:
-        self.vocab_size, self.horizon, self.eos_token_id = task.vocab_size, horizon, task.eos_token_id
-        self.bos_token_id, self.pad_token_id, self.prompts = task.bos_token_id, task.pad_token_id, task.prompts
+        self.vocab_size, self.horizon, self.eos_token_id = (
+            task.vocab_size,
+            horizon,
+            task.eos_token_id,
+        )
+        self.bos_token_id, self.pad_token_id, self.prompts = (
+            task.bos_token_id,
+            task.pad_token_id,
+            task.prompts,
+        )
 
 
 def test_step_values_find_an_exact_line() -> None:
@@ -97,7 +125,12 @@ def test_step_values_find_an_exact_line() -> None:
     assert found.exact is not None
     assert found.exact.kind == "pruned"
     mdp, tables = policies.tree_from_model(
-        model, task.tokenizer, task.question(0), 2, 6, lambda texts: [g.reward for g in task.grade_texts(texts)]
+        model,
+        task.tokenizer,
+        task.question(0),
+        2,
+        6,
+        lambda texts: [g.reward for g in task.grade_texts(texts)],
     )
     key = exact.solve(exact.enumerate_tree(mdp, tables), 0.5)
     ranks = next(r for r in itertools.product(range(2), repeat=6) if mdp.decode(r) == "64;64.")

@@ -1,4 +1,6 @@
-r"""Grading on the real sets: every gold answer is right, a changed one wrong, a thousand take seconds, none hangs."""
+r"""Grading on the real sets: every gold answer is right, a changed one wrong, a thousand take
+seconds, none hangs.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from gnivo_edu.tasks.benchmarks import problem_of
+from gnivo_edu.tasks.data_sets import load_rows
 from gnivo_edu.tasks.grading import (
     Extract,
     Grade,
@@ -21,7 +24,6 @@ from gnivo_edu.tasks.grading import (
     marker_or_box,
     unparsable_golds,
 )
-from gnivo_edu.tasks.rows import load_rows
 
 pytestmark = pytest.mark.slow
 TIMEOUT = 60.0  # seconds: the machine may be busy
@@ -41,19 +43,36 @@ def golds(shared_data: Path) -> dict[str, list[Problem]]:
 
 
 def boxed(answers: list[str], problems: list[Problem], extract: Extract = last_box) -> list[Grade]:
-    return grade_answers([rf"\boxed{{{answer}}}" for answer in answers], problems, extract, timeout=TIMEOUT, workers=2)
+    return grade_answers(
+        [rf"\boxed{{{answer}}}" for answer in answers],
+        problems,
+        extract,
+        timeout=TIMEOUT,
+        workers=2,
+    )
 
 
-def test_every_gold_is_right_against_itself_but_for_the_unreadable(golds: dict[str, list[Problem]]) -> None:
+def test_every_gold_is_right_against_itself_but_for_the_unreadable(
+    golds: dict[str, list[Problem]],
+) -> None:
     unreadable = {}
     for name, problems in golds.items():
-        grades = boxed([p.gold for p in problems], problems, marker_or_box if name == "gsm8k" else last_box)
+        grades = boxed(
+            [p.gold for p in problems], problems, marker_or_box if name == "gsm8k" else last_box
+        )
         bad = [number for number, own in enumerate(grades) if own.status != "right"]
-        assert bad == unparsable_golds(problems, partial(grade_answers, timeout=TIMEOUT, workers=2)), name
+        assert bad == unparsable_golds(
+            problems, partial(grade_answers, timeout=TIMEOUT, workers=2)
+        ), name
         unreadable[name] = [problems[number].gold for number in bad]
-    assert {name: len(own) for name, own in unreadable.items() if own} == {"minerva_math": 6, "olympiadbench": 3}
+    assert {name: len(own) for name, own in unreadable.items() if own} == {
+        "minerva_math": 6,
+        "olympiadbench": 3,
+    }
     # Two that math-verify reads as 2 and as zoo, and one as 0: any such answer would be right.
-    misread = [gold for own in unreadable.values() for gold in own if re.search(r"hbar|gamma|mho", gold)]
+    misread = [
+        gold for own in unreadable.values() for gold in own if re.search(r"hbar|gamma|mho", gold)
+    ]
     assert len(misread) == 3
 
 
@@ -61,7 +80,9 @@ def test_a_gold_with_an_exponent_means_a_power_of_ten(golds: dict[str, list[Prob
     parts = [re.fullmatch(r"(-?[\d.]+)e([+-]?\d+)", p.gold) for p in golds["minerva_math"]]
     found = [match for match in parts if match]
     assert len(found) == 58
-    powers = {shift: [rf"{m[1]} \times 10^{{{int(m[2]) + shift}}}" for m in found] for shift in (-1, 0, 1)}
+    powers = {
+        shift: [rf"{m[1]} \times 10^{{{int(m[2]) + shift}}}" for m in found] for shift in (-1, 0, 1)
+    }
     for shift, answers in powers.items():
         grades = boxed(answers, [Problem(question="?", gold=m[0]) for m in found])
         assert {own.status for own in grades} == {"wrong" if shift else "right"}, shift
@@ -82,11 +103,15 @@ def test_a_gold_with_one_digit_changed_is_wrong(golds: dict[str, list[Problem]])
         assert {own.status for own in grades} <= {"wrong", "right", "unparsable gold"}
         taken_for_right += [(own.gold, own.answer) for own in grades if own.status == "right"]
     unit = re.compile(r"\\(?:mbox|text)\{[^}]*\}\^\S*$")
-    assert [pair for pair in taken_for_right if unit.sub("", pair[0]) != unit.sub("", pair[1] or "")] == []
+    assert [
+        pair for pair in taken_for_right if unit.sub("", pair[0]) != unit.sub("", pair[1] or "")
+    ] == []
     assert len(taken_for_right) <= 3
 
 
-def test_a_thousand_answers_take_less_than_a_minute_on_two_cores(golds: dict[str, list[Problem]]) -> None:
+def test_a_thousand_answers_take_less_than_a_minute_on_two_cores(
+    golds: dict[str, list[Problem]],
+) -> None:
     every = [p for name in SETS for p in golds[name]]
     problems = random.Random(0).sample(every, 1000)
     start = time.monotonic()
@@ -117,13 +142,20 @@ HOSTILE = {
 
 @pytest.mark.parametrize(
     ("extract", "names"),
-    [(last_box, tuple(HOSTILE)), (marker_or_box, ("100 kB after the marker", "100 kB of digits", "never closed"))],
+    [
+        (last_box, tuple(HOSTILE)),
+        (marker_or_box, ("100 kB after the marker", "100 kB of digits", "never closed")),
+    ],
 )
-def test_hostile_answers_do_not_hang_and_are_not_rewarded(extract: Extract, names: tuple[str, ...]) -> None:
+def test_hostile_answers_do_not_hang_and_are_not_rewarded(
+    extract: Extract, names: tuple[str, ...]
+) -> None:
     problem = Problem(question="?", gold="5")
     grade_answers([r"\boxed{1}"], [problem], workers=2)  # the workers start
     start = time.monotonic()
     texts = [*(HOSTILE[name] for name in names), r"\boxed{5}"]
     grades = grade_answers(texts, [problem] * len(texts), extract, workers=2)
-    assert time.monotonic() - start < 10 * len(names)  # five seconds each at most, and a worker to start anew
+    assert time.monotonic() - start < 10 * len(
+        names
+    )  # five seconds each at most, and a worker to start anew
     assert [own.reward for own in grades] == [0.0] * len(names) + [1.0]

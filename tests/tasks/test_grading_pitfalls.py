@@ -1,4 +1,6 @@
-r"""What graders get wrong, one test each; and what math-verify does with doubtful answers, measured."""
+r"""What graders get wrong, one test each; and what math-verify does with doubtful answers,
+measured.
+"""
 
 from __future__ import annotations
 
@@ -113,8 +115,9 @@ def test_wrong_answers_are_wrong() -> None:
 
 
 def test_the_gold_comes_first_whatever_the_order_in_the_library() -> None:
-    # math_verify.verify("1<x<2", "(1,2)") holds and the swap does not; here relations and intervals agree both ways,
-    # and grade_answers takes texts and problems, which cannot be swapped by mistake.
+    # math_verify.verify("1<x<2", "(1,2)") holds and the swap does not; here relations and intervals
+    # agree both ways, and grade_answers takes texts and problems, which cannot be swapped by
+    # mistake.
     from math_verify import parse, verify
 
     relation, interval = parse("$1<x<2$"), parse("$(1,2)$")
@@ -126,7 +129,8 @@ def test_the_gold_comes_first_whatever_the_order_in_the_library() -> None:
 
 
 def test_naming_several_answers_gains_nothing() -> None:
-    # Of a chain math-verify reads the last, of a number and words the number: naming both is a guess like any other.
+    # Of a chain math-verify reads the last, of a number and words the number: naming both is a
+    # guess like any other.
     hedges = [
         r"5 \text{ or } 6",
         "5,6",
@@ -145,10 +149,19 @@ def test_naming_several_answers_gains_nothing() -> None:
 def test_a_set_in_braces_is_no_pair() -> None:
     from math_verify import parse, verify
 
-    assert verify(parse(r"$\{1,2\}$"), parse("$(2,1)$")) is True  # what the library alone would reward
-    pairs = [(r"\{1,2\}", "(1,2)"), (r"\{1,2\}", "(2,1)"), ("(1,2)", r"\{1,2\}"), (r"\left\{1,2\right\}", "(1,2)")]
+    assert (
+        verify(parse(r"$\{1,2\}$"), parse("$(2,1)$")) is True
+    )  # what the library alone would reward
+    pairs = [
+        (r"\{1,2\}", "(1,2)"),
+        (r"\{1,2\}", "(2,1)"),
+        ("(1,2)", r"\{1,2\}"),
+        (r"\left\{1,2\right\}", "(1,2)"),
+    ]
     assert set(verdicts(pairs).values()) == {"wrong"}
-    assert verdicts([("1,2", "(1,2)")])["1,2", "(1,2)"] == "right"  # a bare list has no brackets to contradict
+    assert (
+        verdicts([("1,2", "(1,2)")])["1,2", "(1,2)"] == "right"
+    )  # a bare list has no brackets to contradict
 
 
 def test_two_boxes_are_not_one_answer() -> None:
@@ -159,7 +172,11 @@ def test_two_boxes_are_not_one_answer() -> None:
 
 def test_mathematics_outside_a_box_is_no_answer() -> None:
     assert grade(r"\sqrt{2}", r"The answer is \sqrt{2}, that is $\sqrt{2}$.") == Grade(
-        text=r"The answer is \sqrt{2}, that is $\sqrt{2}$.", answer=None, gold=r"\sqrt{2}", status="no answer", reward=0
+        text=r"The answer is \sqrt{2}, that is $\sqrt{2}$.",
+        answer=None,
+        gold=r"\sqrt{2}",
+        status="no answer",
+        reward=0,
     )
     assert grade(r"\sqrt{2}", r"The answer is \boxed{\sqrt{2}}.").reward == 1
 
@@ -179,7 +196,9 @@ def test_an_unparsable_gold_is_never_rewarded(gold: str) -> None:
 
 
 def test_unparsable_golds_are_reported() -> None:
-    problems = [Problem(question="?", gold=gold) for gold in ("5", "E_{1},E_{2}", r"\frac{1}{2}", r"\frac{")]
+    problems = [
+        Problem(question="?", gold=gold) for gold in ("5", "E_{1},E_{2}", r"\frac{1}{2}", r"\frac{")
+    ]
     assert unparsable_golds(problems) == [1, 3]
     grades = grade_answers([r"\boxed{5}"] * 4, problems)
     assert count(grades) == {"unparsable gold": 2, "right": 1, "wrong": 1}
@@ -187,10 +206,14 @@ def test_unparsable_golds_are_reported() -> None:
 
 def test_any_grader_says_which_golds_it_cannot_read() -> None:
     problems = [Problem(question="?", gold=gold) for gold in ("E_{1},E_{2}", "5")]
-    assert unparsable_golds(problems, partial(grade_answers, extract=grading.marker_or_box, timeout=30.0)) == [0]
+    assert unparsable_golds(
+        problems, partial(grade_answers, extract=grading.marker_or_box, timeout=30.0)
+    ) == [0]
 
 
-def test_without_math_verify_one_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_math_verify_one_line_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "math_verify.py").write_text("raise ImportError('not there')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(ValueError, match=r"needs math-verify \(not there\): pip install") as error:
@@ -200,7 +223,9 @@ def test_without_math_verify_one_line_says_what_to_install(tmp_path: Path, monke
 
 def test_an_answer_that_never_ends_is_stopped() -> None:
     texts = [r"\boxed{10^{10^{10}}}", r"\boxed{5}", r"\boxed{9^{9^{9^{9}}}}", r"\boxed{6}"]
-    grade_answers(["\\boxed{1}"], [Problem(question="?", gold="1")], timeout=2.0)  # the workers start
+    grade_answers(
+        ["\\boxed{1}"], [Problem(question="?", gold="1")], timeout=2.0
+    )  # the workers start
     start = time.monotonic()
     grades = grade_answers(texts, [Problem(question="?", gold="5")] * 4, timeout=2.0)
     assert [own.status for own in grades] == ["timeout", "right", "timeout", "wrong"]
@@ -219,7 +244,10 @@ def test_grading_works_in_a_thread() -> None:
 
 def test_a_unit_may_follow_and_an_allowed_error_is_allowed() -> None:
     assert grade("45", r"\boxed{45 \text{ minutes}}", unit="minute").status == "right"
-    assert grade(r"$\frac{600}{7}$", r"\boxed{\frac{600}{7}\ \mathrm{km/h}}", unit="km/h").status == "right"
+    assert (
+        grade(r"$\frac{600}{7}$", r"\boxed{\frac{600}{7}\ \mathrm{km/h}}", unit="km/h").status
+        == "right"
+    )
     assert grade("$166$", r"\boxed{166 \text{ cm}^2}", unit="$cm^2$").status == "right"
     per_cent = {"unit": "%", "tolerance": 0.1}
     answers = ["4.2", r"4.2\%", "4.3", "4.1", "4.31", "4.0", r"\pi", r"\text{four}"]
@@ -236,7 +264,9 @@ def test_equal_pairs_are_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
             return ["right"] * len(requests)
 
     monkeypatch.setattr(grading, "_pool", lambda workers, timeout: Pool())
-    grades = grade_answers([r"\boxed{5}"] * 7 + [r"\boxed{6}"], [Problem(question="?", gold="5")] * 8, last_box)
+    grades = grade_answers(
+        [r"\boxed{5}"] * 7 + [r"\boxed{6}"], [Problem(question="?", gold="5")] * 8, last_box
+    )
     assert len(asked) == 2
     assert len(grades) == 8
 

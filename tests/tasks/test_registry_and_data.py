@@ -11,8 +11,8 @@ import pytest
 
 from gnivo_edu.tasks import get, names
 from gnivo_edu.tasks.benchmarks import BENCHMARKS, problem_of
+from gnivo_edu.tasks.data_sets import field, load_rows
 from gnivo_edu.tasks.registry import BENCHMARK_NAMES
-from gnivo_edu.tasks.rows import field, load_rows
 
 FILES = {
     "aime24": ("aime24", 30),
@@ -102,7 +102,9 @@ def test_row_counts_of_the_benchmarks(shared_data: Path, name: str) -> None:
     if name.startswith(("aime", "amc")):
         assert all(p.gold.removeprefix("-").isdigit() for p in task.problems)  # 27.0 stands for 27
     if name == "olympiadbench":
-        assert [(p.gold, p.unit, p.tolerance) for p in task.problems if p.tolerance] == [("4.2", "%", 0.1)]
+        assert [(p.gold, p.unit, p.tolerance) for p in task.problems if p.tolerance] == [
+            ("4.2", "%", 0.1)
+        ]
         assert sum(p.unit is not None for p in task.problems) == 8
     if name == "minerva_math":
         assert task.problems[0].gold == "1.6"
@@ -115,7 +117,9 @@ def test_gsm8k(shared_data: Path) -> None:
         counts[split] = len(task.problems)
         assert all(p.gold.removeprefix("-").isdigit() for p in task.problems)  # 1,080 is 1080
     assert counts == {"train": 7473, "test": 1319}
-    assert get("gsm8k", Words(), str(shared_data / "gsm8k"), "test", limit=3).problems[0].gold == "18"
+    assert (
+        get("gsm8k", Words(), str(shared_data / "gsm8k"), "test", limit=3).problems[0].gold == "18"
+    )
 
 
 def test_a_wrong_number_of_rows_names_the_known_versions(tmp_path: Path) -> None:
@@ -130,7 +134,10 @@ def test_a_wrong_number_of_rows_names_the_known_versions(tmp_path: Path) -> None
             get(name, Words(), path)
         assert len(get(name, Words(), path, check_rows=False).problems) == count
     assert "2022" in get("amc23", Words(), write(tmp_path / "83.jsonl", [row] * 83)).variant
-    assert "Hothan" in get("olympiadbench", Words(), write(tmp_path / "674.jsonl", [row] * 674)).variant
+    assert (
+        "Hothan"
+        in get("olympiadbench", Words(), write(tmp_path / "674.jsonl", [row] * 674)).variant
+    )
     gsm = write(tmp_path / "gsm.jsonl", [{"question": "?", "answer": "#### 1"}])
     with pytest.raises(ValueError, match="has 7,473 problems"):
         get("gsm8k", Words(), gsm)
@@ -145,7 +152,10 @@ def test_a_wrong_number_of_rows_names_the_known_versions(tmp_path: Path) -> None
         ({"Problem": "?", "Answer": "033"}, "033"),
         ({"question": "?", "final_answer": ["$2$\n"]}, "$2$"),
         ({"problem": "?", "answer": [" 7 "]}, "7"),
-        ({"problem": "?", "answer": None, "solution": r"\boxed{1} then \boxed{\frac{1}{2}}"}, r"\frac{1}{2}"),
+        (
+            {"problem": "?", "answer": None, "solution": r"\boxed{1} then \boxed{\frac{1}{2}}"},
+            r"\frac{1}{2}",
+        ),
         ({"problem": "?", "solution": [r"one: \boxed{1}", r"two: \boxed{2}"]}, "2"),
     ],
 )
@@ -168,7 +178,14 @@ def test_rows_without_an_answer_say_so(tmp_path: Path) -> None:
 
 
 def test_the_context_and_the_unit_of_a_problem() -> None:
-    row = {"context": "Let x=1.", "question": "x?", "final_answer": ["1"], "unit": "km", "error": "1e-1", "id": 9}
+    row = {
+        "context": "Let x=1.",
+        "question": "x?",
+        "final_answer": ["1"],
+        "unit": "km",
+        "error": "1e-1",
+        "id": 9,
+    }
     problem = problem_of(row, 0, "")
     assert problem.question == "Let x=1.\nx?"
     assert (problem.unit, problem.tolerance, problem.id) == ("km", 0.1, "9")
@@ -208,19 +225,28 @@ def test_a_hub_id_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     get("gsm8k", Words(), split="test", check_rows=False)
-    get("olympiadbench", Words(), "Hothan/OlympiadBench", "train", config="OE_TO_maths_en_COMP", check_rows=False)
+    get(
+        "olympiadbench",
+        Words(),
+        "Hothan/OlympiadBench",
+        "train",
+        config="OE_TO_maths_en_COMP",
+        check_rows=False,
+    )
     assert asked == [
         ("openai/gsm8k", "main", "test"),
         ("Hothan/OlympiadBench", "OE_TO_maths_en_COMP", "train"),
     ]
 
 
-def test_a_hub_that_does_not_answer_is_asked_once_and_named_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_that_does_not_answer_is_asked_once_and_named_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     pytest.importorskip("datasets")
     import datasets
     from huggingface_hub import constants
 
-    from gnivo_edu.tasks import rows
+    from gnivo_edu.tasks import data_sets as rows
 
     before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
     monkeypatch.setattr(rows, "hub_answers", lambda name, kind: False)

@@ -8,7 +8,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from gnivo_edu.tasks.segment import check_rows, get_segmenter, step_ids_of, steps_after, token_pieces, tokens_as_steps
+from gnivo_edu.tasks.segment import (
+    check_rows,
+    get_segmenter,
+    step_ids_of,
+    steps_after,
+    token_pieces,
+    tokens_as_steps,
+)
 
 
 def steps(name: str, pieces: list[str]) -> list[int]:
@@ -19,16 +26,19 @@ def test_lines_end_after_their_newlines() -> None:
     assert steps("line", ["a", "\n", "b", "\n\n", "c", ""]) == [0, 0, 1, 1, 2, 2]
     assert steps("line", ["a", "\n", "\n", "b"]) == [0, 0, 0, 1]
     assert steps("line", ["a\nb", "c", "\nd", "e"]) == [0, 1, 1, 2]
-    assert steps("line", ["a\nb\nc", "d"]) == [0, 1]  # two ends within one token are one step further
+    assert steps("line", ["a\nb\nc", "d"]) == [
+        0,
+        1,
+    ]  # two ends within one token are one step further
     assert steps("line", ["\n", "\n", "a", "b"]) == [0, 0, 0, 0]  # nothing has been said yet
     assert steps("line", ["a", "\n", " ", "\n", ""]) == [0, 0, 0, 0, 0]  # nothing follows
     assert steps("line", []) == []
 
 
 def test_sentences_end_after_the_space_behind_their_point() -> None:
-    assert steps("sentence", ["He", " ran", ".", " She", " too", "!", "\n", "It", " is", " 3", ".", "5", "."]) == (
-        [0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 2, 2]
-    )
+    assert steps(
+        "sentence", ["He", " ran", ".", " She", " too", "!", "\n", "It", " is", " 3", ".", "5", "."]
+    ) == ([0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 2, 2])
     assert steps("sentence", ["Hi", ". ", "You", '?" ', "Yes"]) == [0, 0, 1, 1, 2]
     assert steps("sentence", ["1. ", "Add", ".\n", "12. ", "Stop"]) == [0, 0, 0, 1, 1]
     assert steps("sentence", ["Mr. ", "Smith", " went", ". ", "He", " left"]) == [0, 0, 0, 0, 1, 1]
@@ -48,7 +58,10 @@ def test_step_ids_are_what_a_batch_accepts() -> None:
     from gnivo_edu.batch import GroupBatch
 
     rng = random.Random(0)
-    rows = [[rng.choice(["a", "\n", "b\nc", "", " "]) for _ in range(rng.randrange(1, 9))] for _ in range(60)]
+    rows = [
+        [rng.choice(["a", "\n", "b\nc", "", " "]) for _ in range(rng.randrange(1, 9))]
+        for _ in range(60)
+    ]
     ids = step_ids_of(rows, get_segmenter("line"), width=8)
     assert ids.shape == (60, 8)
     mask = torch.arange(8) < torch.tensor([[len(row)] for row in rows])
@@ -85,7 +98,10 @@ def test_pieces_of_a_byte_level_tokenizer(byte_tokenizer) -> None:
     own = steps_after(r"\n+")(pieces)
     for token, (piece, step) in enumerate(zip(pieces, own, strict=True)):
         start = len("".join(pieces[:token]))
-        assert step == sum(end <= start for end in (text.index("The"), text.index("So"))), (token, piece)
+        assert step == sum(end <= start for end in (text.index("The"), text.index("So"))), (
+            token,
+            piece,
+        )
 
 
 def test_pieces_never_fail_on_tokens_that_spell_nothing(stories_tokenizer, byte_tokenizer) -> None:
@@ -108,7 +124,10 @@ def test_bytes_that_make_up_no_character_do_not_wait_for_ever(stories_tokenizer)
 
 def test_rows_are_checked() -> None:
     assert check_rows([[1, 2], [3, 9]], [2, 1]) == [[1, 2], [3]]
-    for tokens, lengths, message in (([1], [1], "need tokens"), ([[1]], [2], "lengths must be in 0..1")):
+    for tokens, lengths, message in (
+        ([1], [1], "need tokens"),
+        ([[1]], [2], "lengths must be in 0..1"),
+    ):
         with pytest.raises(ValueError, match=message):
             check_rows(tokens, lengths)
 

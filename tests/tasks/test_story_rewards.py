@@ -15,7 +15,16 @@ from gnivo_edu.tasks.stories import NEGATIVE, POSITIVE, sentiment
 
 
 def test_sentiment_counts_words() -> None:
-    texts = ["", "The dog.", "Happy!", "HAPPY and glad", "sad", "happy but sad", "unhappy", "so happily sad, sad"]
+    texts = [
+        "",
+        "The dog.",
+        "Happy!",
+        "HAPPY and glad",
+        "sad",
+        "happy but sad",
+        "unhappy",
+        "so happily sad, sad",
+    ]
     expected = [0.5, 0.5, 1.5 / 2, 2.5 / 3, 0.5 / 2, 1.5 / 3, 0.5 / 2, 1.5 / 4]
     np.testing.assert_allclose(sentiment(texts), expected)
     assert sentiment([]).shape == (0,)
@@ -31,7 +40,9 @@ def test_word_lists_do_not_overlap() -> None:
 
 def test_rewards_by_name_and_by_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert get_reward("sentiment") is sentiment
-    (tmp_path / "my_text_rewards.py").write_text("def short(texts):\n    return [-len(t) for t in texts]\nnumber = 3\n")
+    (tmp_path / "my_text_rewards.py").write_text(
+        "def short(texts):\n    return [-len(t) for t in texts]\nnumber = 3\n"
+    )
     monkeypatch.chdir(tmp_path)
     path = list(sys.path)
     assert get_reward("my_text_rewards:short")(["ab"]) == [-2]
@@ -57,7 +68,10 @@ def test_rewards_by_name_and_by_function(tmp_path: Path, monkeypatch: pytest.Mon
         ("raise SystemExit(0)", "cannot be imported: SystemExit: 0"),
         ("raise OSError('one\\ntwo')", "cannot be imported: OSError: one two"),
         ("def f(texts): raise SystemExit(0)", "the reward broken_rewards:f raised SystemExit: 0"),
-        ("def f(texts): raise RuntimeError('one\\ntwo')", "the reward broken_rewards:f raised RuntimeError: one two"),
+        (
+            "def f(texts): raise RuntimeError('one\\ntwo')",
+            "the reward broken_rewards:f raised RuntimeError: one two",
+        ),
     ],
 )
 def test_a_reward_that_fails_is_named_in_one_line(

@@ -22,16 +22,27 @@ TEMPLATE = (
     "{% for m in messages %}<|turn|>{{ m.role }}\n{{ m.content }}<|end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|turn|>assistant\n{{ prefill }}{% endif %}"
 )
-PROBLEMS = [Problem(question="What is 2+2?", gold="4"), Problem(question="What is ten times 12?", gold="120")]
+PROBLEMS = [
+    Problem(question="What is 2+2?", gold="4"),
+    Problem(question="What is ten times 12?", gold="120"),
+]
 
 
 def last_word(texts: Sequence[str], problems: Sequence[Problem]) -> list[Grade]:
     grades = []
     for text, problem in zip(texts, problems, strict=True):
         answer = text.split()[-1] if text.split() else None
-        status: Any = "no answer" if answer is None else "right" if answer == problem.gold else "wrong"
+        status: Any = (
+            "no answer" if answer is None else "right" if answer == problem.gold else "wrong"
+        )
         grades.append(
-            Grade(text=text, answer=answer, gold=problem.gold, status=status, reward=float(status == "right"))
+            Grade(
+                text=text,
+                answer=answer,
+                gold=problem.gold,
+                status=status,
+                reward=float(status == "right"),
+            )
         )
     return grades
 
@@ -74,10 +85,14 @@ def test_instruct_models_are_asked_through_their_template(byte_tokenizer) -> Non
     try:
         task = make(byte_tokenizer, instruction="Be brief.", chat_options={"prefill": "So:"})
         assert task.chat
-        assert task.prompt_text(0) == ("<|turn|>user\nWhat is 2+2?\n\nBe brief.<|end|>\n<|turn|>assistant\nSo:")
+        assert task.prompt_text(0) == (
+            "<|turn|>user\nWhat is 2+2?\n\nBe brief.<|end|>\n<|turn|>assistant\nSo:"
+        )
         turn = byte_tokenizer.convert_tokens_to_ids("<|turn|>")
         assert (task.prompts()[0] == turn).sum() == 2  # one token each, not spelled out
-        assert make(byte_tokenizer, stop=("!",)).grade_texts(["5! or 4"])[0].reward == 1  # a turn ends by its token
+        assert (
+            make(byte_tokenizer, stop=("!",)).grade_texts(["5! or 4"])[0].reward == 1
+        )  # a turn ends by its token
         base = make(byte_tokenizer, instruction="Be brief.", chat=False)
         assert base.prompt_text(0) == "What is 2+2?"
     finally:
@@ -102,7 +117,10 @@ def test_rewards_and_grades(stories_tokenizer) -> None:
     assert [own.text.strip() for own in grades] == ["It is 4", "It is 120", "It is 5", ""]
     assert task.decode(tokens[1]).strip() == "It is 120"
     tokens[:, 3:] = 99  # what stands after the length changes nothing
-    assert task.grade(tokens[:, :12], np.minimum(lengths, 3))[0].text == task.texts(tokens, np.minimum(lengths, 3))[0]
+    assert (
+        task.grade(tokens[:, :12], np.minimum(lengths, 3))[0].text
+        == task.texts(tokens, np.minimum(lengths, 3))[0]
+    )
     for arguments, message in (
         ((tokens, lengths, 2), "prompt_index must be in 0..1"),
         ((tokens, lengths[:1]), "need tokens"),
@@ -121,7 +139,10 @@ def test_problems_whose_gold_cannot_be_read_are_known_before_training(stories_to
     def grader(texts: Sequence[str], problems: Sequence[Problem]) -> list[Grade]:
         asked.append(len(texts))
         grades = last_word(texts, problems)
-        return [replace(own, status="unparsable gold", reward=0.0) if own.gold == "4" else own for own in grades]
+        return [
+            replace(own, status="unparsable gold", reward=0.0) if own.gold == "4" else own
+            for own in grades
+        ]
 
     problems = [PROBLEMS[1], PROBLEMS[0], PROBLEMS[1], PROBLEMS[0]]
     task = TextTask("sums", problems, stories_tokenizer, grader)
@@ -136,7 +157,9 @@ def test_problems_whose_gold_cannot_be_read_are_known_before_training(stories_to
 def test_a_benchmark_knows_its_unreadable_problems(stories_tokenizer, tmp_path) -> None:
     rows = [{"problem": "?", "answer": answer} for answer in ("5", "E_{1},E_{2}", r"\frac{1}{2}")]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert get("math500", stories_tokenizer, str(tmp_path / "a.jsonl"), check_rows=False).unreadable() == (1,)
+    assert get(
+        "math500", stories_tokenizer, str(tmp_path / "a.jsonl"), check_rows=False
+    ).unreadable() == (1,)
 
 
 def test_any_end_token_ends_an_answer(byte_tokenizer) -> None:
@@ -189,7 +212,10 @@ def test_steps_of_answers(stories_tokenizer) -> None:
     ids = task.step_ids(tokens, lengths)
     assert ids.shape == tokens.shape
     assert ids[0, lengths[0] - 1] == ids[0, -1] == 2
-    texts = [task.texts(tokens[:1] * 0 + tokens[:1], [int((ids[0] <= n)[: lengths[0]].sum())])[0] for n in range(3)]
+    texts = [
+        task.texts(tokens[:1] * 0 + tokens[:1], [int((ids[0] <= n)[: lengths[0]].sum())])[0]
+        for n in range(3)
+    ]
     assert texts == ["So\n", "So\nit is\n", "So\nit is\n4"]
     assert not ids[1].any()
 
@@ -197,7 +223,10 @@ def test_steps_of_answers(stories_tokenizer) -> None:
 def test_base_prompts_hold_the_question(stories_tokenizer) -> None:
     with pytest.raises(ValueError, match=r"holds \{question\}"):
         base_prompt(stories_tokenizer, "2+2?", "Question:")
-    assert base_prompt(stories_tokenizer, "\\boxed{}", "{question}") == stories_tokenizer("\\boxed{}")["input_ids"]
+    assert (
+        base_prompt(stories_tokenizer, "\\boxed{}", "{question}")
+        == stories_tokenizer("\\boxed{}")["input_ids"]
+    )
 
     class Closing:  # a tokenizer that ends what it encodes, and has nothing to begin with
         eos_token_id, bos_token_id = 2, None
@@ -221,7 +250,13 @@ def test_stories_are_scored(stories_tokenizer) -> None:
     np.testing.assert_allclose(task.reward(tokens, lengths, [0, 1, 2]), sentiment(texts))
     assert {own.status for own in task.grade(tokens, lengths)} == {"scored"}
     assert task.step_ids(tokens, lengths).max(axis=1).tolist() == [1, 1, 0]
-    own = get("stories", stories_tokenizer, openings=["Hi"], reward=lambda texts: [len(t) for t in texts], horizon=8)
+    own = get(
+        "stories",
+        stories_tokenizer,
+        openings=["Hi"],
+        reward=lambda texts: [len(t) for t in texts],
+        horizon=8,
+    )
     assert own.reward(*encode(own, "abc")) == [len(own.texts(*encode(own, "abc"))[0])]
     broken = get("stories", stories_tokenizer, reward=lambda texts: 1.0)
     with pytest.raises(ValueError, match="one for each text"):
@@ -235,16 +270,22 @@ def test_a_real_model_continues_a_story(shared_model) -> None:
     model, tokenizer = load_model(shared_model)
     task = get("stories", tokenizer, horizon=24, limit=2)
     ids, mask = torch.from_numpy(task.prompts()), torch.from_numpy(task.prompt_mask())
-    out = model.generate(input_ids=ids, attention_mask=mask.long(), max_new_tokens=task.horizon, do_sample=False)
+    out = model.generate(
+        input_ids=ids, attention_mask=mask.long(), max_new_tokens=task.horizon, do_sample=False
+    )
     answers = out[:, ids.shape[1] :].numpy()
     rewards = task.reward(answers, np.full(2, answers.shape[1]), [0, 1])
     assert ((rewards > 0) & (rewards < 1)).all()
     # Left padding with the mask changes nothing: alone, the shorter prompt is continued alike.
     n = int(mask.sum(1).argmin())
-    alone = model.generate(input_ids=ids[n][mask[n]][None], max_new_tokens=task.horizon, do_sample=False)
+    alone = model.generate(
+        input_ids=ids[n][mask[n]][None], max_new_tokens=task.horizon, do_sample=False
+    )
     assert task.decode(alone[0, int(mask[n].sum()) :].numpy()) == task.decode(answers[n])
 
 
 def test_graders_are_any_function(stories_tokenizer) -> None:
-    task = TextTask("echo", PROBLEMS, stories_tokenizer, partial(last_word), segmenter="token", horizon=8)
+    task = TextTask(
+        "echo", PROBLEMS, stories_tokenizer, partial(last_word), segmenter="token", horizon=8
+    )
     assert task.step_ids(*encode(task, "a b"))[0, 0] == 0

@@ -1,4 +1,6 @@
-"""Worker processes: what takes too long is killed, what dies is replaced, and nothing else is disturbed."""
+"""Worker processes: what takes too long is killed, what dies is replaced, and nothing else is
+disturbed.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def alive(pid: int) -> bool:
     return True
 
 
-def test_a_request_that_takes_too_long_is_killed_and_the_others_are_answered(tmp_path: Path) -> None:
+def test_a_request_that_takes_too_long_is_killed_and_the_others_are_answered(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "worker.py").write_text(SCRIPT)
     pool = WorkerPool(tmp_path / "worker.py", workers=1, timeout=1.0)
     ((before, _),) = pool.map(["a"])
@@ -74,7 +78,10 @@ def test_a_request_that_kills_its_worker_gets_no_reply(pool: WorkerPool) -> None
 
 def test_requests_come_from_any_thread(pool: WorkerPool) -> None:
     found: list[list[int]] = []
-    threads = [threading.Thread(target=lambda n=n: found.append([r for _, r in pool.map([n] * 5)])) for n in range(4)]
+    threads = [
+        threading.Thread(target=lambda n=n: found.append([r for _, r in pool.map([n] * 5)]))
+        for n in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -91,7 +98,9 @@ def test_workers_end_with_the_process_that_holds_them(tmp_path: Path) -> None:
         "import os, sys; from gnivo_edu.tasks.worker_pool import WorkerPool\n"
         "print(WorkerPool(sys.argv[1], 1, 5.0).map([0])[0][0], flush=True); os._exit(1)"
     )
-    out = subprocess.run([sys.executable, "-c", code, str(tmp_path / "worker.py")], capture_output=True, check=False)
+    out = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "worker.py")], capture_output=True, check=False
+    )
     pid = int(out.stdout)
     for _ in range(100):
         if not alive(pid):

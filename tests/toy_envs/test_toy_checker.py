@@ -1,14 +1,16 @@
-"""The checker accepts sound environments and names what is broken; the brute-force optimum is right."""
+"""The checker accepts sound environments and names what is broken; the brute-force optimum is
+right.
+"""
 
 import math
 
 import gymnasium as gym
 import numpy as np
 import pytest
-import toy_envs_broken as broken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.toy_envs import toy_envs_broken as broken
 from toy_envs import (
     ArithmeticChain,
     Brackets,
@@ -60,7 +62,9 @@ def test_a_broken_promise_is_named(cls: type[TokenMDP]) -> None:
     ],
 )
 def test_a_broken_registration_is_named(name: str, threshold: float | None, says: str) -> None:
-    spec = gym.envs.registration.EnvSpec(f"Broken{name}-v0", f"toy_envs_broken:{name}", reward_threshold=threshold)
+    spec = gym.envs.registration.EnvSpec(
+        f"Broken{name}-v0", f"tests.toy_envs.toy_envs_broken:{name}", reward_threshold=threshold
+    )
     with pytest.raises(AssertionError, match=says):
         check_token_mdp(gym.make(spec))
 
@@ -74,7 +78,9 @@ def test_anything_else_is_refused() -> None:
     "env",
     [
         TokenMDP(1, 3, reward=lambda y, n: n * 0.0),
-        TokenMDP(3, 1, reward=lambda y, n: y[:, 0] - 5.0, eos_token_id=0),  # any finite reward is accepted
+        TokenMDP(
+            3, 1, reward=lambda y, n: y[:, 0] - 5.0, eos_token_id=0
+        ),  # any finite reward is accepted
         TokenMDP(2, 9, reward=lambda y, n: y.mean(axis=1)),  # 512 answers: a sample is walked
         ArithmeticChain(operations=4, base=10, digits=2, num_prompts=9),
     ],
@@ -83,7 +89,7 @@ def test_sound_environments_pass(env: TokenMDP) -> None:
     check_token_mdp(env)
 
 
-# --- optimum ------------------------------------------------------------------------------------------------
+# --- optimum --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("alpha", [1e-3, 0.1, 1.0, 1e3])
@@ -129,7 +135,9 @@ def test_optimum_is_optimal(seed: int, low: float, high: float) -> None:
     env = RandomTree(vocab_size=2, horizon=3, tree_seed=seed)
     cold, warm = (optimum(env, 10**a) for a in sorted((low, high)))
     for found in (cold, warm):
-        assert found.log_z == pytest.approx(found.expected_reward / found.alpha - found.kl, rel=1e-9, abs=1e-12)
+        assert found.log_z == pytest.approx(
+            found.expected_reward / found.alpha - found.kl, rel=1e-9, abs=1e-12
+        )
         assert 0 <= found.kl <= 3 * math.log(2) + 1e-12
         assert 0 <= found.entropy <= 3 * math.log(2) + 1e-12
     assert cold.expected_reward >= warm.expected_reward - 1e-12
@@ -154,15 +162,22 @@ def test_optimum_prints_and_freezes() -> None:
         (TokenMDP(2, 2, lambda y, n: n), 1.0, [np.zeros((1, 2))], "shapes"),
     ],
 )
-def test_optimum_says_what_is_wrong(env: TokenMDP, alpha: float, reference: list | None, says: str) -> None:
+def test_optimum_says_what_is_wrong(
+    env: TokenMDP, alpha: float, reference: list | None, says: str
+) -> None:
     with pytest.raises(ValueError, match=says) as error:
         optimum(env, alpha, reference=reference)
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("env", [Brackets(horizon=5), PosterProblem(), TokenMDP(1, 3, eos_token_id=0)])
+@pytest.mark.parametrize(
+    "env", [Brackets(horizon=5), PosterProblem(), TokenMDP(1, 3, eos_token_id=0)]
+)
 def test_answers_are_counted_and_complete(env: TokenMDP) -> None:
     answers = dict(complete_answers(env))
     assert len(answers) == count_answers(env)
     assert sum(map(math.exp, answers.values())) == pytest.approx(1)
-    assert all(env.is_finished(y) and not any(map(env.is_finished, (y[:t] for t in range(len(y))))) for y in answers)
+    assert all(
+        env.is_finished(y) and not any(map(env.is_finished, (y[:t] for t in range(len(y)))))
+        for y in answers
+    )

@@ -18,7 +18,9 @@ def mdp() -> TokenMDP:
 
 def test_reward_ignores_what_follows_the_end(mdp: TokenMDP) -> None:
     padded = mdp.reward([[0, 1, 2, 4], [0, 1, 2, 0], [0, 1, 2, -7]], [3, 3, 3])
-    absorbed = mdp.reward([[0, 1, 2, 2], [0, 1, 2, 1]], [4, 4])  # the answer repeats EOS, or talks on
+    absorbed = mdp.reward(
+        [[0, 1, 2, 2], [0, 1, 2, 1]], [4, 4]
+    )  # the answer repeats EOS, or talks on
     short = mdp.reward([[0, 1, 2]], [3])
     assert len({*padded, *absorbed, *short}) == 1
     assert mdp.reward([[0, 1, 1, 2]], [4])[0] != short[0]
@@ -31,7 +33,9 @@ def test_step_shows_the_reward_function_what_a_batch_does(mdp: TokenMDP) -> None
 
 
 def test_the_reward_function_may_see_the_prompt() -> None:
-    mdp = TokenMDP(2, 1, reward=lambda tokens, lengths, prompt: prompt + 0.0, prompts=[[2, 0], [2, 1]])
+    mdp = TokenMDP(
+        2, 1, reward=lambda tokens, lengths, prompt: prompt + 0.0, prompts=[[2, 0], [2, 1]]
+    )
     assert mdp.reward([[0], [0]], [1, 1], [1, 0]).tolist() == [1.0, 0.0]
     assert mdp.reset(options={"prompt_index": 1})[0].tolist() == [2, 1, 3]
     assert mdp.step(0)[1] == 1.0
@@ -63,7 +67,10 @@ def test_prompts_are_drawn_from_the_seed() -> None:
         (lambda mdp: TokenMDP(3, 2, vocabulary="ab"), "vocabulary"),
         (lambda mdp: TokenMDP(3, 2, prompts=[[0]]), "bos_token_id=3"),
         (lambda mdp: TokenMDP(3, 2, reward=lambda y, n: np.zeros(7)).reward([[0]], [1]), "shape"),
-        (lambda mdp: TokenMDP(3, 2, reward=lambda y, n: n / 0.0).reward([[0]], [1]), "must be finite"),
+        (
+            lambda mdp: TokenMDP(3, 2, reward=lambda y, n: n / 0.0).reward([[0]], [1]),
+            "must be finite",
+        ),
     ],
 )
 @pytest.mark.filterwarnings("ignore:divide by zero")

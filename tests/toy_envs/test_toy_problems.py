@@ -27,7 +27,7 @@ def every_answer(env: TokenMDP) -> tuple[np.ndarray, np.ndarray]:
     return tokens, env.reward(tokens, np.full(len(tokens), env.horizon))
 
 
-# --- PosterProblem ------------------------------------------------------------------------------------------
+# --- PosterProblem --------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,9 @@ def test_poster_is_the_solution_of_the_question(poster: PosterProblem) -> None:
 
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_poster_texts_read_consistently(poster: PosterProblem, answer: tuple[int, ...]) -> None:
-    """Every line follows from the one before it, by the operation it names or by that step's mistake."""
+    """Every line follows from the one before it, by the operation it names or by that step's
+    mistake.
+    """
     lines = poster.decode(answer).split("\n")
     assert lines == [poster.step_text(answer[: t + 1]) for t in range(7)]
     assert all(len(line) < 80 for line in lines)
@@ -86,7 +88,12 @@ def test_poster_texts_read_consistently(poster: PosterProblem, answer: tuple[int
 
 def test_poster_examples_end_as_named(poster: PosterProblem) -> None:
     ends = {name: poster.final_answer(y) == 14 for name, y in poster.examples.items()}
-    assert ends == {"right": True, "wrong at 3": False, "wrong at 3, rescued": True, "wrong late": False}
+    assert ends == {
+        "right": True,
+        "wrong at 3": False,
+        "wrong at 3, rescued": True,
+        "wrong late": False,
+    }
     first = {name: y.index(1) + 1 if 1 in y else None for name, y in poster.examples.items()}
     assert first == {"right": None, "wrong at 3": 3, "wrong at 3, rescued": 3, "wrong late": 7}
     assert len(poster.step_names) == poster.horizon == 7
@@ -98,7 +105,11 @@ def test_poster_reference_is_the_stated_one(poster: PosterProblem) -> None:
     for answer in ANSWERS:
         for t, base in enumerate((0.02, 0.05, 0.25, 0.10, 0.20, 0.10, None)):
             mistakes = sum(answer[:t])
-            stated = 1 - (0.97, 0.30, 0.15)[min(mistakes, 2)] if base is None else base + 0.05 * (mistakes > 0)
+            stated = (
+                1 - (0.97, 0.30, 0.15)[min(mistakes, 2)]
+                if base is None
+                else base + 0.05 * (mistakes > 0)
+            )
             row = int("".join(map(str, answer[:t])) or "0", 2)
             assert np.exp(tables[t][row]) == pytest.approx([1 - stated, stated])
 
@@ -111,7 +122,7 @@ def test_poster_needs_whole_answers(poster: PosterProblem) -> None:
     assert poster.decode(()) == ""
 
 
-# --- ArithmeticChain ----------------------------------------------------------------------------------------
+# --- ArithmeticChain ------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module", params=["small", "trained"])
@@ -140,11 +151,16 @@ def test_chain_questions_are_sound(chain: ArithmeticChain) -> None:
     prompts = chain.prompts()
     assert len(np.unique(prompts, axis=0)) == len(prompts)
     assert prompts.shape[1] == 1 + chain.digits + 2 * chain.operations + 1
-    assert (chain.vocab_size, chain.horizon) == (chain.base + 5, chain.operations * (chain.digits + 1))
+    assert (chain.vocab_size, chain.horizon) == (
+        chain.base + 5,
+        chain.operations * (chain.digits + 1),
+    )
     for n, prompt in enumerate(prompts):
         question = chain.question(n)
         assert chain.decode(prompt) == question
-        start, *rest = re.fullmatch(rf"([1-9]\d{{{chain.digits - 1}}})((?:[+-][1-9])+)=", question).groups()
+        start, *rest = re.fullmatch(
+            rf"([1-9]\d{{{chain.digits - 1}}})((?:[+-][1-9])+)=", question
+        ).groups()
         totals = [in_base(start, chain.base)]
         for sign, operand in re.findall(r"([+-])(\d)", rest[0]):
             totals.append(totals[-1] + (int(operand) if sign == "+" else -int(operand)))
@@ -167,7 +183,9 @@ def test_chain_pays_for_the_last_number_only(chain: ArithmeticChain) -> None:
 
     assert paid(rights) == {1.0}
     assert paid([f"{total}." for total in last]) == {1.0}  # no steps at all
-    assert paid([f"+;{total}."[-chain.horizon :] for total in last]) == {1.0}  # wrong steps, right total
+    assert paid([f"+;{total}."[-chain.horizon :] for total in last]) == {
+        1.0
+    }  # wrong steps, right total
     assert paid([f"0;{total}."[-chain.horizon :] for total in last]) == {1.0}
     assert paid([text[:-1] for text in rights]) == {0.0}  # no end-of-sequence token
     assert paid([f"0{total}." for total in last]) == {0.0}  # a leading zero
@@ -183,7 +201,9 @@ def test_chain_pays_for_the_last_number_only(chain: ArithmeticChain) -> None:
 
 
 def test_chain_small_size_against_text() -> None:
-    """All 4,096 rows of the full layout, for every prompt, against a reading of the decoded text."""
+    """All 4,096 rows of the full layout, for every prompt, against a reading of the decoded
+    text.
+    """
     env = ArithmeticChain()
     start = time.perf_counter()
     tokens, rewards = every_answer(env)
@@ -192,8 +212,13 @@ def test_chain_small_size_against_text() -> None:
     for n in range(4):
         total = env.decode(env.demonstration(n))[:-1].split(";")[-1]
         rewards = env.reward(tokens, np.full(4096, 4), n)
-        texts = ["".join(env.vocabulary[token] for token in row).partition(".") for row in tokens.tolist()]
-        assert rewards.tolist() == [float(dot == "." and text.split(";")[-1] == total) for text, dot, _ in texts]
+        texts = [
+            "".join(env.vocabulary[token] for token in row).partition(".")
+            for row in tokens.tolist()
+        ]
+        assert rewards.tolist() == [
+            float(dot == "." and text.split(";")[-1] == total) for text, dot, _ in texts
+        ]
         assert 0 < rewards.sum() < 4096
 
 
@@ -204,7 +229,7 @@ def test_chain_seeds() -> None:
     assert len(ArithmeticChain(num_prompts=8).prompts()) == 8  # all there are
 
 
-# --- the others ---------------------------------------------------------------------------------------------
+# --- the others -----------------------------------------------------------------------------------
 
 
 def balanced(text: str) -> bool:
@@ -214,19 +239,26 @@ def balanced(text: str) -> bool:
     return text == ""
 
 
-@pytest.mark.parametrize(("horizon", "catalan"), [(3, 1), (4, 1), (5, 1 + 2), (6, 1 + 2), (7, 1 + 2 + 5), (9, 22)])
+@pytest.mark.parametrize(
+    ("horizon", "catalan"), [(3, 1), (4, 1), (5, 1 + 2), (6, 1 + 2), (7, 1 + 2 + 5), (9, 22)]
+)
 def test_brackets_count_as_catalan(horizon: int, catalan: int) -> None:
     env = Brackets(horizon)
     tokens, rewards = every_answer(env)
     texts = [env.decode(row).partition(".") for row in tokens]
     expected = [float(dot == "." and text != "" and balanced(text)) for text, dot, _ in texts]
     assert rewards.tolist() == expected
-    assert len({text for (text, _, _), reward in zip(texts, rewards, strict=True) if reward}) == catalan
+    assert (
+        len({text for (text, _, _), reward in zip(texts, rewards, strict=True) if reward})
+        == catalan
+    )
 
 
 def test_brackets_cut_off_earn_nothing() -> None:
     env = Brackets(horizon=4)
-    assert env.reward([[0, 1, 0, 1], [0, 0, 1, 1], [0, 1, 2, 0], [2, 0, 0, 0]], [4, 4, 3, 1]).tolist() == [0, 0, 1, 0]
+    assert env.reward(
+        [[0, 1, 0, 1], [0, 0, 1, 1], [0, 1, 2, 0], [2, 0, 0, 0]], [4, 4, 3, 1]
+    ).tolist() == [0, 0, 1, 0]
 
 
 def test_lock_opens_for_its_code_alone() -> None:

@@ -53,7 +53,10 @@ def test_our_checker_finds_nothing(env_id: str) -> None:
 
 def test_vectorises_with_a_named_autoreset_mode(env_id: str) -> None:
     envs = gym.make_vec(
-        env_id, num_envs=3, vectorization_mode="sync", vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP}
+        env_id,
+        num_envs=3,
+        vectorization_mode="sync",
+        vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP},
     )
     mdp = envs.envs[0].unwrapped
     envs.action_space.seed(0)
@@ -96,7 +99,9 @@ def test_spec_survives_json(env_id: str) -> None:
     again = gym.make(EnvSpec.from_json(json.dumps(json.loads(env.spec.to_json()))))
     assert type(again.unwrapped) is type(env.unwrapped)
     assert again.spec.reward_threshold == env.spec.reward_threshold is not None
-    assert env.spec.max_episode_steps is None  # a time limit would call the end of the horizon a truncation
+    assert (
+        env.spec.max_episode_steps is None
+    )  # a time limit would call the end of the horizon a truncation
     assert isinstance(registry[env_id].entry_point, str)
 
 
@@ -139,7 +144,9 @@ def test_import_brings_nothing_heavy() -> None:
         "[name for name in ('torch', 'matplotlib', 'gnivo_edu', 'pygame') if name in sys.modules])"
     )
     root = os.path.dirname(os.path.dirname(toy_envs.__file__))
-    result = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True
+    )
     assert result.stdout.strip() == "['toy_envs'] []"
 
 
@@ -165,7 +172,9 @@ def test_import_brings_nothing_heavy() -> None:
         ("ArithmeticChain", {"num_prompts": 9}, "only 8 such questions"),
     ],
 )
-def test_wrong_arguments_get_one_clear_line(name: str, arguments: dict[str, int], says: str) -> None:
+def test_wrong_arguments_get_one_clear_line(
+    name: str, arguments: dict[str, int], says: str
+) -> None:
     with pytest.raises(ValueError, match=says) as error:
         getattr(toy_envs, name)(**arguments)
     assert "\n" not in str(error.value)

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from toy_envs import TokenMDP
 
@@ -12,7 +18,9 @@ KINDS = {"qwen2": (Qwen2Config, Qwen2ForCausalLM), "llama": (LlamaConfig, LlamaF
 
 
 class RMSNorm(nn.Module):
-    """x / sqrt(mean x^2 + eps) times a weight, in the precision of x: the library's own casts to float32."""
+    """x / sqrt(mean x^2 + eps) times a weight, in the precision of x: the library's own casts to
+    float32.
+    """
 
     def __init__(self, weight: Tensor, eps: float) -> None:
         super().__init__()
@@ -22,7 +30,9 @@ class RMSNorm(nn.Module):
         return self.weight * x * (x.square().mean(-1, keepdim=True) + self.eps).rsqrt()
 
 
-def small_transformer(mdp: TokenMDP, kind: str = "qwen2", seed: int = 0, dropout: float = 0.0) -> PreTrainedModel:
+def small_transformer(
+    mdp: TokenMDP, kind: str = "qwen2", seed: int = 0, dropout: float = 0.0
+) -> PreTrainedModel:
     """A random Qwen2 or Llama over the actions, BOS and PAD of a token MDP, far from uniform."""
     config_class, model_class = KINDS[kind]
     config = config_class(

@@ -1,4 +1,6 @@
-"""Fine-tuning with adapters: only they learn, the rest is shared, and what is saved is a whole model."""
+"""Fine-tuning with adapters: only they learn, the rest is shared, and what is saved is a whole
+model.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +10,40 @@ import sys
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_runs import Stop, command, largest_difference, left, run, weights
 
-from gnivo_edu.policies import load_checkpoint, load_model, load_transformer, sample_completions, score_rows
+from gnivo_edu.policies import (
+    load_checkpoint,
+    load_model,
+    load_transformer,
+    sample_completions,
+    score_rows,
+)
 from gnivo_edu.policies.small import small_transformer
 from gnivo_edu.training.config import load_config
 from gnivo_edu.training.rollout import frozen
 from gnivo_edu.training.setup import make_policy_and_task
+from tests.training.training_runs import Stop, command, largest_difference, left, run, weights
 from toy_envs import Brackets
 
 peft = pytest.importorskip("peft", reason="needs peft, of the extra llm")
 
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft asks for it
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:`is_gradient_checkpointing`:FutureWarning"
+)  # peft asks for it
 
-FEW = {"lora_rank": 4, "prompts_per_step": 2, "group_size": 4, "learning_rate": 1e-2, "completions_every": 100}
-SHIPPED = FEW | {"model": "shipped", "task": "arithmetic", "task_options": {"tiers": [2]}, "steps": 2}
+FEW = {
+    "lora_rank": 4,
+    "prompts_per_step": 2,
+    "group_size": 4,
+    "learning_rate": 1e-2,
+    "completions_every": 100,
+}
+SHIPPED = FEW | {
+    "model": "shipped",
+    "task": "arithmetic",
+    "task_options": {"tiers": [2]},
+    "steps": 2,
+}
 EXACT = SHIPPED | {"precision": "float64"}
 STORIES = FEW | {"task": "stories", "task_options": {"horizon": 8}, "steps": 2}
 
@@ -34,8 +55,15 @@ def settings(request, tmp_path):
         return SHIPPED | {"objective": "ppo"}
     if request.param == "stories260k":
         return STORIES | {"model": request.getfixturevalue("shared_model"), "micro_batch": 3}
-    small_transformer(Brackets(), "tiny", "llama", initializer_range=0.4).save_pretrained(tmp_path / "tiny")
-    return FEW | {"model": str(tmp_path / "tiny"), "task": "toy_envs/Brackets-v0", "steps": 2, "objective": "vimpo"}
+    small_transformer(Brackets(), "tiny", "llama", initializer_range=0.4).save_pretrained(
+        tmp_path / "tiny"
+    )
+    return FEW | {
+        "model": str(tmp_path / "tiny"),
+        "task": "toy_envs/Brackets-v0",
+        "steps": 2,
+        "objective": "vimpo",
+    }
 
 
 def answers(task, policy, count=6):
@@ -56,17 +84,26 @@ def test_only_adapters_learn_and_the_saved_model_is_the_policy(settings, tmp_pat
     learning = {name for name, p in done.policy.named_parameters() if p.requires_grad}
     assert learning
     assert all("lora_" in name for name in learning)
-    assert all(bool(p.any()) for name, p in done.policy.named_parameters() if "lora_B" in name)  # 0 at the start
+    assert all(
+        bool(p.any()) for name, p in done.policy.named_parameters() if "lora_B" in name
+    )  # 0 at the start
     assert all(row["sampling/sampling_logp_difference/max"] < 1e-4 for row in rows)
 
-    # What the layers under the adapters hold is what they held, and the saved model writes what the policy writes.
+    # What the layers under the adapters hold is what they held, and the saved model writes what the
+    # policy writes.
     with_tokenizer = settings["task"] == "stories"
-    before = load_checkpoint() if settings["model"] == "shipped" else _load(settings["model"], with_tokenizer)
+    before = (
+        load_checkpoint()
+        if settings["model"] == "shipped"
+        else _load(settings["model"], with_tokenizer)
+    )
     saved = _load(tmp_path / "run" / "model", with_tokenizer)
     inside = dict(done.policy.get_base_model().named_parameters())
     for name, p in before.named_parameters():
         layer, _, kind = name.rpartition(".")
-        assert torch.equal(inside[name] if name in inside else inside[f"{layer}.base_layer.{kind}"], p)
+        assert torch.equal(
+            inside[name] if name in inside else inside[f"{layer}.base_layer.{kind}"], p
+        )
     score = answers(done.task, done.policy)
     ours, theirs, old = (score(model)["policy_logps"] for model in (done.policy, saved, before))
     assert float((ours - theirs).abs().max()) < 1e-4 < 1e-2 < float((ours - old).abs().max())
@@ -81,8 +118,16 @@ def _load(folder, with_tokenizer):
 
 
 def test_a_step_with_adapters_is_the_full_step_projected_on_them(tmp_path):
-    """SGD from B = 0: W moves by s B A, B = - rate s G A^T, where the full step moves it by - rate G; s = alpha/r."""
-    plain = EXACT | {"steps": 1, "optimizer": "sgd", "max_grad_norm": 1e9, "objective": "gvpo", "micro_batch": 3}
+    """SGD from B = 0: W moves by s B A, B = - rate s G A^T, where the full step moves it by - rate
+    G; s = alpha/r.
+    """
+    plain = EXACT | {
+        "steps": 1,
+        "optimizer": "sgd",
+        "max_grad_norm": 1e9,
+        "objective": "gvpo",
+        "micro_batch": 3,
+    }
     plain |= {"learning_rate": 0.1, "lora_alpha": 6}
     _, full = run(tmp_path / "full", **plain | {"lora_rank": 0})
     _, adapted = run(tmp_path / "adapted", **plain)
@@ -97,7 +142,9 @@ def test_a_step_with_adapters_is_the_full_step_projected_on_them(tmp_path):
         expected = torch.zeros_like(W) if A is None else (6 / 4) ** 2 * free @ A.T @ A
         assert float((held - expected).abs().max()) < 1e-13 * max(1, float(free.abs().max())), name
         moved += bool(held.any())
-    assert moved == len(low_rank) // 2 == 21  # seven linear layers in each of three blocks; the head is not adapted
+    assert (
+        moved == len(low_rank) // 2 == 21
+    )  # seven linear layers in each of three blocks; the head is not adapted
 
 
 def test_the_reference_is_the_model_without_adapters_and_shares_its_weights(tmp_path):
@@ -105,7 +152,10 @@ def test_the_reference_is_the_model_without_adapters_and_shares_its_weights(tmp_
     base = load_checkpoint(dtype=torch.float64)
     score = answers(done.task, done.policy)
     with done.policy.disable_adapter():
-        assert float((score(done.policy)["policy_logps"] - score(base)["policy_logps"]).abs().max()) < 1e-12
+        assert (
+            float((score(done.policy)["policy_logps"] - score(base)["policy_logps"]).abs().max())
+            < 1e-12
+        )
     reference = frozen(done.policy)
     own, others = (dict(model.named_parameters()) for model in (done.policy, reference))
     for name, p in own.items():
@@ -120,16 +170,28 @@ def test_the_reference_is_the_model_without_adapters_and_shares_its_weights(tmp_
 
 
 def test_kl_to_initial_holds_the_policy_to_the_model_without_adapters(tmp_path):
-    """The logged KL is that of the finished policy to the shipped model, one update earlier; and it holds it back."""
+    """The logged KL is that of the finished policy to the shipped model, one update earlier; and it
+    holds it back.
+    """
     slow = EXACT | {"steps": 6, "objective": "gvpo", "learning_rate": 3e-3}
     strong, weak = (slow | {"kl_to_initial": kl} for kl in (10.0, 1e-6))
-    held, free = (run(tmp_path / name, **settings) for name, settings in (("held", strong), ("free", weak)))
+    held, free = (
+        run(tmp_path / name, **settings) for name, settings in (("held", strong), ("free", weak))
+    )
     assert held[1][0]["kl"] == pytest.approx(0, abs=1e-12)
     assert 0 < held[1][-1]["kl"] < free[1][-1]["kl"] / 2
     again = run(tmp_path / "longer", **weak | {"steps": 7})
-    drawn = sample_completions(free[0].policy, free[0].task, 4, _prompts_of_step(free[0].task, 6), seed=0, step=6)
-    rows = drawn.tokens.flatten(0, 1), drawn.lengths.flatten(), drawn.prompt_index.repeat_interleave(4)
-    kl = score_rows(free[0].policy, free[0].task, *rows, reference=load_checkpoint(dtype=torch.float64))["policy_kl"]
+    drawn = sample_completions(
+        free[0].policy, free[0].task, 4, _prompts_of_step(free[0].task, 6), seed=0, step=6
+    )
+    rows = (
+        drawn.tokens.flatten(0, 1),
+        drawn.lengths.flatten(),
+        drawn.prompt_index.repeat_interleave(4),
+    )
+    kl = score_rows(
+        free[0].policy, free[0].task, *rows, reference=load_checkpoint(dtype=torch.float64)
+    )["policy_kl"]
     assert again[1][-1]["kl"] == pytest.approx(float(kl.detach().sum(1).mean()), rel=1e-10)
 
 
@@ -142,7 +204,13 @@ def _prompts_of_step(task, step):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"reference": "refreshed", "refresh_every": 1, "objective": "vimpo", "inner_steps": 2, "save_every": 1},
+        {
+            "reference": "refreshed",
+            "refresh_every": 1,
+            "objective": "vimpo",
+            "inner_steps": 2,
+            "save_every": 1,
+        },
         {"kl_to_initial": 0.1, "save_every": 2},
     ],
     ids=["refreshed", "kl_to_initial"],
@@ -154,14 +222,20 @@ def test_a_run_with_adapters_that_stops_goes_on_bit_for_bit(changes, tmp_path):
         run(tmp_path / "stopped", stop_at=2, **settings)
     run(tmp_path / "stopped", resume=True, **settings)
     assert left(tmp_path / "stopped") == left(tmp_path / "whole")
-    saved = torch.load(max((tmp_path / "whole" / "checkpoints").iterdir()) / "tensors.pt", weights_only=True)
-    assert all("lora_" in name for name in saved["policy"])  # a checkpoint holds what is trained, not the model
+    saved = torch.load(
+        max((tmp_path / "whole" / "checkpoints").iterdir()) / "tensors.pt", weights_only=True
+    )
+    assert all(
+        "lora_" in name for name in saved["policy"]
+    )  # a checkpoint holds what is trained, not the model
 
 
 def test_the_seed_alone_makes_the_adapters():
     def start(seed):
         policy, _ = make_policy_and_task(load_config(**SHIPPED, seed=seed), torch.device("cpu"))
-        return torch.cat([p.detach().flatten() for name, p in policy.named_parameters() if "lora_" in name])
+        return torch.cat(
+            [p.detach().flatten() for name, p in policy.named_parameters() if "lora_" in name]
+        )
 
     state = torch.get_rng_state()
     first = start(0)
@@ -184,19 +258,41 @@ def test_a_trained_model_is_evaluated_explored_and_trained_again(tmp_path, capsy
     few = ["--samples", 3, "--problems", 2, "--json"]
     for name, task in (("sums", "arithmetic"), ("stories", "stories")):
         options = ["--set", "horizon=6"] if task == "stories" else []
-        status, out, said = command(capsys, "evaluate", "--model", trained[name], "--task", task, *options, *few)
+        status, out, said = command(
+            capsys, "evaluate", "--model", trained[name], "--task", task, *options, *few
+        )
         assert status == 0, said
         assert json.loads(out)["problems"] == 2
     status, _, said = command(
         capsys, "evaluate", "--model", tmp_path / "sums" / "adapter", "--task", "arithmetic", *few
     )
     assert (status, said.count("\n"), "holds adapters alone" in said) == (2, 1, True)
-    looked = ["explore", "--group-size", 2, "--continuations", 2, "--horizon", 6, "--tree-horizon", 2, "--json"]
+    looked = [
+        "explore",
+        "--group-size",
+        2,
+        "--continuations",
+        2,
+        "--horizon",
+        6,
+        "--tree-horizon",
+        2,
+        "--json",
+    ]
     status, out, said = command(
-        capsys, *looked, "--model", trained["stories"], "--reference", shared_model, "--out", tmp_path
+        capsys,
+        *looked,
+        "--model",
+        trained["stories"],
+        "--reference",
+        shared_model,
+        "--out",
+        tmp_path,
     )
     assert status == 0, said
-    assert any(abs(credit) > 1e-3 for answer in json.loads(out)["answers"] for credit in answer["credits"])
+    assert any(
+        abs(credit) > 1e-3 for answer in json.loads(out)["answers"] for credit in answer["credits"]
+    )
     run(tmp_path / "again", **SHIPPED | {"model": str(trained["sums"]), "lora_rank": 0, "steps": 1})
     assert largest_difference(weights(tmp_path / "again"), weights(tmp_path / "sums")) > 0
 

@@ -1,4 +1,6 @@
-"""What is wrong with a model, a task or a reward is said in one line, soon, and nothing that was written is lost."""
+"""What is wrong with a model, a task or a reward is said in one line, soon, and nothing that was
+written is lost.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import constants
-from training_runs import command, left, metrics, run
 
 from gnivo_edu.policies import load_checkpoint, load_model
+from tests.training.training_runs import command, left, metrics, run
 
 SHIPPED = str(Path(__file__).resolve().parents[2] / "gnivo_edu" / "checkpoints" / "arithmetic")
 FEW = {"steps": 3, "prompts_per_step": 2, "group_size": 2, "save_every": 1, "completions_every": 1}
@@ -26,14 +28,23 @@ def called(capsys, tmp_path, monkeypatch):
     def call(what, **settings):
         if what == "train":
             given = {**FEW, "out": "out", **settings}
-            return command(capsys, what, *(f"--set={key}={json.dumps(value)}" for key, value in given.items()))
+            return command(
+                capsys, what, *(f"--set={key}={json.dumps(value)}" for key, value in given.items())
+            )
         model, task = settings["model"], settings.get("task", "arithmetic")
         if what == "evaluate":
-            own = [f"--set={key}={json.dumps(value)}" for key, value in settings.get("task_options", {}).items()]
-            return command(capsys, what, "--model", model, "--task", task, "--samples", 1, "--k", 1, *own)
+            own = [
+                f"--set={key}={json.dumps(value)}"
+                for key, value in settings.get("task_options", {}).items()
+            ]
+            return command(
+                capsys, what, "--model", model, "--task", task, "--samples", 1, "--k", 1, *own
+            )
         few = ["--group-size", 2, "--continuations", 2, "--out", "page"]
         horizon = settings.get("task_options", {}).get("horizon")
-        return command(capsys, what, "--model", model, *few, *(["--horizon", horizon] if horizon else []))
+        return command(
+            capsys, what, "--model", model, *few, *(["--horizon", horizon] if horizon else [])
+        )
 
     return call
 
@@ -54,7 +65,9 @@ def hub_out_of_reach(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("what", ["train", "evaluate", "explore"])
-def test_a_hub_id_without_a_connection_is_one_line_in_seconds(what, called, hub_out_of_reach, tmp_path):
+def test_a_hub_id_without_a_connection_is_one_line_in_seconds(
+    what, called, hub_out_of_reach, tmp_path
+):
     began = time.monotonic()
     result = called(what, model="owner/name", task="stories")
     assert_one_line(result, "no folder 'owner/name'", "the hub cannot be reached", "the cache")
@@ -62,7 +75,9 @@ def test_a_hub_id_without_a_connection_is_one_line_in_seconds(what, called, hub_
     assert not (tmp_path / "out").exists()
 
 
-def test_without_a_connection_a_model_is_read_from_the_cache(hub_out_of_reach, tmp_path, shared_model):
+def test_without_a_connection_a_model_is_read_from_the_cache(
+    hub_out_of_reach, tmp_path, shared_model
+):
     kept = tmp_path / "cache" / "models--owner--name"
     shutil.copytree(shared_model, kept / "snapshots" / "0123")
     (kept / "refs").mkdir()
@@ -71,7 +86,9 @@ def test_without_a_connection_a_model_is_read_from_the_cache(hub_out_of_reach, t
     model, tokenizer = load_model("owner/name")
     assert time.monotonic() - began < 15
     same = load_model(shared_model)[0]
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), same.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.parameters(), same.parameters(), strict=True)
+    )
     assert tokenizer.eos_token_id is not None
 
 
@@ -94,15 +111,23 @@ def test_a_model_that_is_not_whole_is_one_line(settings, words, what, called, tm
 @pytest.mark.parametrize("what", ["train", "evaluate", "explore"])
 def test_a_prompt_longer_than_the_context_is_one_line(what, called, shared_model, tmp_path):
     long = {"model": shared_model, "task": "stories", "task_options": {"horizon": 600}}
-    assert_one_line(called(what, **long), "the longest prompt has", "with horizon 600 that is above the model's 512")
+    assert_one_line(
+        called(what, **long),
+        "the longest prompt has",
+        "with horizon 600 that is above the model's 512",
+    )
     assert not (tmp_path / "out").exists()
 
 
 def test_one_long_prompt_is_found_before_the_first_step(called, shared_model, tmp_path):
     openings = ["Once upon a time", "Tom " * 600]
-    (tmp_path / "some.jsonl").write_text("".join(json.dumps({"prompt": text}) + "\n" for text in openings))
+    (tmp_path / "some.jsonl").write_text(
+        "".join(json.dumps({"prompt": text}) + "\n" for text in openings)
+    )
     options = {"path_or_id": "some.jsonl", "horizon": 4}
-    result = called("train", model=shared_model, task="stories", task_options=options, prompts_per_step=1)
+    result = called(
+        "train", model=shared_model, task="stories", task_options=options, prompts_per_step=1
+    )
     assert_one_line(result, "the longest prompt has")
     assert not (tmp_path / "out").exists()
 
@@ -111,7 +136,9 @@ def test_one_long_prompt_is_found_before_the_first_step(called, shared_model, tm
 def test_an_empty_data_set_is_one_line(what, called, shared_model, tmp_path):
     (tmp_path / "empty.jsonl").write_text("")
     options = {"path_or_id": "empty.jsonl"}
-    assert_one_line(called(what, model=shared_model, task="stories", task_options=options), "has no problems")
+    assert_one_line(
+        called(what, model=shared_model, task="stories", task_options=options), "has no problems"
+    )
 
 
 def test_a_tokenizer_without_a_pad_token_pads_with_its_end(called, shared_model, tmp_path):
@@ -125,7 +152,9 @@ def test_a_tokenizer_without_a_pad_token_pads_with_its_end(called, shared_model,
     assert called("train", **few)[0] == 0
     assert called("evaluate", **few | {"model": "out/model"})[0] == 0
     _, rows = run(tmp_path / "padded", **FEW | few | {"model": shared_model})
-    assert metrics(tmp_path / "out")[0]["loss"] == pytest.approx(rows[0]["loss"], rel=1e-5)  # padding is not seen
+    assert metrics(tmp_path / "out")[0]["loss"] == pytest.approx(
+        rows[0]["loss"], rel=1e-5
+    )  # padding is not seen
 
 
 @pytest.mark.parametrize(
@@ -144,15 +173,29 @@ def test_a_reward_that_fails_is_one_line_and_the_run_may_be_started_again(
     _write_reward(tmp_path, monkeypatch, body)
     options = {"reward": "mine:reward", "horizon": 6}
     assert_one_line(called("train", **few, task_options=options), *words)
-    again = called("train", **few, task_options=options | {"reward": "sentiment"})  # nothing was learned there yet
+    again = called(
+        "train", **few, task_options=options | {"reward": "sentiment"}
+    )  # nothing was learned there yet
     assert again[0] == 0, again
-    assert_one_line(called("train", **few, task_options=options | {"reward": "sentiment"}), "holds a run")
+    assert_one_line(
+        called("train", **few, task_options=options | {"reward": "sentiment"}), "holds a run"
+    )
 
 
-def test_a_reward_that_fails_later_leaves_what_was_learned(called, shared_model, tmp_path, monkeypatch):
-    few = {"model": shared_model, "task": "stories", "task_options": {"reward": "mine:reward", "horizon": 6}}
+def test_a_reward_that_fails_later_leaves_what_was_learned(
+    called, shared_model, tmp_path, monkeypatch
+):
+    few = {
+        "model": shared_model,
+        "task": "stories",
+        "task_options": {"reward": "mine:reward", "horizon": 6},
+    }
     good = "return [len(text) / 50 for text in texts]"
-    _write_reward(tmp_path, monkeypatch, f"calls.append(1)\n    if len(calls) == 3: raise OSError('gone')\n    {good}")
+    _write_reward(
+        tmp_path,
+        monkeypatch,
+        f"calls.append(1)\n    if len(calls) == 3: raise OSError('gone')\n    {good}",
+    )
     assert_one_line(called("train", **few), "the reward mine:reward raised OSError: gone")
     assert len(metrics(tmp_path / "out")) == 2
     assert len(list((tmp_path / "out" / "checkpoints").iterdir())) == 2
@@ -187,7 +230,9 @@ def test_a_setting_that_cannot_be_is_one_line(setting, words, capsys, tmp_path, 
 
 
 def test_arithmetic_asks_for_a_model_of_its_own(called, shared_model):
-    assert_one_line(called("train", model=shared_model, task="arithmetic"), "take the model 'shipped'")
+    assert_one_line(
+        called("train", model=shared_model, task="arithmetic"), "take the model 'shipped'"
+    )
 
 
 def test_a_model_that_cannot_be_written_is_one_line_and_the_run_is_not_lost(tmp_path, monkeypatch):
@@ -198,7 +243,9 @@ def test_a_model_that_cannot_be_written_is_one_line_and_the_run_is_not_lost(tmp_
 
     with monkeypatch.context() as patched:
         patched.setattr(type(load_checkpoint()), "save_pretrained", full)
-        with pytest.raises(ValueError, match=r"the model could not be written.*No space left.*--resume"):
+        with pytest.raises(
+            ValueError, match=r"the model could not be written.*No space left.*--resume"
+        ):
             run(tmp_path / "out", **few)
     run(tmp_path / "out", resume=True, **few)
     run(tmp_path / "whole", **few)

@@ -12,7 +12,12 @@ from toy_envs import ArithmeticChain, PosterProblem, TokenMDP
 
 def coins(chances):
     """One coin per prompt, each with its own chance of a right answer."""
-    mdp = TokenMDP(2, 1, prompts=[[2, i % 2] for i in range(len(chances))], reward=lambda tokens, lengths: tokens[:, 0])
+    mdp = TokenMDP(
+        2,
+        1,
+        prompts=[[2, i % 2] for i in range(len(chances))],
+        reward=lambda tokens, lengths: tokens[:, 0],
+    )
     return mdp, TabularLM.from_tables(mdp, [[np.log([[1 - p, p]])] for p in chances])
 
 
@@ -25,7 +30,9 @@ def test_the_difference_is_that_of_the_two_models_and_its_interval_is_paired():
     assert found["difference"] == pytest.approx(found["after"] - found["before"])
     low, high = found["interval"]
     assert 0.15 < low <= found["difference"] <= high < 0.25
-    assert before_and_after(after, before, mdp, completions=20_000)["difference"] == pytest.approx(-found["difference"])
+    assert before_and_after(after, before, mdp, completions=20_000)["difference"] == pytest.approx(
+        -found["difference"]
+    )
 
 
 def test_the_same_model_twice_writes_the_same_and_gains_nothing():

@@ -1,10 +1,11 @@
-"""bfloat16 forward passes: sums in float32, weights as they are, and a run as reproducible as before."""
+"""bfloat16 forward passes: sums in float32, weights as they are, and a run as reproducible as
+before.
+"""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from training_runs import Stop, left, run
 
 from gnivo_edu.policies import evaluating, load_checkpoint
 from gnivo_edu.policies.dense import dense_scores
@@ -12,6 +13,7 @@ from gnivo_edu.policies.heads import find_head
 from gnivo_edu.training.config import load_config
 from gnivo_edu.training.rollout import Rollouts
 from gnivo_edu.training.setup import make_task
+from tests.training.training_runs import Stop, left, run
 
 FEW = {
     "model": "shipped",
@@ -81,7 +83,9 @@ def test_scores_are_summed_in_float32():
     assert float((half - wide).abs().max()) > 1e-4  # which a head in bfloat16 would not give
 
 
-@pytest.mark.parametrize("changes", [{"objective": "ppo"}, {"lora_rank": 2, "reference": "refreshed"}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{"objective": "ppo"}, {"lora_rank": 2, "reference": "refreshed"}], ids=str
+)
 def test_a_run_in_bf16_that_stops_goes_on_bit_for_bit(changes, tmp_path):
     if "lora_rank" in changes:
         pytest.importorskip("peft", reason="needs peft, of the extra llm")

@@ -32,10 +32,18 @@ def test_another_objective_takes_from_the_file_what_it_knows(name, file):
 
 def test_the_file_s_own_objective_keeps_its_options_and_what_is_said_later_wins(file):
     assert load_config(file, ["steps=9"]).objective_options == {"alpha": 0.3, "weights": "softmax"}
-    assert load_config(file, ["objective=gnivo"]).objective_options == {"alpha": 0.3, "weights": "softmax"}
+    assert load_config(file, ["objective=gnivo"]).objective_options == {
+        "alpha": 0.3,
+        "weights": "softmax",
+    }
     changed = load_config(file, ["objective_options.alpha=0.1", "objective=gvpo"])
     assert changed.objective_options == {"alpha": 0.1}
-    assert load_config(file, ["objective=grpo", "objective_options.weights=raw"]).objective_options["weights"] == "raw"
+    assert (
+        load_config(file, ["objective=grpo", "objective_options.weights=raw"]).objective_options[
+            "weights"
+        ]
+        == "raw"
+    )
     with pytest.raises(ValueError, match="did you mean 'grpo'"):
         load_config(file, ["objective=gropo"])
 
@@ -59,7 +67,11 @@ def test_a_run_may_go_on_for_longer_unless_its_rate_depends_on_the_end():
         ("task_options: {1: 2}", [], "the entries of task_options have names, got 1"),
         ("steps: 3", ["steps.x=1"], "steps.x cannot be set: steps is 3, and no group of entries"),
         ("objective: [gnivo]", ["objective=grpo"], None),
-        ("objective_options: {alpha: 1}", ["objective=[grpo]"], "objective must be text, got ['grpo']"),
+        (
+            "objective_options: {alpha: 1}",
+            ["objective=[grpo]"],
+            "objective must be text, got ['grpo']",
+        ),
         ("objective_options: {alpha: 1}", ["objective=1"], "objective must be text, got 1"),
         ("", ["completions_every=0"], "completions_every must be at least 1, got 0"),
         ("", ["seed=-1"], "seed must not be negative"),

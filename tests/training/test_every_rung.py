@@ -1,4 +1,6 @@
-"""A table, a small transformer and a pretrained language model: the same calls, from the first sample to the report."""
+"""A table, a small transformer and a pretrained language model: the same calls, from the first
+sample to the report.
+"""
 
 import json
 
@@ -22,7 +24,9 @@ def rung(request, tmp_path):
     if request.param == "table":
         return TABLE
     if request.param == "small transformer":
-        small_transformer(Brackets(), "tiny", dtype=torch.float64).save_pretrained(tmp_path / "base")
+        small_transformer(Brackets(), "tiny", dtype=torch.float64).save_pretrained(
+            tmp_path / "base"
+        )
         return {**SMALL, "model": str(tmp_path / "base")}
     return {**REAL, "model": request.getfixturevalue("shared_model")}
 
@@ -33,12 +37,19 @@ class Stop(Exception):
 
 def test_sample_score_train_resume_and_evaluate_are_the_same_calls_on_every_rung(rung, tmp_path):
     def config(out):
-        few = {"steps": 4, "prompts_per_step": 2, "group_size": 4, "save_every": 2, "precision": "float64"}
+        few = {
+            "steps": 4,
+            "prompts_per_step": 2,
+            "group_size": 4,
+            "save_every": 2,
+            "precision": "float64",
+        }
         return load_config(**{**few, **rung}, out=str(tmp_path / out))
 
     policy, task = make_policy_and_task(config("whole"), torch.device("cpu"))
 
-    # Sample: groups of answers, each with its length and its log-probability under the policy that drew it.
+    # Sample: groups of answers, each with its length and its log-probability under the policy that
+    #     drew it.
     prompts = [0] if len(task.prompts()) == 1 else [0, 1]
     drawn = sample_completions(policy, task, 4, prompts, seed=3)
     assert drawn.tokens.shape == (len(prompts), 4, task.horizon)
@@ -47,7 +58,9 @@ def test_sample_score_train_resume_and_evaluate_are_the_same_calls_on_every_rung
 
     # Score: the same log-probabilities again, from whole rows, with gradient.
     index = drawn.prompt_index.repeat_interleave(K)
-    scored = score_rows(policy, task, drawn.tokens.view(-1, T), drawn.lengths.view(-1), index)["policy_logps"]
+    scored = score_rows(policy, task, drawn.tokens.view(-1, T), drawn.lengths.view(-1), index)[
+        "policy_logps"
+    ]
     inside = drawn.mask.view(-1, T)
     assert (scored - drawn.logps.view(-1, T))[inside].abs().max() < 1e-10
     assert scored.requires_grad
@@ -64,11 +77,15 @@ def test_sample_score_train_resume_and_evaluate_are_the_same_calls_on_every_rung
         fine_tune(config("stopped"), on_step=stop)
     resumed = fine_tune(config("stopped"), resume=True)
     moved = 0.0
-    for one, two, before in zip(*(p.parameters() for p in (whole.policy, resumed.policy, policy)), strict=True):
+    for one, two, before in zip(
+        *(p.parameters() for p in (whole.policy, resumed.policy, policy)), strict=True
+    ):
         assert torch.equal(one, two)
         moved = max(moved, float((one - before).detach().abs().max()))
     assert moved > 1e-4
-    logs = [(tmp_path / out / "metrics.jsonl").read_text().splitlines() for out in ("whole", "stopped")]
+    logs = [
+        (tmp_path / out / "metrics.jsonl").read_text().splitlines() for out in ("whole", "stopped")
+    ]
     first, second = ([{**json.loads(line), "step_time": 0} for line in log] for log in logs)
     assert first == second
     assert [row["step"] for row in first] == [0, 1, 2, 3]

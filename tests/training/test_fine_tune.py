@@ -63,7 +63,10 @@ def test_every_objective_trains(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["gnivo", "ppo", "vimpo", "value_mse"])
 def test_the_run_does_not_depend_on_the_micro_batch(name, tmp_path):
-    whole, cut = (run(tmp_path / str(size), objective=name, inner_steps=2, micro_batch=size) for size in (None, 3))
+    whole, cut = (
+        run(tmp_path / str(size), objective=name, inner_steps=2, micro_batch=size)
+        for size in (None, 3)
+    )
     for one, two in zip(whole, cut, strict=True):
         one.pop("step_time")
         two.pop("step_time")
@@ -81,7 +84,13 @@ class Stop(Exception):
         {"reference": "refreshed", "refresh_every": 2, "inner_steps": 2, "save_every": 3},
         {"reference": "initial", "objective": "vimpo", "micro_batch": 3, "save_every": 2},
         {"objective": "vimpo", "inner_steps": 2, "save_every": 1},
-        {"objective": "ppo", "inner_steps": 2, "save_every": 3, "schedule": "cosine", "warmup_steps": 2},
+        {
+            "objective": "ppo",
+            "inner_steps": 2,
+            "save_every": 3,
+            "schedule": "cosine",
+            "warmup_steps": 2,
+        },
         {"kl_to_initial": 0.1, "save_every": 1},
     ],
     ids=lambda changes: "-".join(map(str, changes.values())),
@@ -104,7 +113,13 @@ def test_a_run_that_stops_at_any_step_goes_on_bit_for_bit(changes, tmp_path):
 @pytest.mark.slow
 def test_a_run_that_is_killed_at_twenty_random_moments_goes_on_bit_for_bit(tmp_path):
     """SIGKILL, in a process of its own: also while a checkpoint is being written."""
-    changes = {"steps": 40, "inner_steps": 2, "save_every": 1, "micro_batch": 5, "objective": "gvpo"}
+    changes = {
+        "steps": 40,
+        "inner_steps": 2,
+        "save_every": 1,
+        "micro_batch": 5,
+        "objective": "gvpo",
+    }
     began = time.monotonic()
     run(tmp_path / "whole", **changes)
     seconds = time.monotonic() - began
@@ -123,7 +138,9 @@ def test_a_run_that_is_killed_at_twenty_random_moments_goes_on_bit_for_bit(tmp_p
             kills += 1
         _, status = os.waitpid(child, 0)
         finished = os.WIFEXITED(status) and kills >= 20
-        if os.WIFEXITED(status) and kills < 20:  # done before it was killed: begin again, from an older checkpoint
+        if (
+            os.WIFEXITED(status) and kills < 20
+        ):  # done before it was killed: begin again, from an older checkpoint
             (out / "model" / "model.safetensors").unlink()
             shutil.rmtree(max((out / "checkpoints").iterdir()))
     assert left(out) == left(tmp_path / "whole")
@@ -219,8 +236,13 @@ def test_a_damaged_checkpoint_is_none_of_those_that_are_kept(tmp_path):
             raise Stop
 
     with pytest.raises(Stop):
-        run(tmp_path, resume=True, save_every=1, keep=1, on_step=stop)  # from step 3; step 3 is done and saved
-    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["000004-000", "000006-000"]
+        run(
+            tmp_path, resume=True, save_every=1, keep=1, on_step=stop
+        )  # from step 3; step 3 is done and saved
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == [
+        "000004-000",
+        "000006-000",
+    ]
     run(tmp_path, resume=True, save_every=1, keep=1)
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["000006-000"]
     assert run(tmp_path, resume=True, save_every=1, keep=1) == []  # whole again, nothing left to do
@@ -245,7 +267,9 @@ def test_a_full_disk_is_one_line_and_the_previous_checkpoint_stays(tmp_path, mon
         return real(*arguments, **named)
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(ValueError, match=r"No space left on device.*the last good checkpoint is 000002-000") as error:
+    with pytest.raises(
+        ValueError, match=r"No space left on device.*the last good checkpoint is 000002-000"
+    ) as error:
         run(tmp_path / "run", save_every=1)
     assert "\n" not in str(error.value)
     assert not list((tmp_path / "run" / "checkpoints").glob(".writing*"))
@@ -279,7 +303,9 @@ def test_a_checkpoint_of_another_model_is_one_line(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_answers_saved(tmp_path):
-    with pytest.raises(ValueError, match=r"stopped at step .*overflows.*its answers are in") as error:
+    with pytest.raises(
+        ValueError, match=r"stopped at step .*overflows.*its answers are in"
+    ) as error:
         run(tmp_path, objective_options={"alpha": 1e-4}, steps=30)
     assert "\n" not in str(error.value)
     saved = torch.load(next(tmp_path.glob("stopped-at-step-*.pt")), weights_only=True)
@@ -290,9 +316,23 @@ def test_a_loss_that_is_not_finite_stops_with_its_answers_saved(tmp_path):
     ("changes", "why"),
     [
         ({"learning_rate": 1e308}, "not all weights are finite"),
-        ({"learning_rate": 1e306, "optimizer": "sgd", "max_grad_norm": 1e3}, "not all weights are finite"),
-        ({"model": "shipped", "task": "arithmetic", "precision": "float32", "learning_rate": 1e30}, "gives nan"),
-        ({"objective": "ppo", "value_learning_rate": 1e308, "inner_steps": 2}, "not all weights are finite"),
+        (
+            {"learning_rate": 1e306, "optimizer": "sgd", "max_grad_norm": 1e3},
+            "not all weights are finite",
+        ),
+        (
+            {
+                "model": "shipped",
+                "task": "arithmetic",
+                "precision": "float32",
+                "learning_rate": 1e30,
+            },
+            "gives nan",
+        ),
+        (
+            {"objective": "ppo", "value_learning_rate": 1e308, "inner_steps": 2},
+            "not all weights are finite",
+        ),
     ],
     ids=["adamw", "sgd", "finite and too large", "critic"],
 )
@@ -310,7 +350,9 @@ def test_an_update_that_breaks_the_weights_stops_before_they_are_saved(changes, 
         assert max(float(x.abs().max()) for x in kept.values()) < 1e6
 
 
-def test_nan_that_only_the_next_answers_show_stops_with_the_answers_of_the_update(tmp_path, monkeypatch):
+def test_nan_that_only_the_next_answers_show_stops_with_the_answers_of_the_update(
+    tmp_path, monkeypatch
+):
     from gnivo_edu.training.rollout import Rollouts
 
     draw = Rollouts.draw
@@ -321,7 +363,10 @@ def test_nan_that_only_the_next_answers_show_stops_with_the_answers_of_the_updat
         return draw(self, step, *arguments)
 
     monkeypatch.setattr(Rollouts, "draw", broken)
-    with pytest.raises(ValueError, match=r"stopped at step 2: since the last update the policy gives nan; its answers"):
+    with pytest.raises(
+        ValueError,
+        match=r"stopped at step 2: since the last update the policy gives nan; its answers",
+    ):
         run(tmp_path)
     assert "tokens" in torch.load(tmp_path / "stopped-at-step-2.pt", weights_only=True)
 

@@ -1,4 +1,6 @@
-"""A disk that is full, for real: writes stop at a size. One line says which file, and what to do."""
+"""A disk that is full, for real: writes stop at a size. One line says which file, and what to
+do.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,12 @@ import sys
 
 import pytest
 import torch
-from training_runs import left, run
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks, and sets a limit on files")
+from tests.training.training_runs import left, run
+
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="forks, and sets a limit on files"
+)
 
 TINY = {
     "model": "table",
@@ -52,25 +57,41 @@ def said_with_files_of_at_most(size, act):
     [
         (3_000, {"save_every": 1000}, ["metrics.jsonl could not be written (File too large)"]),
         (1_200, {"save_every": 1, "completions_every": 1000}, ["could not be written"]),
-        (9_000, {"save_every": 1, "group_size": 64}, ["the checkpoint of step", "is the disk full?", "last good"]),
+        (
+            9_000,
+            {"save_every": 1, "group_size": 64},
+            ["the checkpoint of step", "is the disk full?", "last good"],
+        ),
     ],
     ids=["log", "first row", "checkpoint"],
 )
-def test_it_is_one_line_that_names_the_file_and_the_run_goes_on_afterwards(size, changes, words, tmp_path):
+def test_it_is_one_line_that_names_the_file_and_the_run_goes_on_afterwards(
+    size, changes, words, tmp_path
+):
     settings = TINY | changes
     said = said_with_files_of_at_most(size, lambda: run(tmp_path / "full", **settings))
     assert said.startswith("ValueError: "), said
     assert "\n" not in said
     assert "inline_container" not in said
-    assert all(word in said for word in [*words, str(tmp_path / "full"), "make room and run again with --resume"]), said
+    assert all(
+        word in said
+        for word in [*words, str(tmp_path / "full"), "make room and run again with --resume"]
+    ), said
     run(tmp_path / "full", resume=True, **settings)
     run(tmp_path / "whole", **settings)
     assert left(tmp_path / "full") == left(tmp_path / "whole")
 
 
 def test_a_stop_says_why_also_where_its_answers_cannot_be_saved(tmp_path):
-    settings = TINY | {"objective_options": {"alpha": 1e-4}, "steps": 30, "group_size": 64, "save_every": 1000}
-    said = said_with_files_of_at_most(4_000, lambda: run(tmp_path, **settings, completions_every=1000))
+    settings = TINY | {
+        "objective_options": {"alpha": 1e-4},
+        "steps": 30,
+        "group_size": 64,
+        "save_every": 1000,
+    }
+    said = said_with_files_of_at_most(
+        4_000, lambda: run(tmp_path, **settings, completions_every=1000)
+    )
     assert said.startswith("ValueError: stopped at step"), said
     assert "\n" not in said
     assert "its answers could not be written to" in said

@@ -1,4 +1,6 @@
-"""What a row of metrics says: TRL's names with the numbers that belong to them, the same after a resume."""
+"""What a row of metrics says: TRL's names with the numbers that belong to them, the same after a
+resume.
+"""
 
 import json
 import math
@@ -6,12 +8,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from training_runs import Stop, left, run
 
 from gnivo_edu import exact, objectives, policies
 from gnivo_edu.batch import GroupBatch
 from gnivo_edu.training.config import TrainConfig
 from gnivo_edu.training.metrics import clip_metrics, fit_metrics, objective_metrics, rollout_metrics
+from tests.training.training_runs import Stop, left, run
 
 TINY = {
     "model": "table",
@@ -57,7 +59,9 @@ def test_lengths_rewards_and_tokens_of_a_step():
 
 def test_importance_ratios_are_those_of_the_tokens_inside():
     found = fit_metrics(BATCH, None)
-    extent = [found[f"sampling/importance_sampling_ratio/{which}"] for which in ("min", "mean", "max")]
+    extent = [
+        found[f"sampling/importance_sampling_ratio/{which}"] for which in ("min", "mean", "max")
+    ]
     assert extent == pytest.approx([0.5, (1.5 + 1.0 + 0.5 + 1.1 + 0.6) / 5, 1.5])
 
 
@@ -78,18 +82,27 @@ def test_clip_ratios_of_tokens_and_of_answers():
 
 @pytest.mark.parametrize("name", objectives.names())
 def test_every_objective_is_known_by_known_names_and_says_nothing_twice(name):
-    extra = {x: torch.full_like(BATCH.policy_logps, 0.1) for x in ("policy_kl", "values", "prefix_values", "entropy")}
+    extra = {
+        x: torch.full_like(BATCH.policy_logps, 0.1)
+        for x in ("policy_kl", "values", "prefix_values", "entropy")
+    }
     batch = GroupBatch(
         **{x: getattr(BATCH, x) for x in ("policy_logps", "behaviour_logps", "rewards", "mask")},
         **extra,
         log_z=torch.zeros(1, dtype=torch.float64),
     )
-    objective, config = objectives.get(name), TrainConfig(objective=name, objective_options={"alpha": 0.5})
-    out = objective(batch, **config.objective_options) if name != "sft_winning" else objective(batch)
+    objective, config = (
+        objectives.get(name),
+        TrainConfig(objective=name, objective_options={"alpha": 0.5}),
+    )
+    out = (
+        objective(batch, **config.objective_options) if name != "sft_winning" else objective(batch)
+    )
     found = objective_metrics(out.metrics, batch, objective, config)
-    assert not {f"objective/{x}" for x in ("reward", "logratio", "clipped", "tied_groups", "accuracy", "margin")} & {
-        *found
-    }
+    assert not {
+        f"objective/{x}"
+        for x in ("reward", "logratio", "clipped", "tied_groups", "accuracy", "margin")
+    } & {*found}
     if "clipped" in out.metrics:
         assert found["clip_ratio/region_mean"] == pytest.approx(float(out.metrics["clipped"])), name
         assert found["clip_ratio/region_mean"] > 0
@@ -106,12 +119,16 @@ def test_num_tokens_is_a_running_total_of_prompts_and_answers_that_a_resume_take
     steps = [row["step_tokens"] + 8 * width for row in rows]
     assert [row["num_tokens"] for row in rows] == np.cumsum(steps).tolist()
     with pytest.raises(Stop):
-        run(tmp_path / "stopped", stop_at=2, **changes)  # the checkpoint lies between the two updates of step 1
+        run(
+            tmp_path / "stopped", stop_at=2, **changes
+        )  # the checkpoint lies between the two updates of step 1
     run(tmp_path / "stopped", resume=True, **changes)
     assert left(tmp_path / "stopped") == left(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("changes", [{}, {"inner_steps": 3}, {"micro_batch": 3}, {"reference": "initial"}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"inner_steps": 3}, {"micro_batch": 3}, {"reference": "initial"}]
+)
 def test_the_kl_to_the_initial_model_is_measured_now_and_then_and_moves(changes, tmp_path):
     _, rows = run(tmp_path, **TINY | changes)
     assert [row["step"] for row in rows if "kl_to_initial" in row] == [0, 2, 4]
@@ -120,7 +137,9 @@ def test_the_kl_to_the_initial_model_is_measured_now_and_then_and_moves(changes,
     assert measured[-1] > measured[0] + 0.005
 
 
-@pytest.mark.parametrize("changes", [{"kl_to_initial": 0.1}, {"objective": "vimpo", "reference": "initial"}])
+@pytest.mark.parametrize(
+    "changes", [{"kl_to_initial": 0.1}, {"objective": "vimpo", "reference": "initial"}]
+)
 def test_where_the_loss_has_that_kl_it_is_there_at_every_step(changes, tmp_path):
     _, rows = run(tmp_path, **TINY | changes)
     assert [row["kl_to_initial"] for row in rows] == [row["kl"] for row in rows]
@@ -140,7 +159,14 @@ def test_it_estimates_the_kl_of_the_two_laws_of_answers(tmp_path):
 
 
 def test_saved_answers_come_with_their_question_and_their_status(tmp_path):
-    run(tmp_path, model="shipped", task="arithmetic", task_options={"tiers": [2]}, steps=1, prompts_per_step=3)
+    run(
+        tmp_path,
+        model="shipped",
+        task="arithmetic",
+        task_options={"tiers": [2]},
+        steps=1,
+        prompts_per_step=3,
+    )
     rows = [json.loads(line) for line in (tmp_path / "completions.jsonl").read_text().splitlines()]
     assert len(rows) == 4
     for row in rows:
@@ -151,7 +177,9 @@ def test_saved_answers_come_with_their_question_and_their_status(tmp_path):
     assert [row["prompt"] for row in rows] == [rows[0]["prompt"]] * 2 + [rows[2]["prompt"]] * 2
 
 
-def test_a_reward_without_a_right_answer_is_not_asked_again_for_a_status(shared_model, tmp_path, monkeypatch):
+def test_a_reward_without_a_right_answer_is_not_asked_again_for_a_status(
+    shared_model, tmp_path, monkeypatch
+):
     asked: list[int] = []
 
     def counted(texts):
@@ -162,6 +190,8 @@ def test_a_reward_without_a_right_answer_is_not_asked_again_for_a_status(shared_
     few = {"steps": 1, "prompts_per_step": 1, "group_size": 2, "task_options": {"horizon": 4}}
     run(tmp_path, model=shared_model, task="stories", **few)
     assert asked == [2]
-    (first, _) = (json.loads(line) for line in (tmp_path / "completions.jsonl").read_text().splitlines())
+    (first, _) = (
+        json.loads(line) for line in (tmp_path / "completions.jsonl").read_text().splitlines()
+    )
     assert "status" not in first
     assert first["question"]

@@ -10,7 +10,12 @@ from gnivo_edu.training.algorithm1 import distance_from_key
 from gnivo_edu.training.population_fit import fit_population
 from toy_envs import RandomTree, TokenMDP
 
-ENDED = TokenMDP(3, 3, reward=lambda tokens, lengths: (tokens == 1).mean(1) + 0.3 * (lengths == 2), eos_token_id=2)
+ENDED = TokenMDP(
+    3,
+    3,
+    reward=lambda tokens, lengths: (tokens == 1).mean(1) + 0.3 * (lengths == 2),
+    eos_token_id=2,
+)
 
 
 def transformer(mdp, architecture="qwen2", seed=1):
@@ -18,12 +23,15 @@ def transformer(mdp, architecture="qwen2", seed=1):
 
 
 @pytest.mark.parametrize(
-    ("objective", "group_size", "architecture"), [("gnivo", 2, "qwen2"), ("gnivo", 3, "llama"), ("gvpo", 2, "qwen2")]
+    ("objective", "group_size", "architecture"),
+    [("gnivo", 2, "qwen2"), ("gnivo", 3, "llama"), ("gvpo", 2, "qwen2")],
 )
 def test_a_transformer_reaches_the_optimal_policy(objective, group_size, architecture):
     model, alpha = transformer(ENDED, architecture), 0.5
     answers = Answers.of(exact.enumerate_tree(ENDED, tabulate(model, ENDED)))
-    logs = token_logps(model, ENDED, answers.tokens, answers.lengths).sum(1) + answers.rewards / alpha
+    logs = (
+        token_logps(model, ENDED, answers.tokens, answers.lengths).sum(1) + answers.rewards / alpha
+    )
     optimum = logs.detach().log_softmax(0)
     fit = fit_population(model, ENDED, alpha, group_size, objective)
     found = token_logps(model, ENDED, answers.tokens, answers.lengths).sum(1).detach()
@@ -38,7 +46,13 @@ def test_its_loss_is_the_expected_loss_over_all_groups():
     fit = fit_population(model, ENDED, 0.5, max_iterations=2)
     policy = population.answers.from_tables(tabulate(model, ENDED))
     top = float(population.answers.rewards.max())
-    there = expect(objectives.gnivo, population, point_at(population.answers, 0.5, policy), alpha=0.5, reward_max=top)
+    there = expect(
+        objectives.gnivo,
+        population,
+        point_at(population.answers, 0.5, policy),
+        alpha=0.5,
+        reward_max=top,
+    )
     assert fit.records[-1].loss == pytest.approx(there.loss, rel=1e-12)
     assert not fit.converged
     losses = [record.loss for record in fit.records]
@@ -76,10 +90,15 @@ def test_implicit_values_learned_from_samples_approach_the_transformers_own_exac
     model, reference = transformer(mdp), transformer(mdp)
     key = exact.solve(exact.enumerate_tree(mdp, tabulate(reference, mdp)), alpha)
     before = distance_from_key(tabulate(model, mdp), key)
-    optimiser, generator = torch.optim.Adam(model.parameters(), 1e-2), torch.Generator().manual_seed(0)
+    optimiser, generator = (
+        torch.optim.Adam(model.parameters(), 1e-2),
+        torch.Generator().manual_seed(0),
+    )
     for _ in range(40):
         samples = sample_groups(reference, mdp, 8, [0] * 8, generator)
-        loss = objectives.gnivo(make_group_batch(model, mdp, samples), alpha=alpha, reward_max=1.0).loss
+        loss = objectives.gnivo(
+            make_group_batch(model, mdp, samples), alpha=alpha, reward_max=1.0
+        ).loss
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -6,10 +6,21 @@ import torch
 
 from gnivo_edu import exact
 from gnivo_edu.policies import TabularLM, next_token_logps, tabulate, token_logps
-from gnivo_edu.policies.small import CHECKPOINTS, load_checkpoint, load_transformer, small_transformer
+from gnivo_edu.policies.small import (
+    CHECKPOINTS,
+    load_checkpoint,
+    load_transformer,
+    small_transformer,
+)
 from gnivo_edu.tasks.arithmetic import Arithmetic
 from gnivo_edu.training.demonstrations import slips
-from gnivo_edu.training.pretrain import NO_TARGET, demonstration_rows, pretrain, pretrain_arithmetic, success_rates
+from gnivo_edu.training.pretrain import (
+    NO_TARGET,
+    demonstration_rows,
+    pretrain,
+    pretrain_arithmetic,
+    success_rates,
+)
 from toy_envs import ArithmeticChain, TokenMDP
 
 TASK = Arithmetic(tiers=(2,), num_prompts=20)
@@ -37,7 +48,9 @@ def test_the_first_loss_is_that_of_the_tokens_of_the_answers():
     tokens, lengths, index = map(torch.from_numpy, task.written[0])
     untrained = small_transformer(TASK, "tiny", seed=5)
     logps = token_logps(untrained, TASK, tokens, lengths, index)
-    assert run.losses[0] == pytest.approx(-float(logps.detach().sum()) / int(lengths.sum()), rel=1e-5)
+    assert run.losses[0] == pytest.approx(
+        -float(logps.detach().sum()) / int(lengths.sum()), rel=1e-5
+    )
 
 
 def test_every_step_asks_for_fresh_demonstrations_at_the_chosen_rate():
@@ -55,16 +68,22 @@ def test_padding_of_prompts_and_answers_does_not_enter_the_loss():
 
     def losses(rows):
         prompts = [mixed.prompts()[i][mixed.prompt_mask()[i]] for i in index[rows]]
-        inputs, targets = demonstration_rows(prompts, tokens[rows], lengths[rows], mixed.pad_token_id)
+        inputs, targets = demonstration_rows(
+            prompts, tokens[rows], lengths[rows], mixed.pad_token_id
+        )
         logits = model(input_ids=inputs).logits.detach()
-        return torch.nn.functional.cross_entropy(logits.mT, targets, ignore_index=NO_TARGET, reduction="none").sum(1)
+        return torch.nn.functional.cross_entropy(
+            logits.mT, targets, ignore_index=NO_TARGET, reduction="none"
+        ).sum(1)
 
     alone = torch.cat([losses(np.array([row])) for row in range(8)])
     torch.testing.assert_close(losses(np.arange(8)), alone, atol=1e-4, rtol=1e-5)
 
 
 def test_the_loss_falls():
-    losses = pretrain(TASK, steps=60, batch_size=32, size="tiny", learning_rate=1e-2, warmup=5).losses
+    losses = pretrain(
+        TASK, steps=60, batch_size=32, size="tiny", learning_rate=1e-2, warmup=5
+    ).losses
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.5
 
 
@@ -79,7 +98,9 @@ def test_the_model_and_its_recipe_are_written(tmp_path):
     recipe = json.loads((tmp_path / "recipe.json").read_text())
     assert (recipe["steps"], recipe["size"], recipe["tiers"]) == (3, "tiny", [2])
     x = torch.tensor([[15, 1, 2]])
-    assert torch.equal(load_transformer(tmp_path)(input_ids=x).logits, run.model(input_ids=x).logits)
+    assert torch.equal(
+        load_transformer(tmp_path)(input_ids=x).logits, run.model(input_ids=x).logits
+    )
 
 
 def test_nothing_is_trained_for_a_request_that_must_fail(tmp_path):
@@ -103,15 +124,23 @@ def test_nothing_is_trained_for_a_request_that_must_fail(tmp_path):
 def test_an_environment_with_right_answers_is_learned_from():
     chain = ArithmeticChain()
     chance = pretrain(chain, steps=1, size="tiny", wrong_rate=0.0)
-    learned = pretrain(chain, steps=150, batch_size=32, size="tiny", learning_rate=1e-2, wrong_rate=0.0)
-    assert success_rates(chance.model, chain)["greedy"] < success_rates(learned.model, chain)["greedy"] == 1
+    learned = pretrain(
+        chain, steps=150, batch_size=32, size="tiny", learning_rate=1e-2, wrong_rate=0.0
+    )
+    assert (
+        success_rates(chance.model, chain)["greedy"]
+        < success_rates(learned.model, chain)["greedy"]
+        == 1
+    )
 
 
 def test_slips_are_as_frequent_as_asked_for_and_spare_the_end():
     chain = ArithmeticChain()
     tokens, lengths, index = slips(chain, 2000, wrong_rate=0.3, seed=0)
     right = [chain.demonstration(i) for i in range(4)]
-    wrong = np.concatenate([row[: n - 1] != right[i][:-1] for row, n, i in zip(tokens, lengths, index, strict=True)])
+    wrong = np.concatenate(
+        [row[: n - 1] != right[i][:-1] for row, n, i in zip(tokens, lengths, index, strict=True)]
+    )
     assert wrong.mean() == pytest.approx(0.3, abs=4 * (0.3 * 0.7 / len(wrong)) ** 0.5)
     assert {int(row[n - 1]) for row, n in zip(tokens, lengths, strict=True)} == {chain.eos_token_id}
     assert all((row == chain.eos_token_id).sum() == 1 for row in tokens)
@@ -132,7 +161,9 @@ def test_success_rates_estimate_what_enumeration_says():
     per_prompt = []
     for i in range(len(chain.prompts())):
         tables, number = exact.random_reference(chain.vocab_size, chain.horizon, seed=i), 0
-        for t, token in enumerate(chain.demonstration(i) if i != 1 else []):  # all but one are mostly right
+        for t, token in enumerate(
+            chain.demonstration(i) if i != 1 else []
+        ):  # all but one are mostly right
             tables[t][number] = np.log(np.where(np.arange(chain.vocab_size) == token, 0.79, 0.03))
             number = number * chain.vocab_size + int(token)
         per_prompt.append(tables)
@@ -147,7 +178,9 @@ def test_success_rates_estimate_what_enumeration_says():
             number = number * chain.vocab_size + int(table[number].argmax())
         best.append(tree.rewards[number])
     rates = success_rates(policy, chain, samples=2000)
-    assert rates["sampled"] == pytest.approx(np.mean(exactly), abs=4 * (np.mean(exactly) / 8000) ** 0.5)
+    assert rates["sampled"] == pytest.approx(
+        np.mean(exactly), abs=4 * (np.mean(exactly) / 8000) ** 0.5
+    )
     assert rates["greedy"] == np.mean(best) == 0.75
 
 
@@ -181,5 +214,7 @@ def test_the_shipped_checkpoint_leaves_room_and_is_as_good_as_its_recipe_says():
     assert sum(p.numel() for p in model.parameters()) == recipe["parameters"]
     rates = success_rates(model, Arithmetic((2,), num_prompts=60, split="test"), samples=4, seed=1)
     stated = recipe["right_answers"]["2"]
-    assert abs(rates["sampled"] - stated["sampled"]) < 4 * (rates["sampled_error"] + stated["sampled_error"])
+    assert abs(rates["sampled"] - stated["sampled"]) < 4 * (
+        rates["sampled_error"] + stated["sampled_error"]
+    )
     assert 0.3 < recipe["right_answers"]["4"]["sampled"] < stated["sampled"] < 0.7

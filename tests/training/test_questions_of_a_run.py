@@ -1,16 +1,18 @@
-"""Questions whose gold answers cannot be read: left out of training and of the report, and said so."""
+"""Questions whose gold answers cannot be read: left out of training and of the report, and said
+so.
+"""
 
 import json
 
 import numpy as np
 import pytest
-from training_runs import metrics, run
 
 from gnivo_edu.policies import TabularLM
 from gnivo_edu.training.before_after import before_and_after
 from gnivo_edu.training.config import load_config
 from gnivo_edu.training.fine_tune import fine_tune
 from gnivo_edu.training.questions import questions_of
+from tests.training.training_runs import metrics, run
 from toy_envs import ArithmeticChain
 
 CHAIN = {

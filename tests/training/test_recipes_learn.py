@@ -1,4 +1,6 @@
-"""The two recipes for a CPU learn what they are for; shorter than the recipes, to stay below a minute each."""
+"""The two recipes for a CPU learn what they are for; shorter than the recipes, to stay below a
+minute each.
+"""
 
 from pathlib import Path
 
@@ -23,11 +25,15 @@ def one_thread():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", ["gnivo", "grpo"])
-def test_pass_at_1_of_the_shipped_model_rises_by_ten_points_on_questions_it_has_not_seen(objective, tmp_path):
+def test_pass_at_1_of_the_shipped_model_rises_by_ten_points_on_questions_it_has_not_seen(
+    objective, tmp_path
+):
     settings = ["steps=40", f"objective={objective}", f"out={tmp_path}"]
     run = fine_tune(load_config(RECIPES / "arithmetic_cpu.yaml", settings))
     unseen = tasks.get("arithmetic", num_prompts=60, split="test")
-    before, after = (evaluate(model, unseen, samples=4, ks=(1,)) for model in (run.initial, run.policy))
+    before, after = (
+        evaluate(model, unseen, samples=4, ks=(1,)) for model in (run.initial, run.policy)
+    )
     found = compare(before, after)
     assert found["interval@1"][0] > 0.10, found
 

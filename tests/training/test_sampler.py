@@ -22,7 +22,11 @@ RUN = {
 
 
 def error(tmp_path, **changes):
-    run = fine_tune(load_config(**{**RUN, **changes, "out": str(tmp_path / "-".join(map(str, changes.values())))}))
+    run = fine_tune(
+        load_config(
+            **{**RUN, **changes, "out": str(tmp_path / "-".join(map(str, changes.values())))}
+        )
+    )
     return run.metrics["value/exact_error"]
 
 
@@ -41,9 +45,17 @@ def test_gvpo_forgives_either(tmp_path):
 def test_the_reference_draws_what_it_would_draw_alone(tmp_path):
     rewards = {}
     for rate in (0.05, 1e-9):  # however far the policy has gone
-        asked = {**RUN, "sampler": "reference", "steps": 3, "learning_rate": rate, "out": str(tmp_path / str(rate))}
+        asked = {
+            **RUN,
+            "sampler": "reference",
+            "steps": 3,
+            "learning_rate": rate,
+            "out": str(tmp_path / str(rate)),
+        }
         rewards[rate] = []
-        fine_tune(load_config(**asked), on_step=lambda row, own=rewards[rate]: own.append(row["reward"]))
+        fine_tune(
+            load_config(**asked), on_step=lambda row, own=rewards[rate]: own.append(row["reward"])
+        )
     assert rewards[0.05] == rewards[1e-9]
 
 

@@ -1,4 +1,6 @@
-"""Several processes: the same run as one, whatever the objective; and no process waits behind another's error."""
+"""Several processes: the same run as one, whatever the objective; and no process waits behind
+another's error.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +11,27 @@ import sys
 
 import pytest
 import torch
-from training_runs import Stop, largest_difference, left, metrics, on_processes, run, weights
 
 from gnivo_edu.policies import TabularLM, sample_completions
 from gnivo_edu.training import checkpoint
 from gnivo_edu.training.processes import Processes
+from tests.training.training_runs import (
+    Stop,
+    largest_difference,
+    left,
+    metrics,
+    on_processes,
+    run,
+    weights,
+)
 from toy_envs import Brackets
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks, which torch survives on Linux")
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="forks, which torch survives on Linux"
+)
 
-# One prompt only, so that every process draws to the same one; three of them on two processes are unequal shares.
+# One prompt only, so that every process draws to the same one; three of them on two processes are
+# unequal shares.
 TABLE = {
     "model": "table",
     "task": "toy_envs/Brackets-v0",
@@ -30,7 +43,12 @@ TABLE = {
     "learning_rate": 0.1,
     "completions_every": 2,
 }
-SHIPPED = TABLE | {"model": "shipped", "task": "arithmetic", "task_options": {"tiers": (2,)}, "learning_rate": 1e-3}
+SHIPPED = TABLE | {
+    "model": "shipped",
+    "task": "arithmetic",
+    "task_options": {"tiers": (2,)},
+    "learning_rate": 1e-3,
+}
 
 
 def close(one, two, tolerance):
@@ -48,7 +66,11 @@ def close(one, two, tolerance):
         {"objective": "ppo"},  # whitens over the batch, divides by its tokens, has a critic
         {"objective": "vimpo", "micro_batch": 5, "inner_steps": 1},
         {"objective": "value_mse", "max_grad_norm": 0.1},  # a log Z for each prompt
-        {"objective": "grpo", "objective_options": {"normaliser": "token-mean"}, "kl_to_initial": 0.1},
+        {
+            "objective": "grpo",
+            "objective_options": {"normaliser": "token-mean"},
+            "kl_to_initial": 0.1,
+        },
     ],
     ids=lambda changes: changes["objective"],
 )
@@ -60,8 +82,18 @@ def test_two_processes_learn_what_one_learns(changes, tmp_path):
 
 def test_a_transformer_with_adapters_on_three_processes_learns_what_it_learns_on_one(tmp_path):
     pytest.importorskip("peft", reason="needs peft, of the extra llm")
-    changes = {"lora_rank": 2, "objective": "ppo", "steps": 2, "reference": "refreshed", "refresh_every": 1}
-    assert on_processes(3, lambda rank: run(tmp_path / "three", **SHIPPED | changes)) == ["", "", ""]
+    changes = {
+        "lora_rank": 2,
+        "objective": "ppo",
+        "steps": 2,
+        "reference": "refreshed",
+        "refresh_every": 1,
+    }
+    assert on_processes(3, lambda rank: run(tmp_path / "three", **SHIPPED | changes)) == [
+        "",
+        "",
+        "",
+    ]
     run(tmp_path / "one", **SHIPPED | changes)
     close(tmp_path / "one", tmp_path / "three", 1e-11)
 
@@ -69,7 +101,10 @@ def test_a_transformer_with_adapters_on_three_processes_learns_what_it_learns_on
 def test_shares_are_drawn_as_they_would_be_among_all():
     policy, index = TabularLM.from_mdp(Brackets(), seed=0), [0, 0, 0]
     whole = sample_completions(policy, Brackets(), 4, index, seed=5).tokens
-    parts = [sample_completions(policy, Brackets(), 4, index, seed=5, share=slice(a, b)) for a, b in ((0, 1), (1, 3))]
+    parts = [
+        sample_completions(policy, Brackets(), 4, index, seed=5, share=slice(a, b))
+        for a, b in ((0, 1), (1, 3))
+    ]
     assert torch.equal(torch.cat([part.tokens for part in parts]), whole)
     assert not torch.equal(whole[0], whole[1])
 
@@ -86,7 +121,9 @@ def test_a_run_on_two_processes_that_stops_goes_on_bit_for_bit_and_on_one_up_to_
 
     for name in ("two", "one"):
         assert on_processes(2, stopped(tmp_path / name)) == ["", ""]
-        assert max(p.name for p in (tmp_path / name / "checkpoints").iterdir()) == "000002-001"  # between two updates
+        assert (
+            max(p.name for p in (tmp_path / name / "checkpoints").iterdir()) == "000002-001"
+        )  # between two updates
     assert on_processes(2, lambda rank: run(tmp_path / "whole", **changes)) == ["", ""]
     assert on_processes(2, lambda rank: run(tmp_path / "two", resume=True, **changes)) == ["", ""]
     run(tmp_path / "one", resume=True, **changes)
@@ -130,7 +167,10 @@ def test_a_loss_that_is_not_finite_stops_both_with_the_answers_of_all_saved(tmp_
     first, second = on_processes(2, lambda rank: run(tmp_path, **TABLE | changes))
     assert first == second
     assert "its answers are in" in first
-    assert len(torch.load(next(tmp_path.glob("stopped-at-step-*.pt")), weights_only=True)["rewards"]) == 5
+    assert (
+        len(torch.load(next(tmp_path.glob("stopped-at-step-*.pt")), weights_only=True)["rewards"])
+        == 5
+    )
 
 
 def test_a_full_disk_ends_both_in_one_line(tmp_path, monkeypatch):
@@ -140,13 +180,16 @@ def test_a_full_disk_ends_both_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "_sha", full)
     first, second = on_processes(2, lambda rank: run(tmp_path, **TABLE))
     assert "No space left on device" in first
-    assert second.startswith("process 0 of 2 stopped: the checkpoint of step 3 could not be written")
+    assert second.startswith(
+        "process 0 of 2 stopped: the checkpoint of step 3 could not be written"
+    )
 
 
 def test_a_process_without_a_prompt_is_one_line(tmp_path):
     said = on_processes(2, lambda rank: run(tmp_path / "out", **TABLE | {"prompts_per_step": 1}))
     assert set(said) == {
-        "prompts_per_step=1 leaves some of the 2 processes without a prompt: raise it, or launch fewer"
+        "prompts_per_step=1 leaves some of the 2 processes without a prompt: raise it, or launch "
+        "fewer"
     }
     assert not (tmp_path / "out").exists()
 
@@ -158,7 +201,9 @@ def test_a_launch_that_splits_the_model_or_that_accelerate_misses_is_one_line(mo
     with pytest.raises(ValueError, match="splits the model: here every process holds all of it"):
         Processes(Launched())
     Launched.distributed_type = "DistributedType.NO"
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")  # what `accelerate launch --cpu --num_processes 2` leaves
+    monkeypatch.setenv(
+        "ACCELERATE_USE_CPU", "True"
+    )  # what `accelerate launch --cpu --num_processes 2` leaves
     monkeypatch.setenv("MASTER_PORT", "29500")
     with pytest.raises(ValueError, match=r"on a CPU accelerate starts one process.*torchrun"):
         Processes(Launched())
@@ -169,8 +214,20 @@ def test_a_launch_that_splits_the_model_or_that_accelerate_misses_is_one_line(mo
 
 @pytest.mark.slow
 def test_torchrun_prints_once(tmp_path):
-    sets = [f"--set={key}={json.dumps(value)}" for key, value in (TABLE | {"out": str(tmp_path / "out")}).items()]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "gnivo_edu.cli", "train"]
+    sets = [
+        f"--set={key}={json.dumps(value)}"
+        for key, value in (TABLE | {"out": str(tmp_path / "out")}).items()
+    ]
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node",
+        "2",
+        "-m",
+        "gnivo_edu.cli",
+        "train",
+    ]
     done = subprocess.run([*launch, *sets, "--json"], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["summary"]["steps"] == 3

@@ -1,11 +1,14 @@
-"""Trackers: TensorBoard is told what metrics.jsonl holds, also by a run that was stopped and resumed."""
+"""Trackers: TensorBoard is told what metrics.jsonl holds, also by a run that was stopped and
+resumed.
+"""
 
 from __future__ import annotations
 
 import json
 
 import pytest
-from training_runs import Stop, command, metrics, run
+
+from tests.training.training_runs import Stop, command, metrics, run
 
 TINY = {
     "model": "table",
@@ -21,9 +24,14 @@ TINY = {
 def told(out):
     """(step, value) by name, of all event files, as TensorBoard reads them."""
     module = "tensorboard.backend.event_processing.event_accumulator"
-    accumulator = pytest.importorskip(module, reason="needs tensorboard").EventAccumulator(str(out / "gnivo_edu"))
+    accumulator = pytest.importorskip(module, reason="needs tensorboard").EventAccumulator(
+        str(out / "gnivo_edu")
+    )
     accumulator.Reload()
-    return {name: [(e.step, e.value) for e in accumulator.Scalars(name)] for name in accumulator.Tags()["scalars"]}
+    return {
+        name: [(e.step, e.value) for e in accumulator.Scalars(name)]
+        for name in accumulator.Tags()["scalars"]
+    }
 
 
 def expected(out):
@@ -49,7 +57,9 @@ def test_tensorboard_is_told_every_metric(tmp_path):
 def test_after_a_resume_every_step_is_there_once(tmp_path):
     pytest.importorskip("tensorboard", reason="needs tensorboard")
     with pytest.raises(Stop):
-        run(tmp_path, stop_at=4, **TINY)  # the checkpoint is that of step 3; steps 3 and 4 will be written again
+        run(
+            tmp_path, stop_at=4, **TINY
+        )  # the checkpoint is that of step 3; steps 3 and 4 will be written again
     assert [step for step, _ in told(tmp_path)["reward"]] == [0, 1, 2, 3, 4]
     run(tmp_path, resume=True, **TINY)
     found = told(tmp_path)
@@ -65,10 +75,16 @@ def test_after_a_resume_every_step_is_there_once(tmp_path):
         ("wandb", "the tracker 'wandb' is not installed: pip install wandb"),
     ],
 )
-def test_a_tracker_that_is_not_there_is_one_line_before_anything_is_written(name, says, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("gnivo_edu.training.run_log.get_available_trackers", lambda: ["tensorboard"])
+def test_a_tracker_that_is_not_there_is_one_line_before_anything_is_written(
+    name, says, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(
+        "gnivo_edu.training.run_log.get_available_trackers", lambda: ["tensorboard"]
+    )
     sets = {**TINY, "trackers": [name], "out": str(tmp_path / "out")}
-    status, out, said = command(capsys, "train", *(f"--set={key}={json.dumps(value)}" for key, value in sets.items()))
+    status, out, said = command(
+        capsys, "train", *(f"--set={key}={json.dumps(value)}" for key, value in sets.items())
+    )
     assert (status, out, said.count("\n")) == (2, "", 1)
     assert says in said
     assert not (tmp_path / "out").exists()

@@ -12,7 +12,9 @@ from gnivo_edu.training.algorithm1 import distance_from_key
 def test_sampled_groups_find_the_optimum_of_a_random_tree():
     """The issue's bar: V=4, T=4, K=8, raw weights, alpha 0.3, KL(pi* || pi) below 0.01."""
     seen = []
-    run = training.train(toy_envs.RandomTree(), 0.3, 8, record_at=[16, 64, 1024], seed=0, on_record=seen.append)
+    run = training.train(
+        toy_envs.RandomTree(), 0.3, 8, record_at=[16, 64, 1024], seed=0, on_record=seen.append
+    )
     assert seen == run.records
     groups, kls = [r.groups for r in run.records], [r.kl for r in run.records]
     assert groups == [0, 16, 64, 1024, 16000]
@@ -25,7 +27,8 @@ def test_sampled_groups_find_the_optimum_of_a_random_tree():
 
 def test_training_is_deterministic_given_its_seed():
     first, second, other = (
-        training.train(toy_envs.Brackets(horizon=3), 0.5, 4, steps=10, seed=seed).tables[-1] for seed in (1, 1, 2)
+        training.train(toy_envs.Brackets(horizon=3), 0.5, 4, steps=10, seed=seed).tables[-1]
+        for seed in (1, 1, 2)
     )
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
@@ -33,7 +36,9 @@ def test_training_is_deterministic_given_its_seed():
 
 def test_softmax_weights_stop_short_of_the_optimum():
     raw, softmax = (
-        training.train(toy_envs.RandomTree(3, 3), 0.1, 2, steps=800, weights=weights, seed=0).records[-1].kl
+        training.train(toy_envs.RandomTree(3, 3), 0.1, 2, steps=800, weights=weights, seed=0)
+        .records[-1]
+        .kl
         for weights in ("raw", "softmax")
     )
     assert softmax > 5 * raw
@@ -79,7 +84,9 @@ def test_with_a_moving_reference_exact_rounds_compound():
         assert rewards == sorted(rewards)
     start = exact.enumerate_tree(mdp)
     for r in rounds:
-        assert r.expected_reward == pytest.approx(exact.solve(start, 0.5 / r.round).expected_reward, abs=1e-6)
+        assert r.expected_reward == pytest.approx(
+            exact.solve(start, 0.5 / r.round).expected_reward, abs=1e-6
+        )
 
 
 def test_a_refreshed_reference_moves_the_answer_key():
@@ -91,9 +98,14 @@ def test_a_refreshed_reference_moves_the_answer_key():
     initial = exact.solve(exact.enumerate_tree(mdp), 0.5)
 
     def reward(run):
-        return float(np.exp(exact.enumerate_tree(mdp, run.tables[-1]).prefix_logps[-1]) @ initial.tree.rewards)
+        return float(
+            np.exp(exact.enumerate_tree(mdp, run.tables[-1]).prefix_logps[-1])
+            @ initial.tree.rewards
+        )
 
-    assert reward(moving) > reward(fixed) + 0.02, "a moving reference overshoots the optimum of the initial one"
+    assert reward(moving) > reward(fixed) + 0.02, (
+        "a moving reference overshoots the optimum of the initial one"
+    )
     assert moving.key.log_z != pytest.approx(fixed.key.log_z, abs=1e-3)
 
 

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import strategies as st
-from small_transformer import small_transformer
 from torch import Tensor, nn
 
 from gnivo_edu import exact, objectives
@@ -24,6 +23,7 @@ from gnivo_edu.policies import TabularLM, make_group_batch, sample_groups, tabul
 from gnivo_edu.policies.divergences import divergences, row_scorer, score_tokens
 from gnivo_edu.training import backward, coefficients, two_pass_step
 from gnivo_edu.training.two_pass import LIVE, split_rows
+from tests.training.small_transformer import small_transformer
 from toy_envs import TokenMDP
 
 V, N, K, T = 4, 3, 4, 5
@@ -56,8 +56,11 @@ def of_population(batch: GroupBatch, objective: str = "", **settings: Any) -> Lo
     return objectives.get(objective)(replace(batch, group_weight=WEIGHTS), **settings)
 
 
-# Every objective with its defaults, by itself once it is in the registry; then what the defaults do not reach.
-CASES: dict[str, Callable[[GroupBatch], LossOutput]] = {name: objectives.get(name) for name in objectives.names()} | {
+# Every objective with its defaults, by itself once it is in the registry; then what the defaults do
+# not reach.
+CASES: dict[str, Callable[[GroupBatch], LossOutput]] = {
+    name: objectives.get(name) for name in objectives.names()
+} | {
     f"{name} {own}": functools.partial(objectives.get(name), **own)
     for name, own in (
         ("gnivo", {"weights": "softmax", "lengths": "own"}),
@@ -81,12 +84,20 @@ CASES: dict[str, Callable[[GroupBatch], LossOutput]] = {name: objectives.get(nam
         ("sft_winning", {"rule": "threshold", "threshold": 0.5}),
     )
 }
-CASES |= {f"{name} by steps": functools.partial(of_steps, objective=name) for name in ("gvpo", "vimpo", "ppo", "grpo")}
-CASES |= {f"{name} of a population": functools.partial(of_population, objective=name) for name in ("gnivo", "vimpo")}
+CASES |= {
+    f"{name} by steps": functools.partial(of_steps, objective=name)
+    for name in ("gvpo", "vimpo", "ppo", "grpo")
+}
+CASES |= {
+    f"{name} of a population": functools.partial(of_population, objective=name)
+    for name in ("gnivo", "vimpo")
+}
 
 
 def entropy_bonus(batch: GroupBatch) -> LossOutput:
-    """A loss with what no objective of the registry uses: entropy, and the variance of it over the whole batch."""
+    """A loss with what no objective of the registry uses: entropy, and the variance of it over the
+    whole batch.
+    """
     entropy = (batch.entropy * batch.mask).sum(-1)
     return LossOutput(entropy.var() - 0.1 * objectives.gvpo(batch).loss * entropy.mean())
 
@@ -95,7 +106,9 @@ CASES["entropy_bonus"] = entropy_bonus
 
 
 class Heads(nn.Module):
-    """values before a token, prefix_values after it, log_z of a prompt: from the tokens, or from hidden states."""
+    """values before a token, prefix_values after it, log_z of a prompt: from the tokens, or from
+    hidden states.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -112,12 +125,16 @@ class Heads(nn.Module):
 
 
 class World:
-    """A policy with heads, groups from another policy, a third one as the reference; and the rows' scores."""
+    """A policy with heads, groups from another policy, a third one as the reference; and the rows'
+    scores.
+    """
 
     def __init__(self, kind: str, dropout: float = 0.0) -> None:
         transformer = kind != "table"
         self.policy, self.reference, sampler = (
-            small_transformer(MDP, kind, seed, dropout) if transformer else TabularLM.from_mdp(MDP, seed=seed)
+            small_transformer(MDP, kind, seed, dropout)
+            if transformer
+            else TabularLM.from_mdp(MDP, seed=seed)
             for seed in (1, 2, 3)
         )
         self.heads = Heads(16)
@@ -136,12 +153,15 @@ class World:
                 behaviour_values=0.3 * torch.randn(N, K, T, generator=g, dtype=torch.float64),
                 step_ids=(torch.arange(T) // 2).expand(N, K, T),
             )
-        # The batch need not hold the policy's scores, and what stands after an answer may be anything.
+        # The batch need not hold the policy's scores, and what stands after an answer may be
+        # anything.
         self.record = replace(self.record, policy_logps=self.record.behaviour_logps * junk)
 
     def score(self, rows: Tensor) -> dict[str, Tensor]:
         index = self.samples.prompt_index[rows // K]
-        ids = torch.cat([torch.from_numpy(MDP.prompts())[index], self.samples.tokens.view(ROWS, T)[rows]], 1)
+        ids = torch.cat(
+            [torch.from_numpy(MDP.prompts())[index], self.samples.tokens.view(ROWS, T)[rows]], 1
+        )
         hidden = self.policy.model(input_ids=ids).last_hidden_state if self.transformer else None
         values, prefix_values = self.heads(ids, hidden)
         own = {"values": values, "prefix_values": prefix_values, "log_z": self.heads.log_z[index]}
@@ -149,7 +169,9 @@ class World:
 
     def gradient(self) -> Tensor:
         """All gradients in one vector; then none."""
-        pieces = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.modules.parameters()]
+        pieces = [
+            torch.zeros_like(p) if p.grad is None else p.grad for p in self.modules.parameters()
+        ]
         self.modules.zero_grad()
         return torch.cat([piece.flatten() for piece in pieces])
 
@@ -157,9 +179,13 @@ class World:
         """The batch scored with gradient, all rows at once."""
         fields = self.score(torch.arange(ROWS))
         log_z = fields.pop("log_z").view(N, K)[:, 0]
-        return replace(self.record, log_z=log_z, **{name: x.view(N, K, T) for name, x in fields.items()})
+        return replace(
+            self.record, log_z=log_z, **{name: x.view(N, K, T) for name, x in fields.items()}
+        )
 
-    def direct(self, objective: Callable[..., LossOutput], **settings: Any) -> tuple[Tensor, LossOutput]:
+    def direct(
+        self, objective: Callable[..., LossOutput], **settings: Any
+    ) -> tuple[Tensor, LossOutput]:
         """What everything is held to: one graph, one loss.backward()."""
         out = objective(self.batch(), **settings)
         if out.loss.requires_grad:
@@ -187,14 +213,19 @@ def test_the_batch_is_a_hard_one(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("case", "kind"), [*itertools.product(CASES, ["table", "qwen2"]), ("gnivo", "llama"), ("ppo", "llama")]
+    ("case", "kind"),
+    [*itertools.product(CASES, ["table", "qwen2"]), ("gnivo", "llama"), ("ppo", "llama")],
 )
 def test_the_gradient_is_that_of_the_whole_batch_for_every_split(case: str, kind: str) -> None:
     here, objective = world(kind), CASES[case]
     expected, out = here.direct(objective)
     assert expected.norm() > 0
     for name, split in SPLITS.items():
-        if kind != "table" and case not in ("gnivo", "ppo") and name not in ("groups cut", "in another order"):
+        if (
+            kind != "table"
+            and case not in ("gnivo", "ppo")
+            and name not in ("groups cut", "in another order")
+        ):
             continue  # a few splits will do where scoring takes time
         got = two_pass_step(objective, here.record, here.score, split)
         assert distance(here.gradient(), expected) < 1e-12, name
@@ -206,8 +237,12 @@ def test_the_gradient_is_that_of_the_whole_batch_for_every_split(case: str, kind
 
 
 @hypothesis.settings(deadline=None, max_examples=60)
-@hypothesis.given(st.permutations(range(ROWS)), st.sets(st.integers(1, ROWS - 1)), st.sampled_from(sorted(CASES)))
-def test_the_gradient_is_that_of_the_whole_batch_for_random_splits(order: list[int], cuts: set[int], case: str) -> None:
+@hypothesis.given(
+    st.permutations(range(ROWS)), st.sets(st.integers(1, ROWS - 1)), st.sampled_from(sorted(CASES))
+)
+def test_the_gradient_is_that_of_the_whole_batch_for_random_splits(
+    order: list[int], cuts: set[int], case: str
+) -> None:
     here = world("table")
     expected, _ = here.direct(CASES[case])
     edges = [0, *sorted(cuts), ROWS]
@@ -217,7 +252,9 @@ def test_the_gradient_is_that_of_the_whole_batch_for_random_splits(order: list[i
 
 
 def naive(here: World, objective: Callable[..., LossOutput], parts: Sequence[Tensor]) -> Tensor:
-    """The usual accumulation: the objective on each micro-batch by itself, losses added by their share of rows."""
+    """The usual accumulation: the objective on each micro-batch by itself, losses added by their
+    share of rows.
+    """
     whole = here.batch()
     for rows in parts:
         (prompt,) = set((rows // K).tolist())
@@ -261,7 +298,10 @@ def test_what_an_objective_detaches_has_no_coefficients() -> None:
     used = {name for name, c in taken.by_field.items() if c.any()}
     assert used == {"policy_logps"}, "kappa, the exact KL, is a constant in VIMPO"
     exact_kl = coefficients(objectives.grpo, world("table").batch(), kl="exact")
-    assert {name for name, c in exact_kl.by_field.items() if c.any()} == {"policy_logps", "policy_kl"}
+    assert {name for name, c in exact_kl.by_field.items() if c.any()} == {
+        "policy_logps",
+        "policy_kl",
+    }
     outside = ~world("table").record.mask
     assert not any(c[outside].any() for name, c in exact_kl.by_field.items() if name != "log_z")
 
@@ -285,16 +325,23 @@ def test_a_loss_without_parameters_has_coefficients_zero() -> None:
         out = two_pass_step(constant, here.record, here.score, split)
         assert out.loss == here.record.rewards.sum()
         assert not here.gradient().any()
-    assert not any(c.any() for c in coefficients(constant, here.record, live=["policy_logps"]).by_field.values())
+    assert not any(
+        c.any()
+        for c in coefficients(constant, here.record, live=["policy_logps"]).by_field.values()
+    )
 
 
 def test_what_stands_outside_the_mask_is_ignored() -> None:
-    """In what is scored, where it may be nan, and in the coefficients of an objective that forgets the mask."""
+    """In what is scored, where it may be nan, and in the coefficients of an objective that forgets
+    the mask.
+    """
     here, inside = world("table"), world("table").record.mask.view(ROWS, T)
 
     def junk(rows: Tensor) -> dict[str, Tensor]:
         fields = here.policy_scores(rows)
-        return fields | {"policy_logps": torch.where(inside[rows], fields["policy_logps"], torch.nan)}
+        return fields | {
+            "policy_logps": torch.where(inside[rows], fields["policy_logps"], torch.nan)
+        }
 
     expected, _ = here.direct(objectives.gvpo)
     for split in (None, 5):
@@ -308,7 +355,10 @@ def test_what_stands_outside_the_mask_is_ignored() -> None:
 def test_fields_that_score_does_not_return_are_constants() -> None:
     """A known log Z, and a frozen critic."""
     here = world("table")
-    fixed = {"log_z": torch.zeros(N, dtype=torch.float64), "values": torch.ones(N, K, T, dtype=torch.float64)}
+    fixed = {
+        "log_z": torch.zeros(N, dtype=torch.float64),
+        "values": torch.ones(N, K, T, dtype=torch.float64),
+    }
     record = replace(here.record, **fixed)
     for objective in (objectives.value_mse, objectives.dro):
         objective(replace(here.batch(), **fixed)).loss.backward()
@@ -345,7 +395,9 @@ def test_memory_holds_the_graph_of_one_micro_batch_and_each_is_scored_twice() ->
 
 
 def test_a_weighted_sum_replaces_scoring_in_the_second_pass() -> None:
-    """What a network with a large vocabulary does better by itself: it is handed the coefficients."""
+    """What a network with a large vocabulary does better by itself: it is handed the
+    coefficients.
+    """
     here = world("qwen2")
     watch, seen = Watch(here.score), []
 
@@ -356,7 +408,9 @@ def test_a_weighted_sum_replaces_scoring_in_the_second_pass() -> None:
 
     scaled: Callable[[Tensor], object] = lambda x: (2 * x).backward()  # noqa: E731  (what a gradient scaler does)
     expected, _ = here.direct(objectives.oreo)
-    two_pass_step(objectives.oreo, here.record, watch, 5, weighted_sum=weighted_sum, run_backward=scaled)
+    two_pass_step(
+        objectives.oreo, here.record, watch, 5, weighted_sum=weighted_sum, run_backward=scaled
+    )
     assert distance(here.gradient(), 2 * expected) < 1e-12
     assert (seen, watch.calls) == ([5, 5, 2], 3)
     two_pass_step(objectives.oreo, here.record, watch, run_backward=scaled)
@@ -364,7 +418,9 @@ def test_a_weighted_sum_replaces_scoring_in_the_second_pass() -> None:
 
 
 def test_processes_that_share_the_prompts_add_up_to_the_whole() -> None:
-    """Coefficients are taken over all prompts; each process pushes its own ones through its copy of the network."""
+    """Coefficients are taken over all prompts; each process pushes its own ones through its copy of
+    the network.
+    """
     here = world("table")
     expected, _ = here.direct(objectives.vimpo)
     taken = coefficients(objectives.vimpo, here.batch())
@@ -377,7 +433,9 @@ def test_processes_that_share_the_prompts_add_up_to_the_whole() -> None:
 
 
 @pytest.mark.parametrize("split", [None, 5])
-def test_gradients_add_to_those_that_are_there_and_none_goes_to_the_reference(split: int | None) -> None:
+def test_gradients_add_to_those_that_are_there_and_none_goes_to_the_reference(
+    split: int | None,
+) -> None:
     here, objective = world("table"), functools.partial(objectives.grpo, kl="exact")
     expected, _ = here.direct(objective)
     here.reference.zero_grad()
@@ -388,7 +446,7 @@ def test_gradients_add_to_those_that_are_there_and_none_goes_to_the_reference(sp
     assert here.reference.logits.grad is None
 
 
-# --- scores of rows ---------------------------------------------------------------------------------------------
+# --- scores of rows -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["table", "qwen2"])
@@ -400,9 +458,13 @@ def test_entropy_and_kl_of_rows_are_those_of_the_tables(kind: str) -> None:
         law, other = (tabulate(model, MDP, prompt) for model in (here.policy, here.reference))
         for k in range(K):
             number = 0
-            for t, token in enumerate(here.samples.tokens[n, k, : here.samples.lengths[n, k]].tolist()):
+            for t, token in enumerate(
+                here.samples.tokens[n, k, : here.samples.lengths[n, k]].tolist()
+            ):
                 p, q = law[t][number], other[t][number]
-                assert fields["policy_kl"][n, k, t].item() == pytest.approx(np.exp(p) @ (p - q), abs=1e-13)
+                assert fields["policy_kl"][n, k, t].item() == pytest.approx(
+                    np.exp(p) @ (p - q), abs=1e-13
+                )
                 assert fields["entropy"][n, k, t].item() == pytest.approx(-np.exp(p) @ p, abs=1e-13)
                 number = number * V + token
     assert not any(x[~here.samples.mask].any() for x in fields.values())
@@ -430,7 +492,7 @@ def test_actions_of_probability_zero_leave_kl_and_entropy_finite_with_their_grad
     assert (backwards == torch.inf).all()
 
 
-# --- errors -----------------------------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -452,14 +514,19 @@ def test_a_split_that_does_not_cover_the_rows_is_one_clear_line(split: Any, mess
 
 
 @pytest.mark.parametrize("split", [None, 5])
-def test_coefficients_that_are_not_finite_name_the_objective_and_the_field(split: int | None) -> None:
+def test_coefficients_that_are_not_finite_name_the_objective_and_the_field(
+    split: int | None,
+) -> None:
     here = world("table")
 
     def far(rows: Tensor) -> dict[str, Tensor]:
         fields = here.policy_scores(rows)
         return fields | {"policy_logps": fields["policy_logps"] - 1000}
 
-    with pytest.raises(ValueError, match=r"grpo gives a coefficient of policy_logps .* at \[0, 0, 0\], with loss inf"):
+    with pytest.raises(
+        ValueError,
+        match=r"grpo gives a coefficient of policy_logps .* at \[0, 0, 0\], with loss inf",
+    ):
         two_pass_step(functools.partial(objectives.grpo, kl="k3"), here.record, far, split)
 
 
@@ -468,7 +535,9 @@ def test_what_score_must_return_is_said() -> None:
     short = functools.partial(two_pass_step, objectives.grpo, here.record, micro_batch=5)
 
     def without(*names: str) -> Callable[[Tensor], dict[str, Tensor]]:
-        return lambda rows: {name: x for name, x in here.policy_scores(rows).items() if name not in names}
+        return lambda rows: {
+            name: x for name, x in here.policy_scores(rows).items() if name not in names
+        }
 
     with pytest.raises(ValueError, match="behaviour_logps is a constant"):
         short(lambda rows: {"behaviour_logps": here.policy_scores(rows)["policy_logps"]})
@@ -479,7 +548,9 @@ def test_what_score_must_return_is_said() -> None:
     with pytest.raises(ValueError, match="nothing with a gradient"):
         short(lambda rows: {name: x.detach() for name, x in here.policy_scores(rows).items()})
     taken = coefficients(objectives.grpo, here.batch(), kl="exact")
-    with pytest.raises(ValueError, match="the loss depends on policy_kl, which score does not return"):
+    with pytest.raises(
+        ValueError, match="the loss depends on policy_kl, which score does not return"
+    ):
         backward(without("policy_kl"), taken, 5)
     here.gradient()
     backward(without("entropy"), taken, 5)
@@ -497,7 +568,10 @@ def test_a_second_pass_unlike_the_first_is_refused() -> None:
 
     def with_dropout(rows: Tensor) -> dict[str, Tensor]:
         index = here.samples.prompt_index[rows // K]
-        tokens, lengths = here.samples.tokens.view(ROWS, T)[rows], here.samples.lengths.view(ROWS)[rows]
+        tokens, lengths = (
+            here.samples.tokens.view(ROWS, T)[rows],
+            here.samples.lengths.view(ROWS)[rows],
+        )
         return score_tokens(here.policy, MDP, tokens, lengths, index)
 
     with pytest.raises(ValueError, match="turn dropout off"):

@@ -63,7 +63,9 @@ def left(out: Path) -> tuple[bytes, list[dict[str, float]], str]:
 
 
 def command(capsys: Any, *arguments: Any) -> tuple[Any, str, str]:
-    """Exit status, standard output and standard error of the command line, called in this process."""
+    """Exit status, standard output and standard error of the command line, called in this
+    process.
+    """
     before, sys.argv = sys.argv, ["gnivo-edu", *map(str, arguments)]
     try:
         with pytest.raises(SystemExit) as stopped:
@@ -75,10 +77,11 @@ def command(capsys: Any, *arguments: Any) -> tuple[Any, str, str]:
 
 
 def on_processes(count: int, act: Callable[[int], Any], patience: float = 60.0) -> list[str]:
-    """Run `act(rank)` on that many processes of one launch; what each raised, in order, "" where nothing.
+    """Run `act(rank)` on that many processes of one launch; what each raised, in order, "" where
+    nothing.
 
-    They are forks of this one, so that torch is there at once. A process that waits for ever fails the test.
-    """
+    They are forks of this one, so that torch is there at once. A process that waits for ever fails
+    the test."""
     from accelerate.state import AcceleratorState
 
     with socket.socket() as probe:
@@ -92,9 +95,15 @@ def on_processes(count: int, act: Callable[[int], Any], patience: float = 60.0) 
             message = "did not end"
             try:
                 os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
-                os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+                os.environ |= {
+                    "MASTER_ADDR": "127.0.0.1",
+                    "MASTER_PORT": str(port),
+                    "OMP_NUM_THREADS": "1",
+                }
                 torch.set_num_threads(1)
-                AcceleratorState._reset_state(reset_partial_state=True)  # that of the parent: one process
+                AcceleratorState._reset_state(
+                    reset_partial_state=True
+                )  # that of the parent: one process
                 act(rank)
                 message = ""
             except ValueError as error:

@@ -1,7 +1,7 @@
 """Exercise 11: alpha for a KL budget.
 
-alpha says how far the best policy may go from the reference, but not in nats. Turn it round: find the alpha that
-spends a given budget,
+alpha says how far the best policy may go from the reference, but not in nats. Turn it round: find
+the alpha that spends a given budget,
 
     KL(pi*_alpha || pi_ref) = sum_y pi*_alpha(y) log( pi*_alpha(y) / pi_ref(y) ) = kl_budget
 
@@ -9,7 +9,8 @@ The larger alpha, the closer pi* stays to the reference, so the KL falls all the
 
 Write `alpha_for_kl_budget(logps, rewards, kl_budget) -> float`, alpha to six digits.
 
-- `logps`, float64 [n, T]: the reference's log-probability of each of the T tokens of each of all n answers;
+- `logps`, float64 [n, T]: the reference's log-probability of each of the T tokens of each of all n
+  answers;
 - `rewards`, float64 [n]: R(y), not all equal;
 - `kl_budget`, float > 0: nats for a whole answer, chosen so that alpha lies between 0.001 and 1000.
 """
@@ -29,7 +30,8 @@ Divergence = Callable[[Array, Array, float], float]
 
 
 def alpha_for_kl_budget(logps: Array, rewards: Array, kl_budget: float) -> float:
-    """The alpha at which KL(pi* || pi_ref) is the budget, reward per nat; bisection on a logarithmic scale.
+    """The alpha at which KL(pi* || pi_ref) is the budget, reward per nat; bisection on a
+    logarithmic scale.
 
     >>> half = np.log([[0.5], [0.5]])
     >>> tenth = np.log(2) + 0.9 * np.log(0.9) + 0.1 * np.log(0.1)  # the KL of (0.1, 0.9) from (0.5, 0.5)
@@ -55,7 +57,7 @@ def stub(logps: Array, rewards: Array, kl_budget: float) -> float:
     raise NotImplementedError("your code here")
 
 
-# --- wrong answers: each docstring completes "this is what you get when ..." ------------------------------------
+# --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
 def log_ratio(reference: Array, rewards: Array, alpha: float) -> Array:
@@ -69,7 +71,9 @@ def divergence(reference: Array, rewards: Array, alpha: float) -> float:
     return float(np.exp(reference + ratio) @ ratio)
 
 
-def bisect(measure: Divergence, logps: Array, rewards: Array, budget: float, falling: bool = True) -> float:
+def bisect(
+    measure: Divergence, logps: Array, rewards: Array, budget: float, falling: bool = True
+) -> float:
     """The right search for the wrong thing: what most of the mistakes share."""
     reference, low, high = logps.sum(axis=1), 1e-3, 1e3
     for _ in range(60):
@@ -92,7 +96,9 @@ def per_token(logps: Array, rewards: Array, kl_budget: float) -> float:
 
 
 def wrong_direction(logps: Array, rewards: Array, kl_budget: float) -> float:
-    """the search goes the wrong way, to an end of the range: a KL above the budget asks for a larger alpha."""
+    """the search goes the wrong way, to an end of the range: a KL above the budget asks for a
+    larger alpha.
+    """
     return bisect(divergence, logps, rewards, kl_budget, falling=False)
 
 
@@ -103,7 +109,9 @@ def inverse(logps: Array, rewards: Array, kl_budget: float) -> float:
 
 def without_log_z(logps: Array, rewards: Array, kl_budget: float) -> float:
     """log Z is left out: log pi*/pi_ref is R/alpha - log Z."""
-    return bisect(lambda p, r, a: float(np.exp(p + log_ratio(p, r, a)) @ r / a), logps, rewards, kl_budget)
+    return bisect(
+        lambda p, r, a: float(np.exp(p + log_ratio(p, r, a)) @ r / a), logps, rewards, kl_budget
+    )
 
 
 def in_bits(logps: Array, rewards: Array, kl_budget: float) -> float:
@@ -112,8 +120,12 @@ def in_bits(logps: Array, rewards: Array, kl_budget: float) -> float:
 
 
 def forgets_reference(logps: Array, rewards: Array, kl_budget: float) -> float:
-    """all answers count alike: sum the token log-probabilities, and weight each answer by its probability."""
-    return bisect(divergence, np.full((len(rewards), 1), -math.log(len(rewards))), rewards, kl_budget)
+    """all answers count alike: sum the token log-probabilities, and weight each answer by its
+    probability.
+    """
+    return bisect(
+        divergence, np.full((len(rewards), 1), -math.log(len(rewards))), rewards, kl_budget
+    )
 
 
 def last_token(logps: Array, rewards: Array, kl_budget: float) -> float:
@@ -129,25 +141,43 @@ def coarse_grid(logps: Array, rewards: Array, kl_budget: float) -> float:
     return float(grid[np.argmin(np.abs(np.array(kls) - kl_budget))])
 
 
-# --- the check --------------------------------------------------------------------------------------------------
+# --- the check ------------------------------------------------------------------------------------
 
 
 def cases(rng: np.random.Generator) -> Iterator[Case]:
-    """Four answers by hand, rewards shifted and doubled, random trees at a known alpha, then the limits."""
-    logps, rewards = np.log([[0.8, 0.5], [0.8, 0.5], [0.2, 0.25], [0.2, 0.75]]), np.array([0.0, 0.0, 0.0, 1.0])
-    best = 0.15 * np.exp(2) / (0.85 + 0.15 * np.exp(2))  # pi* of the one right answer at alpha = 0.5
+    """Four answers by hand, rewards shifted and doubled, random trees at a known alpha, then the
+    limits.
+    """
+    logps, rewards = (
+        np.log([[0.8, 0.5], [0.8, 0.5], [0.2, 0.25], [0.2, 0.75]]),
+        np.array([0.0, 0.0, 0.0, 1.0]),
+    )
+    best = (
+        0.15 * np.exp(2) / (0.85 + 0.15 * np.exp(2))
+    )  # pi* of the one right answer at alpha = 0.5
     budget = float(best * np.log(best / 0.15) + (1 - best) * np.log((1 - best) / 0.85))
-    where = f"four answers of two tokens, one of them right (probability 0.15), a budget of {budget:.6g} nats"
+    where = (
+        "four answers of two tokens, one of them right (probability 0.15), a budget of "
+        f"{budget:.6g} nats"
+    )
     yield Case(where, (logps, rewards, budget), 0.5)
     yield Case("the same, every reward raised by 3", (logps, rewards + 3, budget), 0.5)
     yield Case("the same, every reward doubled: alpha doubles", (logps, 2 * rewards, budget), 1.0)
     for vocab_size, horizon in ((2, 3), (3, 2), (4, 2)):
-        tables, drawn = random_tables(rng, vocab_size, horizon), rng.uniform(size=vocab_size**horizon)
+        tables, drawn = (
+            random_tables(rng, vocab_size, horizon),
+            rng.uniform(size=vocab_size**horizon),
+        )
         numbers = [np.arange(len(drawn)) // vocab_size ** (horizon - 1 - t) for t in range(horizon)]
-        tokens = np.stack([table.ravel()[n] for table, n in zip(tables, numbers, strict=True)], axis=1)
+        tokens = np.stack(
+            [table.ravel()[n] for table, n in zip(tables, numbers, strict=True)], axis=1
+        )
         alpha = round(float(rng.uniform(0.1, 3)), 3)
         budget = divergence(tokens.sum(axis=1), drawn, alpha)
-        where = f"a random tree, {len(drawn)} answers of {horizon} tokens, a budget of {budget:.6g} nats"
+        where = (
+            f"a random tree, {len(drawn)} answers of {horizon} tokens, a budget of {budget:.6g} "
+            "nats"
+        )
         yield Case(where, (tokens, drawn, budget), alpha)
     near = np.array([1.0, 0.97, 0.0, 0.5])
     for alpha in (50.0, 0.01):
@@ -179,9 +209,12 @@ EXERCISE = Exercise(
         "too coarse a search": coarse_grid,
     },
     hints=(
-        "First write the KL at one alpha: log pi*/pi_ref of an answer is R/alpha - log Z. Average it under pi*.",
-        "The KL falls as alpha grows. If it is above the budget at some alpha, do you want a larger one or a smaller?",
-        "Bisect: start with 0.001 and 1000, try the geometric mean, and keep the half in which the budget is met.",
+        "First write the KL at one alpha: log pi*/pi_ref of an answer is R/alpha - log Z. Average "
+        "it under pi*.",
+        "The KL falls as alpha grows. If it is above the budget at some alpha, do you want a "
+        "larger one or a smaller?",
+        "Bisect: start with 0.001 and 1000, try the geometric mean, and keep the half in which "
+        "the budget is met.",
     ),
     cases=cases,
     parse=number,

@@ -1,16 +1,18 @@
 """Exercise 29: which tokens belong to the answer.
 
-Many tokenizers have no padding token of their own, so the end token pads as well, and an answer comes back as
+Many tokenizers have no padding token of their own, so the end token pads as well, and an answer
+comes back as
 
     ( ) .  .  .
 
-where the first full stop is a choice of the policy, and the others are nothing. Ending is an action: it has a
-probability, it is scored, and it earns credit. An answer that was cut off has no end token, and all of it is answer.
+where the first full stop is a choice of the policy, and the others are nothing. Ending is an
+action: it has a probability, it is scored, and it earns credit. An answer that was cut off has no
+end token, and all of it is answer.
 
 Write `answer_mask(tokens, eos) -> bool [B, T]`, True where a token belongs to the answer.
 
-- `tokens`, int [B, T]: the generated tokens, one answer in each row; what stands after the first end token of a row is
-  padding, and may be anything, the end token included;
+- `tokens`, int [B, T]: the generated tokens, one answer in each row; what stands after the first
+  end token of a row is padding, and may be anything, the end token included;
 - `eos`, int: the end token.
 """
 
@@ -30,7 +32,8 @@ Bools = NDArray[np.bool_]
 
 
 def answer_mask(tokens: Ints, eos: int) -> Bools:
-    """True up to and including the first end token of each row, and everywhere in a row without one.
+    """True up to and including the first end token of each row, and everywhere in a row without
+    one.
 
     >>> answer_mask(np.array([[0, 1, 2, 2], [0, 0, 0, 1]]), eos=2)
     array([[ True,  True,  True, False],
@@ -42,20 +45,26 @@ def answer_mask(tokens: Ints, eos: int) -> Bools:
 
 
 def stub(tokens: Ints, eos: int) -> Bools:
-    """True up to and including the first end token of each row, and everywhere in a row without one."""
+    """True up to and including the first end token of each row, and everywhere in a row without
+    one.
+    """
     raise NotImplementedError("your code here")
 
 
-# --- wrong answers: each docstring completes "this is what you get when ..." ------------------------------------
+# --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
 def by_value(tokens: Ints, eos: int) -> Bools:
-    """the mask is read off token values, `tokens != eos`: that masks the end token itself, which is an action."""
+    """the mask is read off token values, `tokens != eos`: that masks the end token itself, which is
+    an action.
+    """
     return np.asarray(tokens != eos)
 
 
 def drops_end(tokens: Ints, eos: int) -> Bools:
-    """the mask stops before the end token: ending is an action, and its probability is part of the answer's."""
+    """the mask stops before the end token: ending is an action, and its probability is part of the
+    answer's.
+    """
     return np.asarray(np.cumsum(tokens == eos, axis=1) == 0)
 
 
@@ -65,7 +74,9 @@ def everything(tokens: Ints, eos: int) -> Bools:
 
 
 def first_place(tokens: Ints, eos: int) -> Bools:
-    """an answer without end token keeps its first token only, since argmax of nothing is 0: keep all of it."""
+    """an answer without end token keeps its first token only, since argmax of nothing is 0: keep
+    all of it.
+    """
     last = (tokens == eos).argmax(axis=1)
     return np.asarray(np.arange(tokens.shape[1]) <= last[:, None])
 
@@ -85,11 +96,13 @@ def to_last_end(tokens: Ints, eos: int) -> Bools:
 
 
 def drops_cut_off(tokens: Ints, eos: int) -> Bools:
-    """an answer without end token is masked out as a whole: it was cut off, and its tokens are all actions."""
+    """an answer without end token is masked out as a whole: it was cut off, and its tokens are all
+    actions.
+    """
     return np.asarray(answer_mask(tokens, eos) & (tokens == eos).any(axis=1, keepdims=True))
 
 
-# --- the check --------------------------------------------------------------------------------------------------
+# --- the check ------------------------------------------------------------------------------------
 
 
 def cases(rng: np.random.Generator) -> Iterator[Case]:
@@ -102,14 +115,22 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
     kept = np.array([[T, T, T, F, F, F], [T, T, T, T, T, F], [T, F, F, F, F, F]])
     yield Case("answers of 3, 5 and 1 tokens, padded with the end token, 2", (rows, 2), kept)
     cut = np.array([[0, 1, 0, 1], [0, 2, 2, 2]])
-    yield Case("an answer that was cut off, and one of 2 tokens", (cut, 2), np.array([[T, T, T, T], [T, T, F, F]]))
+    yield Case(
+        "an answer that was cut off, and one of 2 tokens",
+        (cut, 2),
+        np.array([[T, T, T, T], [T, T, F, F]]),
+    )
     for trial in range(2):
         B, width, eos = int(rng.integers(3, 6)), int(rng.integers(5, 9)), int(rng.integers(0, 4))
         lengths = np.append(rng.integers(1, width, size=B - 1), width)
         inside = np.arange(width) < lengths[:, None]
         tokens = np.where(inside, (eos + rng.integers(1, 4, size=inside.shape)) % 4, eos)
         tokens[np.arange(B - 1), lengths[:-1] - 1] = eos
-        yield Case(f"random batch {trial + 1}: lengths {lengths}, the last cut off, eos {eos}", (tokens, eos), inside)
+        yield Case(
+            f"random batch {trial + 1}: lengths {lengths}, the last cut off, eos {eos}",
+            (tokens, eos),
+            inside,
+        )
 
 
 def mask_of(value: Any) -> Array:

@@ -15,7 +15,8 @@ Axis = tuple[str, int]
 
 
 def frozen(values: ArrayLike) -> Array:
-    """A read-only float64 copy: what stands in a list of arrays cannot be changed by the student's function either.
+    """A read-only float64 copy: what stands in a list of arrays cannot be changed by the student's
+    function either.
 
     >>> frozen([1, 2]).flags.writeable
     False
@@ -26,7 +27,8 @@ def frozen(values: ArrayLike) -> Array:
 
 
 def array(value: Any) -> Array:
-    """A returned array, number or nested list as float64; ValueError, in words, if it is anything else.
+    """A returned array, number or nested list as float64; ValueError, in words, if it is anything
+    else.
 
     >>> array([1, 2])
     array([1., 2.])
@@ -36,21 +38,26 @@ def array(value: Any) -> Array:
     except ValueError:
         raise ValueError(f"expected an array of numbers, got {describe(value)}") from None
     if result.dtype.kind not in "fiu":
-        raise ValueError(f"expected an array of numbers, got {describe(value)} of type {result.dtype}")
+        raise ValueError(
+            f"expected an array of numbers, got {describe(value)} of type {result.dtype}"
+        )
     if result.dtype.kind == "f" and result.dtype.itemsize < 8:
         raise ValueError(f"expected float64, got {result.dtype}: exact work needs all the digits")
     return result.astype(np.float64)
 
 
 def arrays(value: Any) -> list[Array]:
-    """A returned list of arrays, one for each depth; ValueError, in words, if it is anything else."""
+    """A returned list of arrays, one for each depth; ValueError, in words, if it is anything
+    else.
+    """
     if not isinstance(value, list | tuple):
         raise ValueError(f"expected a list of arrays, one for each depth, got {describe(value)}")
     return [array(item) for item in value]
 
 
 def by_entry(*axes: Axis, tolerance: float = 1e-9) -> Callable[[Array, Array], str | None]:
-    """How two arrays differ, or None: their shapes, or the first entry that differs. `axes`: names, first indices.
+    """How two arrays differ, or None: their shapes, or the first entry that differs. `axes`: names,
+    first indices.
 
     >>> by_entry(("answer", 0), ("t", 1))(np.zeros((2, 3)), np.eye(2, 3))
     'at answer 0, t = 1: expected 1, got 0 (2 of 6 entries differ)'
@@ -66,12 +73,17 @@ def by_entry(*axes: Axis, tolerance: float = 1e-9) -> Callable[[Array, Array], s
             return f"expected {expected:.10g}, got {got:.10g}"
         index = tuple(int(i) for i in np.argwhere(~same)[0])
         count = f" ({(~same).sum()} of {same.size} entries differ)" if same.size > 1 else ""
-        return f"at {_place(index, axes)}: expected {expected[index]:.10g}, got {got[index]:.10g}{count}"
+        return (
+            f"at {_place(index, axes)}: expected {expected[index]:.10g}, got "
+            f"{got[index]:.10g}{count}"
+        )
 
     return difference
 
 
-def by_depth(first: int, *axes: Axis, tolerance: float = 1e-9) -> Callable[[list[Array], list[Array]], str | None]:
+def by_depth(
+    first: int, *axes: Axis, tolerance: float = 1e-9
+) -> Callable[[list[Array], list[Array]], str | None]:
     """The same for a list of arrays, one for each depth t = `first`, `first` + 1, ..."""
     compare = by_entry(*axes, tolerance=tolerance)
 
@@ -95,7 +107,9 @@ def _place(index: tuple[int, ...], axes: Sequence[Axis]) -> str:
     if len(index) != len(axes):
         return f"index {index[0] if len(index) == 1 else index}"
     named = zip(axes, index, strict=True)
-    return ", ".join(f"{name}{' = ' if len(name) == 1 else ' '}{first + i}" for (name, first), i in named)
+    return ", ".join(
+        f"{name}{' = ' if len(name) == 1 else ' '}{first + i}" for (name, first), i in named
+    )
 
 
 def same_number(got: float, expected: float) -> str | None:

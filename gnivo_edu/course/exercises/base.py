@@ -16,7 +16,9 @@ Function = Callable[..., Any]
 
 
 class CheckFailed(AssertionError):
-    """An answer that does not hold: what was compared, where, expected and got, and the usual cause."""
+    """An answer that does not hold: what was compared, where, expected and got, and the usual
+    cause.
+    """
 
     def _render_traceback_(self) -> list[str]:
         # A notebook shows this instead of a traceback through the library.
@@ -25,7 +27,9 @@ class CheckFailed(AssertionError):
 
 @dataclass(frozen=True)
 class Case:
-    """One question put to the student's function: where it stands, its arguments, the value it must give."""
+    """One question put to the student's function: where it stands, its arguments, the value it must
+    give.
+    """
 
     where: str
     arguments: tuple[Any, ...]
@@ -42,14 +46,15 @@ class Outcome:
 
 @dataclass(eq=False)
 class Exercise:
-    """A statement, a reference solution, a stub, known wrong answers, hints, and the cases that tell them apart.
+    """A statement, a reference solution, a stub, known wrong answers, hints, and the cases that
+    tell them apart.
 
-    Call it with the student's function: it prints one line, or raises `CheckFailed`. `wrong_answers` maps the
-    name of a mistake to a function that makes it, whose docstring completes "this is what you get when ...".
-    `parse` turns what a function returned into the form that is compared and raises ValueError, in words, on a
-    wrong type or shape. `difference` says how such a value departs from the expected one, or returns None.
-    The expected values come from the reference solution or a closed form, never from the student's code.
-    """
+    Call it with the student's function: it prints one line, or raises `CheckFailed`.
+    `wrong_answers` maps the name of a mistake to a function that makes it, whose docstring
+    completes "this is what you get when ...". `parse` turns what a function returned into the form
+    that is compared and raises ValueError, in words, on a wrong type or shape. `difference` says
+    how such a value departs from the expected one, or returns None. The expected values come from
+    the reference solution or a closed form, never from the student's code."""
 
     name: str
     compares: str
@@ -73,10 +78,13 @@ class Exercise:
         print(f"Correct. {self.name} gives the right answer in {count} cases: {self.praise}.")
 
     def run(self, function: Function, seed: int = 0) -> int:
-        """The check without the printing; `seed` draws the random cases. Returns the number of cases."""
+        """The check without the printing; `seed` draws the random cases. Returns the number of
+        cases.
+        """
         if not callable(function):
             raise CheckFailed(
-                f"{self.name}: give the check your function itself, without brackets; got {_shorten(function)}"
+                f"{self.name}: give the check your function itself, without brackets; got "
+                f"{_shorten(function)}"
             )
         passed: list[Case] = []
         for case in self.cases(np.random.default_rng(seed)):
@@ -98,14 +106,20 @@ class Exercise:
 
     def _ask(self, function: Function, case: Case, passed: Sequence[Case]) -> None:
         outcome = attempt(function, case.arguments)
-        if isinstance(outcome.error, NotImplementedError) or (outcome.error is None and outcome.value is None):
+        if isinstance(outcome.error, NotImplementedError) or (
+            outcome.error is None and outcome.value is None
+        ):
             raise CheckFailed(
                 f"{self.name}: nothing to check yet: your function "
                 f"{'returns None' if outcome.error is None else 'still raises NotImplementedError'}. "
-                f"Write it, return the result, and run this cell again; check.{self.name}.hint() helps."
+                f"Write it, return the result, and run this cell again; check.{self.name}.hint() "
+                "helps."
             ) from None
         if outcome.error is not None:
-            problem = f"your function raised {_error_line(outcome.error)}{_blame(function, outcome.error)}"
+            problem = (
+                "your function raised "
+                f"{_error_line(outcome.error)}{_blame(function, outcome.error)}"
+            )
             raise self._failure(case, outcome, problem, passed) from outcome.error
         try:
             outcome = Outcome(self.parse(outcome.value))
@@ -115,7 +129,9 @@ class Exercise:
         if problem:
             raise self._failure(case, outcome, problem, passed)
 
-    def _failure(self, case: Case, outcome: Outcome | None, problem: str, passed: Sequence[Case]) -> CheckFailed:
+    def _failure(
+        self, case: Case, outcome: Outcome | None, problem: str, passed: Sequence[Case]
+    ) -> CheckFailed:
         causes = self.diagnose(case, outcome, passed) if outcome is not None else []
         lines = [f"{self.name}: {self.compares}", f"  where: {case.where}", f"  {problem}"]
         if causes:
@@ -139,13 +155,18 @@ class Exercise:
                 same = self.difference(outcome.value, self.parse(known.value)) is None
             if same:
                 alike.append(wrong)
-        likely = [wrong for wrong in alike if all(self._is_right(wrong, earlier) for earlier in passed)]
+        likely = [
+            wrong for wrong in alike if all(self._is_right(wrong, earlier) for earlier in passed)
+        ]
         return [" ".join((wrong.__doc__ or "").split()).rstrip(".") for wrong in likely or alike]
 
     def _is_right(self, function: Function, case: Case) -> bool:
         with np.errstate(all="ignore"):
             outcome = attempt(function, case.arguments)
-        return outcome.error is None and self.difference(self.parse(outcome.value), case.expected) is None
+        return (
+            outcome.error is None
+            and self.difference(self.parse(outcome.value), case.expected) is None
+        )
 
 
 def attempt(function: Function, arguments: tuple[Any, ...]) -> Outcome:
@@ -169,7 +190,11 @@ def number(value: Any) -> float:
     >>> number(np.float64(0.5))
     0.5
     """
-    if isinstance(value, bool | np.bool_ | str | list | tuple) or np.ndim(value) != 0 or np.iscomplexobj(value):
+    if (
+        isinstance(value, bool | np.bool_ | str | list | tuple)
+        or np.ndim(value) != 0
+        or np.iscomplexobj(value)
+    ):
         raise ValueError(f"expected one number, got {describe(value)}")
     try:
         return float(value)
@@ -178,7 +203,9 @@ def number(value: Any) -> float:
 
 
 def close(got: float, expected: float, tolerance: float = 1e-9) -> bool:
-    """Equal to a relative and absolute `tolerance`; infinities and nan are equal to themselves only."""
+    """Equal to a relative and absolute `tolerance`; infinities and nan are equal to themselves
+    only.
+    """
     return bool(np.isclose(got, expected, rtol=tolerance, atol=tolerance, equal_nan=True))
 
 

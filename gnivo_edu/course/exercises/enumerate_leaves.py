@@ -1,17 +1,20 @@
 """Exercise 2: every answer, once, with its probability.
 
-Answers are the leaves of a tree. A node is a prefix; a branch appends one token; an answer is complete when its
-last token is the end token or when it has `horizon` tokens. Its probability is the product of its choices,
+Answers are the leaves of a tree. A node is a prefix; a branch appends one token; an answer is
+complete when its last token is the end token or when it has `horizon` tokens. Its probability is
+the product of its choices,
 
     pi(y) = prod_{t=0}^{L-1} pi(y_{t+1} | first t tokens),        sum over all complete answers = 1
 
-Write `enumerate_leaves(next_logps, vocab_size, horizon, eos_token_id) -> list of (tokens, probability)`.
+Write `enumerate_leaves(next_logps, vocab_size, horizon, eos_token_id) -> list of (tokens,
+probability)`.
 
-- `next_logps(prefix)`: the log-probabilities of the next token, float64 [V], for a tuple of tokens; () is the root;
+- `next_logps(prefix)`: the log-probabilities of the next token, float64 [V], for a tuple of tokens;
+  () is the root;
 - `vocab_size`, `horizon`: V and T; the tokens are 0 ... V-1;
 - `eos_token_id`: the end token, or None where answers end only at the horizon;
-- every complete answer appears exactly once, as a tuple of its tokens (the end token included) with its
-  probability. Their order does not matter.
+- every complete answer appears exactly once, as a tuple of its tokens (the end token included) with
+  its probability. Their order does not matter.
 """
 
 from __future__ import annotations
@@ -33,8 +36,11 @@ Leaves = list[tuple[Prefix, float]]
 NextLogps = Callable[[Prefix], NDArray[np.float64]]
 
 
-def enumerate_leaves(next_logps: NextLogps, vocab_size: int, horizon: int, eos_token_id: int | None) -> Leaves:
-    """Every complete answer with its probability: walk the tree, stop at the end token or at the horizon.
+def enumerate_leaves(
+    next_logps: NextLogps, vocab_size: int, horizon: int, eos_token_id: int | None
+) -> Leaves:
+    """Every complete answer with its probability: walk the tree, stop at the end token or at the
+    horizon.
 
     >>> coin = lambda prefix: np.log([0.5, 0.5])
     >>> [(tokens, round(p, 12)) for tokens, p in enumerate_leaves(coin, 2, horizon=2, eos_token_id=1)]
@@ -59,56 +65,87 @@ def stub(next_logps: NextLogps, vocab_size: int, horizon: int, eos_token_id: int
     raise NotImplementedError("your code here")
 
 
-# --- wrong answers: each docstring completes "this is what you get when ..." ------------------------------------
+# --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
-def continues_past_eos(next_logps: NextLogps, vocab_size: int, horizon: int, eos: int | None) -> Leaves:
+def continues_past_eos(
+    next_logps: NextLogps, vocab_size: int, horizon: int, eos: int | None
+) -> Leaves:
     """the walk goes on after the end token: an answer is over as soon as it is chosen."""
     return enumerate_leaves(next_logps, vocab_size, horizon, None)
 
 
 def fixed_length(next_logps: NextLogps, vocab_size: int, horizon: int, eos: int | None) -> Leaves:
-    """only answers of exactly `horizon` tokens are kept: the shorter ones, which chose the end token, count too."""
-    return [leaf for leaf in enumerate_leaves(next_logps, vocab_size, horizon, eos) if len(leaf[0]) == horizon]
+    """only answers of exactly `horizon` tokens are kept: the shorter ones, which chose the end
+    token, count too.
+    """
+    return [
+        leaf
+        for leaf in enumerate_leaves(next_logps, vocab_size, horizon, eos)
+        if len(leaf[0]) == horizon
+    ]
 
 
-def uniform_answers(next_logps: NextLogps, vocab_size: int, horizon: int, eos: int | None) -> Leaves:
+def uniform_answers(
+    next_logps: NextLogps, vocab_size: int, horizon: int, eos: int | None
+) -> Leaves:
     """every answer is given the same probability: use the policy's, choice by choice."""
     leaves = enumerate_leaves(next_logps, vocab_size, horizon, eos)
     return [(tokens, 1 / len(leaves)) for tokens, _ in leaves]
 
 
-def uniform_choices(next_logps: NextLogps, vocab_size: int, horizon: int, eos: int | None) -> Leaves:
+def uniform_choices(
+    next_logps: NextLogps, vocab_size: int, horizon: int, eos: int | None
+) -> Leaves:
     """every choice is given probability 1/V: ask `next_logps` at each prefix."""
     leaves = enumerate_leaves(next_logps, vocab_size, horizon, eos)
     return [(tokens, float(vocab_size) ** -len(tokens)) for tokens, _ in leaves]
 
 
 def duplicates(next_logps: NextLogps, vocab_size: int, horizon: int, eos: int | None) -> Leaves:
-    """all strings of `horizon` tokens are listed and cut at the end token: a short answer then comes several times."""
+    """all strings of `horizon` tokens are listed and cut at the end token: a short answer then
+    comes several times.
+    """
     probability = dict(enumerate_leaves(next_logps, vocab_size, horizon, eos))
-    cuts = (y[: y.index(eos) + 1] if eos in y else y for y in itertools.product(range(vocab_size), repeat=horizon))
+    cuts = (
+        y[: y.index(eos) + 1] if eos in y else y
+        for y in itertools.product(range(vocab_size), repeat=horizon)
+    )
     return [(cut, probability[cut]) for cut in cuts]
 
 
-def forgets_cut_off(next_logps: NextLogps, vocab_size: int, horizon: int, eos: int | None) -> Leaves:
-    """answers that reach the horizon without the end token are left out: they are complete as well."""
-    return [leaf for leaf in enumerate_leaves(next_logps, vocab_size, horizon, eos) if leaf[0][-1] == eos]
+def forgets_cut_off(
+    next_logps: NextLogps, vocab_size: int, horizon: int, eos: int | None
+) -> Leaves:
+    """answers that reach the horizon without the end token are left out: they are complete as
+    well.
+    """
+    return [
+        leaf
+        for leaf in enumerate_leaves(next_logps, vocab_size, horizon, eos)
+        if leaf[0][-1] == eos
+    ]
 
 
-def log_for_probability(next_logps: NextLogps, vocab_size: int, horizon: int, eos: int | None) -> Leaves:
+def log_for_probability(
+    next_logps: NextLogps, vocab_size: int, horizon: int, eos: int | None
+) -> Leaves:
     """log-probabilities are returned: take exp at the end."""
     leaves = enumerate_leaves(next_logps, vocab_size, horizon, eos)
     return [(tokens, math.log(probability)) for tokens, probability in leaves]
 
 
-def one_row_for_all(next_logps: NextLogps, vocab_size: int, horizon: int, eos: int | None) -> Leaves:
-    """the first choice's probabilities are used at every prefix: ask `next_logps` again after each token."""
+def one_row_for_all(
+    next_logps: NextLogps, vocab_size: int, horizon: int, eos: int | None
+) -> Leaves:
+    """the first choice's probabilities are used at every prefix: ask `next_logps` again after each
+    token.
+    """
     root = next_logps(())
     return enumerate_leaves(lambda prefix: root, vocab_size, horizon, eos)
 
 
-# --- the check --------------------------------------------------------------------------------------------------
+# --- the check ------------------------------------------------------------------------------------
 
 
 def policy(seed: int, vocab_size: int) -> NextLogps:
@@ -136,7 +173,11 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
         arguments = (policy(seed, vocab_size), vocab_size, horizon, eos)
         where = f"a random policy, V = {vocab_size}, horizon {horizon}, end token {eos}"
         yield Case(where, arguments, enumerate_leaves(*arguments))
-    yield Case("horizon 1: one choice, then it is over", (worked, 3, 1, 2), [((0,), 0.2), ((1,), 0.5), ((2,), 0.3)])
+    yield Case(
+        "horizon 1: one choice, then it is over",
+        (worked, 3, 1, 2),
+        [((0,), 0.2), ((1,), 0.5), ((2,), 0.3)],
+    )
     yield Case("one token only, and it is the end token", (policy(0, 1), 1, 3, 0), [((0,), 1.0)])
     full = (policy(int(rng.integers(2**31)), 2), 2, 3, None)
     yield Case("no end token (None): all 8 strings of 3 tokens", full, enumerate_leaves(*full))
@@ -149,11 +190,15 @@ def parse(value: Any) -> Leaves:
     leaves: Leaves = []
     for item in value:
         if not isinstance(item, list | tuple) or len(item) != 2:
-            raise ValueError(f"each entry must be a pair (tokens, probability), got {describe(item)}")
+            raise ValueError(
+                f"each entry must be a pair (tokens, probability), got {describe(item)}"
+            )
         try:
             tokens = tuple(operator.index(token) for token in item[0])
         except TypeError:
-            raise ValueError(f"tokens must be a tuple of integers, got {describe(item[0])}") from None
+            raise ValueError(
+                f"tokens must be a tuple of integers, got {describe(item[0])}"
+            ) from None
         leaves.append((tokens, number(item[1])))
     return leaves
 
@@ -170,7 +215,10 @@ def difference(got: Leaves, expected: Leaves) -> str | None:
             return f"expected the answer {tokens} once, got it {times[tokens]} times{total}"
     for tokens, probability in expected:
         if times[tokens] < wanted[tokens]:
-            return f"expected the answer {tokens} with probability {probability:.6g}, got no such answer{total}"
+            return (
+                f"expected the answer {tokens} with probability {probability:.6g}, got no such "
+                f"answer{total}"
+            )
         if not close(probabilities[tokens], probability):
             return (
                 f"expected the answer {tokens} with probability {probability:.6g}, "
@@ -197,9 +245,11 @@ EXERCISE = Exercise(
     },
     hints=(
         "Walk the tree from the root (). Which two things can end an answer?",
-        "Write a function that takes a prefix and its log-probability. If the prefix is complete, it records it; "
+        "Write a function that takes a prefix and its log-probability. If the prefix is complete, "
+        "it records it; "
         "otherwise it calls itself once for every token.",
-        "Carry the log-probability along, adding `next_logps(prefix)[token]` at each branch, and take exp at the "
+        "Carry the log-probability along, adding `next_logps(prefix)[token]` at each branch, and "
+        "take exp at the "
         "leaf. If the probabilities sum to 1, no answer is missing and none comes twice.",
     ),
     cases=cases,

@@ -1,18 +1,18 @@
 """Exercise 20: generalised advantage estimation.
 
-A critic V has guessed, before every token, what is still to come. GAE adds up by how much each token changed its mind,
-the further ahead the less,
+A critic V has guessed, before every token, what is still to come. GAE adds up by how much each
+token changed its mind, the further ahead the less,
 
     delta_t = r_t + gamma V_{t+1} - V_t,        A_t = sum_{l >= t} (gamma lam)^{l - t} delta_l
 
-V_t stands before token t. After a response's last token nothing is to come: there V is 0, cut off or not.
-The sum ends with the response. At padding, A is 0.
+V_t stands before token t. After a response's last token nothing is to come: there V is 0, cut off
+or not. The sum ends with the response. At padding, A is 0.
 
 Write `gae(rewards, values, mask, gamma, lam) -> float64 [K, T]`.
 
 - `rewards`, `values`, float64 [K, T]: r_t and V_t of each token of K responses, in units of reward;
-- `mask`, bool [K, T]: True for the tokens of a response, its end token included, then False for the padding. What
-  stands in `rewards` and `values` there means nothing, and may be any number or nan;
+- `mask`, bool [K, T]: True for the tokens of a response, its end token included, then False for the
+  padding. What stands in `rewards` and `values` there means nothing, and may be any number or nan;
 - `gamma`, `lam`, float in 0..1.
 
 Source: Schulman et al., arXiv 1506.02438.
@@ -32,7 +32,8 @@ Mask = NDArray[np.bool_]
 
 
 def gae(rewards: Array, values: Array, mask: Mask, gamma: float, lam: float) -> Array:
-    """sum_{l >= t} (gamma lam)^(l - t) (r_l + gamma V_{l+1} - V_l), [K, T], reward units; 0 at padding.
+    """sum_{l >= t} (gamma lam)^(l - t) (r_l + gamma V_{l+1} - V_l), [K, T], reward units; 0 at
+    padding.
 
     >>> rewards, values = np.array([[0.0, 1.0, 7.0]]), np.array([[0.5, 0.25, 7.0]])
     >>> gae(rewards, values, np.array([[True, True, False]]), gamma=1.0, lam=0.5)
@@ -51,7 +52,7 @@ def stub(rewards: Array, values: Array, mask: Mask, gamma: float, lam: float) ->
     raise NotImplementedError("your code here")
 
 
-# --- wrong answers: each docstring completes "this is what you get when ..." ------------------------------------
+# --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
 def following(values: Array) -> Array:
@@ -60,7 +61,9 @@ def following(values: Array) -> Array:
 
 
 def suffix_sums(delta: Array, mask: Mask, discount: float) -> Array:
-    """sum_{l >= t} discount^(l - t) delta_l over the tokens of each response: the right sum of wrong residuals."""
+    """sum_{l >= t} discount^(l - t) delta_l over the tokens of each response: the right sum of
+    wrong residuals.
+    """
     found, total = np.zeros(mask.shape), np.zeros(len(mask))
     for t in reversed(range(mask.shape[1])):
         total = np.where(mask[:, t], delta[:, t] + discount * total, 0.0)
@@ -81,15 +84,21 @@ def repeats_last(rewards: Array, values: Array, mask: Mask, gamma: float, lam: f
 
 
 def forward(rewards: Array, values: Array, mask: Mask, gamma: float, lam: float) -> Array:
-    """the sum runs over the tokens up to t: a token answers for what comes after it, so start at the end."""
-    delta = suffix_sums(rewards + gamma * following(np.where(mask, values, 0.0)) - values, mask, 0.0)
+    """the sum runs over the tokens up to t: a token answers for what comes after it, so start at
+    the end.
+    """
+    delta = suffix_sums(
+        rewards + gamma * following(np.where(mask, values, 0.0)) - values, mask, 0.0
+    )
     for t in range(1, mask.shape[1]):
         delta[:, t] += np.where(mask[:, t], gamma * lam * delta[:, t - 1], 0.0)
     return delta
 
 
 def lambda_one(rewards: Array, values: Array, mask: Mask, gamma: float, lam: float) -> Array:
-    """lam is 1 whatever is asked for: the residuals l - t tokens ahead are to be multiplied by (gamma lam)^(l - t)."""
+    """lam is 1 whatever is asked for: the residuals l - t tokens ahead are to be multiplied by
+    (gamma lam)^(l - t).
+    """
     return gae(rewards, values, mask, gamma, 1.0)
 
 
@@ -104,7 +113,9 @@ def no_mask(rewards: Array, values: Array, mask: Mask, gamma: float, lam: float)
 
 
 def masked_at_the_end(rewards: Array, values: Array, mask: Mask, gamma: float, lam: float) -> Array:
-    """the mask is applied to the result only: by then the padding has been added to every token before it."""
+    """the mask is applied to the result only: by then the padding has been added to every token
+    before it.
+    """
     return np.where(mask, gae(rewards, values, np.ones_like(mask), gamma, lam), 0.0)
 
 
@@ -148,11 +159,13 @@ def sign(rewards: Array, values: Array, mask: Mask, gamma: float, lam: float) ->
     return -gae(rewards, values, mask, gamma, lam)
 
 
-# --- the check --------------------------------------------------------------------------------------------------
+# --- the check ------------------------------------------------------------------------------------
 
 
 def cases(rng: np.random.Generator) -> Iterator[Case]:
-    """Two responses by hand, the same with other padding, random ones term by term, then the limits."""
+    """Two responses by hand, the same with other padding, random ones term by term, then the
+    limits.
+    """
     rewards = np.array([[0.0, -0.5, 1.0], [0.25, 2.0, 7.0]])
     values = np.array([[0.5, 1.0, 0.25], [1.5, 0.5, 5.0]])
     mask = np.array([[True, True, True], [True, True, False]])
@@ -164,7 +177,9 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
         padded = np.where(mask, rewards, pad), np.where(mask, values, pad), mask, 0.8, 0.5
         yield Case(f"the same; the padding is {pad:g}", padded, worked)
     yield Case(
-        "the second response in 2 columns", (rewards[1:, :2], values[1:, :2], mask[1:, :2], 0.8, 0.5), worked[1:, :2]
+        "the second response in 2 columns",
+        (rewards[1:, :2], values[1:, :2], mask[1:, :2], 0.8, 0.5),
+        worked[1:, :2],
     )
     for trial in range(3):
         shape = int(rng.integers(2, 5)), int(rng.integers(3, 7))
@@ -173,16 +188,30 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
         gamma, lam = round(float(rng.uniform(0.5, 1)), 3), round(float(rng.uniform(0.2, 0.95)), 3)
         expected = term_by_term(paid, guesses, lengths, gamma, lam)
         where = f"random responses {trial + 1}: lengths {lengths}, gamma {gamma}, lam {lam}"
-        yield Case(where, (paid, guesses, np.arange(shape[1]) < lengths[:, None], gamma, lam), expected)
-    to_go = np.array([[0.5 - values[0, 0], 0.5 - values[0, 1], 1 - values[0, 2]], [2.25 - 1.5, 2.0 - 0.5, 0.0]])
-    yield Case("gamma 1, lam 1: all that is still to come, minus V", (rewards, values, mask, 1.0, 1.0), to_go)
+        yield Case(
+            where, (paid, guesses, np.arange(shape[1]) < lengths[:, None], gamma, lam), expected
+        )
+    to_go = np.array(
+        [[0.5 - values[0, 0], 0.5 - values[0, 1], 1 - values[0, 2]], [2.25 - 1.5, 2.0 - 0.5, 0.0]]
+    )
+    yield Case(
+        "gamma 1, lam 1: all that is still to come, minus V",
+        (rewards, values, mask, 1.0, 1.0),
+        to_go,
+    )
     deltas = np.array([[0.3, -1.3, 0.75], [-0.85, 1.5, 0.0]])
     yield Case("gamma 0.8, lam 0: delta alone", (rewards, values, mask, 0.8, 0.0), deltas)
     knowing = np.array([[0.5, 0.5, 1.0], [2.25, 2.0, 7.0]])
-    yield Case("V has foreseen everything, gamma 1, lam 0.9", (rewards, knowing, mask, 1.0, 0.9), np.zeros((2, 3)))
+    yield Case(
+        "V has foreseen everything, gamma 1, lam 0.9",
+        (rewards, knowing, mask, 1.0, 0.9),
+        np.zeros((2, 3)),
+    )
 
 
-def term_by_term(rewards: Array, values: Array, lengths: NDArray[np.int64], gamma: float, lam: float) -> Array:
+def term_by_term(
+    rewards: Array, values: Array, lengths: NDArray[np.int64], gamma: float, lam: float
+) -> Array:
     """The double sum as it is written, one term after another."""
     found = np.zeros(rewards.shape)
     for i, length in enumerate(lengths):
@@ -217,10 +246,13 @@ EXERCISE = Exercise(
         "sign": sign,
     },
     hints=(
-        "With rewards and values put to 0 at padding, what is V after the last token? And delta there?",
-        "delta is `rewards + gamma * after - values`, where `after` is `values` moved one column to the left, with 0s "
+        "With rewards and values put to 0 at padding, what is V after the last token? And delta "
+        "there?",
+        "delta is `rewards + gamma * after - values`, where `after` is `values` moved one column "
+        "to the left, with 0s "
         "in the last one.",
-        "Start at the last column and go back: A_t = delta_t + gamma * lam * A_{t+1}. At padding all deltas are 0.",
+        "Start at the last column and go back: A_t = delta_t + gamma * lam * A_{t+1}. At padding "
+        "all deltas are 0.",
     ),
     cases=cases,
     parse=array,

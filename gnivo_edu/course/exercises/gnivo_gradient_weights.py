@@ -41,7 +41,7 @@ def stub(prefix_logratio: Array, rewards: Array, alpha: float) -> Array:
     raise NotImplementedError("your code here")
 
 
-# --- wrong answers: each docstring completes "this is what you get when ..." ------------------------------------
+# --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
 def parts(prefix_logratio: Array, rewards: Array, alpha: float) -> tuple[Array, Array]:
@@ -80,13 +80,17 @@ def softmax_weights(prefix_logratio: Array, rewards: Array, alpha: float) -> Arr
 
 
 def own_weight(prefix_logratio: Array, rewards: Array, alpha: float) -> Array:
-    """q_i is multiplied by w_i: response i stands in everybody's logarithm, so it takes the sum W of all weights."""
+    """q_i is multiplied by w_i: response i stands in everybody's logarithm, so it takes the sum W
+    of all weights.
+    """
     w, q = parts(prefix_logratio, rewards, alpha)
     return w - w * q
 
 
 def over_depths(prefix_logratio: Array, rewards: Array, alpha: float) -> Array:
-    """the softmax runs over the depths (axis 1): it compares the K responses of one t, which lie along axis 0."""
+    """the softmax runs over the depths (axis 1): it compares the K responses of one t, which lie
+    along axis 0.
+    """
     q = np.exp(prefix_logratio - np.logaddexp.reduce(prefix_logratio, axis=1, keepdims=True))
     w = np.exp(rewards / alpha)[:, None]
     return w - w.sum() * q
@@ -114,30 +118,51 @@ def overflows(prefix_logratio: Array, rewards: Array, alpha: float) -> Array:
     return w - w.sum() * q / q.sum(axis=0)
 
 
-# --- the check --------------------------------------------------------------------------------------------------
+# --- the check ------------------------------------------------------------------------------------
 
 
 def cases(rng: np.random.Generator) -> Iterator[Case]:
-    """Three responses by hand, what shifts and orders do to them, slopes of the loss, then the limits."""
+    """Three responses by hand, what shifts and orders do to them, slopes of the loss, then the
+    limits.
+    """
     rho, rewards = np.log([[2.0, 1.0], [1.0, 4.0], [1.0, 5.0]]), 0.5 * np.log([6.0, 1.0, 3.0])
     worked = np.array([[1.0, 5.0], [-1.5, -3.0], [0.5, -2.0]])
     where = "three responses, w = 6, 1, 3, q^1 = 0.5, 0.25, 0.25, q^2 = 0.1, 0.4, 0.5, alpha 0.5"
     yield Case(where, (rho, rewards, 0.5), worked)
-    shifted, what = rho + np.array([3.0, -1.0]), "rho^1 raised by 3, rho^2 lowered by 1: a shift per depth cancels"
+    shifted, what = (
+        rho + np.array([3.0, -1.0]),
+        "rho^1 raised by 3, rho^2 lowered by 1: a shift per depth cancels",
+    )
     yield Case(f"the same, {what}", (shifted, rewards, 0.5), worked)
-    yield Case("the same in another order", (rho[[2, 0, 1]], rewards[[2, 0, 1]], 0.5), worked[[2, 0, 1]])
+    yield Case(
+        "the same in another order", (rho[[2, 0, 1]], rewards[[2, 0, 1]], 0.5), worked[[2, 0, 1]]
+    )
     for trial in range(3):
-        shape, alpha = (int(rng.integers(2, 6)), int(rng.integers(1, 5))), round(float(rng.uniform(0.4, 2)), 3)
+        shape, alpha = (
+            (int(rng.integers(2, 6)), int(rng.integers(1, 5))),
+            round(float(rng.uniform(0.4, 2)), 3),
+        )
         drawn, paid = rng.normal(size=shape), rng.uniform(size=shape[0])
-        where = f"random group {trial + 1}: shape {shape}, alpha {alpha}; minus the loss's slopes by finite differences"
+        where = (
+            f"random group {trial + 1}: shape {shape}, alpha {alpha}; minus the loss's slopes by "
+            "finite differences"
+        )
         yield Case(where, (drawn, paid, alpha), -slopes(drawn, paid, alpha))
     start = np.array([[2.0], [-1.0], [-1.0]]) + np.zeros((3, 2))
     where = "the policy is the reference, w = 4, 1, 1: q is 1/3"
     yield Case(where, (np.zeros((3, 2)), np.log([4.0, 1.0, 1.0]), 1.0), start)
     fitted = np.log([[4.0, 4.0], [1.0, 1.0], [1.0, 1.0]])
-    yield Case("rho = R/alpha: nothing left to push", (fitted, np.log([4.0, 1.0, 1.0]), 1.0), np.zeros((3, 2)))
+    yield Case(
+        "rho = R/alpha: nothing left to push",
+        (fitted, np.log([4.0, 1.0, 1.0]), 1.0),
+        np.zeros((3, 2)),
+    )
     where = "rho of 1000, 0 and -1000, rewards 0: q is 1, 0, 0"
-    yield Case(where, (np.array([[1000.0], [0.0], [-1000.0]]), np.zeros(3), 0.5), np.array([[-2.0], [1.0], [1.0]]))
+    yield Case(
+        where,
+        (np.array([[1000.0], [0.0], [-1000.0]]), np.zeros(3), 0.5),
+        np.array([[-2.0], [1.0], [1.0]]),
+    )
 
 
 def slopes(prefix_logratio: Array, rewards: Array, alpha: float, h: float = 2e-3) -> Array:
@@ -146,7 +171,10 @@ def slopes(prefix_logratio: Array, rewards: Array, alpha: float, h: float = 2e-3
     for index in np.ndindex(found.shape):
         step = np.zeros_like(prefix_logratio)
         step[index] = h
-        ahead, behind = ([gnivo_loss(prefix_logratio + s * k * step, rewards, alpha) for k in (1, 2)] for s in (1, -1))
+        ahead, behind = (
+            [gnivo_loss(prefix_logratio + s * k * step, rewards, alpha) for k in (1, 2)]
+            for s in (1, -1)
+        )
         found[index] = (8 * (ahead[0] - behind[0]) - (ahead[1] - behind[1])) / (12 * h)
     return found
 
@@ -171,9 +199,12 @@ EXERCISE = Exercise(
         "overflow at large rho": overflows,
     },
     hints=(
-        "rho_i appears twice in L: in front, with weight w_i, and inside the logarithm, which every response has.",
-        "d/d rho_i of log sum_j e^{rho_j} is q_i, the softmax over the group (axis 0). How often is it subtracted?",
-        "The logarithm is subtracted w_j times for each j, W in all: w_i - W q_i. Each column must add up to 0.",
+        "rho_i appears twice in L: in front, with weight w_i, and inside the logarithm, which "
+        "every response has.",
+        "d/d rho_i of log sum_j e^{rho_j} is q_i, the softmax over the group (axis 0). How often "
+        "is it subtracted?",
+        "The logarithm is subtracted w_j times for each j, W in all: w_i - W q_i. Each column "
+        "must add up to 0.",
     ),
     cases=cases,
     parse=array,

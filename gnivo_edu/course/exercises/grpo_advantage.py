@@ -1,12 +1,12 @@
 """Exercise 19: the advantage of GRPO.
 
-GRPO has no critic: a response is good if it is better than its group. Its advantage is its reward, centred and scaled
-within the group,
+GRPO has no critic: a response is good if it is better than its group. Its advantage is its reward,
+centred and scaled within the group,
 
     A_i = (R_i - mean R) / (std R + 1e-4),      std R = sqrt( 1/(K - 1) sum_i (R_i - mean R)^2 )
 
-The mean includes R_i. The standard deviation has Bessel's correction, K - 1, and the 1e-4 is added to it outside the
-root, both as in TRL. Where all responses earn the same, every advantage is 0.
+The mean includes R_i. The standard deviation has Bessel's correction, K - 1, and the 1e-4 is added
+to it outside the root, both as in TRL. Where all responses earn the same, every advantage is 0.
 
 Write `grpo_advantage(rewards) -> float64 [N, K]`.
 
@@ -40,7 +40,7 @@ def stub(rewards: Array) -> Array:
     raise NotImplementedError("your code here")
 
 
-# --- wrong answers: each docstring completes "this is what you get when ..." ------------------------------------
+# --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
 def moments(rewards: Array) -> tuple[Array, Array]:
@@ -72,7 +72,9 @@ def batch_both(rewards: Array) -> Array:
 
 
 def without_mean(rewards: Array) -> Array:
-    """the mean is not subtracted: rewards are divided by std, and even the worst response is praised."""
+    """the mean is not subtracted: rewards are divided by std, and even the worst response is
+    praised.
+    """
     _, std = moments(rewards)
     return rewards / (std + 1e-4)
 
@@ -102,13 +104,17 @@ def variance(rewards: Array) -> Array:
 
 
 def inside_the_root(rewards: Array) -> Array:
-    """the 1e-4 is added to the variance: it is added to the standard deviation, outside the root."""
+    """the 1e-4 is added to the variance: it is added to the standard deviation, outside the
+    root.
+    """
     mean, std = moments(rewards)
     return (rewards - mean) / np.sqrt(std**2 + 1e-4)
 
 
 def smaller_epsilon(rewards: Array) -> Array:
-    """std + 1e-6 stands for std + 1e-4: verl's number; the two differ visibly where rewards are nearly equal."""
+    """std + 1e-6 stands for std + 1e-4: verl's number; the two differ visibly where rewards are
+    nearly equal.
+    """
     mean, std = moments(rewards)
     return (rewards - mean) / (std + 1e-6)
 
@@ -123,16 +129,21 @@ def sign(rewards: Array) -> Array:
     return -grpo_advantage(rewards)
 
 
-# --- the check --------------------------------------------------------------------------------------------------
+# --- the check ------------------------------------------------------------------------------------
 
 
 def cases(rng: np.random.Generator) -> Iterator[Case]:
-    """Three prompts by hand, one of them tied, what shifts do to them, random prompts, then the limits."""
+    """Three prompts by hand, one of them tied, what shifts do to them, random prompts, then the
+    limits.
+    """
     rewards = np.array([[0.5, 0.5, 0.5], [1.0, 0.0, 0.5], [0.0, 0.75, 0.0]])
     centred = np.array([[0.0, 0.0, 0.0], [0.5, -0.5, 0.0], [-0.25, 0.5, -0.25]])
     worked = centred / (np.sqrt([[0.0], [0.25], [0.1875]]) + 1e-4)
     yield Case("rewards 0.5 0.5 0.5 (a tie: std is 0), 1 0 0.5 and 0 0.75 0", (rewards,), worked)
-    raised, what = rewards + np.array([[3.0], [-2.0], [0.5]]), "each prompt's rewards shifted, by 3, -2 and 0.5"
+    raised, what = (
+        rewards + np.array([[3.0], [-2.0], [0.5]]),
+        "each prompt's rewards shifted, by 3, -2 and 0.5",
+    )
     yield Case(f"the same, {what}: nothing changes", (raised,), worked)
     yield Case("the same, responses in reverse", (rewards[:, ::-1],), worked[:, ::-1])
     yield Case("the last two prompts alone", (rewards[1:],), worked[1:])
@@ -143,12 +154,18 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
         for row in drawn:
             mean = sum(row) / len(row)
             rows.append(
-                [(r - mean) / (np.sqrt(sum((q - mean) ** 2 for q in row) / (len(row) - 1)) + 1e-4) for r in row]
+                [
+                    (r - mean)
+                    / (np.sqrt(sum((q - mean) ** 2 for q in row) / (len(row) - 1)) + 1e-4)
+                    for r in row
+                ]
             )
         yield Case(f"random prompts {trial + 1}: shape {shape}", (drawn,), np.array(rows))
     near = np.array([[0.5, 0.5 + 2e-4, 0.5 - 2e-4], [1.0, 0.0, 0.5]])
     expected = np.array([[0.0, 2 / 3, -2 / 3], worked[1]])
-    yield Case("rewards 0.5 0.5002 0.4998 and 1 0 0.5: the 1e-4 matters in the first", (near,), expected)
+    yield Case(
+        "rewards 0.5 0.5002 0.4998 and 1 0 0.5: the 1e-4 matters in the first", (near,), expected
+    )
     yield Case("every response to every prompt fails", (np.zeros((2, 4)),), np.zeros((2, 4)))
 
 
@@ -174,9 +191,12 @@ EXERCISE = Exercise(
         "sign": sign,
     },
     hints=(
-        "A group is a row of `rewards`. Along which axis do its mean and its standard deviation run?",
-        "`rewards.std(axis=1, keepdims=True)` divides by K inside the root. Which argument makes that K - 1?",
-        "(rewards - mean) / (std + 1e-4), with `ddof=1`; the 1e-4 keeps a tied group at 0 instead of 0/0.",
+        "A group is a row of `rewards`. Along which axis do its mean and its standard deviation "
+        "run?",
+        "`rewards.std(axis=1, keepdims=True)` divides by K inside the root. Which argument makes "
+        "that K - 1?",
+        "(rewards - mean) / (std + 1e-4), with `ddof=1`; the 1e-4 keeps a tied group at 0 instead "
+        "of 0/0.",
     ),
     cases=cases,
     parse=array,

@@ -13,9 +13,11 @@ from gnivo_edu.course.names import names
 
 
 def listing(function: Callable[..., Any]) -> str:
-    """The function's source with the imports it needs and without its annotations, which name types of ours.
+    """The function's source with the imports it needs and without its annotations, which name types
+    of ours.
 
-    Whatever else it reads from its own module, functions and constants, is not followed: a solution stands alone.
+    Whatever else it reads from its own module, functions and constants, is not followed: a solution
+    stands alone.
 
     >>> from gnivo_edu.course import check
     >>> print(listing(check.step_credit.reference))
@@ -28,7 +30,9 @@ def listing(function: Callable[..., Any]) -> str:
     """
     source = without_annotations(textwrap.dedent(inspect.getsource(function))).rstrip()
     found = getattr(function, "__globals__", {})
-    modules = {name: found[name] for name in names(source)[0] if isinstance(found.get(name), ModuleType)}
+    modules = {
+        name: found[name] for name in names(source)[0] if isinstance(found.get(name), ModuleType)
+    }
     imports = [
         f"import {module.__name__}" + (f" as {name}" if name != module.__name__ else "")
         for name, module in sorted(modules.items(), key=lambda pair: pair[1].__name__)
@@ -53,7 +57,12 @@ def without_annotations(source: str) -> str:
     cuts = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.arg) and node.annotation:
-            cuts.append((starts[node.lineno - 1] + node.col_offset + len(node.arg.encode()), end_of(node.annotation)))
+            cuts.append(
+                (
+                    starts[node.lineno - 1] + node.col_offset + len(node.arg.encode()),
+                    end_of(node.annotation),
+                )
+            )
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.returns:
             arrow = text.rindex(b"->", 0, starts[node.returns.lineno - 1] + node.returns.col_offset)
             cuts.append((len(text[:arrow].rstrip()), end_of(node.returns)))

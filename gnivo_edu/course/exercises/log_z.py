@@ -1,15 +1,17 @@
 """Exercise 3: log Z.
 
-The best policy tilts the reference: pi*(y) = pi_ref(y) e^{R(y)/alpha} / Z. What makes it sum to 1 is
+The best policy tilts the reference: pi*(y) = pi_ref(y) e^{R(y)/alpha} / Z. What makes it sum to 1
+is
 
     Z = sum_y pi_ref(y) e^{R(y)/alpha} = E_ref[e^{R/alpha}]
 
 Write `log_z(logps, rewards, alpha) -> float`, in nats.
 
-- `logps`, float64 [n]: log pi_ref(y) of all n complete answers; -inf for an answer that cannot be written;
+- `logps`, float64 [n]: log pi_ref(y) of all n complete answers; -inf for an answer that cannot be
+  written;
 - `rewards`, float64 [n]: R(y), in units of reward;
-- `alpha`, float > 0: the temperature, reward per nat. It may be as small as 0.001, where e^{1/alpha} is no float.
-"""
+- `alpha`, float > 0: the temperature, reward per nat. It may be as small as 0.001, where
+e^{1/alpha} is no float."""
 
 from __future__ import annotations
 
@@ -39,11 +41,13 @@ def stub(logps: Array, rewards: Array, alpha: float) -> float:
     raise NotImplementedError("your code here")
 
 
-# --- wrong answers: each docstring completes "this is what you get when ..." ------------------------------------
+# --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
 def unweighted(logps: Array, rewards: Array, alpha: float) -> float:
-    """all answers count alike: the mean is the reference's, so each answer is weighted by its probability."""
+    """all answers count alike: the mean is the reference's, so each answer is weighted by its
+    probability.
+    """
     return log_z(np.full(len(logps), -math.log(len(logps))), rewards, alpha)
 
 
@@ -73,17 +77,25 @@ def log_inside(logps: Array, rewards: Array, alpha: float) -> float:
 
 
 def overflows(logps: Array, rewards: Array, alpha: float) -> float:
-    """e^{R/alpha} overflows: take the largest exponent out of the sum, and add it back after the logarithm."""
+    """e^{R/alpha} overflows: take the largest exponent out of the sum, and add it back after the
+    logarithm.
+    """
     return float(np.log((np.exp(logps) * np.exp(rewards / alpha)).sum()))
 
 
 def overflows_one_by_one(logps: Array, rewards: Array, alpha: float) -> float:
-    """math.exp(R/alpha) overflows: take the largest exponent out of the sum, and add it back after the logarithm."""
-    return math.log(sum(math.exp(p) * math.exp(r / alpha) for p, r in zip(logps, rewards, strict=True)))
+    """math.exp(R/alpha) overflows: take the largest exponent out of the sum, and add it back after
+    the logarithm.
+    """
+    return math.log(
+        sum(math.exp(p) * math.exp(r / alpha) for p, r in zip(logps, rewards, strict=True))
+    )
 
 
 def largest_impossible(logps: Array, rewards: Array, alpha: float) -> float:
-    """max R/alpha is taken out: if that answer is impossible, the rest underflows; use max(log pi_ref + R/alpha)."""
+    """max R/alpha is taken out: if that answer is impossible, the rest underflows; use max(log
+    pi_ref + R/alpha).
+    """
     largest = (rewards / alpha).max()
     return float(largest + np.log(np.exp(logps + rewards / alpha - largest).sum()))
 
@@ -103,29 +115,48 @@ def reward_units(logps: Array, rewards: Array, alpha: float) -> float:
     return alpha * log_z(logps, rewards, alpha)
 
 
-# --- the check --------------------------------------------------------------------------------------------------
+# --- the check ------------------------------------------------------------------------------------
 
 
 def cases(rng: np.random.Generator) -> Iterator[Case]:
-    """Three answers by hand, what a shift and an order do to them, random answers, then the limits."""
+    """Three answers by hand, what a shift and an order do to them, random answers, then the
+    limits.
+    """
     p, rewards = np.array([0.5, 0.3, 0.2]), np.array([0.0, 1.0, 0.5])
     worked = math.log(0.5 + 0.3 * math.exp(2) + 0.2 * math.e)
     where = "probabilities 0.5, 0.3, 0.2, rewards 0, 1, 0.5"
     yield Case(f"{where}, alpha 0.5", (np.log(p), rewards, 0.5), worked)
-    yield Case(f"{where}, alpha 0.5, in another order", (np.log(p[[2, 0, 1]]), rewards[[2, 0, 1]], 0.5), worked)
-    yield Case(f"{where}, every reward raised by 3, alpha 0.5", (np.log(p), rewards + 3, 0.5), worked + 6)
+    yield Case(
+        f"{where}, alpha 0.5, in another order",
+        (np.log(p[[2, 0, 1]]), rewards[[2, 0, 1]], 0.5),
+        worked,
+    )
+    yield Case(
+        f"{where}, every reward raised by 3, alpha 0.5", (np.log(p), rewards + 3, 0.5), worked + 6
+    )
     yield Case("no answer is rewarded: Z = 1", (np.log(p), np.zeros(3), 0.5), 0.0)
     for trial in range(4):
         n, alpha = int(rng.integers(2, 9)), round(float(rng.uniform(0.2, 2)), 3)
         logps, drawn = random_law(rng, n), rng.uniform(-1, 1, size=n)
         expected = math.log(math.fsum((np.exp(logps) * np.exp(drawn / alpha)).tolist()))
-        yield Case(f"random case {trial + 1}: {n} answers, alpha {alpha}", (logps, drawn, alpha), expected)
+        yield Case(
+            f"random case {trial + 1}: {n} answers, alpha {alpha}", (logps, drawn, alpha), expected
+        )
     tiny = math.log(0.5 + 0.3 * math.exp(0.001) + 0.2 * math.exp(0.0005))
     yield Case(f"{where}, alpha 1000", (np.log(p), rewards, 1000.0), tiny)
     yield Case(f"{where}, alpha 0.001", (np.log(p), rewards, 0.001), 1000 + math.log(0.3))
-    yield Case(f"{where}, minus 2 each, alpha 0.001", (np.log(p), rewards - 2, 0.001), math.log(0.3) - 1000)
-    impossible = (np.array([math.log(0.4), math.log(0.6), -np.inf]), np.array([0.0, 0.1, 1.0]), 0.001)
-    where = "probabilities 0.4, 0.6, 0, rewards 0, 0.1, 1, alpha 0.001: the best answer cannot be written"
+    yield Case(
+        f"{where}, minus 2 each, alpha 0.001", (np.log(p), rewards - 2, 0.001), math.log(0.3) - 1000
+    )
+    impossible = (
+        np.array([math.log(0.4), math.log(0.6), -np.inf]),
+        np.array([0.0, 0.1, 1.0]),
+        0.001,
+    )
+    where = (
+        "probabilities 0.4, 0.6, 0, rewards 0, 0.1, 1, alpha 0.001: the best answer cannot be "
+        "written"
+    )
     yield Case(where, impossible, 100 + math.log(0.6))
 
 
@@ -152,7 +183,8 @@ EXERCISE = Exercise(
     hints=(
         "Z is a mean of e^{R/alpha}. Whose mean: are all answers equally likely?",
         "A probability in front of e^{R/alpha} can go into the exponent: e^{log pi_ref + R/alpha}.",
-        "Subtract the largest exponent before exp and add it back after log. `np.logaddexp.reduce` does just that.",
+        "Subtract the largest exponent before exp and add it back after log. "
+        "`np.logaddexp.reduce` does just that.",
     ),
     cases=cases,
     parse=number,

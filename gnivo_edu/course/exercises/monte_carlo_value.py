@@ -1,7 +1,7 @@
 """Exercise 35: a value from samples, and how far off it is.
 
-Where continuations cannot be listed, some are drawn: n of them from the reference, all from one prefix. Put their mean
-in the place of the expectation,
+Where continuations cannot be listed, some are drawn: n of them from the reference, all from one
+prefix. Put their mean in the place of the expectation,
 
     V_n = log( (1/n) sum_i w_i ),   w_i = e^{R_i / alpha}
 
@@ -9,8 +9,9 @@ That is a random number. Its standard error is, for large n, that of the mean re
 
     SE = (standard deviation of w) / (mean of w) / sqrt(n),
 
-with the standard deviation of a sample (n - 1 below). And it is biased: a logarithm bends downwards, so that the log of
-a mean lies below the log of the expectation on average, by SE^2 / 2 for large n.
+with the standard deviation of a sample (n - 1 below). And it is biased: a logarithm bends
+downwards, so that the log of a mean lies below the log of the expectation on average, by SE^2 / 2
+for large n.
 
 Write `monte_carlo_value(rewards, alpha) -> (value, standard_error, bias)`, three floats in nats.
 
@@ -35,7 +36,8 @@ Found = tuple[float, float, float]
 
 
 def monte_carlo_value(rewards: Array, alpha: float) -> Found:
-    """log of the mean of e^{R/alpha}, its standard error and its bias, with the largest exponent taken out first.
+    """log of the mean of e^{R/alpha}, its standard error and its bias, with the largest exponent
+    taken out first.
 
     >>> [round(x, 4) for x in monte_carlo_value(np.array([0.0, 1.0, 1.0, 1.0]), alpha=1.0)]
     [0.828, 0.1877, -0.0176]
@@ -52,11 +54,13 @@ def stub(rewards: Array, alpha: float) -> Found:
     raise NotImplementedError("your code here")
 
 
-# --- wrong answers: each docstring completes "this is what you get when ..." ------------------------------------
+# --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
 def overflows(rewards: Array, alpha: float) -> Found:
-    """e^{R/alpha} overflows: take the largest exponent out first, and add it back after the logarithm."""
+    """e^{R/alpha} overflows: take the largest exponent out first, and add it back after the
+    logarithm.
+    """
     weights = np.exp(rewards / alpha)
     error = weights.std(ddof=1) / weights.mean() / np.sqrt(len(weights))
     return float(np.log(weights.mean())), float(error), float(-(error**2) / 2)
@@ -95,30 +99,42 @@ def _with_error(rewards: Array, alpha: float, error: float) -> Found:
 
 
 def no_root_n(rewards: Array, alpha: float) -> Found:
-    """the spread is not divided by the root of n: the mean of many is more certain than one of them."""
-    return _with_error(rewards, alpha, monte_carlo_value(rewards, alpha)[1] * math.sqrt(len(rewards)))
+    """the spread is not divided by the root of n: the mean of many is more certain than one of
+    them.
+    """
+    return _with_error(
+        rewards, alpha, monte_carlo_value(rewards, alpha)[1] * math.sqrt(len(rewards))
+    )
 
 
 def divided_by_n(rewards: Array, alpha: float) -> Found:
     """the spread is divided by n: it is the variance of a mean that falls like 1/n."""
-    return _with_error(rewards, alpha, monte_carlo_value(rewards, alpha)[1] / math.sqrt(len(rewards)))
+    return _with_error(
+        rewards, alpha, monte_carlo_value(rewards, alpha)[1] / math.sqrt(len(rewards))
+    )
 
 
 def absolute(rewards: Array, alpha: float) -> Found:
-    """the spread is not divided by the mean of the weights: that is the error of e^V and not of V."""
+    """the spread is not divided by the mean of the weights: that is the error of e^V and not of
+    V.
+    """
     value, error, _ = monte_carlo_value(rewards, alpha)
     return _with_error(rewards, alpha, error * float(np.exp(value)))
 
 
 def of_rewards(rewards: Array, alpha: float) -> Found:
     """the spread is that of R/alpha: the mean is taken of the weights."""
-    return _with_error(rewards, alpha, float((rewards / alpha).std(ddof=1)) / math.sqrt(len(rewards)))
+    return _with_error(
+        rewards, alpha, float((rewards / alpha).std(ddof=1)) / math.sqrt(len(rewards))
+    )
 
 
 def population(rewards: Array, alpha: float) -> Found:
     """the standard deviation divides by n: that of a sample divides by n - 1, ddof=1."""
     n = len(rewards)
-    return _with_error(rewards, alpha, monte_carlo_value(rewards, alpha)[1] * math.sqrt((n - 1) / n))
+    return _with_error(
+        rewards, alpha, monte_carlo_value(rewards, alpha)[1] * math.sqrt((n - 1) / n)
+    )
 
 
 def sign(rewards: Array, alpha: float) -> Found:
@@ -139,7 +155,7 @@ def unbiased(rewards: Array, alpha: float) -> Found:
     return value, error, 0.0
 
 
-# --- the check --------------------------------------------------------------------------------------------------
+# --- the check ------------------------------------------------------------------------------------
 
 
 def _by_hand(rewards: list[float], alpha: float) -> Found:
@@ -151,14 +167,20 @@ def _by_hand(rewards: list[float], alpha: float) -> Found:
 
 
 def cases(rng: np.random.Generator) -> Iterator[Case]:
-    """Four continuations by hand, what orders and constants do to them, random ones, then the limits."""
+    """Four continuations by hand, what orders and constants do to them, random ones, then the
+    limits.
+    """
     rewards = [0.0, 1.0, 1.0, 0.5]
     worked = _by_hand(rewards, 0.5)
     where = "rewards 0, 1, 1, 0.5; alpha 0.5: w = 1, e^2, e^2, e"
     yield Case(where, (np.array(rewards), 0.5), worked)
     yield Case("the same, the other way round", (np.array(rewards[::-1]), 0.5), worked)
     raised = (worked[0] + 6, *worked[1:])
-    yield Case("the same, every reward raised by 3: only the value moves", (np.array(rewards) + 3, 0.5), raised)
+    yield Case(
+        "the same, every reward raised by 3: only the value moves",
+        (np.array(rewards) + 3, 0.5),
+        raised,
+    )
     yield Case("the same rewards doubled, alpha doubled", (2 * np.array(rewards), 1.0), worked)
     for trial in range(3):
         n, alpha = int(rng.integers(5, 40)), round(float(rng.uniform(0.2, 2)), 3)
@@ -166,14 +188,20 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
         where = f"random rewards {trial + 1}: n = {n}, alpha {alpha}"
         yield Case(where, (drawn, alpha), _by_hand(drawn.tolist(), alpha))
     yield Case("five continuations that all earn 0.7", (np.full(5, 0.7), 0.5), (1.4, 0.0, 0.0))
-    steep = (1000 - math.log(3), 1.0, -0.5)  # one weight of three counts: spread 3^{-1/2}, mean 1/3, root of 3
+    steep = (
+        1000 - math.log(3),
+        1.0,
+        -0.5,
+    )  # one weight of three counts: spread 3^{-1/2}, mean 1/3, root of 3
     yield Case("rewards 0.2, 1, 0.5; alpha 0.001", (np.array([0.2, 1.0, 0.5]), 0.001), steep)
 
 
 def parse(value: Any) -> Found:
     """Three numbers; ValueError, in words, on anything else."""
     if not isinstance(value, list | tuple | np.ndarray) or len(value) != 3:
-        raise ValueError(f"expected three numbers, (value, standard_error, bias), got {describe(value)}")
+        raise ValueError(
+            f"expected three numbers, (value, standard_error, bias), got {describe(value)}"
+        )
     first, second, third = (number(x) for x in value)
     return first, second, third
 
@@ -210,8 +238,10 @@ EXERCISE = Exercise(
         "no bias": unbiased,
     },
     hints=(
-        "Subtract the largest R/alpha before you take exponentials; what does that do to the log of the mean?",
-        "The factor that you took out cancels in (standard deviation)/(mean): the error needs no correction.",
+        "Subtract the largest R/alpha before you take exponentials; what does that do to the log "
+        "of the mean?",
+        "The factor that you took out cancels in (standard deviation)/(mean): the error needs no "
+        "correction.",
         "std(ddof=1), divided by the mean and by np.sqrt(n); the bias is minus half its square.",
     ),
     cases=cases,

@@ -1,14 +1,17 @@
 """Exercise 7: the best policy's probability of a prefix.
 
-Theorem 1 of GN-IVO. Along an answer y_1 ... y_T, with s_t the state after t tokens, the factor missing between the
-reference and the best policy is e^V,
+Theorem 1 of GN-IVO. Along an answer y_1 ... y_T, with s_t the state after t tokens, the factor
+missing between the reference and the best policy is e^V,
 
     pi*(s_t) = pi_ref(s_t) e^{V(s_t)} / Z,        Z = e^{V(s_0)},   V(s_T) = R/alpha
 
-Write `optimal_prefix_logps(logps, values, reward, alpha) -> float64 [T]`: log pi*(s_t) for t = 1 ... T, in nats.
+Write `optimal_prefix_logps(logps, values, reward, alpha) -> float64 [T]`: log pi*(s_t) for t = 1
+... T, in nats.
 
-- `logps`, float64 [T]: log pi_ref(y_t | s_{t-1}), the reference's log-probability of each token of the answer;
-- `values`, float64 [T]: V(s_0), ..., V(s_{T-1}), in nats: the states before each token. V(s_T) is yours to add;
+- `logps`, float64 [T]: log pi_ref(y_t | s_{t-1}), the reference's log-probability of each token of
+  the answer;
+- `values`, float64 [T]: V(s_0), ..., V(s_{T-1}), in nats: the states before each token. V(s_T) is
+  yours to add;
 - `reward`, float: R(y), in units of reward;
 - `alpha`, float > 0: the temperature, reward per nat.
 """
@@ -40,7 +43,7 @@ def stub(logps: Array, values: Array, reward: float, alpha: float) -> Array:
     raise NotImplementedError("your code here")
 
 
-# --- wrong answers: each docstring completes "this is what you get when ..." ------------------------------------
+# --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
 def no_z(logps: Array, values: Array, reward: float, alpha: float) -> Array:
@@ -55,12 +58,16 @@ def childs_value(logps: Array, values: Array, reward: float, alpha: float) -> Ar
 
 
 def parents_value(logps: Array, values: Array, reward: float, alpha: float) -> Array:
-    """V(s_{t-1}) stands for V(s_t): `values` starts at s_0, and its last one, V(s_T) = R/alpha, is yours to add."""
+    """V(s_{t-1}) stands for V(s_t): `values` starts at s_0, and its last one, V(s_T) = R/alpha, is
+    yours to add.
+    """
     return np.cumsum(logps) + values - values[0]
 
 
 def next_token(logps: Array, values: Array, reward: float, alpha: float) -> Array:
-    """the probability of one token stands for that of the prefix: multiply all the tokens up to t (cumsum)."""
+    """the probability of one token stands for that of the prefix: multiply all the tokens up to t
+    (cumsum).
+    """
     return logps + np.append(values[1:], reward / alpha) - values[0]
 
 
@@ -70,7 +77,9 @@ def step_for_prefix(logps: Array, values: Array, reward: float, alpha: float) ->
 
 
 def previous_value_subtracted(logps: Array, values: Array, reward: float, alpha: float) -> Array:
-    """V(s_{t-1}) is subtracted where log Z = V(s_0) belongs: a whole prefix is measured from the beginning."""
+    """V(s_{t-1}) is subtracted where log Z = V(s_0) belongs: a whole prefix is measured from the
+    beginning.
+    """
     return np.cumsum(logps) + np.diff(np.append(values, reward / alpha))
 
 
@@ -99,16 +108,22 @@ def probabilities(logps: Array, values: Array, reward: float, alpha: float) -> A
     return np.exp(optimal_prefix_logps(logps, values, reward, alpha))
 
 
-# --- the check --------------------------------------------------------------------------------------------------
+# --- the check ------------------------------------------------------------------------------------
 
 
 def cases(rng: np.random.Generator) -> Iterator[Case]:
-    """An answer of two tokens by hand, random answers with pi* counted from all answers, then the limits."""
+    """An answer of two tokens by hand, random answers with pi* counted from all answers, then the
+    limits.
+    """
     after = 0.7 + 0.3 * np.exp(2)  # E_ref[e^{R/alpha}] after the first token
     total = 0.4 + 0.6 * after
     worked = np.log([0.6 * after / total, 0.18 * np.exp(2) / total])
     arguments = (np.log([0.6, 0.3]), np.log([total, after]), 1.0, 0.5)
-    yield Case("two tokens of probability 0.6 and 0.3, reward 1 (every other answer: 0), alpha 0.5", arguments, worked)
+    yield Case(
+        "two tokens of probability 0.6 and 0.3, reward 1 (every other answer: 0), alpha 0.5",
+        arguments,
+        worked,
+    )
     raised = (arguments[0], arguments[1] + 6, 4.0, 0.5)
     yield Case("the same, every reward raised by 3: all values rise by 6", raised, worked)
     other = (np.log([0.6, 0.7]), np.log([total, after]), 0.0, 0.5)
@@ -144,9 +159,12 @@ EXERCISE = Exercise(
         "probabilities for log-probabilities": probabilities,
     },
     hints=(
-        "Take the logarithm of the theorem: a product of three factors becomes a sum of three terms.",
-        "log pi_ref(s_t) is the sum of the first t entries of `logps` (np.cumsum), and log Z is `values[0]`.",
-        "V(s_1) ... V(s_T) is `np.append(values[1:], reward / alpha)`: the last one is the reward, in nats.",
+        "Take the logarithm of the theorem: a product of three factors becomes a sum of three "
+        "terms.",
+        "log pi_ref(s_t) is the sum of the first t entries of `logps` (np.cumsum), and log Z is "
+        "`values[0]`.",
+        "V(s_1) ... V(s_T) is `np.append(values[1:], reward / alpha)`: the last one is the "
+        "reward, in nats.",
     ),
     cases=cases,
     parse=array,

@@ -4,13 +4,15 @@ Divide the theorem at one prefix by the theorem at the prefix before it, and Z i
 
     pi*(a | s) = pi_ref(a | s) e^{V(s, a) - V(s)}
 
-A policy is a list of T tables. The row of a prefix in table t is its number in base V, first token most significant,
-so that the children of the prefix in row i are rows i V, i V + 1, ..., i V + V - 1 of the next depth.
+A policy is a list of T tables. The row of a prefix in table t is its number in base V, first token
+most significant, so that the children of the prefix in row i are rows i V, i V + 1, ..., i V + V -
+1 of the next depth.
 
-Write `optimal_step_logps(step_logps, values) -> list of T tables` [V**t, V]: log pi*(a | s), in nats.
+Write `optimal_step_logps(step_logps, values) -> list of T tables` [V**t, V]: log pi*(a | s), in
+nats.
 
-- `step_logps`: T tables, `step_logps[t]` float64 [V**t, V]: log pi_ref(a | s) of every prefix s of t tokens. A
-  finished prefix repeats the end token: its row is 0 there and -inf elsewhere;
+- `step_logps`: T tables, `step_logps[t]` float64 [V**t, V]: log pi_ref(a | s) of every prefix s of
+  t tokens. A finished prefix repeats the end token: its row is 0 there and -inf elsewhere;
 - `values`: T + 1 arrays, `values[t]` float64 [V**t]: V(s) of every prefix of t tokens, in nats.
 """
 
@@ -34,7 +36,9 @@ def optimal_step_logps(step_logps: Tables, values: Tables) -> Tables:
     >>> np.exp(optimal_step_logps([fair], values)[0]).round(12)
     array([[0.25, 0.75]])
     """
-    children = [after.reshape(table.shape) for table, after in zip(step_logps, values[1:], strict=True)]
+    children = [
+        after.reshape(table.shape) for table, after in zip(step_logps, values[1:], strict=True)
+    ]
     return [table + children[t] - values[t][:, None] for t, table in enumerate(step_logps)]
 
 
@@ -43,7 +47,7 @@ def stub(step_logps: Tables, values: Tables) -> Tables:
     raise NotImplementedError("your code here")
 
 
-# --- wrong answers: each docstring completes "this is what you get when ..." ------------------------------------
+# --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
 def tilted(step_logps: Tables, values: Tables) -> Tables:
@@ -58,29 +62,45 @@ def without_reference(step_logps: Tables, values: Tables) -> Tables:
 
 
 def by_log_z(step_logps: Tables, values: Tables) -> Tables:
-    """log Z = V(s_0) is subtracted everywhere: that is for whole prefixes; a single step takes its own V(s)."""
+    """log Z = V(s_0) is subtracted everywhere: that is for whole prefixes; a single step takes its
+    own V(s).
+    """
     return [table - values[0][0] for table in tilted(step_logps, values)]
 
 
 def over_group(step_logps: Tables, values: Tables) -> Tables:
-    """the softmax runs along axis 0, over the prefixes of one depth: each prefix chooses among its own tokens."""
-    return [table - np.logaddexp.reduce(table, axis=0, keepdims=True) for table in tilted(step_logps, values)]
+    """the softmax runs along axis 0, over the prefixes of one depth: each prefix chooses among its
+    own tokens.
+    """
+    return [
+        table - np.logaddexp.reduce(table, axis=0, keepdims=True)
+        for table in tilted(step_logps, values)
+    ]
 
 
 def own_value_for_child(step_logps: Tables, values: Tables) -> Tables:
-    """the depth is off by one, V(s) for V(s, a): it cancels, and the reference comes out unchanged."""
+    """the depth is off by one, V(s) for V(s, a): it cancels, and the reference comes out
+    unchanged.
+    """
     return list(step_logps)
 
 
 def parents_value(step_logps: Tables, values: Tables) -> Tables:
-    """the depth is off by one: the value of the prefix one token shorter is subtracted, not that of the prefix."""
+    """the depth is off by one: the value of the prefix one token shorter is subtracted, not that of
+    the prefix.
+    """
     below = tilted(step_logps, values)
     parents = [values[max(t - 1, 0)] for t in range(len(below))]
-    return [table - np.repeat(v, len(table) // len(v))[:, None] for table, v in zip(below, parents, strict=True)]
+    return [
+        table - np.repeat(v, len(table) // len(v))[:, None]
+        for table, v in zip(below, parents, strict=True)
+    ]
 
 
 def children_transposed(step_logps: Tables, values: Tables) -> Tables:
-    """the children are read in the wrong order: `reshape(V**t, V)` puts a prefix's children in its row."""
+    """the children are read in the wrong order: `reshape(V**t, V)` puts a prefix's children in its
+    row.
+    """
     children = [values[t + 1].reshape(table.shape[::-1]).T for t, table in enumerate(step_logps)]
     found = [table + child for table, child in zip(step_logps, children, strict=True)]
     return [table - np.logaddexp.reduce(table, axis=1, keepdims=True) for table in found]
@@ -88,7 +108,10 @@ def children_transposed(step_logps: Tables, values: Tables) -> Tables:
 
 def advantage_alone(step_logps: Tables, values: Tables) -> Tables:
     """V(s, a) - V(s) is returned, which is log pi*/pi_ref: add log pi_ref."""
-    return [values[t + 1].reshape(table.shape) - values[t][:, None] for t, table in enumerate(step_logps)]
+    return [
+        values[t + 1].reshape(table.shape) - values[t][:, None]
+        for t, table in enumerate(step_logps)
+    ]
 
 
 def greedy(step_logps: Tables, values: Tables) -> Tables:
@@ -105,7 +128,7 @@ def probabilities(step_logps: Tables, values: Tables) -> Tables:
     return [np.exp(table) for table in optimal_step_logps(step_logps, values)]
 
 
-# --- the check --------------------------------------------------------------------------------------------------
+# --- the check ------------------------------------------------------------------------------------
 
 
 def cases(rng: np.random.Generator) -> Iterator[Case]:
@@ -116,13 +139,21 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
     after = np.array([0.7 + 0.3 * e, 0.5 + 0.5 * np.e])  # E_ref[e^{R/alpha}] after one token
     first = np.log([[0.6, 0.4]] * after / (0.6 * after[0] + 0.4 * after[1]))
     second = np.log([[0.7, 0.3 * e], [0.5, 0.5 * np.e]] / after[:, None])
-    where = "V = 2, T = 3, reference 0.6 0.4, then 0.7 0.3 or 0.5 0.5, then fair, rewards 0 0 1 1 0 0 .5 .5, alpha 0.5"
+    where = (
+        "V = 2, T = 3, reference 0.6 0.4, then 0.7 0.3 or 0.5 0.5, then fair, rewards 0 0 1 1 0 0 "
+        ".5 .5, alpha 0.5"
+    )
     yield Case(where, (tables, backward(tables, rewards, 0.5)), [first, second, fair])
     where = "the same, every reward raised by 3: all values rise by 6"
     yield Case(where, (tables, backward(tables, rewards + 3, 0.5)), [first, second, fair])
-    yield Case("no reward anywhere: the reference", (tables, backward(tables, np.zeros(8), 0.5)), tables)
+    yield Case(
+        "no reward anywhere: the reference", (tables, backward(tables, np.zeros(8), 0.5)), tables
+    )
     for vocab_size, horizon, eos in ((3, 2, None), (2, 4, None), (3, 3, int(rng.integers(3)))):
-        tables, rewards = random_tables(rng, vocab_size, horizon, eos), rng.uniform(size=vocab_size**horizon)
+        tables, rewards = (
+            random_tables(rng, vocab_size, horizon, eos),
+            rng.uniform(size=vocab_size**horizon),
+        )
         alpha = round(float(rng.uniform(0.2, 2)), 3)
         where = f"a random tree, V = {vocab_size}, T = {horizon}, end token {eos}"
         expected = counted(tables, rewards, alpha)
@@ -132,7 +163,9 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
 
 
 def counted(step_logps: Tables, rewards: Array, alpha: float) -> Tables:
-    """pi* from complete answers: the share of a prefix's tilted answers that go on with each token, no V needed."""
+    """pi* from complete answers: the share of a prefix's tilted answers that go on with each token,
+    no V needed.
+    """
     vocab_size = step_logps[0].shape[1]
     answers = prefix_law(step_logps)[-1] + rewards / alpha
     tables = []
@@ -164,9 +197,12 @@ EXERCISE = Exercise(
         "probabilities for log-probabilities": probabilities,
     },
     hints=(
-        "Take the logarithm: one term from the reference, one from the child s, a, one from the prefix s itself.",
-        "The children of depth t are `values[t + 1]`; reshaped to [V**t, V], row i holds the children of prefix i.",
-        "`step_logps[t] + values[t + 1].reshape(-1, V) - values[t][:, None]`, for every t. Each row then sums to 1.",
+        "Take the logarithm: one term from the reference, one from the child s, a, one from the "
+        "prefix s itself.",
+        "The children of depth t are `values[t + 1]`; reshaped to [V**t, V], row i holds the "
+        "children of prefix i.",
+        "`step_logps[t] + values[t + 1].reshape(-1, V) - values[t][:, None]`, for every t. Each "
+        "row then sums to 1.",
     ),
     cases=cases,
     parse=arrays,

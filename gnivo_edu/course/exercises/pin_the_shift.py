@@ -1,18 +1,21 @@
 """Exercise 16: pin the shift.
 
-A free V_theta is known up to one constant for each depth. A policy knows more: its probabilities of the prefixes of
-one depth sum to 1. Written through a policy, pi_theta(s_t) = pi_ref(s_t) e^{V_theta(s_t)}, so that
+A free V_theta is known up to one constant for each depth. A policy knows more: its probabilities of
+the prefixes of one depth sum to 1. Written through a policy, pi_theta(s_t) = pi_ref(s_t)
+e^{V_theta(s_t)}, so that
 
     E_ref[e^{V_theta}] = sum_{s_t} pi_ref(s_t) e^{V_theta(s_t)} = 1        at every depth t
 
-Take from V_theta, at each depth, the one constant that makes this true. What is left is V - log Z: the depths can now
-be compared, and V_theta(s_t) - V_theta(s_{t-1}) is the credit of a step.
+Take from V_theta, at each depth, the one constant that makes this true. What is left is V - log Z:
+the depths can now be compared, and V_theta(s_t) - V_theta(s_{t-1}) is the credit of a step.
 
-Write `pin_the_shift(v_theta, prefix_logps) -> list of T arrays`, the pinned V_theta, of the same shapes, in nats.
+Write `pin_the_shift(v_theta, prefix_logps) -> list of T arrays`, the pinned V_theta, of the same
+shapes, in nats.
 
-- `v_theta`: a list of T arrays, entry t - 1 float64 [V**t]: V_theta of every prefix of t tokens. Some may be 1000;
-- `prefix_logps`: a list of T arrays of the same shapes: log pi_ref(prefix), -inf where the reference never goes.
-"""
+- `v_theta`: a list of T arrays, entry t - 1 float64 [V**t]: V_theta of every prefix of t tokens.
+  Some may be 1000;
+- `prefix_logps`: a list of T arrays of the same shapes: log pi_ref(prefix), -inf where the
+reference never goes."""
 
 from __future__ import annotations
 
@@ -35,7 +38,9 @@ def pin_the_shift(v_theta: Depths, prefix_logps: Depths) -> Depths:
     >>> np.exp(pinned[0]).round(12)
     array([0.5, 1.5])
     """
-    return [v - np.logaddexp.reduce(logps + v) for v, logps in zip(v_theta, prefix_logps, strict=True)]
+    return [
+        v - np.logaddexp.reduce(logps + v) for v, logps in zip(v_theta, prefix_logps, strict=True)
+    ]
 
 
 def stub(v_theta: Depths, prefix_logps: Depths) -> Depths:
@@ -43,7 +48,7 @@ def stub(v_theta: Depths, prefix_logps: Depths) -> Depths:
     raise NotImplementedError("your code here")
 
 
-# --- wrong answers: each docstring completes "this is what you get when ..." ------------------------------------
+# --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
 def constants(v_theta: Depths, prefix_logps: Depths) -> Depths:
@@ -62,12 +67,16 @@ def subtracts_mean(v_theta: Depths, prefix_logps: Depths) -> Depths:
 
 
 def subtracts_reference_mean(v_theta: Depths, prefix_logps: Depths) -> Depths:
-    """the reference's mean of V_theta is subtracted: average e^{V_theta}, then take the logarithm."""
+    """the reference's mean of V_theta is subtracted: average e^{V_theta}, then take the
+    logarithm.
+    """
     return [v - np.exp(logps) @ v for v, logps in zip(v_theta, prefix_logps, strict=True)]
 
 
 def subtracts_max(v_theta: Depths, prefix_logps: Depths) -> Depths:
-    """the largest V_theta is subtracted: that makes the best prefix 0, not the mean of e^{V_theta} 1."""
+    """the largest V_theta is subtracted: that makes the best prefix 0, not the mean of e^{V_theta}
+    1.
+    """
     return [v - v.max() for v in v_theta]
 
 
@@ -103,33 +112,59 @@ def adds(v_theta: Depths, prefix_logps: Depths) -> Depths:
 
 
 def the_policy(v_theta: Depths, prefix_logps: Depths) -> Depths:
-    """log pi_ref is left in, which gives log pi_theta: the pinned V_theta is log pi_theta/pi_ref."""
-    return [v + logps for v, logps in zip(pin_the_shift(v_theta, prefix_logps), prefix_logps, strict=True)]
+    """log pi_ref is left in, which gives log pi_theta: the pinned V_theta is log
+    pi_theta/pi_ref.
+    """
+    return [
+        v + logps
+        for v, logps in zip(pin_the_shift(v_theta, prefix_logps), prefix_logps, strict=True)
+    ]
 
 
 def overflows(v_theta: Depths, prefix_logps: Depths) -> Depths:
-    """e^{V_theta} overflows: take the largest exponent out of the sum, and add it back after the logarithm."""
-    return [v - np.log(np.exp(logps) @ np.exp(v)) for v, logps in zip(v_theta, prefix_logps, strict=True)]
+    """e^{V_theta} overflows: take the largest exponent out of the sum, and add it back after the
+    logarithm.
+    """
+    return [
+        v - np.log(np.exp(logps) @ np.exp(v))
+        for v, logps in zip(v_theta, prefix_logps, strict=True)
+    ]
 
 
-# --- the check --------------------------------------------------------------------------------------------------
+# --- the check ------------------------------------------------------------------------------------
 
 
 def cases(rng: np.random.Generator) -> Iterator[Case]:
-    """Two depths by hand, other shifts of the same, random trees whose V - log Z is known, then the limits."""
+    """Two depths by hand, other shifts of the same, random trees whose V - log Z is known, then the
+    limits.
+    """
     law = [frozen(np.log([0.6, 0.4])), frozen(np.log([0.42, 0.18, 0.1, 0.3]))]
     v_theta = [frozen(np.log([1.0, 6.0])), frozen(np.log([2.0, 2.0, 1.0, 5.0]))]  # means 3 and 2.8
     worked = [np.log([1 / 3, 2.0]), np.log(np.array([2.0, 2.0, 1.0, 5.0]) / 2.8)]
     where = "V = 2, reference 0.6 0.4, then 0.42 0.18 0.1 0.3; e^{V_theta} 1 6, then 2 2 1 5"
     yield Case(where, (v_theta, law), worked)
     shifted = [frozen(v_theta[0] + 3), frozen(v_theta[1] - 7)]
-    yield Case("the same, V_theta shifted by 3 and by -7: pinned, it is the same", (shifted, law), worked)
+    yield Case(
+        "the same, V_theta shifted by 3 and by -7: pinned, it is the same", (shifted, law), worked
+    )
     yield Case("already pinned", ([frozen(v) for v in worked], law), worked)
     for vocab_size, horizon, eos in ((2, 3, None), (3, 2, None), (3, 3, int(rng.integers(3)))):
-        tables, alpha = random_tables(rng, vocab_size, horizon, eos), round(float(rng.uniform(0.2, 2)), 3)
-        values, laws = backward(tables, rng.uniform(size=vocab_size**horizon), alpha), prefix_law(tables)
-        fitted = [frozen(v + c) for v, c in zip(values[1:], rng.normal(scale=2, size=horizon), strict=True)]
-        where = f"V shifted at random, a random tree, V = {vocab_size}, T = {horizon}, end token {eos}, alpha {alpha}"
+        tables, alpha = (
+            random_tables(rng, vocab_size, horizon, eos),
+            round(float(rng.uniform(0.2, 2)), 3),
+        )
+        values, laws = (
+            backward(tables, rng.uniform(size=vocab_size**horizon), alpha),
+            prefix_law(tables),
+        )
+        fitted = [
+            frozen(v + c)
+            for v, c in zip(values[1:], rng.normal(scale=2, size=horizon), strict=True)
+        ]
+        where = (
+            f"V shifted at random, a random tree, V = {vocab_size}, T = {horizon}, end token "
+            f"{eos}, alpha {alpha}"
+        )
         yield Case(where, (fitted, laws[1:]), [v - values[0] for v in values[1:]])
     large = [frozen([1000.0, 999.0])], [frozen(np.log([0.5, 0.5]))]
     expected = [np.array([0.0, -1.0]) - math.log(0.5 + 0.5 / math.e)]
@@ -158,7 +193,8 @@ EXERCISE = Exercise(
     },
     hints=(
         "Subtracting c from V_theta divides E_ref[e^{V_theta}] by e^c. Which c brings it to 1?",
-        "c = log E_ref[e^{V_theta}], the reference's mean over the prefixes of one depth; a log Z, depth by depth.",
+        "c = log E_ref[e^{V_theta}], the reference's mean over the prefixes of one depth; a log "
+        "Z, depth by depth.",
         "For each depth: `v - np.logaddexp.reduce(logps + v)`.",
     ),
     cases=cases,

@@ -1,17 +1,20 @@
 """Exercise 12: the implicit value of every prefix.
 
-A policy carries a value inside it: how much more probable than the reference it has made a prefix. For response i of
-a group of K,
+A policy carries a value inside it: how much more probable than the reference it has made a prefix.
+For response i of a group of K,
 
     rho_i^t = log pi_theta(s_t) - log pi_ref(s_t) = sum of its first t log-ratios,    t = 1 ... T
 
-A finished response is absorbing: at every later t its prefix is still the whole response, so rho stays where it ended.
+A finished response is absorbing: at every later t its prefix is still the whole response, so rho
+stays where it ended.
 
-Write `prefix_logratio(policy_logps, reference_logps, lengths) -> float64 [K, T]`: column t - 1 is rho^t, in nats.
+Write `prefix_logratio(policy_logps, reference_logps, lengths) -> float64 [K, T]`: column t - 1 is
+rho^t, in nats.
 
-- `policy_logps`, `reference_logps`, float64 [K, T]: log-probability of each token, under pi_theta and under pi_ref;
-- `lengths`, int [K]: how many of the T entries belong to each response, its end token included. The rest is padding:
-  what stands there means nothing, and may be any number or nan.
+- `policy_logps`, `reference_logps`, float64 [K, T]: log-probability of each token, under pi_theta
+  and under pi_ref;
+- `lengths`, int [K]: how many of the T entries belong to each response, its end token included. The
+  rest is padding: what stands there means nothing, and may be any number or nan.
 """
 
 from __future__ import annotations
@@ -43,7 +46,7 @@ def stub(policy_logps: Array, reference_logps: Array, lengths: Lengths) -> Array
     raise NotImplementedError("your code here")
 
 
-# --- wrong answers: each docstring completes "this is what you get when ..." ------------------------------------
+# --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
 def token_logratio(policy_logps: Array, reference_logps: Array, lengths: Lengths) -> Array:
@@ -53,7 +56,9 @@ def token_logratio(policy_logps: Array, reference_logps: Array, lengths: Lengths
 
 
 def exclusive(policy_logps: Array, reference_logps: Array, lengths: Lengths) -> Array:
-    """the sum stops one token early: s_t includes token t, so the first column is the first log-ratio, not 0."""
+    """the sum stops one token early: s_t includes token t, so the first column is the first
+    log-ratio, not 0.
+    """
     found = prefix_logratio(policy_logps, reference_logps, lengths)
     return np.concatenate([np.zeros((len(found), 1)), found[:, :-1]], axis=1)
 
@@ -82,13 +87,17 @@ def masked_by_product(policy_logps: Array, reference_logps: Array, lengths: Leng
 
 
 def zero_after_end(policy_logps: Array, reference_logps: Array, lengths: Lengths) -> Array:
-    """rho is 0 after the end: a finished response stays what it is, so its rho stays where it ended."""
+    """rho is 0 after the end: a finished response stays what it is, so its rho stays where it
+    ended.
+    """
     written = np.arange(policy_logps.shape[1]) < lengths[:, None]
     return np.where(written, prefix_logratio(policy_logps, reference_logps, lengths), 0.0)
 
 
 def drops_eos(policy_logps: Array, reference_logps: Array, lengths: Lengths) -> Array:
-    """the last token of each response is dropped: the end token is a choice too, and `lengths` counts it."""
+    """the last token of each response is dropped: the end token is a choice too, and `lengths`
+    counts it.
+    """
     return prefix_logratio(policy_logps, reference_logps, lengths - 1)
 
 
@@ -100,11 +109,15 @@ def whole_response(policy_logps: Array, reference_logps: Array, lengths: Lengths
 
 def from_the_end(policy_logps: Array, reference_logps: Array, lengths: Lengths) -> Array:
     """the sum runs from the end: it has to start at the first token."""
-    return np.cumsum(token_logratio(policy_logps, reference_logps, lengths)[:, ::-1], axis=1)[:, ::-1]
+    return np.cumsum(token_logratio(policy_logps, reference_logps, lengths)[:, ::-1], axis=1)[
+        :, ::-1
+    ]
 
 
 def sign(policy_logps: Array, reference_logps: Array, lengths: Lengths) -> Array:
-    """policy and reference are exchanged: a prefix that the policy has made more probable has a positive rho."""
+    """policy and reference are exchanged: a prefix that the policy has made more probable has a
+    positive rho.
+    """
     return prefix_logratio(reference_logps, policy_logps, lengths)
 
 
@@ -124,22 +137,32 @@ def token_mean(policy_logps: Array, reference_logps: Array, lengths: Lengths) ->
     return prefix_logratio(policy_logps, reference_logps, lengths) / count
 
 
-# --- the check --------------------------------------------------------------------------------------------------
+# --- the check ------------------------------------------------------------------------------------
 
 
 def cases(rng: np.random.Generator) -> Iterator[Case]:
     """Three responses by hand, the same with other padding, random groups, then the limits."""
     policy = np.array([[-0.5, -1.0, -0.25, -2.0], [-1.5, -0.5, 7.0, 7.0], [-1.0, -0.5, -0.75, 7.0]])
-    reference = np.array([[-1.0, -0.75, -1.25, -1.5], [-0.5, -2.0, 5.0, 5.0], [-0.5, -1.25, -1.0, 5.0]])
+    reference = np.array(
+        [[-1.0, -0.75, -1.25, -1.5], [-0.5, -2.0, 5.0, 5.0], [-0.5, -1.25, -1.0, 5.0]]
+    )
     worked = np.array([[0.5, 0.25, 1.25, 0.75], [-1.0, 0.5, 0.5, 0.5], [-0.5, 0.25, 0.5, 0.5]])
     lengths = np.array([4, 2, 3])
-    yield Case("three responses of 4, 2 and 3 tokens; the padding is 7 and 5", (policy, reference, lengths), worked)
+    yield Case(
+        "three responses of 4, 2 and 3 tokens; the padding is 7 and 5",
+        (policy, reference, lengths),
+        worked,
+    )
     padding = np.arange(4) >= lengths[:, None]
     for pad in (0.0, -1e30, np.nan):
         padded = np.where(padding, pad, policy), np.where(padding, 1.0, reference), lengths
         yield Case(f"the same; the padding is {pad:g} and 1", padded, worked)
     order = [2, 0, 1]
-    yield Case("the same in another order", (policy[order], reference[order], lengths[order]), worked[order])
+    yield Case(
+        "the same in another order",
+        (policy[order], reference[order], lengths[order]),
+        worked[order],
+    )
     for trial in range(3):
         shape = int(rng.integers(2, 6)), int(rng.integers(2, 7))
         ours, theirs = -rng.exponential(size=shape), -rng.exponential(size=shape)
@@ -148,7 +171,9 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
                     for a, b, n in zip(ours, theirs, ends, strict=True)]  # fmt: skip
         where = f"random group {trial + 1}: shape {shape}, lengths {ends}"
         yield Case(where, (ours, theirs, ends), np.array(expected))
-    yield Case("the policy is the reference", (policy[:1], policy[:1], lengths[:1]), np.zeros((1, 4)))
+    yield Case(
+        "the policy is the reference", (policy[:1], policy[:1], lengths[:1]), np.zeros((1, 4))
+    )
 
 
 EXERCISE = Exercise(
@@ -174,9 +199,11 @@ EXERCISE = Exercise(
         "mean for sum": token_mean,
     },
     hints=(
-        "The probability of a prefix is a product over its tokens. What is the logarithm of a ratio of two products?",
+        "The probability of a prefix is a product over its tokens. What is the logarithm of a "
+        "ratio of two products?",
         "np.cumsum along the tokens adds up the first t of them. Which entries must not be added?",
-        "Put 0 where a response is over, `np.where(np.arange(T) < lengths[:, None], ..., 0.0)`, and then cumsum: "
+        "Put 0 where a response is over, `np.where(np.arange(T) < lengths[:, None], ..., 0.0)`, "
+        "and then cumsum: "
         "after the end nothing is added, so rho stays where it is.",
     ),
     cases=cases,

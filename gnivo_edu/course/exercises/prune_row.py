@@ -1,18 +1,20 @@
 """Exercise 34: prune a row.
 
-After a prefix a language model has a logit for every token of its vocabulary. To list what it may write, keep its k
-likeliest tokens and forget the others: the kept ones are renormalised, so that their probabilities sum to 1 again.
-Special tokens (the end of a text, padding and the like) are not text and are never kept.
+After a prefix a language model has a logit for every token of its vocabulary. To list what it may
+write, keep its k likeliest tokens and forget the others: the kept ones are renormalised, so that
+their probabilities sum to 1 again. Special tokens (the end of a text, padding and the like) are not
+text and are never kept.
 
 Write `prune_row(logits, special, k) -> (tokens, logps, mass)`.
 
-- `logits`, float64 [V]: one row of the model; its own probabilities are their softmax over all V tokens.
+- `logits`, float64 [V]: one row of the model; its own probabilities are their softmax over all V
+  tokens.
 - `special`, a tuple of ids: tokens that must not be kept.
 - `k`, int >= 1: how many tokens are kept; so many are left.
 
-Return the kept ids, the likeliest first, int [k]; the logarithms of their renormalised probabilities, float64 [k]; and
-the mass, a float: the probability that the model itself gives to the kept tokens. A logit may be as large as 1000.
-"""
+Return the kept ids, the likeliest first, int [k]; the logarithms of their renormalised
+probabilities, float64 [k]; and the mass, a float: the probability that the model itself gives to
+the kept tokens. A logit may be as large as 1000."""
 
 from __future__ import annotations
 
@@ -51,7 +53,7 @@ def stub(logits: Array, special: Special, k: int) -> Row:
     raise NotImplementedError("your code here")
 
 
-# --- wrong answers: each docstring completes "this is what you get when ..." ------------------------------------
+# --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
 def not_renormalised(logits: Array, special: Special, k: int) -> Row:
@@ -61,7 +63,9 @@ def not_renormalised(logits: Array, special: Special, k: int) -> Row:
 
 
 def only_special_removed(logits: Array, special: Special, k: int) -> Row:
-    """the probabilities are renormalised over all tokens but the special ones: the sum runs over the kept tokens."""
+    """the probabilities are renormalised over all tokens but the special ones: the sum runs over
+    the kept tokens.
+    """
     tokens, _, mass = prune_row(logits, special, k)
     left = np.delete(logits, list(special))
     return tokens, logits[tokens] - np.logaddexp.reduce(left), mass
@@ -90,13 +94,17 @@ def in_order_of_ids(logits: Array, special: Special, k: int) -> Row:
 
 
 def shifted_ids(logits: Array, special: Special, k: int) -> Row:
-    """special tokens are cut out of the row before it is sorted: then all later tokens get the number of another."""
+    """special tokens are cut out of the row before it is sorted: then all later tokens get the
+    number of another.
+    """
     tokens, logps, mass = prune_row(logits, special, k)
     return tokens - np.array([sum(i < token for i in special) for token in tokens]), logps, mass
 
 
 def zeros(logits: Array, special: Special, k: int) -> Row:
-    """what is left out gets logit 0: e^0 is 1, so that it still takes part in the sum. Use -inf, or leave it out."""
+    """what is left out gets logit 0: e^0 is 1, so that it still takes part in the sum. Use -inf, or
+    leave it out.
+    """
     tokens, _, mass = prune_row(logits, special, k)
     masked = np.zeros_like(logits)
     masked[tokens] = logits[tokens]
@@ -104,10 +112,16 @@ def zeros(logits: Array, special: Special, k: int) -> Row:
 
 
 def mass_without_special(logits: Array, special: Special, k: int) -> Row:
-    """the mass is a share of the tokens that are not special: the model itself gives probability to those, too."""
+    """the mass is a share of the tokens that are not special: the model itself gives probability to
+    those, too.
+    """
     tokens, logps, _ = prune_row(logits, special, k)
     left = np.delete(logits, list(special))
-    return tokens, logps, float(np.exp(np.logaddexp.reduce(logits[tokens]) - np.logaddexp.reduce(left)))
+    return (
+        tokens,
+        logps,
+        float(np.exp(np.logaddexp.reduce(logits[tokens]) - np.logaddexp.reduce(left))),
+    )
 
 
 def mass_afterwards(logits: Array, special: Special, k: int) -> Row:
@@ -148,7 +162,7 @@ def _of(logits: Array, tokens: Ids) -> Row:
     return tokens, logits[tokens] - total, float(np.exp(total - np.logaddexp.reduce(logits)))
 
 
-# --- the check --------------------------------------------------------------------------------------------------
+# --- the check ------------------------------------------------------------------------------------
 
 
 def cases(rng: np.random.Generator) -> Iterator[Case]:
@@ -157,10 +171,18 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
     kept = np.log([0.25 / 0.45, 0.2 / 0.45])
     where = "probabilities 0.4, 0.1, 0.2, 0.05, 0.25; token 0 is special; k = 2"
     yield Case(where, (np.log(p), (0,), 2), (np.array([4, 2]), kept, 0.45))
-    yield Case("the same, every logit raised by 3", (np.log(p) + 3, (0,), 2), (np.array([4, 2]), kept, 0.45))
+    yield Case(
+        "the same, every logit raised by 3",
+        (np.log(p) + 3, (0,), 2),
+        (np.array([4, 2]), kept, 0.45),
+    )
     yield Case("the same, k = 1", (np.log(p), (0,), 1), (np.array([4]), np.zeros(1), 0.25))
     every = np.log([0.4, 0.25, 0.2, 0.1, 0.05])
-    yield Case("the same, nothing special, k = 5: all of it", (np.log(p), (), 5), (np.array([0, 4, 2, 1, 3]), every, 1))
+    yield Case(
+        "the same, nothing special, k = 5: all of it",
+        (np.log(p), (), 5),
+        (np.array([0, 4, 2, 1, 3]), every, 1),
+    )
     for trial in range(3):
         size, k = int(rng.integers(20, 60)), int(rng.integers(2, 6))
         logits = 2 * rng.standard_normal(size)
@@ -220,7 +242,8 @@ EXERCISE = Exercise(
     },
     hints=(
         "Give special tokens a logit of -inf in a copy of the row, and sort that copy.",
-        "The model's own log-probabilities are logits - np.logaddexp.reduce(logits), over all tokens.",
+        "The model's own log-probabilities are logits - np.logaddexp.reduce(logits), over all "
+        "tokens.",
         "The kept ones sum to the mass: subtract the logarithm of the mass from each.",
     ),
     cases=cases,

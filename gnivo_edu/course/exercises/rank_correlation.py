@@ -1,11 +1,12 @@
 """Exercise 33: do two lists agree in their order?
 
-Spearman's rank correlation replaces every number by its rank, the smallest by 1, the largest by n, and then takes the
-ordinary correlation of the ranks a and b:
+Spearman's rank correlation replaces every number by its rank, the smallest by 1, the largest by n,
+and then takes the ordinary correlation of the ranks a and b:
 
     r = sum (a_i - mean a)(b_i - mean b) / sqrt(sum (a_i - mean a)^2  sum (b_i - mean b)^2)
 
-Equal numbers share the mean of the ranks that they take up together: 5, 7, 7, 9 have the ranks 1, 2.5, 2.5, 4.
+Equal numbers share the mean of the ranks that they take up together: 5, 7, 7, 9 have the ranks 1,
+2.5, 2.5, 4.
 
 Write `rank_correlation(x, y) -> float`, between -1 and 1.
 
@@ -65,12 +66,14 @@ def stub(x: Array, y: Array) -> float:
     raise NotImplementedError("your code here")
 
 
-# --- wrong answers: each docstring completes "this is what you get when ..." ------------------------------------
+# --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
 def in_order(values: Array) -> Array:
     """Ranks by place: of equal values the first gets the lower one."""
-    return np.asarray(np.argsort(np.argsort(values, kind="stable"), kind="stable") + 1.0, dtype=np.float64)
+    return np.asarray(
+        np.argsort(np.argsort(values, kind="stable"), kind="stable") + 1.0, dtype=np.float64
+    )
 
 
 def plain(x: Array, y: Array) -> float:
@@ -79,13 +82,19 @@ def plain(x: Array, y: Array) -> float:
 
 
 def ties_in_order(x: Array, y: Array) -> float:
-    """equal numbers get different ranks, by their place in the list: they share the mean of these ranks."""
+    """equal numbers get different ranks, by their place in the list: they share the mean of these
+    ranks.
+    """
     return correlation(in_order(x), in_order(y))
 
 
 def argsort_once(x: Array, y: Array) -> float:
-    """argsort is taken for the ranks: it says which entry comes first, not which place an entry gets."""
-    return correlation(np.argsort(x, kind="stable").astype(float), np.argsort(y, kind="stable").astype(float))
+    """argsort is taken for the ranks: it says which entry comes first, not which place an entry
+    gets.
+    """
+    return correlation(
+        np.argsort(x, kind="stable").astype(float), np.argsort(y, kind="stable").astype(float)
+    )
 
 
 def lowest_rank(x: Array, y: Array) -> float:
@@ -99,7 +108,9 @@ def dense_ranks(x: Array, y: Array) -> float:
 
 
 def short_formula(x: Array, y: Array) -> float:
-    """the formula 1 - 6 sum d^2 / (n (n^2 - 1)) is used: it holds only where no two numbers are equal."""
+    """the formula 1 - 6 sum d^2 / (n (n^2 - 1)) is used: it holds only where no two numbers are
+    equal.
+    """
     n = len(x)
     return float(1 - 6 * ((ranks(x) - ranks(y)) ** 2).sum() / (n * (n * n - 1)))
 
@@ -116,7 +127,9 @@ def not_centred(x: Array, y: Array) -> float:
 
 
 def mixed_divisors(x: Array, y: Array) -> float:
-    """a covariance over n - 1 is divided by standard deviations over n: np.cov and .std() differ in that."""
+    """a covariance over n - 1 is divided by standard deviations over n: np.cov and .std() differ in
+    that.
+    """
     a, b = ranks(x), ranks(y)
     return float(np.cov(a, b)[0, 1] / (a.std() * b.std()))
 
@@ -131,19 +144,24 @@ def one_ranked(x: Array, y: Array) -> float:
     return correlation(ranks(x), y)
 
 
-# --- the check --------------------------------------------------------------------------------------------------
+# --- the check ------------------------------------------------------------------------------------
 
 
 def by_pairs(x: Array, y: Array) -> float:
-    """Without ranks: each is a sum of signs over pairs, so the correlation is one of sums of signs."""
+    """Without ranks: each is a sum of signs over pairs, so the correlation is one of sums of
+    signs.
+    """
     a, b = (np.sign(v[:, None] - v[None, :]).sum(axis=1) for v in (x, y))
     return float(a @ b / np.sqrt((a @ a) * (b @ b)))
 
 
 def cases(rng: np.random.Generator) -> Iterator[Case]:
-    """Six numbers by hand, without and with ties, then random lists with many ties, and the two ends."""
+    """Six numbers by hand, without and with ties, then random lists with many ties, and the two
+    ends.
+    """
     x, y = np.array([0.1, 3.0, 0.7, 9.0, 1.5, 2.0]), np.array([5.0, 6.0, 1.0, 9.5, 8.0, 2.0])
-    # Ranks 1 5 2 6 3 4 and 3 4 1 6 5 2: the squared differences sum to 4 + 1 + 1 + 0 + 4 + 4 = 14, so 1 - 84/210.
+    # Ranks 1 5 2 6 3 4 and 3 4 1 6 5 2: the squared differences sum to 4 + 1 + 1 + 0 + 4 + 4 = 14,
+    # so 1 - 84/210.
     yield Case("six pairs, no ties", (x, y), 1 - 84 / 210)
     tied = np.array([5.0, 5.0, 1.0, 8.0, 8.0, 8.0])
     yield Case("six pairs, ties in the second list", (x, tied), by_pairs(x, tied))
@@ -151,7 +169,9 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
         n = int(rng.integers(9, 16))
         u, v = rng.integers(0, 6, size=n) / 2.0, rng.standard_normal(n).round(1)
         u[:3], v[:2] = (0.0, 0.0, 4.0), (-2.0, 2.0)
-        yield Case(f"random lists {trial + 1}: {n} pairs, ties in the first", (u, v), by_pairs(u, v))
+        yield Case(
+            f"random lists {trial + 1}: {n} pairs, ties in the first", (u, v), by_pairs(u, v)
+        )
     yield Case("the same order, another scale", (x, np.exp(x) - 4), 1.0)
     yield Case("the order turned round", (x, -(x**3)), -1.0)
 
@@ -176,11 +196,15 @@ EXERCISE = Exercise(
         "squared": squared,
     },
     hints=(
-        "The rank of a number can be counted: how many are smaller, and how many are equal to it, itself included?",
-        "If `below` are smaller and `same` are equal, the ranks that these take up are below + 1 ... below + same. "
+        "The rank of a number can be counted: how many are smaller, and how many are equal to it, "
+        "itself included?",
+        "If `below` are smaller and `same` are equal, the ranks that these take up are below + 1 "
+        "... below + same. "
         "What is their mean?",
-        "`(values[None, :] < values[:, None]).sum(axis=1)` counts the smaller ones, for all at once. Then centre both "
-        "lists of ranks, and divide the sum of products by the square root of the product of the sums of squares.",
+        "`(values[None, :] < values[:, None]).sum(axis=1)` counts the smaller ones, for all at "
+        "once. Then centre both "
+        "lists of ranks, and divide the sum of products by the square root of the product of the "
+        "sums of squares.",
     ),
     cases=cases,
     parse=number,

@@ -1,16 +1,17 @@
 """Exercise 18: everybody is measured against the others.
 
-REINFORCE needs a baseline that does not depend on the response it is subtracted from. With K responses to one prompt
-there is a free one: the mean reward of the K - 1 others,
+REINFORCE needs a baseline that does not depend on the response it is subtracted from. With K
+responses to one prompt there is a free one: the mean reward of the K - 1 others,
 
     A_i = R_i - 1/(K - 1) sum_{j != i} R_j
 
-Left out of its own baseline, a response keeps the gradient unbiased; left in, it is pulled back by its own luck.
+Left out of its own baseline, a response keeps the gradient unbiased; left in, it is pulled back by
+its own luck.
 
 Write `rloo_advantage(rewards) -> float64 [N, K]`.
 
-- `rewards`, float64 [N, K]: row n holds R_1 ... R_K, the rewards of the K >= 2 responses to prompt n. A KL that is
-  paid out of the reward has been subtracted already.
+- `rewards`, float64 [N, K]: row n holds R_1 ... R_K, the rewards of the K >= 2 responses to prompt
+  n. A KL that is paid out of the reward has been subtracted already.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def stub(rewards: Array) -> Array:
     raise NotImplementedError("your code here")
 
 
-# --- wrong answers: each docstring completes "this is what you get when ..." ------------------------------------
+# --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
 def includes_itself(rewards: Array) -> Array:
@@ -58,23 +59,31 @@ def not_divided(rewards: Array) -> Array:
 
 
 def rescaled_backwards(rewards: Array) -> Array:
-    """R_i minus the mean of all K is multiplied by (K - 1)/K: leaving R_i out multiplies it by K/(K - 1)."""
+    """R_i minus the mean of all K is multiplied by (K - 1)/K: leaving R_i out multiplies it by K/(K
+    - 1).
+    """
     size = rewards.shape[1]
     return includes_itself(rewards) * (size - 1) / size
 
 
 def divides_by_std(rewards: Array) -> Array:
-    """the advantage is divided by the standard deviation of the group: that is GRPO, RLOO keeps units of reward."""
+    """the advantage is divided by the standard deviation of the group: that is GRPO, RLOO keeps
+    units of reward.
+    """
     return rloo_advantage(rewards) / rewards.std(axis=1, ddof=1, keepdims=True)
 
 
 def over_prompts(rewards: Array) -> Array:
-    """the mean runs over the prompts (axis 0): a row is a prompt, so the others lie along axis 1."""
+    """the mean runs over the prompts (axis 0): a row is a prompt, so the others lie along axis
+    1.
+    """
     return rloo_advantage(rewards.T).T
 
 
 def over_the_batch(rewards: Array) -> Array:
-    """the mean runs over all responses to all prompts: an easy prompt's responses say nothing about a hard one's."""
+    """the mean runs over all responses to all prompts: an easy prompt's responses say nothing about
+    a hard one's.
+    """
     return rloo_advantage(rewards.reshape(1, -1)).reshape(rewards.shape)
 
 
@@ -88,11 +97,13 @@ def baseline(rewards: Array) -> Array:
     return rewards - rloo_advantage(rewards)
 
 
-# --- the check --------------------------------------------------------------------------------------------------
+# --- the check ------------------------------------------------------------------------------------
 
 
 def cases(rng: np.random.Generator) -> Iterator[Case]:
-    """Two prompts by hand, what shifts and orders do to them, random prompts term by term, then the limits."""
+    """Two prompts by hand, what shifts and orders do to them, random prompts term by term, then the
+    limits.
+    """
     rewards = np.array([[1.0, 0.0, 0.5], [0.25, 0.25, 1.0]])
     worked = np.array([[0.75, -0.75, 0.0], [-0.375, -0.375, 0.75]])
     yield Case("two prompts with rewards 1, 0, 0.5 and 0.25, 0.25, 1", (rewards,), worked)
@@ -107,8 +118,12 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
         expected = [[row[i] - np.delete(row, i).mean() for i in range(shape[1])] for row in drawn]
         yield Case(f"random prompts {trial + 1}: shape {shape}", (drawn,), np.array(expected))
     pair = np.array([[1.0, 0.25]])
-    yield Case("K = 2, rewards 1 and 0.25: each against the other", (pair,), np.array([[0.75, -0.75]]))
-    yield Case("all responses earn the same: nobody stands out", (np.full((2, 4), 0.5),), np.zeros((2, 4)))
+    yield Case(
+        "K = 2, rewards 1 and 0.25: each against the other", (pair,), np.array([[0.75, -0.75]])
+    )
+    yield Case(
+        "all responses earn the same: nobody stands out", (np.full((2, 4), 0.5),), np.zeros((2, 4))
+    )
 
 
 EXERCISE = Exercise(
@@ -129,9 +144,12 @@ EXERCISE = Exercise(
         "baseline for advantage": baseline,
     },
     hints=(
-        "What do the others of the same prompt earn together, if you know what all K earn together?",
-        "`rewards.sum(axis=1, keepdims=True) - rewards` is the sum of the others. How many others are there?",
-        "Divide that sum by `rewards.shape[1] - 1` and subtract it from `rewards`: each row adds up to 0.",
+        "What do the others of the same prompt earn together, if you know what all K earn "
+        "together?",
+        "`rewards.sum(axis=1, keepdims=True) - rewards` is the sum of the others. How many others "
+        "are there?",
+        "Divide that sum by `rewards.shape[1] - 1` and subtract it from `rewards`: each row adds "
+        "up to 0.",
     ),
     cases=cases,
     parse=array,

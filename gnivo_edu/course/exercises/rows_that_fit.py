@@ -1,10 +1,11 @@
 """Exercise 36: how many rows fit?
 
-A language model gives one number, a logit, for every token of its vocabulary at every token of an answer. That array is
-made more than once: the logits themselves, their softmax, the gradient of both. Memory comes in GiB, and one GiB is
-2**30 bytes.
+A language model gives one number, a logit, for every token of its vocabulary at every token of an
+answer. That array is made more than once: the logits themselves, their softmax, the gradient of
+both. Memory comes in GiB, and one GiB is 2**30 bytes.
 
-Write `rows_that_fit(gib, tokens, vocabulary, itemsize, copies) -> int`: how many answers can be scored at once.
+Write `rows_that_fit(gib, tokens, vocabulary, itemsize, copies) -> int`: how many answers can be
+scored at once.
 
 - `gib`, float: the memory that is free, GiB;
 - `tokens`, int: the tokens of each answer;
@@ -41,7 +42,7 @@ def stub(gib: float, tokens: int, vocabulary: int, itemsize: int, copies: int) -
     raise NotImplementedError("your code here")
 
 
-# --- wrong answers: each docstring completes "this is what you get when ..." ------------------------------------
+# --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
 def share(gib: float, tokens: int, vocabulary: int, itemsize: int, copies: int) -> float:
@@ -60,7 +61,9 @@ def rounded_up(gib: float, tokens: int, vocabulary: int, itemsize: int, copies: 
 
 
 def nearest(gib: float, tokens: int, vocabulary: int, itemsize: int, copies: int) -> int:
-    """the number is rounded to the nearest whole one: where that is up, the last answer does not fit."""
+    """the number is rounded to the nearest whole one: where that is up, the last answer does not
+    fit.
+    """
     return round(share(gib, tokens, vocabulary, itemsize, copies))
 
 
@@ -70,7 +73,9 @@ def fraction(gib: float, tokens: int, vocabulary: int, itemsize: int, copies: in
 
 
 def at_least_one(gib: float, tokens: int, vocabulary: int, itemsize: int, copies: int) -> int:
-    """1 is returned where not even one answer fits: then the logits must be made in pieces, or not at all."""
+    """1 is returned where not even one answer fits: then the logits must be made in pieces, or not
+    at all.
+    """
     return max(1, rows_that_fit(gib, tokens, vocabulary, itemsize, copies))
 
 
@@ -80,7 +85,9 @@ def one_copy(gib: float, tokens: int, vocabulary: int, itemsize: int, copies: in
 
 
 def one_token(gib: float, tokens: int, vocabulary: int, itemsize: int, copies: int) -> int:
-    """the logits of one token are counted: that is enough to draw the next token, not to score an answer."""
+    """the logits of one token are counted: that is enough to draw the next token, not to score an
+    answer.
+    """
     return rows_that_fit(gib, 1, vocabulary, itemsize, copies)
 
 
@@ -99,16 +106,24 @@ def bits(gib: float, tokens: int, vocabulary: int, itemsize: int, copies: int) -
     return rows_that_fit(gib, tokens, vocabulary, 8 * itemsize, copies)
 
 
-# --- the check --------------------------------------------------------------------------------------------------
+# --- the check ------------------------------------------------------------------------------------
 
 
 def cases(rng: np.random.Generator) -> Iterator[Case]:
     """Powers of two by hand, then what is left over, then real sizes, then too little memory."""
-    yield Case("1 GiB, 512 tokens of 1024 logits, 4 bytes, one copy: 2 MiB an answer", (1, 512, 1024, 4, 1), 512)
+    yield Case(
+        "1 GiB, 512 tokens of 1024 logits, 4 bytes, one copy: 2 MiB an answer",
+        (1, 512, 1024, 4, 1),
+        512,
+    )
     yield Case("the same in bf16, 2 bytes", (1, 512, 1024, 2, 1), 1024)
     yield Case("the same in float32, 4 copies", (1, 512, 1024, 4, 4), 128)
-    yield Case("half the tokens, 3 copies: a third of an answer is left over", (1, 256, 1024, 4, 3), 341)
-    yield Case("all the tokens, 3 copies: two thirds of an answer are left over", (1, 512, 1024, 4, 3), 170)
+    yield Case(
+        "half the tokens, 3 copies: a third of an answer is left over", (1, 256, 1024, 4, 3), 341
+    )
+    yield Case(
+        "all the tokens, 3 copies: two thirds of an answer are left over", (1, 512, 1024, 4, 3), 170
+    )
     for trial in range(3):
         tokens, size = int(rng.integers(100, 900)), int(rng.choice([2, 4]))
         vocabulary, gib = int(rng.integers(30_000, 160_000)), float(rng.integers(20, 80))
@@ -116,7 +131,10 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
         free, fit = gib * 2**30, 0
         while (fit + 1) * tokens * vocabulary * size * 3 <= free:
             fit += 1
-        where = f"random sizes {trial + 1}: {gib:g} GiB, {tokens} tokens of {vocabulary} logits, {size} bytes, 3 copies"
+        where = (
+            f"random sizes {trial + 1}: {gib:g} GiB, {tokens} tokens of {vocabulary} logits, "
+            f"{size} bytes, 3 copies"
+        )
         yield Case(where, (gib, tokens, vocabulary, size, 3), fit)
     yield Case("half a GiB, and one answer takes 0.6: nothing fits", (0.5, 4096, 13_107, 4, 3), 0)
 
@@ -142,7 +160,8 @@ EXERCISE = Exercise(
     hints=(
         "How many numbers does one answer take, and how many bytes is that, in all copies?",
         "One answer: tokens * vocabulary * itemsize * copies bytes. The memory: gib * 2**30 bytes.",
-        "Divide, and throw away what is left over: `//` does, and `int` makes a whole number of it.",
+        "Divide, and throw away what is left over: `//` does, and `int` makes a whole number of "
+        "it.",
     ),
     cases=cases,
     parse=number,

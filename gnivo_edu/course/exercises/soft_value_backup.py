@@ -1,6 +1,7 @@
 """Exercise 5: one step back.
 
-The soft value V(s) = log E_ref[e^{R/alpha} | s] needs no list of answers: a prefix takes it from its children,
+The soft value V(s) = log E_ref[e^{R/alpha} | s] needs no list of answers: a prefix takes it from
+its children,
 
     V(s) = log sum_a pi_ref(a | s) e^{V(s, a)}
 
@@ -8,9 +9,10 @@ and at a complete answer V = R/alpha. Going backwards from there gives V everywh
 
 Write `soft_value_backup(next_logps, next_values) -> float64 [...]`, the values V(s) in nats.
 
-- `next_logps`, float64 [..., V]: log pi_ref(a | s), for one prefix [V] or for many [..., V] at once; -inf allowed;
-- `next_values`, float64 [..., V]: V(s, a), the value of the prefix that token a leads to. It is in nats: alpha is
-  in it already. It may be as large as 1000, where e^V is no float.
+- `next_logps`, float64 [..., V]: log pi_ref(a | s), for one prefix [V] or for many [..., V] at
+  once; -inf allowed;
+- `next_values`, float64 [..., V]: V(s, a), the value of the prefix that token a leads to. It is in
+  nats: alpha is in it already. It may be as large as 1000, where e^V is no float.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ def stub(next_logps: Array, next_values: Array) -> Array:
     raise NotImplementedError("your code here")
 
 
-# --- wrong answers: each docstring completes "this is what you get when ..." ------------------------------------
+# --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
 def hard_max(next_logps: Array, next_values: Array) -> Array:
@@ -96,28 +98,40 @@ def over_prefixes(next_logps: Array, next_values: Array) -> Array:
 
 
 def overflows(next_logps: Array, next_values: Array) -> Array:
-    """e^V overflows or underflows: take the largest exponent out of the sum, and add it back after the logarithm."""
+    """e^V overflows or underflows: take the largest exponent out of the sum, and add it back after
+    the logarithm.
+    """
     return np.log((np.exp(next_logps) * np.exp(next_values)).sum(axis=-1))
 
 
 def one_shift(next_logps: Array, next_values: Array) -> Array:
-    """one largest exponent serves all prefixes: low ones underflow, so take each prefix's own (keepdims)."""
+    """one largest exponent serves all prefixes: low ones underflow, so take each prefix's own
+    (keepdims).
+    """
     exponents = next_logps + next_values
     return exponents.max() + np.log(np.exp(exponents - exponents.max()).sum(axis=-1))
 
 
-# --- the check --------------------------------------------------------------------------------------------------
+# --- the check ------------------------------------------------------------------------------------
 
 
 def cases(rng: np.random.Generator) -> Iterator[Case]:
-    """One prefix by hand, what shifts and orders do to it, many prefixes at once, then the limits."""
+    """One prefix by hand, what shifts and orders do to it, many prefixes at once, then the
+    limits.
+    """
     p, values = np.array([0.5, 0.3, 0.2]), np.array([0.0, 2.0, -1.0])
     worked = math.log(0.5 + 0.3 * math.exp(2) + 0.2 * math.exp(-1))
     where = "probabilities 0.5 0.3 0.2, next values 0 2 -1"
     yield Case(where, (np.log(p), values), np.array(worked))
     yield Case(f"{where}, each raised by 3", (np.log(p), values + 3), np.array(worked + 3))
-    yield Case(f"{where}, tokens in another order", (np.log(p[[2, 0, 1]]), values[[2, 0, 1]]), np.array(worked))
-    yield Case("all next values are 1.5: then V is 1.5", (np.log(p), np.full(3, 1.5)), np.array(1.5))
+    yield Case(
+        f"{where}, tokens in another order",
+        (np.log(p[[2, 0, 1]]), values[[2, 0, 1]]),
+        np.array(worked),
+    )
+    yield Case(
+        "all next values are 1.5: then V is 1.5", (np.log(p), np.full(3, 1.5)), np.array(1.5)
+    )
     for shape in ((3, 3), (4, 2), (2, 3, 5)):
         logps, drawn = random_law(rng, *shape), rng.normal(scale=2, size=shape).round(3)
         means = (np.exp(logps) * np.exp(drawn)).sum(axis=-1)
@@ -126,10 +140,18 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
     yield Case("one token, next value -2", (np.zeros(1), np.array([-2.0])), np.array(-2.0))
     impossible = np.array([math.log(0.25), -np.inf, math.log(0.75)])
     expected = np.array(math.log(0.25 + 0.75 * math.e))
-    yield Case("an impossible token of value 9 changes nothing", (impossible, np.array([0.0, 9.0, 1.0])), expected)
+    yield Case(
+        "an impossible token of value 9 changes nothing",
+        (impossible, np.array([0.0, 9.0, 1.0])),
+        expected,
+    )
     high = np.array([[1000.0, 0.0], [-1000.0, -1002.0]])
     expected = np.array([1000 + math.log(0.5), math.log(0.5 + 0.5 * math.exp(-2)) - 1000])
-    yield Case("two prefixes, next values 1000 0 and -1000 -1002", (np.full((2, 2), math.log(0.5)), high), expected)
+    yield Case(
+        "two prefixes, next values 1000 0 and -1000 -1002",
+        (np.full((2, 2), math.log(0.5)), high),
+        expected,
+    )
 
 
 EXERCISE = Exercise(
@@ -155,7 +177,8 @@ EXERCISE = Exercise(
     hints=(
         "V(s) is the logarithm of a mean of e^V. Whose mean is it, and over what?",
         "A product of a probability and e^V is e^{log pi_ref + V}. Sum over the last axis.",
-        "Take each prefix's largest exponent out (`max(axis=-1, keepdims=True)`), or use `np.logaddexp.reduce`.",
+        "Take each prefix's largest exponent out (`max(axis=-1, keepdims=True)`), or use "
+        "`np.logaddexp.reduce`.",
     ),
     cases=cases,
     parse=array,

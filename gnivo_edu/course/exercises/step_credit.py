@@ -1,7 +1,7 @@
 """Exercise 8: the credit of every step.
 
-A step took the answer from s_{t-1} to s_t. What it was worth is the change in value, which is also how much more
-the best policy likes it than the reference does,
+A step took the answer from s_{t-1} to s_t. What it was worth is the change in value, which is also
+how much more the best policy likes it than the reference does,
 
     credit_t = V(s_t) - V(s_{t-1}) = log pi*(y_t | s_{t-1}) - log pi_ref(y_t | s_{t-1}),        V(s_T) = R/alpha
 
@@ -9,7 +9,8 @@ Over the answer the credits add up to R/alpha - log Z.
 
 Write `step_credit(values, reward, alpha) -> float64 [T]`: the credits of steps 1 ... T, in nats.
 
-- `values`, float64 [T]: V(s_0), ..., V(s_{T-1}), in nats: the states before each step. V(s_T) is yours to add;
+- `values`, float64 [T]: V(s_0), ..., V(s_{T-1}), in nats: the states before each step. V(s_T) is
+  yours to add;
 - `reward`, float: R(y), in units of reward;
 - `alpha`, float > 0: the temperature, reward per nat.
 """
@@ -39,7 +40,7 @@ def stub(values: Array, reward: float, alpha: float) -> Array:
     raise NotImplementedError("your code here")
 
 
-# --- wrong answers: each docstring completes "this is what you get when ..." ------------------------------------
+# --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
 def value_itself(values: Array, reward: float, alpha: float) -> Array:
@@ -53,7 +54,9 @@ def value_before(values: Array, reward: float, alpha: float) -> Array:
 
 
 def from_the_beginning(values: Array, reward: float, alpha: float) -> Array:
-    """V(s_t) - V(s_0) is returned, the credit of all the steps so far: subtract the value just before the step."""
+    """V(s_t) - V(s_0) is returned, the credit of all the steps so far: subtract the value just
+    before the step.
+    """
     return np.cumsum(step_credit(values, reward, alpha))
 
 
@@ -90,7 +93,9 @@ def reward_undivided(values: Array, reward: float, alpha: float) -> Array:
 
 
 def reward_units(values: Array, reward: float, alpha: float) -> Array:
-    """the credits are multiplied by alpha, which puts them in units of reward: the answer is in nats."""
+    """the credits are multiplied by alpha, which puts them in units of reward: the answer is in
+    nats.
+    """
     return alpha * step_credit(values, reward, alpha)
 
 
@@ -99,16 +104,24 @@ def shared_evenly(values: Array, reward: float, alpha: float) -> Array:
     return np.full(len(values), (reward / alpha - values[0]) / len(values))
 
 
-# --- the check --------------------------------------------------------------------------------------------------
+# --- the check ------------------------------------------------------------------------------------
 
 
 def cases(rng: np.random.Generator) -> Iterator[Case]:
-    """Answers by hand, a shift of all rewards, random answers with log pi*/pi_ref from the policies, a single step."""
+    """Answers by hand, a shift of all rewards, random answers with log pi*/pi_ref from the
+    policies, a single step.
+    """
     values = np.array([1.0, 1.5, 0.5, 1.25])
     worked = np.array([0.5, -1.0, 0.75, 0.75])
     yield Case("values 1, 1.5, 0.5, 1.25, reward 1, alpha 0.5", (values, 1.0, 0.5), worked)
-    yield Case("the same, every reward raised by 3: all values rise by 6", (values + 6, 4.0, 0.5), worked)
-    yield Case("values 1, 1.5, 0.5, 1.25, but reward 0", (values, 0.0, 0.5), np.array([0.5, -1.0, 0.75, -1.25]))
+    yield Case(
+        "the same, every reward raised by 3: all values rise by 6", (values + 6, 4.0, 0.5), worked
+    )
+    yield Case(
+        "values 1, 1.5, 0.5, 1.25, but reward 0",
+        (values, 0.0, 0.5),
+        np.array([0.5, -1.0, 0.75, -1.25]),
+    )
     for trial in range(4):
         vocab_size, horizon = int(rng.integers(2, 4)), int(rng.integers(2, 5))
         alpha = (round(float(rng.uniform(0.2, 2)), 3), 0.002)[trial == 3]
@@ -116,7 +129,11 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
         walk = random_walk(rng, vocab_size, horizon, alpha)
         optimal = np.diff(walk.optimal_logps, prepend=0.0)  # log pi* of each token
         yield Case(where, (walk.values, walk.reward, alpha), optimal - walk.logps)
-    yield Case("a single step, log Z = -0.5, reward -1, alpha 1", (np.array([-0.5]), -1.0, 1.0), np.array([-0.5]))
+    yield Case(
+        "a single step, log Z = -0.5, reward -1, alpha 1",
+        (np.array([-0.5]), -1.0, 1.0),
+        np.array([-0.5]),
+    )
 
 
 EXERCISE = Exercise(
@@ -140,7 +157,8 @@ EXERCISE = Exercise(
     },
     hints=(
         "How much did the value change from just before the step to just after it?",
-        "T steps have T + 1 states. `values` has the first T of them: what is V at the complete answer?",
+        "T steps have T + 1 states. `values` has the first T of them: what is V at the complete "
+        "answer?",
         "Append `reward / alpha` to `values`, then take differences of neighbours (np.diff).",
     ),
     cases=cases,

@@ -1,13 +1,15 @@
 """Exercise 9: from nats to a chance.
 
-Nats are opaque. Where the reward is 1 for ending right and 0 for ending wrong, V(s) = log E_ref[e^{R/alpha} | s] hides
-an everyday number, the chance p that the reference, going on from s, ends right:
+Nats are opaque. Where the reward is 1 for ending right and 0 for ending wrong, V(s) = log
+E_ref[e^{R/alpha} | s] hides an everyday number, the chance p that the reference, going on from s,
+ends right:
 
     e^V = (1 - p) + p e^{1/alpha}
 
 Write `success_probability(values, alpha) -> float64 [...]`: p, of the same shape as `values`.
 
-- `values`, float64 [...], any shape: soft values V, from 0 (surely wrong) to 1/alpha (surely right), in nats;
+- `values`, float64 [...], any shape: soft values V, from 0 (surely wrong) to 1/alpha (surely
+  right), in nats;
 - `alpha`, float > 0: the temperature. It may be as small as 0.001, where e^{1/alpha} is no float.
 """
 
@@ -37,7 +39,7 @@ def stub(values: Array, alpha: float) -> Array:
     raise NotImplementedError("your code here")
 
 
-# --- wrong answers: each docstring completes "this is what you get when ..." ------------------------------------
+# --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
 def sigmoid(values: Array, alpha: float) -> Array:
@@ -46,7 +48,9 @@ def sigmoid(values: Array, alpha: float) -> Array:
 
 
 def alpha_v(values: Array, alpha: float) -> Array:
-    """alpha V is returned: that is a value in units of reward, and more than the chance unless V is 0 or 1/alpha."""
+    """alpha V is returned: that is a value in units of reward, and more than the chance unless V is
+    0 or 1/alpha.
+    """
     return alpha * values
 
 
@@ -90,18 +94,30 @@ def overflows_in_alpha(values: Array, alpha: float) -> Array:
     return np.expm1(values) / (math.exp(1 / alpha) - 1)
 
 
-# --- the check --------------------------------------------------------------------------------------------------
+# --- the check ------------------------------------------------------------------------------------
 
 
 def cases(rng: np.random.Generator) -> Iterator[Case]:
-    """A chance of 1/4 by hand, one number, the two ends, random chances put into nats, then the limits."""
+    """A chance of 1/4 by hand, one number, the two ends, random chances put into nats, then the
+    limits.
+    """
     quarter = math.log(0.75 + 0.25 * math.exp(2))
-    yield Case("V of a chance of 1/4 at alpha 0.5, as one number", (np.array(quarter), 0.5), np.array(0.25))
-    yield Case("surely wrong and surely right, alpha 0.5", (np.array([0.0, 2.0]), 0.5), np.array([0.0, 1.0]))
+    yield Case(
+        "V of a chance of 1/4 at alpha 0.5, as one number", (np.array(quarter), 0.5), np.array(0.25)
+    )
+    yield Case(
+        "surely wrong and surely right, alpha 0.5",
+        (np.array([0.0, 2.0]), 0.5),
+        np.array([0.0, 1.0]),
+    )
     for shape in ((3,), (2, 4), (2, 2, 2)):
         p, alpha = rng.uniform(size=shape).round(3), round(float(rng.uniform(0.1, 3)), 3)
         values = np.log(1 - p + p * np.exp(1 / alpha))
-        yield Case(f"random chances, shape {shape}, the first is {p.flat[0]:g}, alpha {alpha}", (values, alpha), p)
+        yield Case(
+            f"random chances, shape {shape}, the first is {p.flat[0]:g}, alpha {alpha}",
+            (values, alpha),
+            p,
+        )
     p = np.array([0.0, 0.3, 1.0])
     yield Case("chances 0, 0.3, 1, alpha 1000", (np.log1p(p * np.expm1(0.001)), 1000.0), p)
     values = np.array([0.0, 1000 + math.log(0.3), 1000.0])
@@ -127,9 +143,12 @@ EXERCISE = Exercise(
         "overflow of math.exp": overflows_in_alpha,
     },
     hints=(
-        "An answer is either right, worth e^{1/alpha}, or wrong, worth e^0 = 1. How does e^V mix the two?",
-        "Solve e^V = (1 - p) + p e^{1/alpha} for p. Try V = 0 and V = 1/alpha: they must give 0 and 1.",
-        "p = (e^V - 1)/(e^{1/alpha} - 1). Multiply both by e^{-1/alpha}, and no exponent is positive any more.",
+        "An answer is either right, worth e^{1/alpha}, or wrong, worth e^0 = 1. How does e^V mix "
+        "the two?",
+        "Solve e^V = (1 - p) + p e^{1/alpha} for p. Try V = 0 and V = 1/alpha: they must give 0 "
+        "and 1.",
+        "p = (e^V - 1)/(e^{1/alpha} - 1). Multiply both by e^{-1/alpha}, and no exponent is "
+        "positive any more.",
     ),
     cases=cases,
     parse=array,

@@ -1,12 +1,15 @@
 """Exercise 4: the tilted policy.
 
-Of all policies, one has the largest E[R] - alpha KL(pi || pi_ref): the reference, tilted towards reward,
+Of all policies, one has the largest E[R] - alpha KL(pi || pi_ref): the reference, tilted towards
+reward,
 
     log pi*(y | x) = log pi_ref(y | x) + R(x, y)/alpha - log Z(x)
 
-Write `tilted_policy(logps, rewards, alpha) -> float64 [N, n]`, the log-probabilities log pi*(y | x) in nats.
+Write `tilted_policy(logps, rewards, alpha) -> float64 [N, n]`, the log-probabilities log pi*(y | x)
+in nats.
 
-- `logps`, float64 [N, n]: row x holds log pi_ref(y | x) of all n answers to prompt x; -inf for an impossible one;
+- `logps`, float64 [N, n]: row x holds log pi_ref(y | x) of all n answers to prompt x; -inf for an
+  impossible one;
 - `rewards`, float64 [N, n]: R(x, y), in units of reward;
 - `alpha`, float > 0: the temperature, reward per nat; it may be as small as 0.001.
 """
@@ -37,7 +40,7 @@ def stub(logps: Array, rewards: Array, alpha: float) -> Array:
     raise NotImplementedError("your code here")
 
 
-# --- wrong answers: each docstring completes "this is what you get when ..." ------------------------------------
+# --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
 def forgets_reference(logps: Array, rewards: Array, alpha: float) -> Array:
@@ -66,13 +69,17 @@ def lowers_rewards(logps: Array, rewards: Array, alpha: float) -> Array:
 
 
 def across_prompts(logps: Array, rewards: Array, alpha: float) -> Array:
-    """all prompts are normalised together: every prompt has a Z of its own, so each row sums to 1."""
+    """all prompts are normalised together: every prompt has a Z of its own, so each row sums to
+    1.
+    """
     tilted = logps + rewards / alpha
     return tilted - np.logaddexp.reduce(tilted, axis=None)
 
 
 def over_prompts(logps: Array, rewards: Array, alpha: float) -> Array:
-    """the sum runs over the prompts (axis 0): a row is a prompt, so its answers lie along axis 1."""
+    """the sum runs over the prompts (axis 0): a row is a prompt, so its answers lie along axis
+    1.
+    """
     tilted = logps + rewards / alpha
     return tilted - np.logaddexp.reduce(tilted, axis=0, keepdims=True)
 
@@ -94,30 +101,45 @@ def overflows(logps: Array, rewards: Array, alpha: float) -> Array:
 
 
 def underflows(logps: Array, rewards: Array, alpha: float) -> Array:
-    """the logarithm of a probability that underflowed to 0 is taken: stay with logarithms to the end."""
+    """the logarithm of a probability that underflowed to 0 is taken: stay with logarithms to the
+    end.
+    """
     return np.log(np.exp(tilted_policy(logps, rewards, alpha)))
 
 
-# --- the check --------------------------------------------------------------------------------------------------
+# --- the check ------------------------------------------------------------------------------------
 
 
 def cases(rng: np.random.Generator) -> Iterator[Case]:
     """Two prompts by hand, what shifts and orders do to them, random prompts, then the limits."""
-    p, rewards = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]]), np.array([[0.0, 1.0, 0.5], [1.0, 0.0, 0.25]])
+    p, rewards = (
+        np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]]),
+        np.array([[0.0, 1.0, 0.5], [1.0, 0.0, 0.25]]),
+    )
     tilted = p * np.exp(2 * rewards)
     worked = np.log(tilted / tilted.sum(axis=1, keepdims=True))
-    logps, where = np.log(p), "two prompts, reference 0.5 0.3 0.2 and 0.1 0.2 0.7, rewards 0 1 0.5 and 1 0 0.25"
+    logps, where = (
+        np.log(p),
+        "two prompts, reference 0.5 0.3 0.2 and 0.1 0.2 0.7, rewards 0 1 0.5 and 1 0 0.25",
+    )
     yield Case(f"{where}, alpha 0.5", (logps, rewards, 0.5), worked)
     raised = rewards + np.array([[3.0], [-2.0]])
     what = "the first prompt's rewards raised by 3, the second's lowered by 2"
     yield Case(f"the same, {what}", (logps, raised, 0.5), worked)
-    yield Case("the same, answers in reverse", (logps[:, ::-1], rewards[:, ::-1], 0.5), worked[:, ::-1])
+    yield Case(
+        "the same, answers in reverse", (logps[:, ::-1], rewards[:, ::-1], 0.5), worked[:, ::-1]
+    )
     yield Case("the second prompt alone", (logps[1:], rewards[1:], 0.5), worked[1:])
     yield Case("all rewards equal: nothing to prefer", (logps, np.ones((2, 3)), 0.5), logps)
     for trial in range(3):
-        shape, alpha = (int(rng.integers(1, 4)), int(rng.integers(2, 6))), round(float(rng.uniform(0.2, 2)), 3)
+        shape, alpha = (
+            (int(rng.integers(1, 4)), int(rng.integers(2, 6))),
+            round(float(rng.uniform(0.2, 2)), 3),
+        )
         drawn = random_law(rng, *shape), rng.uniform(-1, 1, size=shape), alpha
-        yield Case(f"random case {trial + 1}: shape {shape}, alpha {alpha}", drawn, tilted_policy(*drawn))
+        yield Case(
+            f"random case {trial + 1}: shape {shape}, alpha {alpha}", drawn, tilted_policy(*drawn)
+        )
     yield Case(f"{where}, alpha 1e12: the reference", (logps, rewards, 1e12), logps)
     best = np.array([[0.3], [0.1]])  # of reward 1; the other answers are at least 500 nats behind
     greedy = np.log(p / best) + 1000 * (rewards - 1)
@@ -150,8 +172,10 @@ EXERCISE = Exercise(
     },
     hints=(
         "What does multiplying by e^{R/alpha} do to a log-probability?",
-        "Adding R/alpha spoils the sum. Each prompt has its own Z: which axis of [N, n] does its sum run over?",
-        "Call that sum `tilted`; subtract `np.logaddexp.reduce(tilted, axis=1, keepdims=True)` from it, row by row.",
+        "Adding R/alpha spoils the sum. Each prompt has its own Z: which axis of [N, n] does its "
+        "sum run over?",
+        "Call that sum `tilted`; subtract `np.logaddexp.reduce(tilted, axis=1, keepdims=True)` "
+        "from it, row by row.",
     ),
     cases=cases,
     parse=array,

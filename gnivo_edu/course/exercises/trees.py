@@ -18,7 +18,8 @@ def random_law(rng: np.random.Generator, *shape: int) -> Array:
 def random_tables(
     rng: np.random.Generator, vocab_size: int, horizon: int, eos_token_id: int | None = None
 ) -> list[Array]:
-    """A random policy: read-only tables [V**t, V] of log-probabilities; a finished prefix repeats the end token.
+    """A random policy: read-only tables [V**t, V] of log-probabilities; a finished prefix repeats
+    the end token.
 
     >>> [table.shape for table in random_tables(np.random.default_rng(0), vocab_size=2, horizon=3)]
     [(1, 2), (2, 2), (4, 2)]
@@ -34,7 +35,8 @@ def random_tables(
 
 
 def backward(step_logps: Sequence[Array], rewards: Array, alpha: float) -> list[Array]:
-    """Soft values [V**t] of every prefix, t = 0..T, nats, read-only: R/alpha at the end, then backwards.
+    """Soft values [V**t] of every prefix, t = 0..T, nats, read-only: R/alpha at the end, then
+    backwards.
 
     >>> [values.round(4).tolist() for values in backward([np.log([[0.5, 0.5]])], np.array([0.0, 1.0]), alpha=1.0)]
     [[0.6201], [0.0, 1.0]]
@@ -59,10 +61,11 @@ def prefix_law(step_logps: Sequence[Array]) -> list[Array]:
 
 @dataclass(frozen=True)
 class Walk:
-    """One answer through a tree: what the exercises on a single answer are given, and what they must find.
+    """One answer through a tree: what the exercises on a single answer are given, and what they
+    must find.
 
-    `logps` [T]: log pi_ref of each token; `values` [T]: V before each token; `optimal_logps` [T]: log pi*(s_t),
-    t = 1..T.
+    `logps` [T]: log pi_ref of each token; `values` [T]: V before each token; `optimal_logps` [T]:
+    log pi*(s_t), t = 1..T.
     """
 
     logps: Array
@@ -72,8 +75,13 @@ class Walk:
 
 
 def random_walk(rng: np.random.Generator, vocab_size: int, horizon: int, alpha: float) -> Walk:
-    """A random answer in a random tree. log pi* is added up over the answers through each prefix, without any V."""
-    step_logps, rewards = random_tables(rng, vocab_size, horizon), rng.uniform(size=vocab_size**horizon)
+    """A random answer in a random tree. log pi* is added up over the answers through each prefix,
+    without any V.
+    """
+    step_logps, rewards = (
+        random_tables(rng, vocab_size, horizon),
+        rng.uniform(size=vocab_size**horizon),
+    )
     leaf = int(rng.integers(vocab_size**horizon))
     numbers = [leaf // vocab_size ** (horizon - t) for t in range(horizon + 1)]
     tilted = prefix_law(step_logps)[-1] + rewards / alpha
@@ -81,7 +89,9 @@ def random_walk(rng: np.random.Generator, vocab_size: int, horizon: int, alpha: 
     through = [tilted.reshape(vocab_size**t, -1)[numbers[t]] for t in range(1, horizon + 1)]
     values = backward(step_logps, rewards, alpha)
     return Walk(
-        logps=np.array([table.ravel()[number] for table, number in zip(step_logps, numbers[1:], strict=True)]),
+        logps=np.array(
+            [table.ravel()[number] for table, number in zip(step_logps, numbers[1:], strict=True)]
+        ),
         values=np.array([values[t][numbers[t]] for t in range(horizon)]),
         reward=float(rewards[leaf]),
         optimal_logps=np.array([np.logaddexp.reduce(answers) for answers in through]),

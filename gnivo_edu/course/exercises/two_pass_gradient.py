@@ -1,6 +1,7 @@
 """Exercise 37: the gradient of a group that does not fit.
 
-GN-IVO compares the K answers of a group. At one depth, with rho_i the log-ratio of answer i and w_i = e^{R_i/alpha},
+GN-IVO compares the K answers of a group. At one depth, with rho_i the log-ratio of answer i and w_i
+= e^{R_i/alpha},
 
     L = - sum_i w_i ( rho_i - log sum_j e^{rho_j} ),        dL/drho_i = - ( w_i - W q_i ),
 
@@ -8,17 +9,21 @@ where W is the sum of all w, and q_i = e^{rho_i} / sum_j e^{rho_j}. By the chain
 
     dL/dtheta = sum_i (dL/drho_i) drho_i/dtheta.
 
-Each q_i needs every rho of the group. But the network can only be asked about one micro-batch at a time.
+Each q_i needs every rho of the group. But the network can only be asked about one micro-batch at a
+time.
 
-Write `two_pass_gradient(score, pull, rewards, alpha, parts) -> float64 [P]`, the gradient dL/dtheta of the whole group.
+Write `two_pass_gradient(score, pull, rewards, alpha, parts) -> float64 [P]`, the gradient dL/dtheta
+of the whole group.
 
 - `score(rows)` -> float64 [len(rows)]: the rho of some answers, without gradient;
-- `pull(rows, c)` -> float64 [P]: sum over these rows of c_i drho_i/dtheta, what `backward` gives for the loss c rho;
+- `pull(rows, c)` -> float64 [P]: sum over these rows of c_i drho_i/dtheta, what `backward` gives
+  for the loss c rho;
 - `rewards`, float64 [K]: R_i; `alpha`, float > 0: reward per nat;
-- `parts`, a list of int arrays: the micro-batches. Together they hold each of 0..K-1 once, in any order.
+- `parts`, a list of int arrays: the micro-batches. Together they hold each of 0..K-1 once, in any
+  order.
 
-Both functions refuse more rows than the largest micro-batch has: out of memory. A rho may be as large as 1000.
-"""
+Both functions refuse more rows than the largest micro-batch has: out of memory. A rho may be as
+large as 1000."""
 
 from __future__ import annotations
 
@@ -36,8 +41,11 @@ Pull = Callable[[Ints, Array], Array]
 Parts = Sequence[Ints]
 
 
-def two_pass_gradient(score: Score, pull: Pull, rewards: Array, alpha: float, parts: Parts) -> Array:
-    """dL/dtheta of the whole group: one pass for what each answer is multiplied with, one to push it through.
+def two_pass_gradient(
+    score: Score, pull: Pull, rewards: Array, alpha: float, parts: Parts
+) -> Array:
+    """dL/dtheta of the whole group: one pass for what each answer is multiplied with, one to push
+    it through.
 
     >>> X = np.array([[1.0, 0.0], [0.0, 2.0]])
     >>> score, pull = lambda rows: 0 * X[rows, 0], lambda rows, c: c @ X[rows]
@@ -53,11 +61,13 @@ def two_pass_gradient(score: Score, pull: Pull, rewards: Array, alpha: float, pa
 
 
 def stub(score: Score, pull: Pull, rewards: Array, alpha: float, parts: Parts) -> Array:
-    """dL/dtheta of the whole group: one pass for what each answer is multiplied with, one to push it through."""
+    """dL/dtheta of the whole group: one pass for what each answer is multiplied with, one to push
+    it through.
+    """
     raise NotImplementedError("your code here")
 
 
-# --- wrong answers: each docstring completes "this is what you get when ..." ------------------------------------
+# --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
 def first_pass(score: Score, rewards: Array, alpha: float, parts: Parts) -> tuple[Array, Array]:
@@ -75,17 +85,23 @@ def second_pass(pull: Pull, c: Array, parts: Parts) -> Array:
 
 def local_softmax(score: Score, pull: Pull, rewards: Array, alpha: float, parts: Parts) -> Array:
     """each micro-batch is taken for a group of its own: softmax and W are over the whole group."""
-    own = [two_pass_gradient(*_cut(score, pull, rewards, rows), alpha, _one(rows)) for rows in parts]
+    own = [
+        two_pass_gradient(*_cut(score, pull, rewards, rows), alpha, _one(rows)) for rows in parts
+    ]
     return np.asarray(np.sum(own, axis=0))
 
 
 def mean_of_local(score: Score, pull: Pull, rewards: Array, alpha: float, parts: Parts) -> Array:
-    """each micro-batch is taken for a group of its own, and the gradients are averaged: a mean of means."""
+    """each micro-batch is taken for a group of its own, and the gradients are averaged: a mean of
+    means.
+    """
     return local_softmax(score, pull, rewards, alpha, parts) / len(parts)
 
 
 def mean_over_parts(score: Score, pull: Pull, rewards: Array, alpha: float, parts: Parts) -> Array:
-    """the sum over micro-batches is divided by their number: then the gradient depends on the cut."""
+    """the sum over micro-batches is divided by their number: then the gradient depends on the
+    cut.
+    """
     return two_pass_gradient(score, pull, rewards, alpha, parts) / len(parts)
 
 
@@ -95,13 +111,19 @@ def over_size(score: Score, pull: Pull, rewards: Array, alpha: float, parts: Par
 
 
 def local_total(score: Score, pull: Pull, rewards: Array, alpha: float, parts: Parts) -> Array:
-    """W is the sum of the w in the micro-batch: it is that of the whole group, as the softmax is."""
+    """W is the sum of the w in the micro-batch: it is that of the whole group, as the softmax
+    is.
+    """
     w, q = first_pass(score, rewards, alpha, parts)
-    return np.asarray(np.sum([pull(rows, w[rows].sum() * q[rows] - w[rows]) for rows in parts], axis=0))
+    return np.asarray(
+        np.sum([pull(rows, w[rows].sum() * q[rows] - w[rows]) for rows in parts], axis=0)
+    )
 
 
 def without_total(score: Score, pull: Pull, rewards: Array, alpha: float, parts: Parts) -> Array:
-    """W is left out: raw weights do not sum to one, so q_i has to be multiplied by what they sum to."""
+    """W is left out: raw weights do not sum to one, so q_i has to be multiplied by what they sum
+    to.
+    """
     w, q = first_pass(score, rewards, alpha, parts)
     return second_pass(pull, q - w, parts)
 
@@ -118,7 +140,9 @@ def sign(score: Score, pull: Pull, rewards: Array, alpha: float, parts: Parts) -
 
 
 def first_rows(score: Score, pull: Pull, rewards: Array, alpha: float, parts: Parts) -> Array:
-    """the rows of a micro-batch get the coefficients of other rows: row i of the group needs c[i], wherever it is."""
+    """the rows of a micro-batch get the coefficients of other rows: row i of the group needs c[i],
+    wherever it is.
+    """
     w, q = first_pass(score, rewards, alpha, parts)
     c, total, start = w.sum() * q - w, 0.0 * pull(parts[0], np.zeros(len(parts[0]))), 0
     for rows in parts:
@@ -156,7 +180,7 @@ def _one(rows: Ints) -> Parts:
     return [np.arange(len(rows))]
 
 
-# --- the check --------------------------------------------------------------------------------------------------
+# --- the check ------------------------------------------------------------------------------------
 
 
 def network(features: Array, theta: Array, most: int) -> tuple[Score, Pull]:
@@ -178,7 +202,9 @@ def network(features: Array, theta: Array, most: int) -> tuple[Score, Pull]:
 
 
 def cases(rng: np.random.Generator) -> Iterator[Case]:
-    """Three answers by hand, cut in three ways; random groups by finite differences; then large log-ratios."""
+    """Three answers by hand, cut in three ways; random groups by finite differences; then large
+    log-ratios.
+    """
     one_each, rewards = np.eye(3), np.log([1.0, 2.0, 3.0])
     score, pull = network(one_each, np.log([2.0, 1.0, 1.0]), most=2)
     # q = 1/2, 1/4, 1/4 and W = 6, so W q - w = 3 - 1, 1.5 - 2, 1.5 - 3.
@@ -192,11 +218,16 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
         X, theta, R = rng.normal(size=(K, P)), rng.normal(size=P), rng.uniform(size=K)
         alpha, most = round(float(rng.uniform(0.3, 1.5)), 3), int(rng.integers(2, 4))
         parts = np.split(rng.permutation(K), range(most, K, most))
-        where = f"random group {trial + 1}: K = {K}, {len(parts)} micro-batches, alpha {alpha}; by finite differences"
+        where = (
+            f"random group {trial + 1}: K = {K}, {len(parts)} micro-batches, alpha {alpha}; by "
+            "finite differences"
+        )
         yield Case(where, (*network(X, theta, most), R, alpha, parts), slopes(X, theta, R, alpha))
     large = network(one_each, np.array([1000.0, 1000.0, 0.0]), most=2)
     where = "rho = 1000, 1000, 0 and w = 1, 2, 3"
-    yield Case(where, (*large, rewards, 1.0, [np.array([0, 2]), np.array([1])]), np.array([2.0, 1.0, -3.0]))
+    yield Case(
+        where, (*large, rewards, 1.0, [np.array([0, 2]), np.array([1])]), np.array([2.0, 1.0, -3.0])
+    )
 
 
 def slopes(features: Array, theta: Array, rewards: Array, alpha: float, h: float = 1e-4) -> Array:
@@ -234,8 +265,10 @@ EXERCISE = Exercise(
         "overflow": overflow,
     },
     hints=(
-        "Go through the parts twice: first collect every rho, then hand out what each row is multiplied with.",
-        "First pass: put score(rows) where rho[rows] is. Then c = W q - w; np.logaddexp.reduce helps with q.",
+        "Go through the parts twice: first collect every rho, then hand out what each row is "
+        "multiplied with.",
+        "First pass: put score(rows) where rho[rows] is. Then c = W q - w; np.logaddexp.reduce "
+        "helps with q.",
         "Second pass: add up pull(rows, c[rows]) over the parts, and divide by nothing.",
     ),
     cases=cases,

@@ -1,8 +1,8 @@
 """Exercise 22: the residual of VIMPO, and what it pushes on.
 
-VIMPO reads a value out of the policy itself and asks that over a response it add up to the reward, as far as that
-differs from the group's. With x_t = log pi_theta/pi_ref of token t and kappa_t the KL(pi_theta || pi_ref) of the whole
-next-token law before it,
+VIMPO reads a value out of the policy itself and asks that over a response it add up to the reward,
+as far as that differs from the group's. With x_t = log pi_theta/pi_ref of token t and kappa_t the
+KL(pi_theta || pi_ref) of the whole next-token law before it,
 
     e_i = sum_t ( alpha x_t - alpha kappa_t ) - (R_i - mean R),        L = 1/K sum_i e_i^2 / 2
 
@@ -10,13 +10,14 @@ kappa is computed and then held constant: no gradient flows through it. So each 
 
     dL / d log pi_theta(a_t | s_t) = alpha e_i / K        at the tokens of response i, and 0 at padding
 
-Write `vimpo_residual(policy_logps, reference_logps, policy_kl, mask, rewards, alpha) -> (residuals, slopes)`:
-e_i, float64 [K], and the slopes, float64 [K, T].
+Write `vimpo_residual(policy_logps, reference_logps, policy_kl, mask, rewards, alpha) -> (residuals,
+slopes)`: e_i, float64 [K], and the slopes, float64 [K, T].
 
-- `policy_logps`, `reference_logps`, float64 [K, T]: log-probability of each token, under pi_theta and under pi_ref;
+- `policy_logps`, `reference_logps`, float64 [K, T]: log-probability of each token, under pi_theta
+  and under pi_ref;
 - `policy_kl`, float64 [K, T]: kappa_t, exact, summed over the vocabulary, nats;
-- `mask`, bool [K, T]: True for the tokens of a response, its end token included, then False for the padding. What
-  stands there means nothing, and may be any number or nan;
+- `mask`, bool [K, T]: True for the tokens of a response, its end token included, then False for the
+  padding. What stands there means nothing, and may be any number or nan;
 - `rewards`, float64 [K], K >= 2; `alpha`, float > 0: R_i, and the temperature, reward per nat.
 
 Source: arXiv 2606.20008, where alpha is called beta.
@@ -39,7 +40,12 @@ Pair = tuple[Array, Array]
 
 
 def vimpo_residual(
-    policy_logps: Array, reference_logps: Array, policy_kl: Array, mask: Mask, rewards: Array, alpha: float
+    policy_logps: Array,
+    reference_logps: Array,
+    policy_kl: Array,
+    mask: Mask,
+    rewards: Array,
+    alpha: float,
 ) -> Pair:
     """Residuals [K], reward, and the slopes [K, T] of L in the log-probabilities, kappa constant.
 
@@ -54,100 +60,145 @@ def vimpo_residual(
 
 
 def stub(
-    policy_logps: Array, reference_logps: Array, policy_kl: Array, mask: Mask, rewards: Array, alpha: float
+    policy_logps: Array,
+    reference_logps: Array,
+    policy_kl: Array,
+    mask: Mask,
+    rewards: Array,
+    alpha: float,
 ) -> Pair:
     """Residuals [K] and the slopes [K, T] of L in the log-probabilities, kappa constant."""
     raise NotImplementedError("your code here")
 
 
-# --- wrong answers: each docstring completes "this is what you get when ..." ------------------------------------
+# --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
-def kappa_k1(policy: Array, reference: Array, kl: Array, mask: Mask, rewards: Array, alpha: float) -> Pair:
-    """kappa is estimated by x_t of the sampled token (k1): x_t - kappa_t is then identically 0, so take `policy_kl`."""
+def kappa_k1(
+    policy: Array, reference: Array, kl: Array, mask: Mask, rewards: Array, alpha: float
+) -> Pair:
+    """kappa is estimated by x_t of the sampled token (k1): x_t - kappa_t is then identically 0, so
+    take `policy_kl`.
+    """
     return vimpo_residual(policy, reference, policy - reference, mask, rewards, alpha)
 
 
-def not_detached(policy: Array, reference: Array, kl: Array, mask: Mask, rewards: Array, alpha: float) -> Pair:
-    """kappa is not detached: its own slope, pi (x_t + 1) at the sampled token, is subtracted, but kappa is constant."""
+def not_detached(
+    policy: Array, reference: Array, kl: Array, mask: Mask, rewards: Array, alpha: float
+) -> Pair:
+    """kappa is not detached: its own slope, pi (x_t + 1) at the sampled token, is subtracted, but
+    kappa is constant.
+    """
     residuals, slopes = vimpo_residual(policy, reference, kl, mask, rewards, alpha)
     return residuals, np.where(mask, slopes * (1 - np.exp(policy) * (policy - reference + 1)), 0.0)
 
 
-def plus_kappa(policy: Array, reference: Array, kl: Array, mask: Mask, rewards: Array, alpha: float) -> Pair:
-    """kappa is added: it is the mean of x_t under the policy, so subtract it and what is left has mean 0."""
+def plus_kappa(
+    policy: Array, reference: Array, kl: Array, mask: Mask, rewards: Array, alpha: float
+) -> Pair:
+    """kappa is added: it is the mean of x_t under the policy, so subtract it and what is left has
+    mean 0.
+    """
     return vimpo_residual(policy, reference, -kl, mask, rewards, alpha)
 
 
-def without_kappa(policy: Array, reference: Array, kl: Array, mask: Mask, rewards: Array, alpha: float) -> Pair:
+def without_kappa(
+    policy: Array, reference: Array, kl: Array, mask: Mask, rewards: Array, alpha: float
+) -> Pair:
     """kappa is left out: subtract it at every token."""
     return vimpo_residual(policy, reference, np.zeros_like(kl), mask, rewards, alpha)
 
 
-def kappa_in_nats(policy: Array, reference: Array, kl: Array, mask: Mask, rewards: Array, alpha: float) -> Pair:
+def kappa_in_nats(
+    policy: Array, reference: Array, kl: Array, mask: Mask, rewards: Array, alpha: float
+) -> Pair:
     """kappa is not multiplied by alpha: it is in nats, and x_t and kappa_t take the same factor."""
     return vimpo_residual(policy, reference, kl / alpha, mask, rewards, alpha)
 
 
-def no_baseline(policy: Array, reference: Array, kl: Array, mask: Mask, rewards: Array, alpha: float) -> Pair:
-    """the group's mean is not subtracted from R_i: x_t - kappa_t has mean 0 under the policy, so must the reward."""
+def no_baseline(
+    policy: Array, reference: Array, kl: Array, mask: Mask, rewards: Array, alpha: float
+) -> Pair:
+    """the group's mean is not subtracted from R_i: x_t - kappa_t has mean 0 under the policy, so
+    must the reward.
+    """
     residuals = vimpo_residual(policy, reference, kl, mask, rewards, alpha)[0] - rewards.mean()
     return residuals, np.where(mask, alpha * residuals[:, None] / len(rewards), 0.0)
 
 
-def leave_one_out(policy: Array, reference: Array, kl: Array, mask: Mask, rewards: Array, alpha: float) -> Pair:
+def leave_one_out(
+    policy: Array, reference: Array, kl: Array, mask: Mask, rewards: Array, alpha: float
+) -> Pair:
     """the mean leaves R_i out: here it is over all K responses."""
     size = len(rewards)
     return vimpo_residual(policy, reference, kl, mask, rewards * size / (size - 1), alpha)
 
 
-def sign(policy: Array, reference: Array, kl: Array, mask: Mask, rewards: Array, alpha: float) -> Pair:
+def sign(
+    policy: Array, reference: Array, kl: Array, mask: Mask, rewards: Array, alpha: float
+) -> Pair:
     """the reward comes first, R - mean R minus the sum: e is the sum minus the reward."""
     residuals, slopes = vimpo_residual(policy, reference, kl, mask, rewards, alpha)
     return -residuals, -slopes
 
 
-def slope_of_residual(policy: Array, reference: Array, kl: Array, mask: Mask, rewards: Array, alpha: float) -> Pair:
+def slope_of_residual(
+    policy: Array, reference: Array, kl: Array, mask: Mask, rewards: Array, alpha: float
+) -> Pair:
     """the slope is that of e_i: L holds its square, so e_i remains as a factor."""
     residuals, _ = vimpo_residual(policy, reference, kl, mask, rewards, alpha)
     return residuals, np.where(mask, alpha / len(rewards), 0.0)
 
 
-def slope_of_sum(policy: Array, reference: Array, kl: Array, mask: Mask, rewards: Array, alpha: float) -> Pair:
+def slope_of_sum(
+    policy: Array, reference: Array, kl: Array, mask: Mask, rewards: Array, alpha: float
+) -> Pair:
     """the slope is not divided by K: L is a mean over the group."""
     residuals, slopes = vimpo_residual(policy, reference, kl, mask, rewards, alpha)
     return residuals, slopes * len(rewards)
 
 
-def slope_without_alpha(policy: Array, reference: Array, kl: Array, mask: Mask, rewards: Array, alpha: float) -> Pair:
+def slope_without_alpha(
+    policy: Array, reference: Array, kl: Array, mask: Mask, rewards: Array, alpha: float
+) -> Pair:
     """alpha is missing from the slope: x_t enters e_i multiplied by alpha."""
     residuals, slopes = vimpo_residual(policy, reference, kl, mask, rewards, alpha)
     return residuals, slopes / alpha
 
 
-def slope_at_padding(policy: Array, reference: Array, kl: Array, mask: Mask, rewards: Array, alpha: float) -> Pair:
+def slope_at_padding(
+    policy: Array, reference: Array, kl: Array, mask: Mask, rewards: Array, alpha: float
+) -> Pair:
     """padding has a slope: what stands there does not enter L, so its slope is 0."""
     residuals, _ = vimpo_residual(policy, reference, kl, mask, rewards, alpha)
     return residuals, np.repeat(alpha * residuals[:, None] / len(rewards), mask.shape[1], axis=1)
 
 
-def no_mask(policy: Array, reference: Array, kl: Array, mask: Mask, rewards: Array, alpha: float) -> Pair:
+def no_mask(
+    policy: Array, reference: Array, kl: Array, mask: Mask, rewards: Array, alpha: float
+) -> Pair:
     """the mask is not used: what stands behind the end token is no choice."""
     return vimpo_residual(policy, reference, kl, np.ones_like(mask), rewards, alpha)
 
 
-def masked_by_product(policy: Array, reference: Array, kl: Array, mask: Mask, rewards: Array, alpha: float) -> Pair:
+def masked_by_product(
+    policy: Array, reference: Array, kl: Array, mask: Mask, rewards: Array, alpha: float
+) -> Pair:
     """padding is multiplied by 0, and 0 * nan is nan: choose with np.where."""
     every = np.ones_like(mask)
-    residuals, slopes = vimpo_residual(policy * mask, reference * mask, kl * mask, every, rewards, alpha)
+    residuals, slopes = vimpo_residual(
+        policy * mask, reference * mask, kl * mask, every, rewards, alpha
+    )
     return residuals, slopes * mask
 
 
-# --- the check --------------------------------------------------------------------------------------------------
+# --- the check ------------------------------------------------------------------------------------
 
 
 def cases(rng: np.random.Generator) -> Iterator[Case]:
-    """Two responses by hand, the same with other padding, sampled groups with finite differences, then the limits."""
+    """Two responses by hand, the same with other padding, sampled groups with finite differences,
+    then the limits.
+    """
     ratios = np.array([[0.5, -0.25, 1.0], [-1.0, 0.75, 7.0]])
     kl = np.array([[0.25, 0.375, 0.125], [0.5, 0.25, 5.0]])
     reference = np.array([[-1.0, -0.5, -2.0], [-0.25, -1.5, 3.0]])
@@ -160,15 +211,26 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
     for pad in (0.0, np.nan):
         padded = [np.where(mask, entry, pad) for entry in (policy, reference, kl)]
         yield Case(f"the same; the padding is {pad:g}", (*padded, mask, rewards, 0.25), worked)
-    yield Case("the same, every reward raised by 3", (policy, reference, kl, mask, rewards + 3, 0.25), worked)
+    yield Case(
+        "the same, every reward raised by 3",
+        (policy, reference, kl, mask, rewards + 3, 0.25),
+        worked,
+    )
     for trial in range(3):
-        size, width, alpha = int(rng.integers(2, 5)), int(rng.integers(2, 5)), round(float(rng.uniform(0.2, 2)), 3)
+        size, width, alpha = (
+            int(rng.integers(2, 5)),
+            int(rng.integers(2, 5)),
+            round(float(rng.uniform(0.2, 2)), 3),
+        )
         laws, tokens = random_law(rng, 2, size, width, 4), rng.integers(4, size=(1, size, width, 1))
         exact = (np.exp(laws[0]) * (laws[0] - laws[1])).sum(axis=-1)
         ours, theirs = np.take_along_axis(laws, np.repeat(tokens, 2, axis=0), axis=-1)[..., 0]
         lengths, paid = rng.integers(1, width + 1, size=size), rng.uniform(size=size)
         given = ours, theirs, exact, np.arange(width) < lengths[:, None], paid, alpha
-        where = f"random laws {trial + 1}: lengths {lengths}, alpha {alpha}; the slopes by finite differences"
+        where = (
+            f"random laws {trial + 1}: lengths {lengths}, alpha {alpha}; the slopes by finite "
+            "differences"
+        )
         yield Case(where, given, by_differences(*given[:3], lengths, paid, alpha))
     start = reference, reference, np.zeros((2, 3)), mask, rewards, 0.25
     where = "the policy is the reference: nothing explained yet"
@@ -182,9 +244,16 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
 
 
 def by_differences(
-    policy: Array, reference: Array, kl: Array, lengths: NDArray[np.int64], rewards: Array, alpha: float
+    policy: Array,
+    reference: Array,
+    kl: Array,
+    lengths: NDArray[np.int64],
+    rewards: Array,
+    alpha: float,
 ) -> Pair:
-    """Residuals one token after another, and central differences of L, which is quadratic: exact but for rounding."""
+    """Residuals one token after another, and central differences of L, which is quadratic: exact
+    but for rounding.
+    """
 
     def residuals(logps: Array) -> Array:
         sums = [sum((logps - reference - kl)[i, :n]) for i, n in enumerate(lengths)]
@@ -239,12 +308,18 @@ EXERCISE = Exercise(
         "padding times 0": masked_by_product,
     },
     hints=(
-        "First one array: log-ratio minus `policy_kl`, and 0 at padding. What does its sum along the tokens stand for?",
-        "e is alpha times that sum, minus `rewards - rewards.mean()`. How does e_i change with one log-probability?",
-        "kappa is constant: e_i has slope alpha at each token of response i, L alpha e_i / K there, 0 elsewhere.",
+        "First one array: log-ratio minus `policy_kl`, and 0 at padding. What does its sum along "
+        "the tokens stand for?",
+        "e is alpha times that sum, minus `rewards - rewards.mean()`. How does e_i change with "
+        "one log-probability?",
+        "kappa is constant: e_i has slope alpha at each token of response i, L alpha e_i / K "
+        "there, 0 elsewhere.",
     ),
     cases=cases,
     parse=parse,
     difference=difference,
-    praise="the policy's own log-ratios, less their mean, stand against the centred reward, and kappa stays constant",
+    praise=(
+        "the policy's own log-ratios, less their mean, stand against the centred reward, and "
+        "kappa stays constant"
+    ),
 )

@@ -1,0 +1,98 @@
+"""Speed, measured as ratios within one process: never as a time against a clock."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from gnivo_edu import exact
+from gnivo_edu.bench.ratio import ratio_row, seconds_of
+from gnivo_edu.bench.sample import bench_sample
+from gnivo_edu.bench.score import bench_score
+
+
+def run_benchmark(name: str, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
+    """Run a benchmark and return the record of design section 6.5; `ratio` larger is better for us.
+
+    Raises ValueError on an unknown name.
+    """
+    if name not in BENCHMARKS:
+        raise ValueError(f"there is no benchmark {name!r}; known: {', '.join(BENCHMARKS)}")
+    return {
+        "benchmark": name,
+        "results": BENCHMARKS[name](progress=progress),
+        "machine": f"{platform.machine()}, {platform.system()}",
+        "versions": {"python": platform.python_version(), "numpy": np.__version__},
+    }
+
+
+def bench_exact(
+    vocab_size: int = 10,
+    horizon: int = 7,
+    repeats: int = 7,
+    progress: Callable[[str], None] | None = None,
+) -> list[dict[str, Any]]:
+    """`exact.solve` against one `numpy.exp` pass over the rewards, and its peak memory against one
+    array of them.
+
+    >>> [row["case"] for row in bench_exact(vocab_size=2, horizon=3, repeats=1)]
+    ['solve V=2 T=3 / numpy.exp', 'peak memory / one array']
+    """
+    if progress:
+        progress(f"drawing {vocab_size**horizon:,} rewards")
+    rewards = np.random.default_rng(0).random(vocab_size**horizon)
+    tree = exact.enumerate_tree_from_rewards(
+        rewards, vocab_size, exact.random_reference(vocab_size, horizon, 0)
+    )
+    ours, peer = [], []
+    for repeat in range(repeats):
+        if progress:
+            progress(f"run {repeat + 1} of {repeats}")
+        peer.append(seconds_of(lambda: np.exp(rewards)))
+        ours.append(seconds_of(lambda: exact.solve(tree, 0.3)))
+    tracemalloc.start()
+    exact.solve(tree, 0.3)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return [
+        ratio_row(f"solve V={vocab_size} T={horizon} / numpy.exp", ours, peer, "s"),
+        ratio_row("peak memory / one array", [peak], [rewards.nbytes], "bytes"),
+    ]
+
+
+def bench_import(
+    repeats: int = 7, progress: Callable[[str], None] | None = None
+) -> list[dict[str, Any]]:
+    """Importing `toy_envs` and `gnivo_edu.exact` against numpy and gymnasium, and `--help` against
+    bare Python.
+    """
+    ours, peer, shown, bare = [], [], [], []
+    for repeat in range(repeats):
+        if progress:
+            progress(f"run {repeat + 1} of {repeats}")
+        bare.append(seconds_of(lambda: _python("-c", "pass")))
+        peer.append(seconds_of(lambda: _python("-c", "import numpy, gymnasium")))
+        ours.append(seconds_of(lambda: _python("-c", "import toy_envs, gnivo_edu.exact")))
+        shown.append(seconds_of(lambda: _python("-m", "gnivo_edu.cli", "--help")))
+    return [
+        ratio_row("import / numpy and gymnasium", ours, peer, "s"),
+        ratio_row("--help / bare Python", shown, bare, "s"),
+    ]
+
+
+def _python(*arguments: str) -> None:
+    subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+
+
+BENCHMARKS: dict[str, Callable[..., list[dict[str, Any]]]] = {
+    "exact": bench_exact,
+    "import": bench_import,
+    "sample": bench_sample,
+    "score": bench_score,
+}

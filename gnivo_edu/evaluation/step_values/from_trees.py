@@ -1,0 +1,117 @@
+"""Exact values along given answers: the whole task enumerated, or a pruned tree inside a language
+model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from torch import nn
+
+from gnivo_edu import exact
+from gnivo_edu.evaluation.step_values.record import ExactValues
+from gnivo_edu.policies.cached_rows import eos_ids_of, prompts_of
+from gnivo_edu.policies.from_model import TextTree, tree_from_model
+from gnivo_edu.policies.tables import tabulate
+from gnivo_edu.tasks.prompting import base_prompt
+
+Array = NDArray[np.float64]
+Answers = Sequence[Sequence[int]]
+Found = tuple[ExactValues | None, list[Array | None], str]
+
+
+def exact_values(
+    reference: nn.Module,
+    task: Any,
+    prompt_index: int,
+    answers: Answers,
+    alpha: float,
+    top_k: int | None,
+    tree_horizon: int,
+    max_sequences: int,
+    reference_name: str,
+) -> Found:
+    """V of the prefixes of each answer, nats, where from, and a sentence that says so (or says why
+    there are none).
+
+    A task of at most `max_sequences` sequences is enumerated with the reference written out as
+    tables; else, where the task has a tokenizer and `top_k` is not None, the tree of
+    `tree_from_model` is. Of an answer that leaves that tree, the values before it leaves are given.
+    """
+    _, mask = prompts_of(task)
+    values: list[Array | None]
+    small = task.vocab_size**task.horizon <= max_sequences
+    if small and len(eos_ids_of(task)) < 2 and bool(mask[prompt_index].all()):
+        tables = tabulate(reference, task, prompt_index)
+        solution = exact.solve(exact.enumerate_tree(task, tables, prompt_index), alpha)
+        values = [_values(solution, answer) for answer in answers]
+        info = ExactValues("full", reference_name, solution.log_z, task.vocab_size, task.horizon)
+        return (
+            info,
+            values,
+            "The exact V is that of the whole task, enumerated under the reference.",
+        )
+    tokenizer = getattr(task, "tokenizer", None)
+    if top_k is None or tokenizer is None or not hasattr(task, "grade_texts"):
+        return (
+            None,
+            [None] * len(answers),
+            "There is no exact V: the task is too large to enumerate.",
+        )
+    text = _as_text(tokenizer, task.prompts()[prompt_index][mask[prompt_index].numpy()].tolist())
+    if text is None:
+        why = (
+            "There is no exact V: the prompt's tokens are not those of any text, and the pruned "
+            "tree starts from one."
+        )
+        return None, [None] * len(answers), why
+    horizon = min(tree_horizon, task.horizon)
+
+    def reward(texts: list[str]) -> ArrayLike:
+        return [grade.reward for grade in task.grade_texts(texts, prompt_index)]
+
+    mdp, tables = tree_from_model(
+        reference, tokenizer, text, top_k=top_k, horizon=horizon, reward=reward
+    )
+    solution = exact.solve(exact.enumerate_tree(mdp, tables), alpha)
+    values = [_values(solution, ranks_of(mdp, answer)) for answer in answers]
+    named = (
+        f"{reference_name}, cut to its {top_k} most probable tokens and to answers of {horizon} "
+        "tokens"
+    )
+    info = ExactValues("pruned", named, solution.log_z, top_k, horizon)
+    note = f"The exact V is that of another, smaller problem: the reference there is {named}."
+    return info, values, note
+
+
+def ranks_of(mdp: TextTree, answer: Sequence[int]) -> list[int]:
+    """The ranks of the first tokens of an answer in a pruned tree, as many as stay inside it."""
+    ranks: list[int] = []
+    number = 0
+    for kept, token in zip(mdp.token_ids, answer, strict=False):
+        found = np.flatnonzero(kept[number] == token)
+        if not len(found):
+            break
+        ranks.append(int(found[0]))
+        number = number * mdp.vocab_size + ranks[-1]
+    return ranks
+
+
+def _values(solution: exact.Solution, answer: Sequence[int]) -> Array:
+    return np.array([solution.soft_value(tuple(answer)[:t]) for t in range(len(answer) + 1)])
+
+
+def _as_text(tokenizer: Any, ids: list[int]) -> str | None:
+    """A text that is encoded to these tokens: with or without the special tokens that the tokenizer
+    adds by itself.
+    """
+    for own, skip in ((ids, True), (ids, False), (ids[1:], False)):
+        text = str(
+            tokenizer.decode(own, skip_special_tokens=skip, clean_up_tokenization_spaces=False)
+        )
+        if base_prompt(tokenizer, text, "{question}") == ids:
+            return text
+    return None

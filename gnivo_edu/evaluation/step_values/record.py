@@ -1,0 +1,171 @@
+"""What `step_values` finds: values and credits along K answers, and their JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnivo_edu.evaluation.step_values.estimate import Estimate
+
+Array = NDArray[np.float64]
+SCHEMA = (
+    "gnivo_edu.step_values/1"  # the number goes up where a field changes its meaning or goes away
+)
+
+
+@dataclass(frozen=True, eq=False)
+class ExactValues:
+    """Where exact values are from: "full", the whole task enumerated, or "pruned", a tree inside a
+    language model.
+
+    `log_z` is that of this tree, nats, and `reference` says whose. A pruned tree has another
+    reference (the `top_k` most probable tokens, renormalised) and another task (answers stop after
+    `horizon` tokens): its values are not those that the Monte-Carlo and the implicit ones estimate.
+    """
+
+    kind: Literal["full", "pruned"]
+    reference: str
+    log_z: float
+    top_k: int
+    horizon: int
+
+
+@dataclass(frozen=True, eq=False)
+class AnswerValues:
+    """One answer of L tokens in S steps. Values and credits in nats, float64; the rest as in
+    `StepValues.to_json`.
+    """
+
+    tokens: tuple[int, ...]
+    texts: tuple[str, ...]
+    special: tuple[int, ...]
+    text: str
+    reward: float
+    truncated: bool
+    credits: Array
+    implicit_values: Array
+    step_ids: NDArray[np.int64]
+    step_texts: tuple[str, ...]
+    monte_carlo: tuple[Estimate, ...]
+    exact_values: Array | None
+
+    @property
+    def boundaries(self) -> NDArray[np.int64]:
+        """How many tokens stand before each step, and after the last: int64 [S + 1], from 0 to
+        L.
+        """
+        return step_boundaries(self.step_ids)
+
+    @property
+    def step_credits(self) -> Array:
+        """Sum of the credits of the tokens of each step, float64 [S], nats."""
+        return np.add.reduceat(self.credits, self.boundaries[:-1])
+
+
+@dataclass(frozen=True, eq=False)
+class StepValues:
+    """Values along the answers to one prompt under (policy, reference, alpha). See
+    `step_values`.
+    """
+
+    policy: str
+    reference: str
+    alpha: float
+    prompt: str
+    prompt_index: int
+    level: float
+    seed: int
+    binary_reward: bool
+    log_z: Estimate
+    exact: ExactValues | None
+    answers: tuple[AnswerValues, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def pin(self) -> tuple[float, Literal["exact", "estimate"]]:
+        """The log Z, nats, that the implicit values start from: the exact one of the whole task,
+        else the estimate.
+        """
+        if self.exact is not None and self.exact.kind == "full":
+            return self.exact.log_z, "exact"
+        return self.log_z.value, "estimate"
+
+    def to_json(self) -> dict[str, Any]:
+        """The schema of values.json: plain lists and numbers, every value and credit in nats; L
+        tokens, S steps.
+
+        - `schema`: "gnivo_edu.step_values/1"; its number goes up where a field changes its meaning
+          or goes away;
+        - `policy`, `reference` (names), `alpha` (reward per nat), `prompt` (text), `prompt_index`,
+          `level` (of the intervals), `seed`, `notes` (list of texts);
+        - `binary_reward`: every reward that was seen is 0 or 1; then the chance of ending right is
+          (e^V - 1)/(e^{1/alpha} - 1);
+        - `log_z`: an estimate; `pin`: {`log_z`, `source`}, what the implicit values start from;
+          `source` is "exact" or "estimate";
+        - `exact`: null, or {`kind` ("full" or "pruned"), `reference`, `log_z`, `top_k`, `horizon`};
+        - `answers`: a list of {`tokens` (ids, [L]), `texts` ([L]), `special` (positions of special
+          tokens), `text`, `reward`, `truncated` (reached the horizon without an end token),
+          `credits` (log pi/pi_ref of each token, [L]), `implicit_values` ([L + 1], the empty prefix
+          first), `step_ids` ([L]), `steps`, `monte_carlo`, `exact_values`};
+        - `steps`: [S] of {`text`, `start`, `stop` (tokens start..stop-1), `credit`};
+        - `monte_carlo`: [S + 1] estimates with `after`, the number of tokens of the prefix, 0 first
+          and L last;
+        - `exact_values`: null, or V of the first prefixes, from the empty one: [L + 1] of a full
+          tree, [1 + m] of a pruned one, where the answer leaves the tree after m tokens;
+        - an estimate: {`value`, `low`, `high`, `standard_error`, `bias`, `samples`, `method`}, see
+          `gnivo_edu.evaluation.step_values.estimate.Estimate`.
+
+        What `gnivo-edu explore --json` prints has one more field, `page`: the path of the page that
+        it drew."""
+        pin, source = self.pin
+        return {
+            "schema": SCHEMA,
+            "policy": self.policy,
+            "reference": self.reference,
+            "alpha": self.alpha,
+            "prompt": self.prompt,
+            "prompt_index": self.prompt_index,
+            "level": self.level,
+            "seed": self.seed,
+            "binary_reward": self.binary_reward,
+            "log_z": asdict(self.log_z),
+            "pin": {"log_z": pin, "source": source},
+            "exact": None if self.exact is None else asdict(self.exact),
+            "answers": [_plain(answer) for answer in self.answers],
+            "notes": list(self.notes),
+        }
+
+
+def step_boundaries(step_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where steps begin, and the length: int64 [S + 1].
+
+    >>> step_boundaries(np.array([0, 0, 1, 2, 2]))
+    array([0, 2, 3, 5])
+    """
+    inner = np.flatnonzero(np.diff(step_ids)) + 1
+    return np.concatenate([[0], inner, [len(step_ids)]]).astype(np.int64)
+
+
+def _plain(answer: AnswerValues) -> dict[str, Any]:
+    ends = answer.boundaries.tolist()
+    steps = zip(answer.step_texts, ends[:-1], ends[1:], answer.step_credits.tolist(), strict=True)
+    estimates = zip(ends, answer.monte_carlo, strict=True)
+    return {
+        "tokens": list(answer.tokens),
+        "texts": list(answer.texts),
+        "special": list(answer.special),
+        "text": answer.text,
+        "reward": answer.reward,
+        "truncated": answer.truncated,
+        "credits": answer.credits.tolist(),
+        "implicit_values": answer.implicit_values.tolist(),
+        "step_ids": answer.step_ids.tolist(),
+        "steps": [
+            {"text": text, "start": a, "stop": b, "credit": credit} for text, a, b, credit in steps
+        ],
+        "monte_carlo": [{"after": after, **asdict(estimate)} for after, estimate in estimates],
+        "exact_values": None if answer.exact_values is None else answer.exact_values.tolist(),
+    }

@@ -1,0 +1,215 @@
+"""Rows of a causal LM that grow token by token: prompts run once, their cache repeated, finished
+rows dropped.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers.cache_utils import DynamicLayer
+
+from gnivo_edu.policies.scoring import device_of
+
+
+class SampledTask(Protocol):
+    """What sampling asks of a task; a `TokenMDP` is one.
+
+    Beside these: `eos_token_ids`, a tuple, or else `eos_token_id`, an id or None; and, where
+    prompts differ in length, `prompt_mask()`, bool [N, P], false at the padding on the left.
+    """
+
+    vocab_size: int
+    horizon: int
+    pad_token_id: int
+
+    def prompts(self) -> NDArray[np.int64]:
+        """Prompts, int64 [N, P]."""
+        ...
+
+
+class Rows:
+    """Rows that grow by a token at a time and drop out: inputs so far, the model's cache of them,
+    the last `logits`.
+
+    Where the model keeps no cache, or none whose rows can be chosen, each step runs the whole rows
+    instead. With `tokens`, whole rows are run once and `logits` are those before each of the
+    tokens.
+    """
+
+    def __init__(
+        self,
+        policy: nn.Module,
+        task: SampledTask,
+        prompts: Int[Tensor, "B P"],
+        mask: Bool[Tensor, "B P"],
+        tokens: Int[Tensor, "B T"] | None = None,
+    ) -> None:
+        self.policy, self.actions = policy, task.vocab_size
+        model: Any = policy
+        model = (
+            model.get_base_model() if hasattr(model, "get_base_model") else model
+        )  # inside an adapter
+        self.keeps_last = "logits_to_keep" in inspect.signature(model.forward).parameters
+        first = int(
+            mask.int().argmax(1).min()
+        )  # columns that are padding in every row are left out
+        self.ids, self.mask = (x[:, first:].to(device_of(policy)) for x in (prompts, mask))
+        self.padded = not bool(mask[:, first:].all())
+        self.past: Any = None
+        self.use_cache, steps = tokens is None, 1
+        if tokens is not None and tokens.shape[1] > 1:
+            self._extend(tokens[:, :-1].to(self.ids.device))
+            steps = tokens.shape[1]
+        self.logits = self._run(steps)
+        if tokens is None:
+            self.logits = self.logits[:, -1]
+
+    def repeated(self, rows: Int[Tensor, " B"], room: int) -> Rows:
+        """Copy that holds these rows, in this order, each as often as it is named, with room for
+        that many tokens.
+        """
+        other = copy.copy(self)
+        other.past = copy.deepcopy(self.past)
+        other.keep(rows.to(self.ids.device))
+        layers = getattr(other.past, "layers", [])
+        for i, layer in enumerate(layers):
+            if (
+                type(layer) is DynamicLayer and layer.get_seq_length() > 0
+            ):  # others keep a window or a state
+                layers[i] = _RoomyLayer(layer, room)
+        return other
+
+    def keep(self, rows: Int[Tensor, " B"]) -> None:
+        """Hold these rows only: what is left out is never computed again."""
+        self.ids, self.mask, self.logits = self.ids[rows], self.mask[rows], self.logits[rows]
+        if self.past is not None:
+            self.past.reorder_cache(rows)
+
+    def append(self, tokens: Int[Tensor, " B"]) -> None:
+        """One more token to each row, and the logits after it."""
+        self._extend(tokens[:, None])
+        self.logits = self._run(1)[:, -1]
+
+    def _extend(self, tokens: Int[Tensor, "B t"]) -> None:
+        self.ids = torch.cat([self.ids, tokens], 1)
+        self.mask = torch.cat([self.mask, torch.ones_like(tokens, dtype=torch.bool)], 1)
+
+    def _run(self, steps: int) -> Float[Tensor, "B steps V"]:
+        """Logits of the actions at the last `steps` positions; positions count from the first token
+        of the prompt.
+        """
+        fresh = self.ids if self.past is None else self.ids[:, -1:]
+        extra: dict[str, Any] = {"past_key_values": self.past} if self.past is not None else {}
+        if self.padded:
+            positions = (self.mask.cumsum(1) - 1).clamp(min=0)
+            extra |= {
+                "attention_mask": self.mask.long(),
+                "position_ids": positions[:, -fresh.shape[1] :],
+            }
+        if self.keeps_last:
+            extra["logits_to_keep"] = steps
+        out = self.policy(input_ids=fresh, use_cache=self.use_cache, **extra)
+        self.past = getattr(out, "past_key_values", None) if self.use_cache else None
+        if not hasattr(self.past, "reorder_cache"):
+            self.past, self.use_cache = None, False
+        logits: Tensor = out.logits[:, -steps:, : self.actions]
+        return logits
+
+
+class _RoomyLayer(DynamicLayer):
+    """Keys and values [B, heads, t, size] of one layer, with room: a `DynamicLayer` copies itself
+    at every token.
+    """
+
+    keys: Tensor
+    values: Tensor
+
+    def __init__(self, layer: Any, room: int) -> None:
+        super().__init__()
+        self.lazy_initialization(layer.keys, layer.values)
+        self.keys, self.values = layer.keys, layer.values
+        self._rooms = [nn.functional.pad(x, (0, 0, 0, room)) for x in (layer.keys, layer.values)]
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Write what is new behind what is there."""
+        start, stop = self.keys.shape[-2], self.keys.shape[-2] + key_states.shape[-2]
+        for room, states in zip(self._rooms, (key_states, value_states), strict=True):
+            room[..., start:stop, :] = states
+        self.keys, self.values = (room[..., :stop, :] for room in self._rooms)
+        return self.keys, self.values
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Hold these rows only."""
+        length = self.keys.shape[-2]
+        self._rooms = [room.index_select(0, beam_idx.to(room.device)) for room in self._rooms]
+        self.keys, self.values = (room[..., :length, :] for room in self._rooms)
+
+
+def prompts_of(task: SampledTask) -> tuple[Int[Tensor, "N P"], Bool[Tensor, "N P"]]:
+    """Prompts and their mask, true at real tokens; raises ValueError where they are not padded on
+    the left.
+    """
+    ids = torch.from_numpy(np.asarray(task.prompts(), dtype=np.int64))
+    own = getattr(task, "prompt_mask", None)
+    mask = (
+        torch.ones_like(ids, dtype=torch.bool)
+        if own is None
+        else torch.tensor(np.array(own(), dtype=bool))
+    )
+    if (
+        mask.shape != ids.shape
+        or not bool(mask[:, -1].all())
+        or bool((mask[:, :-1] & ~mask[:, 1:]).any())
+    ):
+        raise ValueError(
+            "prompt_mask() must be [N, P] and padded on the left: false at first, then true to the "
+            "end"
+        )
+    return ids, mask
+
+
+def eos_ids_of(task: SampledTask) -> tuple[int, ...]:
+    """Every id that ends a completion: `eos_token_ids`, or the one `eos_token_id`, or none."""
+    several = getattr(task, "eos_token_ids", None)
+    if several is not None:
+        return tuple(int(token) for token in several)
+    one = getattr(task, "eos_token_id", None)
+    return () if one is None else (int(one),)
+
+
+def check_room(
+    policy: nn.Module,
+    task: SampledTask,
+    ids: Int[Tensor, "N P"],
+    mask: Bool[Tensor, "N P"],
+    index: Int[Tensor, " n"],
+) -> None:
+    """Raise ValueError where the prompts of `index` and the horizon do not fit the model's
+    positions or vocabulary.
+    """
+    config: Any = getattr(policy, "config", None)
+    config = config.get_text_config() if hasattr(config, "get_text_config") else config
+    window = getattr(config, "max_position_embeddings", None)
+    longest = int(mask[index].sum(1).max())
+    if window is not None and longest + task.horizon > window:
+        raise ValueError(
+            f"the longest prompt has {longest} tokens; with horizon {task.horizon} that is above "
+            f"the model's {window}: "
+            f"shorten one of them"
+        )
+    width = getattr(config, "vocab_size", None)
+    needed = max(task.vocab_size, task.pad_token_id + 1, int(ids.max()) + 1)
+    if width is not None and width < needed:
+        raise ValueError(
+            f"the policy's vocabulary has {width} tokens; {task.vocab_size} actions, the prompts "
+            f"and PAD need {needed}"
+        )

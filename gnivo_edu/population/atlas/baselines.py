@@ -1,0 +1,227 @@
+"""The atlas of the baselines of GN-IVO's Table 1.
+
+Sources: papers.md parts D and H; `read_in` says what was read for the statement.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gnivo_edu.population import laws
+from gnivo_edu.population.atlas.row import Row, biased, collapses, exact, family, other, tilt_at
+
+MANY_STEPS = {"normaliser": "seq-mean-token-sum", "scale": "none"}
+WIDE = {
+    "clip_low": 0.999,
+    "clip_high": 1e9,
+}  # clipping out of the way: where the surrogate itself leads
+JOINT = ("logits", "values")
+
+
+ROWS: list[Row] = [
+    *family(
+        "grpo",
+        "GRPO, arXiv 2402.03300",
+        "code",
+        [
+            *(
+                other(
+                    f"k3 in the loss, {name}, one step",
+                    "alpha pi_ref/(alpha - A)",
+                    lambda c, std=std: laws.grpo_one_step(c.answers, c.alpha, c.K, std),  # type: ignore[misc]
+                    settings={"scale": scale},
+                    sampling="current",
+                    alpha=2.0,
+                    problem="one step",
+                )
+                for scale, name, std in (("none", "no std", False), ("group", "std", True))
+            ),
+            other(
+                "k3 in the loss, no std, token sums",
+                "alpha pi_ref/(alpha - (A(s,a) - E_pi A(s,.))) in every state",
+                lambda c: laws.grpo_by_state(c.answers, c.alpha, c.K, False),
+                settings=MANY_STEPS,
+                sampling="current",
+                alpha=2.0,
+            ),
+            biased("as published: std, 1/T, k3", sampling="current", alpha=2.0),
+            other(
+                "KL of whole answers, no std, token sums",
+                "pi* at alpha K/(K - 1)",
+                lambda c: laws.tilt(c.answers, c.alpha * c.K / (c.K - 1)),
+                settings={"kl": "sequence", **MANY_STEPS},
+                sampling="current",
+            ),
+            other(
+                "KL of whole answers, std, token sums",
+                "pi_ref e^{A/alpha}/Z: a temperature per prompt",
+                lambda c: laws.grpo_tilt(c.answers, c.alpha, c.K, True),
+                settings={"kl": "sequence", "normaliser": "seq-mean-token-sum"},
+                sampling="current",
+                alpha=1.0,
+            ),
+            other(
+                "exact KL per token, no std, token sums",
+                "VIMPO's pi_V at alpha K/(K - 1)",
+                lambda c: laws.vimpo_law(c.answers, c.alpha * c.K / (c.K - 1)),
+                settings={"kl": "exact", **MANY_STEPS},
+                sampling="current",
+            ),
+            collapses("no KL", settings={"kl": "none"}, sampling="current"),
+        ],
+    ),
+    *family(
+        "dr_grpo",
+        "Dr. GRPO, arXiv 2503.20783",
+        "code",
+        [
+            collapses("no KL, as published", sampling="current"),
+            other(
+                "KL of whole answers",
+                "pi* at alpha K/(K - 1)",
+                lambda c: laws.tilt(c.answers, c.alpha * c.K / (c.K - 1)),
+                settings={"kl": "sequence"},
+                sampling="current",
+            ),
+        ],
+    ),
+    *family(
+        "rloo",
+        "RLOO, arXiv 2402.14740",
+        "code",
+        [
+            exact("k1 in the reward", sampling="current"),
+            exact(
+                "k1 in the reward, REINFORCE form", settings={"clip_low": None}, sampling="current"
+            ),
+            exact(
+                "advantages normalised",
+                settings={"normalise": True},
+                sampling="current",
+                warm={"settings": {}},
+            ),
+            collapses("stale samples, no clipping", settings=WIDE),
+        ],
+    ),
+    *family(
+        "ppo",
+        "PPO, arXiv 1707.06347, KL in the reward",
+        "code",
+        [
+            exact(
+                "lam=1, a wrong critic",
+                settings={"lam": 1.0},
+                sampling="current",
+                group_size=1,
+                shift=0.3,
+            ),
+            exact(
+                "lam=0.95, a critic that has learnt",
+                settings={"whitened": False},
+                sampling="current",
+                group_size=1,
+                free=JOINT,
+            ),
+            biased(
+                "lam=0.95, a wrong critic",
+                settings={"whitened": False},
+                sampling="current",
+                group_size=1,
+                shift=0.3,
+            ),
+            replace(
+                collapses(
+                    "k3 in the reward",
+                    settings={"lam": 1.0, "kl": "k3"},
+                    sampling="current",
+                    group_size=1,
+                ),
+                theory="no interior rest: what is rarer than under pi_ref is pushed out",
+            ),
+        ],
+    ),
+    *family(
+        "dro",
+        "DRO, arXiv 2405.19107, Theorem 1 and Proposition 1",
+        "paper",
+        [
+            exact("V learnt", group_size=1, free=JOINT),
+            exact("V learnt, stale samples", group_size=1, sampling="uniform", free=JOINT),
+            exact("a wrong V, on-policy", group_size=1, sampling="current", shift=-0.2),
+            other(
+                "a wrong V, stale samples",
+                "alpha h = R - V - (pi/mu)(V^pi - V)",
+                lambda c: laws.dro_wrong_value(c.answers, c.alpha, c.value, c.sampler),
+                group_size=1,
+                shift=-0.2,
+            ),
+        ],
+    ),
+    *family(
+        "oreo",
+        "OREO, arXiv 2412.16145, Theorem 2",
+        "paper",
+        [
+            exact("V learnt, by token", group_size=1, free=JOINT),
+            exact(
+                "V learnt, by token, stale samples", group_size=1, sampling="uniform", free=JOINT
+            ),
+            exact(
+                "V learnt, by response", settings={"level": "response"}, group_size=1, free=JOINT
+            ),
+            biased("a wrong V", group_size=1, shift=-0.2),
+            biased(
+                "a KL term, weight 0.01", settings={"kl_weight": 0.01}, group_size=1, free=JOINT
+            ),
+            biased(
+                "a KL term, weight 0.05", settings={"kl_weight": 0.05}, group_size=1, free=JOINT
+            ),
+        ],
+    ),
+    *family(
+        "online_dpo",
+        "Online DPO, arXiv 2402.04792; IPO, arXiv 2310.12036",
+        "code",
+        [
+            exact("Bradley-Terry labels, tau=1", settings={"labels": "soft"}),
+            exact(
+                "Bradley-Terry labels, stale samples",
+                settings={"labels": "soft"},
+                sampling="uniform",
+            ),
+            other(
+                "Bradley-Terry labels, tau=0.5",
+                "pi* at alpha tau",
+                tilt_at(0.5),
+                settings={"labels": "soft", "label_temperature": 0.5},
+            ),
+            collapses("hard labels, ties half and half", sampling="current"),
+            collapses("hard labels, ties half and half, stale samples", sampling="uniform"),
+            other(
+                "IPO, hard labels",
+                "pi_ref e^{P/alpha}/Z, P the chance to beat a sample",
+                lambda c: laws.preference_tilt(c.answers, c.alpha, c.sampler),
+                settings={"form": "ipo"},
+            ),
+        ],
+    ),
+    *family(
+        "sft_winning",
+        "a baseline of GN-IVO (ICLR 2026); the recipe was not found",
+        "third party",
+        [
+            other(
+                "best of K, one round, ties shared",
+                "F(r)^K - F(r-)^K",
+                lambda c: laws.best_of(c.answers, c.K, c.sampler),
+            ),
+            other(
+                "threshold 0.5, one round",
+                "pi_ref given R >= 0.5",
+                lambda c: laws.above(c.answers, 0.5, c.sampler),
+                settings={"rule": "threshold", "threshold": 0.5},
+            ),
+            collapses("best of K of the policy itself", sampling="current"),
+        ],
+    ),
+]

@@ -1,0 +1,278 @@
+"""The atlas of the implicit-value objectives: GN-IVO, GVPO, VIMPO and the poster's two steps
+before.
+
+Sources: papers.md parts A, B, C, D9 and H; `read_in` says what was read for the statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from gnivo_edu import objectives
+from gnivo_edu.batch import GroupBatch
+from gnivo_edu.exact.tree import Tables
+from gnivo_edu.objectives import LossOutput
+from gnivo_edu.population import laws
+from gnivo_edu.population.answers import Answers
+from gnivo_edu.population.atlas.row import (
+    Row,
+    biased,
+    collapses,
+    exact,
+    family,
+    other,
+    prefixes,
+    tilt_at,
+)
+from gnivo_edu.population.expectation import Objective
+from gnivo_edu.population.groups import sampling_policy
+
+HALF_UNIFORM = {"reference": 0.5, "uniform": 0.5}
+# 490,314 multisets: the root of pairs comes first, and the large population only has to confirm it.
+EIGHT_OF_SIXTEEN = {
+    "group_size": 8,
+    "problem": "16 answers",
+    "parts": 64,
+    "warm": {"group_size": 2, "parts": 1},
+}
+
+
+def at_depth(t: int, weights: str = "raw") -> Objective:
+    """GN-IVO at the single depth t, the same for every group."""
+
+    def objective(batch: GroupBatch, alpha: float) -> LossOutput:
+        depths = torch.full((len(batch.rewards),), t)
+        return objectives.gnivo(batch, alpha, weights=weights, prefixes="given", depths=depths)  # type: ignore[arg-type]
+
+    return objective
+
+
+def group_maximum(batch: GroupBatch, alpha: float) -> LossOutput:
+    """Raw weights after the group's largest reward is subtracted: overflow-safe, and another
+    objective.
+    """
+    return objectives.gnivo(
+        replace(batch, rewards=batch.rewards - batch.rewards.amax(1, keepdim=True)), alpha
+    )
+
+
+def follow(name: str) -> Objective:
+    """An objective whose reference is the policy that samples, refreshed at every step."""
+
+    def objective(batch: GroupBatch, **settings: Any) -> LossOutput:
+        return objectives.get(name)(
+            replace(batch, reference_logps=batch.behaviour_logps), **settings
+        )
+
+    return objective
+
+
+def vimpo_actor(batch: GroupBatch, alpha: float) -> LossOutput:
+    """The actor branch of VIMPO alone, not whitened."""
+    both = objectives.vimpo(batch, alpha, actor=1.0, whitened=False).loss
+    return LossOutput(both - objectives.vimpo(batch, alpha, actor=0.0).loss)
+
+
+def uniform_then_reference(depth: int) -> Callable[[Answers], Tables]:
+    """Tables of a sampler that picks the first `depth` tokens uniformly and completes with the
+    reference.
+    """
+
+    def tables(answers: Answers) -> Tables:
+        uniform = sampling_policy(answers, "uniform", None)
+        return answers.to_tables(
+            torch.where((answers.depths < depth)[:, None], uniform, answers.reference)
+        )
+
+    return tables
+
+
+ROWS: list[Row] = [
+    *family(
+        "gnivo",
+        "GN-IVO (ICLR 2026), Eq. 9, Theorem 2",
+        "poster",
+        [
+            exact("raw weights, all depths, K=2", group_size=2),
+            exact("raw weights, all depths, K=4", group_size=4),
+            exact(
+                "raw weights, all depths, K=8, 16 answers",
+                group_size=8,
+                problem="16 answers",
+                warm={"group_size": 2, "parts": 1},
+                parts=64,
+            ),
+            exact("raw weights, last depth", settings={"prefixes": "last"}),
+            exact("raw weights, depth 1", function=at_depth(1), depth=1, law=prefixes(1)),
+            exact("raw weights, depth 2", function=at_depth(2), depth=2, law=prefixes(2)),
+            exact("lengths: mean over the horizon", settings={"lengths": "horizon", "horizon": 3}),
+            exact("lengths: sum to the shortest", settings={"lengths": "sum_min"}),
+            biased("lengths: mean to the longest", settings={"lengths": "mean_max"}),
+            biased("lengths: mean to the shortest", settings={"lengths": "mean_min"}),
+            biased("lengths: each its own 1/T", settings={"lengths": "own"}),
+            biased("the group's largest reward subtracted", function=group_maximum),
+            biased(
+                "softmax weights, all depths, K=2", settings={"weights": "softmax"}, group_size=2
+            ),
+            biased(
+                "softmax weights, all depths, K=4", settings={"weights": "softmax"}, group_size=4
+            ),
+            exact(
+                "softmax weights, last depth", settings={"weights": "softmax", "prefixes": "last"}
+            ),
+            other(
+                "softmax weights, depth 1",
+                "the v that E[softmax weight | prefix] fits (integral form)",
+                lambda c: laws.gnivo_softmax_prefixes(c.answers, c.alpha, c.K, 1),
+                function=at_depth(1, "softmax"),
+                depth=1,
+            ),
+            biased("raw weights, stale samples", sampling=HALF_UNIFORM),
+            other(
+                "raw weights, stale samples, depth 1",
+                "pi_ref(s) E_sampler[e^{R/alpha} | s]",
+                lambda c: laws.gnivo_stale_prefixes(c.answers, c.alpha, 1, c.sampler),
+                function=at_depth(1),
+                sampling="uniform",
+                depth=1,
+            ),
+            exact(
+                "raw weights, stale samples, last depth",
+                settings={"prefixes": "last"},
+                sampling="uniform",
+            ),
+            exact(
+                "raw weights, stale prefixes, fresh completions, depth 2",
+                function=at_depth(2),
+                sampling=uniform_then_reference(2),
+                sampling_name="uniform, then reference",
+                depth=2,
+                law=prefixes(2),
+            ),
+            other(
+                "3 refreshes of the reference", "pi_0 e^{3R/alpha}/Z", tilt_at(1 / 3), refreshes=3
+            ),
+            collapses(
+                "reference refreshed at every step", function=follow("gnivo"), sampling="current"
+            ),
+            other(
+                "reference refreshed, KL to pi_0, softmax, last depth",
+                "pi_0 e^{f/beta}/Z, f = K E[softmax(R/alpha)_i | y_i = y], beta = 0.5",
+                lambda c: laws.moving_with_anchor(c.answers, c.alpha, 0.5, c.K),
+                function=follow("gnivo"),
+                settings={"weights": "softmax", "prefixes": "last"},
+                sampling="current",
+                anchor=0.5,
+            ),
+            other(
+                "reference refreshed, KL to pi_0, raw, last depth",
+                "pi_0 e^{(K - 1) e^{R/alpha}/beta}/Z, beta = 10",
+                lambda c: laws.tilt_by(
+                    c.answers, (c.K - 1) * (c.answers.rewards / c.alpha).exp() / 10
+                ),
+                function=follow("gnivo"),
+                settings={"prefixes": "last"},
+                sampling="current",
+                anchor=10.0,
+            ),
+        ],
+    ),
+    *family(
+        "gvpo",
+        "GVPO, arXiv 2504.19599, Theorem 3.1 and Corollary 3.2",
+        "code",
+        [
+            exact("reference samples, K=2", group_size=2),
+            exact("any sampler: uniform", sampling="uniform"),
+            exact("any sampler: a mixture", sampling=HALF_UNIFORM),
+            exact("any sampler: the policy itself", sampling="current"),
+            exact("K=8, 16 answers", **EIGHT_OF_SIXTEEN),
+            other(
+                "3 refreshes of the reference", "pi_0 e^{3R/alpha}/Z", tilt_at(1 / 3), refreshes=3
+            ),
+            collapses(
+                "reference refreshed at every step", function=follow("gvpo"), sampling="current"
+            ),
+        ],
+    ),
+    *family(
+        "vimpo",
+        "VIMPO, arXiv 2606.20008",
+        "code",
+        [
+            other(
+                "value loss, leave-one-out mean",
+                "pi_V: pi_ref e^{Q/alpha}, Q raw under pi_V",
+                lambda c: laws.vimpo_law(c.answers, c.alpha),
+                settings={"actor": 0.0, "baseline": "leave_one_out"},
+                sampling="current",
+            ),
+            other(
+                "value loss, group mean",
+                "pi_V at alpha K/(K - 1)",
+                lambda c: laws.vimpo_law(c.answers, c.alpha * c.K / (c.K - 1)),
+                settings={"actor": 0.0},
+                sampling="current",
+            ),
+            exact(
+                "value loss, leave-one-out mean, one step",
+                settings={"actor": 0.0, "baseline": "leave_one_out"},
+                sampling="current",
+                problem="one step",
+            ),
+            biased(
+                "value loss, stale samples", settings={"actor": 0.0, "baseline": "leave_one_out"}
+            ),
+            collapses("actor loss alone climbs the KL", function=vimpo_actor, sampling="current"),
+            biased(
+                "value and whitened actor loss",
+                settings={"actor": 0.01},
+                sampling="current",
+                warm={"settings": {"actor": 0.0}},
+            ),
+            other(
+                "value and whitened actor loss, one step",
+                "pi_ref e^{(1 - 1/K) R/c}/Z, c = alpha - actor/sd(A)",
+                lambda c: laws.vimpo_one_step(c.answers, c.alpha, 0.01, c.K),
+                settings={"actor": 0.01},
+                sampling="current",
+                problem="one step",
+                warm={"settings": {"actor": 0.0}},
+            ),
+        ],
+    ),
+    *family(
+        "value_mse",
+        "poster of GN-IVO, the step before Eq. 7",
+        "poster",
+        [
+            exact("log Z known, complete answers", settings={"prefixes": "last"}, group_size=1),
+            biased("log Z known, all depths against R/alpha", group_size=1),
+            other(
+                "log Z wrong, complete answers",
+                "alpha h = R - V - (pi/mu)(V^pi - V), V = alpha log Z + shift",
+                lambda c: laws.dro_wrong_value(c.answers, c.alpha, c.value, c.sampler),
+                settings={"prefixes": "last"},
+                group_size=1,
+                shift=-0.2,
+            ),
+        ],
+    ),
+    *family(
+        "group_value",
+        "poster of GN-IVO, Eq. 7",
+        "poster",
+        [
+            exact("an explicit V_theta, raw weights", free=("prefix_values",)),
+            biased(
+                "an explicit V_theta, softmax weights",
+                settings={"weights": "softmax"},
+                free=("prefix_values",),
+            ),
+        ],
+    ),
+]

@@ -1,0 +1,142 @@
+"""A row of the fixed-point atlas: which objective, in which setting, and where theory says it
+ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
+
+from torch import Tensor
+
+from gnivo_edu import objectives
+from gnivo_edu.batch import GroupBatch
+from gnivo_edu.exact.tree import Tables
+from gnivo_edu.objectives import LossOutput
+from gnivo_edu.population import laws
+from gnivo_edu.population.answers import Answers
+from gnivo_edu.population.expectation import Objective
+from gnivo_edu.population.groups import Sampler
+
+Verdict = Literal["exact", "biased", "other optimum", "collapses"]
+OPTIMUM = "pi*"
+NOT_OPTIMUM = "no closed form; not pi*"
+ARGMAX = "no interior rest; the best answers"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a law may look at: the answers, alpha, K and the law of the sampler."""
+
+    answers: Answers
+    alpha: float
+    K: int
+    sampler: Tensor
+    shift: float
+
+    @cached_property
+    def value(self) -> float:
+        """The critic's value of the empty prefix: alpha log Z and the row's shift, reward units."""
+        weights = (
+            self.answers.law(self.answers.reference) * (self.answers.rewards / self.alpha).exp()
+        )
+        return self.alpha * float(weights.sum().log()) + self.shift
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: an objective with its settings, where its groups come from, and the theory it should
+    match.
+
+    `law`: the theory's law of answers (of prefixes of `depth` tokens, if given); None where there
+    is no closed form.
+    `free`: what is solved for; critics and explicit values that are free start at 0. The others are
+    exact, plus `shift` reward units: log Z + shift/alpha, and a critic that is wrong by shift (1 +
+    t) at depth t.
+    `anchor`: coefficient of KL(pi || pi_0) added to the loss. `refreshes`: how often the reference
+    is set to where the objective came to rest. `warm`: what differs in a search that goes first,
+    where the objective is too large, or has too sharp a kink, for a search from the reference.
+    `parts`: see `Population`.
+    `function` replaces the registry's.
+    """
+
+    objective: str
+    variant: str
+    expected: Verdict | None
+    theory: str
+    law: Callable[[Case], Tensor] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    sampling: Sampler | Callable[[Answers], Tables] = "reference"
+    sampling_name: str = ""
+    group_size: int = 3
+    alpha: float = 0.5
+    problem: Literal["tree", "one step", "16 answers"] = "tree"
+    free: tuple[str, ...] = ("logits",)
+    shift: float = 0.0
+    depth: int | None = None
+    anchor: float = 0.0
+    refreshes: int = 1
+    warm: Mapping[str, Any] = field(default_factory=dict)
+    parts: int = 1
+    function: Objective | None = None
+    source: str = ""
+    read_in: str = "third party"
+
+    @property
+    def samples(self) -> str:
+        """Name of the sampling law."""
+        if self.sampling_name or not isinstance(self.sampling, str | Mapping):
+            return self.sampling_name
+        if isinstance(self.sampling, str):
+            return {"current": "on-policy"}.get(self.sampling, self.sampling)
+        return " + ".join(f"{share:g} {name}" for name, share in self.sampling.items())
+
+    def loss(self, batch: GroupBatch) -> LossOutput:
+        """The objective with this row's settings."""
+        f = self.function or objectives.get(self.objective)
+        return f(batch, **{"alpha": self.alpha, **self.settings})
+
+
+# --- words to write rows with ---------------------------------------------------------------------
+
+
+def optimum(c: Case) -> Tensor:
+    """pi*."""
+    return laws.tilt(c.answers, c.alpha)
+
+
+def tilt_at(factor: float) -> Callable[[Case], Tensor]:
+    """pi* at `factor` times alpha."""
+    return lambda c: laws.tilt(c.answers, c.alpha * factor)
+
+
+def prefixes(t: int) -> Callable[[Case], Tensor]:
+    """pi* of the prefixes of t tokens."""
+    return lambda c: laws.prefix_law(c.answers, laws.tilt(c.answers, c.alpha), t)
+
+
+def family(objective: str, source: str, read_in: str, rows: list[Row]) -> list[Row]:
+    """The rows of one objective, which share a source."""
+    return [replace(row, objective=objective, source=source, read_in=read_in) for row in rows]
+
+
+def exact(variant: str, **more: Any) -> Row:
+    """A row that ends at pi*."""
+    return Row("", variant, "exact", OPTIMUM, **{"law": optimum} | more)
+
+
+def other(variant: str, theory: str, law: Callable[[Case], Tensor], **more: Any) -> Row:
+    """A row that ends at another law, known in closed or self-consistent form."""
+    return Row("", variant, "other optimum", theory, law, **more)
+
+
+def biased(variant: str, **more: Any) -> Row:
+    """A row that ends elsewhere, without a closed form."""
+    return Row("", variant, "biased", NOT_OPTIMUM, **more)
+
+
+def collapses(variant: str, **more: Any) -> Row:
+    """A row without an interior rest."""
+    return Row("", variant, "collapses", ARGMAX, **more)

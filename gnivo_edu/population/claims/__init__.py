@@ -1,0 +1,53 @@
+"""The claim ledger: what papers and teaching say, each with a number that is zero exactly if it is
+true.
+
+A claim has an `error` as it is said and, where a condition mends it, an error under that condition.
+The verdict is read off these two numbers: holds, holds if, fails.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from gnivo_edu.population.claims import papers, practice
+from gnivo_edu.population.claims.claim import BITES, ZERO, Claim, Finding, Verdict
+
+__all__ = ["BITES", "ZERO", "Claim", "Finding", "Verdict", "all_claims", "claims"]
+
+
+def all_claims() -> list[Claim]:
+    """The ledger: the papers' claims, then those of practice and teaching."""
+    return [*papers.CLAIMS, *practice.CLAIMS]
+
+
+def claims(
+    only: str | None = None, progress: Callable[[str], None] = lambda line: None
+) -> dict[str, Any]:
+    """Judge all claims, or one, as the report that `gnivo-edu claims --json` prints. ValueError on
+    an unknown name.
+
+    >>> report = claims("theorem-1")
+    >>> report["passed"], report["claims"][0]["verdict"]
+    (True, 'holds')
+    """
+    ledger, start = all_claims(), time.perf_counter()
+    if only is not None and only not in {c.name for c in ledger}:
+        import difflib
+
+        near = difflib.get_close_matches(only, [c.name for c in ledger], n=1, cutoff=0.3)
+        raise ValueError(
+            f"there is no claim {only!r}; "
+            + (f"did you mean {near[0]!r}?" if near else "see the list")
+        )
+    findings = []
+    for c in ledger:
+        if only in (None, c.name):
+            progress(c.name)
+            findings.append(c.judge())
+    return {
+        "passed": all(f.passed for f in findings),
+        "claims": [f.to_json() for f in findings],
+        "seconds": time.perf_counter() - start,
+    }

@@ -1,0 +1,98 @@
+"""One claim, what came out of it, and the entries of the atlas that claims rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+from gnivo_edu.population.atlas import Entry, find, rows_of
+from gnivo_edu.threads import one_thread
+
+Verdict = Literal["holds", "holds if", "fails"]
+ZERO = 1e-8  # an error below this is rounding
+BITES = 1e-4  # an error above this is a counterexample; nothing may lie between
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim. `says`: the sentence; `source` and what was `read` of it (paper, poster, code,
+    third party, story).
+
+    `errors` computes the error as said and, if there is one, the error under `condition`; `unit`
+    says what they are.
+    `expected`: the verdict in the ledger, which the numbers must give again.
+    """
+
+    name: str
+    says: str
+    source: str
+    read: str
+    expected: Verdict
+    unit: str
+    errors: Callable[[], tuple[float, ...]]
+    condition: str = ""
+
+    @one_thread()
+    def judge(self) -> Finding:
+        """Compute the verdict."""
+        error, *mended = self.errors()
+        verdict: Verdict | None = None
+        if error < ZERO:
+            verdict = "holds"
+        elif error > BITES:
+            verdict = "holds if" if mended and mended[0] < ZERO else "fails"
+        return Finding(self, verdict, error, mended[0] if mended else None)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim and what came out: `verdict` None where the number is neither zero nor a
+    counterexample.
+    """
+
+    claim: Claim
+    verdict: Verdict | None
+    error: float
+    mended: float | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the computation gives the verdict of the ledger."""
+        return self.verdict == self.claim.expected
+
+    def to_json(self) -> dict[str, Any]:
+        """One row of `claims --json`."""
+        c = self.claim
+        return {
+            "name": c.name,
+            "claim": c.says,
+            "source": c.source,
+            "read": c.read,
+            "verdict": self.verdict,
+            "condition": c.condition,
+            "number": self.error,
+            "number_under_condition": self.mended,
+            "unit": c.unit,
+            "command": f"gnivo-edu claims --only {c.name}",
+            "passed": self.passed,
+        }
+
+
+@cache
+def entry(objective: str, variant: str) -> Entry:
+    """The row of the atlas with this name, solved once."""
+    return find(next(row for row in rows_of(objective) if row.variant == variant))
+
+
+def miss(objective: str, variant: str) -> float:
+    """Total variation between where a row ends and pi*."""
+    return entry(objective, variant).tv_from_optimum
+
+
+def off_theory(objective: str, variant: str) -> float:
+    """Total variation between where a row ends and its closed form."""
+    error = entry(objective, variant).theory_error
+    assert error is not None
+    return error

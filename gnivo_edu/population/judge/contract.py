@@ -1,0 +1,219 @@
+"""What the judge asks of an objective before it measures anything: the contract, on random
+records.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gnivo_edu.batch import PER_TOKEN, GroupBatch
+from gnivo_edu.population.judge.subject import LIVE, Prompts, Subject, each, one_prompt
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was checked, whether it holds, and what that means."""
+
+    name: str
+    holds: bool
+    text: str
+
+
+def examine(
+    function: Callable[..., Any], name: str, alpha: float, settings: Mapping[str, Any]
+) -> tuple[Subject, list[Finding]]:
+    """Call an objective on random records and find out how it has to be called.
+
+    Raises ValueError, in one line, where nothing exact can be said about it: it cannot be called,
+    returns no finite differentiable scalar, trains nothing, or draws random numbers of its own.
+    """
+    subject = Subject(function, name, settings, _takes_alpha(function, name, settings))
+    subject = replace(subject, sizes=_group_sizes(subject, alpha))
+    batch = random_record(subject.sizes[-1])
+    loss, slopes = subject.slopes(batch, alpha)
+    if not (
+        bool(loss.isfinite()) and all(bool(x[batch.mask].isfinite().all()) for x in slopes.values())
+    ):
+        raise ValueError(
+            f"{name} gives nan or inf, in its loss ({float(loss):g}) or its gradient, on a finite "
+            "record"
+        )
+    trains = tuple(k for k in LIVE if bool((slopes[k] != 0).any()))
+    if not {"policy_logps", "policy_kl", "entropy", "prefix_values"} & set(trains):
+        raise ValueError(
+            f"the loss of {name} does not depend on policy_logps: nothing is learned (is it "
+            "detached?)"
+        )
+    if not _same((loss, slopes), subject.slopes(batch, alpha)):
+        raise ValueError(
+            f"two calls of {name} on the same record differ: draw random numbers outside and pass "
+            "them as a setting"
+        )
+    policy = bool({"policy_logps", "policy_kl", "entropy"} & set(trains))
+    free = (
+        *(("logits",) if policy else ()),
+        *(k for k in ("values", "prefix_values") if k in trains),
+    )
+    findings = _invariances(subject, batch, alpha)
+    holds = {finding.name: finding.holds for finding in findings}
+    prompts = _prompts(subject, batch, alpha)
+    says = {
+        "weighted": "averages over prompts with batch.group_weight",
+        "mean": "takes a plain mean over prompts; reweighted here (batch.group_mean does it for you)",
+        "one": "mixes prompts and ignores batch.group_weight: judged with one prompt per batch",
+    }
+    findings.append(Finding("prompts", True, says[prompts]))
+    return replace(subject, free=free, symmetric=holds["order"], prompts=prompts), findings
+
+
+def random_record(group_size: int, dtype: torch.dtype = torch.float64) -> GroupBatch:
+    """Three prompts, up to five tokens, unequal lengths, every optional field that an objective may
+    read.
+    """
+    generator = torch.Generator().manual_seed(0)
+    shape = (3, group_size, 5)
+
+    def normal(scale: float = 1.0, size: tuple[int, ...] = shape) -> Tensor:
+        return (scale * torch.randn(size, generator=generator, dtype=torch.float64)).to(dtype)
+
+    lengths = torch.randint(1, 6, shape[:2], generator=generator)
+    lengths[0, 0] = 5
+    reference = -normal().abs() - 0.1
+    weight = torch.tensor([0.5, 0.3, 0.2], dtype=dtype)
+    return GroupBatch(
+        policy_logps=reference + normal(0.05),
+        behaviour_logps=reference + normal(0.05),
+        reference_logps=reference,
+        rewards=torch.rand(shape[:2], generator=generator, dtype=torch.float64).to(dtype),
+        mask=torch.arange(5) < lengths[..., None],
+        truncated=torch.zeros(shape[:2], dtype=torch.bool),
+        policy_kl=normal(0.1).abs(),
+        entropy=normal().abs(),
+        values=normal(0.3),
+        prefix_values=normal(0.3),
+        log_z=normal(0.1, (3,)),
+        group_weight=weight,
+    )
+
+
+def _takes_alpha(function: Callable[..., Any], name: str, settings: Mapping[str, Any]) -> bool:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return True
+    kinds = signature.parameters.values()
+    anything = any(p.kind is p.VAR_KEYWORD for p in kinds)
+    named = [p.name for p in kinds if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    for key in settings:
+        if key not in named and not anything:
+            raise ValueError(
+                f"{name} has no setting {key!r}; it takes {', '.join(named[1:]) or 'none'}"
+            )
+    takes = anything or "alpha" in named
+    try:
+        signature.bind(None, **({"alpha": 1.0} if takes else {}), **settings)
+    except TypeError as error:
+        raise ValueError(
+            f"{name} cannot be called with a batch and alpha: {error}; "
+            f"write def f(batch, alpha), and give other arguments defaults"
+        ) from error
+    return takes
+
+
+def _group_sizes(subject: Subject, alpha: float) -> tuple[int, ...]:
+    """Those of K = 2 and 4 that it accepts (an objective of pairs takes 2 only)."""
+    accepted, refused = [], None
+    for K in (2, 4):
+        try:
+            subject.loss(random_record(K), alpha)
+            accepted.append(K)
+        except ValueError as error:
+            refused = refused or error
+    if not accepted and refused is not None:
+        raise refused
+    return tuple(accepted)
+
+
+def _invariances(subject: Subject, batch: GroupBatch, alpha: float) -> list[Finding]:
+    """Numbers outside the mask, empty columns, the order of a group, float32."""
+    told = subject.slopes(batch, alpha)
+    T = batch.policy_logps.shape[-1]
+    loud = {
+        k: torch.where(batch.mask, x, 7.0 + x.abs())
+        for k in PER_TOKEN
+        if (x := getattr(batch, k)) is not None
+    }
+    outside = subject.slopes(replace(batch, **loud), alpha)
+    leak = all(bool((x[~batch.mask] == 0).all()) for x in outside[1].values())
+    wide = each(batch, lambda x: torch.nn.functional.pad(x, (0, 2)) if x.dim() == 3 else x)
+    wider = subject.slopes(wide, alpha)
+    turned = subject.slopes(each(batch, lambda x: x.flip(1) if x.dim() > 1 else x), alpha)
+    single = random_record(batch.rewards.shape[1], torch.float32)
+    try:
+        loss32 = float(subject.loss(single, alpha))
+        close = math.isclose(
+            loss32, float(told[0]), rel_tol=1e-3, abs_tol=1e-4 * (1 + abs(float(told[0])))
+        )
+    except ValueError:
+        close = False
+    checks = [
+        (
+            "mask",
+            leak and _same(told, outside),
+            "ignores what stands outside the mask",
+            "reads numbers outside the mask",
+        ),
+        (
+            "padding",
+            _same(told, (wider[0], {k: x[..., :T] for k, x in wider[1].items()})),
+            "empty columns change nothing",
+            "two empty columns change the loss: it divides by the padded length",
+        ),
+        (
+            "order",
+            _same(told, (turned[0], {k: x.flip(1) for k, x in turned[1].items()})),
+            "the order of a group does not matter",
+            "the order of a group matters",
+        ),
+        (
+            "float32",
+            close,
+            "runs in float32 as well",
+            "does not run in float32, or gives another number there",
+        ),
+    ]
+    return [Finding(name, ok, yes if ok else no) for name, ok, yes, no in checks]
+
+
+def _prompts(subject: Subject, batch: GroupBatch, alpha: float) -> Prompts:
+    """How it averages. By weight: a prompt listed twice is the same as one with twice the
+    weight.
+    """
+    bare = replace(batch, group_weight=None)
+    listed = each(bare, lambda x: x[[0, 0, 1]])
+    weighted = replace(
+        each(bare, lambda x: x[[0, 1]]), group_weight=torch.tensor([2, 1], dtype=torch.float64) / 3
+    )
+    a, b = subject.slopes(listed, alpha), subject.slopes(weighted, alpha)
+    merged = {k: torch.stack([x[0] + x[1], x[2]]) for k, x in a[1].items()}
+    uneven = subject.slopes(batch, alpha)
+    together = subject.slopes(bare, alpha)
+    if _same((a[0], merged), b) or not _same(uneven, together):
+        return "weighted"
+    apart = [subject.slopes(one_prompt(bare, i), alpha) for i in range(3)]
+    mean = {k: torch.cat([x[1][k] for x in apart]) / 3 for k in together[1]}
+    return "mean" if _same(together, (torch.stack([x[0] for x in apart]).mean(), mean)) else "one"
+
+
+def _same(a: tuple[Tensor, dict[str, Tensor]], b: tuple[Tensor, dict[str, Tensor]]) -> bool:
+    """Loss and gradients agree, relative to the largest."""
+    size = max(float(x.abs().max()) for x in a[1].values())
+    slopes = all(float((x - b[1][k]).abs().max()) < 1e-9 * size for k, x in a[1].items())
+    return slopes and math.isclose(float(a[0]), float(b[0]), rel_tol=1e-8, abs_tol=1e-9 * size)

@@ -1,0 +1,132 @@
+"""Rows of a data set, from a file, a folder, or the Hugging Face hub."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+from gnivo_edu.hub import hub_answers
+
+Row = dict[str, Any]
+# How `datasets` calls what a file holds.
+_FORMATS = {"json": "json", "jsonl": "json", "parquet": "parquet", "csv": "csv", "arrow": "arrow"}
+
+
+def load_rows(path_or_id: str | PathLike[str], split: str, config: str | None = None) -> list[Row]:
+    """Rows of a data set, as dictionaries.
+
+    `path_or_id` is a file (.jsonl, .json, .parquet, .csv, .arrow); a folder that holds `split` as
+    such a file, or that `save_to_disk` wrote; or a hub id, `config` the name of its configuration.
+    Everything but .jsonl needs `datasets`. Raises ValueError, in one line, where there is nothing
+    to read.
+    """
+    name = fspath(path_or_id)
+    path = Path(name).expanduser()
+    if (
+        path.is_dir()
+        and not (path / "dataset_info.json").is_file()
+        and not (path / "dataset_dict.json").is_file()
+    ):
+        files = [path / f"{split}.{ending}" for ending in ("jsonl", *_FORMATS)]
+        found = next((file for file in files if file.is_file()), None)
+        if found is None:
+            raise ValueError(
+                f"the folder {name!r} holds no {split}.jsonl (or .json, .parquet, .csv, .arrow)"
+            )
+        path = found
+    if path.is_file() and path.suffix == ".jsonl":
+        return _read_jsonl(path)
+    if not path.exists() and (
+        name.startswith(("/", ".", "~")) or name.count("/") != 1 or path.suffix[1:] in _FORMATS
+    ):
+        raise ValueError(
+            f"there is no file or folder {name!r}: give one, or a hub id such as owner/name"
+        )
+    return _read_with_datasets(path, name, split, config)
+
+
+def _read_jsonl(path: Path) -> list[Row]:
+    rows = []
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                try:
+                    rows.append(json.loads(line))
+                except json.JSONDecodeError as error:
+                    raise ValueError(
+                        f"line {number} of {str(path)!r} is not JSON: {error}"
+                    ) from error
+    return rows
+
+
+def _read_with_datasets(path: Path, name: str, split: str, config: str | None) -> list[Row]:
+    try:
+        import datasets
+    except ImportError as error:
+        raise ValueError(
+            f"reading {name!r} needs datasets ({error}): pip install 'gnivo-edu[llm]'"
+        ) from error
+    try:
+        if path.is_file():
+            kind = _FORMATS.get(path.suffix[1:])
+            if kind is None:
+                raise ValueError(f"unknown kind of file; known: {', '.join(_FORMATS)}")
+            data: Any = datasets.load_dataset(kind, data_files=str(path), split="train")
+        elif path.is_dir():
+            data = datasets.load_from_disk(str(path))
+            data = data[split] if isinstance(data, datasets.DatasetDict) else data
+        else:
+            with _offline(not hub_answers(name, "dataset")):
+                data = datasets.load_dataset(name, config, split=split)
+    except Exception as error:  # whatever a loader raises on what it cannot read or reach
+        reason = next(
+            (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
+        )
+        hint = "" if path.exists() else " (a hub id needs a connection, or the files in the cache)"
+        raise ValueError(
+            f"the data set {name!r}, split {split!r}, could not be read{hint}: {reason}"
+        ) from error
+    return [dict(row) for row in data]
+
+
+@contextmanager
+def _offline(unreachable: bool) -> Iterator[None]:
+    """Look into the cache alone: a loader that finds no hub tries again and again."""
+    import datasets
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = unreachable or before[0]
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
+
+
+def first_rows(rows: Sequence[Any], limit: int | None) -> Sequence[Any]:
+    """The first `limit` rows, or all of them where it is None; ValueError where it is no whole
+    number from 1 on.
+
+    >>> first_rows("abc", 2), first_rows("abc", None)
+    ('ab', 'abc')
+    """
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise ValueError(
+            f"limit is how many problems to keep, a whole number from 1 on, got {limit!r}"
+        )
+    return rows[:limit]
+
+
+def field(row: Row, names: Sequence[str]) -> Any:
+    """The first of `names` that the row has with something in it, in any case; None if there is
+    none.
+
+    >>> field({"Problem": "2+2?", "answer": None}, ["question", "problem"]), field({"answer": None}, ["answer"])
+    ('2+2?', None)
+    """
+    lower = {key.lower(): value for key, value in row.items()}
+    return next((value for name in names if (value := lower.get(name)) is not None), None)
