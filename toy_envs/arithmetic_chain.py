@@ -18,10 +18,12 @@ class ArithmeticChain(TokenMDP):
     A prompt such as `55+9+5+2-9=` is answered by its running totals, `64;69;71;62.`, where "." is
     the end-of-sequence token. Numbers are written in `base`, without leading zeros. Every prompt
     keeps its totals in 0..base**digits - 1. Only the last number is rewarded: a right answer may
-    hold a wrong step. Question: with visible steps and one reward at the end, is the first wrong
-    step found? The small default size is enumerable; `operations=4, base=10, digits=2,
-    num_prompts=1000` is the size that is trained. Tags: sparse reward, prompts, visible steps,
-    verifiable answer.
+    hold a wrong step. The small default size is enumerable; `operations=4, base=10, digits=2,
+    num_prompts=1000` is the size that is trained.
+
+    Question: with visible steps and one reward at the end, is the first wrong step found?
+
+    Tags: sparse reward, prompts, visible steps, verifiable answer.
 
     >>> chain = ArithmeticChain(operations=4, base=10, digits=2, num_prompts=1000)
     >>> chain.question(0), chain.decode(chain.demonstration(0))

@@ -16,8 +16,11 @@ class Brackets(TokenMDP):
     ## Description
     Tokens are "(", ")" and the end-of-sequence token, shown as ".". A closing bracket too many can
     never be mended; an open one can, as long as there is room.
+
     Question: is the end-of-sequence token credited as an action, and are answers of unequal length
-    treated alike? Tags: sparse reward, variable length, point of no return.
+    treated alike?
+
+    Tags: sparse reward, variable length, point of no return.
 
     >>> Brackets().reward([[0, 1, 2, 0], [0, 0, 1, 2], [0, 0, 1, 1]], [3, 4, 4])  # "()." "(()." and "(())"
     array([1., 0., 0.])

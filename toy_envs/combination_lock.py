@@ -15,8 +15,10 @@ class CombinationLock(TokenMDP):
 
     ## Description
     The code, `horizon` tokens long, is drawn once from `code_seed`.
+
     Question: how far does credit reach, when every step must be right and nothing says which one
     was not? Under the uniform reference each right token multiplies the chance of success by V.
+
     Tags: sparse reward, exploration, all steps matter alike.
 
     >>> lock = CombinationLock()

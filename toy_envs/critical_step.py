@@ -16,7 +16,9 @@ class CriticalStep(TokenMDP):
     ## Description
     The reward depends on the token at `critical_step` alone (steps are counted from 1). Under a
     reference that chooses its steps independently, the exact credit of every other step is 0.
+
     Question: is the credit put on the step that decides, and on no other?
+
     Tags: sparse reward, localised credit, distractors.
 
     >>> CriticalStep().reward([[0, 0, 1, 0, 0], [1, 1, 0, 1, 1]], [5, 5])

@@ -16,8 +16,11 @@ class DigitSum(TokenMDP):
     ## Description
     Tokens are the digits 0..V-1. The value of a prefix depends on its length and its sum alone, so
     many prefixes share one value.
+
     Question: do prefixes that are worth the same get the same value, and is partial success
-    credited? Tags: graded reward, aliased prefixes, every step can still be mended.
+    credited?
+
+    Tags: graded reward, aliased prefixes, every step can still be mended.
 
     >>> DigitSum().reward([[3, 3, 3, 0, 0], [0, 3, 3, 0, 3], [0, 0, 0, 0, 0]], [5, 5, 5])
     array([1., 1., 0.])

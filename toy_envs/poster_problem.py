@@ -22,8 +22,11 @@ class PosterProblem(TokenMDP):
     x = 14 (no two mistakes cancel; tested). Step 7 substitutes into the question as asked: right
     keeps 14, or sees that another x fails and mends it; wrong slips from 14 to 15, or waves the
     wrong x through.
+
     Question: which of seven steps deserves the credit for one reward, and is the first mistake the
-    costliest? Tags: sparse reward, delayed mistake, rescue, own reference.
+    costliest?
+
+    Tags: sparse reward, delayed mistake, rescue, own reference.
 
     >>> problem = PosterProblem()
     >>> print(problem.decode(problem.examples["wrong at 3, rescued"]))

@@ -15,7 +15,9 @@ class RandomTree(TokenMDP):
 
     ## Description
     The V**T rewards are drawn once, independent and uniform on [0, 1], from `tree_seed`.
+
     Question: is every prefix given its own value, where neighbours tell nothing about one another?
+
     Tags: dense reward, no structure, exactness.
 
     >>> import numpy as np
