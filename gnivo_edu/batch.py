@@ -34,6 +34,17 @@ def group_log_softmax(x: Float[Tensor, "N K *T"], dim: int = 1) -> Float[Tensor,
     return x.log_softmax(dim)
 
 
+class MissingField(ValueError):
+    """An optional field of GroupBatch is asked for and absent; `field` is its name."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(field, message)
+        self.field = field
+
+    def __str__(self) -> str:
+        return str(self.args[1])
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GroupBatch:
     """N prompts, K responses each, padded to T tokens. Floating point tensors, of any one
@@ -122,8 +133,9 @@ class GroupBatch:
         V - log Z.
         """
         if self.log_z is None:
-            raise ValueError(
-                "implicit_value needs log_z; without it, prefix_logratio is V_theta - log Z"
+            raise MissingField(
+                "log_z",
+                "implicit_value needs log_z; without it, prefix_logratio is V_theta - log Z",
             )
         return self.log_z[:, None, None] + self.prefix_logratio
 
@@ -152,8 +164,9 @@ class GroupBatch:
         first token, `prefix_values` at its last.
         """
         if self.step_ids is None:
-            raise ValueError(
-                "by_step needs step_ids: pass the number of the step of each token, 0, 1, 2, ..."
+            raise MissingField(
+                "step_ids",
+                "by_step needs step_ids: pass the number of the step of each token, 0, 1, 2, ...",
             )
         ids = self.step_ids.long().masked_fill(~self.mask, 0)
         count = int(ids.max()) + 1

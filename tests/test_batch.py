@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import pytest
 import torch
 
-from gnivo_edu.batch import GroupBatch, group_log_softmax
+from gnivo_edu.batch import GroupBatch, MissingField, group_log_softmax
 
 N, K, T = 2, 3, 4
 LENGTHS = torch.tensor([[4, 2, 1], [3, 3, 0]])
@@ -153,10 +154,14 @@ def test_errors_are_one_line(changes: dict[str, Any], message: str) -> None:
 
 def test_missing_fields_are_named() -> None:
     batch = GroupBatch(**fields())
-    with pytest.raises(ValueError, match="log_z"):
+    with pytest.raises(MissingField, match=r"^implicit_value needs log_z") as missing:
         _ = batch.implicit_value
-    with pytest.raises(ValueError, match="step_ids"):
+    assert missing.value.field == "log_z"
+    with pytest.raises(MissingField, match=r"^by_step needs step_ids") as missing:
         batch.by_step()
+    assert missing.value.field == "step_ids"
+    # A process hands an error to another one by pickling it.
+    assert str(pickle.loads(pickle.dumps(missing.value))) == str(missing.value)
 
 
 def test_steps_of_a_full_response_beside_one_with_more_steps():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Int
 from torch import Tensor
 
-from gnivo_edu.batch import GroupBatch
+from gnivo_edu.batch import GroupBatch, MissingField
 from gnivo_edu.objectives.groups import Lengths, Prefixes, Weights, group_objective
 from gnivo_edu.objectives.output import LossOutput
 
@@ -45,9 +45,10 @@ def group_value(
     tensor(True)
     """
     if batch.prefix_values is None:
-        raise ValueError(
+        raise MissingField(
+            "prefix_values",
             "group_value needs prefix_values [N, K, T], V_theta of the prefix after t tokens, in "
-            "nats"
+            "nats",
         )
     values = batch.absorb(batch.prefix_values)
     return group_objective(

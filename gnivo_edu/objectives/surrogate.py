@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gnivo_edu.batch import GroupBatch
+from gnivo_edu.batch import GroupBatch, MissingField
 
 Normaliser = Literal[
     "seq-mean-token-mean", "token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm"
@@ -46,7 +46,7 @@ def needed(batch: GroupBatch, field: str, name: str) -> Float[Tensor, "N K T"]:
     """An optional field [N, K, T] of the batch, 0 outside the mask; ValueError if it is missing."""
     x = getattr(batch, field)
     if x is None:
-        raise ValueError(f"{name} needs {field} [N, K, T]: put it in the GroupBatch")
+        raise MissingField(field, f"{name} needs {field} [N, K, T]: put it in the GroupBatch")
     return x.masked_fill(~batch.mask, 0.0)
 
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gnivo_edu.batch import GroupBatch
+from gnivo_edu.batch import GroupBatch, MissingField
 from gnivo_edu.objectives.groups import check_alpha
 from gnivo_edu.objectives.output import LossOutput
 
@@ -50,8 +50,8 @@ def value_mse(
     """
     check_alpha(alpha)
     if batch.log_z is None:
-        raise ValueError(
-            "value_mse needs log_z [N], nats; objectives without log Z: gnivo, group_value"
+        raise MissingField(
+            "log_z", "value_mse needs log_z [N], nats; objectives without log Z: gnivo, group_value"
         )
     if prefixes not in ("all", "last"):
         raise ValueError(f"prefixes must be 'all' or 'last', got {prefixes!r}")
