@@ -68,7 +68,7 @@ def build_course(
 @app.command(rich_help_panel=PANEL)
 def doctor(as_json: Json = False) -> None:
     """Say what this machine has, and what is missing."""
-    from gnivo_edu.doctor import examine
+    from gnivo_edu.machine import examine
 
     report = examine()
     finish(report, as_json, lambda: tables.print_rows("doctor", report["findings"]))

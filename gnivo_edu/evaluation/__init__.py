@@ -3,17 +3,15 @@ compared in pairs.
 """
 
 from gnivo_edu.evaluation.evaluate import evaluate
-from gnivo_edu.evaluation.exact_chances import exact_chances
-from gnivo_edu.evaluation.pass_at_k import (
-    Interval,
-    bootstrap_interval,
-    majority_at_k,
-    paired_difference,
-    pass_at_k,
-    unpaired_difference,
-)
+from gnivo_edu.evaluation.pass_at_k import exact_chances, majority_at_k, pass_at_k
 from gnivo_edu.evaluation.report import Report, benchmark_table, compare
 from gnivo_edu.evaluation.store import load_report
+from gnivo_edu.statistics import (
+    Interval,
+    bootstrap_interval,
+    paired_difference,
+    unpaired_difference,
+)
 
 __all__ = [
     "Interval",

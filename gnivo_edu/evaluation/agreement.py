@@ -16,6 +16,7 @@ from torch import nn
 from gnivo_edu import exact
 from gnivo_edu.exact.theorems import prefix_log_law
 from gnivo_edu.policies.tables import tabulate
+from gnivo_edu.statistics import rank_correlation
 
 Array = NDArray[np.float64]
 
@@ -133,26 +134,6 @@ def agreement_with(
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     names = ("implicit", "exact", "shuffled", "prompt", "depth", "prefix", "logp")
     return ValueAgreement(**dict(zip(names, columns, strict=True)))
-
-
-def rank_correlation(x: Array, y: Array) -> float:
-    """Spearman's rank correlation: the correlation of the ranks, ties sharing their mean rank; nan
-    if all are equal.
-
-    >>> round(rank_correlation(np.array([1.0, 2.0, 9.0]), np.array([0.0, 0.5, 0.5])), 4)
-    0.866
-    """
-    a, b = (_ranks(np.asarray(v, dtype=np.float64)) for v in (x, y))
-    a, b = a - a.mean(), b - b.mean()
-    scale = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / scale if scale else float("nan")
-
-
-def _ranks(values: Array) -> Array:
-    # Values that are equal but for rounding are ties: R/alpha of two right answers may differ in
-    # the last bit.
-    _, place, counts = np.unique(values.round(12), return_inverse=True, return_counts=True)
-    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[place], dtype=np.float64)
 
 
 def _rms(gap: Array) -> float:

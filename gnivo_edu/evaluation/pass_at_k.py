@@ -1,24 +1,23 @@
-"""Pass@k, maj@k and their intervals: numpy float64, nothing about models.
+"""Pass@k and maj@k from samples, and the chances by enumeration that they are estimates of.
 
 Two sources of chance stand behind every number here: the samples that were drawn to a problem, and
 the problems that happen to be in the set. Estimators deal with the first (`pass_at_k`,
-`majority_at_k` are unbiased); intervals resample whole problems, so that they carry both.
+`majority_at_k` are unbiased); intervals (`gnivo_edu.statistics`) resample whole problems, so that
+they carry both.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from math import comb
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Array = NDArray[np.float64]
-DRAWS = 10_000  # resamplings: the ends of a 95% interval then move by about 1% of its width from seed to seed
-AT_ONCE = 1 << 20  # problems times resamplings held at a time
+from gnivo_edu.exact import Array, enumerate_tree
 
 
 def pass_at_k(correct: ArrayLike, samples: ArrayLike, k: int) -> Array:
@@ -38,7 +37,7 @@ def pass_at_k(correct: ArrayLike, samples: ArrayLike, k: int) -> Array:
     array([0.    , 0.5   , 0.8333, 1.    ])
     >>> pass_at_k(0, 2, k=3)
     Traceback (most recent call last):
-    ValueError: pass@3 needs at least 3 samples to a problem, got 2: draw more, or ask for a smaller k
+    ValueError: pass@3 needs at least 3 samples to a problem, got 2: draw more, ...
     """
     c, n = np.broadcast_arrays(np.asarray(correct), np.asarray(samples))
     if c.dtype.kind not in "iu" or n.dtype.kind not in "iu":
@@ -85,18 +84,18 @@ def majority_at_k(votes: Sequence[Hashable | None], right: Hashable, k: int) -> 
     """
     check_k(k, len(votes))
     counts = Counter(votes)
-    silent, mine = counts.pop(None, 0), counts.pop(right, 0)
+    silent = counts.pop(None, 0)
+    for_right = counts.pop(right, 0)
     total = Fraction(0)
-    for j in range(1, min(mine, k) + 1):
-        ways = {
-            (i, 0): comb(silent, i) for i in range(min(silent, k - j) + 1)
-        }  # (votes cast, ties) -> sets
+    for j in range(1, min(for_right, k) + 1):
+        # Number of sets by (votes cast, wrong answers that tie); the silent votes come first.
+        ways = {(i, 0): comb(silent, i) for i in range(min(silent, k - j) + 1)}
         for count in counts.values():
             ways = _with_answer(ways, count, j, k - j)
         share = sum(
             Fraction(number, ties + 1) for (cast, ties), number in ways.items() if cast == k - j
         )
-        total += comb(mine, j) * share
+        total += comb(for_right, j) * share
     return float(total / comb(len(votes), k))
 
 
@@ -104,117 +103,40 @@ def _with_answer(
     ways: dict[tuple[int, int], int], count: int, most: int, room: int
 ) -> dict[tuple[int, int], int]:
     """The sets after one more wrong answer with `count` votes has got at most `most` of them."""
-    found: dict[tuple[int, int], int] = Counter()
+    extended: dict[tuple[int, int], int] = Counter()
     for (cast, ties), number in ways.items():
         for i in range(min(count, most, room - cast) + 1):
-            found[cast + i, ties + (i == most)] += number * comb(count, i)
-    return found
+            extended[cast + i, ties + (i == most)] += number * comb(count, i)
+    return extended
 
 
-@dataclass(frozen=True)
-class Interval:
-    """A mean over problems and the ends of its interval."""
+def exact_chances(
+    policy: Any, task: Any, temperature: float = 1.0, solved_at: float = 1.0
+) -> Array:
+    """The chance that one completion is right, for every prompt of a finite token MDP, float64 [N].
 
-    mean: float
-    low: float
-    high: float
+    Every answer is listed. The policy is any causal LM; every step's law is raised to
+    1/`temperature` and normalised, as the sampler does. Right: a reward of at least `solved_at`.
+    With p a chance, Pass@k is 1 - (1 - p)^k. Raises ValueError on a temperature that is not above
+    0, and where the answers are too many to list.
 
-    @property
-    def ends(self) -> list[float]:
-        """[low, high]."""
-        return [self.low, self.high]
-
-    @property
-    def width(self) -> float:
-        """high - low."""
-        return self.high - self.low
-
-
-def bootstrap_interval(
-    values: ArrayLike, level: float = 0.95, draws: int = DRAWS, seed: int = 0
-) -> Interval:
-    """The mean of one value per problem [N], with the percentile bootstrap interval over problems.
-
-    N problems are drawn with replacement `draws` times; `low` and `high` are the (1 - level)/2 and
-    (1 + level)/2 quantiles of the means. A problem is drawn with all its samples, so that the
-    interval carries both the choice of problems and, without resampling them, the samples. It is
-    for the mean over problems like these, not for the mean over these very ones, and is a little
-    too short for few problems (by about sqrt(1 - 1/N), and more where values pile up at 0 or 1).
-    Raises ValueError on fewer than two problems, and on values that are not finite.
-
-    Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
-
-    >>> found = bootstrap_interval([0.0, 1.0, 1.0, 0.5])
-    >>> found.mean, found.ends
-    (0.625, [0.25, 1.0])
+    >>> from gnivo_edu.policies import TabularLM
+    >>> from toy_envs import TokenMDP
+    >>> coin = TokenMDP(2, 1, reward=lambda tokens, lengths: tokens[:, 0])
+    >>> policy = TabularLM.from_tables(coin, [np.log([[0.2, 0.8]])])
+    >>> exact_chances(policy, coin).round(4), exact_chances(policy, coin, temperature=0.5).round(4)
+    (array([0.8]), array([0.9412]))
     """
-    data = _checked(values)
-    low, high = _quantiles(_means(data, draws, np.random.default_rng(seed)), level)
-    return Interval(float(data.mean()), low, high)
+    from gnivo_edu.policies import tabulate
 
-
-def paired_difference(
-    first: ArrayLike, second: ArrayLike, level: float = 0.95, draws: int = DRAWS, seed: int = 0
-) -> Interval:
-    """Mean of second - first over the same problems in the same order, [N] each, with its bootstrap
-    interval.
-
-    How hard a problem is drops out of its own difference. Raises ValueError on different numbers of
-    problems.
-
-    >>> found = paired_difference([0.0, 0.5, 1.0], [0.25, 0.75, 1.0])
-    >>> found.mean.__round__(4), found.ends
-    (0.1667, [0.0, 0.25])
-    """
-    a, b = _checked(first), _checked(second)
-    if a.shape != b.shape:
-        raise ValueError(f"pairs need the same problems: got {len(a)} and {len(b)}")
-    return bootstrap_interval(b - a, level, draws, seed)
-
-
-def unpaired_difference(
-    first: ArrayLike, second: ArrayLike, level: float = 0.95, draws: int = DRAWS, seed: int = 0
-) -> Interval:
-    """Mean of second minus mean of first, each with problems of its own: the two are resampled
-    apart.
-
-    What is left where two models were tried on different problems; on the same problems it is too
-    wide.
-
-    >>> unpaired_difference([0.0, 0.5, 1.0], [0.25, 0.75, 1.0]).width > 0.9
-    True
-    """
-    a, b = _checked(first), _checked(second)
-    rng = np.random.default_rng(seed)
-    low, high = _quantiles(_means(b, draws, rng) - _means(a, draws, rng), level)
-    return Interval(float(b.mean() - a.mean()), low, high)
-
-
-def _checked(values: ArrayLike) -> Array:
-    data = np.asarray(values, dtype=np.float64)
-    if data.ndim != 1 or len(data) < 2:
-        raise ValueError(
-            "an interval over problems needs one value for each of two or more, got shape "
-            f"{data.shape}"
-        )
-    if not np.isfinite(data).all():
-        raise ValueError("an interval needs finite values: leave out problems that do not count")
-    return data
-
-
-def _means(data: Array, draws: int, rng: np.random.Generator) -> Array:
-    """Means [draws] of N problems drawn with replacement."""
-    if draws < 1:
-        raise ValueError(f"draws must be at least 1, got {draws}")
-    rows = max(1, AT_ONCE // len(data))
-    sizes = [(min(rows, draws - start), len(data)) for start in range(0, draws, rows)]
-    return np.concatenate(
-        [data[rng.integers(len(data), size=size, dtype=np.int32)].mean(axis=1) for size in sizes]
-    )
-
-
-def _quantiles(means: Array, level: float) -> tuple[float, float]:
-    if not 0 < level < 1:
-        raise ValueError(f"level must be above 0 and below 1, got {level}")
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive, got {temperature}")
+    chances = []
+    for i in range(len(task.prompts())):
+        tables = []
+        for table in tabulate(policy, task, i):
+            warmed = table / temperature
+            tables.append(warmed - np.logaddexp.reduce(warmed, axis=1, keepdims=True))
+        tree = enumerate_tree(task, tables, i)
+        chances.append(float(np.exp(tree.prefix_logps[-1])[tree.rewards >= solved_at].sum()))
+    return np.array(chances)

@@ -11,15 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gnivo_edu.evaluation.pass_at_k import (
-    Array,
-    bootstrap_interval,
-    check_k,
-    majority_at_k,
-    paired_difference,
-    pass_at_k,
-    unpaired_difference,
-)
+from gnivo_edu.evaluation.pass_at_k import check_k, majority_at_k, pass_at_k
+from gnivo_edu.exact import Array
+from gnivo_edu.statistics import bootstrap_interval, paired_difference, unpaired_difference
 
 # The sets of the paper's Table 1 in its order, and the sixth.
 TABLE_1 = ("amc23", "minerva_math", "olympiadbench", "aime24", "aime25", "math500")

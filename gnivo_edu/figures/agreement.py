@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gnivo_edu.figures.style import EDGE, Numbers, Shown, caption_below, conditions
 from gnivo_edu.figures.tokens import in_picture, in_text, wrapped
+from gnivo_edu.statistics import rank_correlation
 
 Depths = Sequence[int] | NDArray[np.int64]
 SHALLOW, DEEP = "#7cc4f0", "#0b1a66"  # light to dark with depth: told apart in grey, too
@@ -62,15 +63,10 @@ class AgreementPlot(Shown):
 
     def agreement(self, name: str) -> Agreement:
         """The two numbers of a panel."""
-        from gnivo_edu.evaluation.agreement import rank_correlation  # not above: that imports torch
-
-        found, exact = (
-            np.asarray(self.implicit[name], dtype=np.float64),
-            np.asarray(self.exact, dtype=np.float64),
-        )
-        return Agreement(
-            rank_correlation(found, exact), float(np.sqrt(((found - exact) ** 2).mean()))
-        )
+        implicit = np.asarray(self.implicit[name], dtype=np.float64)
+        exact = np.asarray(self.exact, dtype=np.float64)
+        rms = float(np.sqrt(((implicit - exact) ** 2).mean()))
+        return Agreement(rank_correlation(implicit, exact), rms)
 
     def _draw(self) -> Any:
         from matplotlib.figure import Figure

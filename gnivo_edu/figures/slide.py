@@ -7,6 +7,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
+from gnivo_edu import machine
 from gnivo_edu.figures.style import Shown
 
 
@@ -30,9 +31,7 @@ def slide(
     b ▲+0.38
     credit per token in nats, sum +0.38; reference: the initial model; alpha = 1; full colour at ±0.38
     """
-    from gnivo_edu.course import is_static
-
-    if not is_static():
+    if not machine.is_static():
         import ipywidgets
 
         options = [(f"{value:g}", value) for value in sorted({*values, still[0]})]

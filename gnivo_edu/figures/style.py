@@ -7,7 +7,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gnivo_edu import machine
 from gnivo_edu.figures.tokens import escape, pad, visible, width_of, wrapped
 
 __all__ = [
@@ -231,7 +231,7 @@ class Shown:
         return self.text()
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any] | tuple[dict[str, Any], dict[str, Any]]:
-        if os.environ.get("GNIVO_STATIC"):
+        if machine.is_static():
             return {"image/png": self.png(), "text/plain": self.text()}, {
                 "image/png": {"alt": self.alt()}
             }

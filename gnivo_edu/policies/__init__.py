@@ -2,7 +2,7 @@
 transformers.
 """
 
-from gnivo_edu.policies.device import pick_device
+from gnivo_edu.machine import pick_device
 from gnivo_edu.policies.divergences import divergences, row_scorer, score_tokens
 from gnivo_edu.policies.from_model import TextTree, tree_from_model
 from gnivo_edu.policies.generation import behaviour_check, sample_completions

@@ -14,7 +14,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from gnivo_edu.hub import hub_answers
+from gnivo_edu.machine import hub_answers
 
 
 def load_model(

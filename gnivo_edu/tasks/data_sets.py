@@ -9,7 +9,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from gnivo_edu.hub import hub_answers
+from gnivo_edu.machine import hub_answers
 
 Row = dict[str, Any]
 # How `datasets` calls what a file holds.

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from gnivo_edu import exact, objectives
+from gnivo_edu.machine import one_thread
 from gnivo_edu.policies import TabularLM, make_group_batch, sample_groups, tabulate
-from gnivo_edu.threads import one_thread
 
 Array = exact.Array
 

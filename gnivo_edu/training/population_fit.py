@@ -16,9 +16,9 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from gnivo_edu import exact, objectives
 from gnivo_edu.exact.theorems import prefix_log_law, spread
+from gnivo_edu.machine import one_thread
 from gnivo_edu.policies import evaluating, next_token_logps, tabulate
 from gnivo_edu.population import Answers, Population, point_at
-from gnivo_edu.threads import one_thread
 from gnivo_edu.training.algorithm1 import distance_from_key
 from toy_envs import TokenMDP
 

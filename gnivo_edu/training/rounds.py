@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from gnivo_edu import exact
+from gnivo_edu.machine import one_thread
 from gnivo_edu.objectives import gnivo
 from gnivo_edu.policies import TabularLM, all_groups, make_group_batch, tabulate
-from gnivo_edu.threads import one_thread
 from gnivo_edu.training.algorithm1 import distance_from_key
 
 

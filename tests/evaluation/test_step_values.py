@@ -17,12 +17,7 @@ import torch
 from gnivo_edu import exact
 from gnivo_edu.evaluation.explore import answer_rows, explore
 from gnivo_edu.evaluation.step_values import step_values
-from gnivo_edu.evaluation.step_values.estimate import (
-    estimate_log_z,
-    estimate_value,
-    t_quantile,
-    wilson,
-)
+from gnivo_edu.evaluation.step_values.estimate import estimate_log_z, estimate_value
 from gnivo_edu.evaluation.step_values.page import lines_of, render_page, write_page
 from gnivo_edu.evaluation.step_values.record import StepValues
 from gnivo_edu.evaluation.step_values.samples import Asked
@@ -225,16 +220,6 @@ def test_the_standard_error_and_the_bias_of_the_log_are_those_of_many_repetition
     assert np.mean([e.standard_error for e in found]) == pytest.approx(values.std(), rel=0.05)
     assert np.mean([e.bias for e in found]) == pytest.approx(values.mean() - truth, rel=0.2)
     assert np.mean([e.low <= truth <= e.high for e in found]) == pytest.approx(0.95, abs=0.015)
-
-
-def test_quantiles_are_those_of_the_tables():
-    # Two-sided 95% points of Student's law.
-    assert [t_quantile(0.95, n) for n in (1, 2, 7, 30)] == pytest.approx(
-        [12.706, 4.3027, 2.3646, 2.0423], rel=1e-3
-    )
-    low, high = wilson(0.25, 20)
-    for end in (low, high):  # Wilson's ends solve (p - share)^2 = z^2 p (1 - p) / n
-        assert (end - 0.25) ** 2 == pytest.approx(1.959964**2 * end * (1 - end) / 20, rel=1e-6)
 
 
 def test_steps_follow_the_task():

@@ -14,7 +14,7 @@ from matplotlib import image
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from gnivo_edu import course, figures
+from gnivo_edu import figures, machine
 from gnivo_edu.demo import gallery
 from gnivo_edu.figures.style import INK, drawing
 from tests.figures.test_figures_tokens import Page
@@ -134,9 +134,9 @@ def test_svg_is_the_same_text_each_time(shown):
 
 
 def test_a_notebook_gets_html_live_and_png_with_alt_in_a_static_build(shown, monkeypatch):
-    monkeypatch.delenv("GNIVO_STATIC", raising=False)
+    monkeypatch.setattr(machine, "is_static", lambda: False)
     assert set(shown["Waterfall"]._repr_mimebundle_()) == {"text/html", "text/plain"}
-    monkeypatch.setenv("GNIVO_STATIC", "1")
+    monkeypatch.setattr(machine, "is_static", lambda: True)
     data, metadata = shown["Waterfall"]._repr_mimebundle_(include=None, exclude=None)
     assert set(data) == {"image/png", "text/plain"}
     assert metadata == {"image/png": {"alt": shown["Waterfall"].alt()}}
@@ -161,14 +161,14 @@ def test_a_slider_where_a_kernel_is_live_and_pictures_where_not(monkeypatch, cap
     monkeypatch.setattr(
         ipywidgets, "interact", lambda function, **sliders: calls.append((function, sliders))
     )
-    monkeypatch.setattr(course, "is_static", lambda: False)
+    monkeypatch.setattr(machine, "is_static", lambda: False)
     figures.slide(draw, [0.1, 1.0], still=[0.5])
     (function, sliders), slider = calls[0], calls[0][1]["alpha"]
     assert function is draw
     assert list(sliders) == ["alpha"]
     assert slider.value == 0.5
     assert [value for _, value in slider.options] == [0.1, 0.5, 1.0]
-    monkeypatch.setattr(course, "is_static", lambda: True)
+    monkeypatch.setattr(machine, "is_static", lambda: True)
     monkeypatch.delitem(sys.modules, "IPython", raising=False)
     figures.slide(draw, [0.1, 1.0], still=[0.5, 1.0])
     assert capsys.readouterr().out.count("credit per token") == 2

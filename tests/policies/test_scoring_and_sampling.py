@@ -11,6 +11,7 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from gnivo_edu.exact import enumerate_tree, uniform_reference
+from gnivo_edu.machine import pick_device
 from gnivo_edu.policies import (
     TabularLM,
     all_groups,
@@ -19,7 +20,6 @@ from gnivo_edu.policies import (
     tabulate,
     token_logps,
 )
-from gnivo_edu.policies.device import pick_device
 from toy_envs import TokenMDP
 
 SIZES = dict(

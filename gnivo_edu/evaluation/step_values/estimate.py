@@ -5,14 +5,14 @@ float64.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import isfinite, log, sqrt
-from statistics import NormalDist
+from math import log, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gnivo_edu.exact import check_alpha
 from gnivo_edu.figures.values import value_of_chance
+from gnivo_edu.statistics import t_quantile, wilson
 
 Array = NDArray[np.float64]
 
@@ -147,48 +147,3 @@ def estimate_log_z(
     if binary:
         low, high = max(low, 0.0), min(high, 1 / alpha)
     return Estimate(value, low, high, error, -(error**2) / 2, n, "delta")
-
-
-def wilson(share: float, count: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval of a chance, from the share of successes among `count` trials.
-
-    >>> [round(end, 4) for end in wilson(0.0, 16)]
-    [0.0, 0.1936]
-    """
-    z = _normal_quantile(level)
-    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    reach = z / (1 + z**2 / count) * sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return (0.0 if share == 0 else max(middle - reach, 0.0)), (
-        1.0 if share == 1 else min(middle + reach, 1.0)
-    )
-
-
-def t_quantile(level: float, freedom: int) -> float:
-    """Two-sided quantile of Student's law; exact for 1 and 2 degrees of freedom, else to 1% by an
-    expansion.
-
-    Source: Abramowitz and Stegun, 26.7.5.
-
-    >>> [round(t_quantile(0.95, freedom), 2) for freedom in (1, 2, 3, 15, 1000)]
-    [12.71, 4.3, 3.18, 2.13, 1.96]
-    """
-    z = _normal_quantile(level)
-    if freedom == 1:
-        return float(np.tan(np.pi * level / 2))
-    if freedom == 2:
-        return level * sqrt(2 / (1 - level**2))
-    terms = [
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    ]
-    return z + sum(term / freedom ** (i + 1) for i, term in enumerate(terms))
-
-
-def _normal_quantile(level: float) -> float:
-    if not (isfinite(level) and 0 < level < 1):
-        raise ValueError(
-            f"the level of an interval lies between 0 and 1, such as 0.95, got {level}"
-        )
-    return NormalDist().inv_cdf(0.5 + level / 2)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gnivo_edu import exact, objectives
+from gnivo_edu.machine import one_thread
 from gnivo_edu.population import laws
 from gnivo_edu.population.answers import Answers, divergence, total_variation
 from gnivo_edu.population.atlas import baselines, implicit
@@ -22,7 +23,6 @@ from gnivo_edu.population.atlas.row import Case, Row, Verdict
 from gnivo_edu.population.expectation import expect, point_at
 from gnivo_edu.population.groups import Point, Population, sampling_policy
 from gnivo_edu.population.roots import Rest, rest
-from gnivo_edu.threads import one_thread
 from toy_envs import TokenMDP
 
 SAME = 1e-6  # total variation below which two laws are the same

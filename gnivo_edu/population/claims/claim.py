@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
+from gnivo_edu.machine import one_thread
 from gnivo_edu.population.atlas import Entry, find, rows_of
-from gnivo_edu.threads import one_thread
 
 Verdict = Literal["holds", "holds if", "fails"]
 ZERO = 1e-8  # an error below this is rounding

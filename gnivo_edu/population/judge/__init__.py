@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from gnivo_edu import objectives
+from gnivo_edu.machine import one_thread
 from gnivo_edu.population.answers import Answers, total_variation
 from gnivo_edu.population.expectation import gradient_covariance, point_at
 from gnivo_edu.population.groups import Population
@@ -31,7 +32,6 @@ from gnivo_edu.population.judge.ends import (
 )
 from gnivo_edu.population.judge.report_card import FROM, Line, Report, counterexample_line
 from gnivo_edu.population.judge.subject import Subject, load_objective
-from gnivo_edu.threads import one_thread
 
 NONE = 1e-6  # tokens, shares and total variations below it are 0
 ALPHAS = (
