@@ -55,9 +55,10 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 gallery: $(VENV)/.installed
 	@$(BIN)/python -m gnivo_edu.demo.gallery
 
-# Not part of `make test`: many minutes. Is every formula of the objectives held by some test?
+# Not part of `make test`: many minutes. Is every formula of the objectives, and of the exact oracle, held by some test?
 mutants: $(VENV)/.installed-mutants
 	$(BIN)/python tests/mutants.py --workers $(WORKERS)
+	$(BIN)/python tests/mutants.py --workers $(WORKERS) --room exact
 
 $(VENV)/.installed-mutants: pyproject.toml constraints.txt $(VENV)/.installed-dev
 	@echo "Installing mutmut (once)"
