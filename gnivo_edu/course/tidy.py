@@ -25,6 +25,22 @@ def place_of(name: str, index: int, cell: Any) -> str:
     return f"{name}, cell {index + 1} ({first[:60]})"
 
 
+def tolerance_of(cell: Any, place: str) -> float | None:
+    """By what part a cell's numbers may move: its tag `tolerance=0.3`, or None without one.
+
+    BuildError where the tag cannot be read, or there are two."""
+    tags = [tag for tag in cell.metadata.get("tags", []) if tag.lower().startswith("tolerance")]
+    if not tags:
+        return None
+    match = re.fullmatch(r"tolerance=(0?\.\d+)", tags[0])
+    if match is None or len(tags) > 1 or not float(match[1]):
+        raise BuildError(
+            f"{place}: the tag {', '.join(tags)} is not one tolerance between 0 and 1, such as "
+            "tolerance=0.3"
+        )
+    return float(match[1])
+
+
 def machine_paths(*folders: Path) -> re.Pattern[str]:
     """A pattern that finds absolute paths of this machine, or of most others, in a text.
 
@@ -56,6 +72,7 @@ def tidy(cell: Any, place: str, paths: re.Pattern[str]) -> None:
     """
     for key in VOLATILE:
         cell.metadata.pop(key, None)
+    tolerance_of(cell, place)  # refuses a tag that cannot be read
     if match := paths.search(cell.source):
         raise BuildError(f"{place}: the source holds an absolute path, {match.group()}")
     if cell.cell_type != "code":
