@@ -11,6 +11,7 @@ from typing import Any
 from gnivo_edu import exact
 from gnivo_edu.exact.solution import check_alpha
 from gnivo_edu.exact.tree import FiniteTokenMDP
+from gnivo_edu.names import nearest
 
 ALPHAS = (0.1, 0.5, 1.0)
 GROUP_SIZES = (2, 3, 4)
@@ -35,20 +36,14 @@ def make_environment(env_id: str) -> Any:
 
     Raises ValueError with the nearest name if there is none like it.
     """
-    import difflib
-
     import gymnasium
 
     known = environments()
     short = {name.removeprefix("toy_envs/").rsplit("-v", 1)[0]: name for name in known}
     full = env_id if env_id in gymnasium.registry else short.get(env_id)
     if full is None:
-        names = {name.lower(): name for name in [*short, *known]}
-        near = difflib.get_close_matches(env_id.lower(), names, n=1, cutoff=0.4)
-        raise ValueError(
-            f"there is no environment {env_id!r}; "
-            + (f"did you mean {names[near[0]]!r}?" if near else f"known: {', '.join(short)}")
-        )
+        hint = nearest(env_id, [*short, *known], otherwise=f"known: {', '.join(short)}")
+        raise ValueError(f"there is no environment {env_id!r}; {hint}")
     return gymnasium.make(full).unwrapped
 
 

@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
+
+from gnivo_edu.names import nearest
 
 # One line makes an objective known: a function named as its file. It is then in the atlas, in the
 # tests that hold for every objective, and on the page of objectives.
@@ -47,6 +48,4 @@ def get(name: str) -> Callable[..., LossOutput]:
     """
     if name in _REGISTRY:
         return _REGISTRY[name]
-    near = difflib.get_close_matches(name.lower(), _REGISTRY, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names())}"
-    raise ValueError(f"there is no objective {name!r}; {hint}")
+    raise ValueError(f"there is no objective {name!r}; {nearest(name, names())}")

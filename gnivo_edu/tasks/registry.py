@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+
+from gnivo_edu.names import nearest
 
 # The tasks load what they need where they are made: their names are known without it.
 BENCHMARK_NAMES = ("math", "aime24", "aime25", "amc23", "math500", "minerva_math", "olympiadbench")
@@ -51,9 +52,7 @@ def get(
     plain = re.sub(r"[^a-z0-9]", "", name.lower())
     same = {known.replace("_", ""): known for known in NAMES} | _OTHER_NAMES
     if plain not in same:
-        near = difflib.get_close_matches(plain, same, n=1, cutoff=0.4)
-        hint = f"did you mean {same[near[0]]!r}?" if near else f"known: {', '.join(NAMES)}"
-        raise ValueError(f"there is no task {name!r}; {hint}")
+        raise ValueError(f"there is no task {name!r}; {nearest(name, NAMES)}")
     name = same[plain]
     if split is not None:
         options["split"] = split
@@ -96,7 +95,6 @@ def _make(name: str, make: Callable[..., Any], options: dict[str, Any]) -> Any:
     keywords = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY or p.default is not p.empty]
     for option in options:
         if option not in keywords:
-            near = difflib.get_close_matches(option, keywords, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(keywords)}"
+            hint = nearest(option, keywords)
             raise ValueError(f"the task {name!r} has no option {option!r}; {hint}")
     return make(**options)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import os
-import sys
 from collections.abc import Callable
 
 from numpy.typing import ArrayLike
+
+from gnivo_edu.names import load_function, nearest, one_line
 
 TextReward = Callable[[list[str]], ArrayLike]
 
@@ -30,23 +28,12 @@ def get_reward(name: str) -> TextReward:
     """
     target = REWARDS.get(name, name)
     if ":" not in target:
-        near = difflib.get_close_matches(name.lower(), REWARDS, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(REWARDS)}."
+        hint = nearest(name, REWARDS, otherwise=f"known: {', '.join(REWARDS)}.")
         raise ValueError(f"there is no reward {name!r}; {hint} Your own: module:function")
-    module_name, _, attribute = target.partition(":")
-    here = os.getcwd()
-    sys.path.insert(0, here)
     try:
-        module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:  # a module of the user's: whatever it raises
-        raise ValueError(
-            f"reward {name!r}: module {module_name!r} cannot be imported: {_told(error)}"
-        ) from error
-    finally:
-        sys.path.remove(here)
-    function = getattr(module, attribute, None)
-    if not callable(function):
-        raise ValueError(f"reward {name!r}: module {module_name!r} has no function {attribute!r}")
+        function = load_function(target)
+    except ValueError as error:
+        raise ValueError(f"reward {name!r}: {error}") from error
     return function if name in REWARDS else _guarded(name, function)
 
 
@@ -57,10 +44,6 @@ def _guarded(name: str, function: TextReward) -> TextReward:
         try:
             return function(texts)
         except (Exception, SystemExit) as error:
-            raise ValueError(f"the reward {name} raised {_told(error)}") from error
+            raise ValueError(f"the reward {name} raised {one_line(error)}") from error
 
     return reward
-
-
-def _told(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"

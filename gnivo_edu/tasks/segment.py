@@ -11,7 +11,6 @@ step of its own.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Sequence
 from itertools import accumulate
@@ -19,6 +18,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from gnivo_edu.names import nearest
 
 Segmenter = Callable[[Sequence[str]], NDArray[np.int64]]
 
@@ -125,8 +126,7 @@ def get_segmenter(name: str | Segmenter) -> Segmenter:
         return steps_after(re.escape(name.removeprefix("after:")))
     if name in SEGMENTERS:
         return SEGMENTERS[name]
-    near = difflib.get_close_matches(name.lower(), SEGMENTERS, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(SEGMENTERS)}."
+    hint = nearest(name, SEGMENTERS, otherwise=f"known: {', '.join(SEGMENTERS)}.")
     raise ValueError(
         f"there is no segmenter {name!r}; {hint} A delimiter of your own: 'after:' and its text"
     )

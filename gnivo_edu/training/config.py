@@ -5,7 +5,6 @@ the nearest name.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import types
 import typing
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+
+from gnivo_edu.names import nearest
 
 
 @dataclass(frozen=True)
@@ -183,12 +184,8 @@ def load_config(
     types_of = typing.get_type_hints(TrainConfig)
     for key, value in values.items():
         if key not in types_of or key == "FREE":
-            near = difflib.get_close_matches(
-                str(key), [f.name for f in dataclasses.fields(TrainConfig)], n=1, cutoff=0.4
-            )
-            raise ValueError(
-                f"there is no setting {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-            )
+            hint = nearest(key, types_of.keys() - {"FREE"}, otherwise="TrainConfig lists them all")
+            raise ValueError(f"there is no setting {key!r}; {hint}")
         values[key] = _as(key, value, types_of[key])
     return TrainConfig(**values)
 

@@ -4,13 +4,13 @@ knows.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
 from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 
+from gnivo_edu.names import nearest
 from gnivo_edu.training.checkpoint import RunFolder
 from gnivo_edu.training.config import TrainConfig
 from gnivo_edu.training.questions import question_text, statuses
@@ -94,9 +94,7 @@ def check_trackers(names: Sequence[str]) -> None:
     known = sorted(map(str, LOGGER_TYPE_TO_CLASS))
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-            raise ValueError(f"there is no tracker {name!r}; {hint}")
+            raise ValueError(f"there is no tracker {name!r}; {nearest(name, known)}")
         if name not in map(str, get_available_trackers()):
             raise ValueError(
                 f"the tracker {name!r} is not installed: pip install {name.replace('_', '-')}"

@@ -318,7 +318,7 @@ def test_an_objective_is_loaded_from_the_current_folder(tmp_path, monkeypatch):
     assert load_objective("my_loss_of_a_reader:loss").__name__ == "loss"
     for name, words in {
         "my_loss_of_a_reader:los": "no function 'los'",
-        "nowhere_to_be_found:loss": "cannot import",
+        "nowhere_to_be_found:loss": "cannot be imported",
         "gvop": "did you mean 'gvpo'",
     }.items():
         with pytest.raises(ValueError, match=words):

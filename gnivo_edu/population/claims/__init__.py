@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from gnivo_edu.names import nearest
 from gnivo_edu.population.claims import papers, practice
 from gnivo_edu.population.claims.claim import BITES, ZERO, Claim, Finding, Verdict
 
@@ -34,13 +35,8 @@ def claims(
     """
     ledger, start = all_claims(), time.perf_counter()
     if only is not None and only not in {c.name for c in ledger}:
-        import difflib
-
-        near = difflib.get_close_matches(only, [c.name for c in ledger], n=1, cutoff=0.3)
-        raise ValueError(
-            f"there is no claim {only!r}; "
-            + (f"did you mean {near[0]!r}?" if near else "see the list")
-        )
+        hint = nearest(only, [c.name for c in ledger], otherwise="see the list")
+        raise ValueError(f"there is no claim {only!r}; {hint}")
     findings = []
     for c in ledger:
         if only in (None, c.name):

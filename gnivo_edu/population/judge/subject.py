@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
@@ -14,6 +11,7 @@ from torch import Tensor
 
 from gnivo_edu import objectives
 from gnivo_edu.batch import GroupBatch
+from gnivo_edu.names import load_function
 from gnivo_edu.objectives import LossOutput
 
 LIVE = (
@@ -35,26 +33,12 @@ def load_objective(name: str) -> Callable[..., Any]:
     >>> load_objective("gvpo") is objectives.gvpo
     True
     """
-    module_name, colon, attribute = name.partition(":")
-    if not colon:
-        try:
-            return objectives.get(name)
-        except ValueError as error:
-            raise ValueError(f"{error}; your own: module:function") from error
-    here = os.getcwd()
-    sys.path.insert(0, here)
+    if ":" in name:
+        return load_function(name)
     try:
-        module = importlib.import_module(module_name.removesuffix(".py"))
-    except Exception as error:  # whatever a module of somebody's raises while it is read
-        raise ValueError(
-            f"cannot import {module_name!r}: {type(error).__name__}: {error}"
-        ) from error
-    finally:
-        sys.path.remove(here)
-    function = getattr(module, attribute, None)
-    if not callable(function):
-        raise ValueError(f"module {module_name!r} has no function {attribute!r}")
-    return function
+        return objectives.get(name)
+    except ValueError as error:
+        raise ValueError(f"{error}; your own: module:function") from error
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,61 @@
+"""Names that people give: the nearest known one, and functions as `module:function`."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+
+def nearest(name: object, known: Iterable[str], otherwise: str | None = None) -> str:
+    """What to say to a name that nobody knows: the nearest known one, or `otherwise` (all of them).
+
+    >>> nearest("Gropo", ["gnivo", "grpo"]), nearest("zzz", ["gnivo", "grpo"])
+    ("did you mean 'grpo'?", 'known: gnivo, grpo')
+    >>> nearest("zzz", ["gnivo", "grpo"], otherwise="see the list")
+    'see the list'
+    """
+    spellings = {spelling.lower(): spelling for spelling in known}
+    close = difflib.get_close_matches(str(name).lower(), spellings, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean {spellings[close[0]]!r}?"
+    return f"known: {', '.join(spellings.values())}" if otherwise is None else otherwise
+
+
+def load_function(target: str) -> Callable[..., Any]:
+    """The function that `module:function` names; modules are also looked for in the current folder.
+
+    Raises ValueError, in one line, on a module that cannot be imported and on what is no function.
+
+    >>> load_function("math:sqrt")(4.0)
+    2.0
+    >>> load_function("math:squrt")
+    Traceback (most recent call last):
+    ValueError: module 'math' has no function 'squrt'
+    """
+    module_name, _, attribute = target.partition(":")
+    here = os.getcwd()
+    sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name.removesuffix(".py"))
+    # A module of the user's may raise anything while it is read, and may even call exit().
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"module {module_name!r} cannot be imported: {one_line(error)}") from error
+    finally:
+        sys.path.remove(here)
+    function = getattr(module, attribute, None)
+    if not callable(function):
+        raise ValueError(f"module {module_name!r} has no function {attribute!r}")
+    return function
+
+
+def one_line(error: BaseException) -> str:
+    """An error as one line: its kind, and its message without line breaks.
+
+    >>> one_line(OSError("one\\ntwo"))
+    'OSError: one two'
+    """
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

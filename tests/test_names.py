@@ -1,0 +1,63 @@
+"""Names that nobody knows are answered with the nearest; functions come from the current folder."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gnivo_edu.names import load_function, nearest
+
+
+def test_the_nearest_name_is_found_in_any_case_and_shown_as_it_is_written() -> None:
+    assert nearest("randomtre", ["RandomTree", "Brackets"]) == "did you mean 'RandomTree'?"
+    assert nearest("GNIVO", ["grpo", "gnivo"]) == "did you mean 'gnivo'?"
+
+
+def test_a_name_far_from_all_is_answered_with_all_of_them_or_as_the_caller_says() -> None:
+    assert nearest("zzz", ["grpo", "gnivo"]) == "known: grpo, gnivo"
+    assert nearest("zzz", ["grpo", "gnivo"], otherwise="see the list") == "see the list"
+    assert nearest(1, ["grpo"]) == "known: grpo"  # a key of a YAML file need not be text
+    assert nearest("zzz", []) == "known: "
+
+
+def test_a_function_of_the_current_folder_is_loaded_and_the_path_is_as_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "named_functions.py").write_text("def two():\n    return 2\nnumber = 3\n")
+    monkeypatch.chdir(tmp_path)
+    path = list(sys.path)
+    assert load_function("named_functions:two")() == 2
+    assert load_function("named_functions.py:two")() == 2
+    with pytest.raises(ValueError, match="module 'named_functions' has no function 'number'"):
+        load_function("named_functions:number")
+    assert sys.path == path
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("raise OSError('one\\ntwo')", "OSError: one two"),
+        ("exit(3)", "SystemExit: 3"),
+        ("def f(:", "SyntaxError: invalid syntax"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, says: str
+) -> None:
+    (tmp_path / "broken_functions.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    path = list(sys.path)
+    with pytest.raises(ValueError, match="cannot be imported") as error:
+        load_function("broken_functions:f")
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+    assert sys.path == path
+
+
+def test_only_the_standard_library_is_imported() -> None:
+    code = "import sys, gnivo_edu.names; print({'numpy', 'torch', 'yaml'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
