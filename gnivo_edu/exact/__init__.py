@@ -3,7 +3,13 @@
 from gnivo_edu.exact.certificate import Certificate
 from gnivo_edu.exact.controls import Control, off_policy_samples, softmax_weights
 from gnivo_edu.exact.groups import GroupObjective
-from gnivo_edu.exact.solution import Solution, check_alpha, solve, success_probability
+from gnivo_edu.exact.solution import (
+    Solution,
+    check_alpha,
+    solve,
+    success_probability,
+    value_of_chance,
+)
 from gnivo_edu.exact.theorems import (
     index_question,
     verify_constant_shift,
@@ -45,6 +51,7 @@ __all__ = [
     "success_probability",
     "tree_size",
     "uniform_reference",
+    "value_of_chance",
     "verify_constant_shift",
     "verify_soft_value_theorem",
 ]

@@ -121,6 +121,18 @@ def success_probability(values: Array, alpha: float) -> Array:
     return np.exp(values - 1 / alpha) * np.expm1(-values) / np.expm1(-1 / alpha)
 
 
+def value_of_chance(chance: float, alpha: float) -> float:
+    """Soft value of a prefix whose chance of ending right is p, rewards of 0 and 1, nats.
+
+    V = log(1 - p + p e^{1/alpha}), the inverse of `success_probability`.
+
+    >>> round(value_of_chance(0.5, alpha=0.5), 4), value_of_chance(1.0, alpha=1e-3)
+    (1.4338, 1000.0)
+    """
+    with np.errstate(divide="ignore"):
+        return float(np.logaddexp(np.log1p(-chance), np.log(chance) + 1 / alpha))
+
+
 def solve(tree: TokenTree, alpha: float) -> Solution:
     """Soft values of every prefix by backward induction, V(s) = log sum_a pi_ref(a|s) e^{V(s,a)}.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gnivo_edu.exact import Array, Solution, Tables, success_probability
+from gnivo_edu.exact import Array, Solution, Tables, success_probability, value_of_chance
 from gnivo_edu.figures.lines import label_lines, label_width, styles
 from gnivo_edu.figures.style import Numbers, Shown, caption_below, conditions, percent, signed
 from gnivo_edu.figures.tokens import in_picture, in_text, wrapped
@@ -173,17 +173,6 @@ def chance_axis(axes: Any, alpha: float, gap: float = 0.07) -> Any:
     right.set_ylabel("chance of ending right")
     right.spines["right"].set_visible(True)
     return right
-
-
-def value_of_chance(chance: float, alpha: float) -> float:
-    """V = log(1 - p + p e^{1/alpha}), nats: the soft value of a prefix with chance p of reward 1,
-    else 0.
-
-    >>> round(value_of_chance(0.5, alpha=0.5), 4), value_of_chance(1.0, alpha=1e-3)
-    (1.4338, 1000.0)
-    """
-    with np.errstate(divide="ignore"):
-        return float(np.logaddexp(np.log1p(-chance), np.log(chance) + 1 / alpha))
 
 
 def implicit_values(solution: Solution, policy: Tables, answer: Sequence[int]) -> Array:

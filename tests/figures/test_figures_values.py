@@ -10,7 +10,7 @@ import toy_envs
 from gnivo_edu import exact, figures
 from gnivo_edu.figures.lines import apart
 from gnivo_edu.figures.style import number, percent
-from gnivo_edu.figures.values import chance_axis, value_of_chance
+from gnivo_edu.figures.values import chance_axis
 
 
 @settings(deadline=None, max_examples=40)
@@ -27,12 +27,6 @@ def test_the_second_axis_is_the_chance_of_ending_right(alpha, start, length):
     )
     assert np.diff(np.sort(places)).min(initial=np.inf) >= 0.07 * length / alpha - 1e-9
     assert all(start / alpha - 1e-9 <= place <= (start + length) / alpha + 1e-9 for place in places)
-
-
-@given(st.floats(0, 1), st.floats(0.002, 100))
-def test_a_chance_and_its_value_are_inverse(chance, alpha):
-    back = exact.success_probability(np.array(value_of_chance(chance, alpha)), alpha)
-    assert float(back) == pytest.approx(chance, rel=1e-5, abs=1e-9)
 
 
 def test_value_lines_draw_and_write_exact_values(problem, key, words):

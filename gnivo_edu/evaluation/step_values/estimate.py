@@ -10,8 +10,7 @@ from math import log, sqrt
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gnivo_edu.exact import check_alpha
-from gnivo_edu.figures.values import value_of_chance
+from gnivo_edu.exact import check_alpha, value_of_chance
 from gnivo_edu.statistics import t_quantile, wilson
 
 Array = NDArray[np.float64]

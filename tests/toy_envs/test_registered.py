@@ -27,8 +27,19 @@ NAMES = [
     "RandomTree",
 ]
 IDS = sorted(name for name in registry if name.startswith("toy_envs/"))
-HEADINGS = """Description, Action Space, Observation Space, Starting State, Rewards, Episode End, Information,
-Arguments, Exact Optimum, References, Version History""".replace("\n", " ").split(", ")
+HEADINGS = [
+    "Description",
+    "Action Space",
+    "Observation Space",
+    "Starting State",
+    "Rewards",
+    "Episode End",
+    "Information",
+    "Arguments",
+    "Exact Optimum",
+    "References",
+    "Version History",
+]
 
 
 @pytest.fixture(params=IDS)
