@@ -18,8 +18,8 @@ class Certificate:
     `limit`: the bound on it. `measures`: further numbers by name. `table`: one row per depth.
     `prefixes`: how many were compared.
 
-    >>> certificate = Certificate("1 + 1 = 2", True, 0.0, 1e-10, prefixes=1, table=[{"t": 0, "error": 0.0}])
-    >>> print(certificate)
+    >>> rows = [{"t": 0, "error": 0.0}]
+    >>> print(Certificate("1 + 1 = 2", True, 0.0, limit=1e-10, prefixes=1, table=rows))
     HOLDS  1 + 1 = 2
            largest error 0.0e+00 nats over 1 prefixes (limit 1e-10)
            t  error
@@ -55,21 +55,14 @@ class Certificate:
         return json.dumps(self.to_dict())
 
     def __str__(self) -> str:
-        rows = (
-            [list(self.table[0])] + [[_cell(v) for v in row.values()] for row in self.table]
-            if self.table
-            else []
-        )
+        rows = [list(self.table[0]), *self._cells] if self.table else []
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        padded = [[c.ljust(w) for c, w in zip(row, widths, strict=True)] for row in rows]
         lines = [
             f"{self._verdict}  {self.claim}",
-            f"largest error {self.max_abs_error:.1e} nats over {self.prefixes:,} prefixes (limit "
-            f"{self.limit:.0e})",
+            self._largest_error,
             *(f"{name.replace('_', ' ')}: {_cell(value)}" for name, value in self.measures.items()),
-            *(
-                "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
-                for row in rows
-            ),
+            *("  ".join(row).rstrip() for row in padded),
         ]
         return "\n       ".join(lines)
 
@@ -78,23 +71,34 @@ class Certificate:
             return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
 
         head = tr(list(self.table[0]), "th") if self.table else ""
-        body = "".join(tr([_cell(v) for v in row.values()], "td") for row in self.table)
+        body = "".join(tr(cells, "td") for cells in self._cells)
         measures = "".join(
-            f"<br>{html.escape(k.replace('_', ' '))}: {_cell(v)}" for k, v in self.measures.items()
+            f"<br>{html.escape(name.replace('_', ' '))}: {_cell(value)}"
+            for name, value in self.measures.items()
         )
         return (
-            f"<div><b>{self._verdict}</b> {html.escape(self.claim)}<br>largest error "
-            f"{self.max_abs_error:.1e} nats "
-            f"over {self.prefixes:,} prefixes (limit "
-            f"{self.limit:.0e}){measures}<table>{head}{body}</table></div>"
+            f"<div><b>{self._verdict}</b> {html.escape(self.claim)}<br>{self._largest_error}"
+            f"{measures}<table>{head}{body}</table></div>"
         )
 
     @property
     def _verdict(self) -> str:
         return "HOLDS" if self.passed else "FAILS"
 
+    @property
+    def _largest_error(self) -> str:
+        return (
+            f"largest error {self.max_abs_error:.1e} nats over {self.prefixes:,} prefixes "
+            f"(limit {self.limit:.0e})"
+        )
+
+    @property
+    def _cells(self) -> list[list[str]]:
+        return [[_cell(value) for value in row.values()] for row in self.table]
+
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.4g}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.1e}"
+        plain = value == 0 or 1e-3 <= abs(value) < 1e5
+        return f"{value:.4g}" if plain else f"{value:.1e}"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from gnivo_edu.exact.groups import GroupObjective
 from gnivo_edu.exact.solution import solve
-from gnivo_edu.exact.theorems import prefix_log_law, spread
+from gnivo_edu.exact.theorems import spread
 from gnivo_edu.exact.tree import Array, Tables, TokenTree, random_reference
 
 BITE = 1e-4  # nats; a control that works violates Theorem 2 by more than this
-SMALL = 0.2  # nats; below this spread of R/alpha, weights are linear in R and normalising them hardly matters
+# Nats; below this spread of R/alpha, weights are linear in R and normalising them hardly matters.
+SMALL = 0.2
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,8 @@ class Control:
     @property
     def behaves(self) -> bool:
         """It bites at t < T wherever it can, and is harmless at t = T."""
-        return (self.violation > BITE) == (
-            self.why_not is None
-        ) and self.at_complete_answers <= 1e-6
+        bites = self.violation > BITE
+        return bites == (self.why_not is None) and self.at_complete_answers <= 1e-6
 
 
 def softmax_weights(tree: TokenTree, alpha: float, group_size: int) -> Control:
@@ -55,90 +55,84 @@ def softmax_weights(tree: TokenTree, alpha: float, group_size: int) -> Control:
     A1.5, A4).
     """
     solution = solve(tree, alpha)
-    share = _mean_share(tree, solution.values[-1], group_size)
-    fits, inert = [], []
+    shares = _mean_shares(tree, solution.values[-1], group_size=group_size)
+    violations, inert = [], []
     for t in range(1, tree.horizon + 1):
         reachable = tree.reachable(t)
-        law, value, target = (
-            np.exp(tree.prefix_logps[t][reachable]),
-            solution.values[t][reachable],
-            share[t][reachable],
-        )
-        fits.append(
-            spread(
-                GroupObjective(law, target, group_size, total=None).fit(np.zeros_like(value))
-                - value
-            )
-        )
+        law = np.exp(tree.prefix_logps[t][reachable])
+        value = solution.values[t][reachable]
+        target = shares[t][reachable]
+        objective = GroupObjective(law, target, group_size=group_size, total=None)
+        violations.append(spread(objective.fit(np.zeros_like(value)) - value))
+        # It cannot bite where the prefix settles the reward, or where all prefixes are alike.
         settled = np.allclose(_variance(tree, t)[reachable], 0, atol=1e-12)
         inert.append(settled or max(spread(value), spread(np.log(target))) < 1e-9)
-    control = Control("softmax_weights", fits, None)
-    if all(inert[:-1]):
-        return replace(
-            control,
-            why_not="at every t < T the prefix settles the reward, or leaves it open all alike",
-        )
+    control = Control("softmax_weights", violations, why_not=None)
     span = spread(solution.values[-1][tree.reachable(tree.horizon)])
-    if span <= SMALL and control.violation <= BITE:
+    if all(inert[:-1]):
+        why = "at every t < T the prefix settles the reward, or leaves it open all alike"
+    elif span <= SMALL and control.violation <= BITE:
         why = (
             f"alpha is so large that R/alpha spans {span:.2g} nats: what it misses is of second "
             "order in that"
         )
-        return replace(control, why_not=why)
-    return control
+    else:
+        return control
+    return Control("softmax_weights", violations, why_not=why)
 
 
 def off_policy_samples(
     tree: TokenTree, alpha: float, group_size: int, sampler: Tables | None = None
 ) -> Control:
-    """Fit V_theta on answers drawn from another policy than pi_ref, weighted by e^{R/alpha} all the
-    same.
+    """Fit V_theta on answers of another policy than pi_ref, weighted by e^{R/alpha} all the same.
 
-    It finds log E_sampler[e^{R/alpha} | prefix] instead of V. At t = T nothing is left to complete:
-    harmless.
-    `sampler`: tables of log-probabilities; by default a random prefix-dependent policy.
+    The fit is log E_sampler[e^{R/alpha} | prefix] instead of V. At t = T nothing is left to
+    complete: harmless. `sampler`: tables of log-probabilities; by default a random prefix-dependent
+    policy.
     """
     if sampler is None:
         sampler = random_reference(tree.vocab_size, tree.horizon, seed=10_007)
-    tables = [
-        np.where(np.isneginf(ours), -np.inf, theirs)
-        for ours, theirs in zip(tree.step_logps, sampler, strict=True)
-    ]
     # Renormalised where the reference rules a token out; a finished answer keeps its one
     # continuation.
+    tables = [
+        np.where(np.isneginf(reference_table), -np.inf, sampler_table)
+        for reference_table, sampler_table in zip(tree.step_logps, sampler, strict=True)
+    ]
     tables = [table - np.logaddexp.reduce(table, axis=1, keepdims=True) for table in tables]
-    drawn = TokenTree(tree.vocab_size, tree.horizon, tree.eos_token_id, tables, tree.rewards)
-    solution, other, laws = solve(tree, alpha), solve(drawn, alpha), prefix_log_law(tables)
-    fits, shifts = [], []
+    behaviour_tree = TokenTree(
+        tree.vocab_size,
+        tree.horizon,
+        eos_token_id=tree.eos_token_id,
+        step_logps=tables,
+        rewards=tree.rewards,
+    )
+    solution, behaviour_solution = solve(tree, alpha), solve(behaviour_tree, alpha)
+    violations, shifts = [], []
     for t in range(1, tree.horizon + 1):
         reachable = tree.reachable(t)
-        value, found = solution.values[t][reachable], other.values[t][reachable]
-        law, target = np.exp(laws[t][reachable]), np.exp(found - found.max())
-        fits.append(
-            spread(
-                GroupObjective(law, target, group_size, total=target).fit(np.zeros_like(value))
-                - value
-            )
-        )
-        shifts.append(spread(found - value))
-    why = "at every t < T the other policy's soft values differ from V by one constant"
-    return Control(
-        "off_policy_samples", fits, why if max(shifts[:-1], default=0.0) <= BITE else None
-    )
+        law = np.exp(behaviour_tree.prefix_logps[t][reachable])
+        value = solution.values[t][reachable]
+        behaviour_value = behaviour_solution.values[t][reachable]
+        target = np.exp(behaviour_value - behaviour_value.max())
+        objective = GroupObjective(law, target, group_size=group_size, total=target)
+        violations.append(spread(objective.fit(np.zeros_like(value)) - value))
+        shifts.append(spread(behaviour_value - value))
+    why = None
+    if max(shifts[:-1], default=0.0) <= BITE:
+        why = "at every t < T the other policy's soft values differ from V by one constant"
+    return Control("off_policy_samples", violations, why_not=why)
 
 
-def _mean_share(tree: TokenTree, exponents: Array, group_size: int) -> Tables:
-    """E[softmax(R/alpha)_1 | prefix] per depth: the exact group expectation at the leaves, averaged
-    upwards.
-    """
+def _mean_shares(tree: TokenTree, exponents: Array, group_size: int) -> Tables:
+    """E[softmax(R/alpha)_1 | prefix] per depth, [V**t]."""
+    # At the answers it is an exact expectation over groups, in which answers of one reward are one.
     law = np.exp(tree.prefix_logps[-1])
     levels, inverse = np.unique(exponents, return_inverse=True)
     mass = np.bincount(inverse, law).astype(np.float64)
-    shares = [
-        GroupObjective(mass, np.ones_like(mass), group_size, total=None).model(levels)[inverse]
-    ]
+    objective = GroupObjective(mass, np.ones_like(mass), group_size=group_size, total=None)
+    shares = [objective.model(levels)[inverse]]
     for table in reversed(tree.step_logps):
-        shares.append((np.exp(table) * shares[-1].reshape(table.shape)).sum(axis=1))
+        shares.append(_average(table, shares[-1]))
     return shares[::-1]
 
 
@@ -146,6 +140,10 @@ def _variance(tree: TokenTree, t: int) -> Array:
     """Variance of the reward given each prefix of t tokens, under the reference."""
     first, second = tree.rewards, tree.rewards**2
     for table in reversed(tree.step_logps[t:]):
-        first = (np.exp(table) * first.reshape(table.shape)).sum(axis=1)
-        second = (np.exp(table) * second.reshape(table.shape)).sum(axis=1)
+        first, second = _average(table, first), _average(table, second)
     return second - first**2
+
+
+def _average(table: Array, children: Array) -> Array:
+    """Mean of the children's numbers at every prefix, under the policy of a table."""
+    return (np.exp(table) * children.reshape(table.shape)).sum(axis=1)

@@ -1,5 +1,4 @@
-"""Exact expectations over groups of K, for any K, without enumerating a group; and the fit of a
-free V_theta.
+"""Exact expectations over groups of K, without listing a group; the fit of a free V_theta.
 
 K prefixes of one depth are drawn independently with probabilities p. With S the sum of e^{v} over
 the group, 1/S = integral over s > 0 of e^{-sS} ds, and e^{-sS} is a product over the group, so an
@@ -9,6 +8,7 @@ trapezoid rule with step 1/4 is exact to about 1e-16."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,20 +17,7 @@ from gnivo_edu.exact.tree import Array
 
 STEP = 0.25
 MAX_RANGE = 600.0  # nats between the largest and the smallest value; beyond it e^V leaves float64
-
-
-def _grid(values: Array) -> Array:
-    """Points u = log s that cover every e^{-s e^v} from where it is 1 - 1e-17 to where it is
-    1e-17.
-    """
-    low, high = float(values.min()), float(values.max())
-    if not np.isfinite(high - low) or high - low > MAX_RANGE:
-        raise ValueError(
-            f"the values span {high - low:.3g} nats, and a free V_theta can be fitted up to "
-            f"{MAX_RANGE:.0f}: "
-            f"raise alpha at least {(high - low) / MAX_RANGE:.2g}-fold"
-        )
-    return np.arange(-high - 39.0, -low + 4.0 + STEP, STEP)
+LARGEST_EXPONENT = 50.0  # e^{-e^50} is 0 in float64, and so is it times e^50
 
 
 @dataclass(frozen=True)
@@ -54,35 +41,39 @@ class GroupObjective:
     total: Array | None
 
     def model(self, v: Array) -> Array:
-        """E[W q_1 | prefix 1 = k], float64 [n]: W the sum of the group's weights, q the softmax of
-        v over it.
+        """E[W q_1 | prefix 1 = k], float64 [n].
+
+        W is the sum of the group's weights, q the softmax of v over the group.
         """
         return self._integrals(v)[0]
 
     def gradient(self, v: Array) -> Array:
-        """dL/dv_k divided by K p_k: model_k - target_k, float64 [n]. Every coordinate is scaled by
-        its own mass.
+        """dL/dv_k divided by K p_k, float64 [n]: model_k - target_k.
+
+        Without the division, the gradient of a rare prefix would be small whether it fits or not.
         """
         return self.model(v) - self.targets
 
     def loss(self, v: Array) -> float:
-        """L(v), by log S = integral of (e^{-s} - e^{-sS})/s ds; in the unit of the weights times
-        nats.
-        """
-        p, K, w = self.probabilities, self.group_size, self._weights()
+        """L(v), in the unit of the weights times nats."""
+        p, K = self.probabilities, self.group_size
+        # L = E[W log S] - K E[weight_1 v_1], where log S = integral of (e^{-s} - e^{-sS})/s ds.
+        # With s = e^u the division by s goes into du. The grid must cover e^{-s} too: v = 0.
         u = _grid(np.append(v, 0.0))
-        decay = np.exp(-np.exp(np.minimum(u + v[:, None], 50.0)))
-        phi, psi = p @ decay, (p * w) @ decay
-        share = K * (p @ w) if self.total is not None else 1.0
-        weighted = K * psi * phi ** (K - 1) if self.total is not None else phi**K
-        log_sum = STEP * np.sum(share * np.exp(-np.exp(np.minimum(u, 50.0))) - weighted)
-        return float(log_sum - K * (p * self.targets) @ v)
+        decay = _decay(u + v[:, None])  # e^{-s e^v}, [n, u]
+        phi = p @ decay  # E[e^{-s e^v}] over one prefix: one factor of E[e^{-sS}]
+        mean_weight, weighted_decay = 1.0, phi**K  # E[W] and E[W e^{-sS}] where W = 1
+        if self.total is not None:  # W is a sum over the group, one weight to each member
+            mean_weight = K * float(p @ self.total)
+            weighted_decay = K * ((p * self.total) @ decay) * phi ** (K - 1)
+        mean_log_sum = STEP * np.sum(mean_weight * _decay(u) - weighted_decay)
+        return float(mean_log_sum - K * (p * self.targets) @ v)
 
     def fit(self, start: Array, tolerance: float = 1e-12, max_iterations: int = 100) -> Array:
-        """Minimise L from `start`: Newton steps on the residual, each solved by conjugate
-        gradients.
+        """Minimise L from `start`: Newton steps, each solved by conjugate gradients.
 
-        Returns v float64 [n], nats. Raises RuntimeError if the residual does not fall below 1e-9.
+        Returns v float64 [n], nats. Raises RuntimeError if the residual, log target - log model,
+        does not fall below 1e-9.
         """
         if not (self.targets > 0).all():
             raise ValueError(
@@ -90,7 +81,8 @@ class GroupObjective:
                 "raise alpha"
             )
         v = np.array(start, dtype=np.float64)
-        integrals, mass = self._integrals(v), self.probabilities * self.targets
+        mass = self.probabilities * self.targets
+        integrals = self._integrals(v)
         residual = np.log(self.targets) - np.log(integrals[0])
         for _ in range(max_iterations):
             size = float(np.abs(residual).max())
@@ -110,6 +102,7 @@ class GroupObjective:
                 new_residual = np.log(self.targets) - np.log(integrals[0])
                 if mass @ new_residual**2 < 0.9 * (mass @ residual**2):
                     break
+            # Rounding is reached: the residual is small and no step halves it any more.
             if size < 1e-9 and float(np.abs(new_residual).max()) > 0.5 * size:
                 break
             v, residual = trial, new_residual
@@ -117,62 +110,79 @@ class GroupObjective:
             raise RuntimeError(f"the fit of V_theta stopped with a residual of {size:.1e} nats")
         return v
 
-    def _weights(self) -> Array:
-        return np.ones_like(self.targets) if self.total is None else self.total
-
     def _integrals(self, v: Array) -> tuple[Array, tuple[Array, Array, Array, Array]]:
         """Model E[W q_1 | prefix 1 = k] and what the Newton step needs of the same integrals."""
         p, K = self.probabilities, self.group_size
-        z = np.minimum(_grid(v) + v[:, None], 50.0)
-        scale = np.exp(z)
-        density = np.exp(
-            z - scale
-        )  # s e^v e^{-s e^v}, the factor of the member that is singled out
+        # q_1 = e^{v_1}/S = integral of s e^{v_1} e^{-sS} du: the factor of prefix 1 stands alone,
+        # the others enter by their expectations.
+        z = np.minimum(_grid(v) + v[:, None], LARGEST_EXPONENT)
+        scale = np.exp(z)  # s e^v
+        density = np.exp(z - scale)  # s e^v e^{-s e^v}
         decay = np.exp(-scale)
         phi = p @ decay
-        if self.total is None:
-            own, others = np.zeros_like(v), phi ** (K - 1)
-        else:
-            own, others = self.total, (K - 1) * ((p * self.total) @ decay) * phi ** (K - 2)
-        alone = own[:, None] * phi ** (K - 1) + others
-        model = STEP * np.sum(density * alone, axis=1)
-        diagonal = STEP * np.sum(density * scale * alone, axis=1)
+        rest = phi ** (K - 1)  # E[W e^{-s(S - e^{v_1})} | prefix 1 = k] where W = 1
+        if self.total is not None:  # W: the weight of prefix 1 and those of the K - 1 others
+            others = (K - 1) * ((p * self.total) @ decay) * phi ** (K - 2)
+            rest = self.total[:, None] * rest + others
+        model = STEP * np.sum(density * rest, axis=1)
+        diagonal = STEP * np.sum(density * scale * rest, axis=1)  # E[W q_1^2 | prefix 1 = k]
         return model, (density, phi, decay, diagonal)
 
     def _newton_step(
         self, residual: Array, model: Array, kernel: tuple[Array, Array, Array, Array]
     ) -> Array:
-        """Solve (I - J) step = residual, J_kl = E[W q_1 (member l's share) | prefix 1 = k] /
-        model_k.
+        """Solve (I - J) step = residual, the linearised log target = log model.
 
-        D (I - J) with D = diag(p * model) is the Hessian of L / K: symmetric, with the constants as
-        null space."""
+        J_kl = E[W q_1 (the share of l in the group) | prefix 1 = k] / model_k. With D = diag(p *
+        model), D (I - J) is the Hessian of L / K: symmetric, with the constants as null space.
+        """
         density, phi, decay, diagonal = kernel
-        p, K, w = self.probabilities, self.group_size, self._weights()
-        if self.total is None:
-            pair, cross = phi ** (K - 2), None
-        else:
-            pair = phi ** (K - 2)
+        p, K, w = self.probabilities, self.group_size, self.total
+        # E[e^{-s ...}] over the K - 2 members of the group other than a pair (1, l).
+        pair = phi ** (K - 2)
+        if w is not None:  # and with the weights of those K - 2; at K = 2 there are none
             cross = (K - 2) * ((p * w) @ decay) * phi ** max(K - 3, 0)
         mass = p * model
 
         def hessian(d: Array) -> Array:
+            # q_1 q_l = integral of s^2 e^{v_1 + v_l} e^{-sS} du: two densities, and the rest.
             plain = (p * d) @ density
-            if cross is None:
+            if w is None:
                 mixed = density @ (pair * plain)
-            else:
+            else:  # W: the weight of prefix 1, of prefix l, of the others
                 heavy = (p * w * d) @ density
                 mixed = w * (density @ (pair * plain)) + density @ (pair * heavy + cross * plain)
             return mass * d - p * (diagonal * d + STEP * (K - 1) * mixed)
 
         # The constants are the null space: keep them out of the right side and of the step.
-        step = _conjugate_gradients(hessian, mass * (residual - mass @ residual / mass.sum()), mass)
+        right = mass * (residual - mass @ residual / mass.sum())
+        step = _conjugate_gradients(hessian, right, diagonal=mass)
         return step - mass @ step / mass.sum()
 
 
-def _conjugate_gradients(matrix, right: Array, diagonal: Array, tolerance: float = 1e-3) -> Array:  # type: ignore[no-untyped-def]
-    """Preconditioned conjugate gradients for a symmetric positive semi-definite matrix given as a
-    function.
+def _grid(values: Array) -> Array:
+    """Points u = log s that cover every e^{-s e^v} from 1 - 1e-17 down to 1e-17."""
+    low, high = float(values.min()), float(values.max())
+    if not np.isfinite(high - low) or high - low > MAX_RANGE:
+        raise ValueError(
+            f"the values span {high - low:.3g} nats, and a free V_theta can be fitted up to "
+            f"{MAX_RANGE:.0f}: raise alpha at least {(high - low) / MAX_RANGE:.2g}-fold"
+        )
+    return np.arange(-high - 39.0, -low + 4.0 + STEP, STEP)
+
+
+def _decay(z: Array) -> Array:
+    """e^{-e^z}."""
+    return np.exp(-np.exp(np.minimum(z, LARGEST_EXPONENT)))
+
+
+def _conjugate_gradients(
+    matrix: Callable[[Array], Array], right: Array, diagonal: Array, tolerance: float = 1e-3
+) -> Array:
+    """Solve matrix(x) = right, the matrix symmetric and positive semi-definite.
+
+    Preconditioned by `diagonal`; stops once the preconditioned residual has shrunk to `tolerance`
+    of itself, which is enough for a Newton step that will be taken again.
     """
     x = np.zeros_like(right)
     r = right.copy()
@@ -184,12 +194,12 @@ def _conjugate_gradients(matrix, right: Array, diagonal: Array, tolerance: float
             break
         hd = matrix(d)
         curvature = float(d @ hd)
-        if curvature <= 0:
+        if curvature <= 0:  # only by rounding, along the null space
             break
         step = rz / curvature
         x += step * d
         r -= step * hd
         z = r / diagonal
-        rz, old = float(r @ z), rz
-        d = z + (rz / old) * d
+        rz_before, rz = rz, float(r @ z)
+        d = z + (rz / rz_before) * d
     return x

@@ -1,6 +1,4 @@
-"""The answer key: soft values, log Z, the optimal policy and the credit of every step, by backward
-induction.
-"""
+"""Soft values, log Z, the optimal policy and the credit of every step, by backward induction."""
 
 from __future__ import annotations
 
@@ -53,10 +51,13 @@ class Solution:
         return float(self.values[t][number])
 
     def soft_q(self, prefix: Sequence[int]) -> Array:
-        """Soft Q of every next token, float64 [V], nats: V of the prefix it leads to (rewards come
-        at the end).
+        """Soft Q of every next token, float64 [V], nats.
+
+        A reward comes at the end only, so Q(s, a) is V of the prefix that a leads to.
         """
-        t, number = self._inner(prefix)
+        t, number = self.tree.index(prefix)
+        if t == self.tree.horizon:
+            raise ValueError(f"no token follows a prefix of {t} tokens, the horizon")
         return self.values[t + 1].reshape(-1, self.tree.vocab_size)[number].copy()
 
     def advantage(self, prefix: Sequence[int]) -> Array:
@@ -78,15 +79,14 @@ class Solution:
         ]
 
     def step_credit(self, sequence: Sequence[int]) -> Array:
-        """Credit V(s_t) - V(s_{t-1}) of each step, float64 [len], nats; over an answer they sum to
-        R/alpha - log Z.
+        """Credit V(s_t) - V(s_{t-1}) of each step, float64 [len], nats.
+
+        Over a whole answer the credits sum to R/alpha - log Z.
         """
         return np.diff([self.soft_value(tuple(sequence)[:t]) for t in range(len(sequence) + 1)])
 
     def success_probability(self, prefix: Sequence[int]) -> float:
-        """Chance of ending right under the reference, for rewards in {0, 1}: (e^V - 1)/(e^{1/alpha}
-        - 1).
-        """
+        """Chance of ending right under the reference, for rewards of 0 and 1."""
         if not np.isin(self.tree.rewards, (0.0, 1.0)).all():
             raise ValueError("success_probability needs rewards of 0 and 1; these are graded")
         return float(success_probability(np.array(self.soft_value(prefix)), self.alpha))
@@ -99,21 +99,19 @@ class Solution:
     @property
     def kl(self) -> float:
         """KL(pi* || pi_ref) over complete answers, nats: E_{pi*}[R]/alpha - log Z."""
+        # Log-ratio first, expectation second: at a large alpha the two terms nearly cancel.
         return float(np.exp(self._optimal_answer_logps) @ (self.values[-1] - self.log_z))
 
     @cached_property
     def _optimal_answer_logps(self) -> Array:
         return self.tree.prefix_logps[-1] + (self.values[-1] - self.log_z)
 
-    def _inner(self, prefix: Sequence[int]) -> tuple[int, int]:
-        t, number = self.tree.index(prefix)
-        if t == self.tree.horizon:
-            raise ValueError(f"no token follows a prefix of {t} tokens, the horizon")
-        return t, number
-
 
 def success_probability(values: Array, alpha: float) -> Array:
-    """(e^V - 1)/(e^{1/alpha} - 1) without overflow, for soft values in nats and rewards of 0 and 1.
+    """Chance of ending right, for soft values in nats and rewards of 0 and 1.
+
+    With chance p, e^V = 1 - p + p e^{1/alpha}, so p = (e^V - 1)/(e^{1/alpha} - 1). Numerator and
+    denominator are written as e^V (1 - e^{-V}), so that neither overflows.
 
     >>> success_probability(np.array([0.0, 1000.0]), alpha=0.001)
     array([0., 1.])
@@ -151,29 +149,29 @@ def solve(tree: TokenTree, alpha: float) -> Solution:
 
 
 def _backup(table: Array, children: Array) -> Array:
-    """log sum_a exp(table[s, a] + children[s, a]) for every s; children is [S * V]. Block by
-    block.
+    """log sum_a exp(table[s, a] + children[s, a]) for every s; children is [S * V].
+
+    Block by block, so that no second array of the size of the tree is made.
     """
     rows, V = table.shape
+    children = children.reshape(rows, V)
     result, ones = np.empty(rows), np.ones(V)
     step = max(1, BLOCK // V)
     scratch = np.empty((min(step, rows), V))
-    children = children.reshape(rows, V)
     for start in range(0, rows, step):
         stop = min(start + step, rows)
         block = np.add(table[start:stop], children[start:stop], out=scratch[: stop - start])
+        # Log-sum-exp of every row with one peak for the whole block, which is fast ...
         peak = block.max()
         block -= peak
         total = np.exp(block, out=block) @ ones
-        # One peak for the whole block is fast; rows hundreds of nats below it would underflow: they
-        # get their own.
-        low = np.flatnonzero(total < TINY)
         with np.errstate(divide="ignore"):
             result[start:stop] = np.log(total) + peak
+        # ... but rows hundreds of nats below it underflow: these are done again with their own.
+        low = np.flatnonzero(total < TINY)
         if len(low):
             exponents = table[start:stop][low] + children[start:stop][low]
-            row_peak = exponents.max(axis=1)
-            result[start + low] = (
-                np.log(np.exp(exponents - row_peak[:, None]).sum(axis=1)) + row_peak
-            )
+            peaks = exponents.max(axis=1)
+            sums = np.exp(exponents - peaks[:, None]).sum(axis=1)
+            result[start + low] = np.log(sums) + peaks
     return result

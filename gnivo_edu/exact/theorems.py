@@ -5,12 +5,11 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gnivo_edu.exact.certificate import Certificate, Row
 from gnivo_edu.exact.groups import GroupObjective
 from gnivo_edu.exact.solution import Solution, check_alpha, solve
-from gnivo_edu.exact.tree import Array, Tables, TokenTree
+from gnivo_edu.exact.tree import Array, Tables, TokenTree, prefix_log_law
 
 THEOREM_1_LIMIT = 1e-10  # nats
 SPREAD_LIMIT = 1e-6  # nats
@@ -18,8 +17,7 @@ GRADIENT_LIMIT = 1e-10  # relative to the gradient at V_theta = 0
 
 
 def verify_soft_value_theorem(tree: TokenTree, alpha: float) -> Certificate:
-    """Theorem 1: pi*(prefix) = pi_ref(prefix) e^{V(prefix)} / Z for every prefix, in nats of
-    log-probability.
+    """Theorem 1: pi*(prefix) = pi_ref(prefix) e^{V(prefix)} / Z at every prefix, compared in nats.
 
     Left side: normalise pi_ref(y) e^{R(y)/alpha} over complete answers and add up the answers
     through each prefix. Right side: backward induction (`solve`). The two routes share no function.
@@ -49,22 +47,17 @@ def verify_soft_value_theorem(tree: TokenTree, alpha: float) -> Certificate:
 
 
 def marginal_optimal_logps(tree: TokenTree, alpha: float) -> Tables:
-    """log pi*(prefix) per depth, [V**t], nats, from complete answers alone: no backward induction,
-    no V.
-    """
-    numbers = np.arange(tree.vocab_size**tree.horizon)
-    logps = np.zeros(len(numbers))
+    """log pi*(prefix) per depth, [V**t], nats, from complete answers alone: no V is ever formed."""
+    V, T = tree.vocab_size, tree.horizon
+    answers = np.arange(V**T)
+    logps = np.zeros(V**T)
     for t, table in enumerate(tree.step_logps):
-        through = numbers // tree.vocab_size ** (
-            tree.horizon - t - 1
-        )  # number of the prefix of t + 1 tokens
-        logps += table[through // tree.vocab_size, through % tree.vocab_size]
-    weights = logps + tree.rewards / check_alpha(alpha)
-    weights -= np.logaddexp.reduce(weights)
-    return [
-        np.logaddexp.reduce(weights.reshape(tree.vocab_size**t, -1), axis=1)
-        for t in range(tree.horizon + 1)
-    ]
+        prefixes = answers // V ** (T - t - 1)  # the first t + 1 tokens of every answer
+        logps += table[prefixes // V, prefixes % V]
+    optimal = logps + tree.rewards / check_alpha(alpha)
+    optimal -= np.logaddexp.reduce(optimal)
+    # The answers through one prefix are neighbours: V**(T - t) of them.
+    return [np.logaddexp.reduce(optimal.reshape(V**t, -1), axis=1) for t in range(T + 1)]
 
 
 def verify_constant_shift(
@@ -96,29 +89,28 @@ def verify_constant_shift(
     if group_size < 2:
         raise ValueError(f"group_size must be at least 2, got {group_size}")
     rng = np.random.default_rng(seed)
-    solution, weights = solve(tree, alpha), marginal_optimal_logps(tree, alpha)
+    solution = solve(tree, alpha)
+    optimal_logps = marginal_optimal_logps(tree, alpha)
     laws = tree.prefix_logps if prefix_sampler is None else prefix_log_law(prefix_sampler)
     table: list[Row] = []
     pinned: dict[int, Array] = {0: np.zeros(1)}
-    largest = {"gradient at V + c": 0.0, "gradient at 0": 0.0}
+    gradients_at_shift, gradients_at_zero = [], []
     for t in range(1, tree.horizon + 1):
         reachable = tree.reachable(t)
         value = solution.values[t][reachable]
-        # The mean weight E[e^{R/alpha} | prefix] comes from complete answers, not from the V it is
-        # compared with. A constant factor moves no minimiser: the largest is taken out, so that it
-        # stays in range.
-        log_weight = weights[t][reachable] - tree.prefix_logps[t][reachable]
+        # The mean weight E[e^{R/alpha} | prefix], Z pi*(prefix)/pi_ref(prefix), comes from complete
+        # answers and not from the V that it is compared with. A constant factor moves no minimiser:
+        # the largest weight is taken out, so that all stay in range.
+        log_weight = optimal_logps[t][reachable] - tree.prefix_logps[t][reachable]
         target = np.exp(log_weight - log_weight.max())
         law = _normalised(laws[t][reachable])
-        objective = GroupObjective(law, target, group_size, total=target)
+        objective = GroupObjective(law, target, group_size=group_size, total=target)
         starts = [np.zeros_like(value), *(2 * rng.standard_normal((2, len(value))))]
         fits = [objective.fit(start) for start in starts]
-        largest["gradient at V + c"] = max(
-            largest["gradient at V + c"], _size(objective.gradient(value + rng.uniform(-3, 3)))
-        )
-        largest["gradient at 0"] = max(
-            largest["gradient at 0"], _size(objective.gradient(np.zeros_like(value)))
-        )
+        gradients_at_shift.append(_size(objective.gradient(value + rng.uniform(-3, 3))))
+        gradients_at_zero.append(_size(objective.gradient(np.zeros_like(value))))
+        # V_theta = log pi_theta/pi_ref of a policy has E_ref[e^{V_theta}] = 1, which fixes the
+        # constant.
         reference_law = np.exp(tree.prefix_logps[t][reachable])
         pinned[t] = np.full(len(solution.values[t]), np.nan)
         pinned[t][reachable] = fits[0] - _log_mean_exp(reference_law, fits[0])
@@ -133,15 +125,14 @@ def verify_constant_shift(
             }
         )
     worst = max(row["spread"] for row in table)
-    # Where V is flat, V_theta = 0 is already optimal and there is nothing to be relative to: then
-    # take it as it is.
-    scale = largest["gradient at 0"] if largest["gradient at 0"] > 1e-12 else 1.0
+    # Where V is flat, V_theta = 0 is already optimal and there is no gradient to be relative to.
+    scale = max(gradients_at_zero) if max(gradients_at_zero) > 1e-12 else 1.0
     measures = {
         "group_size": group_size,
-        "gradient_norm_at_shifted_optimum": largest["gradient at V + c"] / scale,
+        "gradient_norm_at_shifted_optimum": max(gradients_at_shift) / scale,
         "smallest_increase": min(row["smallest increase"] for row in table),
         "pinned_error": max(row["pinned error"] for row in table),
-        "credit_error": _credit_error(tree, solution, pinned),
+        "credit_error": _credit_error(tree, solution, pinned=pinned),
     }
     return Certificate(
         claim=(
@@ -161,10 +152,10 @@ def verify_constant_shift(
 
 
 def index_question(tree: TokenTree, alpha: float, t: int, group_size: int) -> Certificate:
-    """The poster sums its targets from j = 1 and its model from j = 0. Which is meant? Answered on
-    every K-tuple.
+    """The poster sums its targets from j = 1 and its model from j = 0: which is meant?
 
-    For each reading of p_i = e^{V_i} / sum_j e^{V_j} and q_i = e^{V_theta,i} / sum_j e^{V_theta,j}:
+    Answered on every group of K prefixes of depth t, for each reading of the targets p_i = e^{V_i}
+    / sum_j e^{V_j} and of the model q_i = e^{V_theta,i} / sum_j e^{V_theta,j}:
 
     - `targets sum to`: the mean over groups of sum_i p_i, which must be 1 for p = q to have a
       solution;
@@ -176,8 +167,9 @@ def index_question(tree: TokenTree, alpha: float, t: int, group_size: int) -> Ce
 
     The certificate passes if j = 0 in both, and no other reading, meets all three. Refuses more
     than a million groups."""
-    solution, reachable = solve(tree, alpha), tree.reachable(t)
-    value, law = solution.values[t][reachable], _normalised(tree.prefix_logps[t][reachable])
+    reachable = tree.reachable(t)
+    value = solve(tree, alpha).values[t][reachable]
+    law = _normalised(tree.prefix_logps[t][reachable])
     if len(value) ** group_size > 10**6:
         raise ValueError(
             f"{len(value)}**{group_size} groups are too many to list: take a smaller t or group"
@@ -185,18 +177,31 @@ def index_question(tree: TokenTree, alpha: float, t: int, group_size: int) -> Ce
     groups = np.array(list(itertools.product(range(len(value)), repeat=group_size)))
     probability = law[groups].prod(axis=1)
     weights = np.exp(value - value.max())[groups]
+
+    def gradient(v: Array, model_from: int) -> float:
+        """Largest entry of the gradient of E[-sum_i w_i (v_i - log sum_{j >= model_from} e^{v_j})].
+
+        Of one group, entry i is w's sum times q_i, minus w_i; a prefix may be drawn more than once.
+        """
+        exponentials = np.exp(v)[groups]
+        q = exponentials / exponentials[:, model_from:].sum(axis=1, keepdims=True)
+        q[:, :model_from] = 0.0
+        entries = probability[:, None] * (weights.sum(axis=1, keepdims=True) * q - weights)
+        sums = np.bincount(groups.ravel(), entries.ravel(), minlength=len(v))
+        return _size(sums.astype(np.float64))
+
     rows: list[Row] = []
     for target_from, model_from in ((0, 0), (1, 0), (1, 1), (0, 1)):
         target_sum = weights[:, target_from:].sum(axis=1)
         model_sum = weights[:, model_from:].sum(axis=1)
+        gradient_at_zero = gradient(np.zeros_like(value), model_from)
         rows.append(
             {
                 "targets from j": target_from,
                 "model from j": model_from,
                 "targets sum to": float(probability @ (weights.sum(axis=1) / target_sum)),
                 "spread of log C": spread(np.log(model_sum / target_sum)),
-                "gradient at V": _tuple_gradient(groups, probability, weights, value, model_from)
-                / _tuple_gradient(groups, probability, weights, np.zeros_like(value), model_from),
+                "gradient at V": gradient(value, model_from) / gradient_at_zero,
             }
         )
     consistent = [
@@ -218,29 +223,6 @@ def index_question(tree: TokenTree, alpha: float, t: int, group_size: int) -> Ce
     )
 
 
-def _tuple_gradient(
-    groups: NDArray[np.int64], probability: Array, weights: Array, v: Array, model_from: int
-) -> float:
-    """Largest entry of the gradient of E[-sum_i w_i (v_i - log sum_{j >= model_from} e^{v_j})],
-    group by group.
-    """
-    exponentials = np.exp(v)[groups]
-    q = exponentials / exponentials[:, model_from:].sum(axis=1, keepdims=True)
-    q[:, :model_from] = 0.0
-    per_member = probability[:, None] * (weights.sum(axis=1, keepdims=True) * q - weights)
-    return _size(
-        np.bincount(groups.ravel(), per_member.ravel(), minlength=len(v)).astype(np.float64)
-    )
-
-
-def prefix_log_law(tables: Tables) -> Tables:
-    """log-probability of every prefix, [V**t] for t = 0..T, under a policy given as tables."""
-    laws = [np.zeros(1)]
-    for table in tables:
-        laws.append((laws[-1][:, None] + table).ravel())
-    return laws
-
-
 def spread(values: Array) -> float:
     """Largest minus smallest."""
     return float(values.max() - values.min())
@@ -260,31 +242,28 @@ def _size(values: Array) -> float:
 
 
 def _smallest_increase(objective: GroupObjective, fit: Array, rng: np.random.Generator) -> float:
-    """min over random directions d, both signs, of (L(fit + d) - L(fit)) / E[weights d^2]; 0 for a
-    single prefix.
+    """min over random directions d, both signs, of (L(fit + d) - L(fit)) / E[weights d^2].
+
+    0 for a single prefix, which has no direction but the common shift.
     """
     if len(fit) == 1:
         return 0.0
-    base, mass = objective.loss(fit), objective.probabilities * objective.targets
-    increases = []
+    minimum = objective.loss(fit)
+    mass = objective.probabilities * objective.targets
+    directions = []
     for direction in 0.1 * rng.standard_normal((2, len(fit))):
         direction -= mass @ direction / mass.sum()  # a common shift changes nothing
-        for d in (direction, -direction):
-            increases.append((objective.loss(fit + d) - base) / float(mass @ d**2))
-    return float(min(increases))
+        directions += [direction, -direction]
+    return min((objective.loss(fit + d) - minimum) / float(mass @ d**2) for d in directions)
 
 
 def _credit_error(tree: TokenTree, solution: Solution, pinned: dict[int, Array]) -> float:
-    """Largest error of pinned V_theta(s_t) - pinned V_theta(s_{t-1}) against the true step credit,
-    nats.
-    """
-    worst = 0.0
+    """Largest error of the credits V_theta(s_t) - V_theta(s_{t-1}) of the pinned V_theta, nats."""
+    errors = []
     for t in range(1, tree.horizon + 1):
         reachable = tree.reachable(t)
         parents = reachable // tree.vocab_size
         learned = pinned[t][reachable] - pinned[t - 1][parents]
-        worst = max(
-            worst,
-            _size(learned - (solution.values[t][reachable] - solution.values[t - 1][parents])),
-        )
-    return worst
+        credit = solution.values[t][reachable] - solution.values[t - 1][parents]
+        errors.append(_size(learned - credit))
+    return max(errors)

@@ -64,39 +64,38 @@ def _mebibytes(number: int) -> str:
 
 
 def tree_size(vocab_size: int, horizon: int) -> TreeSize:
-    """Size of a full tree: V**T sequences, sum_t V**t prefixes, and the float64 arrays that hold
-    them.
+    """Size of a full tree: V**T sequences, sum_t V**t prefixes, and the bytes of its arrays.
 
     >>> print(tree_size(vocab_size=10, horizon=7))
     10,000,000 sequences, 11,111,111 prefixes, 245.8 MiB
     """
     sequences = vocab_size**horizon
     prefixes = sum(vocab_size**t for t in range(horizon + 1))
-    # Rewards [V**T], conditional log-probabilities (one per prefix but the root) and their running
-    # sums.
-    return TreeSize(sequences, prefixes, 8 * (sequences + (prefixes - 1) + prefixes))
+    # float64: the rewards, a conditional log-probability for every prefix but the root, and the
+    # log-probability of every prefix.
+    return TreeSize(sequences, prefixes, bytes=8 * (sequences + (prefixes - 1) + prefixes))
 
 
 def check_size(vocab_size: int, horizon: int, max_bytes: int | None = None) -> TreeSize:
-    """The size of a full tree, or TreeTooLargeError if it is above `max_bytes` (2 GiB unless
-    told).
-    """
-    size, limit = tree_size(vocab_size, horizon), max_bytes or DEFAULT_MAX_BYTES
+    """Size of a full tree; TreeTooLargeError if it is above `max_bytes` (2 GiB by default)."""
+    size = tree_size(vocab_size, horizon)
+    limit = max_bytes or DEFAULT_MAX_BYTES
     if size.bytes > limit:
         raise TreeTooLargeError(
             f"the tree has {size}, above the limit of {limit / 2**20:,.0f} MiB: "
-            f"take a smaller vocabulary or horizon, or raise max_bytes"
+            "take a smaller vocabulary or horizon, or raise max_bytes"
         )
     return size
 
 
 @dataclass(frozen=True)
 class TokenTree:
-    """Every prefix of a token MDP under a reference policy. Prefixes of length t are numbered in
-    base V.
+    """Every prefix of a token MDP under a reference policy.
 
-    A finished answer is absorbing: its later prefixes repeat the end-of-sequence token with
-    probability 1, so every answer has T tokens, and an impossible one has log-probability -inf.
+    Prefixes of t tokens are numbered by reading their tokens as t digits in base V, so the children
+    of prefix n are n V, ..., n V + V - 1 of the next depth. A finished answer is absorbing: its
+    later prefixes repeat the end-of-sequence token with probability 1, so every answer has T
+    tokens, and an impossible one has log-probability -inf.
 
     `step_logps[t]`  float64 [V**t, V]: log pi_ref(token | prefix of t tokens), nats;
     `rewards`        float64 [V**T], reward units (0 where an answer is impossible).
@@ -113,10 +112,7 @@ class TokenTree:
     @cached_property
     def prefix_logps(self) -> Tables:
         """`prefix_logps[t]` float64 [V**t]: log pi_ref(prefix of t tokens), t = 0..T, nats."""
-        logps = [np.zeros(1)]
-        for table in self.step_logps:
-            logps.append((logps[-1][:, None] + table).ravel())
-        return logps
+        return prefix_log_law(self.step_logps)
 
     def reachable(self, t: int) -> NDArray[np.intp]:
         """Numbers of the prefixes of t tokens that have positive probability."""
@@ -129,9 +125,7 @@ class TokenTree:
 
     @property
     def num_prefixes(self) -> int:
-        """How many prefixes (t = 0..T, a finished answer counted at each depth) have positive
-        probability.
-        """
+        """How many prefixes have positive probability; a finished answer counts at each depth."""
         return sum(len(self.reachable(t)) for t in range(self.horizon + 1))
 
     def index(self, prefix: Prefix) -> tuple[int, int]:
@@ -176,15 +170,21 @@ def answer_lengths(tokens: NDArray[np.int64], eos_token_id: int | None) -> NDArr
     return np.where(ended.any(axis=1), ended.argmax(axis=1) + 1, tokens.shape[1])
 
 
+def prefix_log_law(tables: Tables) -> Tables:
+    """log-probability of every prefix, [V**t] for t = 0..T, under a policy given as tables."""
+    laws = [np.zeros(1)]
+    for table in tables:
+        laws.append((laws[-1][:, None] + table).ravel())
+    return laws
+
+
 def uniform_reference(vocab_size: int, horizon: int) -> Tables:
     """The uniform policy as tables [V**t, V] of log-probabilities, nats."""
     return [np.full((vocab_size**t, vocab_size), -np.log(vocab_size)) for t in range(horizon)]
 
 
 def random_reference(vocab_size: int, horizon: int, seed: int, scale: float = 1.0) -> Tables:
-    """A policy whose logits are independent normals of standard deviation `scale` at every prefix,
-    nats.
-    """
+    """A policy whose logits at every prefix are independent normals of deviation `scale`, nats."""
     rng = np.random.default_rng(seed)
     tables = [scale * rng.standard_normal((vocab_size**t, vocab_size)) for t in range(horizon)]
     return [table - np.logaddexp.reduce(table, axis=1, keepdims=True) for table in tables]
@@ -200,29 +200,31 @@ def enumerate_tree(
 
     `reference`: float64 tables [V**t, V], t = 0..T-1, of log-probabilities in nats (-inf allowed);
     by default the one that the environment states, else the uniform one. The size is estimated
-    first: a tree above `max_bytes` (2 GiB unless told) raises TreeTooLargeError before anything is
+    first: a tree above `max_bytes` (default 2 GiB) raises TreeTooLargeError before anything is
     allocated. Raises ValueError on tables of another shape, rows that do not sum to one, and
     rewards that are not finite.
 
     >>> import toy_envs
-    >>> tree = enumerate_tree(toy_envs.TokenMDP(2, 3, reward=lambda tokens, lengths: tokens.mean(axis=1)))
-    >>> tree.rewards.round(2)
+    >>> mdp = toy_envs.TokenMDP(2, 3, reward=lambda tokens, lengths: tokens.mean(axis=1))
+    >>> enumerate_tree(mdp).rewards.round(2)
     array([0.  , 0.33, 0.33, 0.67, 0.33, 0.67, 0.67, 1.  ])
     """
     check_size(mdp.vocab_size, mdp.horizon, max_bytes)
     prompts = len(mdp.prompts())
     if not 0 <= prompt_index < prompts:
         raise ValueError(f"prompt_index must be in 0..{prompts - 1}, got {prompt_index}")
-    if reference is None:
-        own = getattr(mdp, "reference", None)
-        reference = own(prompt_index) if own is not None else None
+    stated = getattr(mdp, "reference", None)
+    if reference is None and stated is not None:
+        reference = stated(prompt_index)
     if reference is None:
         reference = uniform_reference(mdp.vocab_size, mdp.horizon)
     return TokenTree(
         vocab_size=mdp.vocab_size,
         horizon=mdp.horizon,
         eos_token_id=mdp.eos_token_id,
-        step_logps=_checked_tables(reference, mdp.vocab_size, mdp.horizon, mdp.eos_token_id),
+        step_logps=_checked_tables(
+            reference, mdp.vocab_size, horizon=mdp.horizon, eos_token_id=mdp.eos_token_id
+        ),
         rewards=_all_rewards(mdp, prompt_index),
         prompt_index=prompt_index,
         decode=getattr(mdp, "decode", str),
@@ -238,76 +240,85 @@ def enumerate_prompts(
 
     `max_bytes` limits the sum. Raises as `enumerate_tree`.
     """
-    count, size = len(mdp.prompts()), tree_size(mdp.vocab_size, mdp.horizon)
+    count = len(mdp.prompts())
+    size = tree_size(mdp.vocab_size, mdp.horizon)
     limit = max_bytes or DEFAULT_MAX_BYTES
     if count * size.bytes > limit:
         raise TreeTooLargeError(
             f"{count} prompts of {size} each are above the limit of {limit / 2**20:,.0f} MiB: "
-            f"enumerate them one by one, or raise max_bytes"
+            "enumerate them one by one, or raise max_bytes"
         )
     tables = reference if callable(reference) else lambda _: reference
-    return [enumerate_tree(mdp, tables(i), i, max_bytes) for i in range(count)]
+    return [
+        enumerate_tree(mdp, tables(i), prompt_index=i, max_bytes=max_bytes) for i in range(count)
+    ]
 
 
 def enumerate_tree_from_rewards(
     rewards: ArrayLike, vocab_size: int, reference: Tables | None = None
 ) -> TokenTree:
-    """A tree from its V**T rewards alone, for short examples; the reference is uniform unless
-    given.
-    """
+    """A tree from its V**T rewards alone, for short examples; uniform reference by default."""
     rewards = np.asarray(rewards, dtype=np.float64)
     horizon = round(np.log(len(rewards)) / np.log(vocab_size))
     if vocab_size**horizon != len(rewards):
         raise ValueError(f"need V**T rewards for V={vocab_size}, got {len(rewards)}")
     tables = uniform_reference(vocab_size, horizon) if reference is None else reference
     return TokenTree(
-        vocab_size, horizon, None, _checked_tables(tables, vocab_size, horizon, None), rewards
+        vocab_size,
+        horizon,
+        eos_token_id=None,
+        step_logps=_checked_tables(tables, vocab_size, horizon=horizon, eos_token_id=None),
+        rewards=rewards,
     )
 
 
-def _checked_tables(reference: Tables, vocab_size: int, horizon: int, eos: int | None) -> Tables:
-    """Validate the tables and make finished prefixes absorbing."""
+def _checked_tables(
+    reference: Tables, vocab_size: int, horizon: int, eos_token_id: int | None
+) -> Tables:
+    """The tables, validated, with finished prefixes made absorbing."""
     if len(reference) != horizon:
         raise ValueError(
             f"the reference has {len(reference)} tables, one per step is needed: {horizon}"
         )
     tables = []
-    finished = np.zeros(1, dtype=bool)
-    for t, given in enumerate(reference):
-        table = np.asarray(given, dtype=np.float64)
+    is_eos = np.arange(vocab_size) == eos_token_id
+    finished = np.zeros(1, dtype=bool)  # per prefix of t tokens: does it hold an EOS?
+    for t, stated in enumerate(reference):
+        table = np.asarray(stated, dtype=np.float64)
         if table.shape != (vocab_size**t, vocab_size):
             raise ValueError(
                 f"reference table {t} must be {(vocab_size**t, vocab_size)}, got {table.shape}"
             )
         total = np.exp(table).sum(axis=1)
-        if not (finished | (np.abs(total - 1) < 1e-9)).all():
-            row = int(np.flatnonzero(~(finished | (np.abs(total - 1) < 1e-9)))[0])
+        # What a reference says after the end of an answer does not matter.
+        unfit = np.flatnonzero(~(finished | (np.abs(total - 1) < 1e-9)))
+        if len(unfit):
+            row = int(unfit[0])
             raise ValueError(
                 f"row {row} of reference table {t} sums to {total[row]}: give log-probabilities"
             )
         if finished.any():
             table = table.copy()
-            table[finished] = np.where(np.arange(vocab_size) == eos, 0.0, -np.inf)
+            table[finished] = np.where(is_eos, 0.0, -np.inf)
         tables.append(table)
-        finished = (finished[:, None] | (np.arange(vocab_size) == eos)).ravel()
+        finished = (finished[:, None] | is_eos).ravel()
     return tables
 
 
 def _all_rewards(mdp: FiniteTokenMDP, prompt_index: int) -> Array:
-    """Rewards of all V**T sequences; those that go on after the end get 0 (they have probability
-    0).
-    """
+    """Rewards of all V**T sequences; 0 for those that go on after EOS: their probability is 0."""
     rewards = np.zeros(mdp.vocab_size**mdp.horizon)
     for start in range(0, len(rewards), CHUNK):
         numbers = np.arange(start, min(start + CHUNK, len(rewards)), dtype=np.int64)
         tokens = digits(numbers, mdp.vocab_size, mdp.horizon)
         lengths = answer_lengths(tokens, mdp.eos_token_id)
+        # Absorbing: after the first EOS only EOS may follow.
         after_end = np.arange(mdp.horizon) >= lengths[:, None]
         possible = (~after_end | (tokens == mdp.eos_token_id)).all(axis=1)
-        kept = numbers[possible]
-        rewards[kept] = mdp.reward(tokens[possible], lengths[possible], prompt_index)
-    if not np.isfinite(rewards).all():
-        bad = int(np.flatnonzero(~np.isfinite(rewards))[0])
+        rewards[numbers[possible]] = mdp.reward(tokens[possible], lengths[possible], prompt_index)
+    infinite = np.flatnonzero(~np.isfinite(rewards))
+    if len(infinite):
+        bad = int(infinite[0])
         raise ValueError(
             f"the reward of answer number {bad} is {rewards[bad]}: rewards must be finite"
         )
