@@ -18,11 +18,14 @@ import numpy as np
 import toy_envs
 from gnivo_edu import exact, figures
 from gnivo_edu.exact.theorems import prefix_log_law
-from gnivo_edu.figures.style import Shown, escape
+from gnivo_edu.figures.page import render
+from gnivo_edu.figures.style import Shown
 
+TEMPLATE = Path(__file__).with_name("gallery.html")
 ALPHA = 0.5
 HOSTILE: tuple[str | bytes, ...] = (
-    "<script>alert('x')</script>", "</td></table>", "\"double\" & 'single'", "line\nbreak", "\ttab", "  two spaces ",
+    "<script>alert('x')</script>", "</td></table>", "\"double\" & 'single'", "line\nbreak",
+    "\ttab", "  two spaces ",
     b"\xe2\x80", b"\xff", "שלום", "مرحبا", "\u202eevil", "🙂", "👩\u200d🚀", "日本", "\x00\x1b[31m", "$x^2$",
     "\\frac{1}{2}", "e\u0301", "\u0301", "", "a\u00a0b", "\ud800", "{{x}} %s {0}", "|", "`code`", "_*md*_",
     "<|endoftext|>",
@@ -198,38 +201,9 @@ def gallery_page(shown: Mapping[str, Shown]) -> str:
     """One self-contained page: every figure as HTML, as PNG and as text; light, dark, or as the
     reader's system is.
     """
-    parts = []
-    for title, figure in shown.items():
-        png = base64.b64encode(figure.png()).decode()
-        parts.append(
-            f"<section><h2>{escape(title)}</h2><p>{escape(figure.alt())}</p><div class='three'>"
-            f"<div><h3>HTML</h3>{figure.html()}</div>"
-            f"<div><h3>PNG</h3><img alt='{escape(figure.alt())}' "
-            f"src='data:image/png;base64,{png}'></div>"
-            f"<div><h3>Text</h3><pre>{escape(figure.text())}</pre></div></div></section>"
-        )
-    choices = "".join(
-        f"<input type='radio' name='page' id='{name}'{' checked' if name == 'system' else ''}>"
-        f"<label for='{name}'>{name}</label> "
-        for name in ("system", "light", "dark")
+    return render(
+        TEMPLATE, figures=shown, base64=lambda png: base64.b64encode(png).decode("ascii")
     )
-    return (
-        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>Figures of gnivo_edu</title>"
-        f"<meta name='viewport' content='width=device-width'><style>{STYLE}</style>"
-        "<h1>Figures of gnivo_edu</h1><p>Every figure of the course, on numbers computed when "
-        "this page was made. "
-        f"Page: {choices}</p><main>{''.join(parts)}</main></html>"
-    )
-
-
-DARK = "background:#161616;color:#ececec;color-scheme:dark"
-STYLE = (
-    "body{font:16px/1.45 system-ui,sans-serif;margin:1.5rem;background:#fff;color:#1a1a1a}"
-    "section{border-top:1px solid;margin-top:2rem}.three{display:grid;gap:1.5rem;"
-    "grid-template-columns:repeat(auto-fit,minmax(min(100%,44rem),1fr))}.three>div{min-width:0}"
-    "img{max-width:100%;height:auto}pre{overflow:auto;font-size:13px;line-height:1.5}"
-    f"@media(prefers-color-scheme:dark){{body:has(#system:checked){{{DARK}}}}}body:has(#dark:checked){{{DARK}}}"
-)
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gnivo_edu.exact import Certificate, Control, Solution
+from gnivo_edu.figures.page import render
 from toy_envs import PosterProblem
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -47,7 +48,7 @@ def render_page(data: dict[str, Any]) -> str:
     >>> render_page({"alpha": 0.5})
     Traceback (most recent call last):
     ...
-    ValueError: the demo page needs data['problem']: give all of problem, tree, alpha, ..., footer, links
+    ValueError: the demo page needs data['problem']: give all of problem, tree, ..., footer, links
     """
     for part in PARTS:
         if part not in data:
@@ -63,9 +64,7 @@ def render_page(data: dict[str, Any]) -> str:
         raise ValueError(
             "the demo page shows chances of ending right: data['tree']['rewards'] must be 0 or 1"
         )
-    # "</script" would end the data early, and "<!--" followed by "<script" would hide its true end.
-    text = json.dumps(plain).replace("</", "<\\/").replace("<!--", "<\\u0021--")
-    return TEMPLATE.read_text(encoding="utf-8").replace("__DATA__", text, 1)
+    return render(TEMPLATE, data=plain)
 
 
 def poster_data(problem: PosterProblem, solutions: Sequence[Solution]) -> dict[str, Any]:

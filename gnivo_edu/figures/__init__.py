@@ -10,12 +10,13 @@ from gnivo_edu.figures.curves import TrainingCurves, training_curves
 from gnivo_edu.figures.distance import DistanceCurves, distance_curves
 from gnivo_edu.figures.heatmap import HeatMap, heat_map
 from gnivo_edu.figures.plane import Point, RewardKLPlane, policy_point, reward_kl_plane
-from gnivo_edu.figures.prefix_tree import Branch, PrefixTree, prefix_tree
+from gnivo_edu.figures.prefix_tree import PrefixTree, prefix_tree
 from gnivo_edu.figures.sample_map import SampleMap, sample_map
 from gnivo_edu.figures.scaling import Fit, ScalingPlot, scaling_plot
 from gnivo_edu.figures.slide import slide
 from gnivo_edu.figures.style import Shown
 from gnivo_edu.figures.token_strip import TokenStrip, token_strip
+from gnivo_edu.figures.tree_picture import Branch
 from gnivo_edu.figures.updates import UpdateStrips, update_strips
 from gnivo_edu.figures.values import ValueLines, implicit_values, sampled_values, value_lines
 from gnivo_edu.figures.waterfall import Waterfall, waterfall

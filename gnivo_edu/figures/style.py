@@ -81,6 +81,15 @@ def signed(value: float) -> str:
     return "0.00" if text[1:] == "0.00" else text.replace("-", "−")
 
 
+def nats(value: float) -> str:
+    """A value in nats: two decimals, a real minus, and none on what rounds to zero.
+
+    >>> nats(0.5), nats(-1.234), nats(-0.001)
+    ('0.50', '−1.23', '0.00')
+    """
+    return f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")
+
+
 def mark(value: float) -> str:
     """The sign as a shape: ▲ gain, ▼ loss, · neither."""
     return {"+": "▲", "−": "▼"}.get(signed(value)[0], "·")
@@ -229,6 +238,9 @@ class Shown:
 
     def __str__(self) -> str:
         return self.text()
+
+    def __html__(self) -> str:
+        return self.html()  # how a Jinja2 template asks: it escapes what has no HTML of its own
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any] | tuple[dict[str, Any], dict[str, Any]]:
         if machine.is_static():

@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from gnivo_edu.exact import Solution
-from gnivo_edu.figures.prefix_tree import Branch, PrefixTree, prefix_tree
+from gnivo_edu.figures.prefix_tree import PrefixTree, prefix_tree
+from gnivo_edu.figures.tree_picture import Branch
 
 Ranks = Sequence[int]
 

@@ -4,16 +4,15 @@ edges.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from gnivo_edu.figures.chips import sheet, text_width
 from gnivo_edu.figures.style import EDGE, INK, PAPER, QUIET, colour, mark, number, percent, signed
-from gnivo_edu.figures.tokens import in_picture, wrapped
-
-if TYPE_CHECKING:
-    from gnivo_edu.figures.prefix_tree import Branch
+from gnivo_edu.figures.tokens import in_picture, in_text, wrapped
 
 SLOT, DOT, BEND, SIZE = (
     0.44,
@@ -21,6 +20,47 @@ SLOT, DOT, BEND, SIZE = (
     0.36,
     9.0,
 )  # inches: branch to branch, node of probability 1, curve; points
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A prefix in the picture, and what grows from it.
+
+    `reach`: probability of the prefix under the law that sizes the nodes; `chances`: probability of
+    its last token given its parent, under the reference and, if there is one, the policy; `value`:
+    nats, what the colour shows;
+    `reward`: of a complete answer. `others` next tokens are left out, with `rest` (one number per
+    law) of the probability. `kept`: the prefix lies on an answer that was asked for.
+    """
+
+    token: str
+    reach: float
+    chances: tuple[float, ...]
+    value: float
+    branches: tuple[Branch, ...] = ()
+    others: int = 0
+    rest: tuple[float, ...] = ()
+    reward: float | None = None
+    special: bool = False
+    kept: bool = False
+
+    def walk(self, depth: int = 0) -> Iterator[tuple[int, Branch]]:
+        """(depth, branch) of this branch and all that grow from it, parents first."""
+        yield depth, self
+        for branch in self.branches:
+            yield from branch.walk(depth + 1)
+
+    def label(self) -> str:
+        """Token and chances, for a line of text."""
+        token = f"[{in_text(self.token)}]" if self.special else in_text(self.token)
+        return f"{token} {arrow(self.chances)}" if self.chances else token
+
+    def left_out(self, laws: int = 2) -> str:
+        """How many next tokens are left out and, if some are not, how likely they are, under the
+        last `laws` laws.
+        """
+        count = f"+{self.others} other{'s' if self.others > 1 else ''}"
+        return f"{count} {arrow(self.rest[-laws:])}" if self.branches else count
 
 
 def draw_tree(root: Branch, scale: float, caption: str) -> Any:

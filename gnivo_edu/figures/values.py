@@ -12,30 +12,13 @@ import numpy as np
 
 from gnivo_edu.exact import Array, Solution, Tables, success_probability, value_of_chance
 from gnivo_edu.figures.lines import label_lines, label_width, styles
-from gnivo_edu.figures.style import Numbers, Shown, caption_below, conditions, percent, signed
+from gnivo_edu.figures.style import Numbers, Shown, caption_below, conditions, nats, percent, signed
 from gnivo_edu.figures.tokens import in_picture, in_text, wrapped
 
+# Chances that may label the right axis, those that are wanted first in front.
 CHANCES = (
-    0,
-    1,
-    0.5,
-    0.1,
-    0.9,
-    0.01,
-    0.25,
-    0.75,
-    0.001,
-    0.99,
-    1e-4,
-    1e-5,
-    1e-6,
-    0.05,
-    0.6,
-    0.4,
-    0.3,
-    0.2,
-    0.7,
-    0.8,
+    *(0, 1, 0.5, 0.1, 0.9, 0.01, 0.25, 0.75, 0.001, 0.99),
+    *(1e-4, 1e-5, 1e-6, 0.05, 0.6, 0.4, 0.3, 0.2, 0.7, 0.8),
 )
 
 
@@ -46,7 +29,8 @@ class ValueLines(Shown):
 
     The first line is the yardstick; the gap between it and the line `shade` is shaded, the value
     error. `alpha` is given for rewards of 0 and 1 only: then the right axis is the chance of ending
-    right. `errors[name]`, standard errors, nats, become error bars.
+    right. `errors[name]`, standard errors, nats, become error bars, and so do `intervals[name]`,
+    (low, high) of every value, nats.
     """
 
     steps: Sequence[str]
@@ -55,9 +39,11 @@ class ValueLines(Shown):
     alpha: float | None = None
     shade: str | None = None
     errors: Mapping[str, Numbers] = field(default_factory=dict)
+    intervals: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, values in [*self.lines.items(), *self.errors.items()]:
+        every = [*self.lines.items(), *self.errors.items(), *self.intervals.items()]
+        for name, values in every:
             if len(values) != len(self.steps) + 1 or not np.isfinite(values).all():
                 raise ValueError(
                     f"line {name!r} needs {len(self.steps) + 1} finite values, from the empty "
@@ -76,34 +62,33 @@ class ValueLines(Shown):
         from matplotlib.figure import Figure
 
         names, count = list(self.lines), len(self.steps)
-        looks, x = styles(len(names)), np.arange(count + 1)
+        x = np.arange(count + 1)
         figure = Figure(figsize=(9.0, 4.3), layout="constrained")
         axes = figure.add_subplot()
-        # The yardstick is wide and lies behind the others: it stays visible where they coincide.
-        for rank, (name, look) in enumerate(zip(names, looks, strict=True)):
-            bars = self.errors.get(name)
+        for rank, (name, look) in enumerate(zip(names, styles(len(names)), strict=True)):
+            # The yardstick is wide and lies behind the others: it stays visible where they coincide.
+            width, size = (3.2, 8.0) if rank == 0 else (1.8, 5.5)
             axes.errorbar(
-                x, self.lines[name], yerr=bars, color=look.colour, linestyle=look.dashes, marker=look.marker,
-                linewidth=3.2 if rank == 0 else 1.8, markersize=8 if rank == 0 else 5.5, capsize=3,
-                markeredgecolor="white", markeredgewidth=0.7, zorder=3 + rank,
-            )  # fmt: skip
-        if self.shade is not None:
-            axes.fill_between(
                 x,
-                self.lines[names[0]],
-                self.lines[self.shade],
-                color="#b9b9b9",
-                alpha=0.6,
-                linewidth=0,
+                self.lines[name],
+                yerr=self.errors.get(name),
+                capsize=3,
+                color=look.colour,
+                linestyle=look.dashes,
+                marker=look.marker,
+                markeredgecolor="white",
+                markeredgewidth=0.7,
+                zorder=3 + rank,
+                linewidth=width,
+                markersize=size,
             )
-        labels = ["start", *(f"{t}\n{self._step(t)}" for t in range(1, count + 1))]
-        if count > 10:
-            labels = [
-                "start",
-                *(f"{t} {in_picture(name, 14)}" for t, name in enumerate(self.steps, start=1)),
-            ]
-            axes.tick_params(axis="x", rotation=90)
-        axes.set_xticks(x, labels)
+            if name in self.intervals:
+                low, high = zip(*self.intervals[name], strict=True)
+                axes.vlines(x, low, high, color=look.colour, linewidth=1.2, zorder=2)
+        if self.shade is not None:
+            first, shaded = self.lines[names[0]], self.lines[self.shade]
+            axes.fill_between(x, first, shaded, color="#b9b9b9", alpha=0.6, linewidth=0)
+        self._name_steps(axes)
         axes.margins(y=0.08)
         room = label_width(names)
         axes.set_xlim(-0.3, count + (count + 0.3) * room / (7.4 - room))
@@ -116,26 +101,33 @@ class ValueLines(Shown):
         caption_below(figure, self.caption)
         return figure
 
-    def _step(self, t: int) -> str:
-        return "\n".join(wrapped(in_picture(self.steps[t - 1], 24), 11))
+    def _name_steps(self, axes: Any) -> None:
+        """Names below the places; upright where there are many, and small where there are very
+        many.
+        """
+        count = len(self.steps)
+        if count <= 10:
+            names = ["\n".join(wrapped(in_picture(step, 24), 11)) for step in self.steps]
+            labels = [f"{t}\n{name}" for t, name in enumerate(names, start=1)]
+        else:
+            labels = [f"{t} {in_picture(step, 14)}" for t, step in enumerate(self.steps, start=1)]
+            axes.tick_params(axis="x", rotation=90, labelsize=9.5 if count <= 40 else 6)
+        axes.set_xticks(range(count + 1), ["start", *labels])
 
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """One row per prefix: every line's value, nats, and the chance of ending right by the
-        first.
+        """One row per prefix: every line's value, nats, with its error or its interval, and the
+        chance of ending right by the first.
         """
         head = ["after step", *map(in_text, self.lines)]
-        columns = [
-            ["start", *(f"{t} {in_text(name)}" for t, name in enumerate(self.steps, start=1))]
-        ]
+        steps = [f"{t} {in_text(name)}" for t, name in enumerate(self.steps, start=1)]
+        columns = [["start", *steps]]
         for name, values in self.lines.items():
-            spread = self.errors.get(name)
-            plus = [f" ±{s:.2f}" for s in spread] if spread is not None else [""] * len(values)
-            columns.append(
-                [
-                    f"{v:.2f}{p}".replace("-0.00", "0.00").replace("-", "−")
-                    for v, p in zip(values, plus, strict=True)
-                ]
-            )
+            spread = [""] * len(values)
+            if name in self.errors:
+                spread = [f" ±{error:.2f}" for error in self.errors[name]]
+            if name in self.intervals:
+                spread = [f" ({nats(low)} to {nats(high)})" for low, high in self.intervals[name]]
+            columns.append([nats(v) + more for v, more in zip(values, spread, strict=True)])
         if self.alpha is not None:
             head.append("chance of ending right")
             first = np.asarray(next(iter(self.lines.values())), dtype=np.float64)
@@ -145,12 +137,14 @@ class ValueLines(Shown):
     def alt(self) -> str:
         """How the first line runs, and how far the others stray from it."""
         name, *others = self.lines
-        values = self.lines[name]
-        strays = [f"“{n}” strays by up to {np.abs(self.value_error(n)).max():.2f}" for n in others]
+        first, last = (signed(self.lines[name][t]) for t in (0, -1))
+        strays = "".join(
+            f"; “{other}” strays by up to {np.abs(self.value_error(other)).max():.2f}"
+            for other in others
+        )
         return (
             f"Value along an answer of {len(self.steps)} steps, in nats: “{name}” goes from "
-            f"{signed(values[0])} to "
-            f"{signed(values[-1])}" + "".join(f"; {stray}" for stray in strays) + "."
+            f"{first} to {last}{strays}."
         )
 
 
@@ -159,7 +153,8 @@ def chance_axis(axes: Any, alpha: float, gap: float = 0.07) -> Any:
     Rewards of 0 and 1 only.
 
     Of round chances those are shown that lie in view and at least `gap` of the height apart.
-    Returns the new axes."""
+    Returns the new axes.
+    """
     low, high = axes.get_ylim()
     chosen: dict[float, float] = {}
     for chance in CHANCES:
@@ -235,21 +230,22 @@ def value_lines(
     7 Verify        2.00   100%
     """
     values = [solution.soft_value(tuple(answer)[:t]) for t in range(len(answer) + 1)]
-    lines = {
-        "exact": values,
-        **{name: list(map(float, line)) for name, line in (others or {}).items()},
-    }
-    shade = shade or next(iter(others or {}), None)
+    others = {name: list(map(float, line)) for name, line in (others or {}).items()}
     binary = bool(np.isin(solution.tree.rewards, (0.0, 1.0)).all())
+    shade = shade or next(iter(others), None)
     caption = conditions(reference, solution.alpha, solution.log_z)
-    shown = ValueLines(
-        steps, lines, caption, solution.alpha if binary else None, shade, errors or {}
+    lines = ValueLines(
+        steps=steps,
+        lines={"exact": values, **others},
+        caption=caption,
+        alpha=solution.alpha if binary else None,
+        shade=shade,
+        errors=errors or {},
     )
     if shade is None:
-        return shown
-    gap = np.abs(shown.value_error(shade))
-    where = (
-        f" after step {int(gap.argmax())}" if gap.max() >= 0.005 else ""
-    )  # else rounding would choose the step
+        return lines
+    gap = np.abs(lines.value_error(shade))
+    # Of errors that are rounding, rounding would choose the largest.
+    where = f" after step {int(gap.argmax())}" if gap.max() >= 0.005 else ""
     shaded = f"shaded: value error of “{shade}”, largest {gap.max():.2f} nats{where}"
-    return replace(shown, caption=f"{caption}; {shaded}")
+    return replace(lines, caption=f"{caption}; {shaded}")

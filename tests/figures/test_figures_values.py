@@ -71,6 +71,27 @@ def test_long_answers_fit_and_refusals_help(key, problem):
         figures.value_lines(key, problem.examples["right"], problem.step_names, shade="x")
 
 
+def test_intervals_are_drawn_from_end_to_end_and_written(words):
+    values, ends = [0.0, 1.0, 0.5], [(-0.004, 0.2), (0.8, 1.5), (0.5, 0.5)]
+    lines = figures.ValueLines(
+        ["a", "b"],
+        {"exact": [0.1, 0.9, 0.5], "sampled": values},
+        "reference: r; alpha = 1",
+        intervals={"sampled": ends},
+    )
+    (bars,) = lines.figure().axes[0].collections
+    assert [tuple(bar[:, 1]) for bar in bars.get_segments()] == ends
+    assert [row[2] for row in lines.table()[1]] == [
+        "0.00 (0.00 to 0.20)",
+        "1.00 (0.80 to 1.50)",
+        "0.50 (0.50 to 0.50)",
+    ]
+    with pytest.raises(ValueError, match="line 'sampled' needs 3 finite values"):
+        figures.ValueLines(
+            ["a", "b"], {"sampled": values}, "", intervals={"sampled": [(0.0, np.inf)] * 3}
+        )
+
+
 def test_implicit_values_of_pi_star_are_v_and_of_the_reference_log_z(problem, key):
     for answer in problem.examples.values():
         values = [key.soft_value(answer[:t]) for t in range(8)]
