@@ -61,7 +61,8 @@ class ArithmeticChain(TokenMDP):
     For prompt 0, under the uniform reference; log Z, KL and entropy in nats.
 
     >>> from toy_envs import optimum
-    >>> print(optimum(ArithmeticChain(), alpha=0.1), optimum(ArithmeticChain(), alpha=1.0), sep="\\n")
+    >>> for alpha in (0.1, 1.0):
+    ...     print(optimum(ArithmeticChain(), alpha))
     alpha 0.1: log Z = 6.0540, E[R] = 0.9977, KL = 3.9230, entropy = 0.8200
     alpha 1: log Z = 0.0326, E[R] = 0.0507, KL = 0.0181, entropy = 6.7971
 
@@ -81,64 +82,61 @@ class ArithmeticChain(TokenMDP):
         prompt_seed: int = 0,
         render_mode: str | None = None,
     ) -> None:
-        if (
-            operations < 1
-            or digits < 1
-            or num_prompts < 1
-            or prompt_seed < 0
-            or not 2 <= base <= 10
-        ):
+        if min(operations, digits, num_prompts) < 1 or prompt_seed < 0 or not 2 <= base <= 10:
             raise ValueError(
                 "operations, digits and num_prompts must be at least 1, prompt_seed at least 0 and "
-                "base in 2..10, "
-                f"got {operations}, {digits}, {num_prompts}, {prompt_seed} and {base}"
+                f"base in 2..10, got {operations}, {digits}, {num_prompts}, {prompt_seed} and "
+                f"{base}"
             )
-        self.operations, self.base, self.digits = operations, base, digits
+        self.operations = operations
+        self.base = base
+        self.digits = digits
         self._totals = self._draw(num_prompts, random.Random(prompt_seed))
         vocabulary = "0123456789"[:base] + ";+-=."
         self._token = {character: token for token, character in enumerate(vocabulary)}
+        bos_token_id = len(vocabulary)
         super().__init__(
             len(vocabulary),
             operations * (digits + 1),
             eos_token_id=self._token["."],
             vocabulary=vocabulary,
             prompts=[
-                [len(vocabulary), *self._encode(self._question(totals))] for totals in self._totals
+                [bos_token_id, *self._encode(self._question(totals))] for totals in self._totals
             ],
             render_mode=render_mode,
         )
-        # The end that earns the reward, right-aligned: ";" or the start of the answer, the final
-        # total, EOS.
+        # The end that earns the reward, right-aligned: ";", the final total, EOS.
         self._ends = np.full((num_prompts, digits + 2), -1)
         for row, totals in zip(self._ends, self._totals, strict=True):
             end = self._encode(f";{self._numeral(totals[-1])}.")
             row[-len(end) :] = end
 
     def _draw(self, num_prompts: int, rng: random.Random) -> list[tuple[int, ...]]:
-        """Distinct chains of totals, the start first; dict keys keep the order and drop the
-        doubles.
-        """
-        largest, smallest_start = self.base**self.digits - 1, self.base ** (self.digits - 1)
-        near = [d for d in range(1 - self.base, self.base) if d]
+        """Distinct chains of totals, the start first."""
+        largest = self.base**self.digits - 1
+        smallest_start = self.base ** (self.digits - 1)
+        operands = [d for d in range(1 - self.base, self.base) if d]
+
+        def after(total: int) -> list[int]:
+            return [total + d for d in operands if 0 <= total + d <= largest]
+
         if num_prompts > largest - smallest_start:  # there are at least as many chains as starts
-            ways = [1] * (largest + 1)
+            chains_from = [1] * (largest + 1)
             for _ in range(self.operations):
-                ways = [
-                    sum(ways[v + d] for d in near if 0 <= v + d <= largest)
-                    for v in range(largest + 1)
+                chains_from = [
+                    sum(chains_from[total] for total in after(start))
+                    for start in range(largest + 1)
                 ]
-            if num_prompts > sum(ways[smallest_start:]):
+            count = sum(chains_from[smallest_start:])
+            if num_prompts > count:
                 raise ValueError(
-                    f"only {sum(ways[smallest_start:])} such questions exist, got "
-                    f"num_prompts={num_prompts}"
+                    f"only {count} such questions exist, got num_prompts={num_prompts}"
                 )
-        chains: dict[tuple[int, ...], None] = {}
+        chains: dict[tuple[int, ...], None] = {}  # its keys keep the order and drop the doubles
         while len(chains) < num_prompts:
             totals = [rng.randint(smallest_start, largest)]
             for _ in range(self.operations):
-                totals.append(
-                    rng.choice([v for d in near if 0 <= (v := totals[-1] + d) <= largest])
-                )
+                totals.append(rng.choice(after(totals[-1])))
             chains[tuple(totals)] = None
         return list(chains)
 
@@ -156,9 +154,7 @@ class ArithmeticChain(TokenMDP):
         return self._question(self._totals[prompt_index])
 
     def demonstration(self, prompt_index: int) -> NDArray[np.int64]:
-        """The right answer, every running total and the end-of-sequence token: int64 [L], L <=
-        horizon.
-        """
+        """The right answer, every running total and the end-of-sequence token: int64 [L]."""
         answer = ";".join(self._numeral(total) for total in self._totals[prompt_index][1:]) + "."
         return np.array(self._encode(answer), dtype=np.int64)
 
@@ -167,10 +163,10 @@ class ArithmeticChain(TokenMDP):
     ) -> ArrayLike:
         ends = self._ends[prompt_index]
         width = ends.shape[1]
+        # A margin of `width` in front, so that the last `width` tokens exist in every answer; it
+        # ends with ";", so that a total at the very start of an answer counts as a field.
         margin = np.full((len(tokens), width), self.pad_token_id)
-        margin[:, -1] = self._token[
-            ";"
-        ]  # a total at the very start of the answer counts as a field
-        window = lengths[:, None] + np.arange(width)
-        written = np.take_along_axis(np.concatenate([margin, tokens], axis=1), window, axis=1)
+        margin[:, -1] = self._token[";"]
+        last = lengths[:, None] + np.arange(width)
+        written = np.take_along_axis(np.concatenate([margin, tokens], axis=1), last, axis=1)
         return ((ends == -1) | (written == ends)).all(axis=1)

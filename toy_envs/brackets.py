@@ -22,7 +22,8 @@ class Brackets(TokenMDP):
 
     Tags: sparse reward, variable length, point of no return.
 
-    >>> Brackets().reward([[0, 1, 2, 0], [0, 0, 1, 2], [0, 0, 1, 1]], [3, 4, 4])  # "()." "(()." and "(())"
+    >>> answers = [[0, 1, 2, 0], [0, 0, 1, 2], [0, 0, 1, 1]]  # "()." "(()." and "(())"
+    >>> Brackets().reward(answers, [3, 4, 4])
     array([1., 0., 0.])
 
     ## Action Space
@@ -52,7 +53,8 @@ class Brackets(TokenMDP):
     are C(1) + C(2) + C(3) = 1 + 2 + 5, C the Catalan numbers.
 
     >>> from toy_envs import optimum
-    >>> print(optimum(Brackets(), alpha=0.1), optimum(Brackets(), alpha=1.0), sep="\\n")
+    >>> for alpha in (0.1, 1.0):
+    ...     print(optimum(Brackets(), alpha))
     alpha 0.1: log Z = 6.9550, E[R] = 0.9991, KL = 3.0359, entropy = 0.8507
     alpha 1: log Z = 0.0785, E[R] = 0.1195, KL = 0.0410, entropy = 3.1212
 
@@ -71,6 +73,7 @@ class Brackets(TokenMDP):
         super().__init__(3, horizon, eos_token_id=2, vocabulary="().", render_mode=render_mode)
 
     def _score(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64], *_: Any) -> ArrayLike:
-        depth = np.cumsum((tokens == 0).astype(np.int64) - (tokens == 1), axis=1)
-        balanced = (depth.min(axis=1) >= 0) & (depth[:, -1] == 0)
-        return balanced & (lengths > 1) & (tokens == self.eos_token_id).any(axis=1)
+        open_brackets = np.cumsum((tokens == 0).astype(np.int64) - (tokens == 1), axis=1)
+        balanced = (open_brackets.min(axis=1) >= 0) & (open_brackets[:, -1] == 0)
+        closed = (tokens == self.eos_token_id).any(axis=1)
+        return balanced & closed & (lengths > 1)

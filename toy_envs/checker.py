@@ -1,6 +1,4 @@
-"""A stricter checker than gymnasium's: it looks at what a token MDP promises, not only at its
-types.
-"""
+"""A stricter checker than gymnasium's, of what a token MDP promises and not only of its types."""
 
 from __future__ import annotations
 
@@ -28,8 +26,7 @@ TOLERANCE = 1e-9
 
 
 def check_token_mdp(env: gym.Env[Any, Any]) -> None:
-    """Check that `env` is a token MDP whose step, batch reward, masks, tables and documentation
-    agree.
+    """Check that a token MDP's step, batch reward, masks, tables and documentation agree.
 
     Checked: spaces; documented info keys; normalised reference tables; on all answers of every
     prompt (or a seeded sample of 500, fewer where prompts are many) observations, masks, the
@@ -39,7 +36,7 @@ def check_token_mdp(env: gym.Env[Any, Any]) -> None:
     it from, the same seeded stream in a second process with another hash seed. Raises
     AssertionError, in one line, on the first promise that is broken.
 
-    >>> check_token_mdp(TokenMDP(vocab_size=2, horizon=3, reward=lambda tokens, lengths: tokens.all(axis=1)))
+    >>> check_token_mdp(TokenMDP(2, 3, reward=lambda tokens, lengths: tokens.all(axis=1)))
     """
     mdp = env.unwrapped
     try:
@@ -64,7 +61,8 @@ def _require(condition: Any, message: str) -> None:
 
 
 def _check_spaces(mdp: TokenMDP) -> None:
-    prompts, v = mdp.prompts(), mdp.vocab_size
+    prompts = mdp.prompts()
+    v = mdp.vocab_size
     _require(mdp.action_space == gym.spaces.Discrete(v), f"action_space must be Discrete({v})")
     _require(
         (mdp.bos_token_id, mdp.pad_token_id) == (v, v + 1),
@@ -84,11 +82,10 @@ def _check_spaces(mdp: TokenMDP) -> None:
 
 
 def _check_documented_info(mdp: TokenMDP) -> None:
-    section = re.search(
-        r"## Information\n(.*?)(?:\n## |\Z)", inspect.getdoc(type(mdp)) or "", re.DOTALL
-    )
-    _require(section, "the class docstring must have an '## Information' section")
-    documented = set(re.findall(r"`([a-z_]+)`", section.group(1) if section else ""))
+    sections = re.split(r"^## ", inspect.getdoc(type(mdp)) or "", flags=re.MULTILINE)
+    information = [section for section in sections if section.startswith("Information\n")]
+    _require(information, "the class docstring must have an '## Information' section")
+    documented = set(re.findall(r"`([a-z_]+)`", information[0]))
     for name, info in (("reset", mdp.reset(seed=0)[1]), ("step", mdp.step(0)[-1])):
         wrong = sorted(documented ^ set(info))
         _require(not wrong, f"info keys documented and returned by {name} differ in {wrong}")
@@ -128,9 +125,7 @@ def _sample_answers(mdp: TokenMDP, count: int, seed: int) -> Iterator[Prefix]:
 
 
 def _answers_to_walk(mdp: TokenMDP, prompt_index: int) -> list[Prefix]:
-    """All answers where there are few, else a seeded sample, smaller where there are many
-    prompts.
-    """
+    """All answers where there are few, else a seeded sample, smaller for many prompts."""
     count = max(5, min(SAMPLE, 8 * SAMPLE // len(mdp.prompts())))
     if count_answers(mdp) <= count:
         return [answer for answer, _ in complete_answers(mdp)]
@@ -142,7 +137,7 @@ def _check_answers(mdp: TokenMDP, prompt_index: int) -> None:
     by_batch = mdp.reward(*as_batch(answers, mdp.horizon), prompt_index)
     _require(by_batch.dtype == np.float64, f"reward must return float64, got {by_batch.dtype}")
     for answer, expected in zip(answers, by_batch, strict=True):
-        paid = _walk(mdp, prompt_index, answer)
+        paid = _walk(mdp, prompt_index, answer=answer)
         _require(
             abs(paid - expected) < TOLERANCE,
             f"step pays {paid} for {answer}, reward says {expected}",
@@ -150,17 +145,16 @@ def _check_answers(mdp: TokenMDP, prompt_index: int) -> None:
     prefixes = dict.fromkeys(answer[:t] for answer in answers for t in range(len(answer)))
     for prefix in list(prefixes)[: len(answers)]:
         for token in (-1, mdp.vocab_size):
-            _check_illegal(mdp, prompt_index, prefix, token)
+            _check_illegal(mdp, prompt_index, prefix=prefix, token=token)
 
 
 def _walk(mdp: TokenMDP, prompt_index: int, answer: Prefix) -> float:
     """Write `answer` step by step, checking every state on the way; its return."""
-    _check_state(
-        mdp, *mdp.reset(options={"prompt_index": prompt_index}), prompt_index, (), finished=False
-    )
+    observation, info = mdp.reset(options={"prompt_index": prompt_index})
+    _check_state(mdp, observation, info=info, prompt_index=prompt_index, prefix=(), finished=False)
     total = 0.0
     for t, token in enumerate(answer, start=1):
-        observation, reward, terminated, truncated, info = _step(mdp, token, answer[: t - 1])
+        observation, reward, terminated, truncated, info = _step(mdp, token, prefix=answer[: t - 1])
         last = t == len(answer)
         _require(
             type(reward) is float, f"step must return a float reward, got {type(reward).__name__}"
@@ -172,14 +166,18 @@ def _walk(mdp: TokenMDP, prompt_index: int, answer: Prefix) -> float:
         _require(
             last or reward == 0, f"step pays {reward} at {answer[:t]}, before the answer has ended"
         )
-        _check_state(mdp, observation, info, prompt_index, answer[:t], finished=last)
+        _check_state(
+            mdp, observation, info=info, prompt_index=prompt_index, prefix=answer[:t], finished=last
+        )
         total += reward
     for token in (0, mdp.vocab_size - 1, mdp.vocab_size):
-        observation, reward, terminated, _, info = _step(mdp, token, answer)
+        observation, reward, terminated, _, info = _step(mdp, token, prefix=answer)
         _require(
             terminated and reward == 0, f"the finished answer {answer} must be absorbing and pay 0"
         )
-        _check_state(mdp, observation, info, prompt_index, answer, finished=True)
+        _check_state(
+            mdp, observation, info=info, prompt_index=prompt_index, prefix=answer, finished=True
+        )
     return total
 
 
@@ -218,7 +216,8 @@ def _check_state(
     )
     _require(info["prompt_index"] == prompt_index, f"info['prompt_index'] must be {prompt_index}")
     _require(not info["illegal_action"], f"the legal tokens {prefix} are called illegal")
-    mask, legal = info["action_mask"], int(not finished)
+    mask = info["action_mask"]
+    legal = int(not finished)
     _require(
         mask.dtype == np.int8 and mask.shape == (mdp.vocab_size,),
         "action_mask must be int8 [vocab_size]",
@@ -230,8 +229,8 @@ def _check_state(
 
 
 def _check_illegal(mdp: TokenMDP, prompt_index: int, prefix: Prefix, token: int) -> None:
-    _replay(mdp, prompt_index, prefix)
-    _, reward, terminated, _, info = _step(mdp, token, prefix)
+    _replay(mdp, prompt_index, prefix=prefix)
+    _, reward, terminated, _, info = _step(mdp, token, prefix=prefix)
     outcome = terminated and reward == 0 and info["illegal_action"] and info["prefix"] == prefix
     _require(
         outcome,
@@ -256,10 +255,8 @@ def _replay(
 def _log_value(
     mdp: TokenMDP, tables: Tables, prompt_index: int, prefix: Prefix = (), row: int = 0
 ) -> float:
-    """V(s) = log sum_a pi_ref(a|s) e^{V(s, a)}, V = R/alpha at the end, with every reward paid by
-    `step`.
-    """
-    observation, reward, finished = _replay(mdp, prompt_index, prefix)
+    """V(s) = log sum_a pi_ref(a|s) e^{V(s, a)}; at the end R/alpha, the reward paid by `step`."""
+    observation, reward, finished = _replay(mdp, prompt_index, prefix=prefix)
     _require(
         observation in mdp.observation_space,
         f"the observation after {prefix} is not in the observation space",
@@ -267,12 +264,13 @@ def _log_value(
     if finished:
         return reward / ALPHA
     logps = tables[len(prefix)][row]
-    children = [
-        logps[token]
-        + _log_value(mdp, tables, prompt_index, (*prefix, token), row * mdp.vocab_size + token)
-        for token in np.flatnonzero(logps > -np.inf).tolist()
+    below = row * mdp.vocab_size  # the number of the first child
+    terms = [
+        logps[a]
+        + _log_value(mdp, tables, prompt_index=prompt_index, prefix=(*prefix, a), row=below + a)
+        for a in np.flatnonzero(logps > -np.inf).tolist()
     ]
-    return float(np.logaddexp.reduce(children))
+    return float(np.logaddexp.reduce(terms))
 
 
 def _check_backward_induction(mdp: TokenMDP, prompt_index: int = 0) -> None:
@@ -282,16 +280,19 @@ def _check_backward_induction(mdp: TokenMDP, prompt_index: int = 0) -> None:
         np.full((mdp.vocab_size**t, mdp.vocab_size), -np.log(mdp.vocab_size))
         for t in range(mdp.horizon)
     ]
-    by_steps = _log_value(mdp, mdp.reference(prompt_index) or uniform, prompt_index)
-    by_answers = optimum(mdp, ALPHA, prompt_index).log_z
-    both = (
-        f"{by_steps:.12g} by backward induction over step, {by_answers:.12g} over complete answers"
+    reference = mdp.reference(prompt_index) or uniform
+    by_steps = _log_value(mdp, reference, prompt_index=prompt_index)
+    by_answers = optimum(mdp, ALPHA, prompt_index=prompt_index).log_z
+    _require(
+        abs(by_steps - by_answers) < TOLERANCE,
+        f"log Z is {by_steps:.12g} by backward induction over step, "
+        f"{by_answers:.12g} over complete answers",
     )
-    _require(abs(by_steps - by_answers) < TOLERANCE, f"log Z is {both}")
 
 
 def _check_threshold(mdp: TokenMDP) -> None:
-    threshold, count = mdp.spec.reward_threshold if mdp.spec else None, len(mdp.prompts())
+    threshold = mdp.spec.reward_threshold if mdp.spec else None
+    count = len(mdp.prompts())
     if threshold is None or count * count_answers(mdp) > 20 * SMALL:
         return
     batch = as_batch([answer for answer, _ in complete_answers(mdp)], mdp.horizon)
@@ -303,9 +304,7 @@ def _check_threshold(mdp: TokenMDP) -> None:
 
 
 def fingerprint(mdp: TokenMDP) -> str:
-    """Hash of everything that a seed must fix: prompts, rewards, reference, and a random stream of
-    200 steps.
-    """
+    """Hash of all that a seed must fix: prompts, rewards, reference, and 200 random steps."""
     digest = hashlib.sha256(mdp.prompts().tobytes())
     batch = as_batch(list(_sample_answers(mdp, 50, seed=0)), mdp.horizon)
     for n in range(min(len(mdp.prompts()), 10)):
@@ -323,9 +322,8 @@ def fingerprint(mdp: TokenMDP) -> str:
 
 
 def _check_second_process(mdp: TokenMDP) -> None:
-    if (
-        mdp.spec is None or sys.platform == "emscripten"
-    ):  # nothing to rebuild it from; no processes in a browser
+    # Without a spec there is nothing to rebuild it from; a browser has no processes.
+    if mdp.spec is None or sys.platform == "emscripten":
         return
     here = fingerprint(mdp)
     _require(
@@ -333,7 +331,8 @@ def _check_second_process(mdp: TokenMDP) -> None:
     )
     program = (
         "import sys, gymnasium; from toy_envs.checker import fingerprint; "
-        "print(fingerprint(gymnasium.make(gymnasium.envs.registration.EnvSpec.from_json(sys.argv[1])).unwrapped))"
+        "spec = gymnasium.envs.registration.EnvSpec.from_json(sys.argv[1]); "
+        "print(fingerprint(gymnasium.make(spec).unwrapped))"
     )
     hash_seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
     path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, sys.path)])

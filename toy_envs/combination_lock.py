@@ -53,7 +53,8 @@ class CombinationLock(TokenMDP):
     nats.
 
     >>> from toy_envs import optimum
-    >>> print(optimum(CombinationLock(), alpha=0.1), optimum(CombinationLock(), alpha=1.0), sep="\\n")
+    >>> for alpha in (0.1, 1.0):
+    ...     print(optimum(CombinationLock(), alpha))
     alpha 0.1: log Z = 4.5179, E[R] = 0.9891, KL = 5.3735, entropy = 0.1196
     alpha 1: log Z = 0.0070, E[R] = 0.0111, KL = 0.0041, entropy = 5.4890
 

@@ -51,7 +51,8 @@ class CriticalStep(TokenMDP):
     KL and entropy in nats.
 
     >>> from toy_envs import optimum
-    >>> print(optimum(CriticalStep(), alpha=0.1), optimum(CriticalStep(), alpha=1.0), sep="\\n")
+    >>> for alpha in (0.1, 1.0):
+    ...     print(optimum(CriticalStep(), alpha))
     alpha 0.1: log Z = 8.9015, E[R] = 0.9999, KL = 1.0976, entropy = 4.3954
     alpha 1: log Z = 0.4528, E[R] = 0.5761, KL = 0.1233, entropy = 5.3698
 
@@ -79,7 +80,8 @@ class CriticalStep(TokenMDP):
             raise ValueError(f"critical_step must be in 1..{horizon}, got {critical_step}")
         if not 0 <= right_token < vocab_size:
             raise ValueError(f"right_token must be in 0..{vocab_size - 1}, got {right_token}")
-        self.critical_step, self.right_token = int(critical_step), int(right_token)
+        self.critical_step = int(critical_step)
+        self.right_token = int(right_token)
 
     def _score(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64], *_: Any) -> ArrayLike:
         return (tokens[:, self.critical_step - 1] == self.right_token) & (lengths == self.horizon)

@@ -51,7 +51,8 @@ class DigitSum(TokenMDP):
     Under the uniform reference; log Z, KL and entropy in nats.
 
     >>> from toy_envs import optimum
-    >>> print(optimum(DigitSum(), alpha=0.1), optimum(DigitSum(), alpha=1.0), sep="\\n")
+    >>> for alpha in (0.1, 1.0):
+    ...     print(optimum(DigitSum(), alpha))
     alpha 0.1: log Z = 8.5934, E[R] = 0.9303, KL = 0.7100, entropy = 6.2215
     alpha 1: log Z = 0.7586, E[R] = 0.7757, KL = 0.0171, entropy = 6.9144
 
@@ -75,10 +76,10 @@ class DigitSum(TokenMDP):
             raise ValueError(
                 f"target must be a sum that can be reached, 0..{largest}, got {target}"
             )
-        self.target, self._largest_distance = int(target), max(target, largest - target)
+        self.target = int(target)
+        self._largest_distance = max(target, largest - target)
 
     def _score(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64], *_: Any) -> ArrayLike:
-        distance = np.abs(
-            tokens.sum(axis=1) - self.target
-        )  # padding counts, but only where the answer is unfinished
+        # An unfinished answer's padding is counted in, but its reward is 0 all the same.
+        distance = np.abs(tokens.sum(axis=1) - self.target)
         return np.where(lengths == self.horizon, 1 - distance / self._largest_distance, 0.0)

@@ -16,14 +16,12 @@ MAX_ANSWERS = 2**20
 
 @dataclass(frozen=True)
 class Optimum:
-    """What the best policy at temperature `alpha` reaches: log Z, E[R], its KL to the reference,
-    its entropy.
-    """
+    """What the best policy at temperature `alpha` reaches."""
 
     alpha: float  # reward per nat
     log_z: float  # nats
     expected_reward: float  # reward
-    kl: float  # nats
+    kl: float  # KL(pi* || pi_ref), nats
     entropy: float  # nats
 
     def __str__(self) -> str:
@@ -36,12 +34,15 @@ class Optimum:
 def count_answers(env: TokenMDP) -> int:
     """Number of complete answers to a prompt: those closed by EOS, and those that fill the horizon.
 
-    >>> count_answers(TokenMDP(vocab_size=2, horizon=7)), count_answers(TokenMDP(3, 2, eos_token_id=2))
-    (128, 7)
+    >>> count_answers(TokenMDP(vocab_size=2, horizon=7))
+    128
+    >>> count_answers(TokenMDP(vocab_size=3, horizon=2, eos_token_id=2))
+    7
     """
     v, horizon = env.vocab_size, env.horizon
     if env.eos_token_id is None:
         return v**horizon
+    # (V - 1)**t prefixes of t tokens hold no EOS: each can be closed, or is full at the horizon.
     return sum((v - 1) ** t for t in range(horizon)) + (v - 1) ** horizon
 
 
@@ -52,8 +53,10 @@ def complete_answers(
     row: int = 0,
     logp: float = 0.0,
 ) -> Iterator[tuple[Prefix, float]]:
-    """Every complete answer that `tables` can write, with its log-probability in nats (None:
-    uniform).
+    """Every complete answer that a policy can write, with its log-probability in nats.
+
+    `tables` [V**t, V] of log-probabilities in nats; None is the uniform policy. The answers go on
+    from `prefix`, whose number is `row` and whose log-probability is `logp`.
 
     >>> mdp = TokenMDP(vocab_size=2, horizon=2, eos_token_id=1)
     >>> [answer for answer, logp in complete_answers(mdp)]
@@ -63,26 +66,25 @@ def complete_answers(
         yield prefix, logp
         return
     for token in range(env.vocab_size):
-        step = (
-            -math.log(env.vocab_size) if tables is None else float(tables[len(prefix)][row, token])
-        )
+        step = -math.log(env.vocab_size)
+        if tables is not None:
+            step = float(tables[len(prefix)][row, token])
         if step > -math.inf:
+            child = row * env.vocab_size + token
             yield from complete_answers(
-                env, tables, (*prefix, token), row * env.vocab_size + token, logp + step
+                env, tables, prefix=(*prefix, token), row=child, logp=logp + step
             )
 
 
 def as_batch(
     answers: Sequence[Prefix], horizon: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Answers as `TokenMDP.reward` takes them: tokens int64 [B, horizon] (padded with 0), lengths
-    int64 [B].
-    """
+    """Answers as `TokenMDP.reward` takes them: tokens int64 [B, horizon], lengths int64 [B]."""
     lengths = np.array([len(answer) for answer in answers], dtype=np.int64)
-    tokens = np.array(
-        [answer + (0,) * (horizon - len(answer)) for answer in answers], dtype=np.int64
-    )
-    return tokens.reshape(len(answers), horizon), lengths
+    tokens = np.zeros((len(answers), horizon), dtype=np.int64)
+    for row, answer in zip(tokens, answers, strict=True):
+        row[: len(answer)] = answer
+    return tokens, lengths
 
 
 def optimum(
@@ -93,7 +95,7 @@ def optimum(
 ) -> Optimum:
     """The optimal policy of E[R] - alpha KL(pi || pi_ref), by normalising over complete answers.
 
-    pi*(y) = pi_ref(y) exp(R(y)/alpha) / Z,   Z = sum over complete answers y of pi_ref(y) exp(R(y)/alpha).
+    pi*(y) = pi_ref(y) e^{R(y)/alpha} / Z,   Z = sum over complete y of pi_ref(y) e^{R(y)/alpha}.
 
     Args: `env`, a TokenMDP of at most 2**20 answers; `alpha` > 0, reward per nat; `reference`,
     log-probability tables [V**t, V], by default the environment's own, else the uniform policy.
@@ -122,12 +124,13 @@ def optimum(
     rewards = env.reward(*as_batch(answers, env.horizon), prompt_index)
     scores = logp + rewards / alpha
     weights = np.exp(scores - scores.max())
-    q, log_z = weights / weights.sum(), float(scores.max() + np.log(weights.sum()))
-    gain = rewards / alpha - log_z  # log pi*(y)/pi_ref(y)
+    optimal = weights / weights.sum()  # pi*(y)
+    log_z = float(scores.max() + np.log(weights.sum()))
+    log_ratio = rewards / alpha - log_z  # log pi*(y)/pi_ref(y)
     return Optimum(
         alpha=float(alpha),
         log_z=log_z,
-        expected_reward=float(q @ rewards),
-        kl=max(0.0, float(q @ gain)),  # rounding could leave -1e-17
-        entropy=max(0.0, float(-(q @ (logp + gain)))),
+        expected_reward=float(optimal @ rewards),
+        kl=max(0.0, float(optimal @ log_ratio)),  # rounding could leave -1e-17
+        entropy=max(0.0, float(-(optimal @ (logp + log_ratio)))),
     )

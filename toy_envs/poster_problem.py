@@ -65,7 +65,8 @@ class PosterProblem(TokenMDP):
     Under that reference; log Z, KL and entropy in nats.
 
     >>> from toy_envs import optimum
-    >>> print(optimum(problem, alpha=0.1), optimum(problem, alpha=1.0), sep="\\n")
+    >>> for alpha in (0.1, 1.0):
+    ...     print(optimum(problem, alpha))
     alpha 0.1: log Z = 9.4449, E[R] = 1.0000, KL = 0.5548, entropy = 1.0873
     alpha 1: log Z = 0.6863, E[R] = 0.7855, KL = 0.0993, entropy = 1.9622
 
@@ -104,12 +105,15 @@ class PosterProblem(TokenMDP):
 
     def _texts(self, tokens: ArrayLike) -> tuple[list[str], int]:
         """All seven texts and the final answer; missing steps count as right."""
-        given = np.asarray(tokens, dtype=np.int64).tolist()
-        wrong = (given + [0] * 7)[:7]
-        a, t, squared = (12 if wrong[0] else 20), (1 if wrong[1] else 11), (10 if wrong[2] else 25)
-        root = squared + a if wrong[3] else squared - a
-        total = 2 * root if wrong[4] else root * root
-        x = total + t if wrong[5] else total - t
+        steps = np.asarray(tokens, dtype=np.int64).tolist()
+        wrong = [step != 0 for step in (steps + [0] * 7)[:7]]
+        # Of each pair, the first is what a right step writes and the second what a wrong one does.
+        a = (20, 12)[wrong[0]]
+        t = (11, 1)[wrong[1]]
+        squared = (25, 10)[wrong[2]]
+        root = (squared - a, squared + a)[wrong[3]]
+        total = (root * root, 2 * root)[wrong[4]]
+        x = (total - t, total + t)[wrong[5]]
         texts = [
             f"Restate: find x with √({a} + √(T + x)) = 5, where T = 11.",
             f"Substitute T = {t}: √({a} + √({t} + x)) = 5.",
@@ -119,22 +123,15 @@ class PosterProblem(TokenMDP):
             f"Subtract {t}: x = {x}.",
         ]
         if x == 14:
-            check = (
-                ("√(20 + √25) = 5 holds: x = 14.", 14),
-                ("11 + 14 = 24, not 25, so rather x = 15.", 15),
-            )
+            checks = ("√(20 + √25) = 5 holds: x = 14.", "11 + 14 = 24, not 25, so rather x = 15.")
+            answers = (14, 15)
         else:
-            value = (
-                f"gives {math.sqrt(20 + math.sqrt(11 + x)):.2f}, not 5"
-                if x >= -11
-                else "has no real root"
-            )
-            check = (
-                (f"x = {x} {value}. Work back and mend: x = 14.", 14),
-                (f"x = {x} looks right.", x),
-            )
-        text, answer = check[wrong[6]]
-        return [*texts, f"Verify: {text}"], answer
+            value = "has no real root"
+            if x >= -11:
+                value = f"gives {math.sqrt(20 + math.sqrt(11 + x)):.2f}, not 5"
+            checks = (f"x = {x} {value}. Work back and mend: x = 14.", f"x = {x} looks right.")
+            answers = (14, x)
+        return [*texts, f"Verify: {checks[wrong[6]]}"], answers[wrong[6]]
 
     def step_text(self, prefix: ArrayLike) -> str:
         """Text of the last step of a prefix of one to seven steps."""
@@ -155,20 +152,18 @@ class PosterProblem(TokenMDP):
         return "\n".join(self._texts(steps)[0][: len(steps)])
 
     def _score(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64], *_: Any) -> ArrayLike:
-        complete = np.flatnonzero(lengths == 7)
-        rewards = np.zeros(len(tokens))
-        rewards[complete] = self._right[tokens[complete] @ (1 << np.arange(6, -1, -1))]
-        return rewards
+        complete = lengths == 7
+        # The number of an answer, its tokens read as binary digits; 0 for an unfinished one.
+        numbers = np.where(complete[:, None], tokens, 0) @ (1 << np.arange(6, -1, -1))
+        return np.where(complete, self._right[numbers], 0.0)
 
     def reference(self, prompt_index: int = 0) -> Tables:
         """The stated chances as log-probability tables [2**t, 2], natural logarithms."""
         tables = []
         for t, chance in enumerate((0.02, 0.05, 0.25, 0.10, 0.20, 0.10, 0.03)):
-            mistakes = np.array([row.bit_count() for row in range(2**t)])
-            wrong = (
-                chance + 0.05 * (mistakes > 0)
-                if t < 6
-                else np.array([0.03, 0.70, 0.85])[mistakes.clip(0, 2)]
-            )
+            mistakes = np.array([row.bit_count() for row in range(2**t)])  # in every prefix
+            wrong = chance + 0.05 * (mistakes > 0)
+            if t == 6:  # the check is the worse, the more mistakes there are
+                wrong = np.array([0.03, 0.70, 0.85])[mistakes.clip(0, 2)]
             tables.append(np.log(np.stack([1 - wrong, wrong], axis=1)))
         return tables

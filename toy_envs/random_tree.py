@@ -20,8 +20,7 @@ class RandomTree(TokenMDP):
 
     Tags: dense reward, no structure, exactness.
 
-    >>> import numpy as np
-    >>> RandomTree(vocab_size=2, horizon=2).reward(np.array([[0, 0], [0, 1], [1, 0]]), [2, 2, 2]).round(3)
+    >>> RandomTree(vocab_size=2, horizon=2).reward([[0, 0], [0, 1], [1, 0]], [2, 2, 2]).round(3)
     array([0.637, 0.27 , 0.041])
 
     ## Action Space
@@ -50,7 +49,8 @@ class RandomTree(TokenMDP):
     Under the uniform reference; log Z, KL and entropy in nats.
 
     >>> from toy_envs import optimum
-    >>> print(optimum(RandomTree(), alpha=0.1), optimum(RandomTree(), alpha=1.0), sep="\\n")
+    >>> for alpha in (0.1, 1.0):
+    ...     print(optimum(RandomTree(), alpha))
     alpha 0.1: log Z = 7.9743, E[R] = 0.9131, KL = 1.1563, entropy = 4.3889
     alpha 1: log Z = 0.5799, E[R] = 0.6222, KL = 0.0422, entropy = 5.5030
 
@@ -80,5 +80,6 @@ class RandomTree(TokenMDP):
 
     def _score(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64], *_: Any) -> ArrayLike:
         complete = lengths == self.horizon
+        # The number of an answer, its tokens read as digits in base V; 0 for an unfinished one.
         leaves = np.where(complete[:, None], tokens, 0) @ self._places
         return np.where(complete, self._rewards[leaves], 0.0)
