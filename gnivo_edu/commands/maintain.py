@@ -39,7 +39,7 @@ def build_course(
     release: Annotated[
         Path | None,
         typer.Option(
-            help="Write student, solution and nbgrader notebooks into this folder instead."
+            help="Run nothing: write student, solution and nbgrader notebooks into this folder."
         ),
     ] = None,
 ) -> None:

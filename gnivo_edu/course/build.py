@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -55,16 +55,24 @@ def build(
     timeout: int = 600,
     cwd: Path | str | None = None,
 ) -> Path:
-    """Build one notebook from its text; returns `out`, which is written only if everything went
-    well.
+    """Build one notebook from its text; returns `out`, written only if everything went well.
 
     `timeout` is in seconds, per cell; `cwd`, where the kernel runs, is the folder of `out` unless
     given. Raises BuildError if a cell raises without the tag `raises-exception` (or has it and does
     not raise), exceeds the timeout, writes to standard error, shows a widget or a script, or shows
     an address or a path of this machine."""
     source, out = Path(source), Path(out)
-    cwd = Path(cwd or out.parent).resolve()
+    folder = Path(cwd or out.parent).resolve()
+    notebook = read_source(source)
     out.parent.mkdir(parents=True, exist_ok=True)
+    if execute:
+        run_cells(notebook, source.stem, timeout=timeout, cwd=folder)
+    out.write_text(finished(notebook, source, folder), encoding="utf-8", newline="\n")
+    return out
+
+
+def read_source(source: Path) -> Any:
+    """The notebook that a text in percent format says, its cells named by their place."""
     try:
         notebook = jupytext.reads(source.read_text(encoding="utf-8"), fmt="py:percent")
     except ValidationError as error:
@@ -74,19 +82,25 @@ def build(
         ) from error
     notebook.metadata = nbformat.from_dict(METADATA)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
+    name_cells(notebook, source.stem)
+    return notebook
+
+
+def name_cells(notebook: Any, prefix: str) -> None:
+    """Give each cell an id by its place; jupytext and nbformat draw new ones every time."""
     for index, cell in enumerate(notebook.cells):
-        # jupytext draws new ids at every conversion.
-        cell.id = hashlib.sha256(f"{source.stem}/{index}".encode()).hexdigest()[:12]
-    if execute:
-        run_cells(notebook, source.stem, timeout, cwd)
+        cell.id = hashlib.sha256(f"{prefix}/{index}".encode()).hexdigest()[:12]
+
+
+def finished(notebook: Any, source: Path, cwd: Path) -> str:
+    """The text of a notebook's file, with nothing in it that a run or a machine left behind."""
     notebook.metadata = nbformat.from_dict(METADATA)
     paths = machine_paths(cwd, source.resolve().parent)
     for index, cell in enumerate(notebook.cells):
         tidy(cell, place_of(source.stem, index, cell), paths)
     nbformat.validate(notebook)
-    # indent 1, keys sorted: nbformat's own habit, so that saving in Jupyter changes nothing else.
-    out.write_bytes((nbformat.writes(notebook).rstrip("\n") + "\n").encode())
-    return out
+    # Indent 1, keys sorted: nbformat's own habit, so that saving in Jupyter changes nothing else.
+    return nbformat.writes(notebook).rstrip("\n") + "\n"
 
 
 @overload
@@ -102,14 +116,39 @@ def build_course(
 def build_course(
     root: Path | str | None = None, only: str | Iterable[str] | None = None, check: bool = False
 ) -> list[Path] | list[str]:
-    """Build every notebook of `root`/notebooks/src (or those named in `only`); returns the paths
-    written.
+    """Build every notebook of `root`/notebooks/src, or those named in `only`; returns their paths.
 
     With `check=True` nothing is written: each is built in a temporary folder and compared with the
     committed one; returns one line per difference (none: the committed notebooks are what the
     sources say). Progress goes to standard error. All notebooks are tried; then BuildError carries
     one line for each that failed.
     """
+    folder, sources = course_sources(root, only)
+    written: list[Path] = []
+    changes: list[str] = []
+    if check and only is None:
+        orphans = sorted(path.name for path in folder.glob("*.ipynb") if path.stem not in sources)
+        changes += [f"{name}: no source in notebooks/src builds it" for name in orphans]
+    with tempfile.TemporaryDirectory() as scratch:
+
+        def build_one(name: str) -> str:
+            committed = folder / f"{name}.ipynb"
+            if not check:
+                written.append(build(sources[name], committed, cwd=folder))
+                return "built"
+            built = build(sources[name], Path(scratch) / committed.name, cwd=folder)
+            changed = differences(committed, built)
+            changes.extend(changed)
+            return f"{len(changed)} differences"
+
+        with_each(sources, build_one)
+    return changes if check else written
+
+
+def course_sources(
+    root: Path | str | None, only: str | Iterable[str] | None
+) -> tuple[Path, dict[str, Path]]:
+    """The folder of the notebooks, and the sources of all of them or of those named in `only`."""
     root = Path(root) if root is not None else Path(__file__).resolve().parents[2]
     folder = root / "notebooks"
     sources = {path.stem: path for path in sorted((folder / "src").glob("*.py"))}
@@ -117,37 +156,32 @@ def build_course(
         raise ValueError(
             f"no sources in {folder / 'src'}: pass root=, the folder that holds notebooks/src"
         )
-    names = list(sources) if only is None else [only] if isinstance(only, str) else list(only)
+    if only is None:
+        return folder, sources
+    names = [only] if isinstance(only, str) else list(only)
     if unknown := [name for name in names if name not in sources]:
         raise ValueError(f"no notebook named {', '.join(unknown)}; there are {', '.join(sources)}")
-    written: list[Path] = []
-    found: list[str] = []
-    failed: list[str] = []
-    if check and only is None:
-        orphans = sorted(path.name for path in folder.glob("*.ipynb") if path.stem not in sources)
-        found += [f"{name}: no source in notebooks/src builds it" for name in orphans]
-    with tempfile.TemporaryDirectory() as scratch:
-        for number, name in enumerate(names, 1):
-            start = time.perf_counter()
-            committed = folder / f"{name}.ipynb"
-            target = Path(scratch) / committed.name if check else committed
+    return folder, {name: sources[name] for name in names}
+
+
+def with_each(names: Collection[str], make: Callable[[str], str]) -> None:
+    """Call `make`, which says in a word what became of a notebook, with each of the names.
+
+    Progress goes to standard error. All are tried; then BuildError, one line for each that failed.
+    """
+    failures: list[str] = []
+    for number, name in enumerate(names, 1):
+        start = time.perf_counter()
+        try:
+            outcome = make(name)
+        except BuildError as error:
+            failures.append(str(error))
             outcome = "failed"
-            try:
-                written.append(build(sources[name], target, cwd=folder))
-                changed = differences(committed, target) if check else []
-                found += changed
-                outcome = f"{len(changed)} differences" if check else "built"
-            except BuildError as error:
-                failed.append(str(error))
-            seconds = time.perf_counter() - start
-            print(
-                f"{number}/{len(names)} {name}: {outcome}, {seconds:.1f} s",
-                file=sys.stderr,
-                flush=True,
-            )
-    if failed:
-        raise BuildError("\n".join(failed))
-    return found if check else written
+        seconds = time.perf_counter() - start
+        progress = f"{number}/{len(names)} {name}: {outcome}, {seconds:.1f} s"
+        print(progress, file=sys.stderr, flush=True)
+    if failures:
+        raise BuildError("\n".join(failures))
 
 
 class _ThisPython(KernelSpecManager):
@@ -160,9 +194,7 @@ class _ThisPython(KernelSpecManager):
 
 
 def run_cells(notebook: Any, name: str, timeout: int, cwd: Path) -> None:
-    """Execute a notebook in place, in a fresh kernel of this Python; BuildError, in one line, where
-    a cell fails.
-    """
+    """Execute a notebook in place, in a fresh kernel of this Python; BuildError where it fails."""
     index = 0
 
     def remember(cell: Any, cell_index: int) -> None:
@@ -171,9 +203,8 @@ def run_cells(notebook: Any, name: str, timeout: int, cwd: Path) -> None:
 
     manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=_ThisPython())
     if manager.has_trait("transport_encryption") and zmq.has("curve"):
-        manager.transport_encryption = (
-            "auto"  # newer kernels complain, on the builder's terminal, of plain text
-        )
+        # Newer kernels complain, on the builder's terminal, of plain text.
+        manager.transport_encryption = "auto"
     client = NotebookClient(
         notebook,
         km=manager,
@@ -206,9 +237,8 @@ def run_cells(notebook: Any, name: str, timeout: int, cwd: Path) -> None:
 
 
 def _plain_matplotlib() -> dict[str, str]:
-    """Matplotlib's own defaults; and its font cache made here, where saying so does not fail a
-    notebook.
-    """
+    """Matplotlib's own defaults."""
+    # Makes the cache of fonts here, where saying so on standard error does not fail a notebook.
     import matplotlib.font_manager
 
     return {"MATPLOTLIBRC": str(Path(matplotlib.get_data_path()) / "matplotlibrc")}

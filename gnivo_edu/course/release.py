@@ -6,25 +6,25 @@ cell that holds a solution region and its `check.NAME(NAME)` becomes three: the 
 (locked, one point, for whoever grades with nbgrader; nobody needs it installed) and a folded ladder
 of hints. The three kinds differ in the answer only:
 
-- **student**: each region is a stub that raises NotImplementedError. The notebook is run, past what
-  stops. A cell *depends on an exercise* if it is an answer or a check, or reads a name that a
-  depending cell was the last to bind. Depending cells are delivered without outputs, whether they
-  stopped or not; all others with theirs, so figures that need no exercise are there. What ends the
-  build: a cell that stops without depending on an exercise, a check that does not say of the stub
-  that there is nothing to check yet, a line of a solution anywhere in the file.
-- **solution**: the regions without their markers, run from top to bottom: a check that does not
-  pass ends the build.
-- **nbgrader**: the regions with their markers, not run: what `nbgrader generate_assignment` reads.
+- **student**: each region is a stub that raises NotImplementedError. A cell *depends on an
+  exercise* if it is an answer or a check, or reads a name that a depending cell was the last to
+  bind. Depending cells are delivered without outputs; all others with theirs, so figures that need
+  no exercise are there. A line of a solution anywhere in the file ends the build.
+- **solution**: the regions without their markers, and all outputs.
+- **nbgrader**: the regions with their markers, no outputs: what `nbgrader generate_assignment`
+  reads.
+
+A course is released without running anything: the outputs are those of the committed notebooks,
+which are what their sources print (`gnivo-edu build-course --check`). `release` can run a copy
+instead, a student's past what stops. Then what also ends it: a check that does not pass (solution);
+a cell that stops without depending on an exercise, and a check that does not say of the stub that
+there is nothing to check yet (student).
 """
 
 from __future__ import annotations
 
 import ast
-import hashlib
 import json
-import sys
-import tempfile
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,15 @@ from typing import Any
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
-from gnivo_edu.course.build import METADATA, BuildError, build, run_cells
+from gnivo_edu.course.build import (
+    BuildError,
+    course_sources,
+    finished,
+    name_cells,
+    read_source,
+    run_cells,
+    with_each,
+)
 from gnivo_edu.course.names import names
 from gnivo_edu.course.regions import (
     BEGIN,
@@ -44,7 +52,7 @@ from gnivo_edu.course.regions import (
     solution_lines,
     split,
 )
-from gnivo_edu.course.tidy import machine_paths, place_of, tidy
+from gnivo_edu.course.tidy import place_of
 
 NOT_YET = "nothing to check yet"  # what a check says of a stub
 CONFIG = f"""\
@@ -59,42 +67,31 @@ __all__ = ["release", "release_course"]
 def release_course(
     folder: Path | str, root: Path | str | None = None, only: str | Iterable[str] | None = None
 ) -> list[Path]:
-    """Write `folder`/student, `folder`/solution and `folder`/nbgrader; returns the notebooks
-    written.
+    """Write `folder`/student, `folder`/solution and `folder`/nbgrader; returns the notebooks.
 
-    Of every notebook of `root`/notebooks/src, or of those named in `only`. Progress goes to
-    standard error. All are tried; then BuildError carries one line for each that failed.
+    Of every notebook of `root`/notebooks/src, or of those named in `only`, with the outputs that
+    are committed in `root`/notebooks. Progress goes to standard error. All are tried; then
+    BuildError carries one line for each that failed.
     """
-    root = Path(root) if root is not None else Path(__file__).resolve().parents[2]
-    folder, home = Path(folder), root / "notebooks"
-    sources = {path.stem: path for path in sorted((home / "src").glob("*.py"))}
-    chosen = list(sources) if only is None else [only] if isinstance(only, str) else list(only)
-    if unknown := [name for name in chosen if name not in sources]:
-        raise ValueError(
-            f"no notebook named {', '.join(unknown)}; there are {', '.join(sources) or 'none'}"
-        )
+    folder = Path(folder)
+    home, sources = course_sources(root, only)
     if folder.resolve() == home.resolve():
         raise ValueError(f"{folder} holds the full notebooks: release into a folder of its own")
     written: list[Path] = []
-    failed: list[str] = []
-    for number, name in enumerate(chosen, 1):
-        start = time.perf_counter()
-        outcome = "released"
-        try:
-            for kind, place in (("student", ""), ("solution", ""), ("nbgrader", f"source/{name}")):
-                out = folder / kind / place / f"{name}.ipynb"
-                written.append(release(sources[name], out, kind, cwd=home))  # type: ignore[arg-type]
-        except BuildError as error:
-            failed.append(str(error))
-            outcome = "failed"
-        seconds = time.perf_counter() - start
-        print(
-            f"{number}/{len(chosen)} {name}: {outcome}, {seconds:.1f} s",
-            file=sys.stderr,
-            flush=True,
-        )
-    if failed:
-        raise BuildError("\n".join(failed))
+
+    def release_one(name: str) -> str:
+        places: dict[Kind, Path] = {
+            "student": folder / "student",
+            "solution": folder / "solution",
+            "nbgrader": folder / "nbgrader" / "source" / name,
+        }
+        committed = home / f"{name}.ipynb"
+        for kind, place in places.items():
+            out = place / committed.name
+            written.append(release(sources[name], out, kind, cwd=home, committed=committed))
+        return "released"
+
+    with_each(sources, release_one)
     (folder / "nbgrader" / "nbgrader_config.py").write_text(CONFIG, encoding="utf-8")
     return written
 
@@ -106,44 +103,66 @@ def release(
     execute: bool = True,
     timeout: int = 600,
     cwd: Path | str | None = None,
+    committed: Path | str | None = None,
 ) -> Path:
-    """Build one notebook of one kind from its text; returns `out`, written only if everything went
-    well.
+    """Build one notebook of one kind from its text; returns `out`, written only if all went well.
 
-    Without `execute` nothing is run. `timeout` is in seconds, per cell; `cwd`, where the kernel
-    runs, is the folder of `out` unless given. Raises BuildError, in one line, on whatever
+    With `committed`, the full notebook as it was built, the outputs are taken from there and
+    nothing is run; nor is it without `execute`. `timeout` is in seconds, per cell; `cwd`, where the
+    kernel runs, is the folder of `out` unless given. Raises BuildError, in one line, on whatever
     `gnivo_edu.course.build.build` refuses, on a region without its check or without its end, on an
-    answer that does not pass, on a solution that leaks."""
+    answer that does not pass, on a solution that leaks, and where `committed` is another text."""
     source, out = Path(source), Path(out)
-    cwd = Path(cwd or out.parent).resolve()
-    with tempfile.TemporaryDirectory() as scratch:
-        plain = build(source, Path(scratch) / "plain.ipynb", execute=False, cwd=cwd)
-        notebook = nbformat.read(plain, as_version=4)
+    folder = Path(cwd or out.parent).resolve()
+    notebook = read_source(source)
     secrets = solution_lines(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    if committed is not None and kind != "nbgrader":
+        _take_outputs(notebook, source.stem, Path(committed))
     notebook.cells = _taken_apart(notebook, source.stem, kind)
-    for index, cell in enumerate(notebook.cells):
-        cell.id = hashlib.sha256(f"{source.stem}/released/{index}".encode()).hexdigest()[:12]
+    name_cells(notebook, f"{source.stem}/released")
     out.parent.mkdir(parents=True, exist_ok=True)
-    if execute and kind == "student":
-        _run_past_stubs(notebook, source.stem, timeout, cwd)
+    if committed is not None:
+        _number_cells(notebook, kind)
+    elif execute and kind == "student":
+        _run_past_stubs(notebook, source.stem, timeout=timeout, cwd=folder)
     elif execute and kind == "solution":
-        run_cells(notebook, source.stem, timeout, cwd)
-    notebook.metadata = nbformat.from_dict(METADATA)
-    paths = machine_paths(cwd, source.resolve().parent)
-    for index, cell in enumerate(notebook.cells):
-        tidy(cell, place_of(source.stem, index, cell), paths)
-    nbformat.validate(notebook)
-    text = nbformat.writes(notebook).rstrip("\n") + "\n"
-    if kind == "student" and (
-        leak := next(
-            (line for line in secrets if json.dumps(line, ensure_ascii=False)[1:-1] in text), None
-        )
-    ):
-        raise BuildError(
-            f"{source.stem}: the student's notebook shows a line of a solution: {leak}"
-        )
-    out.write_bytes(text.encode())
+        run_cells(notebook, source.stem, timeout=timeout, cwd=folder)
+    text = finished(notebook, source, folder)
+    if kind == "student":
+        for line in secrets:
+            if json.dumps(line, ensure_ascii=False)[1:-1] in text:
+                raise BuildError(
+                    f"{source.stem}: the student's notebook shows a line of a solution: {line}"
+                )
+    out.write_text(text, encoding="utf-8", newline="\n")
     return out
+
+
+def _take_outputs(notebook: Any, name: str, committed: Path) -> None:
+    """Give the cells of a source the outputs of the notebook that was built from it."""
+    remedy = f"run `gnivo-edu build-course --only {name}` first"
+    if not committed.exists():
+        raise BuildError(f"{name}: {committed.name} is missing: {remedy}")
+    built = nbformat.read(committed, as_version=4)
+    texts = [(cell.cell_type, cell.source) for cell in built.cells]
+    if texts != [(cell.cell_type, cell.source) for cell in notebook.cells]:
+        raise BuildError(f"{name}: {committed.name} is not what its source builds: {remedy}")
+    for cell, done in zip(notebook.cells, built.cells, strict=True):
+        if cell.cell_type == "code":
+            cell.outputs = done.outputs
+
+
+def _number_cells(notebook: Any, kind: Kind) -> None:
+    """Number the code cells as a run would; a student's keep no output that needs an exercise."""
+    if kind == "nbgrader":
+        return
+    depends = depending(notebook.cells)
+    code = [index for index, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
+    for count, index in enumerate(code, 1):
+        cell = notebook.cells[index]
+        cell.execution_count = count
+        if kind == "student" and depends[index]:
+            cell.outputs, cell.execution_count = [], None
 
 
 def _taken_apart(notebook: Any, name: str, kind: Kind) -> list[Any]:
@@ -162,45 +181,42 @@ def _taken_apart(notebook: Any, name: str, kind: Kind) -> list[Any]:
         released = answer(whole, "student", place)
         cell.metadata |= graded(exercise.name, released, solution=True) | {"deletable": False}
         cell.source = answer(whole, kind, place)
+        # What the whole cell printed, its check printed: the answer only defines a function.
         grading = graded(f"check_{exercise.name}", check, solution=False)
-        test = new_code_cell(check, metadata=grading | {"deletable": False, "editable": False})
+        locked = grading | {"deletable": False, "editable": False}
+        test = new_code_cell(check, metadata=locked, outputs=cell.outputs)
+        cell.outputs = []
         cells += [cell, test, new_markdown_cell(ladder(exercise))]
     return cells
 
 
 def depending(cells: Iterable[Any]) -> list[bool]:
-    """Which cells depend on an exercise: the answers, the checks, and what reads a name bound by
-    one of these.
-    """
+    """Which cells depend on an exercise: answers, checks, and what reads a name bound by these."""
     bound: set[str] = set()
-    found: list[bool] = []
+    answers: list[bool] = []
     for cell in cells:
         depends = "nbgrader" in cell.metadata
         if cell.cell_type == "code":
             fresh: set[str] = set()
             for statement in ast.parse(cell.source).body:
                 reads, binds = names(ast.unparse(statement))
-                # The variable of a loop is bound before it is read.
-                own = (
-                    binds
-                    if isinstance(statement, ast.For | ast.With | ast.If | ast.While | ast.Try)
-                    else set()
-                )
-                depends = depends or bool((reads - own) & (bound - fresh))
+                if isinstance(statement, ast.For | ast.With | ast.If | ast.While | ast.Try):
+                    reads -= binds  # the variable of a loop is bound before it is read
+                depends = depends or bool(reads & (bound - fresh))
                 fresh |= binds
             bound = bound | fresh if depends else bound - fresh
-        found.append(depends)
-    return found
+        answers.append(depends)
+    return answers
 
 
-def _run_past_stubs(notebook: Any, name: str, timeout: int, cwd: Path) -> None:
+def _run_past_stubs(notebook: Any, name: str, *, timeout: int, cwd: Path) -> None:
     """Run, going on where a cell that depends on an exercise stops; its outputs are left out."""
     depends = depending(notebook.cells)
     tags = [cell.metadata.get("tags") for cell in notebook.cells]
     for cell, stops in zip(notebook.cells, depends, strict=True):
         if stops and cell.cell_type == "code":
             cell.metadata["tags"] = [*cell.metadata.get("tags", []), "raises-exception"]
-    run_cells(notebook, name, timeout, cwd)
+    run_cells(notebook, name, timeout=timeout, cwd=cwd)
     for index, (cell, stops) in enumerate(zip(notebook.cells, depends, strict=True)):
         if not stops:
             continue

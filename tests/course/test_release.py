@@ -5,6 +5,7 @@ That all real notebooks stop only at stubs, pass when filled, and leak nothing i
 tests/notebooks."""
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,13 +14,14 @@ import pytest
 
 from gnivo_edu import cli
 from gnivo_edu.course import exercises
-from gnivo_edu.course.build import BuildError
+from gnivo_edu.course.build import BuildError, build_course
 from gnivo_edu.course.compare import output_changes
 from gnivo_edu.course.exercises.listing import listing
 from gnivo_edu.course.release import depending, release, release_course
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted((ROOT / "notebooks" / "src").glob("*.py"))
+QUICK = ("00", "01", "02", "03", "04")  # seconds rather than minutes to run
 
 TINY = '''
 # %% [markdown]
@@ -193,12 +195,12 @@ def test_which_cells_depend_on_an_exercise(tiny):
 @pytest.mark.parametrize(
     "source",
     [
-        pytest.param(p, id=p.stem, marks=pytest.mark.slow if p.stem[:2] == "05" else ())
+        pytest.param(p, id=p.stem, marks=() if p.stem[:2] in QUICK else pytest.mark.slow)
         for p in SOURCES
     ],
 )
 def test_what_a_student_sees_is_what_the_full_notebook_shows(source, tmp_path):
-    """Nothing that was run past a stub has changed an output that is kept."""
+    """Run past the stubs, a student's copy prints what is committed, by which it is released."""
     full = {
         cell.source: cell
         for cell in nbformat.read(ROOT / "notebooks" / f"{source.stem}.ipynb", as_version=4).cells
@@ -213,21 +215,65 @@ def test_what_a_student_sees_is_what_the_full_notebook_shows(source, tmp_path):
         assert all(output.output_type != "error" for output in cell.outputs)
 
 
-def test_a_course_is_released_into_three_folders(tmp_path, capsys):
+@pytest.fixture
+def nothing_runs(monkeypatch):
+    def run(*arguments, **options):
+        raise AssertionError("a release runs nothing")
+
+    monkeypatch.setattr("gnivo_edu.course.release.run_cells", run)
+
+
+@pytest.fixture
+def tiny_course(tmp_path):
+    """A course of one notebook, with its outputs."""
     (tmp_path / "notebooks" / "src").mkdir(parents=True)
     written(tmp_path / "notebooks" / "src", TINY)
-    out = release_course(tmp_path / "out", root=tmp_path)
+    build_course(tmp_path)
+    return tmp_path
+
+
+def test_a_course_is_released_without_running_it(tiny_course, tiny, nothing_runs, capsys):
+    """And is to the byte what running the copies would give."""
+    out = release_course(tiny_course / "out", root=tiny_course)
     names = ["student/tiny.ipynb", "solution/tiny.ipynb", "nbgrader/source/tiny/tiny.ipynb"]
-    assert [path.relative_to(tmp_path / "out").as_posix() for path in out] == names
-    assert (
-        "ClearSolutions.code_stub"
-        in (tmp_path / "out" / "nbgrader" / "nbgrader_config.py").read_text()
-    )
+    assert [path.relative_to(tiny_course / "out").as_posix() for path in out] == names
     assert capsys.readouterr().err.startswith("1/1 tiny: released")
+    for path, (run, _) in zip(out, tiny.values(), strict=True):
+        assert path.read_bytes() == run.read_bytes()
+    config = tiny_course / "out" / "nbgrader" / "nbgrader_config.py"
+    assert "ClearSolutions.code_stub" in config.read_text()
     with pytest.raises(ValueError, match="no notebook named nonsense; there are tiny"):
-        release_course(tmp_path / "out", root=tmp_path, only="nonsense")
+        release_course(tiny_course / "out", root=tiny_course, only="nonsense")
     with pytest.raises(ValueError, match="holds the full notebooks"):
-        release_course(tmp_path / "notebooks", root=tmp_path)
+        release_course(tiny_course / "notebooks", root=tiny_course)
+
+
+def test_a_notebook_that_was_not_built_from_its_source_is_not_released(tiny_course):
+    source = tiny_course / "notebooks" / "src" / "tiny.py"
+    source.write_text(source.read_text().replace("scale = 2.0", "scale = 3.0"))
+    remedy = "run `gnivo-edu build-course --only tiny` first"
+    with pytest.raises(BuildError, match=re.escape(f"is not what its source builds: {remedy}")):
+        release_course(tiny_course / "out", root=tiny_course)
+    (tiny_course / "notebooks" / "tiny.ipynb").unlink()
+    with pytest.raises(BuildError, match=re.escape(f"tiny.ipynb is missing: {remedy}")):
+        release_course(tiny_course / "out", root=tiny_course)
+    assert not list((tiny_course / "out").rglob("*.ipynb"))
+
+
+def test_every_notebook_is_released(nothing_runs, tmp_path):
+    out = release_course(tmp_path)
+    assert len(out) == 3 * len(SOURCES)
+    for path in out[::3]:
+        cells = nbformat.read(path, as_version=4).cells
+        full = nbformat.read(ROOT / "notebooks" / path.name, as_version=4)
+        pictures = [
+            output.data["image/png"]
+            for cell in cells
+            for output in cell.get("outputs", [])
+            if "image/png" in output.get("data", {})
+        ]
+        assert pictures
+        assert all(picture in str(full) for picture in pictures)
 
 
 @pytest.mark.parametrize("exercise", exercises.all(), ids=lambda exercise: exercise.name)
@@ -266,3 +312,32 @@ def test_the_command_line(capsys, monkeypatch, tmp_path):
         1,
         ["gnivo-edu: 00, cell 1 (x): broken", "01, cell 2 (y): broken"],
     )
+
+
+def test_what_the_readme_says_to_make_is_no_part_of_the_project(tmp_path):
+    """Git and the linter, as `make lint` calls it, pass over it in a clone."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    told = r"(?:--release |--csv |--out |gnivo-edu check |out=|Open (?=runs))([\w/.]+)"
+    made = set(re.findall(told, text))
+    assert {"handout", "submissions", "marks.csv", "runs/before"} <= made
+    for name in (".gitignore", "pyproject.toml"):
+        (tmp_path / name).write_text((ROOT / name).read_text(encoding="utf-8"), encoding="utf-8")
+    careless = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("import os, sys")])
+    for name in made:
+        path = tmp_path / name if Path(name).suffix else tmp_path / name / "x.ipynb"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(careless, path)
+
+    def printed(*command):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        return done.returncode, done.stdout
+
+    lint = (sys.executable, "-m", "ruff", "check", "--no-cache", ".")
+    assert printed("git", "init", "-q")[0] == 0
+    assert printed("git", "status", "--porcelain") == (0, "?? .gitignore\n?? pyproject.toml\n")
+    assert printed(*lint)[0] == 0
+    nbformat.write(careless, tmp_path / "x.ipynb")
+    assert printed(*lint)[0] == 1, "the linter reads notebooks elsewhere"
+    (tmp_path / ".gitignore").unlink()
+    (tmp_path / "x.ipynb").unlink()
+    assert printed(*lint)[0] == 0, "nor does it read them where git is not there to say so"
