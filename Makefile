@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 MODEL ?=
+PORT ?=
 WORKERS ?= 2
 # Two processes of one thread each: on two cores faster than one process of two.
 TESTS = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
@@ -14,7 +15,7 @@ demo: $(VENV)/.installed
 	@$(BIN)/gnivo-edu demo $(if $(MODEL),--model "$(MODEL)")
 
 lab: $(VENV)/.installed
-	@$(BIN)/gnivo-edu lab
+	@$(BIN)/gnivo-edu lab $(if $(PORT),--port $(PORT))
 
 test: lint browser
 	$(TESTS)

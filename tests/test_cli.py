@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -181,9 +182,21 @@ def test_help_doctor_lab_and_bench():
     report = json.loads(gnivo("doctor", "--json").stdout)
     assert report["passed"] is True
     assert "numpy" in {row["what"] for row in report["findings"]}
-    lab = gnivo("lab", "--dry-run")
+    lab = gnivo("lab", "--dry-run", "--no-browser", "--port", "8899")
     assert lab.returncode == 0
-    assert str(ROOT / "notebooks") in lab.stdout
+    assert f"lab {ROOT / 'notebooks'} --no-browser --port=8899" in lab.stdout
+    assert gnivo("lab", "--dry-run", "--port", "0").returncode == 2
+
+
+def test_jupyter_starts_as_root_and_at_a_port_of_ones_choice(called, monkeypatch):
+    for user in (0, 1000):
+        monkeypatch.setattr("os.geteuid", lambda user=user: user, raising=False)
+        assert ("--allow-root" in called("lab", "--dry-run").stdout) == (user == 0)
+    if shutil.which("make"):
+        for port, option in (("8899", " lab --port 8899"), ("", " lab")):
+            command = ["make", "-n", "lab", f"PORT={port}"]
+            recipe = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+            assert recipe.stdout.rstrip().endswith(option)
 
 
 def test_the_ground_floor_imports_no_torch():

@@ -33,6 +33,9 @@ def demo(
 @app.command(rich_help_panel=PANEL)
 def lab(
     browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Default: the first free from 8888 on.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option(help="Only print the command.")] = False,
 ) -> None:
     """Open the notebooks in JupyterLab."""
@@ -41,14 +44,13 @@ def lab(
             "the notebooks are not installed with the package: run `gnivo-edu lab` in a clone of "
             "the project"
         )
-    command = [
-        sys.executable,
-        "-m",
-        "jupyter",
-        "lab",
-        str(NOTEBOOKS),
-        *([] if browser else ["--no-browser"]),
-    ]
+    command = [sys.executable, "-m", "jupyter", "lab", str(NOTEBOOKS)]
+    if not browser:
+        command.append("--no-browser")
+    if port is not None:
+        command.append(f"--port={port}")
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")  # or Jupyter refuses, as it does in most containers
     if dry_run:
         typer.echo(" ".join(command))
         return
