@@ -106,7 +106,7 @@ class GroupObjective:
             if size < 1e-9 and float(np.abs(new_residual).max()) > 0.5 * size:
                 break
             v, residual = trial, new_residual
-        if size > 1e-9:
+        if not size <= 1e-9:  # nan included
             raise RuntimeError(f"the fit of V_theta stopped with a residual of {size:.1e} nats")
         return v
 

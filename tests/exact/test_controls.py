@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from gnivo_edu import exact
+from gnivo_edu.exact.controls import BITE, _variance
 from gnivo_edu.exact.theorems import prefix_log_law
-from tests.exact.problems import random_tree
+from tests.exact import brute
+from tests.exact.problems import by_tuples, mdp_with, problem, random_tree
 
 
 def test_controls_bite_before_the_end_and_are_harmless_at_the_end():
@@ -61,3 +63,135 @@ def test_at_a_huge_alpha_normalising_hardly_matters_and_is_said_to():
     assert not exact.Control("softmax_weights", [1e-6, 0.0], None).behaves
     assert not exact.Control("softmax_weights", [0.5, 0.0], "it cannot").behaves
     assert not exact.Control("softmax_weights", [0.5, 0.1], None).behaves
+
+
+def test_the_violations_of_softmax_weights_are_those_of_k_tuples_at_every_depth():
+    tree, alpha, group_size = random_tree(2, 3, seed=2), 0.2, 3
+    law = np.exp(prefix_log_law(tree.step_logps)[-1])
+    weights = np.exp(tree.rewards / alpha)
+    # E[softmax(R/alpha)_1 | answer 1] from all groups of answers; then its mean given each prefix.
+    _, share = by_tuples(law, None, weights, tree.rewards / alpha, group_size)
+    violations = exact.softmax_weights(tree, alpha, group_size).per_depth
+    for t in (1, 2, 3):
+        p = law.reshape(2**t, -1).sum(axis=1)
+        target = (law * share).reshape(2**t, -1).sum(axis=1) / p
+        objective = exact.GroupObjective(p, target, group_size, total=None)
+        fit = objective.fit(exact.solve(tree, alpha).values[t])
+        assert by_tuples(p, None, target, fit, group_size)[1] == pytest.approx(target, rel=1e-9)
+        violation = np.ptp(fit - exact.solve(tree, alpha).values[t])
+        assert violations[t - 1] == pytest.approx(violation, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize("group_size", [2, 3])
+def test_off_policy_samples_fit_the_soft_value_of_the_sampler(group_size):
+    tree, all_answers, rewards, _ = problem(3, 3, None, seed=4)
+    sampler = exact.random_reference(3, 3, seed=5)
+    control = exact.off_policy_samples(tree, 0.5, group_size, sampler)
+    for t in (1, 2, 3):
+        differences = []
+        for n in range(3**t):
+            prefix = tree.prefix(t, n)
+            value = brute.soft_value(prefix, all_answers, rewards, sampler, 3, 0.5)
+            differences.append(value - exact.solve(tree, 0.5).soft_value(prefix))
+        expected = max(differences) - min(differences)
+        assert control.per_depth[t - 1] == pytest.approx(expected, rel=1e-7, abs=1e-9)
+
+
+def test_a_sampler_keeps_to_what_the_reference_allows():
+    """A token that the reference rules out is not drawn, and an answer that has ended stays so."""
+    all_answers = brute.answers(3, 3, eos=2)
+    rewards = {answer: float(sum(answer) % 3 == 1) for answer in all_answers}
+    tables = exact.random_reference(3, 3, seed=0)
+    tables[1][0] = np.log([0.5, 1e-300, 0.5])
+    tables[1][0, 1] = -np.inf
+    tree = exact.enumerate_tree(mdp_with(rewards, 3, 3, eos=2), tables)
+    sampler = exact.random_reference(3, 3, seed=1)
+    control = exact.off_policy_samples(tree, 0.5, 2, sampler)
+    sampler[1][0, 1] = -np.inf
+    sampler[1][0] -= np.logaddexp.reduce(sampler[1][0])
+    allowed = [answer for answer in all_answers if answer[:2] != (0, 1)]
+    solution = exact.solve(tree, 0.5)
+    for t in (1, 2, 3):
+        differences = [
+            brute.soft_value(p, allowed, rewards, sampler, 3, 0.5) - solution.soft_value(p)
+            for p in {answer[:t] for answer in allowed}
+        ]
+        expected = max(differences) - min(differences)
+        assert control.per_depth[t - 1] == pytest.approx(expected, rel=1e-7, abs=1e-9)
+    assert control.behaves
+
+
+def test_by_default_the_sampler_is_one_random_policy():
+    tree = random_tree()
+    sampler = exact.random_reference(3, 3, seed=10_007)
+    assert exact.off_policy_samples(tree, 0.5, 2) == exact.off_policy_samples(tree, 0.5, 2, sampler)
+
+
+def test_a_control_is_judged_by_all_depths_but_the_last():
+    control = exact.Control("softmax_weights", [0.1, 0.3, 0.2, 1e-6], None)
+    assert (control.violation, control.at_complete_answers) == (0.3, 1e-6)
+    assert control.behaves
+    alone = exact.Control("softmax_weights", [1e-9], "one step, no t < T")
+    assert (alone.violation, alone.at_complete_answers) == (0.0, 1e-9)
+    assert alone.behaves
+    # The bounds themselves: more than BITE bites, up to 1e-6 is harmless.
+    assert not exact.Control("softmax_weights", [BITE, 0.0], None).behaves
+    assert exact.Control("softmax_weights", [BITE, 0.0], "it cannot").behaves
+    assert not exact.Control("softmax_weights", [0.5, 1.1e-6], None).behaves
+
+
+def test_one_step_leaves_the_controls_nothing_to_break():
+    tree = random_tree(3, 1)
+    for control in (exact.softmax_weights(tree, 0.5, 2), exact.off_policy_samples(tree, 0.5, 2)):
+        assert control.why_not.startswith("at every t < T")
+        assert control.behaves
+
+
+def test_a_reason_must_hold_at_every_depth_before_the_last():
+    # The reward is settled by the second token, not by the first: softmax weights bite at t = 1.
+    rewards = np.repeat([0.0, 1.0, 1.0, 1.0], 2)
+    tree = exact.enumerate_tree_from_rewards(rewards, 2, exact.random_reference(2, 3, seed=0))
+    control = exact.softmax_weights(tree, 0.5, 2)
+    assert control.why_not is None
+    assert control.per_depth[0] > 1e-2
+    assert control.per_depth[1] < 1e-9
+    assert control.behaves
+    # By the first: no depth is left to bite at, though the prefixes differ.
+    tree = exact.enumerate_tree_from_rewards(np.repeat([0.0, 1.0], 4), 2)
+    assert exact.softmax_weights(tree, 0.5, 2).why_not
+    # Open, but all prefixes alike at t = 1 and not at t = 2: no reason.
+    tree = exact.enumerate_tree_from_rewards([0, 0.2, 1, 1, 0, 0.2, 1, 1], 2)
+    control = exact.softmax_weights(tree, 0.5, 2)
+    assert control.per_depth[0] < 1e-9
+    assert control.why_not is None
+    assert control.behaves
+    # The other policy's values are off by a constant at t = 1 and by more at t = 2.
+    sampler = exact.uniform_reference(2, 3)
+    sampler[2][0] = np.log([0.9, 0.1])
+    sampler[2][2] = np.log([0.9, 0.1])
+    control = exact.off_policy_samples(tree, 0.5, 2, sampler)
+    assert control.per_depth[0] < 1e-9
+    assert control.per_depth[1] > 1e-2
+    assert control.why_not is None
+    assert control.behaves
+
+
+def test_the_reward_may_vary_a_little_before_it_counts_as_open():
+    # Rewards 1e-7 apart have a variance of 2.5e-15: settled. 1e-4 apart: open.
+    for gap, open_ in ((1e-7, False), (1e-4, True)):
+        rewards = np.array([0.0, gap, 0.5, 1.0])
+        tree = exact.enumerate_tree_from_rewards(rewards, 2)
+        assert _variance(tree, 1) == pytest.approx([gap**2 / 4, 1 / 16], rel=1e-6, abs=1e-20)
+        tree = exact.enumerate_tree_from_rewards([0.0, gap, 1.0, 1.0 + gap], 2)
+        assert (exact.softmax_weights(tree, 0.5, 2).why_not is None) == open_
+
+
+def test_the_variance_of_the_reward_is_that_of_the_reference():
+    tree, all_answers, rewards, tables = problem(2, 3, None, seed=9)
+    for t in range(4):
+        for n, variance in enumerate(_variance(tree, t)):
+            prefix = tree.prefix(t, n)
+            through = [a for a in all_answers if a[:t] == prefix]
+            p = np.array([brute.probability(a, tables, 2, t) for a in through])
+            r = np.array([rewards[a] for a in through])
+            assert variance == pytest.approx(p @ r**2 - (p @ r) ** 2, abs=1e-14)

@@ -1,23 +1,11 @@
-import itertools
 import math
 
 import numpy as np
 import pytest
 
 from gnivo_edu import exact
-from tests.exact.problems import random_tree
-
-
-def by_tuples(p, weights, targets, v, group_size):
-    """Model and loss of GroupObjective from every K-tuple, in plain Python."""
-    n, loss, model = len(p), 0.0, np.zeros(len(p))
-    for group in itertools.product(range(n), repeat=group_size):
-        probability = math.prod(p[i] for i in group)
-        total = sum(weights[i] for i in group) if weights is not None else 1.0
-        normaliser = sum(math.exp(v[i]) for i in group)
-        loss += probability * total * math.log(normaliser)
-        model[group[0]] += probability / p[group[0]] * total * math.exp(v[group[0]]) / normaliser
-    return loss - group_size * sum(p * targets * v), model
+from gnivo_edu.exact.groups import _conjugate_gradients
+from tests.exact.problems import by_tuples, random_tree
 
 
 @pytest.mark.parametrize("group_size", [2, 3, 4])
@@ -46,3 +34,125 @@ def test_the_fit_finds_a_spread_of_hundreds_of_nats_and_refuses_more():
         exact.verify_constant_shift(random_tree(), 1e-3, 2)
     with pytest.raises(ValueError, match="group_size"):
         exact.verify_constant_shift(random_tree(), 1.0, 1)
+
+
+@pytest.mark.parametrize("group_size", [2, 3, 5])
+@pytest.mark.parametrize("raw", [True, False])
+def test_the_fit_solves_its_equation_wherever_it_starts(group_size, raw):
+    rng = np.random.default_rng(10 * group_size + raw)
+    p, v = rng.dirichlet(np.ones(4)), 2 * rng.standard_normal(4)
+    weights = np.exp(rng.standard_normal(4))
+    # Targets that have v as their solution, from all K-tuples: under raw weights they are e^v.
+    if raw:
+        weights = np.exp(v)
+    _, targets = by_tuples(p, weights if raw else None, weights, v, group_size)
+    objective = exact.GroupObjective(p, targets, group_size, total=targets if raw else None)
+    for start in (np.zeros(4), v + 3.0, 5 * rng.standard_normal(4)):
+        copy = start.copy()
+        difference = objective.fit(start) - v
+        assert np.ptp(difference) < 1e-9
+        assert np.array_equal(start, copy)
+    loss = objective.loss(objective.fit(np.zeros(4)))
+    assert all(objective.loss(v + 0.1 * d) > loss for d in np.eye(4))
+    assert objective.loss(v + 0.7) == pytest.approx(loss, rel=1e-10)
+
+
+@pytest.mark.parametrize("group_size", [2, 3, 4])
+@pytest.mark.parametrize("raw", [True, False])
+def test_the_newton_step_is_that_of_the_dense_matrix(group_size, raw):
+    rng = np.random.default_rng(group_size)
+    p, v = rng.dirichlet(np.ones(4)), 0.3 * rng.standard_normal(4)
+    targets = np.exp(0.5 * rng.standard_normal(4))
+    total = targets if raw else None
+    objective = exact.GroupObjective(p, targets, group_size, total=total)
+
+    def log_model(v):
+        return np.log(by_tuples(p, total, targets, v, group_size)[1])
+
+    # I - J = d log model/dv, by central differences over all K-tuples.
+    jacobian = np.stack(
+        [(log_model(v + 1e-5 * e) - log_model(v - 1e-5 * e)) / 2e-5 for e in np.eye(4)], axis=1
+    )
+    model, kernel = objective._integrals(v)
+    mass = p * model
+    for residual in np.eye(4):
+        step = objective._newton_step(residual, model, kernel)
+        right = residual - mass @ residual / mass.sum()
+        assert mass @ step == pytest.approx(0, abs=1e-12)
+        # Conjugate gradients stop at a thousandth of the residual, in the norm of the mass.
+        error = jacobian @ step - right
+        assert mass @ error**2 < 1e-5 * (mass @ right**2)
+
+
+def test_the_fit_is_newtons(monkeypatch):
+    """A fixed-point iteration would find the same V_theta, in hundreds of steps."""
+    calls, integrals = [], exact.GroupObjective._integrals
+    monkeypatch.setattr(
+        exact.GroupObjective, "_integrals", lambda *args: calls.append(1) or integrals(*args)
+    )
+    rng = np.random.default_rng(0)
+    p, v = rng.dirichlet(np.ones(20)), 2 * rng.standard_normal(20)
+    for group_size in (2, 8):
+        shares = exact.GroupObjective(p, np.ones(20), group_size, total=None).model(v)
+        for targets, total in ((np.exp(v), np.exp(v)), (shares, None)):
+            objective = exact.GroupObjective(p, targets, group_size, total=total)
+            calls.clear()
+            assert np.ptp(objective.fit(np.zeros(20)) - v) < 1e-9
+            assert len(calls) <= 10
+
+
+def test_a_fit_that_does_not_arrive_says_so():
+    rng = np.random.default_rng(0)
+    p, targets = rng.dirichlet(np.ones(5)), np.exp(3 * rng.standard_normal(5))
+    objective = exact.GroupObjective(p, targets, 2, total=targets)
+    with pytest.raises(RuntimeError, match="stopped with a residual of"):
+        objective.fit(np.zeros(5), max_iterations=2)
+    # A loose tolerance stops early, and what is left is above 1e-9.
+    with pytest.raises(RuntimeError, match="stopped with a residual of"):
+        objective.fit(np.zeros(5), tolerance=1e-3)
+    exact_fit = objective.fit(np.zeros(5))
+    assert np.array_equal(objective.fit(exact_fit), exact_fit)
+    with pytest.raises(ValueError, match="raise alpha"):
+        exact.GroupObjective(p, np.array([1, 1, 1, 1, 0.0]), 2, total=None).fit(np.zeros(5))
+
+
+def test_the_range_of_the_values_is_limited():
+    p = np.full(2, 0.5)
+    objective = exact.GroupObjective(p, np.ones(2), 2, total=None)
+    # K = 2 at 600 nats: a pair of equals shares evenly, the larger of two unequals takes all.
+    assert objective.model(np.array([0.0, 600.0])) == pytest.approx([0.25, 0.75], abs=1e-14)
+    assert objective.model(np.array([-900.0, -300.0])) == pytest.approx([0.25, 0.75], abs=1e-14)
+    with pytest.raises(ValueError, match=r"span 900 nats.* up to 600: raise alpha .* 1\.5-fold"):
+        objective.model(np.array([0.0, 900.0]))
+    # The loss compares with v = 0, so it reaches less far.
+    # Of four pairs one is (20, 20), with log S = 20 + log 2, and three hold a 320.
+    mean_log_sum = 20 / 4 + 3 * 320 / 4 + math.log(2) / 2
+    assert objective.loss(np.array([20.0, 320.0])) == pytest.approx(mean_log_sum - 20 - 320)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 30])
+def test_conjugate_gradients_solve(size):
+    rng = np.random.default_rng(size)
+    factor = rng.standard_normal((size, size))
+    matrix = factor @ factor.T + np.eye(size)
+    right, calls = rng.standard_normal(size), []
+
+    def times(d):
+        calls.append(1)
+        return matrix @ d
+
+    x = _conjugate_gradients(times, right, diagonal=np.diag(matrix), tolerance=1e-10)
+    assert x == pytest.approx(np.linalg.solve(matrix, right), rel=1e-7, abs=1e-8)
+    assert len(calls) <= 2 * size + 5
+    # The tolerance is on the norm of the residual, preconditioned.
+    rough = _conjugate_gradients(times, right, diagonal=np.diag(matrix))
+    left = right - matrix @ rough
+    norms = [float(r @ (r / np.diag(matrix))) for r in (left, right)]
+    assert norms[0] <= 1e-6 * norms[1]
+
+
+def test_conjugate_gradients_stop_where_there_is_nothing_to_gain():
+    assert _conjugate_gradients(lambda d: d, np.zeros(3), diagonal=np.ones(3)).tolist() == [0] * 3
+    # A direction without curvature is left alone.
+    still = _conjugate_gradients(lambda d: 0 * d, np.ones(3), diagonal=np.ones(3))
+    assert still.tolist() == [0, 0, 0]

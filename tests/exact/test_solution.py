@@ -1,11 +1,13 @@
 import math
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import gnivo_edu.exact.solution
 import toy_envs
 from gnivo_edu import exact
 from tests.exact import brute
@@ -147,3 +149,61 @@ def test_solve_uses_little_memory_and_leaves_its_inputs_alone():
     assert tracemalloc.get_traced_memory()[1] <= 3 * rewards.nbytes
     tracemalloc.stop()
     assert all(np.array_equal(a, b) for a, b in zip(before, tree.step_logps, strict=True))
+
+
+def test_values_do_not_depend_on_the_size_of_a_block(monkeypatch):
+    tree, all_answers, rewards, tables = problem(3, 4, None, seed=6)
+    for block in (1, 7, 12, 30):
+        monkeypatch.setattr(gnivo_edu.exact.solution, "BLOCK", block)
+        solution = exact.solve(tree, 0.3)
+        for prefix in brute.prefixes(all_answers):
+            v = brute.soft_value(prefix, all_answers, rewards, tables, 3, 0.3)
+            assert solution.soft_value(prefix) == pytest.approx(v, rel=1e-12)
+
+
+@pytest.mark.parametrize("alpha", [2e-3, 1e-3])
+def test_every_row_of_a_block_is_exact_however_far_below_its_maximum(alpha):
+    """Rows at the maximum, at the edge of underflow and a thousand nats below it, in one block."""
+    rewards = [1.0, 0.9, 0.55, 0.5, 0.31, 0.3, 0.0, 0.001]
+    solution = exact.solve(exact.enumerate_tree_from_rewards(rewards, 2), alpha)
+    for n in range(4):
+        high, low = max(rewards[2 * n : 2 * n + 2]), min(rewards[2 * n : 2 * n + 2])
+        expected = high / alpha + math.log(0.5 + 0.5 * math.exp((low - high) / alpha))
+        assert solution.values[2][n] == pytest.approx(expected, rel=1e-14)
+
+
+def test_an_impossible_prefix_has_no_value_and_warns_of_nothing():
+    tables = [np.log([[0.5, 0.5]]), np.log([[0.5, 0.5], [0.5, 0.5]])]
+    tables[0] = np.array([[0.0, -np.inf]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        solution = exact.solve(exact.enumerate_tree_from_rewards([0, 1, 1, 1], 2, tables), 0.5)
+        assert solution.log_z == pytest.approx(math.log(0.5 + 0.5 * math.exp(2)))
+        assert solution.optimal_logprob((1,)) == -math.inf
+        ends = exact.value_of_chance(0.0, alpha=0.5), exact.value_of_chance(1.0, alpha=0.5)
+    assert ends == (0.0, 2.0)
+
+
+def test_the_copy_of_a_solution_is_the_callers():
+    solution = exact.solve(exact.enumerate_tree_from_rewards([0, 0, 0, 1], 2), 0.5)
+    solution.soft_q((1,))[:] = 7
+    assert solution.soft_value((1, 1)) == 2.0
+
+
+@pytest.mark.parametrize("good", [1, 0.5, np.float32(0.5), np.int64(2)])
+def test_any_positive_number_is_a_temperature(good):
+    assert exact.check_alpha(good) == float(good)
+    assert type(exact.check_alpha(good)) is float
+    solution = exact.solve(exact.enumerate_tree_from_rewards([0, 1], 2), good)
+    assert type(solution.alpha) is float
+
+
+def test_the_optimal_policy_at_one_prefix_is_the_reference_tilted_by_the_advantage():
+    tree, _, _, tables = problem(3, 3, None, seed=8)
+    solution = exact.solve(tree, 0.7)
+    policy = np.exp(tables[1][2] + solution.advantage((2,)))
+    assert policy.sum() == pytest.approx(1)
+    assert np.exp(solution.optimal_step_logps[1][2]) == pytest.approx(policy)
+    assert np.log(policy / np.exp(tables[1][2])) == pytest.approx(
+        solution.soft_q((2,)) - solution.soft_value((2,))
+    )

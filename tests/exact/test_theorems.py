@@ -1,10 +1,16 @@
+import itertools
+import math
+
 import numpy as np
 import pytest
 
 import gnivo_edu.exact.solution
+import gnivo_edu.exact.theorems
+import toy_envs
 from gnivo_edu import exact
 from gnivo_edu.exact.theorems import marginal_optimal_logps
-from tests.exact.problems import random_tree
+from tests.exact import brute
+from tests.exact.problems import by_tuples, problem, random_tree
 
 
 @pytest.mark.parametrize("alpha", [0.02, 0.1, 0.5, 1.0, 10.0])
@@ -72,3 +78,230 @@ def test_the_sums_of_the_poster_run_from_zero(group_size):
     assert all(row["gradient at V"] > 1e-3 for row in certificate.table if row["model from j"] == 1)
     with pytest.raises(ValueError, match="too many"):
         exact.index_question(random_tree(4, 5), 0.4, 5, 4)
+
+
+def test_theorem_1_reports_every_depth():
+    tree = random_tree()
+    certificate = exact.verify_soft_value_theorem(tree, 0.25)
+    assert [(row["t"], row["prefixes"]) for row in certificate.table] == [
+        (0, 1),
+        (1, 3),
+        (2, 9),
+        (3, 27),
+    ]
+    assert certificate.prefixes == 40
+    assert certificate.limit == 1e-10
+    assert "(alpha 0.25)" in certificate.claim
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 3])
+def test_theorem_1_measures_an_error_at_any_depth(monkeypatch, depth):
+    tree, original = random_tree(), exact.solve
+
+    def off_at_one_prefix(tree, alpha):
+        solution = original(tree, alpha)
+        solution.values[depth][0] -= 1e-3
+        return solution
+
+    monkeypatch.setattr(gnivo_edu.exact.theorems, "solve", off_at_one_prefix)
+    certificate = exact.verify_soft_value_theorem(tree, 0.5)
+    assert not certificate.passed
+    assert certificate.max_abs_error == pytest.approx(1e-3, rel=1e-9)
+    errors = [row["largest error"] for row in certificate.table]
+    # An error of log Z is one of every prefix but the empty one; any other is its prefix's own.
+    wrong = [1, 2, 3] if depth == 0 else [depth]
+    assert errors == pytest.approx([1e-3 * (t in wrong) for t in range(4)], rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_a_nan_does_not_pass(monkeypatch, depth):
+    tree, original = random_tree(), exact.solve
+
+    def with_a_nan(tree, alpha):
+        solution = original(tree, alpha)
+        solution.values[depth][1] = math.nan
+        return solution
+
+    monkeypatch.setattr(gnivo_edu.exact.theorems, "solve", with_a_nan)
+    certificate = exact.verify_soft_value_theorem(tree, 0.5)
+    assert not certificate.passed
+    assert math.isnan(certificate.max_abs_error)
+    with pytest.raises(ValueError, match="the values span nan nats"):
+        exact.verify_constant_shift(tree, 0.5, 2)
+
+
+def test_the_marginals_are_the_optimal_policy_by_its_definition():
+    tree, all_answers, rewards, tables = problem(3, 3, None, seed=7)
+    weight = {a: brute.probability(a, tables, 3) * math.exp(rewards[a] / 0.4) for a in all_answers}
+    for t, logps in enumerate(marginal_optimal_logps(tree, 0.4)):
+        for n in range(3**t):
+            through = sum(w for a, w in weight.items() if a[:t] == tree.prefix(t, n))
+            expected = math.log(through / sum(weight.values()))
+            assert logps[n] == pytest.approx(expected, abs=1e-12)
+    with pytest.raises(ValueError, match="alpha must be a positive number"):
+        marginal_optimal_logps(tree, 0.0)
+
+
+def test_theorem_2_reports_every_depth():
+    tree = random_tree()
+    certificate = exact.verify_constant_shift(tree, 0.25, 2)
+    rows = certificate.table
+    assert [(row["t"], row["prefixes"]) for row in rows] == [(1, 3), (2, 9), (3, 27)]
+    assert certificate.prefixes == 39
+    assert certificate.limit == 1e-6
+    assert certificate["group_size"] == 2
+    assert "(alpha 0.25, groups of 2)" in certificate.claim
+    assert certificate.max_abs_error == max(row["spread"] for row in rows)
+    assert certificate["pinned_error"] == max(row["pinned error"] for row in rows)
+    assert certificate["smallest_increase"] == min(row["smallest increase"] for row in rows)
+
+
+def test_the_measures_of_theorem_2_are_what_they_say(monkeypatch):
+    """At one depth and K = 2, from all pairs in plain Python; the draws are those of the seed."""
+    tree, alpha = random_tree(3, 1), 0.5
+    rng = np.random.default_rng(5)
+    rng.standard_normal((2, 3))  # the starts
+    shift = rng.uniform(-3, 3)
+    directions = 0.1 * rng.standard_normal((2, 3))
+    value = exact.solve(tree, alpha).values[1]
+    p, target = np.exp(tree.step_logps[0][0]), np.exp(value - value.max())
+    minimum, _ = by_tuples(p, target, target, value, 2)
+    increases = []
+    for d in directions:
+        d -= (p * target) @ d / (p * target).sum()
+        for v in (value + d, value - d):
+            loss, _ = by_tuples(p, target, target, v, 2)
+            increases.append((loss - minimum) / ((p * target) @ d**2))
+    certificate = exact.verify_constant_shift(tree, alpha, 2, seed=5)
+    assert certificate["smallest_increase"] == pytest.approx(min(increases), rel=1e-6)
+
+    def doubled(objective, v):
+        return 2 * objective.model(v) - objective.targets
+
+    monkeypatch.setattr(exact.GroupObjective, "gradient", doubled)
+    certificate = exact.verify_constant_shift(tree, alpha, 2, seed=5)
+    assert not certificate.passed
+    norms = []
+    for v in (value + shift, np.zeros(3)):
+        _, model = by_tuples(p, target, target, v, 2)
+        norms.append(np.abs(2 * model - target).max())
+    expected = norms[0] / norms[1]
+    assert certificate["gradient_norm_at_shifted_optimum"] == pytest.approx(expected, rel=1e-9)
+
+
+def test_an_error_of_the_fit_shows_in_every_measure_of_it(monkeypatch):
+    tree, fit = random_tree(), exact.GroupObjective.fit
+
+    def off_at_one_prefix(objective, start):
+        v = fit(objective, start)
+        v[0] += 1e-3 * len(v)
+        return v
+
+    monkeypatch.setattr(exact.GroupObjective, "fit", off_at_one_prefix)
+    certificate = exact.verify_constant_shift(tree, 0.5, 2)
+    assert not certificate.passed
+    spreads = [row["spread"] for row in certificate.table]
+    assert spreads == pytest.approx([0.003, 0.009, 0.027], rel=1e-6)
+    # V_theta(s_t) is off by 1e-3 V**t less its mean e^V_theta-weighted share: the errors differ
+    # between a prefix and its parent.
+    assert 0.02 < certificate["pinned_error"] < 0.027
+    assert 0.01 < certificate["credit_error"] < 0.03
+    # The fit is no minimum any more, so some direction leads down.
+    assert certificate["smallest_increase"] < 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "measure"),
+    [
+        ("_smallest_increase", -1e-9, "smallest_increase"),
+        ("_credit_error", 1e-3, "credit_error"),
+        ("_log_mean_exp", 1e-3, "pinned_error"),
+    ],
+)
+def test_each_measure_of_theorem_2_can_fail_it_alone(monkeypatch, name, value, measure):
+    monkeypatch.setattr(gnivo_edu.exact.theorems, name, lambda *_, **__: value)
+    certificate = exact.verify_constant_shift(random_tree(), 0.5, 2)
+    assert not certificate.passed
+    assert certificate.max_abs_error < 1e-6
+    monkeypatch.setattr(gnivo_edu.exact.theorems, "SPREAD_LIMIT", 10.0)
+    assert exact.verify_constant_shift(random_tree(), 0.5, 2).passed is (value > 0)
+
+
+def test_a_common_shift_of_the_pinned_values_is_an_error_of_the_first_credit(monkeypatch):
+    original = gnivo_edu.exact.theorems._log_mean_exp
+    monkeypatch.setattr(
+        gnivo_edu.exact.theorems, "_log_mean_exp", lambda *values: original(*values) + 0.25
+    )
+    certificate = exact.verify_constant_shift(random_tree(), 0.5, 2)
+    assert certificate["pinned_error"] == pytest.approx(0.25, rel=1e-6)
+    assert certificate["credit_error"] == pytest.approx(0.25, rel=1e-6)
+    assert not certificate.passed
+
+
+def test_the_seed_draws_the_starts_and_the_disturbances():
+    one, again, other = (
+        exact.verify_constant_shift(random_tree(), 0.5, 2, seed=seed) for seed in (0, 0, 1)
+    )
+    assert one.to_json() == again.to_json()
+    assert one["smallest_increase"] != other["smallest_increase"]
+    assert one.to_json() == exact.verify_constant_shift(random_tree(), 0.5, 2).to_json()
+
+
+def test_one_prefix_alone_has_no_direction_and_is_passed_over():
+    tree = exact.enumerate_tree(toy_envs.TokenMDP(1, 2, reward=lambda tokens, lengths: lengths))
+    certificate = exact.verify_constant_shift(tree, 0.5, 2)
+    assert certificate.passed
+    assert certificate["smallest_increase"] == 0.0
+
+
+def test_the_index_question_counts_what_it_says():
+    """All four readings against loops over every group, in plain Python."""
+    tree, alpha, group_size = random_tree(3, 2, seed=3), 0.4, 3
+    value = exact.solve(tree, alpha).values[1].tolist()
+    law = np.exp(tree.prefix_logps[1]).tolist()
+    groups = list(itertools.product(range(3), repeat=group_size))
+
+    def gradient(v, first):
+        entries = [0.0] * 3
+        for group in groups:
+            probability = math.prod(law[i] for i in group)
+            weights = [math.exp(value[i]) for i in group]
+            below = sum(math.exp(v[i]) for i in group[first:])
+            for j, i in enumerate(group):
+                share = math.exp(v[i]) / below if j >= first else 0.0
+                entries[i] += probability * (sum(weights) * share - weights[j])
+        return max(map(abs, entries))
+
+    certificate = exact.index_question(tree, alpha, 1, group_size)
+    assert (certificate.passed, certificate.prefixes, certificate.limit) == (True, 3, 1e-12)
+    assert "(t = 1, groups of 3)" in certificate.claim
+    readings = [(row["targets from j"], row["model from j"]) for row in certificate.table]
+    assert readings == [(0, 0), (1, 0), (1, 1), (0, 1)]
+    for row, (targets, model) in zip(certificate.table, readings, strict=True):
+        sums, logs = 0.0, []
+        for group in groups:
+            weights = [math.exp(value[i]) for i in group]
+            sums += math.prod(law[i] for i in group) * sum(weights) / sum(weights[targets:])
+            logs.append(math.log(sum(weights[model:]) / sum(weights[targets:])))
+        assert row["targets sum to"] == pytest.approx(sums, rel=1e-12)
+        assert row["spread of log C"] == pytest.approx(max(logs) - min(logs), abs=1e-12)
+        expected = gradient(value, model) / gradient([0.0] * 3, model)
+        assert row["gradient at V"] == pytest.approx(expected, rel=1e-10, abs=1e-13)
+    assert certificate.max_abs_error == certificate.table[0]["gradient at V"]
+
+
+def test_groups_are_listed_up_to_a_limit(monkeypatch):
+    monkeypatch.setattr(gnivo_edu.exact.theorems, "MAX_GROUPS", 81)
+    tree = random_tree()
+    assert exact.index_question(tree, 0.4, 2, 2).passed
+    assert exact.index_question(tree, 0.4, 1, 4).passed
+    with pytest.raises(ValueError, match=r"3\*\*5 groups are too many"):
+        exact.index_question(tree, 0.4, 1, 5)
+
+
+def test_the_index_question_fails_where_the_values_are_wrong(monkeypatch):
+    """The first reading must meet all three measures, and no other may."""
+    monkeypatch.setattr(gnivo_edu.exact.theorems, "INDEX_LIMIT", 1e-30)
+    assert not exact.index_question(random_tree(), 0.4, 2, 2).passed
+    monkeypatch.setattr(gnivo_edu.exact.theorems, "INDEX_LIMIT", 10.0)
+    assert not exact.index_question(random_tree(), 0.4, 2, 2).passed

@@ -4,11 +4,7 @@ import gymnasium as gym
 import pytest
 
 from tests.toy_envs import broken
-from toy_envs import (
-    ArithmeticChain,
-    TokenMDP,
-    check_token_mdp,
-)
+from toy_envs import ArithmeticChain, TokenMDP, check_token_mdp
 
 SAYS = {
     broken.PaysOnTheWay: "pays 0.1 .* before the answer has ended",
@@ -64,9 +60,8 @@ def test_anything_else_is_refused() -> None:
     "env",
     [
         TokenMDP(1, 3, reward=lambda y, n: n * 0.0),
-        TokenMDP(
-            3, 1, reward=lambda y, n: y[:, 0] - 5.0, eos_token_id=0
-        ),  # any finite reward is accepted
+        # Any finite reward is accepted.
+        TokenMDP(3, 1, reward=lambda y, n: y[:, 0] - 5.0, eos_token_id=0),
         TokenMDP(2, 9, reward=lambda y, n: y.mean(axis=1)),  # 512 answers: a sample is walked
         ArithmeticChain(operations=4, base=10, digits=2, num_prompts=9),
     ],

@@ -1,7 +1,5 @@
 from tests.toy_envs.answers import every_answer
-from toy_envs import (
-    CombinationLock,
-)
+from toy_envs import CombinationLock
 
 
 def test_lock_opens_for_its_code_alone() -> None:

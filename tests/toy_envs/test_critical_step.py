@@ -1,9 +1,7 @@
 import pytest
 
 from tests.toy_envs.answers import every_answer
-from toy_envs import (
-    CriticalStep,
-)
+from toy_envs import CriticalStep
 
 
 @pytest.mark.parametrize("step", [1, 3, 5])

@@ -1,9 +1,7 @@
 import pytest
 
 from tests.toy_envs.answers import every_answer
-from toy_envs import (
-    DigitSum,
-)
+from toy_envs import DigitSum
 
 
 def test_digit_sum_counts_digits() -> None:

@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 
 from tests.toy_envs.answers import every_answer
-from toy_envs import (
-    PosterProblem,
-)
+from toy_envs import PosterProblem
 
 ANSWERS = list(product((0, 1), repeat=7))
 

@@ -1,9 +1,7 @@
 import numpy as np
 
 from tests.toy_envs.answers import every_answer
-from toy_envs import (
-    RandomTree,
-)
+from toy_envs import RandomTree
 
 
 def test_random_tree_is_uniform_and_seeded() -> None:

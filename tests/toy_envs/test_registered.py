@@ -110,9 +110,8 @@ def test_spec_survives_json(env_id: str) -> None:
     again = gym.make(EnvSpec.from_json(json.dumps(json.loads(env.spec.to_json()))))
     assert type(again.unwrapped) is type(env.unwrapped)
     assert again.spec.reward_threshold == env.spec.reward_threshold is not None
-    assert (
-        env.spec.max_episode_steps is None
-    )  # a time limit would call the end of the horizon a truncation
+    # A time limit would call the end of the horizon a truncation.
+    assert env.spec.max_episode_steps is None
     assert isinstance(registry[env_id].entry_point, str)
 
 
