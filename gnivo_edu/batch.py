@@ -4,29 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-# Fields by shape; those of the first group are read inside the mask only, and may hold anything
-# outside it.
-PER_TOKEN = (
-    "policy_logps",
-    "behaviour_logps",
-    "reference_logps",
-    "policy_kl",
-    "entropy",
-    "values",
-    "behaviour_values",
-    "prefix_values",
-)
+# What is a sum over the tokens of a step, in `by_step`.
+SUMMED = ("policy_logps", "behaviour_logps", "reference_logps", "policy_kl", "entropy")
+# These are read inside the mask only, and may hold anything outside it.
+PER_TOKEN = (*SUMMED, "values", "behaviour_values", "prefix_values")
+# No gradient flows to these.
 CONSTANTS = ("behaviour_logps", "reference_logps", "rewards", "behaviour_values", "group_weight")
+FILLED_IN: Any = None  # by __post_init__
 
 
 def group_log_softmax(x: Float[Tensor, "N K *T"], dim: int = 1) -> Float[Tensor, "N K *T"]:
-    """Log-softmax over the K responses of a group: x_i - log sum_j e^{x_j}, nats; never over
-    tokens.
+    """Log-softmax over the K responses of a group, never over tokens: x_i - log sum_j e^{x_j}.
 
     >>> group_log_softmax(torch.zeros(1, 4)).exp()
     tensor([[0.2500, 0.2500, 0.2500, 0.2500]])
@@ -70,7 +64,9 @@ class GroupBatch:
 
     >>> half = torch.full((1, 2, 3), 0.5).log()
     >>> mask = torch.tensor([[[1, 1, 1], [1, 0, 0]]])
-    >>> batch = GroupBatch(policy_logps=half / 2, behaviour_logps=half, rewards=torch.ones(1, 2), mask=mask)
+    >>> batch = GroupBatch(
+    ...     policy_logps=half / 2, behaviour_logps=half, rewards=torch.ones(1, 2), mask=mask
+    ... )
     >>> batch.prefix_logratio / half[0, 0, 0].abs()
     tensor([[[0.5000, 1.0000, 1.5000],
              [0.5000, 0.5000, 0.5000]]])
@@ -80,7 +76,7 @@ class GroupBatch:
     behaviour_logps: Float[Tensor, "N K T"]
     rewards: Float[Tensor, "N K"]
     mask: Bool[Tensor, "N K T"]
-    reference_logps: Float[Tensor, "N K T"] = None  # type: ignore[assignment]  # set by __post_init__
+    reference_logps: Float[Tensor, "N K T"] = FILLED_IN
     step_ids: Int[Tensor, "N K T"] | None = None
     truncated: Bool[Tensor, "N K"] | None = None
     policy_kl: Float[Tensor, "N K T"] | None = None
@@ -129,9 +125,7 @@ class GroupBatch:
 
     @property
     def implicit_value(self) -> Float[Tensor, "N K T"]:
-        """V_theta(s_t) = log Z + rho_t, nats, after t = 1..T tokens. Needs `log_z`; rho_t itself is
-        V - log Z.
-        """
+        """V_theta(s_t) = log Z + rho_t, nats, after t = 1..T tokens. Needs `log_z`."""
         if self.log_z is None:
             raise MissingField(
                 "log_z",
@@ -140,20 +134,17 @@ class GroupBatch:
         return self.log_z[:, None, None] + self.prefix_logratio
 
     def absorb(self, x: Float[Tensor, "N K T"]) -> Float[Tensor, "N K T"]:
-        """Repeat the last entry of each response after its end: the absorbing convention for values
-        of prefixes.
-        """
+        """Repeat the last entry of each response after its end: values of absorbing prefixes."""
         last = (self.lengths - 1).clamp(min=0)[..., None]
         columns = torch.arange(x.shape[-1], device=x.device)
-        return x.gather(-1, torch.minimum(columns, last)).masked_fill(
-            (self.lengths == 0)[..., None], 0.0
-        )
+        # A response without tokens has no last entry.
+        empty = (self.lengths == 0)[..., None]
+        return x.gather(-1, torch.minimum(columns, last)).masked_fill(empty, 0.0)
 
     def group_mean(self, per_group: Float[Tensor, " N"]) -> Float[Tensor, ""]:
         """Mean over prompts, or the expectation under `group_weight`."""
-        return (
-            per_group.mean() if self.group_weight is None else (self.group_weight * per_group).sum()
-        )
+        weight = self.group_weight
+        return per_group.mean() if weight is None else (weight * per_group).sum()
 
     def by_step(self) -> GroupBatch:
         """The same batch with steps for tokens: [N, K, S], S the largest number of steps. Needs
@@ -172,6 +163,7 @@ class GroupBatch:
         count = int(ids.max()) + 1
         tokens = torch.zeros(*ids.shape[:2], count, dtype=torch.long, device=ids.device)
         tokens.scatter_add_(2, ids, self.mask.long())
+        # A step ends where the tokens of all steps up to it are counted.
         last = (tokens.cumsum(2) - 1).clamp(min=0)
         # A step that a response does not have is masked out; its place only has to exist.
         first = (last - tokens + 1).clamp(min=0, max=self.mask.shape[-1] - 1)
@@ -180,18 +172,13 @@ class GroupBatch:
             x = x.masked_fill(~self.mask, 0.0)
             return torch.zeros(tokens.shape, dtype=x.dtype, device=x.device).scatter_add(2, ids, x)
 
+        # A value belongs to a state: before the first token of a step, or after its last one.
+        places = {"values": first, "behaviour_values": first, "prefix_values": last}
         fields = {
-            name: total(getattr(self, name))
-            for name in PER_TOKEN[:5]
-            if getattr(self, name) is not None
+            name: total(x) if name in SUMMED else x.gather(2, places[name])
+            for name in PER_TOKEN
+            if (x := getattr(self, name)) is not None
         }
-        for name, index in (
-            ("values", first),
-            ("behaviour_values", first),
-            ("prefix_values", last),
-        ):
-            if getattr(self, name) is not None:
-                fields[name] = getattr(self, name).gather(2, index)
         return replace(self, mask=tokens > 0, step_ids=None, **fields)
 
     # --- validation -------------------------------------------------------------------------------
@@ -212,8 +199,8 @@ class GroupBatch:
                 continue
             if not isinstance(x, Tensor) or x.shape != shape:
                 raise ValueError(
-                    f"{name} must be a tensor {list(shape)} (policy_logps: [N, K, T]), got "
-                    f"{_describe(x)}"
+                    f"{name} must be a tensor {list(shape)} (policy_logps: [N, K, T]), "
+                    f"got {_describe(x)}"
                 )
             if name not in ("mask", "step_ids", "truncated") and not x.is_floating_point():
                 raise ValueError(
@@ -229,8 +216,8 @@ class GroupBatch:
             x = getattr(self, name)
             if x is not None and not bool((x.isfinite() | ~self.mask).all()):
                 raise ValueError(
-                    f"{name} holds inf or nan inside the mask, at "
-                    f"{_first(~x.isfinite() & self.mask)}"
+                    f"{name} holds inf or nan inside the mask, "
+                    f"at {_first(~x.isfinite() & self.mask)}"
                 )
         for name in ("rewards", "log_z"):
             x = getattr(self, name)
@@ -245,10 +232,9 @@ class GroupBatch:
                     f"group_weight must be non-negative with sum 1, got sum {total:.6g}"
                 )
         if self.step_ids is not None:
-            before = torch.cat(
-                [-torch.ones_like(self.step_ids[..., :1]), self.step_ids[..., :-1]], -1
-            )
-            jump = self.step_ids - before
+            # As if a step -1 stood before the first token: a response begins with step 0.
+            start = -torch.ones_like(self.step_ids[..., :1])
+            jump = self.step_ids.diff(prepend=start)
             first_token = torch.arange(jump.shape[-1], device=jump.device) == 0
             bad = self.mask & torch.where(first_token, jump != 1, (jump != 0) & (jump != 1))
             if bool(bad.any()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gnivo_edu.batch import GroupBatch
-from gnivo_edu.objectives.grpo import KLTerm, group_advantages, surrogate_with_kl
+from gnivo_edu.objectives.grpo import KLTerm, grpo
 from gnivo_edu.objectives.output import LossOutput
 from gnivo_edu.objectives.surrogate import check_group
 
@@ -18,8 +18,9 @@ def dr_grpo(
 ) -> LossOutput:
     r"""Dr. GRPO: rewards minus their group mean, summed over tokens and divided by a constant.
 
-        A_i = R_i - mean R,   u_it = pi_theta/pi_b of token t   (pi_b sampled; A is a constant),
-        L = 1/max_length  mean over prompts and i of  sum_t  - min( u A, clip(u, 1 - clip_low, 1 + clip_high) A ) ...
+        A_i = R_i - mean R, a constant,   u_it = pi_theta/pi_b of token t, pi_b sampled,
+        L = 1/max_length  mean over prompts and i of
+            sum_t  - min( u A, clip(u, 1 - clip_low, 1 + clip_high) A ) ...
 
     plus alpha k_it in the sum, with `kl` as in `grpo`; the default has no KL, and `alpha` (reward
     per nat) is then checked and not used. It is `grpo` with scale="none" and
@@ -37,19 +38,28 @@ def dr_grpo(
     ours.
 
     Metrics: those of `grpo`. Raises ValueError on K = 1, alpha <= 0, unknown names, missing
-        `policy_kl`.
+    `policy_kl`.
 
     >>> import torch
     >>> half = torch.full((1, 2, 2), 0.5).log().requires_grad_()
-    >>> batch = GroupBatch(policy_logps=half, behaviour_logps=half, rewards=torch.tensor([[1.0, 0.0]]),
-    ...                    mask=torch.tensor([[[1, 1], [1, 0]]]))
-    >>> dr_grpo(batch, max_length=2).loss.backward()  # advantages 1/2 and -1/2, over 2 responses, over max_length
+    >>> batch = GroupBatch(
+    ...     policy_logps=half, behaviour_logps=half, rewards=torch.tensor([[1.0, 0.0]]),
+    ...     mask=torch.tensor([[[1, 1], [1, 0]]]),
+    ... )
+    >>> # Advantages 1/2 and -1/2, over 2 responses, over max_length.
+    >>> dr_grpo(batch, max_length=2).loss.backward()
     >>> half.grad
     tensor([[[-0.1250, -0.1250],
              [ 0.1250,  0.0000]]])
     """
     check_group(batch, "dr_grpo")
-    advantages = group_advantages(batch, "none")
-    return surrogate_with_kl(
-        batch, advantages, alpha, kl, "seq-mean-token-sum-norm", clip_low, clip_high, max_length
+    return grpo(
+        batch,
+        alpha,
+        kl=kl,
+        scale="none",
+        normaliser="seq-mean-token-sum-norm",
+        clip_low=clip_low,
+        clip_high=clip_high,
+        max_length=max_length,
     )

@@ -37,17 +37,21 @@ def dro(batch: GroupBatch, alpha: float = 1.0, scaled: bool = True) -> LossOutpu
 
     >>> import torch
     >>> half = torch.full((1, 2, 1), 0.5).log()
-    >>> batch = GroupBatch(policy_logps=half, behaviour_logps=half, rewards=torch.tensor([[1.0, 0.0]]),
-    ...                    mask=torch.ones(1, 2, 1), values=torch.full((1, 2, 1), 0.5))
+    >>> batch = GroupBatch(
+    ...     policy_logps=half, behaviour_logps=half, rewards=torch.tensor([[1.0, 0.0]]),
+    ...     mask=half < 0, values=torch.full((1, 2, 1), 0.5),
+    ... )
     >>> dro(batch, alpha=1.0).loss  # 0.5^2/2 for each of the two parts
     tensor(0.2500)
     """
     check_alpha(alpha)
-    value = needed(batch, "values", "dro")[..., 0]
+    value = needed(batch, "values", name="dro")[..., 0]
     h = batch.sequence_logratio
+    # One residual, twice: each part holds the other one fixed.
     value_residual = batch.rewards - value - alpha * h.detach()
     policy_residual = batch.rewards - value.detach() - alpha * h
     value_loss = batch.group_mean(value_residual.square().mean(1)) / 2
+    # The paper divides the gradient of the policy by alpha, that of the value by nothing.
     policy_loss = batch.group_mean(policy_residual.square().mean(1)) / (2 * alpha if scaled else 2)
     metrics = response_metrics(batch) | {
         "residual": (2 * value_loss.detach()).sqrt(),

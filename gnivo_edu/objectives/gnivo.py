@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from gnivo_edu.batch import GroupBatch
-from gnivo_edu.objectives.groups import Lengths, Prefixes, Weights, group_objective
+from gnivo_edu.batch import GroupBatch, group_log_softmax
+from gnivo_edu.objectives.groups import (
+    Lengths,
+    Prefixes,
+    Weights,
+    prefix_coefficients,
+    reward_weights,
+    softmax_metrics,
+)
 from gnivo_edu.objectives.output import LossOutput
+from gnivo_edu.objectives.surrogate import response_metrics
 
 
 def gnivo(
@@ -60,15 +67,18 @@ def gnivo(
     Raises ValueError on K = 1, alpha <= 0, a weight that overflows, depths or a horizon that do not
     fit.
 
+    >>> import torch
     >>> half = torch.full((1, 2, 1), 0.5).log()
-    >>> batch = GroupBatch(policy_logps=half, behaviour_logps=half, rewards=torch.tensor([[1.0, 0.0]]),
-    ...                    mask=torch.ones(1, 2, 1))
+    >>> rewards = torch.tensor([[1.0, 0.0]])
+    >>> batch = GroupBatch(
+    ...     policy_logps=half, behaviour_logps=half, rewards=rewards, mask=half < 0
+    ... )
     >>> gnivo(batch, alpha=1.0).loss  # (e + 1) log 2
     tensor(2.5773)
     """
-    out = group_objective(
-        batch, batch.prefix_logratio, alpha, weights, prefixes, lengths, depths, horizon, reward_max
-    )
-    with torch.no_grad():
-        logratio = batch.group_mean(batch.sequence_logratio.mean(1))
-    return LossOutput(out.loss, out.metrics | {"logratio": logratio})
+    rho = batch.prefix_logratio  # log pi_theta/pi_ref of the first t tokens
+    w = reward_weights(batch, alpha, weights=weights, reward_max=reward_max)
+    c = prefix_coefficients(batch, prefixes, lengths=lengths, depths=depths, horizon=horizon)
+    log_q = group_log_softmax(rho)  # over the K responses of a group, never over tokens
+    loss = batch.group_mean(-(c * w[..., None] * log_q).sum((1, 2)))
+    return LossOutput(loss, softmax_metrics(batch, rho, alpha=alpha) | response_metrics(batch))

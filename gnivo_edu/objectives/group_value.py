@@ -5,8 +5,15 @@ from __future__ import annotations
 from jaxtyping import Int
 from torch import Tensor
 
-from gnivo_edu.batch import GroupBatch, MissingField
-from gnivo_edu.objectives.groups import Lengths, Prefixes, Weights, group_objective
+from gnivo_edu.batch import GroupBatch, MissingField, group_log_softmax
+from gnivo_edu.objectives.groups import (
+    Lengths,
+    Prefixes,
+    Weights,
+    prefix_coefficients,
+    reward_weights,
+    softmax_metrics,
+)
 from gnivo_edu.objectives.output import LossOutput
 
 
@@ -22,7 +29,8 @@ def group_value(
 ) -> LossOutput:
     """The group objective over an explicit V_theta of prefixes, `batch.prefix_values`, in nats.
 
-        L = mean over prompts of  - sum_t c_t sum_i w_i ( V_theta(s_t^i) - log sum_j exp V_theta(s_t^j) ).
+        L = mean over prompts of
+            - sum_t c_t sum_i w_i ( V_theta(s_t^i) - log sum_j exp V_theta(s_t^j) ).
 
     log Z never appears. Settings, metrics (but `logratio`) and errors are those of `gnivo`.
     `prefix_values` [N, K, T] holds V_theta after t tokens in column t - 1; what stands after the
@@ -39,9 +47,12 @@ def group_value(
 
     >>> import torch
     >>> zeros = torch.zeros(1, 2, 1)
-    >>> batch = GroupBatch(policy_logps=zeros, behaviour_logps=zeros, mask=zeros == 0,
-    ...                    rewards=torch.tensor([[1.0, 0.0]]), prefix_values=torch.tensor([[[5.0], [4.0]]]))
-    >>> group_value(batch, alpha=1.0).metrics["misfit"].abs() < 1e-6  # V = R/alpha + 4: fits, whatever the constant
+    >>> values = torch.tensor([[[5.0], [4.0]]])  # R/alpha + 4: it fits, whatever the constant
+    >>> batch = GroupBatch(
+    ...     policy_logps=zeros, behaviour_logps=zeros, mask=zeros == 0,
+    ...     rewards=torch.tensor([[1.0, 0.0]]), prefix_values=values,
+    ... )
+    >>> group_value(batch, alpha=1.0).metrics["misfit"].abs() < 1e-6
     tensor(True)
     """
     if batch.prefix_values is None:
@@ -50,7 +61,9 @@ def group_value(
             "group_value needs prefix_values [N, K, T], V_theta of the prefix after t tokens, in "
             "nats",
         )
-    values = batch.absorb(batch.prefix_values)
-    return group_objective(
-        batch, values, alpha, weights, prefixes, lengths, depths, horizon, reward_max
-    )
+    values = batch.absorb(batch.prefix_values)  # V_theta after the first t tokens
+    w = reward_weights(batch, alpha, weights=weights, reward_max=reward_max)
+    c = prefix_coefficients(batch, prefixes, lengths=lengths, depths=depths, horizon=horizon)
+    log_q = group_log_softmax(values)  # over the K responses of a group, never over tokens
+    loss = batch.group_mean(-(c * w[..., None] * log_q).sum((1, 2)))
+    return LossOutput(loss, softmax_metrics(batch, values, alpha=alpha))

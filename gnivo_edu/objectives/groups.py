@@ -1,6 +1,4 @@
-"""The cross-entropy between two group softmaxes, shared by the objectives that differ in what is
-scored.
-"""
+"""What `gnivo` and `group_value` share: weights of rewards, coefficients of depths, metrics."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gnivo_edu.batch import GroupBatch, group_log_softmax
-from gnivo_edu.objectives.output import LossOutput
+from gnivo_edu.objectives.surrogate import check_choice
 
 Weights = Literal["raw", "softmax"]
 Prefixes = Literal["all", "given", "last"]
@@ -31,20 +29,23 @@ def reward_weights(
 ) -> Float[Tensor, "N K"]:
     """w_i: exp((R_i - reward_max)/alpha) ("raw"), or softmax(R/alpha) within the group ("softmax").
 
-    `reward_max`, reward units, is one number for the whole task. Raises ValueError if a raw weight
-    overflows."""
+    `reward_max`, reward units, is one number for the whole task. Raises ValueError on groups of one
+    and if a raw weight overflows.
+    """
+    if batch.rewards.shape[1] < 2:
+        raise ValueError(
+            "the group softmax of a single response is constant: take groups of at least 2"
+        )
     check_alpha(alpha)
+    check_choice("weights", weights, literal=Weights)
     if weights == "softmax":
         return group_log_softmax(batch.rewards / alpha).exp()
-    if weights != "raw":
-        raise ValueError(f"weights must be 'raw' or 'softmax', got {weights!r}")
     w = ((batch.rewards - reward_max) / alpha).exp()
     if not bool(w.isfinite().all()):
         raise ValueError(
-            f"exp((R - reward_max)/alpha) overflows {w.dtype} at R = "
-            f"{float(batch.rewards.max()):g}, "
-            f"alpha = {alpha:g}, reward_max = {reward_max:g}: pass reward_max, the largest reward "
-            "the task can give"
+            f"exp((R - reward_max)/alpha) overflows {w.dtype} at "
+            f"R = {float(batch.rewards.max()):g}, alpha = {alpha:g}, reward_max = {reward_max:g}: "
+            "pass reward_max, the largest reward the task can give"
         )
     return w
 
@@ -56,84 +57,62 @@ def prefix_coefficients(
     depths: Int[Tensor, " N"] | None = None,
     horizon: int | None = None,
 ) -> Float[Tensor, "N K T"]:
-    """Coefficient of the term of response i at depth t (column t - 1); finished responses are
-    absorbing.
+    """Coefficient c_t of the term of response i at depth t (column t - 1).
 
-    A depth beyond the padded length is the last column's: there every response is complete.
+    Finished responses are absorbing. A depth beyond the padded length is the last column's: there
+    every response is complete.
     """
-    T, dtype = batch.policy_logps.shape[-1], batch.policy_logps.dtype
+    check_choice("prefixes", prefixes, literal=Prefixes)
+    check_choice("lengths", lengths, literal=Lengths)
+    T = batch.policy_logps.shape[-1]
     t = torch.arange(1, T + 1, device=batch.mask.device)
-    own = batch.lengths[..., None]
-    longest, shortest = own.amax(1, keepdim=True), own.amin(1, keepdim=True)
+    length = batch.lengths[..., None]
+    longest = length.amax(1, keepdim=True)
+    shortest = length.amin(1, keepdim=True)
     if horizon is not None and horizon < int(longest.max()):
         raise ValueError(f"horizon is {horizon}, but a response has {int(longest.max())} tokens")
-
-    if prefixes == "last":
-        c = t == T
-    elif prefixes == "given":
-        c = t == _checked_depths(depths, batch, horizon).clamp(max=T)[:, None, None]
-    elif prefixes != "all":
-        raise ValueError(f"prefixes must be 'all', 'given' or 'last', got {prefixes!r}")
-    elif lengths in ("sum_max", "mean_max"):
-        c = t <= longest
-    elif lengths in ("sum_min", "mean_min"):
-        c = t <= shortest
-    elif lengths == "own":
-        c = t <= own
-    elif lengths == "horizon":
-        if horizon is None:
-            raise ValueError(
-                "lengths='horizon' needs horizon, the longest response the task allows, in tokens"
-            )
-        c = ((t <= horizon) + (t == T) * max(horizon - T, 0)).to(dtype) / horizon
-    else:
+    if horizon is None and (prefixes, lengths) == ("all", "horizon"):
         raise ValueError(
-            f"lengths must be sum_max, sum_min, horizon, mean_max, mean_min or own, got {lengths!r}"
+            "lengths='horizon' needs horizon, the longest response the task allows, in tokens"
         )
-    c = c.to(dtype).expand_as(batch.policy_logps)
-    divisors = {"mean_max": longest, "mean_min": shortest, "own": own}
-    return c / divisors[lengths].clamp(min=1) if prefixes == "all" and lengths in divisors else c
+
+    end = horizon or T
+    depth: int | Tensor = T
+    if prefixes == "given":
+        depth = _checked_depths(depths, batch, horizon=horizon).clamp(max=T)[:, None, None]
+    # How often the term at depth t is counted, under each convention for "all" depths.
+    counts = {
+        "sum_max": t <= longest,
+        "sum_min": t <= shortest,
+        "horizon": (t <= end) + (t == T) * max(end - T, 0),
+        "mean_max": t <= longest,
+        "mean_min": t <= shortest,
+        "own": t <= length,
+    }
+    c = counts[lengths] if prefixes == "all" else t == depth
+    c = c.to(batch.policy_logps.dtype).expand_as(batch.policy_logps)
+    if prefixes == "all" and lengths not in ("sum_max", "sum_min"):
+        # These are means: they divide by the number of depths. Unless it is a fixed horizon, that
+        # number depends on how a response goes on after the prefix: hence the bias.
+        c = c / c.sum(-1, keepdim=True).clamp(min=1)
+    return c
 
 
-def group_cross_entropy(
-    scores: Float[Tensor, "N K T"],
-    weights: Float[Tensor, "N K"],
-    coefficients: Float[Tensor, "N K T"],
-) -> Float[Tensor, " N"]:
-    """- sum_t sum_i c_it w_i log softmax_i(score_i^t), one number per group."""
-    return -(coefficients * weights[..., None] * group_log_softmax(scores)).sum((1, 2))
-
-
-def group_objective(
-    batch: GroupBatch,
-    scores: Float[Tensor, "N K T"],
-    alpha: float,
-    weights: Weights,
-    prefixes: Prefixes,
-    lengths: Lengths,
-    depths: Int[Tensor, " N"] | None,
-    horizon: int | None,
-    reward_max: float,
-) -> LossOutput:
-    """The objective of `gnivo` and of `group_value` on absorbing scores of prefixes, nats."""
-    if batch.rewards.shape[1] < 2:
-        raise ValueError(
-            "the group softmax of a single response is constant: take groups of at least 2"
-        )
-    w = reward_weights(batch, alpha, weights, reward_max)
-    c = prefix_coefficients(batch, prefixes, lengths, depths, horizon)
-    loss = batch.group_mean(group_cross_entropy(scores, w, c))
+def softmax_metrics(
+    batch: GroupBatch, scores: Float[Tensor, "N K T"], alpha: float
+) -> dict[str, Float[Tensor, ""]]:
+    """Rewards of the groups, and how far the softmax of the last scores is from that of R/alpha."""
     with torch.no_grad():
+        # The last column is the whole response: there the exact scores are R/alpha and a constant.
         target = group_log_softmax(batch.rewards / alpha)
         misfit = (target.exp() * (target - group_log_softmax(scores[..., -1]))).sum(1)
         tied = batch.rewards.amax(1) == batch.rewards.amin(1)
-        metrics = {
+        return {
             "reward": batch.group_mean(batch.rewards.mean(1)),
             "misfit": batch.group_mean(misfit),
             "effective_size": batch.group_mean(1 / (2 * target).exp().sum(1)),
-            "tied_groups": batch.group_mean(tied.to(w.dtype)),
+            "tied_groups": batch.group_mean(tied.to(target.dtype)),
         }
-    return LossOutput(loss, metrics)
 
 
 def _checked_depths(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -22,9 +21,8 @@ from gnivo_edu.objectives.surrogate import (
     clipped_loss,
     clipped_share,
     group_metrics,
-    kl_estimate,
     moments,
-    needed,
+    token_kl,
 )
 
 KLTerm = Literal["k3", "exact", "sequence", "none"]
@@ -43,8 +41,10 @@ def grpo(
 ) -> LossOutput:
     r"""GRPO: clipped policy gradient with group-relative advantages, and a KL term in the loss.
 
-        A_i = (R_i - mean R)/(std R + 1e-4),   u_it = pi_theta/pi_b of token t   (pi_b sampled; A is a constant),
-        L = average over tokens of  - min( u A, clip(u, 1 - clip_low, 1 + clip_high) A ) + alpha k_it.
+        A_i = (R_i - mean R)/(std R + 1e-4),   a constant,
+        u_it = pi_theta/pi_b of token t,   pi_b sampled,
+        L = average over tokens of
+            - min( u A, clip(u, 1 - clip_low, 1 + clip_high) A ) + alpha k_it.
 
     `alpha`: reward per nat (the paper's beta). `kl`, what k is: "k3", e^{-x} - 1 + x with x = log
     pi_theta/pi_ref of the token; "exact", KL(pi_theta || pi_ref) of the next-token law
@@ -74,9 +74,12 @@ def grpo(
     share of token ratios out of range; `kl`, token mean of k, nats. Raises ValueError on K = 1,
     alpha <= 0, unknown names, missing `policy_kl`.
 
+    >>> import torch
     >>> half = torch.full((1, 2, 1), 0.5).log().requires_grad_()
-    >>> batch = GroupBatch(policy_logps=half, behaviour_logps=half, rewards=torch.tensor([[1.0, 0.0]]),
-    ...                    mask=torch.ones(1, 2, 1))
+    >>> rewards = torch.tensor([[1.0, 0.0]])
+    >>> batch = GroupBatch(
+    ...     policy_logps=half, behaviour_logps=half, rewards=rewards, mask=half < 0
+    ... )
     >>> grpo(batch, scale="none").loss.backward()  # advantages 1/2 and -1/2, a mean over two
     >>> half.grad.flatten()
     tensor([-0.2500,  0.2500])
@@ -84,21 +87,25 @@ def grpo(
     check_group(batch, "grpo")
     advantages = group_advantages(batch, scale)
     return surrogate_with_kl(
-        batch, advantages, alpha, kl, normaliser, clip_low, clip_high, max_length
+        batch,
+        advantages,
+        alpha=alpha,
+        kl=kl,
+        normaliser=normaliser,
+        clip_low=clip_low,
+        clip_high=clip_high,
+        max_length=max_length,
     )
 
 
 def group_advantages(batch: GroupBatch, scale: Scale) -> Float[Tensor, "N K"]:
     """R_i minus the group mean, over (std + 1e-4) of the group or of the batch; a constant."""
-    check_choice("scale", scale, Scale.__args__)  # type: ignore[attr-defined]
+    check_choice("scale", scale, literal=Scale)
     advantages = centred(batch.rewards)
     if scale == "group":
         return advantages / (batch.rewards.std(1, keepdim=True) + 1e-4)
     if scale == "batch":
-        _, variance = moments(
-            batch, batch.rewards, torch.ones_like(batch.rewards, dtype=torch.bool)
-        )
-        return advantages / (variance.sqrt() + 1e-4)
+        return advantages / (moments(batch, batch.rewards)[1].sqrt() + 1e-4)
     return advantages
 
 
@@ -112,27 +119,22 @@ def surrogate_with_kl(
     clip_high: float,
     max_length: int | None,
 ) -> LossOutput:
-    """The clipped loss of GRPO and Dr. GRPO, plus alpha times their KL term, averaged over
-    tokens.
-    """
+    """The clipped loss of GRPO and Dr. GRPO, plus alpha times the KL term, averaged over tokens."""
     check_alpha(alpha)
     check_clip(clip_low, clip_high)
-    check_choice("kl", kl, KLTerm.__args__)  # type: ignore[attr-defined]
-    ratio = behaviour_logratio(batch)
-    per_token = clipped_loss(ratio, advantages[..., None], clip_low, clip_high).masked_fill(
-        ~batch.mask, 0.0
-    )
-    metrics = group_metrics(batch) | {
-        "clipped": clipped_share(batch, ratio, batch.mask, clip_low, clip_high)
-    }
+    check_choice("kl", kl, literal=KLTerm)
+    logratio = behaviour_logratio(batch)
+    per_token = clipped_loss(logratio, advantages[..., None], low=clip_low, high=clip_high)
+    clipped = clipped_share(batch, logratio, mask=batch.mask, low=clip_low, high=clip_high)
+    metrics = group_metrics(batch) | {"clipped": clipped}
     if kl != "none":
-        if kl == "k3":
-            k = kl_estimate(batch.logratio, "k3")
-        elif kl == "exact":
-            k = needed(batch, "policy_kl", "kl='exact'")
+        if kl == "sequence":
+            # h^2/2 of the response, shared out among its tokens.
+            shares = batch.sequence_logratio.square() / (2 * batch.lengths.clamp(min=1))
+            k = shares[..., None].expand_as(logratio)
         else:
-            spread = batch.sequence_logratio.square() / (2 * batch.lengths.clamp(min=1))
-            k = spread[..., None].expand_as(ratio).masked_fill(~batch.mask, 0.0)
+            k = token_kl(batch, kl)
         per_token = per_token + alpha * k
-        metrics["kl"] = average(batch, k.detach(), "token-mean")
-    return LossOutput(average(batch, per_token, normaliser, max_length), metrics)
+        metrics["kl"] = average(batch, k.detach(), normaliser="token-mean")
+    loss = average(batch, per_token, normaliser=normaliser, max_length=max_length)
+    return LossOutput(loss, metrics)

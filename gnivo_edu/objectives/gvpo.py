@@ -11,8 +11,7 @@ from gnivo_edu.objectives.surrogate import centred, check_group, group_metrics
 
 
 def gvpo(batch: GroupBatch, alpha: float = 0.1) -> LossOutput:
-    r"""GVPO: half the variance, within a group, of what the policy's implicit reward does not
-    explain.
+    r"""GVPO: half the variance, within a group, of what the implicit reward does not explain.
 
         L = mean over prompts of  1/(2 (K - 1)) sum_i ( (R_i - mean R) - alpha (h_i - mean h) )^2,
         h_i = log pi_theta(y_i) - log pi_ref(y_i).
@@ -39,8 +38,10 @@ def gvpo(batch: GroupBatch, alpha: float = 0.1) -> LossOutput:
     Raises ValueError on K = 1 and alpha <= 0.
 
     >>> half = torch.full((1, 2, 1), 0.5).log()
-    >>> batch = GroupBatch(policy_logps=half, behaviour_logps=half, rewards=torch.tensor([[1.0, 0.0]]),
-    ...                    mask=torch.ones(1, 2, 1))
+    >>> rewards = torch.tensor([[1.0, 0.0]])
+    >>> batch = GroupBatch(
+    ...     policy_logps=half, behaviour_logps=half, rewards=rewards, mask=half < 0
+    ... )
     >>> gvpo(batch, alpha=1.0).loss  # (0.25 + 0.25)/2
     tensor(0.2500)
     """

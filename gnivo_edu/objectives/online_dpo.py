@@ -29,8 +29,9 @@ def online_dpo(
 ) -> LossOutput:
     r"""Online DPO: classify which of two responses to a prompt is preferred, by their log-ratios.
 
-        L = mean over prompts and pairs i < j of  p_ij f(m_ij) + (1 - p_ij) f(-m_ij),   m_ij = h_i - h_j,
-        h = log pi_theta(y)/pi_ref(y);   "sigmoid": f(m) = - log sigma(alpha m);   "ipo": f(m) = (m - 1/(2 alpha))^2.
+        L = mean over prompts and pairs i < j of  p_ij f(m_ij) + (1 - p_ij) f(-m_ij),
+        m_ij = h_i - h_j,   h = log pi_theta(y)/pi_ref(y),
+        "sigmoid":  f(m) = - log sigma(alpha m);   "ipo":  f(m) = (m - 1/(2 alpha))^2.
 
     `alpha`: DPO's beta. `labels` p_ij, the probability that i is preferred: "hard", 1 if R_i > R_j,
     0 if R_i < R_j; "soft", Bradley-Terry, sigma((R_i - R_j)/tau), tau = `label_temperature`, reward
@@ -55,20 +56,18 @@ def online_dpo(
     alpha <= 0, label_temperature <= 0 and unknown names.
 
     >>> half = torch.full((1, 2, 1), 0.5).log()
-    >>> batch = GroupBatch(policy_logps=half, behaviour_logps=half, rewards=torch.tensor([[1.0, 0.0]]),
-    ...                    mask=torch.ones(1, 2, 1))
+    >>> rewards = torch.tensor([[1.0, 0.0]])
+    >>> batch = GroupBatch(
+    ...     policy_logps=half, behaviour_logps=half, rewards=rewards, mask=half < 0
+    ... )
     >>> online_dpo(batch).loss, online_dpo(batch, alpha=0.5, form="ipo").loss  # log 2, (0 - 1)^2
     (tensor(0.6931), tensor(1.))
     """
     check_alpha(alpha)
     check_group(batch, "online_dpo")
-    for name, value, choices in (
-        ("labels", labels, Labels),
-        ("pairs", pairs, Pairs),
-        ("ties", ties, Ties),
-        ("form", form, Form),
-    ):
-        check_choice(name, value, choices.__args__)  # type: ignore[attr-defined]
+    choices = {"labels": Labels, "pairs": Pairs, "ties": Ties, "form": Form}
+    for (name, literal), value in zip(choices.items(), (labels, pairs, ties, form), strict=True):
+        check_choice(name, value, literal=literal)
     if not label_temperature > 0:
         raise ValueError(
             f"label_temperature must be positive, in reward units, got {label_temperature}"
@@ -80,15 +79,18 @@ def online_dpo(
     margin = h[:, i] - h[:, j]
     tied = gap == 0
     if labels == "soft":
-        p, weight = (gap / label_temperature).sigmoid(), torch.ones_like(gap)
+        p = (gap / label_temperature).sigmoid()
+    elif ties == "first":
+        p = (gap >= 0).to(gap.dtype)
     else:
-        p = torch.where(tied, 1.0 if ties == "first" else 0.5, (gap > 0).to(gap.dtype))
-        weight = (~tied).to(gap.dtype) if ties == "skip" else torch.ones_like(gap)
+        p = (1 + gap.sign()) / 2
     if form == "sigmoid":
         terms = -p * logsigmoid(alpha * margin) - (1 - p) * logsigmoid(-alpha * margin)
     else:
         target = 1 / (2 * alpha)
         terms = p * (margin - target).square() + (1 - p) * (margin + target).square()
+    if labels == "hard" and ties == "skip":
+        terms = terms.masked_fill(tied, 0.0)
     with torch.no_grad():
         untied = batch.group_mean((~tied).to(gap.dtype).mean(1))
         some = torch.where(untied > 0, untied, 1.0)
@@ -98,4 +100,4 @@ def online_dpo(
             "accuracy": torch.where(untied > 0, right / some, 1.0),
             "margin": batch.group_mean((margin * gap.sign()).mean(1)) / some,
         }
-    return LossOutput(batch.group_mean((weight * terms).mean(1)), metrics)
+    return LossOutput(batch.group_mean(terms.mean(1)), metrics)

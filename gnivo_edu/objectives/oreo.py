@@ -15,10 +15,10 @@ from gnivo_edu.objectives.output import LossOutput
 from gnivo_edu.objectives.surrogate import (
     average,
     check_choice,
-    kl_estimate,
     needed,
     response_metrics,
     suffix_sums,
+    token_kl,
 )
 
 Level = Literal["token", "step", "response"]
@@ -34,7 +34,8 @@ def oreo(
 ) -> LossOutput:
     r"""OREO: value and policy both fit V(s_t) = R - alpha sum_{l >= t} log pi/pi_ref(a_l|s_l).
 
-        x_t = log pi_theta/pi_ref(a_t|s_t),   averages: over the T_i states of a response, then over responses,
+        x_t = log pi_theta/pi_ref(a_t|s_t),
+        means over the T_i states of a response, then over responses,
         L_V  = mean ( V(s_t) - R + alpha sg[ sum_{l >= t} x_l ] )^2,
         L_pi = mean ( sg[ V(s_t) - R + alpha sum_{l > t} x_l ] + alpha x_t )^2,
         L = L_V + L_pi + kl_weight mean KL(pi_theta || pi_ref)(s_t),      sg: no gradient.
@@ -62,35 +63,33 @@ def oreo(
 
     >>> import torch
     >>> half = torch.full((1, 1, 2), 0.5).log()
-    >>> batch = GroupBatch(policy_logps=half, behaviour_logps=half, rewards=torch.ones(1, 1), mask=torch.ones(1, 1, 2),
-    ...                    values=torch.tensor([[[0.5, 1.0]]]))
+    >>> batch = GroupBatch(
+    ...     policy_logps=half, behaviour_logps=half, rewards=torch.ones(1, 1),
+    ...     mask=half < 0, values=torch.tensor([[[0.5, 1.0]]]),
+    ... )
     >>> oreo(batch).loss  # (0.25 + 0)/2, twice
     tensor(0.2500)
     """
     check_alpha(alpha)
-    check_choice("level", level, Level.__args__)  # type: ignore[attr-defined]
-    check_choice("kl", kl, RegularKL.__args__)  # type: ignore[attr-defined]
+    check_choice("level", level, literal=Level)
+    check_choice("kl", kl, literal=RegularKL)
     if not (math.isfinite(kl_weight) and kl_weight >= 0):
         raise ValueError(f"kl_weight must be a number >= 0, got {kl_weight}")
     if level == "step":
         batch = batch.by_step()
     value_loss = squared(batch, alpha, live="value")
-    whole = (
-        replace(batch, step_ids=batch.mask.int() * 0).by_step() if level == "response" else batch
-    )
-    policy_loss = squared(whole, alpha, live="policy")
+    actions = batch
+    if level == "response":
+        # The response is a single step: one residual, at its first state, with all x_l.
+        actions = replace(batch, step_ids=batch.mask.int() * 0).by_step()
+    policy_loss = squared(actions, alpha, live="policy")
     loss = value_loss + policy_loss
     metrics = response_metrics(batch) | {
         "value_loss": value_loss.detach(),
         "policy_loss": policy_loss.detach(),
     }
     if kl_weight:
-        k = (
-            needed(batch, "policy_kl", "kl='exact'")
-            if kl == "exact"
-            else kl_estimate(batch.logratio, "k3")
-        )
-        divergence = average(batch, k, "seq-mean-token-mean")
+        divergence = average(batch, token_kl(batch, kl), normaliser="seq-mean-token-mean")
         loss = loss + kl_weight * divergence
         metrics["kl"] = divergence.detach()
     return LossOutput(loss, metrics)
@@ -98,14 +97,12 @@ def oreo(
 
 def squared(batch: GroupBatch, alpha: float, live: Literal["value", "policy"]) -> Float[Tensor, ""]:
     """Mean of (V(s_t) - R + alpha sum_{l >= t} x_l)^2; gradient to V alone, or to x_t alone."""
-    values = needed(batch, "values", "oreo")
-    own = batch.logratio
-    future = (suffix_sums(own, 1.0) - own).detach()
+    values = needed(batch, "values", name="oreo")
+    x = batch.logratio
+    later = (suffix_sums(x, 1.0) - x).detach()  # sum_{l > t} x_l: a constant for both
     if live == "value":
-        own = own.detach()
+        x = x.detach()
     else:
         values = values.detach()
-    residual = (values - batch.rewards[..., None] + alpha * (own + future)).masked_fill(
-        ~batch.mask, 0.0
-    )
-    return average(batch, residual.square(), "seq-mean-token-mean")
+    residual = values - batch.rewards[..., None] + alpha * (x + later)
+    return average(batch, residual.square(), normaliser="seq-mean-token-mean")

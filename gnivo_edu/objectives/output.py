@@ -10,8 +10,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LossOutput:
-    """`loss`, a scalar to minimise, and `metrics`, detached scalars by name; each objective says
-    what they are.
+    """`loss`, a scalar to minimise, and `metrics`, detached scalars by name.
+
+    Each objective says what they are.
     """
 
     loss: Float[Tensor, ""]

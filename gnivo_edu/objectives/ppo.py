@@ -43,13 +43,16 @@ def ppo(
     value_clip: float | None = 0.2,
     dual_clip: float | None = None,
 ) -> LossOutput:
-    r"""PPO: clipped policy loss on generalised advantages, plus `value_weight` times a clipped
-    value loss.
+    r"""PPO: clipped policy loss on generalised advantages, and `value_weight` times a value loss.
 
-        r_t = - alpha k_t, and + R at the last token;   k_t: "k1" x, or "k3" e^{-x} - 1 + x, x = log pi_b/pi_ref of it,
-        d_t = r_t + gamma V_b(s_{t+1}) - V_b(s_t),   A_t = sum_{l >= t} (gamma lam)^(l - t) d_l,   G_t = A_t + V_b(s_t),
-        L_pi = token mean of  - min( u A, clip(u, 1 - clip_low, 1 + clip_high) A ),   u = pi_theta/pi_b of the token,
-        L_V  = token mean of  1/2 max( (V - G)^2, (V_b + clip(V - V_b, -value_clip, value_clip) - G)^2 ),
+        r_t = - alpha k_t, and + R at the last token,
+        k_t:  "k1" x, or "k3" e^{-x} - 1 + x,   x = log pi_b/pi_ref of the token,
+        d_t = r_t + gamma V_b(s_{t+1}) - V_b(s_t),
+        A_t = sum_{l >= t} (gamma lam)^(l - t) d_l,   G_t = A_t + V_b(s_t),
+        L_pi = token mean of  - min( u A, clip(u, 1 - clip_low, 1 + clip_high) A ),
+        u = pi_theta/pi_b of the token,
+        L_V = token mean of  1/2 max( (V - G)^2, (V_b + clip(V - V_b) - G)^2 ),
+            the clip to -value_clip..value_clip,
         L = L_pi + value_weight L_V.
 
     pi_b sampled; V_b is `behaviour_values` (default: `values` without gradient), V is `values`,
@@ -76,58 +79,51 @@ def ppo(
     alpha <= 0, lam or gamma outside 0..1, clips that make no sense.
 
     >>> half = torch.full((1, 1, 2), 0.5).log()
-    >>> batch = GroupBatch(policy_logps=half, behaviour_logps=half, rewards=torch.ones(1, 1), mask=torch.ones(1, 1, 2),
-    ...                    values=torch.tensor([[[0.5, 0.5]]]))
+    >>> batch = GroupBatch(
+    ...     policy_logps=half, behaviour_logps=half, rewards=torch.ones(1, 1),
+    ...     mask=half < 0, values=torch.tensor([[[0.5, 0.5]]]),
+    ... )
     >>> ppo(batch, lam=1.0, whitened=False, value_weight=1.0).loss  # A = 1/2: - 1/2 + 1/8
     tensor(-0.3750)
     """
     check_alpha(alpha)
     check_clip(clip_low, clip_high, dual_clip)
-    check_choice("kl", kl, RewardKL.__args__)  # type: ignore[attr-defined]
+    check_choice("kl", kl, literal=RewardKL)
     if not (0 <= lam <= 1 and 0 <= gamma <= 1):
         raise ValueError(f"lam and gamma must lie in 0..1, got {lam} and {gamma}")
-    if not (
-        math.isfinite(value_weight)
-        and value_weight >= 0
-        and (value_clip is None or value_clip >= 0)
-    ):
+    if not (math.isfinite(value_weight) and value_weight >= 0 and (value_clip or 0.0) >= 0):
         raise ValueError(
             f"value_weight and value_clip must be >= 0, got {value_weight} and {value_clip}"
         )
-    values = needed(batch, "values", "ppo")
-    before = (
-        values.detach()
-        if batch.behaviour_values is None
-        else needed(batch, "behaviour_values", "ppo")
-    )
+    values = needed(batch, "values", name="ppo")
+    source = "values" if batch.behaviour_values is None else "behaviour_values"
+    old_values = needed(batch, source, name="ppo").detach()
     k = kl_estimate(behaviour_divergence(batch), kl)
-    raw = generalised_advantages(batch, before, alpha * k, lam, gamma)
-    returns = raw + before
+    raw = generalised_advantages(batch, old_values, cost=alpha * k, lam=lam, gamma=gamma)
+    returns = raw + old_values
     advantages = whiten(batch, raw) if whitened else raw
 
-    ratio = behaviour_logratio(batch)
-    policy_terms = clipped_loss(ratio, advantages, clip_low, clip_high, dual_clip).masked_fill(
-        ~batch.mask, 0.0
+    logratio = behaviour_logratio(batch)
+    policy_terms = clipped_loss(
+        logratio, advantages, low=clip_low, high=clip_high, dual_clip=dual_clip
     )
-    policy_loss = average(batch, policy_terms, "token-mean")
+    policy_loss = average(batch, policy_terms, normaliser="token-mean")
     errors = (values - returns).square()
     if value_clip is not None:
-        near = before + (values - before).clamp(-value_clip, value_clip)
+        # The larger of two errors: a critic that has moved far gets no credit for the move.
+        near = old_values + (values - old_values).clamp(-value_clip, value_clip)
         errors = torch.maximum(errors, (near - returns).square())
-    value_loss = average(batch, errors.masked_fill(~batch.mask, 0.0), "token-mean") / 2
+    value_loss = average(batch, errors, normaliser="token-mean") / 2
+    clipped = clipped_share(batch, logratio, mask=batch.mask, low=clip_low, high=clip_high)
     with torch.no_grad():
-        centre = average(batch, returns, "token-mean")
-        error = average(batch, returns - values, "token-mean")
-        spread = average(batch, (returns - centre).square() * batch.mask, "token-mean")
-        unexplained = average(batch, (returns - values - error).square() * batch.mask, "token-mean")
+        spread = _variance(batch, returns)
+        unexplained = _variance(batch, returns - values)
         metrics = response_metrics(batch) | {
             "policy_loss": policy_loss.detach(),
             "value_loss": value_loss.detach(),
-            "kl": average(batch, k, "token-mean"),
-            "clipped": clipped_share(batch, ratio, batch.mask, clip_low, clip_high),
-            "explained": torch.where(
-                spread > 0, 1 - unexplained / torch.where(spread > 0, spread, 1.0), 0.0
-            ),
+            "kl": average(batch, k, normaliser="token-mean"),
+            "clipped": clipped,
+            "explained": torch.where(spread > 0, 1 - unexplained / spread, 0.0),
         }
     return LossOutput(policy_loss + value_weight * value_loss, metrics)
 
@@ -139,10 +135,13 @@ def generalised_advantages(
     lam: float,
     gamma: float = 1.0,
 ) -> Float[Tensor, "N K T"]:
-    """GAE from values before each token (0 outside the mask) and a cost per token, both constants;
-    reward units.
-    """
+    """GAE, reward units, from values before each token, 0 outside the mask, and costs of tokens."""
     last = torch.arange(values.shape[-1], device=values.device) == batch.lengths[..., None] - 1
     rewards = torch.where(last, batch.rewards[..., None], 0.0) - cost
     after = torch.cat([values[..., 1:], torch.zeros_like(values[..., :1])], -1)
     return suffix_sums(rewards + gamma * after - values, gamma * lam)
+
+
+def _variance(batch: GroupBatch, x: Float[Tensor, "N K T"]) -> Float[Tensor, ""]:
+    centre = average(batch, x, normaliser="token-mean")
+    return average(batch, (x - centre).square(), normaliser="token-mean")

@@ -30,18 +30,19 @@ def rloo(
     r"""RLOO: each response against the mean of the others, with the KL paid out of its reward.
 
         r_i = R_i - alpha log pi_b(y_i)/pi_ref(y_i),   A_i = r_i - mean_{j != i} r_j   (constants),
-        L = mean over prompts and i of  - min( u_i A_i, clip(u_i, 1 - clip_low, 1 + clip_high) A_i ),
-        u_i = pi_theta(y_i)/pi_b(y_i), pi_b the policy that sampled; with clip_low=None,  - A_i log pi_theta(y_i).
+        L = mean over prompts and i of
+            - min( u_i A_i, clip(u_i, 1 - clip_low, 1 + clip_high) A_i ),
+            or, with clip_low=None,  - A_i log pi_theta(y_i),
+        u_i = pi_theta(y_i)/pi_b(y_i), pi_b the policy that sampled.
 
     `alpha`: reward per nat. `normalise`: A to mean 0 and standard deviation 1 over the batch, (A -
     mean)/(std + 1e-4). Whole responses only: reasoning steps change nothing.
 
     Population minimiser: none, it is a gradient estimator. On-policy (pi_b = pi_theta) its expected
     gradient is minus the gradient of J = E[R] - alpha KL(pi || pi_ref), exactly, for every K >= 2,
-    since both forms have the gradient
-    - A_i grad log pi(y_i) there: the one stationary point is pi* = pi_ref e^{R/alpha}/Z.
-    `normalise` rescales it by a number per batch. Off-policy it is not pi*: the KL paid is that of
-    pi_b, and clipping hides the rest.
+    since both forms have the gradient -A_i grad log pi(y_i) there: the one stationary point is
+    pi* = pi_ref e^{R/alpha}/Z. `normalise` rescales it by a number per batch. Off-policy it is not
+    pi*: the KL paid is that of pi_b, and clipping hides the rest.
 
     Source: arXiv 2402.14740 (not opened) and TRL 1.16 `RLOOTrainer` (run; the clipped form is its
     only one). Departures: REINFORCE form on request; the KL is k1 of the sampler, as in TRL, never
@@ -53,8 +54,10 @@ def rloo(
     ranges that make no sense.
 
     >>> half = torch.full((1, 2, 1), 0.5).log().requires_grad_()
-    >>> batch = GroupBatch(policy_logps=half, behaviour_logps=half, rewards=torch.tensor([[1.0, 0.0]]),
-    ...                    mask=torch.ones(1, 2, 1))
+    >>> rewards = torch.tensor([[1.0, 0.0]])
+    >>> batch = GroupBatch(
+    ...     policy_logps=half, behaviour_logps=half, rewards=rewards, mask=half < 0
+    ... )
     >>> rloo(batch).loss.backward()  # advantages 1 and -1, a mean over two
     >>> half.grad.flatten()
     tensor([-0.5000,  0.5000])
@@ -64,16 +67,16 @@ def rloo(
     check_clip(clip_low or 0.0, clip_high)
     rewards = batch.rewards - alpha * behaviour_divergence(batch).sum(-1)
     advantages = centred(rewards, leave_one_out=True)
-    every = torch.ones_like(advantages, dtype=torch.bool)
-    mean, variance = moments(batch, advantages, every)
+    mean, variance = moments(batch, advantages)
     if normalise:
         advantages = (advantages - mean) / (variance.sqrt() + 1e-4)
     logratio = behaviour_logratio(batch).sum(-1)
     if clip_low is None:
+        # REINFORCE: the same gradient on-policy, and no ratio that could be clipped.
         terms = -advantages * batch.policy_logps.masked_fill(~batch.mask, 0.0).sum(-1)
         share = torch.zeros_like(variance)
     else:
-        terms = clipped_loss(logratio, advantages, clip_low, clip_high)
-        share = clipped_share(batch, logratio, every, clip_low, clip_high)
+        terms = clipped_loss(logratio, advantages, low=clip_low, high=clip_high)
+        share = clipped_share(batch, logratio, mask=None, low=clip_low, high=clip_high)
     metrics = group_metrics(batch) | {"clipped": share, "advantage": variance.sqrt()}
     return LossOutput(batch.group_mean(terms.mean(1)), metrics)

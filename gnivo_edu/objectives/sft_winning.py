@@ -44,13 +44,17 @@ def sft_winning(
     "best", a threshold missing, not finite, or given to "best".
 
     >>> half = torch.full((1, 2, 1), 0.5).log()
-    >>> batch = GroupBatch(policy_logps=half, behaviour_logps=half, rewards=torch.tensor([[1.0, 0.0]]),
-    ...                    mask=torch.ones(1, 2, 1))
-    >>> sft_winning(batch).loss, sft_winning(batch, rule="threshold", threshold=0.5).loss  # log 2, half of it
+    >>> rewards = torch.tensor([[1.0, 0.0]])
+    >>> batch = GroupBatch(
+    ...     policy_logps=half, behaviour_logps=half, rewards=rewards, mask=half < 0
+    ... )
+    >>> sft_winning(batch).loss, sft_winning(batch, rule="threshold", threshold=0.5).loss
     (tensor(0.6931), tensor(0.3466))
+
+    These are log 2, and half of it.
     """
     check_alpha(alpha)
-    check_choice("rule", rule, Rule.__args__)  # type: ignore[attr-defined]
+    check_choice("rule", rule, literal=Rule)
     rewards = batch.rewards
     if rule == "best":
         if threshold is not None:
@@ -63,8 +67,8 @@ def sft_winning(
     else:
         if threshold is None or not math.isfinite(threshold):
             raise ValueError(
-                "rule='threshold' needs threshold, a finite number in reward units, got "
-                f"{threshold}"
+                "rule='threshold' needs threshold, a finite number in reward units, "
+                f"got {threshold}"
             )
         won = rewards >= threshold
         weights = won.to(rewards.dtype) / rewards.shape[1]

@@ -1,10 +1,8 @@
-"""Parts that policy-gradient objectives share: baselines, KL estimators, clipping, suffix sums,
-whitening, averages.
-"""
+"""What policy-gradient objectives share: baselines, KL estimates, clipping, whitening, averages."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -19,17 +17,16 @@ Estimator = Literal["k1", "k2", "k3"]
 
 
 def check_group(batch: GroupBatch, name: str) -> None:
-    """ValueError on groups of one: what `name` learns is the difference between responses to one
-    prompt.
-    """
+    """ValueError on groups of one: `name` learns from the difference between responses."""
     if batch.rewards.shape[1] < 2:
         raise ValueError(
             f"{name} compares the responses of a group: K = 1, take groups of at least 2"
         )
 
 
-def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """ValueError, naming the argument, if `value` is none of `choices`."""
+def check_choice(name: str, value: str, literal: object) -> None:
+    """ValueError, naming the argument, if `value` is none of the strings of a Literal."""
+    choices = get_args(literal)
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
 
@@ -56,15 +53,14 @@ def behaviour_logratio(batch: GroupBatch) -> Float[Tensor, "N K T"]:
 
 
 def behaviour_divergence(batch: GroupBatch) -> Float[Tensor, "N K T"]:
-    """log pi_behaviour/pi_ref of each token, nats: k1 of the sampler, a constant; 0 outside the
-    mask.
-    """
+    """log pi_behaviour/pi_ref of each token, nats: k1 of the behaviour policy, a constant."""
     return (batch.behaviour_logps - batch.reference_logps).masked_fill(~batch.mask, 0.0)
 
 
 def kl_estimate(logratio: Tensor, estimator: Estimator) -> Tensor:
-    """Estimators of KL(pi || ref) from x = log pi/ref of a sample: k1 = x, k2 = x^2/2, k3 = e^{-x}
-    - 1 + x; nats.
+    """Estimates of KL(pi || ref), nats, from x = log pi/ref of a sample.
+
+    k1 = x, k2 = x^2/2, k3 = e^{-x} - 1 + x.
 
     >>> [round(float(kl_estimate(torch.tensor(0.5), k)), 4) for k in ("k1", "k2", "k3")]
     [0.5, 0.125, 0.1065]
@@ -72,6 +68,13 @@ def kl_estimate(logratio: Tensor, estimator: Estimator) -> Tensor:
     if estimator == "k1":
         return logratio
     return logratio.square() / 2 if estimator == "k2" else torch.expm1(-logratio) + logratio
+
+
+def token_kl(batch: GroupBatch, kl: Estimator | Literal["exact"]) -> Float[Tensor, "N K T"]:
+    """KL(pi_theta || pi_ref) at each token, nats, exact or estimated; 0 outside the mask."""
+    if kl == "exact":
+        return needed(batch, "policy_kl", name="kl='exact'")
+    return kl_estimate(batch.logratio, kl)
 
 
 def centred(x: Float[Tensor, "N K"], leave_one_out: bool = False) -> Float[Tensor, "N K"]:
@@ -89,9 +92,10 @@ def clipped_loss(
 ) -> Tensor:
     """PPO's loss, element by element: - min(r A, clip(r, 1 - low, 1 + high) A), r = e^{logratio}.
 
-    With `dual_clip` c > 1 it is at most - c A where A < 0, so that one huge ratio cannot rule a
-    step."""
+    With `dual_clip` c > 1 it is at most - c A where A < 0: one huge ratio cannot rule a step.
+    """
     ratio = logratio.exp()
+    # - min(r A, clip(r) A) is the maximum of the two with their signs changed.
     loss = torch.maximum(-advantages * ratio, -advantages * ratio.clamp(1 - low, 1 + high))
     if dual_clip is None:
         return loss
@@ -104,19 +108,19 @@ def suffix_sums(x: Float[Tensor, "N K T"], discount: float) -> Float[Tensor, "N 
     >>> suffix_sums(torch.tensor([[[1.0, 2.0, 4.0]]]), 0.5)
     tensor([[[3., 4., 4.]]])
     """
-    total, columns = torch.zeros_like(x[..., 0]), []
+    sums = [torch.zeros_like(x[..., 0])]  # after the last token; then from the back to the front
     for t in reversed(range(x.shape[-1])):
-        total = x[..., t] + discount * total
-        columns.append(total)
-    return torch.stack(columns[::-1], -1)
+        sums.append(x[..., t] + discount * sums[-1])
+    return torch.stack(sums[:0:-1], -1)
 
 
-def moments(batch: GroupBatch, x: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of x over the used entries of the whole batch, scalars.
+def moments(batch: GroupBatch, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Mean and variance, scalars, of x over the whole batch, or over its entries in `mask`.
 
-    The variance has Bessel's correction; with `group_weight` the batch is a population, and it has
-    none."""
-    weight = used.to(x.dtype)
+    The variance has Bessel's correction; with `group_weight` the batch is a population: none.
+    """
+    # With group weights the entries of a batch are no sample: they are all that can happen.
+    weight = torch.ones_like(x) if mask is None else mask.to(x.dtype)
     if batch.group_weight is not None:
         weight = weight * batch.group_weight.view(-1, *[1] * (x.dim() - 1))
     total = weight.sum().clamp(min=torch.finfo(x.dtype).tiny)
@@ -127,7 +131,7 @@ def moments(batch: GroupBatch, x: Tensor, used: Tensor) -> tuple[Tensor, Tensor]
 
 def whiten(batch: GroupBatch, x: Float[Tensor, "N K T"]) -> Float[Tensor, "N K T"]:
     """(x - mean)/sqrt(variance + 1e-8) over all tokens inside the mask; 0 outside it."""
-    mean, variance = moments(batch, x, batch.mask)
+    mean, variance = moments(batch, x, mask=batch.mask)
     return ((x - mean) * (variance + 1e-8).rsqrt()).masked_fill(~batch.mask, 0.0)
 
 
@@ -137,21 +141,22 @@ def average(
     normaliser: Normaliser,
     max_length: int | None = None,
 ) -> Float[Tensor, ""]:
-    """One number from one per token (0 outside the mask), by verl's names; TRL's are in brackets.
+    """One number from one per token inside the mask, by verl's names; TRL's are in brackets.
 
     "seq-mean-token-mean" (grpo): mean over responses of the mean over their tokens. "token-mean"
     (dapo, and bnpo on an undivided batch): sum over all tokens divided by their number.
     "seq-mean-token-sum": mean over responses of the sum. "seq-mean-token-sum-norm" (dr_grpo): the
     same divided by the constant `max_length` (default 1).
     """
-    check_choice("normaliser", normaliser, Normaliser.__args__)  # type: ignore[attr-defined]
+    check_choice("normaliser", normaliser, literal=Normaliser)
     if max_length is not None and max_length < 1:
         raise ValueError(f"max_length must be at least 1 token, got {max_length}")
-    sums = x.sum(-1)
+    sums = x.masked_fill(~batch.mask, 0.0).sum(-1)
     if normaliser == "seq-mean-token-mean":
         sums = sums / batch.lengths.clamp(min=1)
     total = batch.group_mean(sums.mean(1))
     if normaliser == "token-mean":
+        # Both are means over prompts, so that their quotient is that of the two sums.
         tokens = batch.group_mean(batch.lengths.to(x.dtype).mean(1))
         return total / torch.where(tokens > 0, tokens, 1.0)
     return total / (max_length or 1) if normaliser == "seq-mean-token-sum-norm" else total
@@ -167,17 +172,15 @@ def response_metrics(batch: GroupBatch) -> dict[str, Float[Tensor, ""]]:
 
 
 def group_metrics(batch: GroupBatch) -> dict[str, Float[Tensor, ""]]:
-    """Those of `response_metrics`, and `tied_groups`, share of groups whose rewards are all
-    equal.
-    """
+    """Those of `response_metrics`, and `tied_groups`, share of groups with equal rewards."""
     tied = batch.rewards.amax(1) == batch.rewards.amin(1)
     return response_metrics(batch) | {"tied_groups": batch.group_mean(tied.to(batch.rewards.dtype))}
 
 
 def clipped_share(
-    batch: GroupBatch, logratio: Tensor, used: Tensor, low: float, high: float
+    batch: GroupBatch, logratio: Tensor, mask: Tensor | None, low: float, high: float
 ) -> Float[Tensor, ""]:
-    """Share of the used ratios outside [1 - low, 1 + high]."""
-    with torch.no_grad():
-        ratio = logratio.exp()
-        return moments(batch, ((ratio < 1 - low) | (ratio > 1 + high)).to(logratio.dtype), used)[0]
+    """Share of the ratios in `mask` (None: of all) outside [1 - low, 1 + high]."""
+    ratio = logratio.detach().exp()
+    outside = (ratio < 1 - low) | (ratio > 1 + high)
+    return moments(batch, outside.to(ratio.dtype), mask=mask)[0]

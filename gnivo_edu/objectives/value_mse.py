@@ -11,12 +11,15 @@ from torch import Tensor
 from gnivo_edu.batch import GroupBatch, MissingField
 from gnivo_edu.objectives.groups import check_alpha
 from gnivo_edu.objectives.output import LossOutput
+from gnivo_edu.objectives.surrogate import check_choice, response_metrics
+
+Depths = Literal["all", "last"]
 
 
 def value_mse(
     batch: GroupBatch,
     alpha: float = 0.2,
-    prefixes: Literal["all", "last"] = "all",
+    prefixes: Depths = "all",
     targets: Float[Tensor, "N K T"] | None = None,
 ) -> LossOutput:
     """Squared error of the implicit value V_theta(s_t) = log Z + rho_t, with an explicit log Z.
@@ -43,8 +46,10 @@ def value_mse(
     alpha <= 0 and on targets that do not fit or are not finite.
 
     >>> half = torch.full((1, 2, 1), 0.5).log()
-    >>> batch = GroupBatch(policy_logps=half, behaviour_logps=half, rewards=torch.tensor([[1.0, 0.0]]),
-    ...                    mask=torch.ones(1, 2, 1), log_z=torch.tensor([0.5]))
+    >>> batch = GroupBatch(
+    ...     policy_logps=half, behaviour_logps=half, rewards=torch.tensor([[1.0, 0.0]]),
+    ...     mask=half < 0, log_z=torch.tensor([0.5]),
+    ... )
     >>> value_mse(batch, alpha=1.0).loss  # ((0.5 - 1)^2 + 0.5^2) / 2
     tensor(0.2500)
     """
@@ -53,8 +58,7 @@ def value_mse(
         raise MissingField(
             "log_z", "value_mse needs log_z [N], nats; objectives without log Z: gnivo, group_value"
         )
-    if prefixes not in ("all", "last"):
-        raise ValueError(f"prefixes must be 'all' or 'last', got {prefixes!r}")
+    check_choice("prefixes", prefixes, literal=Depths)
     if targets is None:
         targets = (batch.rewards / alpha)[..., None].expand_as(batch.policy_logps)
     if targets.shape != batch.policy_logps.shape:
@@ -64,15 +68,14 @@ def value_mse(
     if not bool((targets.isfinite() | ~batch.mask).all()):
         raise ValueError("targets hold inf or nan inside the mask")
     column = torch.arange(1, targets.shape[-1] + 1, device=targets.device)
-    used = batch.mask if prefixes == "all" else column == batch.lengths[..., None]
-    residual = (batch.implicit_value - targets.detach()).masked_fill(~used, 0.0)
+    terms = batch.mask if prefixes == "all" else column == batch.lengths[..., None]
+    residual = (batch.implicit_value - targets.detach()).masked_fill(~terms, 0.0)
     loss = batch.group_mean(residual.square().sum(-1).mean(1))
     with torch.no_grad():
-        terms = batch.group_mean(used.sum(-1).to(loss.dtype).mean(1)).clamp(min=1)
-        metrics = {
-            "reward": batch.group_mean(batch.rewards.mean(1)),
-            "logratio": batch.group_mean(batch.sequence_logratio.mean(1)),
+        # The loss adds the squares over a response; the residual is their root mean.
+        number = batch.group_mean(terms.sum(-1).to(loss.dtype).mean(1)).clamp(min=1)
+        metrics = response_metrics(batch) | {
             "log_z": batch.group_mean(batch.log_z),
-            "residual": (loss / terms).sqrt(),
+            "residual": (loss / number).sqrt(),
         }
     return LossOutput(loss, metrics)

@@ -21,9 +21,8 @@ from gnivo_edu.objectives.surrogate import (
     clipped_loss,
     clipped_share,
     group_metrics,
-    kl_estimate,
-    needed,
     suffix_sums,
+    token_kl,
     whiten,
 )
 
@@ -45,11 +44,13 @@ def vimpo(
 ) -> LossOutput:
     r"""VIMPO: value loss plus `actor` times a clipped actor loss, both from implicit values.
 
-        rho_t = alpha log pi_theta/pi_ref(a_t|s_t),   kappa_t = alpha KL(pi_theta || pi_ref)(s_t)  (detached),
+        rho_t = alpha log pi_theta/pi_ref(a_t|s_t),
+        kappa_t = alpha KL(pi_theta || pi_ref)(s_t),   detached,
         L_V = mean over responses of  1/2 ( sum_t (rho_t - kappa_t) - (R_i - b) )^2,
         A_t = sum_{l >= t} lam^(l - t) (rho_l - kappa_l), detached and whitened over the tokens of
             the batch,
-        L_A = token mean of  - min( u A, clip(u, 1 - clip_low, 1 + clip_high) A ),  u = pi_theta/pi_b of the token,
+        L_A = token mean of  - min( u A, clip(u, 1 - clip_low, 1 + clip_high) A ),
+        u = pi_theta/pi_b of the token,
         L = L_V + actor L_A.
 
     `alpha`: reward per nat (the paper's beta). `actor`: c_A, reward^2; 0 is the value loss alone.
@@ -79,60 +80,54 @@ def vimpo(
 
     >>> import torch
     >>> half = torch.full((1, 2, 1), 0.5).log()
-    >>> batch = GroupBatch(policy_logps=half, behaviour_logps=half, rewards=torch.tensor([[1.0, 0.0]]),
-    ...                    mask=torch.ones(1, 2, 1), policy_kl=torch.zeros(1, 2, 1))
+    >>> batch = GroupBatch(
+    ...     policy_logps=half, behaviour_logps=half, rewards=torch.tensor([[1.0, 0.0]]),
+    ...     mask=half < 0, policy_kl=torch.zeros(1, 2, 1),
+    ... )
     >>> vimpo(batch).metrics["value_loss"]  # (0.5^2 + 0.5^2)/2/2
     tensor(0.1250)
     """
     check_alpha(alpha)
     check_group(batch, "vimpo")
     check_clip(clip_low, clip_high, dual_clip)
-    check_choice("baseline", baseline, Baseline.__args__)  # type: ignore[attr-defined]
+    check_choice("baseline", baseline, literal=Baseline)
     if not (math.isfinite(actor) and actor >= 0):
         raise ValueError(f"actor must be a number >= 0, the weight of the actor loss, got {actor}")
     kl_tokens = detached_kl(batch, kl)
     delta = alpha * (batch.logratio - kl_tokens)
+    # The end of a response is worth its reward: rho - kappa must add up to R - b.
     residual = delta.sum(-1) - centred(batch.rewards, baseline == "leave_one_out")
     value_loss = batch.group_mean(residual.square().mean(1)) / 2
 
     raw = implicit_advantages(delta, lam)
     advantages = whiten(batch, raw) if whitened else raw
-    ratio = behaviour_logratio(batch)
-    per_token = clipped_loss(ratio, advantages, clip_low, clip_high, dual_clip).masked_fill(
-        ~batch.mask, 0.0
+    logratio = behaviour_logratio(batch)
+    per_token = clipped_loss(
+        logratio, advantages, low=clip_low, high=clip_high, dual_clip=dual_clip
     )
-    actor_loss = average(batch, per_token, "token-mean")
+    actor_loss = average(batch, per_token, normaliser="token-mean")
     metrics = group_metrics(batch) | {
         "value_loss": value_loss.detach(),
         "actor_loss": actor_loss.detach(),
-        "kl": average(batch, kl_tokens, "token-mean"),
-        "advantage": average(batch, raw.square(), "token-mean").sqrt(),
-        "clipped": clipped_share(batch, ratio, batch.mask, clip_low, clip_high),
+        "kl": average(batch, kl_tokens, normaliser="token-mean"),
+        "advantage": average(batch, raw.square(), normaliser="token-mean").sqrt(),
+        "clipped": clipped_share(batch, logratio, mask=batch.mask, low=clip_low, high=clip_high),
     }
     return LossOutput(value_loss + actor * actor_loss if actor else value_loss, metrics)
 
 
 def detached_kl(batch: GroupBatch, kl: TokenKL) -> Float[Tensor, "N K T"]:
-    """KL(pi_theta || pi_ref) at each token, nats, exact or estimated from it; a constant, 0 outside
-    the mask.
-    """
+    """KL(pi_theta || pi_ref) at each token, nats: a constant, 0 outside the mask."""
     if kl == "k1":
         raise ValueError(
             "kl='k1' makes rho - kappa zero at every token: take 'exact' (policy_kl), 'k2' or 'k3'"
         )
-    check_choice("kl", kl, TokenKL.__args__)  # type: ignore[attr-defined]
-    exact = (
-        needed(batch, "policy_kl", "kl='exact'")
-        if kl == "exact"
-        else kl_estimate(batch.logratio, kl)
-    )
-    return exact.detach()
+    check_choice("kl", kl, literal=TokenKL)
+    return token_kl(batch, kl).detach()
 
 
 def implicit_advantages(delta: Float[Tensor, "N K T"], lam: float) -> Float[Tensor, "N K T"]:
-    """A_t = sum_{l >= t} lam^(l - t) delta_l, reward units, detached: rho - kappa in the place of
-    GAE's residuals.
-    """
+    """A_t = sum_{l >= t} lam^(l - t) delta_l, reward units, detached: GAE with rho - kappa."""
     if not 0 <= lam <= 1:
         raise ValueError(f"lam must lie in 0..1, got {lam}")
     return suffix_sums(delta.detach(), lam)

@@ -246,7 +246,7 @@ def test_empty_batch_gives_a_differentiable_zero() -> None:
     [
         ({"alpha": 0.0}, "alpha must be a positive number"),
         ({"alpha": 1e-4}, "pass reward_max"),
-        ({"weights": "hard"}, "weights must be 'raw' or 'softmax'"),
+        ({"weights": "hard"}, "weights must be one of raw, softmax"),
         ({"prefixes": "first"}, "prefixes must be"),
         ({"lengths": "max"}, "lengths must be"),
         ({"lengths": "horizon"}, "needs horizon"),

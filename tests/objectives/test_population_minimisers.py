@@ -234,5 +234,5 @@ def test_value_mse_numbers_gradients_and_errors(random_batch: dict[str, torch.Te
         objectives.value_mse(batch, targets=torch.zeros(3, 4))
     with pytest.raises(ValueError, match="targets hold inf or nan"):
         objectives.value_mse(batch, targets=torch.full((3, 4, 5), torch.nan))
-    with pytest.raises(ValueError, match="'all' or 'last'"):
+    with pytest.raises(ValueError, match="prefixes must be one of all, last"):
         objectives.value_mse(batch, prefixes="given")  # type: ignore[arg-type]
