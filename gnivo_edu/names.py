@@ -19,7 +19,7 @@ def nearest(name: object, known: Iterable[str], otherwise: str | None = None) ->
     'see the list'
     """
     spellings = {spelling.lower(): spelling for spelling in known}
-    close = difflib.get_close_matches(str(name).lower(), spellings, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(name).lower(), spellings, n=1, cutoff=0.4)
     if close:
         return f"did you mean {spellings[close[0]]!r}?"
     return f"known: {', '.join(spellings.values())}" if otherwise is None else otherwise
