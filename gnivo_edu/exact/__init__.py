@@ -1,4 +1,4 @@
-"""The exact laboratory: numpy, float64, no torch."""
+"""Soft values, theorems and controls, exactly, on enumerated trees: numpy, float64, no torch."""
 
 from gnivo_edu.exact.certificate import Certificate
 from gnivo_edu.exact.controls import Control, off_policy_samples, softmax_weights

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,12 +18,12 @@ SMALL = 0.2
 
 @dataclass(frozen=True)
 class Control:
-    """What a broken recipe fits.
+    """The V_theta that a broken recipe fits, against V.
 
-    `violation`: largest spread over t < T of its V_theta - V, nats; `per_depth`: the spread at t =
-    1..T (the last one, at complete answers, is harmless); `why_not`: why it cannot bite on this
-    tree, or None. The reason is found in the tree, never in the fit: one that neither bites nor has
-    a reason does not behave.
+    `per_depth`: the spread of V_theta - V at t = 1..T, nats; the last one, at complete answers, is
+    harmless. `violation`: the largest one over t < T. A control bites if it violates Theorem 2 by
+    more than `BITE`. `why_not`: why it cannot bite on this tree, or None. The reason is found in
+    the tree, never in the fit: a control that neither bites nor has a reason does not behave.
     """
 
     name: str
@@ -99,13 +99,7 @@ def off_policy_samples(
         for reference_table, sampler_table in zip(tree.step_logps, sampler, strict=True)
     ]
     tables = [table - np.logaddexp.reduce(table, axis=1, keepdims=True) for table in tables]
-    behaviour_tree = TokenTree(
-        tree.vocab_size,
-        tree.horizon,
-        eos_token_id=tree.eos_token_id,
-        step_logps=tables,
-        rewards=tree.rewards,
-    )
+    behaviour_tree = replace(tree, step_logps=tables)
     solution, behaviour_solution = solve(tree, alpha), solve(behaviour_tree, alpha)
     violations, shifts = [], []
     for t in range(1, tree.horizon + 1):
@@ -126,11 +120,13 @@ def off_policy_samples(
 def _mean_shares(tree: TokenTree, exponents: Array, group_size: int) -> Tables:
     """E[softmax(R/alpha)_1 | prefix] per depth, [V**t]."""
     # At the answers it is an exact expectation over groups, in which answers of one reward are one.
-    law = np.exp(tree.prefix_logps[-1])
-    levels, inverse = np.unique(exponents, return_inverse=True)
+    reachable = tree.reachable(tree.horizon)
+    law = np.exp(tree.prefix_logps[-1][reachable])
+    levels, inverse = np.unique(exponents[reachable], return_inverse=True)
     mass = np.bincount(inverse, law).astype(np.float64)
     objective = GroupObjective(mass, np.ones_like(mass), group_size=group_size, total=None)
-    shares = [objective.model(levels)[inverse]]
+    shares = [np.zeros(len(exponents))]
+    shares[0][reachable] = objective.model(levels)[inverse]
     for table in reversed(tree.step_logps):
         shares.append(_average(table, shares[-1]))
     return shares[::-1]

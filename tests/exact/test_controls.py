@@ -195,3 +195,13 @@ def test_the_variance_of_the_reward_is_that_of_the_reference():
             p = np.array([brute.probability(a, tables, 2, t) for a in through])
             r = np.array([rewards[a] for a in through])
             assert variance == pytest.approx(p @ r**2 - (p @ r) ** 2, abs=1e-14)
+
+
+def test_impossible_prefixes_have_no_say():
+    """Their rewards are 0, here a thousand nats above all others."""
+    rewards = {(0,): -10.0, (1, 0): -9.9, (1, 1): -9.95}
+    tree = exact.enumerate_tree(mdp_with(rewards, 2, 2, eos=0), exact.random_reference(2, 2, 0))
+    for control in (exact.softmax_weights(tree, 0.01, 2), exact.off_policy_samples(tree, 0.01, 2)):
+        assert control.behaves
+        assert 1e-3 < control.violation < 30
+    assert exact.verify_constant_shift(tree, 0.01, 2).passed
