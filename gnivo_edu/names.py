@@ -10,8 +10,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 
-def nearest(name: object, known: Iterable[str], otherwise: str | None = None) -> str:
+def nearest(
+    name: object, known: Iterable[str], otherwise: str | None = None, cutoff: float = 0.5
+) -> str:
     """What to say to a name that nobody knows: the nearest known one, or `otherwise` (all of them).
+
+    `cutoff`: how much of a name must be right, 0..1.
 
     >>> nearest("Gropo", ["gnivo", "grpo"]), nearest("zzz", ["gnivo", "grpo"])
     ("did you mean 'grpo'?", 'known: gnivo, grpo')
@@ -19,7 +23,7 @@ def nearest(name: object, known: Iterable[str], otherwise: str | None = None) ->
     'see the list'
     """
     spellings = {spelling.lower(): spelling for spelling in known}
-    close = difflib.get_close_matches(str(name).lower(), spellings, n=1, cutoff=0.4)
+    close = difflib.get_close_matches(str(name).lower(), spellings, n=1, cutoff=cutoff)
     if close:
         return f"did you mean {spellings[close[0]]!r}?"
     return f"known: {', '.join(spellings.values())}" if otherwise is None else otherwise

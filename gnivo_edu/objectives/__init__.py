@@ -48,4 +48,5 @@ def get(name: str) -> Callable[..., LossOutput]:
     """
     if name in _REGISTRY:
         return _REGISTRY[name]
-    raise ValueError(f"there is no objective {name!r}; {nearest(name, names())}")
+    hint = nearest(name, names(), cutoff=0.4)  # "sft" is short for "sft_winning"
+    raise ValueError(f"there is no objective {name!r}; {hint}")
