@@ -6,10 +6,10 @@ gnivo_edu/objectives and gnivo_edu/batch.py, and `--room exact`, of gnivo_edu/ex
 numbers (one more, one less), operators and signs, comparisons, conditions, True and False, and what
 goes wrong in a formula: a mean for a sum, a missing mask, `detach` or argument, another normaliser
 or KL estimator, a maximum for a logsumexp, a largest for a smallest. Left out: error messages,
-names of metrics, in the exact room the length checks of zip. A mutant is caught if a test fails. The score is the share of caught mutants,
-survivors that change nothing counted as missed; each survivor needs a reason in
-mutants_survivors.toml or mutants_survivors_exact.toml. The exit status is 1 without one, or below
-the goal."""
+names of metrics, in the exact room the length checks of zip. A mutant is caught if a test fails.
+The score is the share of caught mutants, survivors that change nothing counted as missed; each
+survivor needs a reason in mutants_survivors.toml or mutants_survivors_exact.toml. The exit status
+is 1 without one, or below the goal."""
 
 from __future__ import annotations
 
@@ -43,18 +43,23 @@ ROOMS = {
 # fmt: off
 # x.f(...) becomes x.g(...).
 SWAPPED = {
-    "mean": "sum", "sum": "mean", "amax": "amin", "amin": "amax", "maximum": "minimum", "minimum": "maximum",
-    "ones_like": "zeros_like", "zeros_like": "ones_like", "logsigmoid": "sigmoid", "expm1": "exp", "rsqrt": "sqrt",
+    "mean": "sum", "sum": "mean", "amax": "amin", "amin": "amax", "maximum": "minimum",
+    "minimum": "maximum", "ones_like": "zeros_like", "zeros_like": "ones_like",
+    "logsigmoid": "sigmoid", "expm1": "exp", "rsqrt": "sqrt",
 }
 # x.f(...) becomes x.
-DROPPED = {"masked_fill", "detach", "clamp", "square", "exp", "sqrt", "sigmoid", "sign", "absorb", "by_step", "std"}
+DROPPED = {
+    "masked_fill", "detach", "clamp", "square", "exp", "sqrt", "sigmoid", "sign", "absorb",
+    "by_step", "std",
+}
 # A choice becomes a neighbour of it.
 CHOICES = {
     "token-mean": "seq-mean-token-mean", "seq-mean-token-mean": "seq-mean-token-sum",
     "seq-mean-token-sum": "seq-mean-token-mean", "seq-mean-token-sum-norm": "seq-mean-token-sum",
-    "k1": "k3", "k2": "k3", "k3": "k1", "exact": "k3", "value": "policy", "policy": "value", "group": "batch",
-    "none": "group", "raw": "softmax", "all": "last", "sum_max": "sum_min", "token": "step", "mean": "leave_one_out",
-    "hard": "soft", "half": "first", "sigmoid": "ipo", "best": "threshold",
+    "k1": "k3", "k2": "k3", "k3": "k1", "exact": "k3", "value": "policy", "policy": "value",
+    "group": "batch", "none": "group", "raw": "softmax", "all": "last", "sum_max": "sum_min",
+    "token": "step", "mean": "leave_one_out", "hard": "soft", "half": "first", "sigmoid": "ipo",
+    "best": "threshold",
 }
 # In the exact room: np.f becomes np.g, and a method of an array or a builtin becomes its neighbour.
 NUMPY = {
@@ -65,8 +70,8 @@ NUMPY = {
 METHODS = {"max": "min", "min": "max", "any": "all", "all": "any", "prod": "sum", "sum": "mean"}
 BUILTINS = {"max": "min", "min": "max", "any": "all", "all": "any", "reversed": "iter"}
 KEPT = {
-    "operator_number", "operator_name", "operator_remove_unary_ops", "operator_keywords", "operator_swap_op",
-    "operator_if_exp",
+    "operator_number", "operator_name", "operator_remove_unary_ops", "operator_keywords",
+    "operator_swap_op", "operator_if_exp",
 }
 # fmt: on
 
