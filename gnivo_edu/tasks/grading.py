@@ -15,9 +15,9 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
+from gnivo_edu.tasks import math_worker
 from gnivo_edu.tasks.worker_pool import WorkerPool
 
 Status = Literal["right", "wrong", "no answer", "unparsable gold", "timeout", "scored"]
@@ -159,13 +159,14 @@ def grade_answers(
     distinct = list(dict.fromkeys(requests))
     names = ("gold", "answer", "unit", "tolerance")
     pool = _pool(workers or min(4, os.cpu_count() or 1), timeout)
-    replies = (
-        pool.map([dict(zip(names, request, strict=True)) for request in distinct])
-        if distinct
-        else []
-    )
+    try:
+        replies = pool.map([dict(zip(names, request, strict=True)) for request in distinct])
+    except ImportError as error:
+        raise ValueError(
+            f"grading mathematics needs math-verify ({error}): pip install 'gnivo-edu[llm]'"
+        ) from error
     status: dict[Any, Status] = {
-        r: reply or "timeout" for r, reply in zip(distinct, replies, strict=True)
+        request: reply or "timeout" for request, reply in zip(distinct, replies, strict=True)
     }
     return [
         Grade(
@@ -194,4 +195,4 @@ def count(grades: Sequence[Grade]) -> dict[str, int]:
 
 @functools.cache
 def _pool(workers: int, timeout: float) -> WorkerPool:
-    return WorkerPool(Path(__file__).with_name("math_worker.py"), workers, timeout)
+    return WorkerPool(math_worker.reply, workers, timeout, initializer=math_worker.prepare)

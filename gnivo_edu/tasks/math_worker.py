@@ -1,19 +1,17 @@
-"""One math grader in a process of its own: reads requests on standard input, one JSON object a
-line, and answers each.
+"""One math grader in a process of its own: compares an answer with the gold by math-verify.
 
 It is a process so that an answer such as 10^{10^{10}} can be stopped: Python's own alarm cannot
 interrupt the big-number arithmetic that such an answer starts, and does not work in threads at all.
-`grading.py` starts these processes; nothing else of gnivo_edu is imported here, so that they start
-fast.
+`grading.py` starts these processes; little else is imported here, so that they start fast.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
+import os
 import re
-import sys
+import signal
 from typing import Any
 
 MEMORY_LIMIT = 4 * 2**30  # bytes; an answer that needs more is wrong
@@ -161,34 +159,31 @@ def _far_apart(gold_parsed: list[Any], answer_parsed: list[Any]) -> bool:
     return abs(gold - answer) > RELATIVE_ERROR * abs(gold)
 
 
-def main() -> None:
-    """Say that it is ready, or why not; then answer requests until standard input ends."""
-    replies, sys.stdout = (
-        sys.stdout,
-        sys.stderr,
-    )  # what a library prints must not mix with the replies
-
-    def reply(message: Any) -> None:
-        print(json.dumps(message), file=replies, flush=True)
-
+def prepare() -> None:
+    """Make this process a grader: silent, bounded in memory, quick to stop, and ready to read."""
+    # pebble stops a process by SIGTERM, and its handler waits for Python, which one long sum of big
+    # numbers does not let in. Without a handler the process ends at once.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
+    # What sympy prints must not mix with what the caller prints.
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
     logging.disable(logging.WARNING)  # one warning a request that there is no alarm
-    try:
+    with contextlib.suppress(ImportError):  # `reply` says so
         _parse("1")
-    except ImportError as error:
-        reply(f"grading mathematics needs math-verify ({error}): pip install 'gnivo-edu[llm]'")
-        return
-    reply("ready")
-    for line in sys.stdin:
-        request = json.loads(line)
-        try:
-            reply(judge(**request))
-        except Exception:  # whatever sympy raises on what a model wrote
-            reply("wrong")
 
 
-if __name__ == "__main__":
-    main()
+def reply(request: dict[str, Any]) -> str:
+    """The verdict of `judge`; "wrong" where an answer makes sympy raise. ImportError without
+    math-verify.
+    """
+    import math_verify  # noqa: F401  # that it is missing is no fault of the answer
+
+    try:
+        return judge(**request)
+    except Exception:  # whatever sympy raises on what a model wrote
+        return "wrong"

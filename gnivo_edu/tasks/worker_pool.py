@@ -2,120 +2,119 @@
 
 from __future__ import annotations
 
-import atexit
-import contextlib
-import json
-import queue
-import subprocess
 import sys
 import threading
-import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from multiprocessing.context import SpawnContext, SpawnProcess
+from types import ModuleType
 from typing import Any
-
-START_LIMIT = (
-    120.0  # seconds until a worker must be ready: it imports sympy, perhaps on a busy machine
-)
 
 
 class WorkerPool:
-    """Runs `script` in up to `workers` processes; a request that takes longer than `timeout`
+    """Runs `function` in up to `workers` processes; a request that takes longer than `timeout`
     seconds is stopped.
 
-    A worker prints "ready" as JSON, or what it lacks, then one line of JSON for each line that it
-    reads. Processes start when they are needed; one that is stopped is killed, waited for, and
-    replaced. Requests may come from any thread. Workers end when `close` is called, or when the
+    A new interpreter imports the module of `function` and nothing of the caller's, then calls
+    `initializer`, which the time limit does not count. A process that is stopped, or that dies, is
+    replaced. Requests may come from any thread. Processes end when `close` is called, or when the
     process that holds the pool does.
     """
 
-    def __init__(self, script: str | Path, workers: int, timeout: float) -> None:
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        workers: int,
+        timeout: float,
+        initializer: Callable[[], None] | None = None,
+    ) -> None:
         if workers < 1 or timeout <= 0:
             raise ValueError(
                 f"workers must be at least 1 and timeout above 0 seconds, got {workers} and "
                 f"{timeout}"
             )
-        self.script, self.timeout = str(script), timeout
-        self._idle: queue.Queue[subprocess.Popen[str] | None] = queue.Queue()
-        for _ in range(workers):
-            self._idle.put(None)  # a place for a worker that is not started yet
-        self._workers = workers
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="worker-pool")
-        atexit.register(self.close)
+        self.function = function
+        self.workers = workers
+        self.timeout = timeout
+        self.initializer = initializer
+        self._lock = threading.Lock()
+        self._pool: Any = None
 
     def map(self, requests: Sequence[Any]) -> list[Any]:
-        """The reply to each request, in their order; None where a worker was stopped or died."""
-        return list(self._threads.map(self._ask, requests))
+        """The reply to each request, in their order; None where a worker was stopped or died.
+
+        Raises what `function` raises, and ValueError where processes end before they can answer.
+        """
+        if not requests:
+            return []
+        for _ in range(2):
+            pool = self._running()
+            futures: list[Future[Any]] = []
+            try:
+                for request in requests:
+                    futures.append(
+                        pool.schedule(self.function, args=(request,), timeout=self.timeout)
+                    )
+                return [_reply(pool, future) for future in futures]
+            except RuntimeError:
+                # A worker that is killed while it waits takes pebble's whole pool with it. That is
+                # no fault of these requests: a new pool answers them.
+                if pool.active:
+                    raise
+            finally:
+                for future in futures:  # those that nobody waits for any more, after an interrupt
+                    future.cancel()
+        raise ValueError(f"the workers of {self.function.__name__} end before they can answer")
 
     def close(self) -> None:
-        """End the workers that are idle; the pool can be used again."""
-        for _ in range(self._workers):
-            process = self._idle.get()
-            if process is not None:
-                _kill(process)
-            self._idle.put(None)
+        """End the workers; the pool can be used again."""
+        with self._lock:
+            if self._pool is not None:
+                self._pool.stop()
+                self._pool.join()
+                self._pool = None
 
-    def _ask(self, request: Any) -> Any:
-        process = self._idle.get()
-        try:
-            for _ in range(2):  # a worker that died before this request is no fault of the request
-                process = process or self._start()
-                start = time.monotonic()
-                reply = _exchange(process, json.dumps(request), self.timeout)
-                if reply is not None:
-                    return reply
-                _kill(process)
-                process = None
-                if time.monotonic() - start >= self.timeout:
-                    break
-            return None
-        finally:
-            self._idle.put(process)
+    def _running(self) -> Any:
+        from pebble import ProcessPool
 
-    def _start(self) -> subprocess.Popen[str]:
-        # -P: the folder of the script does not come first on the path, where its files could hide
-        # libraries.
-        process = subprocess.Popen(
-            [sys.executable, "-P", self.script],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            encoding="utf-8",
-        )
-        reply = _exchange(process, None, START_LIMIT)
-        if reply != "ready":
-            _kill(process)
-            raise ValueError(reply or f"the worker {self.script} did not start")
-        return process
+        with self._lock:
+            if self._pool is None or not self._pool.active:
+                self._pool = ProcessPool(
+                    self.workers, initializer=self.initializer, context=_Context()
+                )
+            return self._pool
 
 
-def _exchange(process: subprocess.Popen[str], line: str | None, timeout: float) -> Any:
-    """Send a line, if any, and wait for the reply; None where the process is killed or dead before
-    it replied.
-    """
-    assert process.stdin is not None
-    assert process.stdout is not None
-    alarm = threading.Timer(timeout, process.kill)
-    alarm.daemon = True
-    alarm.start()
+def _reply(pool: Any, future: Future[Any]) -> Any:
+    from pebble import ProcessExpired
+
+    # A pool that breaks while it takes a request forgets it: so ask for both now and then.
+    while not wait([future], timeout=1.0).done:
+        if not pool.active:
+            raise RuntimeError("the pool is broken")
     try:
-        if line is not None:
-            process.stdin.write(line + "\n")
-            process.stdin.flush()
-        reply = process.stdout.readline()
-    except OSError:
+        return future.result()
+    except (TimeoutError, ProcessExpired):
         return None
-    finally:
-        alarm.cancel()
-    return json.loads(reply) if reply.endswith("\n") else None
 
 
-def _kill(process: subprocess.Popen[str]) -> None:
-    process.kill()
-    process.wait()
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            with contextlib.suppress(OSError):  # what was left to write has no reader any more
-                pipe.close()
+class _Process(SpawnProcess):
+    """A new interpreter that does not import the caller's script: one without a guard around its
+    main part would run again in every worker.
+    """
+
+    _one_at_a_time = threading.Lock()
+
+    def start(self) -> None:
+        """Start while a bare module stands in for the main one."""
+        with self._one_at_a_time:
+            main = sys.modules["__main__"]
+            sys.modules["__main__"] = ModuleType("__main__")
+            try:
+                super().start()
+            finally:
+                sys.modules["__main__"] = main
+
+
+class _Context(SpawnContext):
+    Process = _Process
