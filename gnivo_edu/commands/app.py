@@ -26,17 +26,10 @@ Json = Annotated[
 
 
 def key_values(pairs: list[str] | None) -> dict[str, Any]:
-    """`key=value` pairs; values are read as JSON where they are JSON."""
-    found: dict[str, Any] = {}
-    for pair in pairs or []:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise ValueError(f"--set takes key=value, got {pair!r}")
-        try:
-            found[key] = json.loads(value)
-        except json.JSONDecodeError:
-            found[key] = value
-    return found
+    """The `key=value` pairs of `--set`, their values read as those of a configuration are."""
+    from gnivo_edu.training.config import read_change
+
+    return dict(read_change(pair) for pair in pairs or [])
 
 
 def finish(report: dict[str, Any], as_json: bool, show: Callable[[], None]) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import types
+import re
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
 from gnivo_edu.names import nearest
 
@@ -111,14 +112,8 @@ class TrainConfig:
         for name in ("temperature", "learning_rate", "value_learning_rate"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}")
-        for name in (
-            "kl_to_initial",
-            "weight_decay",
-            "warmup_steps",
-            "lora_rank",
-            "report_questions",
-            "seed",
-        ):
+        amounts = ("kl_to_initial", "weight_decay", "warmup_steps", "lora_rank", "report_questions")
+        for name in (*amounts, "seed"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(
                     f"{name} must not be negative, and finite, got {getattr(self, name)}"
@@ -132,12 +127,14 @@ class TrainConfig:
         """Names of the settings that decide a run's numbers and differ from those of a saved
         configuration.
         """
-        own = self.to_dict()
-        free = {*self.FREE} - (
-            {"steps"} if self.schedule != "constant" else set()
-        )  # the rate depends on the end
+        settings = self.to_dict()
+        free = set(self.FREE)
+        if self.schedule != "constant":  # then the rate of every step depends on the last one
+            free.discard("steps")
         return [
-            name for name in own if name not in free and own[name] != other.get(name, own[name])
+            name
+            for name, value in settings.items()
+            if name not in free and value != other.get(name, value)
         ]
 
 
@@ -148,29 +145,22 @@ def load_config(
     first.
 
     `task_options.x=1` and `objective_options.alpha=0.1` set one entry of a group; values are read
-    as YAML. Where the objective is another than the file's, only those of the file's
-    `objective_options` stay that it takes. Raises ValueError, in one line, on unknown keys (with
-    the nearest valid name), values of another type and broken files.
+    as `read_change` reads them. Where the objective is another than the file's, only those of the
+    file's `objective_options` stay that it takes. Raises ValueError, in one line, on unknown keys
+    (with the nearest valid name), values of another type and broken files.
 
-    >>> load_config(changes=["objective=grpo", "objective_options.alpha=0.1", "steps=3"]).objective_options
+    >>> config = load_config(changes=["objective=grpo", "objective_options.alpha=0.1", "steps=3"])
+    >>> config.objective_options
     {'alpha': 0.1}
     >>> load_config(changes=["learning_rat=1e-3"])
     Traceback (most recent call last):
     ValueError: there is no setting 'learning_rat'; did you mean 'learning_rate'?
     """
-    values: dict[str, Any] = {}
-    if path is not None:
-        try:
-            read = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-        if read is not None and not isinstance(read, dict):
-            raise ValueError(f"{path} must hold settings, one `key: value` a line")
-        values |= read or {}
-    parsed = [_parse(change) for change in changes]
-    own = values.get("objective", TrainConfig.objective)
-    objective = _as("objective", {**dict(parsed), **given}.get("objective", own), str)
-    if objective != own and isinstance(values.get("objective_options"), dict):
+    values = _read_file(path) if path is not None else {}
+    parsed = [read_change(change) for change in changes]
+    before = values.get("objective", TrainConfig.objective)
+    objective = _convert("objective", {**dict(parsed), **given}.get("objective", before))
+    if objective != before and isinstance(values.get("objective_options"), dict):
         values["objective_options"] = _taken(objective, values["objective_options"])
     for key, value in parsed:
         group, dot, entry = key.partition(".")
@@ -181,25 +171,63 @@ def load_config(
             )
         values[group] = {**entries, entry: value} if dot else value
     values |= given
-    types_of = typing.get_type_hints(TrainConfig)
-    for key, value in values.items():
-        if key not in types_of or key == "FREE":
-            hint = nearest(key, types_of.keys() - {"FREE"}, otherwise="TrainConfig lists them all")
-            raise ValueError(f"there is no setting {key!r}; {hint}")
-        values[key] = _as(key, value, types_of[key])
-    return TrainConfig(**values)
+    return TrainConfig(**{key: _convert(key, value) for key, value in values.items()})
 
 
-def _parse(change: str) -> tuple[str, Any]:
+def _read_file(path: str | Path) -> dict[Any, Any]:
+    try:
+        values = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if values is not None and not isinstance(values, dict):
+        raise ValueError(f"{path} must hold settings, one `key: value` a line")
+    return values or {}
+
+
+def read_change(change: str) -> tuple[str, Any]:
+    """Key and value of `key=value`, the value read as YAML, in which `1e-3` is a number.
+
+    A plain word is text, and so is what YAML would cut off as a comment, or take for a mapping or a
+    list although it has no brackets. Raises ValueError, in one line, on brackets that do not close.
+
+    >>> [read_change(change)[1] for change in ("x=1e-3", "x=false", "x=[1, a]", "x=###", "x=Q:")]
+    [0.001, False, [1, 'a'], '###', 'Q:']
+    """
     key, equals, text = change.partition("=")
     if not equals:
         raise ValueError(f"--set takes key=value, got {change!r}")
     try:
-        return key.strip(), yaml.safe_load(text)
+        node = yaml.compose(text, _Loader)
+        value = text.strip(" ") if _is_text(node, text) else yaml.load(text, _Loader)
     except yaml.YAMLError as error:
-        raise ValueError(
-            f"--set {change}: the value is not YAML: {' '.join(str(error).split())}"
-        ) from error
+        if text.lstrip().startswith(("{", "[", '"', "'")):
+            raise ValueError(
+                f"--set {change}: the value is not YAML: {' '.join(str(error).split())}"
+            ) from error
+        value = text
+    return key.strip(), value
+
+
+def _is_text(node: yaml.Node | None, text: str) -> bool:
+    """Whether a value on the command line is to be taken as it stands."""
+    if node is None:  # nothing, or a comment
+        return bool(text)
+    if isinstance(node, yaml.CollectionNode):
+        return not node.flow_style
+    is_whole = node.end_mark.index == len(text.rstrip())
+    is_word = node.tag in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:timestamp")
+    return node.style is None and (is_word or not is_whole)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-3 is a number; YAML 1.1 asks for a point and a sign, 1.0e-3."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
 
 
 def _taken(objective: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -212,51 +240,39 @@ def _taken(objective: str, options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name in known}
 
 
-def _as(name: str, value: Any, kind: Any) -> Any:
-    """A value of the type that the setting has; YAML reads 1e-3 as text, and 1 where 1.0 is
-    meant.
+_KINDS = {
+    f.name: typing.get_type_hints(TrainConfig)[f.name] for f in dataclasses.fields(TrainConfig)
+}
+# What a setting must be, by the first word of the error that pydantic finds.
+_WANTED = {
+    "string": "text",
+    "int": "a whole number",
+    "finite": "a whole number",  # neither infinity nor "not a number" is one
+    "float": "a number",
+    "dict": "a group of entries",
+    "tuple": "a list",
+}
+
+
+def _convert(name: Any, value: Any) -> Any:
+    """A value of the type that the setting has: 1 becomes 1.0, and 2.0 becomes 2, where the other
+    is meant. ValueError, in one line, where nothing can become a value of it.
     """
-    origin, choices = typing.get_origin(kind), typing.get_args(kind)
-    if origin is Literal:
-        if value in choices:
-            return value
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
-    if origin is types.UnionType:
-        return None if value is None else _as(name, value, choices[0])
-    if origin in (dict, tuple):
-        value = (
-            {} if value is None and origin is dict else value
-        )  # `task_options:` with nothing below it
-        wanted: Any = dict if origin is dict else (list, tuple)
-        if not isinstance(value, wanted):
-            raise ValueError(
-                f"{name} must be {'a group of entries' if origin is dict else 'a list'}, got "
-                f"{value!r}"
-            )
-        if odd := [k for k in value if origin is dict and not isinstance(k, str)]:
-            raise ValueError(f"the entries of {name} have names, got {odd[0]!r}")
-        return {k: _number(v) for k, v in value.items()} if origin is dict else tuple(value)
-    if kind is str:
-        if isinstance(value, str):
-            return value
-        raise ValueError(f"{name} must be text, got {value!r}")
-    number = _number(value)
-    if (
-        isinstance(number, bool)
-        or not isinstance(number, int | float)
-        or (kind is int and number % 1 != 0)
-    ):
-        raise ValueError(
-            f"{name} must be {'a whole number' if kind is int else 'a number'}, got {value!r}"
-        )
-    return kind(number)
-
-
-def _number(value: Any) -> Any:
-    """YAML 1.1 takes 1e-3 for text: make it a number."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+    if name not in _KINDS:
+        hint = nearest(name, _KINDS, otherwise="TrainConfig lists them all")
+        raise ValueError(f"there is no setting {name!r}; {hint}")
+    kind = _KINDS[name]
+    if value is None and typing.get_origin(kind) is dict:
+        value = {}  # `task_options:` with nothing below it
+    try:
+        # pydantic takes true for 1 unless it is strict, and no setting is true or false.
+        return TypeAdapter(kind).validate_python(value, strict=isinstance(value, bool))
+    except ValidationError as error:
+        first = error.errors()[0]
+    if first["type"] == "literal_error":
+        raise ValueError(f"{name} must be one of {', '.join(typing.get_args(kind))}, got {value!r}")
+    wanted = _WANTED[first["type"].partition("_")[0]]
+    if not first["loc"]:
+        raise ValueError(f"{name} must be {wanted}, got {value!r}")
+    verb = "have names" if isinstance(value, dict) else f"must be {wanted}"
+    raise ValueError(f"the entries of {name} {verb}, got {first['input']!r}")

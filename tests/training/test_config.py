@@ -6,6 +6,7 @@ import re
 import pytest
 
 from gnivo_edu import objectives
+from gnivo_edu.commands.app import key_values
 from gnivo_edu.training.config import load_config
 
 FILE = """
@@ -94,3 +95,86 @@ def test_a_group_with_nothing_below_it_is_an_empty_one(tmp_path):
     assert load_config(path).task_options == {}
     assert load_config(path, ["task_options.x=1"]).task_options == {"x": 1}
     assert load_config(changes=["max_grad_norm=.inf"]).max_grad_norm == float("inf")  # no clipping
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 0.001),
+        ("-2E5", -2e5),
+        (".5e2", 50.0),
+        ("3", 3),
+        ("0.25", 0.25),
+        ("true", True),
+        ("false", False),
+        ("False", False),
+        ("no", False),
+        ("null", None),
+        ("", None),
+        ("[1e-3, two]", [0.001, "two"]),
+        ("{a: 1e-3}", {"a": 0.001}),
+        ("softmax", "softmax"),
+        (" softmax ", "softmax"),
+        ("'1e-3'", "1e-3"),
+        ("1e-3 a", "1e-3 a"),
+        ("###", "###"),
+        ("three #4", "three #4"),
+        ("7 # a comment", "7 # a comment"),
+        ("Problem:", "Problem:"),
+        ("- a", "- a"),
+        ("\nQ: {question}\nA:", "\nQ: {question}\nA:"),
+        ("\n\n", "\n\n"),
+        ("*", "*"),
+        ("2026-01-02", "2026-01-02"),
+        ("a=b", "a=b"),
+    ],
+)
+def test_one_reader_of_values_for_all_commands(text, value):
+    for read in (
+        key_values([f"x={text}"])["x"],
+        load_config(changes=[f"task_options.x={text}"]).task_options["x"],
+    ):
+        assert read == value
+        assert type(read) is type(value)
+
+
+def test_a_number_of_a_file_is_one_wherever_it_stands(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("learning_rate: 1e-3\ntask_options: {rates: [1e-3, a1e-3]}\nsteps: 1e2\n")
+    config = load_config(path)
+    assert (config.learning_rate, config.steps) == (0.001, 100)
+    assert config.task_options == {"rates": [0.001, "a1e-3"]}
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("steps=true", "steps must be a whole number, got True"),
+        ("steps=2.5", "steps must be a whole number, got 2.5"),
+        ("steps=two", "steps must be a whole number, got 'two'"),
+        ("micro_batch=[1]", "micro_batch must be a whole number, got [1]"),
+        ("micro_batch=false", "micro_batch must be a whole number, got False"),
+        ("temperature=hot", "temperature must be a number, got 'hot'"),
+        ("temperature=true", "temperature must be a number, got True"),
+        ("out=3", "out must be text, got 3"),
+        ("level=word", "level must be one of token, step, got 'word'"),
+        ("task_options=3", "task_options must be a group of entries, got 3"),
+        ("trackers=wandb", "trackers must be a list, got 'wandb'"),
+        ("trackers=[1]", "the entries of trackers must be text, got 1"),
+        ("FREE=[seed]", "there is no setting 'FREE'"),
+        ("zzz=1", "there is no setting 'zzz'; TrainConfig lists them all"),
+        ("steps", "--set takes key=value, got 'steps'"),
+    ],
+)
+def test_a_value_of_another_type_is_one_line(setting, says):
+    with pytest.raises(ValueError, match=re.escape(says)) as error:
+        load_config(changes=[setting])
+    assert "\n" not in str(error.value)
+
+
+def test_a_number_may_be_written_as_the_other_kind():
+    config = load_config(changes=["steps=3.0", "temperature=1", "micro_batch=2.0"], seed="4")
+    numbers = (config.steps, config.temperature, config.micro_batch, config.seed)
+    assert numbers == (3, 1.0, 2, 4)
+    assert [type(number) for number in numbers] == [int, float, int, int]
+    assert load_config(changes=["micro_batch=null"]).micro_batch is None
