@@ -19,7 +19,8 @@ import toy_envs
 from gnivo_edu import exact
 from gnivo_edu.demo.page import certificate_data, control_data, poster_data, render_page
 
-ALPHA, GROUP_SIZE, SEED = 0.5, 3, 0
+ALPHA, GROUP_SIZE = 0.5, 3
+SEED = 0
 LEARNING_ALPHA, LEARNING_GROUP = 0.3, 8
 STRIP_AFTER = (1, 10, 100, 1000)
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,10 +33,10 @@ def run_demo(
 
     `model`: a pretrained causal LM, path or hub id, to verify inside as well. `say` receives the
     terminal's lines. Raises ValueError or OSError, in one line, if the folder cannot be written or
-    the model cannot be read."""
-    loaded = (
-        _load(model) if model else None
-    )  # a path that is not a model, a folder that cannot be written: fail now
+    the model cannot be read.
+    """
+    # A path that is not a model and a folder that cannot be written fail now, not at the end.
+    loaded = _load(model) if model else None
     start = time.perf_counter()
     page = Path(out) / "index.html"
     page.parent.mkdir(parents=True, exist_ok=True)
@@ -48,24 +49,17 @@ def run_demo(
         f"1/{parts} Counting every answer: {tree.num_sequences} answers, "
         f"{time.perf_counter() - start:.1f} s"
     )
-    certificates = [
-        exact.verify_soft_value_theorem(tree, ALPHA),
-        exact.verify_constant_shift(tree, ALPHA, GROUP_SIZE),
-    ]
+    certificates, controls = _checks(tree)
     first, second = certificates
     holds = "holds" if first.passed else "FAILS"
     also = "and so does Theorem 2" if second.passed else "and Theorem 2 FAILS"
     error = f"largest error {first.max_abs_error:.0e} nats over {first.prefixes} prefixes"
     say(f"2/{parts} Theorem 1 {holds}: {error}, {also}")
-    controls = [
-        exact.softmax_weights(tree, ALPHA, GROUP_SIZE),
-        exact.off_policy_samples(tree, ALPHA, GROUP_SIZE),
-    ]
+    softmax, stale = controls
+    predicted = "as predicted" if softmax.behaves and stale.behaves else "NOT as predicted"
     say(
-        f"3/{parts} Breaking it on purpose: softmax weights miss by {controls[0].violation:.2f} "
-        "nats, "
-        f"stale samples by {controls[1].violation:.1f}, "
-        + ("as predicted" if all(c.behaves for c in controls) else "NOT as predicted")
+        f"3/{parts} Breaking it on purpose: softmax weights miss by {softmax.violation:.2f} nats, "
+        f"stale samples by {stale.violation:.1f}, {predicted}"
     )
     curve, strips = _learn(problem)
     before, after = curve["kl"][0], curve["kl"][-1]
@@ -109,6 +103,19 @@ def run_demo(
     return data
 
 
+def _checks(tree: exact.TokenTree) -> tuple[list[exact.Certificate], list[exact.Control]]:
+    """Both theorems, and both ways to break them."""
+    certificates = [
+        exact.verify_soft_value_theorem(tree, ALPHA),
+        exact.verify_constant_shift(tree, ALPHA, group_size=GROUP_SIZE),
+    ]
+    controls = [
+        exact.softmax_weights(tree, ALPHA, group_size=GROUP_SIZE),
+        exact.off_policy_samples(tree, ALPHA, group_size=GROUP_SIZE),
+    ]
+    return certificates, controls
+
+
 def _certificates(certificates: list[exact.Certificate]) -> list[dict[str, Any]]:
     return [certificate_data(f"Theorem {i}", c) for i, c in enumerate(certificates, start=1)]
 
@@ -125,7 +132,13 @@ def _learn(problem: toy_envs.PosterProblem) -> tuple[dict[str, Any], dict[str, A
     from gnivo_edu.training import train
 
     powers = [2**n for n in range(4, 14)]
-    run = train(toy_envs.RandomTree(), LEARNING_ALPHA, LEARNING_GROUP, record_at=powers, seed=SEED)
+    run = train(
+        toy_envs.RandomTree(),
+        LEARNING_ALPHA,
+        group_size=LEARNING_GROUP,
+        record_at=powers,
+        seed=SEED,
+    )
     curve = {
         "alpha": LEARNING_ALPHA,
         "group_size": LEARNING_GROUP,
@@ -138,7 +151,7 @@ def _learn(problem: toy_envs.PosterProblem) -> tuple[dict[str, Any], dict[str, A
     poster = train(
         problem,
         ALPHA,
-        LEARNING_GROUP,
+        group_size=LEARNING_GROUP,
         steps=STRIP_AFTER[-1],
         groups_per_step=1,
         learning_rate=0.02,
@@ -164,19 +177,13 @@ def _inside_a_model(name: str, model: Any, tokenizer: Any) -> dict[str, Any]:
     from gnivo_edu.policies import tree_from_model
     from gnivo_edu.tasks import get_reward
 
-    start, prompt = time.perf_counter(), "Once upon a time"
+    start = time.perf_counter()
+    prompt = "Once upon a time"
     mdp, tables = tree_from_model(
-        model, tokenizer, prompt, top_k=4, horizon=6, reward=get_reward("sentiment")
+        model, tokenizer, prompt=prompt, top_k=4, horizon=6, reward=get_reward("sentiment")
     )
     tree = exact.enumerate_tree(mdp, tables)
-    certificates = [
-        exact.verify_soft_value_theorem(tree, ALPHA),
-        exact.verify_constant_shift(tree, ALPHA, GROUP_SIZE),
-    ]
-    controls = [
-        exact.softmax_weights(tree, ALPHA, GROUP_SIZE),
-        exact.off_policy_samples(tree, ALPHA, GROUP_SIZE),
-    ]
+    certificates, controls = _checks(tree)
     key = exact.solve(tree, ALPHA)
     # The example: the likeliest of the continuations with the largest reward.
     best = int((tree.prefix_logps[-1] - 1e9 * (tree.rewards < tree.rewards.max())).argmax())
@@ -200,8 +207,8 @@ def _inside_a_model(name: str, model: Any, tokenizer: Any) -> dict[str, Any]:
 
 
 def _links(folder: Path) -> dict[str, str]:
-    readme = Path(os.path.relpath(ROOT / "README.md", folder.resolve())).as_posix()
-    notebook = Path(
-        os.path.relpath(ROOT / "notebooks" / "00_which_step.ipynb", folder.resolve())
-    ).as_posix()
+    readme, notebook = (
+        Path(os.path.relpath(ROOT / name, folder.resolve())).as_posix()
+        for name in ("README.md", "notebooks/00_which_step.ipynb")
+    )
     return {"teach": f"{readme}#teach", "learn": notebook, "verify": f"{readme}#verify-a-claim"}

@@ -2,7 +2,8 @@
 `make gallery`.
 
 Run `python -m gnivo_edu.demo.gallery [PATH]`; the page goes to runs/gallery/index.html unless told
-otherwise."""
+otherwise.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +27,9 @@ ALPHA = 0.5
 HOSTILE: tuple[str | bytes, ...] = (
     "<script>alert('x')</script>", "</td></table>", "\"double\" & 'single'", "line\nbreak",
     "\ttab", "  two spaces ",
-    b"\xe2\x80", b"\xff", "שלום", "مرحبا", "\u202eevil", "🙂", "👩\u200d🚀", "日本", "\x00\x1b[31m", "$x^2$",
-    "\\frac{1}{2}", "e\u0301", "\u0301", "", "a\u00a0b", "\ud800", "{{x}} %s {0}", "|", "`code`", "_*md*_",
-    "<|endoftext|>",
+    b"\xe2\x80", b"\xff", "שלום", "مرحبا", "\u202eevil", "🙂", "👩\u200d🚀", "日本",
+    "\x00\x1b[31m", "$x^2$", "\\frac{1}{2}", "e\u0301", "\u0301", "", "a\u00a0b", "\ud800",
+    "{{x}} %s {0}", "|", "`code`", "_*md*_", "<|endoftext|>",
 )  # fmt: skip
 
 
@@ -39,7 +40,8 @@ def gallery_figures(training: bool = True) -> dict[str, Shown]:
     problem = toy_envs.PosterProblem()
     tree = exact.enumerate_tree(problem)
     key = exact.solve(tree, ALPHA)
-    star, names = key.optimal_step_logps, problem.step_names
+    star = key.optimal_step_logps
+    names = problem.step_names
     wrong = problem.examples["wrong at 3"]
     steps = [problem.step_text(wrong[:t]) for t in range(1, 8)]
     brackets = toy_envs.Brackets()
@@ -55,37 +57,54 @@ def gallery_figures(training: bool = True) -> dict[str, Shown]:
         "free V, fitted to groups": _free_values(key, wrong),
         "Monte-Carlo, 32 samples": sampled,
     }
+    only_third = [*tree.step_logps[:2], star[2], *tree.step_logps[3:]]
+    written = _sampled_answers(bracket_tree, bracket_key.optimal_step_logps, count=14)
     uniform = exact.uniform_reference(2, 7)
     shown: dict[str, Shown] = {
-        "Credit strips": figures.credit_strips(key, problem.examples, problem.vocabulary, names),
-        "Credit strips of unequal length": figures.credit_strips(
-            bracket_key, closed, brackets.vocabulary, reference="uniform"
+        "Credit strips": figures.credit_strips(
+            key, problem.examples, vocabulary=problem.vocabulary, headings=names
         ),
-        "Step strip": figures.token_strip(steps, key.step_credit(wrong), ALPHA, unit="step"),
+        "Credit strips of unequal length": figures.credit_strips(
+            bracket_key, closed, vocabulary=brackets.vocabulary, reference="uniform"
+        ),
+        "Step strip": figures.token_strip(steps, key.step_credit(wrong), alpha=ALPHA, unit="step"),
         "Hostile tokens": _hostile_strip(),
         "Value along an answer": figures.value_lines(
-            key, wrong, names, lines, errors={"Monte-Carlo, 32 samples": errors}
+            key, wrong, steps=names, others=lines, errors={"Monte-Carlo, 32 samples": errors}
         ),
-        "Waterfall": figures.waterfall(key, wrong, names),
+        "Waterfall": figures.waterfall(key, wrong, labels=names),
         "Prefix tree": figures.prefix_tree(key, problem.vocabulary, nodes=22, keep=[wrong]),
         "Prefix tree of the best policy": figures.prefix_tree(
-            bracket_key, brackets.vocabulary, bracket_key.optimal_step_logps, "credit", nodes=18,
-            reference="uniform", policy_name="π*",
+            bracket_key,
+            brackets.vocabulary,
+            policy=bracket_key.optimal_step_logps,
+            colours="credit",
+            nodes=18,
+            reference="uniform",
+            policy_name="π*",
         ),
         "Prefix tree, pruned from 4,096 answers": figures.prefix_tree(
-            wide, "abcd", wide.optimal_step_logps, nodes=18, reference="uniform", policy_name="π*"
+            wide,
+            "abcd",
+            policy=wide.optimal_step_logps,
+            nodes=18,
+            reference="uniform",
+            policy_name="π*",
         ),
         "Sample map": figures.sample_map(
-            bracket_key, _sampled_answers(bracket_tree, bracket_key.optimal_step_logps, 14), brackets.vocabulary,
-            reference="uniform",
+            bracket_key, written, vocabulary=brackets.vocabulary, reference="uniform"
         ),
         "Theory plot": _monte_carlo_error(key, wrong[:3]),
         "Reward-KL plane": figures.reward_kl_plane(
-            tree, {"π* at step 3 only": [*tree.step_logps[:2], star[2], *tree.step_logps[3:]], "π*": star}
+            tree, {"π* at step 3 only": only_third, "π*": star}
         ),
-        "Reward-KL plane, far policies": figures.reward_kl_plane(tree, {"π*": star, "uniform": uniform}),
-    }  # fmt: skip
-    return {**shown, **(_trained(problem, key, wrong) if training else {})}
+        "Reward-KL plane, far policies": figures.reward_kl_plane(
+            tree, {"π*": star, "uniform": uniform}
+        ),
+    }
+    if training:
+        shown |= _trained(problem, key, answer=wrong)
+    return shown
 
 
 def _free_values(key: exact.Solution, answer: tuple[int, ...]) -> list[float]:
@@ -107,7 +126,11 @@ def _hostile_strip() -> figures.TokenStrip:
     """
     key = exact.solve(exact.enumerate_tree(toy_envs.RandomTree(len(HOSTILE), 1)), ALPHA)
     return figures.token_strip(
-        HOSTILE, key.advantage(()).tolist(), ALPHA, "uniform", special=[len(HOSTILE) - 1]
+        HOSTILE,
+        key.advantage(()).tolist(),
+        alpha=ALPHA,
+        reference="uniform",
+        special=[len(HOSTILE) - 1],
     )
 
 
@@ -124,28 +147,30 @@ def _monte_carlo_error(key: exact.Solution, prefix: tuple[int, ...]) -> figures.
     binomial.
     """
     chance, value = key.success_probability(prefix), key.soft_value(prefix)
-    noise, bias, counts = [], [], [8, 16, 32, 64, 128, 256, 512]
+    counts = [8, 16, 32, 64, 128, 256, 512]
+    noise, bias = [], []
     for n in counts:
         right = np.arange(n + 1)
-        ways = np.array(
-            [math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in right]
-        )
-        law = np.exp(ways + right * np.log(chance) + (n - right) * np.log1p(-chance))
+        ways = [math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in right]
+        law = np.exp(np.array(ways) + right * np.log(chance) + (n - right) * np.log1p(-chance))
         error = np.log1p(right / n * np.expm1(1 / key.alpha)) - value
         noise.append(float(np.sqrt(law @ error**2)))
         bias.append(float(-law @ error))
     return figures.scaling_plot(
-        counts, {"noise (RMS error)": noise, "bias (too low)": bias}, {"noise (RMS error)": -0.5, "bias (too low)": -1},
-        "completions per prefix", "error of the Monte-Carlo value, nats",
-        "value after a wrong step 3, PosterProblem; reference: the initial model; alpha = "
-        f"{key.alpha:g}",
-    )  # fmt: skip
+        counts,
+        {"noise (RMS error)": noise, "bias (too low)": bias},
+        predicted={"noise (RMS error)": -0.5, "bias (too low)": -1},
+        x_label="completions per prefix",
+        y_label="error of the Monte-Carlo value, nats",
+        caption=(
+            "value after a wrong step 3, PosterProblem; "
+            f"reference: the initial model; alpha = {key.alpha:g}"
+        ),
+    )
 
 
 def _trained(problem: Any, key: exact.Solution, answer: tuple[int, ...]) -> dict[str, Shown]:
-    """GN-IVO with raw and with softmax weights: curves, what one answer's implicit value came to,
-    and all prefixes'.
-    """
+    """GN-IVO with raw and with softmax weights: curves, implicit values of one answer and of all."""
     from gnivo_edu.evaluation.agreement import value_agreement
     from gnivo_edu.policies import TabularLM
     from gnivo_edu.training import train
@@ -154,7 +179,7 @@ def _trained(problem: Any, key: exact.Solution, answer: tuple[int, ...]) -> dict
         name: train(
             problem,
             ALPHA,
-            8,
+            group_size=8,
             steps=150,
             groups_per_step=4,
             record_at=[2**n for n in range(2, 10)],
@@ -171,14 +196,14 @@ def _trained(problem: Any, key: exact.Solution, answer: tuple[int, ...]) -> dict
     after = runs["raw weights"].records
     lines = {
         f"implicit, {after[i].groups} groups": figures.implicit_values(
-            key, runs["raw weights"].tables[i], answer
+            key, runs["raw weights"].tables[i], answer=answer
         )
         for i in (3, 5, len(after) - 1)
     }
     note = "PosterProblem, groups of 8"
     reference = TabularLM.from_mdp(problem)
     raw, softened = (
-        value_agreement(run.policy, reference, problem, ALPHA) for run in runs.values()
+        value_agreement(run.policy, reference, task=problem, alpha=ALPHA) for run in runs.values()
     )
     panels = {
         "raw weights": raw.implicit,
@@ -186,13 +211,15 @@ def _trained(problem: Any, key: exact.Solution, answer: tuple[int, ...]) -> dict
         "control: shuffled": raw.shuffled,
     }
     return {
-        "Implicit value in training": figures.value_lines(key, answer, problem.step_names, lines),
-        "Implicit against exact values": figures.agreement_plot(
-            raw.exact, raw.depth, panels, ALPHA, note=note
+        "Implicit value in training": figures.value_lines(
+            key, answer, steps=problem.step_names, others=lines
         ),
-        "Training": figures.training_curves(records, measures, ALPHA, note=note),
+        "Implicit against exact values": figures.agreement_plot(
+            raw.exact, raw.depth, implicit=panels, alpha=ALPHA, note=note
+        ),
+        "Training": figures.training_curves(records, measures, alpha=ALPHA, note=note),
         "Training, one method": figures.training_curves(
-            {"GN-IVO": records["raw weights"]}, measures, ALPHA, note=note
+            {"GN-IVO": records["raw weights"]}, measures, alpha=ALPHA, note=note
         ),
     }
 
@@ -201,9 +228,7 @@ def gallery_page(shown: Mapping[str, Shown]) -> str:
     """One self-contained page: every figure as HTML, as PNG and as text; light, dark, or as the
     reader's system is.
     """
-    return render(
-        TEMPLATE, figures=shown, base64=lambda png: base64.b64encode(png).decode("ascii")
-    )
+    return render(TEMPLATE, figures=shown, base64=lambda png: base64.b64encode(png).decode("ascii"))
 
 
 def main() -> None:

@@ -70,7 +70,8 @@ def value_agreement(
 ) -> ValueAgreement:
     """Enumerate a task under the reference and compare its values with those that a policy acts on.
 
-        implicit  log pi(s_t)/pi_ref(s_t) + log Z        exact  V(s_t) = log E_ref[e^{R/alpha} given s_t]
+        implicit  log pi(s_t)/pi_ref(s_t) + log Z
+        exact     V(s_t) = log E_ref[e^{R/alpha} given s_t]
 
     Both are equal at every prefix if and only if the policy is optimal for (reference, R, alpha)
     (Theorem 1 of GN-IVO). Compared are all prefixes of 1..T tokens that the reference can write,
@@ -84,9 +85,12 @@ def value_agreement(
     >>> mdp = RandomTree(vocab_size=2, horizon=3)
     >>> reference = TabularLM.from_mdp(mdp, seed=0)
     >>> key = exact.solve(exact.enumerate_tree(mdp, tabulate(reference, mdp)), alpha=0.5)
-    >>> found = value_agreement(TabularLM.from_tables(mdp, key.optimal_step_logps), reference, mdp, alpha=0.5)
-    >>> len(found.exact), round(found.rank_correlation, 12), found.rms < 1e-12, found.shuffled_rms > 0.1
-    (14, 1.0, True, True)
+    >>> optimal = TabularLM.from_tables(mdp, key.optimal_step_logps)
+    >>> values = value_agreement(optimal, reference, task=mdp, alpha=0.5)
+    >>> len(values.exact), round(values.rank_correlation, 12)
+    (14, 1.0)
+    >>> values.rms < 1e-12, values.shuffled_rms > 0.1
+    (True, True)
     """
     return agreement_with(policy, task, answer_keys(reference, task, alpha, prompts), seed)
 
@@ -119,16 +123,9 @@ def agreement_with(
             chosen, reachable = np.repeat(ongoing, tree.vocab_size), tree.reachable(t)
             keep = reachable[chosen[reachable]]
             implicit = law[t][keep] - tree.prefix_logps[t][keep] + key.log_z
+            exact_values, logps = key.values[t][keep], tree.prefix_logps[t][keep]
             place = np.full(len(keep), tree.prompt_index), np.full(len(keep), t), keep
-            parts.append(
-                (
-                    implicit,
-                    key.values[t][keep],
-                    rng.permutation(implicit),
-                    *place,
-                    tree.prefix_logps[t][keep],
-                )
-            )
+            parts.append((implicit, exact_values, rng.permutation(implicit), *place, logps))
             # An answer that has ended is one prefix, not one more at every depth that follows.
             ongoing = chosen & (np.arange(len(chosen)) % tree.vocab_size != tree.eos_token_id)
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]

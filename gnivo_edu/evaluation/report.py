@@ -17,9 +17,8 @@ from gnivo_edu.statistics import bootstrap_interval, paired_difference, unpaired
 
 # The sets of the paper's Table 1 in its order, and the sixth.
 TABLE_1 = ("amc23", "minerva_math", "olympiadbench", "aime24", "aime25", "math500")
-RIGHT = (
-    "right",
-)  # the vote of every solved completion: its answers are equal, however they are written
+# The vote of every solved completion: its answers are equal, however they are written.
+RIGHT = ("right",)
 Row = dict[str, Any]
 
 
@@ -82,24 +81,26 @@ class Report:
         tokens, the end token included; `reward` is the mean reward, whatever `solved_at`.
         """
         asked = self.settings
-        found: dict[str, Any] = {
+        numbers: dict[str, Any] = {
             "task": asked["task"],
             "model": asked["model"],
             "problems": len(self.problems),
+            "samples": self.rewards.shape[1],
         }
-        found["samples"] = self.rewards.shape[1]
         measures = {f"@{k}": ("pass", self.pass_at(k)) for k in self.ks}
         measures |= {f"_maj@{k}": ("maj", self.majority_at(k)) for k in self.ks if k > 1}
         measures["_reward"] = ("reward", self.rewards.mean(axis=1))
         for key, (name, values) in measures.items():
-            found[f"{name}@{key.partition('@')[2]}" if "@" in key else name] = float(values.mean())
-            found[f"interval{key}"] = _interval(values)
-        found |= {
+            _, at, k = key.partition("@")
+            numbers[f"{name}{at}{k}"] = float(values.mean())
+            numbers[f"interval{key}"] = _interval(values)
+        numbers |= {
             "truncated": float(self.truncated.mean()),
             "mean_length": float(self.lengths.mean()),
+            "skipped": len(self.skipped),
+            "solved_at": self.solved_at,
         }
-        found |= {"skipped": len(self.skipped), "solved_at": self.solved_at}
-        return found | {name: asked[name] for name in ("seed", "temperature") if name in asked}
+        return numbers | {name: asked[name] for name in ("seed", "temperature") if name in asked}
 
 
 def report_of(
@@ -111,24 +112,25 @@ def report_of(
     """The report of graded completions, the lines of completions.jsonl, in the order of the
     problems.
     """
-    problems = sorted(problems, key=lambda own: int(own[0]["problem"]))
-    count = [own for own in problems if all(row.get("counts", True) for row in own)]
+    problems = sorted(problems, key=lambda rows: int(rows[0]["problem"]))
+    graded = [rows for rows in problems if all(row.get("counts", True) for row in rows)]
 
     def table(name: str) -> list[list[Any]]:
-        return [[row[name] for row in own] for own in count]
+        return [[row[name] for row in rows] for rows in graded]
 
+    rewards = np.array(table("reward"), dtype=np.float64)
     return Report(
-        problems=np.array([own[0]["problem"] for own in count], dtype=np.int64),
-        rewards=np.array(table("reward"), dtype=np.float64).reshape(
-            len(count), settings["samples"]
-        ),
+        problems=np.array([rows[0]["problem"] for rows in graded], dtype=np.int64),
+        rewards=rewards.reshape(len(graded), settings["samples"]),
         lengths=np.array(table("length"), dtype=np.int64),
         truncated=np.array(table("truncated"), dtype=bool),
-        votes=[[row["answer"] if "answer" in row else row["text"] for row in own] for own in count],
+        votes=[
+            [row["answer"] if "answer" in row else row["text"] for row in rows] for rows in graded
+        ],
         settings=settings,
         ks=ks,
         solved_at=solved_at,
-        skipped=tuple(own[0]["problem"] for own in problems if own not in count),
+        skipped=tuple(rows[0]["problem"] for rows in problems if rows not in graded),
     )
 
 
@@ -143,12 +145,11 @@ def compare(first: Report, second: Report, ks: Iterable[int] | None = None) -> d
     has too few samples for.
     """
     a, b = first, second
-    for name in ("task", "questions"):
+    for name, more in (("task", ""), ("questions", ", with different questions")):
         if a.settings.get(name) != b.settings.get(name):
             raise ValueError(
                 "only results on the same questions can be paired: these are "
-                f"{a.settings['task']!r} and "
-                f"{b.settings['task']!r}" + ("" if name == "task" else ", with different questions")
+                f"{a.settings['task']!r} and {b.settings['task']!r}{more}"
             )
     if a.solved_at != b.solved_at:
         raise ValueError(
@@ -156,25 +157,29 @@ def compare(first: Report, second: Report, ks: Iterable[int] | None = None) -> d
         )
     if a.problems.tolist() != b.problems.tolist():
         raise ValueError(
-            f"the two do not have the same problems: {len(a.problems)} and {len(b.problems)} of "
-            "them"
+            "the two do not have the same problems: "
+            f"{len(a.problems)} and {len(b.problems)} of them"
         )
-    found: dict[str, Any] = {
+    comparison: dict[str, Any] = {
         "task": a.settings["task"],
         "first": a.settings["model"],
         "second": b.settings["model"],
+        "problems": len(a.problems),
+        "samples": [a.rewards.shape[1], b.rewards.shape[1]],
     }
-    found |= {"problems": len(a.problems), "samples": [a.rewards.shape[1], b.rewards.shape[1]]}
-    pairs = {
-        f"@{k}": (a.pass_at(k), b.pass_at(k)) for k in (ks or sorted(set(a.ks) & set(b.ks)) or (1,))
-    }
+    ks = ks or sorted(set(a.ks) & set(b.ks)) or (1,)
+    pairs = {f"@{k}": (a.pass_at(k), b.pass_at(k)) for k in ks}
     pairs["_reward"] = a.rewards.mean(axis=1), b.rewards.mean(axis=1)
     for key, (x, y) in pairs.items():
-        found[f"difference{key}"] = float((y - x).mean())
-        found[f"interval{key}"] = paired_difference(x, y).ends if len(x) > 1 else None
-        found[f"unpaired_interval{key}"] = unpaired_difference(x, y).ends if len(x) > 1 else None
-        found[f"better{key}"], found[f"worse{key}"] = int((y > x).sum()), int((y < x).sum())
-    return found
+        several = len(x) > 1
+        comparison |= {
+            f"difference{key}": float((y - x).mean()),
+            f"interval{key}": paired_difference(x, y).ends if several else None,
+            f"unpaired_interval{key}": unpaired_difference(x, y).ends if several else None,
+            f"better{key}": int((y > x).sum()),
+            f"worse{key}": int((y < x).sum()),
+        }
+    return comparison
 
 
 def benchmark_table(reports: Iterable[Report | dict[str, Any]]) -> list[dict[str, Any]]:
@@ -186,18 +191,17 @@ def benchmark_table(reports: Iterable[Report | dict[str, Any]]) -> list[dict[str
     percent, or "" for a task that a model was not tried on. Given two results of one model on one
     task, ValueError.
     """
-    found = [report.to_json() if isinstance(report, Report) else report for report in reports]
-    models = dict.fromkeys(r["model"] for r in found)
-    found.sort(key=lambda r: _place(r["task"]))
-    heads = [
-        (r["task"], name, f"interval{name.removeprefix('pass')}")
-        for r in found
-        for name in r
+    results = [report.to_json() if isinstance(report, Report) else report for report in reports]
+    models = dict.fromkeys(result["model"] for result in results)
+    results.sort(key=lambda result: _place(result["task"]))
+    columns = {
+        f"{result['task']} {name}": (result["task"], name, f"interval{name.removeprefix('pass')}")
+        for result in results
+        for name in result
         if name.startswith("pass@")
-    ]
-    columns = {f"{task} {name}": (task, name, interval) for task, name, interval in heads}
-    cells = {(r["model"], r["task"]): r for r in found}
-    if len(cells) < len(found):
+    }
+    cells = {(result["model"], result["task"]): result for result in results}
+    if len(cells) < len(results):
         raise ValueError(
             "a model has two results on one task: leave one out, or give the two different names"
         )

@@ -28,7 +28,8 @@ class CompletionStore:
         if self.folder is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        noted, path = self.folder / SETTINGS, self.folder / COMPLETIONS
+        noted = self.folder / SETTINGS
+        path = self.folder / COMPLETIONS
         if path.exists():
             if not noted.exists():
                 raise ValueError(f"{path} is not from an evaluation: choose another folder")
@@ -47,7 +48,7 @@ class CompletionStore:
 
     def add(self, problems: Iterable[Sequence[Row]]) -> None:
         """Keep all completions to some problems."""
-        new = {own[0]["problem"]: list(own) for own in problems}
+        new = {rows[0]["problem"]: list(rows) for rows in problems}
         self.rows |= new
         if self.folder is not None:
             with (self.folder / COMPLETIONS).open("a", encoding="utf-8") as file:
@@ -58,10 +59,8 @@ class CompletionStore:
     def finish(self, report: Report) -> None:
         """Write report.json: the numbers."""
         if self.folder is not None:
-            write_whole(
-                self.folder / REPORT,
-                json.dumps(report.to_json() | {"ks": report.ks}, indent=1) + "\n",
-            )
+            numbers = report.to_json() | {"ks": report.ks}
+            write_whole(self.folder / REPORT, json.dumps(numbers, indent=1) + "\n")
 
 
 def read_completions(path: Path, samples: int) -> dict[int, list[Row]]:
@@ -72,12 +71,12 @@ def read_completions(path: Path, samples: int) -> dict[int, list[Row]]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             row = json.loads(line)
-            own = rows.setdefault(row["problem"], [])
-            if row["sample"] == len(own):
-                own.append(row)
+            samples_so_far = rows.setdefault(row["problem"], [])
+            if row["sample"] == len(samples_so_far):
+                samples_so_far.append(row)
         except (json.JSONDecodeError, KeyError, TypeError):
             continue
-    return {i: own for i, own in rows.items() if len(own) == samples}
+    return {problem: written for problem, written in rows.items() if len(written) == samples}
 
 
 def load_report(folder: str | Path) -> Report:
@@ -90,17 +89,18 @@ def load_report(folder: str | Path) -> Report:
             f"{str(folder)!r} holds no finished evaluation (no {missing[0]}): give the folder of "
             "one"
         )
-    settings, found = _read(path / SETTINGS), _read(path / REPORT)
+    settings, report = _read(path / SETTINGS), _read(path / REPORT)
     try:
         rows = read_completions(path / COMPLETIONS, settings["samples"])
-        expected = found["problems"] + found["skipped"]
+        expected = report["problems"] + report["skipped"]
         if len(rows) != expected:
             raise ValueError(
                 f"completions are missing in {str(path / COMPLETIONS)!r}: it has all of "
-                f"{len(rows)} problems, and the "
-                f"report is of {expected}; run the evaluation again, it goes on there"
+                f"{len(rows)} problems, and the report is of {expected}; "
+                "run the evaluation again, it goes on there"
             )
-        return report_of(list(rows.values()), settings, tuple(found["ks"]), found["solved_at"])
+        ks, solved_at = tuple(report["ks"]), report["solved_at"]
+        return report_of(list(rows.values()), settings, ks=ks, solved_at=solved_at)
     except (KeyError, TypeError) as error:
         raise ValueError(
             f"{str(folder)!r} holds files that no evaluation wrote, or other versions of them"
@@ -109,16 +109,16 @@ def load_report(folder: str | Path) -> Report:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(
             f"{str(path)!r} is broken ({error}): delete its folder and evaluate again"
         ) from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise ValueError(
             f"{str(path)!r} is broken (it holds no settings): delete its folder and evaluate again"
         )
-    return found
+    return content
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gnivo_edu.figures.style import EDGE, Numbers, Shown, caption_below, conditions
+from gnivo_edu.figures.style import EDGE, Numbers, Shown, blank, caption_below, conditions
 from gnivo_edu.figures.tokens import in_picture, in_text, wrapped
 from gnivo_edu.statistics import rank_correlation
 
 Depths = Sequence[int] | NDArray[np.int64]
 SHALLOW, DEEP = "#7cc4f0", "#0b1a66"  # light to dark with depth: told apart in grey, too
-SIDE, LIMIT = 3.6, 3  # inches of a panel; panels side by side
+SIDE = 3.6  # inches of a panel
+LIMIT = 3  # panels side by side
 
 
 class Agreement(NamedTuple):
@@ -46,19 +47,15 @@ class AgreementPlot(Shown):
                 f"one to {LIMIT} panels stand side by side, got {len(self.implicit)}: make two "
                 "figures"
             )
-        if (
-            not len(self.exact)
-            or not np.isfinite(self.exact).all()
-            or len(self.depth) != len(self.exact)
-        ):
+        count = len(self.exact)
+        if not count or len(self.depth) != count or not np.isfinite(self.exact).all():
             raise ValueError(
                 "give one finite exact value and one depth for each prefix, and at least one prefix"
             )
         for name, values in self.implicit.items():
-            if len(values) != len(self.exact) or not np.isfinite(values).all():
+            if len(values) != count or not np.isfinite(values).all():
                 raise ValueError(
-                    f"the values of {name!r} must be {len(self.exact)} finite numbers, one for "
-                    "each prefix"
+                    f"the values of {name!r} must be {count} finite numbers, one for each prefix"
                 )
 
     def agreement(self, name: str) -> Agreement:
@@ -69,21 +66,18 @@ class AgreementPlot(Shown):
         return Agreement(rank_correlation(implicit, exact), rms)
 
     def _draw(self) -> Any:
-        from matplotlib.figure import Figure
         from matplotlib.layout_engine import ConstrainedLayoutEngine
 
         size = (SIDE * len(self.implicit) + 1.3, SIDE + 0.9)
-        figure = Figure(
-            figsize=size, layout=ConstrainedLayoutEngine(h_pad=0.1)
-        )  # air above the caption
+        air = ConstrainedLayoutEngine(h_pad=0.1)  # above the caption
+        figure = blank(size, layout=air)
         grid = figure.subplots(1, len(self.implicit), squeeze=False, sharex=True, sharey=True)[0]
         every = [self.exact, *self.implicit.values()]
         low, high = min(map(min, every)), max(map(max, every))
         margin = 0.05 * (high - low) or 1.0
         ends = [low - margin, high + margin]
         depth = np.asarray(self.depth)
-        # The deepest prefixes are the most: they are drawn first, so that the others are not
-        # buried.
+        # The deepest prefixes are the most: drawn first, they do not bury the others.
         order = np.argsort(-depth, kind="stable")
         colours, norm = self._scale(depth)
         points: Any = None
@@ -97,14 +91,10 @@ class AgreementPlot(Shown):
                 "edgecolors": "white",
                 "zorder": 2,
             }
-            points = axes.scatter(
-                np.asarray(self.exact)[order], np.asarray(values)[order], c=depth[order], **look
-            )
-            axes.set_title(
-                "\n".join([*wrapped(in_picture(name), 40), self._numbers(name)]),
-                fontsize=9.5,
-                loc="left",
-            )
+            x, y = np.asarray(self.exact)[order], np.asarray(values)[order]
+            points = axes.scatter(x, y, c=depth[order], **look)
+            title = "\n".join([*wrapped(in_picture(name), 40), self._numbers(name)])
+            axes.set_title(title, fontsize=9.5, loc="left")
             axes.set_xlabel("exact value, nats")
             axes.set(xlim=ends, ylim=ends, box_aspect=1)
         grid[0].set_ylabel("implicit value, nats")
@@ -112,8 +102,7 @@ class AgreementPlot(Shown):
         bar = figure.colorbar(points, ax=list(grid), ticks=ticks, shrink=0.6, aspect=16, pad=0.02)
         bar.set_label("tokens in the prefix")
         bar.outline.set_visible(False)
-        caption_below(figure, self.caption)
-        return figure
+        return caption_below(figure, self.caption)
 
     @staticmethod
     def _scale(depth: NDArray[Any]) -> tuple[Any, Any]:
@@ -122,10 +111,8 @@ class AgreementPlot(Shown):
 
         low, high = int(depth.min()), int(depth.max())
         steps = max(high - low + 1, 2)
-        return (
-            LinearSegmentedColormap.from_list("depth", [SHALLOW, DEEP], N=steps),
-            BoundaryNorm(np.arange(low, low + steps + 1) - 0.5, steps),
-        )
+        colours = LinearSegmentedColormap.from_list("depth", [SHALLOW, DEEP], N=steps)
+        return colours, BoundaryNorm(np.arange(low, low + steps + 1) - 0.5, steps)
 
     def _numbers(self, name: str) -> str:
         rank, rms = self.agreement(name)
@@ -160,15 +147,15 @@ def agreement_plot(
     each entry of `implicit` hold one number per prefix, as in `evaluation.ValueAgreement`. Raises
     ValueError on other lengths, on values that are not finite, and on more than three panels.
 
-    >>> plot = agreement_plot([0, 1, 2], [1, 2, 2], {"learned": [0.1, 1, 2.1], "turned round": [2, 1, 0]}, alpha=0.5)
-    >>> print(plot.text())
+    >>> values = {"learned": [0.1, 1, 2.1], "turned round": [2, 1, 0]}
+    >>> print(agreement_plot([0, 1, 2], [1, 2, 2], values, alpha=0.5).text())
     against the exact value  rank correlation  RMS, nats  prefixes
     learned                  1.000             0.08       3
     turned round             −1.000            1.63       3
     reference: the initial model; alpha = 0.5
     """
     caption = conditions(reference, alpha) + (f"; {note}" if note else "")
-    return AgreementPlot(exact, depth, implicit, caption)
+    return AgreementPlot(exact, depth, implicit=implicit, caption=caption)
 
 
 def _rank(value: float) -> str:

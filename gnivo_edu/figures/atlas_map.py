@@ -21,7 +21,16 @@ from gnivo_edu.figures.plane import (
     _square,
     reward_kl_plane,
 )
-from gnivo_edu.figures.style import EDGE, INK, QUIET, Shown, caption_below, number
+from gnivo_edu.figures.style import (
+    EDGE,
+    INK,
+    QUIET,
+    Shown,
+    blank,
+    caption_below,
+    conditions,
+    number,
+)
 from gnivo_edu.figures.tokens import in_picture, in_text
 
 LOOKS: dict[str, Line] = {
@@ -31,11 +40,9 @@ LOOKS: dict[str, Line] = {
     "collapses": LINES[0]._replace(marker="X"),
 }
 SAME = 1e-7  # reward: what J may be off
-MARKER, ROW, PANELS = (
-    8.0,
-    0.205,
-    (5.6, 4.3, 1.9),
-)  # points; inches: a row of the list, width and heights of the panels
+MARKER = 8.0  # points
+ROW = 0.205  # inches: a row of the list
+PANELS = (5.6, 4.3, 1.9)  # inches: width of both panels, heights of the upper and the lower one
 
 
 class End(NamedTuple):
@@ -66,7 +73,8 @@ class AtlasMap(Shown):
     this problem.
 
     Above: all ends but those that collapse. Below, if there are any: the whole frontier, on a
-    square-root axis."""
+    square-root axis.
+    """
 
     ends: Sequence[End]
     plane: RewardKLPlane
@@ -84,39 +92,32 @@ class AtlasMap(Shown):
         """One label for every point: the numbers of the ends that lie there, their verdict, the
         point.
         """
-        found: dict[tuple[str, int, int], list[int]] = {}
+        together: dict[tuple[str, int, int], list[int]] = {}
         for n, end in enumerate(self.ends, start=1):
             key = end.verdict, round(1e5 * end.point.kl), round(1e5 * end.point.reward)
-            found.setdefault(key, []).append(n)
+            together.setdefault(key, []).append(n)
         return [
-            (in_short(ns), verdict, self.ends[ns[0] - 1].point)
-            for (verdict, *_), ns in found.items()
+            (in_short(numbers), verdict, self.ends[numbers[0] - 1].point)
+            for (verdict, *_), numbers in together.items()
         ]
 
     def _draw(self) -> Any:
-        from matplotlib.figure import Figure
-
         places, lines = self.places(), self._lines()
         gone = [place for place in places if place[1] == "collapses"]
         listed = 0.9 + max(text_width(text) for text, _, _ in lines)
         wide, above, below = PANELS
-        size = (
-            wide + listed + 0.9,
-            max(above + 0.9 + bool(gone) * (below + 0.6), ROW * len(lines) + 0.7),
-        )
-        figure = Figure(figsize=size)
-        upper = figure.add_axes(
-            (0.65 / size[0], 1 - (above + 0.1) / size[1], wide / size[0], above / size[1])
-        )
+        width = wide + listed + 0.9
+        height = max(above + 0.9 + bool(gone) * (below + 0.6), ROW * len(lines) + 0.7)
+        figure = blank((width, height), layout=None)
+        left, across = 0.65 / width, wide / width
+        upper = figure.add_axes((left, 1 - (above + 0.1) / height, across, above / height))
         self._panel(upper, [place for place in places if place not in gone], whole=False)
         if gone:
-            lower = figure.add_axes(
-                (0.65 / size[0], 0.85 / size[1], wide / size[0], below / size[1])
-            )
+            lower = figure.add_axes((left, 0.85 / height, across, below / height))
             self._panel(lower, gone, whole=True)
-        side = figure.add_axes(((wide + 0.85) / size[0], 0, listed / size[0], 1))
+        side = figure.add_axes(((wide + 0.85) / width, 0, listed / width, 1))
         side.set_xlim(0, listed)
-        side.set_ylim(size[1], 0)
+        side.set_ylim(height, 0)
         side.axis("off")
         side.text(listed, 0.2, "short of J(π*)", ha="right", va="center", color=QUIET)
         for n, (text, verdict, short) in enumerate(lines, start=1):
@@ -125,8 +126,7 @@ class AtlasMap(Shown):
                 side.plot(0.08, y, **_marker(verdict))
             side.text(0.22, y, text, va="center", fontweight="bold" if verdict else "normal")
             side.text(listed, y, short, ha="right", va="center")
-        caption_below(figure, self.caption)
-        return figure
+        return caption_below(figure, self.caption)
 
     def _lines(self) -> list[tuple[str, str, str]]:
         """The list beside the panels: a heading for each verdict, and the numbered names with what
@@ -134,14 +134,13 @@ class AtlasMap(Shown):
         """
         lines: list[tuple[str, str, str]] = []
         for verdict in LOOKS:
-            inside = [
-                (n, end) for n, end in enumerate(self.ends, start=1) if end.verdict == verdict
+            rows = [
+                (f"{n}  {in_picture(end.name)}", "", self._short(end))
+                for n, end in enumerate(self.ends, start=1)
+                if end.verdict == verdict
             ]
-            if inside:
-                lines += [(f"{verdict}: {len(inside)} of {len(self.ends)}", verdict, "")]
-                lines += [
-                    (f"{n}  {in_picture(end.name)}", "", self._short(end)) for n, end in inside
-                ]
+            if rows:
+                lines += [(f"{verdict}: {len(rows)} of {len(self.ends)}", verdict, ""), *rows]
         return lines
 
     def _short(self, end: End) -> str:
@@ -157,18 +156,15 @@ class AtlasMap(Shown):
             points = np.vstack([points, curve])
             axes.set_xscale("function", functions=(_root, _square))
             axes.set_xticks(*_root_ticks(1.15 * points[:, 0].max()))
-        right, high, low = 1.15 * points[:, 0].max(), points[:, 1].max(), points[:, 1].min()
-        bottom, top = low - 0.1 * (high - low), high + (0.3 if whole else 0.16) * (high - low)
-        axes.set_xlim(0 if whole else -0.05 * right, right)
+        right = 1.15 * points[:, 0].max()
+        low, high = points[:, 1].min(), points[:, 1].max()
+        bottom = low - 0.1 * (high - low)
+        top = high + (0.3 if whole else 0.16) * (high - low)
+        left = 0 if whole else -0.05 * right
+        axes.set_xlim(left, right)
         axes.set_ylim(bottom, top)
-        border = np.vstack(
-            [
-                (axes.get_xlim()[0], bottom),
-                (0.0, bottom),
-                curve,
-                (2 * curve[-1, 0] + right, curve[-1, 1]),
-            ]
-        )
+        beyond = (2 * curve[-1, 0] + right, curve[-1, 1])
+        border = np.vstack([(left, bottom), (0.0, bottom), curve, beyond])
         axes.fill_between(border[:, 0], border[:, 1], top, color="#ececec", linewidth=0)
         axes.plot(*curve.T, color=INK, linewidth=2, zorder=2)
         axes.set_xlabel("KL(π ‖ reference), nats" + (", square-root axis" if whole else ""))
@@ -177,46 +173,25 @@ class AtlasMap(Shown):
             for end in self.ends:
                 axes.plot(*end.point, ".", color=EDGE, markersize=5, zorder=3, clip_on=False)
         else:
-            axes.text(
-                0.02,
-                0.97,
-                "no policy is here",
-                ha="left",
-                va="top",
-                color=QUIET,
-                transform=axes.transAxes,
-            )
-        for _, verdict, point in reversed(
-            places
-        ):  # where markers meet, the better verdict lies on top
+            corner = {"ha": "left", "va": "top", "transform": axes.transAxes}
+            axes.text(0.02, 0.97, "no policy is here", color=QUIET, **corner)
+        # In reverse: where markers meet, the better verdict lies on top.
+        for _, verdict, point in reversed(places):
             axes.plot(*point, **_marker(verdict), zorder=5, clip_on=False)
         words = [("reference", self.plane.curve()[0]), (f"π* at α = {number(self.alpha)}", best)]
+        ring = {"color": "white", "markeredgecolor": INK, "markersize": 5, "zorder": 4}
         for _, point in words:
-            axes.plot(
-                *point,
-                "o",
-                color="white",
-                markeredgecolor=INK,
-                markersize=5,
-                zorder=4,
-                clip_on=False,
-            )
+            axes.plot(*point, "o", **ring, clip_on=False)
         _write(axes, [*words, *((label, point) for label, _, point in places)], curve)
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """The list with its numbers."""
+        plane = ["KL to the reference, nats", "expected reward"]
         rows = [
             [str(n), in_text(end.name), end.verdict, *map(number, end.point), self._short(end)]
             for n, end in enumerate(self.ends, start=1)
         ]
-        return [
-            "",
-            "objective",
-            "verdict",
-            "KL to the reference, nats",
-            "expected reward",
-            "short of J(π*)",
-        ], rows
+        return ["", "objective", "verdict", *plane, "short of J(π*)"], rows
 
     def alt(self) -> str:
         """How many end where, and what they earn."""
@@ -229,9 +204,8 @@ class AtlasMap(Shown):
                 parts.append(f"{len(points)} {verdict}, at a KL of {kls}")
         return (
             f"Expected reward against KL to the reference, nats, for {len(self.ends)} objectives "
-            "where they end: "
-            f"{'; '.join(parts)}. The optimum earns {number(best.reward)} at a KL of "
-            f"{number(best.kl)}."
+            f"where they end: {'; '.join(parts)}. "
+            f"The optimum earns {number(best.reward)} at a KL of {number(best.kl)}."
         )
 
 
@@ -254,23 +228,18 @@ def _write(axes: Any, labels: Sequence[tuple[str, Point]], curve: Any) -> None:
     kl = np.linspace(left, right, 400)[1:]
     frontier = to_inches.transform(np.column_stack([kl, np.interp(kl, *curve.T)]))
     panel = axes.get_window_extent().transformed(axes.figure.dpi_scale_trans.inverted())
+    inside = Box(left=panel.x0, right=panel.x1, bottom=panel.y0, top=panel.y1)
     spots = to_inches.transform(np.array([point for _, point in labels]))
     taken = [Box(x - 0.07, x + 0.07, y - 0.07, y + 0.07) for x, y in spots]
     taken += [Box(x, x, y - 0.03, y + 0.03) for x, y in frontier]
     for (words, point), (x, y) in zip(labels, spots, strict=True):
-        far, box = _free_place(
-            x, y, text_width(words) + 0.06, Box(panel.x0, panel.x1, panel.y0, panel.y1), taken
-        )
+        far, box = _free_place(x, y, width=text_width(words) + 0.06, panel=inside, taken=taken)
         taken.append(box)
         leader = {"arrowstyle": "-", "color": EDGE, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 3}
         offset = 36 * (box.left + box.right) - 72 * x, 36 * (box.bottom + box.top) - 72 * y
-        style = {
-            "ha": "center",
-            "va": "center",
-            "zorder": 6,
-            "arrowprops": leader if far > 0.25 else None,
-        }
-        axes.annotate(words, point, xytext=offset, textcoords="offset points", **style)
+        style = {"ha": "center", "va": "center", "zorder": 6, "textcoords": "offset points"}
+        arrow = leader if far > 0.25 else None
+        axes.annotate(words, point, xytext=offset, arrowprops=arrow, **style)
 
 
 def _free_place(
@@ -321,8 +290,9 @@ def atlas_map(
     >>> from gnivo_edu import exact
     >>> tree = exact.enumerate_tree_from_rewards([0.0, 1.0], 2)
     >>> star = exact.solve(tree, 0.5)
-    >>> found = atlas_map(tree, [End("gvpo", "exact", Point(star.kl, star.expected_reward))], 0.5)
-    >>> found.table()[1][0][:3], abs(found.shortfall(found.ends[0].point)) < 1e-12
+    >>> end = End("gvpo", "exact", Point(star.kl, star.expected_reward))
+    >>> atlas = atlas_map(tree, [end], alpha=0.5)
+    >>> atlas.table()[1][0][:3], abs(atlas.shortfall(end.point)) < 1e-12
     (['1', 'gvpo', 'exact'], True)
     """
     if not ends:
@@ -335,23 +305,18 @@ def atlas_map(
             raise ValueError(
                 f"{end.name!r}: the verdict must be one of {', '.join(LOOKS)}, got {end.verdict!r}"
             )
-        if not all(
-            end.point.reward - a * end.point.kl < p.reward - a * p.kl + SAME
-            for a, p in optima.items()
-        ):
+        kl, reward = end.point
+        if any(reward - a * kl >= p.reward - a * p.kl + SAME for a, p in optima.items()):
             raise ValueError(
                 f"{end.name!r} lies above the frontier: it belongs to another problem, on another "
                 "plane"
             )
-        short = best.reward - alpha * best.kl - (end.point.reward - alpha * end.point.kl)
+        short = best.reward - alpha * best.kl - (reward - alpha * kl)
         if end.verdict == "exact" and abs(short) > SAME:
             raise ValueError(
                 f"{end.name!r} is called exact and is not π* at alpha = {alpha:g}: give it its own "
                 "plane"
             )
-    caption = f"one problem; reference: {reference}; alpha = {alpha:g}" + (
-        f"; {note}" if note else ""
-    )
-    return AtlasMap(
-        sorted(ends, key=lambda end: list(LOOKS).index(end.verdict)), plane, alpha, caption
-    )
+    caption = f"one problem; {conditions(reference, alpha)}" + (f"; {note}" if note else "")
+    ordered = sorted(ends, key=lambda end: list(LOOKS).index(end.verdict))
+    return AtlasMap(ordered, plane, alpha=alpha, caption=caption)

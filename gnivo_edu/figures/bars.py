@@ -11,7 +11,7 @@ from typing import Any
 
 from gnivo_edu.figures.chips import text_width
 from gnivo_edu.figures.lines import LINES
-from gnivo_edu.figures.style import QUIET, Shown, caption_below, number
+from gnivo_edu.figures.style import INK, QUIET, Shown, blank, caption_below, number
 from gnivo_edu.figures.tokens import in_picture, in_text, wrapped
 
 NONE = 1e-9  # what is smaller is rounding, and shown as 0
@@ -45,23 +45,21 @@ class BarPanels(Shown):
         return list(next(iter(self.panels.values())))
 
     def _draw(self) -> Any:
-        from matplotlib.figure import Figure
-
-        names, count = self.names, len(self.panels)
+        names = self.names
+        count = len(self.panels)
         margin = max(text_width(in_picture(name)) for name in names) + 0.3
         size = (min(11.0, margin + 2.3 * count + 0.3), 0.27 * len(names) + 1.35)
-        figure = Figure(figsize=size, layout="constrained")
+        figure = blank(size)
         grid = figure.subplots(1, count, squeeze=False, sharex=True, sharey=True)[0]
         widest = max(max(values.values()) for values in self.panels.values()) or 1.0
-        for axes, (panel, values), look in zip(
-            grid, self.panels.items(), LINES[1:2] * count, strict=True
-        ):
-            places = range(len(names))
-            axes.barh(places, list(values.values()), height=0.62, color=look.colour, zorder=2)
-            for place, value in zip(places, values.values(), strict=True):
-                colour = QUIET if value < NONE else None
-                text = {"va": "center", "fontsize": 9, **({"color": colour} if colour else {})}
-                axes.text(value + 0.03 * widest, place, shown(value), **text)
+        places = range(len(names))
+        for axes, (panel, values) in zip(grid, self.panels.items(), strict=True):
+            bars = list(values.values())
+            axes.barh(places, bars, height=0.62, color=LINES[1].colour, zorder=2)
+            for place, value in zip(places, bars, strict=True):
+                ink = QUIET if value < NONE else INK
+                where = (value + 0.03 * widest, place)
+                axes.text(*where, shown(value), va="center", fontsize=9, color=ink)
             axes.axvline(0, color=QUIET, linewidth=0.8, zorder=3)
             axes.set_xlim(0, 1.28 * widest)
             axes.set_ylim(len(names) - 0.4, -0.6)
@@ -71,11 +69,9 @@ class BarPanels(Shown):
             axes.grid(axis="x", color="#ececec", zorder=0)
             axes.set_axisbelow(True)
             axes.set_title("\n".join(wrapped(in_picture(panel), 26)), fontsize=10)
-        grid[count // 2].set_xlabel(
-            self.x_label, x=0.5 if count % 2 else 0.0
-        )  # the middle of the picture
-        caption_below(figure, self.caption)
-        return figure
+        # One label, in the middle of the picture.
+        grid[count // 2].set_xlabel(self.x_label, x=0.5 if count % 2 else 0.0)
+        return caption_below(figure, self.caption)
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """One row for each name, one column for each panel."""
@@ -92,8 +88,8 @@ class BarPanels(Shown):
             none = sum(value < NONE for value in values.values())
             longest = max(values, key=lambda name: values[name])
             parts.append(
-                f"{in_text(panel)}: {none} of {len(values)} are 0, {in_text(longest)} is the "
-                "longest"
+                f"{in_text(panel)}: {none} of {len(values)} are 0, "
+                f"{in_text(longest)} is the longest"
             )
         return f"Bars of {self.x_label}. {'; '.join(parts)}."
 
@@ -104,17 +100,20 @@ def shown(value: float) -> str:
     >>> shown(1e-16), shown(0.12345), shown(1.0)
     ('0', '0.12', '1.00')
     """
-    return "0" if value < NONE else f"{value:.2f}" if value >= 0.01 else number(value, 2)
+    if value < NONE:
+        return "0"
+    return f"{value:.2f}" if value >= 0.01 else number(value, 2)
 
 
 def bar_panels(panels: Mapping[str, Mapping[str, float]], x_label: str, caption: str) -> BarPanels:
     """Panels of horizontal bars, `panels[panel][name]` >= 0; the caption names the reference and
     alpha.
 
-    >>> print(bar_panels({"start": {"a": 0.0, "b": 0.5}, "end": {"a": 1.0, "b": 0.25}}, "share", "an example").text())
+    >>> panels = {"start": {"a": 0.0, "b": 0.5}, "end": {"a": 1.0, "b": 0.25}}
+    >>> print(bar_panels(panels, "share", "an example").text())
     share  start  end
     a      0      1.00
     b      0.50   0.25
     an example
     """
-    return BarPanels(panels, x_label, caption)
+    return BarPanels(panels, x_label, caption=caption)

@@ -9,10 +9,11 @@ from functools import cache
 from math import isfinite
 from typing import Any
 
-from gnivo_edu.figures.style import EDGE, INK, colour, mark, signed
+from gnivo_edu.figures.style import EDGE, INK, blank, colour, mark, signed
 from gnivo_edu.figures.tokens import Token, in_html, in_picture, in_text, visible, wrapped
 
-LINE, GAP, SIZE = 0.19, 0.08, 9.5  # height of a line and space around, inches; letters, points
+LINE, GAP = 0.19, 0.08  # height of a line and space around it, inches
+SIZE = 9.5  # of letters, points
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,16 @@ class Chip:
         cat ▲+0.50 [<eos>] ▼−0.25
         """
         token = in_text(self.token)
-        return f"{f'[{token}]' if self.special else token} {mark(self.value)}{signed(self.value)}"
+        shown = f"[{token}]" if self.special else token
+        return f"{shown} {mark(self.value)}{signed(self.value)}"
 
     def html(self, scale: float, tag: str = "td", style: str = "", one_line: bool = False) -> str:
         """The chip as an HTML element with its own background and black text: the same on light and
         dark pages.
 
         `style`: declarations added to its own; `one_line`: the number beside the token, not under
-        it."""
+        it.
+        """
         border = f"3px double {INK}" if self.special else f"1px solid {EDGE}"
         display = "table-cell" if tag == "td" else "inline-block"
         padding, between = ("0 6px", " ") if one_line else ("4px 8px", "<br>")
@@ -87,9 +90,9 @@ class Chip:
                 )
             )
 
-        box(0, colour(self.value, scale), INK if self.special else EDGE)
+        box(0, face=colour(self.value, scale), edge=INK if self.special else EDGE)
         if self.special:
-            box(0.035, "none", INK)
+            box(0.035, face="none", edge=INK)
         lines = self.lines(most)
         top = y + (height - LINE * (len(lines) - 1)) / 2
         for n, line in enumerate(lines):
@@ -98,9 +101,7 @@ class Chip:
 
 def sheet(width: float, height: float) -> tuple[Any, Any]:
     """A matplotlib Figure and axes whose coordinates are inches, from the upper left corner."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height))
+    figure = blank((width, height), layout=None)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)

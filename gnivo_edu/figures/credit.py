@@ -36,15 +36,14 @@ class CreditStrips(Shown):
             if not 0 < len(tokens) == len(self.credits[label]) <= len(self.headings):
                 raise ValueError(
                     f"answer {label!r} has {len(tokens)} steps, {len(self.credits[label])} credits "
-                    "and "
-                    f"{len(self.headings)} headings: give each step a credit and a heading"
+                    f"and {len(self.headings)} headings: give each step a credit and a heading"
                 )
 
     def chips(self) -> dict[str, list[Chip]]:
         """One chip per step of every answer."""
         return {
             label: [
-                Chip(token, float(credit), token in self.special)
+                Chip(token, float(credit), special=token in self.special)
                 for token, credit in zip(self.tokens[label], self.credits[label], strict=True)
             ]
             for label in self.tokens
@@ -75,24 +74,16 @@ class CreditStrips(Shown):
             axes.text(x + width / 2, top - 0.1, words, ha="center", va="bottom", fontsize=9.5)
             for row, chips in enumerate(rows.values()):
                 if t < len(chips):
-                    chips[t].draw(
-                        axes, x, top + row * (height + 0.16), width, height, self.scale, most=16
-                    )
+                    y = top + row * (height + 0.16)
+                    box = {"x": x, "y": y, "width": width, "height": height}
+                    chips[t].draw(axes, **box, scale=self.scale, most=16)
             x += width + 0.1
         axes.text(total_at, top - 0.1, "sum", ha="center", va="bottom", fontsize=9.5)
         for row, (label, chips) in enumerate(rows.items()):
             middle = top + row * (height + 0.16) + height / 2
-            axes.text(
-                left - 0.12, middle, "\n".join(labels[label]), ha="right", va="center", fontsize=10
-            )
-            axes.text(
-                total_at,
-                middle,
-                signed(sum(c.value for c in chips)),
-                ha="center",
-                va="center",
-                fontsize=10,
-            )
+            name, total = "\n".join(labels[label]), signed(sum(chip.value for chip in chips))
+            axes.text(left - 0.12, middle, name, ha="right", va="center", fontsize=10)
+            axes.text(total_at, middle, total, ha="center", va="center", fontsize=10)
         below = top + len(rows) * (height + 0.16)
         axes.text(0, below, "\n".join(caption), ha="left", va="top", fontsize=9, color=QUIET)
         return figure
@@ -107,14 +98,12 @@ class CreditStrips(Shown):
         )
         body = ""
         for label, chips in self.chips().items():
-            cells = "".join(chip.html(self.scale) for chip in chips) + "<td></td>" * (
-                len(self.headings) - len(chips)
-            )
+            cells = "".join(chip.html(self.scale) for chip in chips)
+            padding = "<td></td>" * (len(self.headings) - len(chips))
             total = signed(sum(chip.value for chip in chips))
-            name = (
-                f'<th scope="row" style="text-align:right;white-space:nowrap">{in_html(label)}</th>'
-            )
-            body += f"<tr>{name}{cells}<td>{total}</td></tr>"
+            style = "text-align:right;white-space:nowrap"
+            name = f'<th scope="row" style="{style}">{in_html(label)}</th>'
+            body += f"<tr>{name}{cells}{padding}<td>{total}</td></tr>"
         return self._framed(
             f'<table style="border-spacing:4px;border-collapse:separate">'
             f'<tr><td></td>{head}<th scope="col">sum</th></tr>{body}</table>'
@@ -164,7 +153,8 @@ def credit_strips(
     >>> from gnivo_edu import exact
     >>> problem = toy_envs.PosterProblem()
     >>> key = exact.solve(exact.enumerate_tree(problem), alpha=0.5)
-    >>> strips = credit_strips(key, {"right": problem.examples["right"]}, problem.vocabulary, problem.step_names)
+    >>> answers = {"right": problem.examples["right"]}
+    >>> strips = credit_strips(key, answers, problem.vocabulary, problem.step_names)
     >>> print("\\n".join(strips.text().splitlines()[-2:]))
     sum             +0.46
     credit in nats; reference: the initial model; alpha = 0.5; log Z = 1.54; full colour at ±0.15
@@ -173,14 +163,12 @@ def credit_strips(
     full = full_scale((c for row in credits.values() for c in row), scale)
     eos = solution.tree.eos_token_id
     return CreditStrips(
-        tokens={
-            label: [vocabulary[token] for token in answer] for label, answer in answers.items()
-        },
+        tokens={label: [vocabulary[t] for t in answer] for label, answer in answers.items()},
         credits=credits,
         headings=headings or [""] * max(map(len, answers.values())),
         caption=(
-            f"credit in nats; {conditions(reference, solution.alpha, solution.log_z)}; full colour "
-            f"at ±{full:.2f}"
+            f"credit in nats; {conditions(reference, solution.alpha, solution.log_z)}; "
+            f"full colour at ±{full:.2f}"
         ),
         scale=full,
         special=() if eos is None else (vocabulary[eos],),

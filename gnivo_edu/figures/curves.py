@@ -10,7 +10,7 @@ from math import isfinite
 from typing import Any
 
 from gnivo_edu.figures.lines import log_axis, styles
-from gnivo_edu.figures.style import Shown, caption_below, number
+from gnivo_edu.figures.style import Shown, blank, caption_below, conditions, number
 from gnivo_edu.figures.tokens import in_picture, in_text, wrapped
 
 Record = Mapping[str, Any]
@@ -44,26 +44,21 @@ class TrainingCurves(Shown):
         """Points (x, value) of a measure by seed (None if the records carry none), in the order of
         x.
         """
-        found: dict[Any, list[tuple[float, float]]] = {}
+        by_seed: dict[Any, list[tuple[float, float]]] = {}
         for record in self.runs[method]:
             value = record.get(measure)
             if value is not None and isfinite(value) and self.x in record:
-                found.setdefault(record.get("seed"), []).append(
-                    (float(record[self.x]), float(value))
-                )
-        return {seed: sorted(points) for seed, points in found.items()}
+                point = (float(record[self.x]), float(value))
+                by_seed.setdefault(record.get("seed"), []).append(point)
+        return {seed: sorted(points) for seed, points in by_seed.items()}
 
     def last(self, method: str, measure: str) -> list[float]:
         """The last value of every seed."""
         return [points[-1][1] for points in self.curves(method, measure).values()]
 
     def _points(self, measure: str) -> list[tuple[float, float]]:
-        return [
-            p
-            for method in self.runs
-            for points in self.curves(method, measure).values()
-            for p in points
-        ]
+        lines = (line for method in self.runs for line in self.curves(method, measure).values())
+        return [point for line in lines for point in line]
 
     def is_log(self, measure: str) -> bool:
         """Whether a measure has a logarithmic axis: all its values are positive and span a factor
@@ -73,13 +68,11 @@ class TrainingCurves(Shown):
         return min(values) > 0 and max(values) >= WIDE * min(values)
 
     def _draw(self) -> Any:
-        from matplotlib.figure import Figure
-
         methods, measures = list(self.runs), list(self.measures)
         one = len(methods) == 1  # then the measures stand side by side
         shape = (1, len(measures)) if one else (len(measures), len(methods))
         size = (max(5.0, min(2.9 * shape[1] + 0.7, 10.5)), 2.1 * shape[0] + 0.9)
-        figure = Figure(figsize=size, layout="constrained")
+        figure = blank(size)
         grid = figure.subplots(*shape, squeeze=False, sharex=True, sharey=False if one else "row")
         looks = dict(zip(methods, styles(len(methods)), strict=True))
         for row, measure in enumerate(measures):
@@ -89,13 +82,9 @@ class TrainingCurves(Shown):
                     if other != method:  # the other methods, faintly: the panels can be compared
                         self._lines(axes, other, measure, color="#cfcfcf", linewidth=1.0, zorder=1)
                 look = looks[method]
-                marks = {
-                    "marker": look.marker,
-                    "markersize": 3.8,
-                    "linestyle": look.dashes,
-                    "linewidth": 1.5,
-                }
-                self._lines(axes, method, measure, color=look.colour, zorder=3, **marks)
+                marks = {"marker": look.marker, "markersize": 3.8}
+                marks |= {"color": look.colour, "linestyle": look.dashes, "linewidth": 1.5}
+                self._lines(axes, method, measure, zorder=3, **marks)
                 axes.grid(color="#ececec")
                 if one or column == 0:
                     axes.set_ylabel("\n".join(wrapped(self.measures[measure], 24)))
@@ -104,8 +93,7 @@ class TrainingCurves(Shown):
                 if row == 0 and not one:
                     axes.set_title("\n".join(wrapped(in_picture(method), 26)), fontsize=10)
                 self._scales(axes, measure)
-        caption_below(figure, self.caption)
-        return figure
+        return caption_below(figure, self.caption)
 
     def _lines(self, axes: Any, method: str, measure: str, **looks: Any) -> None:
         for points in self.curves(method, measure).values():
@@ -120,9 +108,7 @@ class TrainingCurves(Shown):
             log_axis(axes.yaxis, [value for _, value in self._points(measure)])
 
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """Where every method starts and ends, per measure; with several seeds the range over
-        them.
-        """
+        """Where every method starts and ends, per measure; of several seeds, their range."""
         rows = []
         for method in self.runs:
             for measure, label in self.measures.items():
@@ -137,8 +123,8 @@ class TrainingCurves(Shown):
         measure, label = next(iter(self.measures.items()))
         ends = ", ".join(f"{_range(self.last(m, measure))} for {in_text(m)}" for m in self.runs)
         return (
-            f"Training curves of {len(self.measures)} measures against {self.x_label}; {label} "
-            f"ends at {ends}."
+            f"Training curves of {len(self.measures)} measures against {self.x_label}; "
+            f"{label} ends at {ends}."
         )
 
 
@@ -161,10 +147,10 @@ def training_curves(
     gnivo   KL to pi*, nats  1      0.01  100
     reference: the initial model; alpha = 0.5
     """
-    caption = f"reference: {reference}; alpha = {alpha:g}" + (f"; {note}" if note else "")
+    caption = conditions(reference, alpha) + (f"; {note}" if note else "")
     if len(runs) > 1:
         caption += "; grey: the other methods"
-    return TrainingCurves(runs, measures, caption, x, x_label)
+    return TrainingCurves(runs, measures, caption=caption, x=x, x_label=x_label)
 
 
 def _range(values: Sequence[float]) -> str:

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from gnivo_edu.figures.lines import label_lines, label_width, styles
-from gnivo_edu.figures.style import Numbers, Shown, caption_below, number
+from gnivo_edu.figures.style import Numbers, Shown, caption_below, conditions, number, one_panel
 from gnivo_edu.figures.tokens import in_picture, in_text
 
-HEIGHT, PLOT = 4.4, 5.6  # inches, of the figure and the width of its axes
+HEIGHT = 4.4  # inches, of the figure
+PLOT = 5.6  # inches, the width of its axes
 SAME = 0.012  # lines closer than this share of the height everywhere would hide one another
 ROUNDING = 1e-9  # a distance below it is printed as 0
 
@@ -46,8 +47,8 @@ class DistanceCurves(Shown):
         for name, values in self.distances.items():
             if len(values) != len(shares) or not (np.isfinite(values).all() and min(values) >= 0):
                 raise ValueError(
-                    f"the distances of {name!r} must be {len(shares)} finite numbers >= 0, one per "
-                    "share"
+                    f"the distances of {name!r} must be {len(shares)} finite numbers >= 0, "
+                    "one per share"
                 )
 
     @property
@@ -65,37 +66,31 @@ class DistanceCurves(Shown):
         )
 
     def _draw(self) -> Any:
-        from matplotlib.figure import Figure
-
         names = list(self.distances)
-        figure = Figure(figsize=(PLOT + label_width(names) + 0.8, HEIGHT), layout="constrained")
-        axes = figure.add_subplot()
+        figure, axes = one_panel((PLOT + label_width(names) + 0.8, HEIGHT))
         for rank, (name, look) in enumerate(zip(names, styles(len(names)), strict=True)):
             over = self.covered(name)
-            marks: dict[str, Any] = {
-                "marker": look.marker,
-                "markersize": 5.5 + 4.5 * over,
-                "markeredgecolor": "white",
-            }
-            dashes, width = ("-" if over else look.dashes), 1.7 + 3.5 * over
             axes.plot(
-                self.shares, self.distances[name], color=look.colour, linestyle=dashes, linewidth=width,
-                zorder=3 + rank, clip_on=False, **marks,
-            )  # fmt: skip
+                self.shares,
+                self.distances[name],
+                color=look.colour,
+                linestyle="-" if over else look.dashes,
+                linewidth=1.7 + 3.5 * over,
+                marker=look.marker,
+                markersize=5.5 + 4.5 * over,
+                markeredgecolor="white",
+                zorder=3 + rank,
+                clip_on=False,
+            )
         axes.set_ylim(-0.03 * self.top, self.top)
         axes.set_xlim(self.shares[0], self.shares[-1])
         axes.set_xticks(self.shares, [f"{share:.0%}" for share in self.shares])
         axes.grid(axis="y", color="#ececec")
         axes.set_xlabel(self.x_label)
         axes.set_ylabel(self.y_label)
-        label_lines(
-            axes,
-            self.shares[-1],
-            [v[-1] for v in self.distances.values()],
-            list(map(in_picture, names)),
-        )
-        caption_below(figure, self.caption)
-        return figure
+        ends = [values[-1] for values in self.distances.values()]
+        label_lines(axes, self.shares[-1], ends=ends, names=list(map(in_picture, names)))
+        return caption_below(figure, self.caption)
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """One row per line, one column per share."""
@@ -108,10 +103,8 @@ class DistanceCurves(Shown):
             f"{in_text(name)} from {_distance(v[0])} to {_distance(v[-1])}"
             for name, v in self.distances.items()
         ]
-        return (
-            f"{self.y_label[:1].upper()}{self.y_label[1:]} against {self.x_label}: "
-            f"{'; '.join(ends)}."
-        )
+        measure = self.y_label[:1].upper() + self.y_label[1:]
+        return f"{measure} against {self.x_label}: {'; '.join(ends)}."
 
 
 def distance_curves(
@@ -126,15 +119,15 @@ def distance_curves(
     """Where methods come to rest as the data come more and more from elsewhere; the caption ends
     with `note`.
 
-    >>> curves = distance_curves([0, 0.5, 1], {"gvpo": [0, 0, 0], "gnivo": [0, 0.03, 0.07]}, alpha=0.3)
-    >>> print(curves.text())
+    >>> distances = {"gvpo": [0, 0, 0], "gnivo": [0, 0.03, 0.07]}
+    >>> print(distance_curves([0, 0.5, 1], distances, alpha=0.3).text())
     share of off-policy data  0%  50%   100%
     gvpo                      0   0     0
     gnivo                     0   0.03  0.07
     reference: the initial model; alpha = 0.3
     """
-    caption = f"reference: {reference}; alpha = {alpha:g}" + (f"; {note}" if note else "")
-    return DistanceCurves(shares, distances, caption, x_label, y_label)
+    caption = conditions(reference, alpha) + (f"; {note}" if note else "")
+    return DistanceCurves(shares, distances, caption=caption, x_label=x_label, y_label=y_label)
 
 
 def _distance(value: float) -> str:

@@ -10,10 +10,11 @@ from math import isfinite
 from typing import Any
 
 from gnivo_edu.figures.chips import text_width
-from gnivo_edu.figures.style import EDGE, Shown, caption_below, colour, full_scale, number
+from gnivo_edu.figures.style import EDGE, Shown, blank, caption_below, colour, full_scale, number
 from gnivo_edu.figures.tokens import in_picture, in_text, wrapped
 
-CELL, LINE = (0.72, 0.3), 0.17  # width and height of a cell, height of a line of a heading; inches
+CELL = (0.72, 0.3)  # width and height of a cell, inches
+LINE = 0.17  # height of a line of a heading, inches
 NONE = 1e-9  # what is smaller is rounding, and shown as 0
 Cells = Mapping[str, Mapping[str, float]]  # row -> column -> value
 
@@ -23,7 +24,8 @@ class HeatMap(Shown):
     """`panels[panel][row][column]`: finite numbers, the same rows and columns in every panel.
 
     Positive cells are blue, negative ones orange, full colour at a size of `scale`, or at the
-    largest there is."""
+    largest there is.
+    """
 
     panels: Mapping[str, Cells]
     what: str
@@ -42,8 +44,8 @@ class HeatMap(Shown):
             for row, values in cells.items():
                 if list(values) != self.columns:
                     raise ValueError(
-                        f"row {row!r} of panel {panel!r} must hold the columns {self.columns}, in "
-                        "order"
+                        f"row {row!r} of panel {panel!r} must hold the columns {self.columns}, "
+                        "in order"
                     )
                 if not all(map(isfinite, values.values())):
                     raise ValueError(f"row {row!r} of panel {panel!r} must hold finite numbers")
@@ -61,20 +63,18 @@ class HeatMap(Shown):
     @property
     def full(self) -> float:
         """The size at which the colour is full."""
-        return full_scale(
-            (x for cells in self.panels.values() for row in cells.values() for x in row.values()),
-            self.scale,
-        )
+        rows = (row for cells in self.panels.values() for row in cells.values())
+        return full_scale((x for row in rows for x in row.values()), self.scale)
 
     def _draw(self) -> Any:
-        from matplotlib.figure import Figure
-
-        rows, heads = self.rows, [wrapped(in_picture(column), 11) for column in self.columns]
+        rows = [in_picture(row) for row in self.rows]
+        heads = [wrapped(in_picture(column), 11) for column in self.columns]
         wide, high = CELL[0] * len(heads), CELL[1] * len(rows)
-        left = max(map(text_width, map(in_picture, rows))) + 0.25
-        top = LINE * max(map(len, heads)) + 0.4
+        left = max(map(text_width, rows)) + 0.25
+        lines = max(map(len, heads))
+        top = LINE * lines + 0.4
         size = (left + (wide + 0.3) * len(self.panels), top + high + 0.35)
-        figure = Figure(figsize=size)
+        figure = blank(size, layout=None)
         for n, (panel, cells) in enumerate(self.panels.items()):
             start = (left + n * (wide + 0.3)) / size[0]
             axes = figure.add_axes((start, 0.35 / size[1], wide / size[0], high / size[1]))
@@ -82,23 +82,16 @@ class HeatMap(Shown):
             axes.set_ylim(len(rows), 0)
             self._cells(axes, cells)
             axes.xaxis.tick_top()
-            axes.set_xticks(
-                [i + 0.5 for i in range(len(heads))],
-                ["\n".join(head) for head in heads],
-                fontsize=9,
-            )
-            axes.set_yticks(
-                [i + 0.5 for i in range(len(rows))], [] if n else list(map(in_picture, rows))
-            )
-            if n:
+            middles = [i + 0.5 for i in range(len(heads))]
+            axes.set_xticks(middles, ["\n".join(head) for head in heads], fontsize=9)
+            if n == 0:
+                axes.set_yticks([i + 0.5 for i in range(len(rows))], rows)
+            else:
                 axes.set_yticks([])
             axes.tick_params(length=0)
             axes.spines[:].set_visible(False)
-            axes.set_title(
-                in_picture(panel), fontsize=10, loc="left", pad=6 + 12 * max(map(len, heads))
-            )
-        caption_below(figure, self.caption)
-        return figure
+            axes.set_title(in_picture(panel), fontsize=10, loc="left", pad=6 + 12 * lines)
+        return caption_below(figure, self.caption)
 
     def _cells(self, axes: Any, cells: Cells) -> None:
         """Coloured boxes with their numbers."""
@@ -107,12 +100,9 @@ class HeatMap(Shown):
         for y, row in enumerate(self.rows):
             for x, column in enumerate(self.columns):
                 value = cells[row][column]
-                face = colour(value, self.full)
-                axes.add_patch(
-                    Rectangle(
-                        (x, y), 1, 1, facecolor=face, edgecolor=EDGE, linewidth=0.5, clip_on=False
-                    )
-                )
+                cell = Rectangle((x, y), 1, 1, color=colour(value, self.full), clip_on=False)
+                cell.set(edgecolor=EDGE, linewidth=0.5)
+                axes.add_patch(cell)
                 axes.text(x + 0.5, y + 0.5, shown(value), ha="center", va="center", fontsize=9)
 
     def table(self) -> tuple[list[str], list[list[str]]]:
@@ -130,18 +120,13 @@ class HeatMap(Shown):
         parts = []
         for panel, cells in self.panels.items():
             places = [
-                (value, row, column)
+                (value, f"{shown(value)} ({in_text(row)}, {in_text(column)})")
                 for row, values in cells.items()
                 for column, value in values.items()
             ]
-            least, most = (
-                f"{shown(value)} ({in_text(row)}, {in_text(column)})"
-                for value, row, column in (
-                    min(places, key=lambda p: p[0]),
-                    max(places, key=lambda p: p[0]),
-                )
-            )
-            parts.append(f"{in_text(panel)}: from {least} to {most}")
+            least = min(places, key=lambda place: place[0])
+            most = max(places, key=lambda place: place[0])
+            parts.append(f"{in_text(panel)}: from {least[1]} to {most[1]}")
         return f"Heat map of {self.what}. {'; '.join(parts)}."
 
 
@@ -170,4 +155,4 @@ def heat_map(
     dense            ppo   1.00   0
     alpha = 0.5
     """
-    return HeatMap(panels, what, caption, scale)
+    return HeatMap(panels, what, caption=caption, scale=scale)

@@ -77,17 +77,14 @@ def label_lines(
     up = max(0.0, low + 0.5 * gap - min(places)) - max(0.0, max(places) - high + 0.5 * gap)
     for name, end, place, look in zip(names, ends, places, styles(len(names)), strict=True):
         y = place + up
-
-        at, sample = _right_of(axes, 0.2), _right_of(axes, 0.375)
+        at = _right_of(axes, 0.2)
         rule = {"arrowstyle": "-", "color": look.colour, "shrinkA": 0, "shrinkB": 0}
         axes.annotate("", (x, end), (x, y), textcoords=at, arrowprops={**rule, "linewidth": 0.7})
         line = {**rule, "linewidth": 1.8, "linestyle": look.dashes}
-        axes.annotate(
-            "", (x, y), (x, y), xycoords=_right_of(axes, 0.55), textcoords=at, arrowprops=line
-        )
-        axes.plot(
-            [x], [y], look.marker, color=look.colour, markersize=5, transform=sample, clip_on=False
-        )
+        ends_at = {"xycoords": _right_of(axes, 0.55), "textcoords": at}
+        axes.annotate("", (x, y), (x, y), **ends_at, arrowprops=line)
+        middle = {"transform": _right_of(axes, 0.375), "clip_on": False}
+        axes.plot([x], [y], look.marker, color=look.colour, markersize=5, **middle)
         axes.text(x, y, in_picture(name), va="center", transform=_right_of(axes, 0.62))
 
 

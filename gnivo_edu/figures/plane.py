@@ -14,7 +14,7 @@ from gnivo_edu.exact import Tables, TokenTree, solve
 from gnivo_edu.exact.theorems import prefix_log_law
 from gnivo_edu.figures.chips import text_width
 from gnivo_edu.figures.lines import apart, styles
-from gnivo_edu.figures.style import EDGE, INK, QUIET, Shown, caption_below, number
+from gnivo_edu.figures.style import EDGE, INK, QUIET, Shown, caption_below, number, one_panel
 from gnivo_edu.figures.tokens import in_picture, in_text
 
 
@@ -49,18 +49,13 @@ class RewardKLPlane(Shown):
         return max(p.kl for p in self.policies.values()) > 2 * self.frontier[0.0].kl
 
     def _draw(self) -> Any:
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(8.2, 4.8), layout="constrained")
-        axes = figure.add_subplot()
+        figure, axes = one_panel((8.2, 4.8))
         curve = np.array(self.curve())
         points = np.array([*curve, *self.policies.values()])
-        (right, high), low = points.max(axis=0), points[:, 1].min()
-        top, bottom, end = (
-            high + 0.13 * (high - low),
-            low - 0.08 * (high - low),
-            (1.35 if self.far else 1.25) * right,
-        )
+        right, high = points.max(axis=0)
+        low = points[:, 1].min()
+        bottom, top = low - 0.08 * (high - low), high + 0.13 * (high - low)
+        end = (1.35 if self.far else 1.25) * right
         left = -0.012 * end if self.far else -0.11 * end
         if self.far:
             axes.set_xscale("function", functions=(_root, _square))
@@ -69,43 +64,26 @@ class RewardKLPlane(Shown):
         axes.set_ylim(bottom, top)
         border = np.vstack([(left, bottom), (0.0, bottom), curve, (end, high)])
         axes.fill_between(border[:, 0], border[:, 1], top, color="#ececec", linewidth=0)
-        axes.text(
-            0.97,
-            0.955,
-            "no policy is here",
-            ha="right",
-            va="center",
-            color=QUIET,
-            transform=axes.transAxes,
-        )
+        corner: Any = {"ha": "right", "va": "center", "transform": axes.transAxes}
+        axes.text(0.97, 0.955, "no policy is here", color=QUIET, **corner)
         axes.plot(*curve.T, color=INK, linewidth=2)
         gap = 0.055 * (top - bottom)
         named = [self.frontier[alpha] for alpha in self.named]
         words = [f"α = {number(alpha)}" if alpha else "α → 0" for alpha in self.named]
-        above = apart(
-            [p.reward + 0.8 * gap for p in named], gap
-        )  # on a flat stretch the curve runs to the left, too
+        # Above the curve: on a flat stretch it runs to the left, too.
+        above = apart([p.reward + 0.8 * gap for p in named], gap)
         for point, word, height in zip(named, words, above, strict=True):
             axes.plot(*point, "o", color="white", markeredgecolor=INK, markersize=5, zorder=4)
-            self._note(axes, word, point, height, -0.03)
-        looks, heights = (
-            styles(len(self.policies)),
-            apart([p.reward for p in self.policies.values()], gap),
-        )
+            self._note(axes, word, point=point, height=height, aside=-0.03)
+        looks = styles(len(self.policies))
+        heights = apart([p.reward for p in self.policies.values()], gap)
         for (name, point), height, look in zip(self.policies.items(), heights, looks, strict=True):
-            axes.plot(
-                *point,
-                look.marker,
-                color=look.colour,
-                markersize=9,
-                markeredgecolor="white",
-                zorder=5,
-            )
-            self._note(axes, in_picture(name), point, height, 0.03)
+            marker: Any = {"color": look.colour, "markersize": 9, "markeredgecolor": "white"}
+            axes.plot(*point, look.marker, **marker, zorder=5)
+            self._note(axes, in_picture(name), point=point, height=height, aside=0.03)
         axes.set_xlabel("KL(π ‖ reference), nats" + (" (square-root axis)" if self.far else ""))
         axes.set_ylabel("expected reward")
-        caption_below(figure, self.caption)
-        return figure
+        return caption_below(figure, self.caption)
 
     @staticmethod
     def _note(axes: Any, words: str, point: Point, height: float, aside: float) -> None:
@@ -116,15 +94,10 @@ class RewardKLPlane(Shown):
         x, y = to_share.transform((point.kl, height))
         if x + aside + text_width(words) / 7.0 > 1:
             aside = -aside
-        side = "left" if aside > 0 else "right"
         leader = {"arrowstyle": "-", "color": EDGE, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 0}
-        where = {
-            "xytext": (x + aside, y),
-            "textcoords": "axes fraction",
-            "ha": side,
-            "va": "center",
-        }
-        axes.annotate(words, point, **where, fontsize=9.5, color=INK, arrowprops=leader, zorder=3)
+        where = {"xytext": (x + aside, y), "textcoords": "axes fraction", "va": "center"}
+        looks = {"fontsize": 9.5, "color": INK, "zorder": 3, "arrowprops": leader}
+        axes.annotate(words, point, ha="left" if aside > 0 else "right", **where, **looks)
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """The policies, then the labelled points of the frontier."""
@@ -143,8 +116,7 @@ class RewardKLPlane(Shown):
         end = self.frontier[0.0]
         return (
             "Expected reward against KL to the reference, nats: the frontier ends at "
-            f"{number(end.reward)} for a KL of "
-            f"{number(end.kl)}; {'; '.join(parts)}."
+            f"{number(end.reward)} for a KL of {number(end.kl)}; {'; '.join(parts)}."
         )
 
 
@@ -153,7 +125,8 @@ def policy_point(tree: TokenTree, policy: Tables) -> Point:
     V], nats.
 
     Raises ValueError if the policy writes an answer that the reference cannot write: its KL is
-    infinite."""
+    infinite.
+    """
     logps, reference = prefix_log_law(policy)[-1], tree.prefix_logps[-1]
     possible = logps > -np.inf
     if np.isneginf(reference[possible]).any():
@@ -193,27 +166,24 @@ def reward_kl_plane(
             "every answer earns the same reward: there is no frontier, all optimal policies are "
             "the same"
         )
-    start, best = policy_point(tree, tree.step_logps), float(rewards.max())
+    start = policy_point(tree, tree.step_logps)
+    best = float(rewards.max())
     frontier = {
         np.inf: start,
         0.0: Point(-float(np.logaddexp.reduce(logps[rewards == best])), best),
     }
-    for alpha in [
-        *np.geomspace(100 * spread, spread / 100, 80).tolist(),
-        *(a for a in named if a > 0),
-    ]:
+    grid = np.geomspace(100 * spread, spread / 100, 80).tolist()
+    for alpha in [*grid, *(a for a in named if a > 0)]:
         key = solve(tree, alpha)
         frontier[alpha] = Point(key.kl, key.expected_reward)
+    points = {name: policy_point(tree, tables) for name, tables in (policies or {}).items()}
     return RewardKLPlane(
-        policies={
-            "reference": start,
-            **{name: policy_point(tree, tables) for name, tables in (policies or {}).items()},
-        },
+        policies={"reference": start, **points},
         frontier=frontier,
         named=named,
         caption=(
-            f"reference: {reference}; curve: the optimal policies, from alpha = ∞ (the reference) "
-            "to alpha → 0"
+            f"reference: {reference}; curve: the optimal policies, "
+            "from alpha = ∞ (the reference) to alpha → 0"
         ),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from gnivo_edu.exact import Solution, Tables
 from gnivo_edu.exact.theorems import prefix_log_law
 from gnivo_edu.figures.chips import Chip
-from gnivo_edu.figures.style import Shown, conditions, full_scale, mark, number, percent, signed
+from gnivo_edu.figures.style import Shown, conditions, full_scale, mark, percent, signed
 from gnivo_edu.figures.tokens import in_text
 from gnivo_edu.figures.tree_picture import Branch, arrow, draw_tree
 
@@ -34,44 +34,35 @@ class PrefixTree(Shown):
 
     def html(self) -> str:
         """The picture, and under it the same tree as lists that fold, usable without a script."""
-
         listed = (
             '<ul style="list-style:none;padding-left:1.6em;margin:0;white-space:nowrap">{}</ul>'
         )
 
         def item(branch: Branch) -> str:
-            chip = Chip(branch.token, branch.value, branch.special).html(
-                self.scale, tag="span", one_line=True
-            )
+            chip = Chip(branch.token, branch.value, special=branch.special)
+            shown = chip.html(self.scale, tag="span", one_line=True)
             chances = f" {arrow(branch.chances)}" if branch.chances else ""
-            end = "" if branch.reward is None else f", R = {number(branch.reward)}"
-            line = f"{chip}{chances}, reached {percent(branch.reach)}{end}"
+            line = f"{shown}{chances}, {branch.reached()}"
             rest = f"<li>{branch.left_out()}</li>" if branch.others else ""
             inner = "".join(map(item, branch.branches)) + rest
             if not inner:
                 return f"<li>{line}</li>"
-            return (
-                f"<li><details open><summary>{line}</summary>{listed.format(inner)}</details></li>"
-            )
+            fold = f"<summary>{line}</summary>{listed.format(inner)}"
+            return f"<li><details open>{fold}</details></li>"
 
-        folded = listed.format(item(self.root))
+        # The list takes the place of the table of numbers, which is in the last fold.
         picture = Shown.html(self)
         start, end = picture.index("<details>"), picture.rindex("</details>")
-        return (
-            f"{picture[:start]}<details><summary>The tree as a "
-            f"list</summary>{folded}{picture[end:]}"
-        )
+        fold = f"<details><summary>The tree as a list</summary>{listed.format(item(self.root))}"
+        return picture[:start] + fold + picture[end:]
 
     def text(self) -> str:
         """One line per prefix, indented by its depth."""
         lines = []
 
         def write(branch: Branch, depth: int) -> None:
-            end = "" if branch.reward is None else f", R = {number(branch.reward)}"
             value = f"{mark(branch.value)}{signed(branch.value)}"
-            lines.append(
-                f"{'  ' * depth}{branch.label()} {value}, reached {percent(branch.reach)}{end}"
-            )
+            lines.append(f"{'  ' * depth}{branch.label()} {value}, {branch.reached()}")
             for child in branch.branches:
                 write(child, depth + 1)
             if branch.others:
@@ -83,21 +74,20 @@ class PrefixTree(Shown):
     def table(self) -> tuple[list[str], list[list[str]]]:
         """One row per prefix."""
         head = ["depth", "token", "chance", "reached", self.colours]
-        return head, [
+        rows = [
             [str(d), in_text(b.token), arrow(b.chances), percent(b.reach), signed(b.value)]
             for d, b in self.root.walk()
         ]
+        return head, rows
 
     def alt(self) -> str:
         """How much is shown, and the likeliest complete answer in it."""
         branches = list(self.root.walk())
         hidden = sum(b.reach * b.rest[-1] for _, b in branches if b.others)
         ends = [b for _, b in branches if b.reward is not None]
-        best = (
-            f"; the likeliest complete answer has {percent(max(b.reach for b in ends))}"
-            if ends
-            else ""
-        )
+        best = ""
+        if ends:
+            best = f"; the likeliest complete answer has {percent(max(b.reach for b in ends))}"
         return (
             f"Tree of {len(branches)} prefixes, {max(d for d, _ in branches)} tokens deep, "
             f"coloured by {self.colours}; "
@@ -135,7 +125,7 @@ def prefix_tree(
         +1 other 50%
       b 50% ▼−0.56, reached 50%
         +2 others
-    area: chance to reach the prefix under the reference; colour and number: V − log Z, nats, full at
+    area: chance to reach the prefix under the reference; colour and number: V − log Z, nats, ...
     ±0.66; reference: the initial model; alpha = 0.5; log Z = 0.62
     """
     tree = solution.tree
@@ -163,28 +153,31 @@ def prefix_tree(
         below = children(t, row)
         parent, token = divmod(row, tree.vocab_size)
         here = float(solution.values[t][row])
-        before = (
-            solution.log_z
-            if colours == "value" or t == 0
-            else float(solution.values[t - 1][parent])
-        )
-        chances = [np.exp(law[t][row].reshape(-1)) for law in laws] if below else []
+        origin = solution.log_z
+        if colours == "credit" and t > 0:
+            origin = float(solution.values[t - 1][parent])
         left = [place for place in below if place not in shown]
-        last = tree.prefix(t, row)[-1:] if t else ()
-        return Branch(
-            token=vocabulary[token] if t else "start",
+        next_laws = [np.exp(law[t][row].reshape(-1)) for law in laws] if below else []
+        branch = Branch(
+            token="start",
             reach=float(np.exp(reach[-1][t][row])),
-            chances=tuple(float(np.exp(law[t - 1][parent, token])) for law in laws) if t else (),
-            value=here - before,
+            chances=(),
+            value=here - origin,
             branches=tuple(grow(*place) for place in below if place in shown),
             others=len(left),
             rest=tuple(
-                float(sum(chance[child % tree.vocab_size] for _, child in left))
-                for chance in chances
+                float(sum(law[child % tree.vocab_size] for _, child in left)) for law in next_laws
             ),
             reward=None if below else float(here * solution.alpha),
-            special=last == (tree.eos_token_id,),
             kept=(t, row) in marked,
+        )
+        if t == 0:
+            return branch
+        return replace(
+            branch,
+            token=vocabulary[token],
+            chances=tuple(float(np.exp(law[t - 1][parent, token])) for law in laws),
+            special=tree.prefix(t, row)[-1] == tree.eos_token_id,
         )
 
     root = grow(0, 0)
@@ -195,9 +188,9 @@ def prefix_tree(
     return PrefixTree(
         root=root,
         caption=(
-            f"area: chance to reach the prefix under {sized}{edges}; colour and number: {named}, "
-            "nats, "
-            f"full at ±{full:.2f}; {conditions(reference, solution.alpha, solution.log_z)}"
+            f"area: chance to reach the prefix under {sized}{edges}; "
+            f"colour and number: {named}, nats, full at ±{full:.2f}; "
+            f"{conditions(reference, solution.alpha, solution.log_z)}"
         ),
         scale=full,
         colours=named,

@@ -10,10 +10,12 @@ from typing import Any
 
 from gnivo_edu.figures.chips import GAP, LINE, Chip, sheet, text_width
 from gnivo_edu.figures.lines import styles
-from gnivo_edu.figures.style import EDGE, QUIET, Numbers, Shown, full_scale, signed
+from gnivo_edu.figures.style import EDGE, QUIET, Numbers, Shown, conditions, full_scale, signed
 from gnivo_edu.figures.tokens import Token, in_picture, in_text, wrapped
 
-CURVE, BETWEEN = 2.0, 0.06  # width of a curve and space between chips, inches
+CURVE = 2.0  # width of a curve, inches
+BETWEEN = 0.06  # space between chips, inches
+Box = tuple[float, float, float, float]  # x, y from the top, width and height, inches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +42,13 @@ class Rung:
         rounds, tokens = len(self.rewards), len(self.tokens)
         if not rounds or not tokens or len(self.credits) != tokens:
             raise ValueError(
-                f"rung {self.name!r} needs rewards, and tokens with a credit each, or says what is "
-                "missing"
+                f"rung {self.name!r} needs rewards, and tokens with a credit each, "
+                "or says what is missing"
             )
         if len(self.exact_rewards) not in (0, rounds) or len(self.exact_credits) not in (0, tokens):
             raise ValueError(
-                f"rung {self.name!r} has exact numbers for a part of its rounds or tokens: all, or "
-                "none"
+                f"rung {self.name!r} has exact numbers for a part of its rounds or tokens: "
+                "all, or none"
             )
 
     def chips(self) -> list[Chip]:
@@ -71,7 +73,8 @@ class Rungs(Shown):
     the credit at which the colour is full.
 
     >>> done = Rung(name="a table", rewards=[0.5, 0.7], tokens=["right"], credits=[0.25])
-    >>> print(Rungs([done, Rung(name="a large model", missing="not run here: needs a GPU")], "credit in nats", 1.0))
+    >>> empty = Rung(name="a large model", missing="not run here: needs a GPU")
+    >>> print(Rungs([done, empty], "credit in nats", scale=1.0))
     rung             what                    numbers
     1 a table        reward, by round        0.500 0.700
                      credits of an answer    right ▲+0.25
@@ -85,10 +88,8 @@ class Rungs(Shown):
     first: int = 1
 
     def _draw(self) -> Any:
-        left = (
-            max(text_width(line, 10) for r in self.rungs for line in (self._title(r), *r.facts))
-            + 0.3
-        )
+        words = [line for rung in self.rungs for line in (self._title(rung), *rung.facts)]
+        left = max(text_width(line, 10) for line in words) + 0.3
         widths = [[max(0.5, c.size(9)[0]) for c in rung.chips()] for rung in self.rungs]
         middle = left + 0.45 + CURVE + 0.65
         page = middle + max([3.0, *(sum(row) + BETWEEN * len(row) for row in widths)]) + 0.1
@@ -96,58 +97,40 @@ class Rungs(Shown):
         caption = wrapped(self.caption, int(15 * page))
         figure, axes = sheet(page, 0.3 + sum(heights) + 0.35 + 0.17 * len(caption))
         key = " (● drawn, - - exact)" if any(len(rung.exact_rewards) for rung in self.rungs) else ""
-        axes.text(
-            left + 0.45 + CURVE,
-            0.15,
-            f"mean reward by rounds done{key}",
-            ha="right",
-            va="center",
-            fontsize=9.5,
-        )
-        axes.text(middle, 0.15, "credits of one answer, nats", ha="left", va="center", fontsize=9.5)
+        end, head = left + 0.45 + CURVE, {"va": "center", "fontsize": 9.5}
+        axes.text(end, 0.15, f"mean reward by rounds done{key}", ha="right", **head)
+        axes.text(middle, 0.15, "credits of one answer, nats", ha="left", **head)
         top = 0.3
         for rung, row, height in zip(self.rungs, widths, heights, strict=True):
             axes.text(0, top + 0.1, self._title(rung), va="top", fontsize=10, fontweight="bold")
             for n, fact in enumerate(rung.facts, start=1):
                 axes.text(0, top + 0.12 + n * LINE, fact, va="top", fontsize=9, color=QUIET)
             if rung.missing:
-                self._empty(axes, left, top, page - left - 0.05, height, rung.missing)
+                box = (left, top + 0.12, page - left - 0.05, height - 0.3)
+                self._empty(axes, box, why=rung.missing)
             else:
                 box = (left + 0.45, top + 0.12, CURVE, height - 0.42)
-                self._curve(
-                    figure, rung, box, last=rung is [r for r in self.rungs if not r.missing][-1]
-                )
-                self._strip(axes, rung, row, middle, top)
+                self._curve(figure, rung, box=box)
+                self._strip(axes, rung, widths=row, x=middle, top=top)
             top += height
         axes.text(0, top + 0.25, "\n".join(caption), va="top", fontsize=9, color=QUIET)
         return figure
 
     def _title(self, rung: Rung) -> str:
-        return (
-            f"{self.first + [r is rung for r in self.rungs].index(True)} "
-            f"{in_picture(rung.name, 40)}"
-        )
+        place = [other is rung for other in self.rungs].index(True)
+        return f"{self.first + place} {in_picture(rung.name, 40)}"
 
-    def _empty(self, axes: Any, x: float, y: float, width: float, height: float, why: str) -> None:
+    def _empty(self, axes: Any, box: Box, why: str) -> None:
+        """A dashed frame that says why there is nothing in it."""
         from matplotlib.patches import Rectangle
 
-        frame = Rectangle(
-            (x, y + 0.12), width, height - 0.3, facecolor="none", edgecolor=EDGE, linestyle="--"
-        )
+        x, y, width, height = box
+        frame = Rectangle((x, y), width, height, fill=False, edgecolor=EDGE, linestyle="--")
         axes.add_patch(frame)
-        axes.text(
-            x + width / 2,
-            y + height / 2 - 0.03,
-            why,
-            ha="center",
-            va="center",
-            fontsize=10,
-            color=QUIET,
-        )
+        middle = (x + width / 2, y + height / 2)
+        axes.text(*middle, why, ha="center", va="center", fontsize=10, color=QUIET)
 
-    def _curve(
-        self, figure: Any, rung: Rung, box: tuple[float, float, float, float], last: bool
-    ) -> None:
+    def _curve(self, figure: Any, rung: Rung, box: Box) -> None:
         """Rewards in a box (x, y from the top, width, height), inches."""
         wide, high = figure.get_size_inches()
         x, y, width, height = box
@@ -157,76 +140,65 @@ class Rungs(Shown):
         if len(rung.exact_rewards):
             axes.plot(rounds, rung.exact_rewards, color=known.colour, linestyle=known.dashes)
         axes.plot(rounds, rung.rewards, measured.marker, color=measured.colour, markersize=3.8)
-        axes.set(
-            ylim=(0, 1.05),
-            yticks=(0, 0.5, 1),
-            xticks=list(rounds),
-            xlim=(-0.3, len(rung.rewards) - 0.7),
-        )
+        axes.set(ylim=(0, 1.05), yticks=(0, 0.5, 1), xticks=list(rounds))
+        axes.set_xlim(-0.3, len(rung.rewards) - 0.7)
         axes.tick_params(labelsize=8.5)
         axes.grid(color="#ececec")
 
     def _strip(self, axes: Any, rung: Rung, widths: Sequence[float], x: float, top: float) -> None:
         height = max(chip.size(9)[1] for chip in rung.chips())
-        axes.text(x - 0.08, top + 0.12 + height / 2, "learned", ha="right", va="center", fontsize=9)
         below = top + 0.12 + height + BETWEEN
+        name = {"x": x - 0.08, "ha": "right", "va": "center", "fontsize": 9}
+        axes.text(y=top + 0.12 + height / 2, s="learned", **name)
         if len(rung.exact_credits):
-            axes.text(
-                x - 0.08, below + (LINE + 2 * GAP) / 2, "exact", ha="right", va="center", fontsize=9
-            )
+            axes.text(y=below + (LINE + 2 * GAP) / 2, s="exact", **name)
         for n, (chip, width) in enumerate(zip(rung.chips(), widths, strict=True)):
-            chip.draw(axes, x, top + 0.12, width, height, self.scale, most=9)
+            box: Any = {"x": x, "width": width, "scale": self.scale, "most": 9}
+            chip.draw(axes, y=top + 0.12, height=height, **box)
             if len(rung.exact_credits):
                 exact = ExactChip(chip.token, float(rung.exact_credits[n]))
-                exact.draw(axes, x, below, width, LINE + 2 * GAP, self.scale, most=9)
+                exact.draw(axes, y=below, height=LINE + 2 * GAP, **box)
             x += width + BETWEEN
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """What each rung holds, one row a kind."""
         rows = []
         for number, rung in enumerate(self.rungs, start=self.first):
-            own = [["", "", fact] for fact in rung.facts]
-            for what, numbers in (
-                ("reward, by round", rung.rewards),
-                ("the same, exact", rung.exact_rewards),
-            ):
-                if len(numbers):
-                    own.append(["", what, " ".join(f"{x:.3f}" for x in numbers)])
-            if not rung.missing:
-                own.append(
-                    ["", "credits of an answer", "  ".join(chip.text() for chip in rung.chips())]
-                )
-            if len(rung.exact_credits):
-                own.append(
-                    ["", "the same, exact", "  ".join(signed(float(x)) for x in rung.exact_credits)]
-                )
-            own = own or [["", rung.missing, ""]]
-            own[0][0] = f"{number} {in_text(rung.name)}"
-            rows += own
+            numbers = [
+                ("reward, by round", " ".join(f"{x:.3f}" for x in rung.rewards)),
+                ("the same, exact", " ".join(f"{x:.3f}" for x in rung.exact_rewards)),
+                ("credits of an answer", "  ".join(chip.text() for chip in rung.chips())),
+                ("the same, exact", "  ".join(signed(float(x)) for x in rung.exact_credits)),
+            ]
+            lines = [["", "", fact] for fact in rung.facts]
+            lines += [["", what, text] for what, text in numbers if text]
+            lines = lines or [["", rung.missing, ""]]
+            lines[0][0] = f"{number} {in_text(rung.name)}"
+            rows += lines
         return ["rung", "what", "numbers"], rows
 
     def alt(self) -> str:
         """Which rungs were run, and how the reward moved."""
-        told = [
-            f"{rung.name}: {rung.missing}"
-            if rung.missing
-            else f"{rung.name}: mean reward {rung.rewards[0]:.2f} to {rung.rewards[-1]:.2f}"
-            for rung in self.rungs
-        ]
-        return f"{len(self.rungs)} rungs of a ladder, one row each. " + "; ".join(told) + "."
+        told = []
+        for rung in self.rungs:
+            outcome = rung.missing
+            if not rung.missing:
+                outcome = f"mean reward {rung.rewards[0]:.2f} to {rung.rewards[-1]:.2f}"
+            told.append(f"{rung.name}: {outcome}")
+        return f"{len(self.rungs)} rungs of a ladder, one row each. {'; '.join(told)}."
 
 
 def rungs(
-    found: Sequence[Rung], alpha: float, reference: str = "the initial model", first: int = 1
+    runs: Sequence[Rung], alpha: float, reference: str = "the initial model", first: int = 1
 ) -> Rungs:
     """A ladder of runs, its first rung numbered `first`; the colour is full at the largest credit
     shown.
     """
-    if not found:
+    if not runs:
         raise ValueError("a ladder needs at least one rung")
-    full = full_scale(float(x) for r in found for row in (r.credits, r.exact_credits) for x in row)
+    full = full_scale(float(x) for run in runs for x in (*run.credits, *run.exact_credits))
     caption = (
-        f"credit log π/π_ref of each token in nats; reference: {reference}; alpha = {alpha:g}; "
+        f"credit log π/π_ref of each token in nats; {conditions(reference, alpha)}; "
         f"full colour at ±{full:.2f}"
     )
-    return Rungs(found, caption, full, first)
+    return Rungs(runs, caption, scale=full, first=first)

@@ -22,6 +22,7 @@ from gnivo_edu.figures.style import (
     full_scale,
     mark,
     number,
+    one_panel,
     signed,
 )
 from gnivo_edu.figures.tokens import Token, in_picture
@@ -36,8 +37,7 @@ class SampleMap(Shown):
 
     `tokens[i]` and `credits[i]` have one entry per token of answer i; what follows in its row is
     padding, hatched and never coloured. `ended[i]`: the answer closed itself, and a bar follows it;
-    else the length limit cut it off.
-    `scale`: the credit at which the colour is full.
+    else the length limit cut it off. `scale`: the credit at which the colour is full.
     """
 
     tokens: Sequence[Sequence[Token]]
@@ -73,48 +73,48 @@ class SampleMap(Shown):
     def _draw(self) -> Any:
         import seaborn
         from matplotlib.colors import LinearSegmentedColormap
-        from matplotlib.figure import Figure
         from matplotlib.patches import Rectangle
 
-        rows, few = self.rows(), self.positions <= MOST_NUMBERS
+        rows = self.rows()
+        few = self.positions <= MOST_NUMBERS
         values = np.full((len(rows), self.positions), np.nan)
         words = np.full(values.shape, "", dtype=object)
         for i, (_, _, chips) in enumerate(rows):
             values[i, : len(chips)] = [chip.value for chip in chips]
             words[i, : len(chips)] = [self._word(chip) for chip in chips]
         width = 1.9 + (0.68 if few else 0.27) * self.positions
-        figure = Figure(figsize=(max(width, 5.0), 0.27 * len(rows) + 1.2), layout="constrained")
-        axes = figure.add_subplot()
+        figure, axes = one_panel((max(width, 5.0), 0.27 * len(rows) + 1.2))
         scale = LinearSegmentedColormap.from_list("credit", [colour(v, 1.0) for v in (-1, 0, 1)])
         seaborn.heatmap(
-            values, vmin=-self.scale, vmax=self.scale, cmap=scale, annot=words, fmt="", linewidths=0.8,
-            annot_kws={"color": INK, "fontsize": 9}, cbar_kws={"label": "credit, nats"}, ax=axes,
-        )  # fmt: skip
+            values,
+            vmin=-self.scale,
+            vmax=self.scale,
+            cmap=scale,
+            annot=words,
+            fmt="",
+            linewidths=0.8,
+            annot_kws={"color": INK, "fontsize": 9},
+            cbar_kws={"label": "credit, nats"},
+            ax=axes,
+        )
         for i, (_, ended, chips) in enumerate(rows):
-            end, rest = len(chips), self.positions - len(chips)
-            pad = Rectangle(
-                (end, i), rest, 1, facecolor="none", edgecolor="#b0b0b0", hatch="////", linewidth=0
-            )
+            end = len(chips)
+            pad = Rectangle((end, i), self.positions - end, 1, facecolor="none", linewidth=0)
+            pad.set(edgecolor="#b0b0b0", hatch="////")
             axes.add_patch(pad)
             if ended:
                 axes.plot([end, end], [i + 0.08, i + 0.92], color=INK, linewidth=3.5, clip_on=False)
-        axes.set_yticks(
-            np.arange(len(rows)) + 0.5,
-            [f"R = {number(reward)}" for reward, _, _ in rows],
-            rotation=0,
-        )
+        names = [f"R = {number(reward)}" for reward, _, _ in rows]
+        axes.set_yticks(np.arange(len(rows)) + 0.5, names, rotation=0)
         step = 1 if few else 5
         places = range(0 if few else step - 1, self.positions, step)
         axes.set_xticks([t + 0.5 for t in places], [str(t + 1) for t in places], rotation=0)
         axes.tick_params(length=0)
         axes.set_xlabel("position")
-        caption_below(figure, self.caption)
-        return figure
+        return caption_below(figure, self.caption)
 
     def _word(self, chip: Chip) -> str:
-        """What a cell says: sign and number, before them the token if it is short, or the sign
-        alone.
-        """
+        """What a cell says: sign and number, after the token if it is short, or the sign alone."""
         token = in_picture(chip.token)
         if self.positions > MOST_NUMBERS:
             return mark(chip.value)
@@ -130,13 +130,12 @@ class SampleMap(Shown):
             cells = "".join(chip.html(self.scale) for chip in chips[:-1])
             edge = f"border-right:5px solid {EDGE}" if ended else ""
             cells += "".join(chip.html(self.scale, style=edge) for chip in chips[-1:])
-            cells += f'<td aria-label="padding" style="background:{HATCH}"></td>' * (
-                self.positions - len(chips)
-            )
-            body += f'<tr><th scope="row" style="white-space:nowrap">R = {number(reward)}</th>{cells}</tr>'
-        return self._framed(
-            f'<table style="border-spacing:3px;border-collapse:separate"><tr><td></td>{head}</tr>{body}</table>'
-        )
+            padding = f'<td aria-label="padding" style="background:{HATCH}"></td>'
+            cells += padding * (self.positions - len(chips))
+            name = f'<th scope="row" style="white-space:nowrap">R = {number(reward)}</th>'
+            body += f"<tr>{name}{cells}</tr>"
+        style = "border-spacing:3px;border-collapse:separate"
+        return self._framed(f'<table style="{style}"><tr><td></td>{head}</tr>{body}</table>')
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """One row per answer; "|" follows the end of one that closed itself, "…" of one that was
@@ -160,8 +159,8 @@ class SampleMap(Shown):
         )
         return (
             f"Map of {len(self.rewards)} sampled answers, {count} with the highest reward "
-            f"{number(best)} on top: "
-            f"credits differ most at position {1 - where}, by {spread:.2f} nats."
+            f"{number(best)} on top: credits differ most at position {1 - where}, "
+            f"by {spread:.2f} nats."
         )
 
 
@@ -179,7 +178,8 @@ def sample_map(
     >>> from gnivo_edu import exact
     >>> brackets = toy_envs.Brackets(horizon=3)
     >>> key = exact.solve(exact.enumerate_tree(brackets), alpha=0.5)
-    >>> print("\\n".join(sample_map(key, [(2,), (0, 1, 2)], brackets.vocabulary).text().splitlines()[:3]))
+    >>> two = sample_map(key, [(2,), (0, 1, 2)], brackets.vocabulary)
+    >>> print("\\n".join(two.text().splitlines()[:3]))
     reward  1           2         3
     R = 1   ( ▲+0.32    ) ▲+0.60  . ▲+0.86 |
     R = 0   . ▼−0.21 |
@@ -194,14 +194,15 @@ def sample_map(
     padded = [tuple(answer) + (answer[-1],) * (tree.horizon - len(answer)) for answer in answers]
     credits = [solution.step_credit(answer).tolist() for answer in answers]
     full = full_scale((c for row in credits for c in row), scale)
+    bar = "bar: the answer ended; hatched: padding; " if any(ended) else ""
     return SampleMap(
         tokens=[[vocabulary[token] for token in answer] for answer in answers],
         credits=credits,
         rewards=[float(tree.rewards[tree.index(answer)[1]]) for answer in padded],
         ended=ended,
         caption=(
-            f"credit in nats; {'bar: the answer ended; hatched: padding; ' if any(ended) else ''}"
-            f"{conditions(reference, solution.alpha, solution.log_z)}; full colour at ±{full:.2f}"
+            f"credit in nats; {bar}{conditions(reference, solution.alpha, solution.log_z)}; "
+            f"full colour at ±{full:.2f}"
         ),
         scale=full,
     )

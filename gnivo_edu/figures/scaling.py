@@ -12,7 +12,7 @@ import numpy as np
 
 from gnivo_edu.figures.chips import text_width
 from gnivo_edu.figures.lines import apart, log_axis, styles
-from gnivo_edu.figures.style import Numbers, Shown, caption_below, number
+from gnivo_edu.figures.style import Numbers, Shown, caption_below, number, one_panel
 from gnivo_edu.figures.tokens import in_picture, in_text
 
 
@@ -59,39 +59,29 @@ class ScalingPlot(Shown):
         slope = float(centred @ v / (centred @ centred))
         residuals = v - v.mean() - slope * centred
         free = len(u) - 2
-        error = (
-            float(np.sqrt(residuals @ residuals / free / (centred @ centred)))
-            if free
-            else float("nan")
-        )
-        return Fit(slope, float(v.mean() - slope * u.mean()), error)
+        error = float("nan")
+        if free:
+            error = float(np.sqrt(residuals @ residuals / free / (centred @ centred)))
+        return Fit(slope, float(v.mean() - slope * u.mean()), error=error)
 
     def _draw(self) -> Any:
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(8.2, 4.6), layout="constrained")
-        axes = figure.add_subplot()
-        x, looks = np.asarray(self.x, dtype=np.float64), styles(len(self.series))
-        middle, ends, labels = np.exp(np.log(x).mean()), [], []
+        figure, axes = one_panel((8.2, 4.6))
+        x = np.asarray(self.x, dtype=np.float64)
+        middle = np.exp(np.log(x).mean())
+        ends, labels = [], []
+        looks = styles(len(self.series))
         for (name, values), look in zip(self.series.items(), looks, strict=True):
             fit = self.fit(name)
-            axes.plot(
-                x,
-                values,
-                look.marker,
-                color=look.colour,
-                zorder=3,
-                markersize=7,
-                markeredgecolor="white",
-            )
+            marker: Any = {"color": look.colour, "markersize": 7, "markeredgecolor": "white"}
+            axes.plot(x, values, look.marker, zorder=3, **marker)
             axes.plot(x, np.exp(fit.intercept) * x**fit.slope, color=look.colour, linewidth=1.6)
             label = f"{in_picture(name)}\nfitted slope {_slope(fit)}"
             if name in self.predicted:
+                # Only the slope is predicted: the guide crosses the fitted line half-way.
                 height = np.exp(fit.intercept) * middle**fit.slope
                 guide = height * (x / middle) ** self.predicted[name]
-                axes.plot(
-                    x, guide, color=look.colour, linewidth=1.4, linestyle=(0, (2, 2)), alpha=0.75
-                )
+                dashes: Any = {"linestyle": (0, (2, 2)), "linewidth": 1.4, "alpha": 0.75}
+                axes.plot(x, guide, color=look.colour, **dashes)
                 label += f"\npredicted {_signed(self.predicted[name])} (dashed)"
             ends.append(float(np.log(np.exp(fit.intercept) * x.max() ** fit.slope)))
             labels.append(label)
@@ -103,9 +93,8 @@ class ScalingPlot(Shown):
             axes.minorticks_off()
         axes.set_xlabel(self.x_label)
         axes.set_ylabel(self.y_label)
-        self._labels(axes, float(x.max()), ends, labels)
-        caption_below(figure, self.caption)
-        return figure
+        self._labels(axes, float(x.max()), ends=ends, labels=labels)
+        return caption_below(figure, self.caption)
 
     @staticmethod
     def _labels(axes: Any, x: float, ends: Sequence[float], labels: Sequence[str]) -> None:
@@ -120,23 +109,17 @@ class ScalingPlot(Shown):
         margin = 0.1 * (top - bottom)
         up = max(0.0, bottom + margin - min(places)) - max(0.0, max(places) - top + margin)
         for label, place in zip(labels, places, strict=True):
-            where = {
-                "xy": (x, np.exp(place + up)),
-                "xytext": (10, 0),
-                "textcoords": "offset points",
-            }
-            axes.annotate(label, **where, va="center", linespacing=1.35)
+            aside = {"xytext": (10, 0), "textcoords": "offset points", "va": "center"}
+            axes.annotate(label, (x, np.exp(place + up)), linespacing=1.35, **aside)
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """The points, then the fitted and the predicted slope of every series."""
-        rows = [
-            [number(x), *(number(v[i]) for v in self.series.values())] for i, x in enumerate(self.x)
-        ]
+        points = zip(self.x, *self.series.values(), strict=True)
+        rows = [list(map(number, point)) for point in points]
+        slopes = {name: _signed(slope) for name, slope in self.predicted.items()}
         rows.append(["fitted slope", *(_slope(self.fit(name)) for name in self.series)])
-        predicted = [
-            _signed(self.predicted[name]) if name in self.predicted else "" for name in self.series
-        ]
-        return [self.x_label, *map(in_text, self.series)], [*rows, ["predicted slope", *predicted]]
+        rows.append(["predicted slope", *(slopes.get(name, "") for name in self.series)])
+        return [self.x_label, *map(in_text, self.series)], rows
 
     def alt(self) -> str:
         """Fitted against predicted slopes."""
@@ -160,8 +143,9 @@ def scaling_plot(
 
     `caption` names the reference and alpha where the quantity depends on them.
 
-    >>> plot = scaling_plot([1, 10, 100], {"error": [3, 0.3, 0.03]}, {"error": -1}, "samples", "nats", "three points")
-    >>> print(plot.text())
+    >>> errors = {"error": [3, 0.3, 0.03]}
+    >>> labels = {"x_label": "samples", "y_label": "nats", "caption": "three points"}
+    >>> print(scaling_plot([1, 10, 100], errors, predicted={"error": -1}, **labels).text())
     samples          error
     1                3
     10               0.3
@@ -170,7 +154,9 @@ def scaling_plot(
     predicted slope  −1.00
     three points
     """
-    return ScalingPlot(x, series, predicted, x_label, y_label, caption)
+    return ScalingPlot(
+        x, series, predicted=predicted, x_label=x_label, y_label=y_label, caption=caption
+    )
 
 
 def _signed(value: float) -> str:

@@ -1,5 +1,5 @@
-"""A slider over a figure where a kernel is live; the same figure at a few values, one below the
-other, where not.
+"""A slider over a figure where a kernel is live, or the same figure at a few values, one below the
+other.
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ def slide(
     """Show `draw(value)` with a slider over `values`, starting at the first of `still`; `name` is
     draw's parameter.
 
-    In a static build (`course.is_static()`) the figures at the values in `still` are displayed
+    In a static build (`machine.is_static()`) the figures at the values in `still` are displayed
     instead, and printed as text outside a notebook. Give `draw` a fixed colour scale, so that what
     is compared is comparable.
 
     >>> from gnivo_edu import exact
     >>> from gnivo_edu.figures import token_strip
     >>> tree = exact.enumerate_tree_from_rewards([0, 1], vocab_size=2)
-    >>> slide(lambda alpha: token_strip(["b"], exact.solve(tree, alpha).step_credit([1]), alpha), [0.5, 1], still=[1])
+    >>> def draw(alpha):
+    ...     return token_strip(["b"], exact.solve(tree, alpha).step_credit([1]), alpha)
+    >>> slide(draw, [0.5, 1], still=[1])
     b ▲+0.38
-    credit per token in nats, sum +0.38; reference: the initial model; alpha = 1; full colour at ±0.38
+    credit per token in nats, sum +0.38; reference: the initial model; alpha = 1; ... at ±0.38
     """
     if not machine.is_static():
         import ipywidgets

@@ -37,7 +37,8 @@ Numbers = Sequence[float] | NDArray[np.float64]
 # quarter of the scale on, under every colour-vision deficiency, and the ink keeps a contrast above
 # 7 on them (tested). The sign is always shown a second way.
 LOSS, NEUTRAL, GAIN = (230, 159, 0), (255, 255, 255), (86, 180, 233)
-INK, PAPER, QUIET, EDGE = "#1a1a1a", "#ffffff", "#444444", "#777777"
+INK, PAPER = "#1a1a1a", "#ffffff"
+QUIET, EDGE = "#444444", "#777777"
 DPI = 144
 _SETTINGS = {
     "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same picture everywhere
@@ -101,14 +102,12 @@ def number(value: float, digits: int = 3) -> str:
     >>> number(0.03125), number(-2), number(1.5e-5), number(2000)
     ('0.0312', '−2', '1.5e−05', '2000')
     """
-    small = value != 0 and not 1e-4 <= abs(value) < 1e6
-    text = (
-        f"{value:.{digits - 1}e}"
-        if small
-        else f"{value:.0f}"
-        if abs(value) >= 1000
-        else f"{value:.{digits}g}"
-    )
+    form = f".{digits}g"
+    if value != 0 and not 1e-4 <= abs(value) < 1e6:
+        form = f".{digits - 1}e"
+    elif abs(value) >= 1000:
+        form = ".0f"
+    text = f"{value:{form}}"
     mantissa, e, exponent = text.partition("e")
     return (mantissa.rstrip("0").rstrip(".") + e + exponent if e else text).replace("-", "−")
 
@@ -124,16 +123,14 @@ def percent(share: float) -> str:
         return "<0.1%"
     if 1 - 5e-4 < share < 1 - 1e-12:
         return ">99.9%"
-    return f"{share:.1%}" if 0 < share < 0.0095 or 0.9905 < share < 1 - 1e-12 else f"{share:.0%}"
+    near_an_end = 0 < share < 0.0095 or 0.9905 < share < 1 - 1e-12
+    return f"{share:.1%}" if near_an_end else f"{share:.0%}"
 
 
 def conditions(reference: str, alpha: float, log_z: float | None = None) -> str:
-    """What every value depends on, for captions: the reference, alpha, and log Z (nats) if
-    given.
-    """
-    return f"reference: {reference}; alpha = {alpha:g}" + (
-        "" if log_z is None else f"; log Z = {log_z:.2f}"
-    )
+    """What every value depends on, for captions: the reference, alpha, log Z (nats) if given."""
+    pin = "" if log_z is None else f"; log Z = {log_z:.2f}"
+    return f"reference: {reference}; alpha = {alpha:g}{pin}"
 
 
 @contextmanager
@@ -145,13 +142,25 @@ def drawing() -> Iterator[None]:
         yield
 
 
-def caption_below(figure: Any, caption: str) -> None:
-    """The caption at the lower left of a figure that lays itself out."""
+def blank(size: tuple[float, float], layout: Any = "constrained") -> Any:
+    """An empty matplotlib Figure, width and height in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=size, layout=layout)
+
+
+def one_panel(size: tuple[float, float]) -> tuple[Any, Any]:
+    """A Figure with one pair of axes, and these."""
+    figure = blank(size)
+    return figure, figure.add_subplot()
+
+
+def caption_below(figure: Any, caption: str) -> Any:
+    """The figure, with the caption at its lower left; for one that lays itself out."""
     if caption:
-        characters = int(figure.get_size_inches()[0] * 15)
-        figure.supxlabel(
-            "\n".join(wrapped(caption, characters)), x=0.01, ha="left", fontsize=9, color=QUIET
-        )
+        lines = wrapped(caption, int(figure.get_size_inches()[0] * 15))
+        figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=9, color=QUIET)
+    return figure
 
 
 class Shown:
@@ -185,20 +194,18 @@ class Shown:
         script, no network.
         """
         head, rows = self.table()
-        body = "".join(
-            "<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in rows
-        )
-        titles = "".join(
-            f'<th scope="col" style="text-align:left">{escape(title)}</th>' for title in head
-        )
-        spaced = '<table style="border-collapse:separate;border-spacing:0.8em 0;text-align:left">'
+        cells = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
+        body = "".join(f"<tr>{row}</tr>" for row in cells)
+        title = '<th scope="col" style="text-align:left">{}</th>'
+        titles = "".join(title.format(escape(name)) for name in head)
+        style = "border-collapse:separate;border-spacing:0.8em 0;text-align:left"
+        table = f'<table style="{style}"><tr>{titles}</tr>{body}</table>'
         bare: Any = dataclasses.replace(self, caption="")  # type: ignore[type-var]
         picture = base64.b64encode(bare.svg().encode()).decode()
         return self._framed(
             f'<img alt="{escape(self.alt())}" src="data:image/svg+xml;base64,{picture}" '
             f'style="max-width:100%;height:auto;background:{PAPER}">',
-            "<details><summary>The "
-            f"numbers</summary>{spaced}<tr>{titles}</tr>{body}</table></details>",
+            f"<details><summary>The numbers</summary>{table}</details>",
         )
 
     def text(self) -> str:
@@ -233,7 +240,8 @@ class Shown:
         return (
             f'<figure role="group" aria-label="{escape(self.alt())}" style="margin:0.5em 0">'
             f'<div style="overflow-x:auto">{content}</div>'
-            f'<figcaption style="font-size:0.9em">{escape(self.caption)}</figcaption>{below}</figure>'
+            f'<figcaption style="font-size:0.9em">{escape(self.caption)}</figcaption>'
+            f"{below}</figure>"
         )
 
     def __str__(self) -> str:
@@ -244,7 +252,6 @@ class Shown:
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any] | tuple[dict[str, Any], dict[str, Any]]:
         if machine.is_static():
-            return {"image/png": self.png(), "text/plain": self.text()}, {
-                "image/png": {"alt": self.alt()}
-            }
+            described = {"image/png": {"alt": self.alt()}}
+            return {"image/png": self.png(), "text/plain": self.text()}, described
         return {"text/html": self.html(), "text/plain": self.text()}

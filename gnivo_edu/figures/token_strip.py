@@ -12,7 +12,8 @@ from gnivo_edu.figures.chips import Chip, sheet
 from gnivo_edu.figures.style import QUIET, Numbers, Shown, conditions, full_scale, signed
 from gnivo_edu.figures.tokens import Token, in_text, width_of, wrapped
 
-PAGE, GAP, COLUMNS = 9.0, 0.08, 100  # inches: width, between chips; width of the text
+PAGE, GAP = 9.0, 0.08  # inches: width of the picture, between chips
+COLUMNS = 100  # width of the text
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,8 @@ class TokenStrip(Shown):
 
     def chips(self) -> list[Chip]:
         """One chip per token."""
-        pairs = zip(self.tokens, self.values, strict=True)
-        return [
-            Chip(token, float(value), t in self.special) for t, (token, value) in enumerate(pairs)
-        ]
+        pairs = enumerate(zip(self.tokens, self.values, strict=True))
+        return [Chip(token, float(x), special=t in self.special) for t, (token, x) in pairs]
 
     def lines(self) -> list[list[tuple[Chip, float, float]]]:
         """Lines of the picture: chips with their widths and heights, inches, as many as fit the
@@ -59,7 +58,7 @@ class TokenStrip(Shown):
         for line, height in zip(lines, heights, strict=True):
             x = 0.03
             for chip, width, _ in line:
-                chip.draw(axes, x, y, width, height, self.scale)
+                chip.draw(axes, x, y=y, width=width, height=height, scale=self.scale)
                 x += width + GAP
             y += height + 0.12
         axes.text(0.03, y, "\n".join(caption), va="top", fontsize=9, color=QUIET)
@@ -67,11 +66,8 @@ class TokenStrip(Shown):
 
     def html(self) -> str:
         """Chips in running text; the page wraps them."""
-        return self._framed(
-            " ".join(
-                chip.html(self.scale, tag="span", style="margin:2px 0") for chip in self.chips()
-            )
-        )
+        chips = [chip.html(self.scale, "span", style="margin:2px 0") for chip in self.chips()]
+        return self._framed(" ".join(chips))
 
     def text(self) -> str:
         """Tokens with their numbers, wrapped at 100 columns."""
@@ -95,9 +91,8 @@ class TokenStrip(Shown):
         top = max(range(len(self.values)), key=lambda t: abs(self.values[t]))
         return (
             f"Strip of {len(self.tokens)} {self.unit}s whose credits sum to "
-            f"{signed(sum(self.values))} nats; the "
-            f"largest, {signed(self.values[top])}, is that of {self.unit} {top + 1}, "
-            f"“{in_text(self.tokens[top])}”."
+            f"{signed(sum(self.values))} nats; the largest, {signed(self.values[top])}, is that of "
+            f"{self.unit} {top + 1}, “{in_text(self.tokens[top])}”."
         )
 
 
@@ -122,8 +117,8 @@ def token_strip(
     >>> texts = [problem.step_text(answer[:t]) for t in (1, 2, 3)]
     >>> print(token_strip(texts, key.step_credit(answer), alpha=0.5, unit="step").text())
     Restate: find x with √(20 + √(T + x)) = 5, where T = 11. ▲+0.01
-    Substitute T = 11: √(20 + √(11 + x)) = 5. ▲+0.03   Square both sides: 20 + √(11 + x) = 10. ▼−0.67
-    credit per step in nats, sum −0.63; reference: the initial model; alpha = 0.5; full colour at ±0.67
+    Substitute T = 11: √(20 + √(11 + x)) = 5. ▲+0.03   Square both sides: 20 + ... = 10. ▼−0.67
+    credit per step in nats, sum −0.63; reference: the initial model; alpha = 0.5; ... at ±0.67
     """
     values = [float(credit) for credit in credits]
     if not tokens or len(tokens) != len(values):
@@ -132,6 +127,7 @@ def token_strip(
         )
     full = full_scale(values, scale)
     caption = (
-        f"credit per {unit} in nats, sum {signed(sum(values))}; {conditions(reference, alpha)}"
+        f"credit per {unit} in nats, sum {signed(sum(values))}; {conditions(reference, alpha)}; "
+        f"full colour at ±{full:.2f}"
     )
-    return TokenStrip(tokens, values, f"{caption}; full colour at ±{full:.2f}", full, special, unit)
+    return TokenStrip(tokens, values, caption=caption, scale=full, special=special, unit=unit)

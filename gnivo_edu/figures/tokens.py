@@ -13,10 +13,8 @@ from functools import cache
 Token = str | bytes
 
 _SIGNS = {"\n": "⏎", "\t": "⇥"}
-_OPEN, _CLOSE = (
-    "\u2068",
-    "\u2069",
-)  # first strong isolate, pop: keep the neighbours of right-to-left text in order
+# First strong isolate, and pop: they keep the neighbours of right-to-left text in order.
+_OPEN, _CLOSE = "\u2068", "\u2069"
 
 
 def visible(token: Token) -> str:
@@ -32,9 +30,8 @@ def visible(token: Token) -> str:
     text = token.decode("utf-8", "surrogateescape") if isinstance(token, bytes) else token
     text = re.sub("^ +| +$| {2,}", lambda spaces: "␣" * len(spaces[0]), text)
     shown = "".join(_SIGNS.get(c) or (c if c.isprintable() else _code(c)) for c in text) or "∅"
-    return (
-        "◌" + shown if unicodedata.category(shown[0]).startswith("M") else shown
-    )  # a mark needs a letter to sit on
+    needs_a_letter = unicodedata.category(shown[0]).startswith("M")  # a mark sits on one
+    return "◌" + shown if needs_a_letter else shown
 
 
 def escape(text: str) -> str:
@@ -82,19 +79,14 @@ def wrapped(text: str, width: int) -> list[str]:
     stays together.
     """
     held = re.sub(r" (?=[=→−] |Z\b|\d)|(?<= [=→−]) ", "\xa0", text)
-    return [
-        line.replace("\xa0", " ") for line in textwrap.wrap(held, width, break_on_hyphens=False)
-    ] or [text]
+    lines = textwrap.wrap(held, width, break_on_hyphens=False)
+    return [line.replace("\xa0", " ") for line in lines] or [text]
 
 
 def width_of(text: str) -> int:
     """Columns that a text takes in a terminal: wide characters two, marks none."""
-    return sum(
-        0
-        if unicodedata.category(c) in ("Mn", "Me", "Cf")
-        else 1 + (unicodedata.east_asian_width(c) in "WF")
-        for c in text
-    )
+    seen = [c for c in text if unicodedata.category(c) not in ("Mn", "Me", "Cf")]
+    return len(seen) + sum(unicodedata.east_asian_width(c) in "WF" for c in seen)
 
 
 def pad(text: str, width: int) -> str:
@@ -106,13 +98,9 @@ def _code(c: str) -> str:
     number = ord(c)
     if 0xDC80 <= number <= 0xDCFF:  # how Python carries a byte that is no UTF-8
         number -= 0xDC00
-    return (
-        f"\\x{number:02x}"
-        if number < 0x100
-        else f"\\u{number:04x}"
-        if number < 0x10000
-        else f"\\U{number:08x}"
-    )
+    if number < 0x100:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
 def _right_to_left(text: str) -> bool:

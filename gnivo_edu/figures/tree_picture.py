@@ -14,12 +14,8 @@ from gnivo_edu.figures.chips import sheet, text_width
 from gnivo_edu.figures.style import EDGE, INK, PAPER, QUIET, colour, mark, number, percent, signed
 from gnivo_edu.figures.tokens import in_picture, in_text, wrapped
 
-SLOT, DOT, BEND, SIZE = (
-    0.44,
-    0.42,
-    0.36,
-    9.0,
-)  # inches: branch to branch, node of probability 1, curve; points
+SLOT, DOT, BEND = 0.44, 0.42, 0.36  # inches: branch to branch, node of probability 1, curve
+SIZE = 9.0  # of letters, points
 
 
 @dataclass(frozen=True)
@@ -28,9 +24,9 @@ class Branch:
 
     `reach`: probability of the prefix under the law that sizes the nodes; `chances`: probability of
     its last token given its parent, under the reference and, if there is one, the policy; `value`:
-    nats, what the colour shows;
-    `reward`: of a complete answer. `others` next tokens are left out, with `rest` (one number per
-    law) of the probability. `kept`: the prefix lies on an answer that was asked for.
+    nats, what the colour shows; `reward`: of a complete answer. `others` next tokens are left out,
+    with `rest` (one number per law) of the probability. `kept`: the prefix lies on an answer that
+    was asked for.
     """
 
     token: str
@@ -55,6 +51,11 @@ class Branch:
         token = f"[{in_text(self.token)}]" if self.special else in_text(self.token)
         return f"{token} {arrow(self.chances)}" if self.chances else token
 
+    def reached(self) -> str:
+        """How likely the prefix is and, of a complete answer, its reward."""
+        end = "" if self.reward is None else f", R = {number(self.reward)}"
+        return f"reached {percent(self.reach)}{end}"
+
     def left_out(self, laws: int = 2) -> str:
         """How many next tokens are left out and, if some are not, how likely they are, under the
         last `laws` laws.
@@ -76,43 +77,24 @@ def draw_tree(root: Branch, scale: float, caption: str) -> Any:
             texts.append((right, y, f"R = {number(b.reward)}"))
         if b.others and not b.branches:
             texts.append((right, y, b.left_out()))
-    width = max(
-        [x + text_width(text, SIZE) for x, _, text in texts]
-        + [level * (branches[-1][0] + 0.5), 5.0]
-    )
+    ends = [x + text_width(text, SIZE) for x, _, text in texts]
+    width = max(*ends, level * (branches[-1][0] + 0.5), 5.0)
     lines = wrapped(caption, int(15 * width))
     figure, axes = sheet(width + 0.05, bottom + 0.2 + 0.17 * len(lines))
-    axes.text(
-        0.3,
-        heights[id(root)],
-        in_picture(root.token),
-        ha="center",
-        va="center",
-        fontsize=SIZE,
-        zorder=5,
-    )
+    middle = {"ha": "center", "va": "center", "fontsize": SIZE, "zorder": 5}
+    axes.text(0.3, heights[id(root)], in_picture(root.token), **middle)
     for d, b in branches:
         x, y = 0.3 + level * d, heights[id(b)]
         for child in b.branches:
-            _edge(axes, x, y, x + level, heights[id(child)], child)
+            _edge(axes, x, y=y, to=x + level, end=heights[id(child)], child=child)
         area = b.reach * (72 * DOT) ** 2
         axes.scatter([x], [y], s=area, color=colour(b.value, scale), linewidths=0, zorder=3)
-        ring = {
-            "facecolors": "none",
-            "edgecolors": INK if b.kept else EDGE,
-            "linewidths": 1.0 + b.kept,
-        }
-        axes.scatter([x], [y], s=max(area, 9), zorder=4, **ring)
+        ring = {"edgecolors": INK if b.kept else EDGE, "linewidths": 1.0 + b.kept}
+        axes.scatter([x], [y], s=max(area, 9), zorder=4, facecolors="none", **ring)
         if b.others and b.branches:  # under the node, to the left: no edge passes there
             where = {"x": 0.0, "ha": "left"} if d == 0 else {"x": x + 0.06, "ha": "right"}
-            axes.text(
-                **where,
-                y=_foot(b, y) - 0.09,
-                s=b.left_out(laws=1),
-                va="center",
-                fontsize=SIZE,
-                color=QUIET,
-            )
+            note = {"va": "center", "fontsize": SIZE, "color": QUIET}
+            axes.text(**where, y=_foot(b, y) - 0.09, s=b.left_out(laws=1), **note)
     for x, y, text in texts:
         axes.text(x, y, text, va="center", fontsize=SIZE, color=QUIET)
     axes.text(0.02, bottom + 0.12, "\n".join(lines), va="top", fontsize=SIZE, color=QUIET)
@@ -124,17 +106,17 @@ def _edge(axes: Any, x: float, y: float, to: float, end: float, child: Branch) -
     bend = np.linspace(0, 1, 20)
     xs = np.append(x + BEND * bend, to)
     ys = np.append(y + (end - y) * (3 * bend**2 - 2 * bend**3), end)
-    axes.plot(
-        xs, ys, color=INK if child.kept else EDGE, linewidth=2.0 if child.kept else 0.9, zorder=1
-    )
+    ink, width = (INK, 2.0) if child.kept else (EDGE, 0.9)
+    axes.plot(xs, ys, color=ink, linewidth=width, zorder=1)
     token, chances = _widths(child)
     room = to - DOT / 2 * np.sqrt(child.reach) - x - BEND
     start = x + BEND + (room - token - chances) / 2
-    box = {"boxstyle": "square,pad=0.12", "facecolor": PAPER, "edgecolor": INK, "linewidth": 0.8}
+    box: dict[str, Any] | None = None
+    if child.special:
+        box = {"boxstyle": "square,pad=0.12", "facecolor": PAPER, "edgecolor": INK}
+        box["linewidth"] = 0.8
     looks = {"fontsize": SIZE, "color": INK, "zorder": 5}
-    axes.text(
-        start, end - 0.04, _token(child), va="bottom", bbox=box if child.special else None, **looks
-    )
+    axes.text(start, end - 0.04, _token(child), va="bottom", bbox=box, **looks)
     axes.text(start + token, end - 0.04, arrow(child.chances), va="bottom", **looks)
     value = f"{mark(child.value)} {signed(child.value)}"
     axes.text(x + BEND + room / 2, end + 0.03, value, ha="center", va="top", **looks)

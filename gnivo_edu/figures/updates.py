@@ -61,20 +61,18 @@ class UpdateStrips(Shown):
                 if len(numbers) != len(self.tokens):
                     raise ValueError(
                         f"row {label!r} of {title!r} has {len(numbers)} numbers for "
-                        f"{len(self.tokens)} steps: give "
-                        f"each step one"
+                        f"{len(self.tokens)} steps: give each step one"
                     )
 
     def chips(self) -> dict[str, dict[str, list[NumberChip]]]:
         """One chip per step of every row, by block."""
+
+        def row(numbers: Numbers) -> list[NumberChip]:
+            pairs = zip(self.tokens, numbers, strict=True)
+            return [NumberChip(token, float(x)) for token, x in pairs]
+
         return {
-            title: {
-                label: [
-                    NumberChip(token, float(x))
-                    for token, x in zip(self.tokens, numbers, strict=True)
-                ]
-                for label, numbers in rows.items()
-            }
+            title: {label: row(numbers) for label, numbers in rows.items()}
             for title, rows in self.blocks.items()
         }
 
@@ -112,35 +110,23 @@ class UpdateStrips(Shown):
         figure, axes = sheet(page, below + 0.17 * len(caption) + 0.12)
         x = left
         for head, width in zip(heads, widths, strict=True):
-            axes.text(
-                x + width / 2, top - 0.06, "\n".join(head), ha="center", va="bottom", fontsize=9.5
-            )
+            words = "\n".join(head)
+            axes.text(x + width / 2, top - 0.06, words, ha="center", va="bottom", fontsize=9.5)
             x += width + BETWEEN
         y = top
         for title, rows in blocks.items():
             axes.plot([0, page], [y + 0.06, y + 0.06], color="#cccccc", linewidth=0.8)
-            axes.text(
-                left,
-                y + 0.22,
-                in_picture(title),
-                ha="left",
-                va="center",
-                fontsize=10,
-                fontweight="bold",
-            )
+            bold = {"va": "center", "fontsize": 10, "fontweight": "bold"}
+            axes.text(left, y + 0.22, in_picture(title), ha="left", **bold)
             y += title_height
             for label, chips in rows.items():
-                middle, x = y + (heights[label] - BETWEEN) / 2, left
-                axes.text(
-                    left - 0.12,
-                    middle,
-                    "\n".join(labels[label]),
-                    ha="right",
-                    va="center",
-                    fontsize=10,
-                )
+                x = left
+                middle = y + (heights[label] - BETWEEN) / 2
+                name = "\n".join(labels[label])
+                axes.text(left - 0.12, middle, name, ha="right", va="center", fontsize=10)
+                y_chip = middle - row_height / 2
                 for chip, width in zip(chips, widths, strict=True):
-                    chip.draw(axes, x, middle - row_height / 2, width, row_height, self.scale)
+                    chip.draw(axes, x, y=y_chip, width=width, height=row_height, scale=self.scale)
                     x += width + BETWEEN
                 y += heights[label]
         axes.text(0, below + 0.06, "\n".join(caption), ha="left", va="top", fontsize=9, color=QUIET)
@@ -159,14 +145,15 @@ class UpdateStrips(Shown):
             span = f'colspan="{len(self.tokens)}" scope="rowgroup" style="text-align:left"'
             body += f"<tr><td></td><th {span}>{escape(title)}</th></tr>"
             for label, chips in rows.items():
-                name = f'<th scope="row" style="text-align:right;white-space:nowrap">{escape(label)}</th>'
+                style = "text-align:right;white-space:nowrap"
+                name = f'<th scope="row" style="{style}">{escape(label)}</th>'
                 cells = "".join(
                     chip.html(self.scale).replace(f"{in_html(chip.token)}<br>", "")
                     for chip in chips
                 )
                 body += f"<tr>{name}{cells}</tr>"
-        table = f'<table style="border-spacing:4px;border-collapse:separate"><tr><td></td>{head}</tr>{body}</table>'
-        return self._framed(table)
+        style = "border-spacing:4px;border-collapse:separate"
+        return self._framed(f'<table style="{style}"><tr><td></td>{head}</tr>{body}</table>')
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """One row per algorithm, one column per step, a row for the title of each block."""
@@ -177,10 +164,8 @@ class UpdateStrips(Shown):
                 [label, *("".join(chip.lines()).replace(" ", "") for chip in row)]
                 for label, row in block.items()
             ]
-        return [
-            "",
-            *(f"{t} {in_text(token)}" for t, token in enumerate(self.tokens, start=1)),
-        ], rows
+        steps = [f"{t} {in_text(token)}" for t, token in enumerate(self.tokens, start=1)]
+        return ["", *steps], rows
 
     def alt(self) -> str:
         """Which step each row praises or blames the most."""
@@ -213,7 +198,8 @@ def update_strips(
     `scale` defaults to the largest number shown; `note` goes into the caption, before the
     conditions.
 
-    >>> shown = update_strips(["3", "4"], ["first", "last"], {"one group": {"RLOO": [-0.5, -0.5]}}, alpha=0.5)
+    >>> blocks = {"one group": {"RLOO": [-0.5, -0.5]}}
+    >>> shown = update_strips(["3", "4"], ["first", "last"], blocks, alpha=0.5)
     >>> print("\\n".join(shown.text().splitlines()[1:]))
     [one group]
     RLOO         ▼−0.50  ▼−0.50
@@ -226,6 +212,8 @@ def update_strips(
         tokens=tokens,
         headings=headings,
         blocks=blocks,
-        caption=f"in units of {unit}; {said}{conditions(reference, alpha)}; full colour at ±{full:.2f}",
+        caption=(
+            f"in units of {unit}; {said}{conditions(reference, alpha)}; full colour at ±{full:.2f}"
+        ),
         scale=full,
     )

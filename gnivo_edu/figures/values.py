@@ -12,7 +12,16 @@ import numpy as np
 
 from gnivo_edu.exact import Array, Solution, Tables, success_probability, value_of_chance
 from gnivo_edu.figures.lines import label_lines, label_width, styles
-from gnivo_edu.figures.style import Numbers, Shown, caption_below, conditions, nats, percent, signed
+from gnivo_edu.figures.style import (
+    Numbers,
+    Shown,
+    caption_below,
+    conditions,
+    nats,
+    one_panel,
+    percent,
+    signed,
+)
 from gnivo_edu.figures.tokens import in_picture, in_text, wrapped
 
 # Chances that may label the right axis, those that are wanted first in front.
@@ -59,14 +68,12 @@ class ValueLines(Shown):
         return np.subtract(self.lines[name], next(iter(self.lines.values())))
 
     def _draw(self) -> Any:
-        from matplotlib.figure import Figure
-
-        names, count = list(self.lines), len(self.steps)
+        names = list(self.lines)
+        count = len(self.steps)
         x = np.arange(count + 1)
-        figure = Figure(figsize=(9.0, 4.3), layout="constrained")
-        axes = figure.add_subplot()
+        figure, axes = one_panel((9.0, 4.3))
         for rank, (name, look) in enumerate(zip(names, styles(len(names)), strict=True)):
-            # The yardstick is wide and lies behind the others: it stays visible where they coincide.
+            # The yardstick is wide and lies behind the others: it stays visible where they meet.
             width, size = (3.2, 8.0) if rank == 0 else (1.8, 5.5)
             axes.errorbar(
                 x,
@@ -95,11 +102,10 @@ class ValueLines(Shown):
         axes.set_ylabel("soft value V, nats")
         axes.grid(axis="y", color="#e4e4e4")
         axes.set_axisbelow(True)
-        label_lines(axes, count, [line[-1] for line in self.lines.values()], names)
+        label_lines(axes, count, ends=[line[-1] for line in self.lines.values()], names=names)
         if self.alpha is not None:
             chance_axis(axes, self.alpha)
-        caption_below(figure, self.caption)
-        return figure
+        return caption_below(figure, self.caption)
 
     def _name_steps(self, axes: Any) -> None:
         """Names below the places; upright where there are many, and small where there are very

@@ -17,6 +17,7 @@ from gnivo_edu.figures.style import (
     colour,
     conditions,
     mark,
+    one_panel,
     percent,
     signed,
 )
@@ -40,13 +41,9 @@ class Waterfall(Shown):
     chances: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
-        if (
-            len(self.labels) != len(self.credits)
-            or len(self.chances or [0, *self.credits]) != len(self.credits) + 1
-        ):
-            raise ValueError(
-                f"{len(self.credits)} credits need as many labels, and one chance more or none"
-            )
+        count = len(self.credits)
+        if len(self.labels) != count or len(self.chances or [0, *self.credits]) != count + 1:
+            raise ValueError(f"{count} credits need as many labels, and one chance more or none")
 
     @property
     def residual(self) -> float:
@@ -59,13 +56,11 @@ class Waterfall(Shown):
         return list(accumulate(self.credits, initial=self.start))
 
     def _draw(self) -> Any:
-        from matplotlib.figure import Figure
-
         last = len(self.labels) + 1
-        figure = Figure(figsize=(max(5.0, 0.92 * (last + 1) + 0.6), 3.9), layout="constrained")
-        axes = figure.add_subplot()
+        figure, axes = one_panel((max(5.0, 0.92 * (last + 1) + 0.6), 3.9))
         levels = self.levels
-        height = max(*levels, self.end, 0) - min(*levels, self.end, 0) or 1.0
+        low_end, high_end = min(*levels, self.end, 0), max(*levels, self.end, 0)
+        height = high_end - low_end or 1.0
         for x, (credit, low) in enumerate(zip(self.credits, levels, strict=False), start=1):
             hue = colour(credit, scale=abs(credit))  # always full: here the size says how much
             axes.bar(x, credit, bottom=low, width=0.62, color=hue, edgecolor=EDGE)
@@ -76,14 +71,8 @@ class Waterfall(Shown):
         for x, value in ((0, self.start), (last, self.end)):
             axes.bar(x, value, width=0.62, color="#dddddd", edgecolor=EDGE)
             axes.text(x, max(value, 0) + 0.03 * height, f"{value:.2f}", ha="center", va="bottom")
-        names = [
-            "log Z",
-            *(
-                f"{t}\n" + "\n".join(wrapped(in_picture(n), 11))
-                for t, n in enumerate(self.labels, 1)
-            ),
-        ]
-        names.append("R/alpha")
+        labels = ["\n".join(wrapped(in_picture(label), 11)) for label in self.labels]
+        names = ["log Z", *(f"{t}\n{label}" for t, label in enumerate(labels, 1)), "R/alpha"]
         if self.chances is not None:
             deep = max(name.count("\n") for name in names)
             names = [
@@ -93,32 +82,23 @@ class Waterfall(Shown):
         axes.set_xticks(range(last + 1), names)
         axes.tick_params(axis="x", length=0)
         axes.axhline(0, color=EDGE, linewidth=0.8)
-        axes.set_ylim(
-            min(*levels, self.end, 0) - 0.05 * height, max(*levels, self.end, 0) + 0.14 * height
-        )
+        axes.set_ylim(low_end - 0.05 * height, high_end + 0.14 * height)
         axes.set_ylabel("soft value V, nats")
         axes.spines["bottom"].set_visible(False)
-        caption_below(figure, self.caption)
-        return figure
+        return caption_below(figure, self.caption)
 
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """One row per step: its credit, the value after it, and the chance of ending right after
-        it.
-        """
-        names = [
-            "log Z",
-            *(f"{t} {in_text(label)}" for t, label in enumerate(self.labels, start=1)),
-        ]
-        credits = ["", *(f"{mark(credit)} {signed(credit)}" for credit in self.credits)]
-        values = [f"{level:.2f}" for level in self.levels]
-        head, columns = ["step", "credit", "value after"], [names, credits, values]
+        """One row per step: its credit, and the value and the chance of ending right after it."""
+        columns = {
+            "step": ["log Z", *(f"{t} {in_text(s)}" for t, s in enumerate(self.labels, start=1))],
+            "credit": ["", *(f"{mark(credit)} {signed(credit)}" for credit in self.credits)],
+            "value after": [f"{level:.2f}" for level in self.levels],
+        }
         if self.chances is not None:
-            head, columns = (
-                [*head, "chance of ending right"],
-                [*columns, [percent(p) for p in self.chances]],
-            )
-        rows = [list(row) for row in zip(*columns, strict=True)]
-        return head, [*rows, ["R/alpha", "", f"{self.end:.2f}", *[""] * (len(head) - 3)]]
+            columns["chance of ending right"] = [percent(p) for p in self.chances]
+        rows = [list(row) for row in zip(*columns.values(), strict=True)]
+        last = ["R/alpha", "", f"{self.end:.2f}", *[""] * (len(columns) - 3)]
+        return list(columns), [*rows, last]
 
     def alt(self) -> str:
         """From where to where, and the largest loss on the way."""
@@ -155,23 +135,22 @@ def waterfall(
             f"a waterfall needs a complete answer of {tree.horizon} tokens, got {len(answer)}"
         )
     number = tree.index(answer + (answer[-1],) * (tree.horizon - len(answer)))[1]
-    credits, end = (
-        solution.step_credit(answer).tolist(),
-        float(tree.rewards[number] / solution.alpha),
-    )
+    credits = solution.step_credit(answer).tolist()
+    end = float(tree.rewards[number] / solution.alpha)
     binary = set(tree.rewards.tolist()) <= {0.0, 1.0}
     residual = abs(solution.log_z + sum(credits) - end)
-    second = "percent: chance of ending right after the step; " if binary else ""
+    printed = f"{residual:.0e}" if residual > 1e-12 else "below 1e-12"
+    chances, second = None, ""
+    if binary:
+        chances = [solution.success_probability(answer[:t]) for t in range(len(answer) + 1)]
+        second = "percent: chance of ending right after the step; "
     return Waterfall(
         labels=labels,
         credits=credits,
         start=solution.log_z,
         end=end,
         caption=(
-            f"{second}{conditions(reference, solution.alpha)}; "
-            f"residual of the sum {f'{residual:.0e}' if residual > 1e-12 else 'below 1e-12'} nats"
+            f"{second}{conditions(reference, solution.alpha)}; residual of the sum {printed} nats"
         ),
-        chances=[solution.success_probability(answer[:t]) for t in range(len(answer) + 1)]
-        if binary
-        else None,
+        chances=chances,
     )

@@ -55,8 +55,8 @@ def estimate_value(
 
     Sources: Wilson 1927 (JASA 22, 209-212); Agresti and Coull 1998 on its coverage.
 
-    >>> found = estimate_value([0, 1, 1, 1], alpha=1.0, binary=True)
-    >>> round(found.value, 4), round(found.low, 4), round(found.high, 4)
+    >>> estimate = estimate_value([0, 1, 1, 1], alpha=1.0, binary=True)
+    >>> round(estimate.value, 4), round(estimate.low, 4), round(estimate.high, 4)
     (0.828, 0.4165, 0.9708)
     """
     rewards = np.asarray(rewards, dtype=np.float64)
@@ -105,21 +105,22 @@ def estimate_log_z(
     Source: Veach and Guibas 1995 (SIGGRAPH, multiple importance sampling); Owen, Monte Carlo
     theory, methods and examples, chapter 9.
 
-    >>> found = estimate_log_z([1, 1, 0, 0], [-1, -1, -2, -2], [-1, -1, -2, -2], [True, False] * 2, alpha=1.0)
-    >>> round(found.value, 4) == round(float(np.log((np.e + 1) / 2)), 4)
+    >>> logps = [-1, -1, -2, -2]  # of both policies: they are the same
+    >>> estimate = estimate_log_z([1, 1, 0, 0], logps, logps, [True, False] * 2, alpha=1.0)
+    >>> round(estimate.value, 4) == round(float(np.log((np.e + 1) / 2)), 4)
     True
     """
-    rewards, own = np.asarray(rewards, dtype=np.float64), np.asarray(from_policy, dtype=bool)
-    policy, reference = (
-        np.asarray(policy_logps, dtype=np.float64),
-        np.asarray(reference_logps, dtype=np.float64),
+    rewards, policy, reference = (
+        np.asarray(numbers, dtype=np.float64)
+        for numbers in (rewards, policy_logps, reference_logps)
     )
+    drawn_by_policy = np.asarray(from_policy, dtype=bool)
     if np.array_equal(policy, reference):
-        return estimate_value(rewards, alpha, level, binary)
-    if np.ptp(rewards) == 0 or not own.any():
-        fresh = estimate_value(rewards[~own], alpha, level, binary)
+        return estimate_value(rewards, alpha, level=level, binary=binary)
+    if np.ptp(rewards) == 0 or not drawn_by_policy.any():
+        fresh = estimate_value(rewards[~drawn_by_policy], alpha, level=level, binary=binary)
         return replace(fresh, samples=len(rewards))
-    counts = [int(own.sum()), int((~own).sum())]
+    counts = [int(drawn_by_policy.sum()), int((~drawn_by_policy).sum())]
     if min(counts) < 2:
         raise ValueError(
             f"need at least 2 answers of the policy and of the reference, got {counts[0]} and "
@@ -138,7 +139,7 @@ def estimate_log_z(
     moves = weights * (scaled / mean - 1)
     variance = sum(
         count * float(moves[which].var(ddof=1))
-        for count, which in zip(counts, (own, ~own), strict=True)
+        for count, which in zip(counts, (drawn_by_policy, ~drawn_by_policy), strict=True)
     )
     error = sqrt(variance) / n
     reach = t_quantile(level, n - 2) * error
