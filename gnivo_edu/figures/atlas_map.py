@@ -306,7 +306,8 @@ def atlas_map(
                 f"{end.name!r}: the verdict must be one of {', '.join(LOOKS)}, got {end.verdict!r}"
             )
         kl, reward = end.point
-        if any(reward - a * kl >= p.reward - a * p.kl + SAME for a, p in optima.items()):
+        # Written so that a number that is none lies above the frontier, too.
+        if not all(reward - a * kl < p.reward - a * p.kl + SAME for a, p in optima.items()):
             raise ValueError(
                 f"{end.name!r} lies above the frontier: it belongs to another problem, on another "
                 "plane"
