@@ -72,7 +72,8 @@ def test_gradient_flows_to_the_policy_only_and_never_through_padding() -> None:
     assert all(
         leaves[name].grad is None for name in ("behaviour_logps", "reference_logps", "rewards")
     )
-    batch.prefix_logratio.square().sum().backward()  # a second time: nothing is cached with its graph
+    # A second time: nothing is cached with its graph.
+    batch.prefix_logratio.square().sum().backward()
 
 
 def test_group_mean_is_uniform_or_weighted() -> None:

@@ -209,6 +209,68 @@ def check_invariances(
         assert x.isfinite()
 
 
+def check_errors_of_groups(objective: Callable[..., Any]) -> None:
+    """Groups of one, and temperatures that are none, are refused in one line."""
+    record = random_record()
+    with pytest.raises(ValueError, match="K = 1"):
+        objective(GroupBatch(**{name: x[:, :1] for name, x in record.items()}))
+    for alpha in (0.0, -1.0, np.nan):
+        with pytest.raises(ValueError, match="alpha must be"):
+            objective(GroupBatch(**record), alpha=alpha)
+
+
+def check_errors(objective: Callable[..., Any], *refused: tuple[dict[str, Any], str]) -> None:
+    """Settings that do not exist, or are out of range, are refused with these words."""
+    batch = GroupBatch(**random_record())
+    for settings, words in refused:
+        with pytest.raises(ValueError, match=words):
+            objective(batch, **settings)
+
+
+def check_equal_rewards(
+    objective: Callable[..., Any], on_policy: bool = True, **settings: Any
+) -> None:
+    """Groups of equal rewards give no loss and no gradient."""
+    record = random_record()
+    if on_policy:
+        record |= {name: record["policy_logps"] for name in ("behaviour_logps", "reference_logps")}
+    record["rewards"] = torch.ones_like(record["rewards"])
+    leaf = record["policy_logps"].clone().requires_grad_()
+    out = objective(GroupBatch(**record | {"policy_logps": leaf}), **settings)
+    out.loss.backward()
+    assert out.loss.item() == 0.0
+    assert out.metrics["tied_groups"] == 1.0
+    assert leaf.grad is not None
+    assert not leaf.grad.any()
+
+
+def with_ties(objective: Any) -> Any:
+    """Rewards in halves, so that some pairs tie."""
+    return lambda batch, **settings: objective(
+        replace(batch, rewards=(batch.rewards * 2).round() / 2), **settings
+    )
+
+
+def loops_with_ties(loops: Any) -> Any:
+    def rounded(groups: Groups) -> Groups:
+        return [[replace(row, R=round(row.R * 2) / 2) for row in group] for group in groups]
+
+    return lambda live, frozen, **settings: loops(rounded(live), rounded(frozen), **settings)
+
+
+def full_record() -> dict[str, Any]:
+    """`random_record` with a wide range of ratios, every field, a tied group and a tied pair."""
+    record = random_record()
+    record["policy_logps"] = 4 * record["policy_logps"]
+    # A ratio of 50 where what follows is bad.
+    record["policy_logps"][2, 2, :2] = torch.tensor([4.0, -7.0])
+    record["rewards"][1] = 0.7
+    record["rewards"][2, :2] = 0.6
+    g = torch.Generator().manual_seed(9)
+    record["prefix_values"] = torch.randn(3, 4, 5, generator=g, dtype=torch.float64)
+    return record | {"log_z": torch.tensor([0.1, -0.4, 1.3], dtype=torch.float64)}
+
+
 # --- recorded numbers -----------------------------------------------------------------------------
 
 
@@ -343,3 +405,11 @@ def make_tree(vocab_size: int = 2, horizon: int = 2, seed: int = 3) -> Tree:
 
 def from_record(record: dict[str, Any], **changes: Any) -> GroupBatch:
     return replace(GroupBatch(**record), **changes)
+
+
+def batch_at(
+    tree: Tree, alpha: float, tables: Any, values: Any, sampler: Any, size: int = 1
+) -> GroupBatch:
+    tokens = all_groups(tree.mdp, sampler, size).tokens
+    policy = TabularLM.from_tables(tree.mdp, tables)
+    return tree.batch(policy, tables, sampler, size, values=tree.of_states(tokens, values))

@@ -7,7 +7,6 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,8 +14,7 @@ import torch
 
 from gnivo_edu import objectives
 from gnivo_edu.batch import GroupBatch
-from gnivo_edu.objectives import groups, surrogate
-from tests.objectives.objective_checks import random_record, rows
+from tests.objectives.objective_checks import full_record, rows
 
 # The documented setting of each argument, and another that must change the loss.
 GROUP = {
@@ -105,22 +103,6 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-def full_record() -> dict[str, Any]:
-    """`random_record` with a wide range of ratios, every optional field, a tied group and a tied
-    pair.
-    """
-    record = random_record()
-    record["policy_logps"] = 4 * record["policy_logps"]
-    record["policy_logps"][2, 2, :2] = torch.tensor(
-        [4.0, -7.0]
-    )  # a ratio of 50 where what follows is bad
-    record["rewards"][1] = 0.7
-    record["rewards"][2, :2] = 0.6
-    g = torch.Generator().manual_seed(9)
-    record["prefix_values"] = torch.randn(3, 4, 5, generator=g, dtype=torch.float64)
-    return record | {"log_z": torch.tensor([0.1, -0.4, 1.3], dtype=torch.float64)}
-
-
 @pytest.mark.parametrize("name", objectives.names())
 def test_a_bare_call_uses_the_documented_settings_and_each_matters(name: str) -> None:
     batch, objective = GroupBatch(**full_record()), objectives.get(name)
@@ -198,22 +180,32 @@ def test_device_and_precision_are_those_of_the_batch(name: str, settings: dict[s
 @pytest.mark.parametrize(
     ("name", "accepted", "refused"),
     [
-        ("gnivo", {"alpha": (1e-3, 9.0)}, {"alpha": (0.0, -1.0, math.inf, math.nan), "horizon": (4,)}),
+        ("gnivo", {"alpha": (1e-3, 9.0)},
+         {"alpha": (0.0, -1.0, math.inf, math.nan), "horizon": (4,)}),
         ("value_mse", {}, {"alpha": (0.0,)}),
         ("gvpo", {}, {"alpha": (0.0,)}),
         ("dro", {}, {"alpha": (0.0,)}),
         ("grpo", {"clip_low": (0.0, 0.99), "clip_high": (0.0,), "max_length": (1,)},
-         {"alpha": (0.0,), "clip_low": (-0.1, 1.0), "clip_high": (-0.1,), "max_length": (0,), "kl": ("k1",)}),
-        ("dr_grpo", {"clip_low": (0.0, 0.99)}, {"alpha": (0.0,), "clip_low": (1.0,), "max_length": (0, -1)}),
-        ("rloo", {"clip_low": (None, 0.0, 0.99)}, {"alpha": (0.0,), "clip_low": (1.0,), "clip_high": (-0.1,)}),
+         {"alpha": (0.0,), "clip_low": (-0.1, 1.0), "clip_high": (-0.1,), "max_length": (0,),
+          "kl": ("k1",)}),
+        ("dr_grpo", {"clip_low": (0.0, 0.99)},
+         {"alpha": (0.0,), "clip_low": (1.0,), "max_length": (0, -1)}),
+        ("rloo", {"clip_low": (None, 0.0, 0.99)},
+         {"alpha": (0.0,), "clip_low": (1.0,), "clip_high": (-0.1,)}),
         ("vimpo", {"actor": (0.0,), "lam": (0.0, 1.0), "dual_clip": (None, 1.1)},
-         {"alpha": (0.0,), "actor": (-1.0, math.inf, math.nan), "lam": (-0.1, 1.1), "dual_clip": (1.0, 0.5),
-          "clip_low": (1.0,), "clip_high": (-0.1,), "baseline": ("none",), "kl": ("k1", "k4")}),
-        ("online_dpo", {"label_temperature": (0.1,)}, {"alpha": (0.0,), "label_temperature": (0.0, -1.0, math.nan)}),
-        ("oreo", {"kl_weight": (0.0,)}, {"alpha": (0.0,), "kl_weight": (-1.0, math.inf, math.nan), "level": ("word",)}),
-        ("ppo", {"lam": (0.0, 1.0), "gamma": (0.0, 1.0), "value_weight": (0.0,), "value_clip": (None, 0.0)},
-         {"alpha": (0.0,), "lam": (-0.1, 1.1), "gamma": (-0.1, 1.1), "value_weight": (-1.0, math.inf),
-          "value_clip": (-1.0,), "dual_clip": (1.0,), "clip_low": (1.0,), "kl": ("k2",)}),
+         {"alpha": (0.0,), "actor": (-1.0, math.inf, math.nan), "lam": (-0.1, 1.1),
+          "dual_clip": (1.0, 0.5), "clip_low": (1.0,), "clip_high": (-0.1,), "baseline": ("none",),
+          "kl": ("k1", "k4")}),
+        ("online_dpo", {"label_temperature": (0.1,)},
+         {"alpha": (0.0,), "label_temperature": (0.0, -1.0, math.nan)}),
+        ("oreo", {"kl_weight": (0.0,)},
+         {"alpha": (0.0,), "kl_weight": (-1.0, math.inf, math.nan), "level": ("word",)}),
+        ("ppo",
+         {"lam": (0.0, 1.0), "gamma": (0.0, 1.0), "value_weight": (0.0,),
+          "value_clip": (None, 0.0)},
+         {"alpha": (0.0,), "lam": (-0.1, 1.1), "gamma": (-0.1, 1.1),
+          "value_weight": (-1.0, math.inf), "value_clip": (-1.0,), "dual_clip": (1.0,),
+          "clip_low": (1.0,), "kl": ("k2",)}),
         ("sft_winning", {}, {"alpha": (0.0,), "rule": ("threshold",), "threshold": (0.5,)}),
     ],
     ids=lambda x: x if isinstance(x, str) else "",
@@ -228,143 +220,6 @@ def test_bounds_of_settings(name: str, accepted: dict[str, Any], refused: dict[s
         for value in values:
             with pytest.raises(ValueError, match=setting):
                 objective(batch, **{setting: value})
-
-
-def test_value_mse_residual_is_a_root_mean_square_over_the_depths_used() -> None:
-    record = full_record()
-    for prefixes in ("all", "last"):
-        errors = []
-        for group, log_z in zip(rows(record), record["log_z"].tolist(), strict=True):
-            for row in group:
-                own = [
-                    log_z + sum(row.p[:t]) - sum(row.r[:t]) - row.R / 0.7
-                    for t in range(1, len(row.p) + 1)
-                ]
-                errors += own if prefixes == "all" else own[-1:]
-        residual = objectives.value_mse(GroupBatch(**record), 0.7, prefixes).metrics["residual"]  # type: ignore[arg-type]
-        assert residual.item() == pytest.approx(
-            math.sqrt(sum(e * e for e in errors) / len(errors)), rel=1e-12
-        )
-
-
-def test_targets_are_constants_and_read_inside_the_mask_only() -> None:
-    record = full_record()
-    targets = record["prefix_values"].masked_fill(~record["mask"], torch.nan).requires_grad_()
-    record["policy_logps"].requires_grad_()
-    objectives.value_mse(GroupBatch(**record), targets=targets).loss.backward()
-    assert targets.grad is None
-    one = record["prefix_values"].clone()
-    one[2, 1, 0] = torch.inf
-    with pytest.raises(ValueError, match="targets hold"):
-        objectives.value_mse(GroupBatch(**record), targets=one)
-
-
-def test_only_the_value_loss_moves_a_critic_that_is_its_own_behaviour() -> None:
-    record = full_record() | {"behaviour_values": None}
-    record["values"].requires_grad_()
-    record["policy_logps"].requires_grad_()
-    objectives.ppo(GroupBatch(**record), value_weight=0.0).loss.backward()
-    assert not record["values"].grad.any()
-
-
-def test_without_an_actor_a_ratio_that_overflows_does_no_harm() -> None:
-    record = full_record()
-    plain = objectives.vimpo(GroupBatch(**record), actor=0.0, dual_clip=None).loss
-    record["behaviour_logps"] = record["behaviour_logps"] - 1e3
-    assert torch.equal(
-        objectives.vimpo(GroupBatch(**record), actor=0.0, dual_clip=None).loss, plain
-    )
-
-
-def test_whitened_tokens_have_mean_0_and_variance_1_and_padding_is_0() -> None:
-    batch = GroupBatch(**full_record())
-    white = surrogate.whiten(batch, 3 + batch.prefix_logratio)
-    assert white[batch.mask].mean().item() == pytest.approx(0, abs=1e-14)
-    assert white[batch.mask].var().item() == pytest.approx(1, rel=1e-7)
-    assert not white[~batch.mask].any()
-
-
-def test_moments_of_one_and_of_two_tokens() -> None:
-    batch = GroupBatch(**full_record())
-    x = torch.arange(60.0, dtype=torch.float64).view(3, 4, 5)
-    for last, expected in ((10.0, (10.0, 0.0)), (11.0, (10.5, 0.5))):
-        assert [m.item() for m in surrogate.moments(batch, x, (x >= 10) & (x <= last))] == list(
-            expected
-        )
-
-
-def test_a_ratio_on_the_edge_of_the_range_is_not_clipped() -> None:
-    record = full_record()
-    record["behaviour_logps"] = record["policy_logps"]
-    for name in ("grpo", "dr_grpo", "rloo", "vimpo", "ppo"):
-        out = objectives.get(name)(GroupBatch(**record), clip_low=0.0, clip_high=0.0)
-        assert out.metrics["clipped"].item() == 0
-
-
-def test_online_dpo_margins_are_those_of_the_better_response_whatever_the_gap() -> None:
-    record = full_record()
-    batch = GroupBatch(**record)
-    margins = [
-        (batch.sequence_logratio[n, i] - batch.sequence_logratio[n, j]).item()
-        for n in range(3)
-        for i in range(4)
-        for j in range(4)
-        if record["rewards"][n, i] > record["rewards"][n, j]
-    ]
-    metrics = objectives.online_dpo(batch).metrics
-    assert metrics["margin"].item() == pytest.approx(sum(margins) / len(margins), rel=1e-12)
-    assert metrics["accuracy"].item() == pytest.approx(
-        sum(m > 0 for m in margins) / len(margins), rel=1e-12
-    )
-    metrics = objectives.online_dpo(replace(batch, rewards=torch.ones_like(batch.rewards))).metrics
-    assert [metrics[key].item() for key in ("tied_pairs", "accuracy", "margin")] == [1.0, 1.0, 0.0]
-
-
-def test_a_threshold_divides_by_the_group_size_in_float64() -> None:
-    record = {name: x[:, :3] if x.dim() > 1 else x for name, x in full_record().items()}
-    logp = record["policy_logps"].masked_fill(~record["mask"], 0.0).sum(-1)
-    loss = objectives.sft_winning(GroupBatch(**record), rule="threshold", threshold=0.0).loss
-    assert loss.item() == pytest.approx(-logp.mean().item(), rel=1e-14)
-
-
-def test_misfit_and_effective_size_of_responses_of_several_tokens() -> None:
-    record, alpha, misfit, size = full_record(), 0.7, 0.0, 0.0
-    for group in rows(record):
-        ends = [sum(row.p) - sum(row.r) for row in group]
-        target, model = (
-            [math.exp(x) / sum(math.exp(y) for y in scores) for x in scores]
-            for scores in ([row.R / alpha for row in group], ends)
-        )
-        misfit += sum(p * math.log(p / q) for p, q in zip(target, model, strict=True)) / 3
-        size += 1 / sum(p * p for p in target) / 3
-    metrics = objectives.gnivo(GroupBatch(**record), alpha).metrics
-    assert metrics["misfit"].item() == pytest.approx(misfit, rel=1e-12)
-    assert metrics["effective_size"].item() == pytest.approx(size, rel=1e-12)
-
-
-def test_parts_of_the_group_objective_have_its_defaults() -> None:
-    batch = GroupBatch(**full_record())
-    assert torch.equal(groups.reward_weights(batch, 0.7), (batch.rewards / 0.7).exp())
-    t = torch.arange(1, 6)
-    expected = (t <= batch.lengths.amax(1)[:, None, None]).double().expand(3, 4, 5)
-    assert torch.equal(groups.prefix_coefficients(batch), expected)
-    assert groups.check_alpha(2) == 2.0
-
-
-def test_the_token_mean_of_few_tokens_and_max_length_of_its_own_normaliser_only() -> None:
-    batch = GroupBatch(**full_record())
-    x = torch.zeros(3, 4, 5, dtype=torch.float64)
-    x[0, 0, 0], x[1, 2, 0] = 2.0, 6.0
-    few = replace(batch, mask=x != 0)
-    assert surrogate.average(few, x, "token-mean").item() == pytest.approx(4, rel=1e-14)
-    for normaliser in ("token-mean", "seq-mean-token-mean", "seq-mean-token-sum"):
-        plain = surrogate.average(batch, x, normaliser)  # type: ignore[arg-type]
-        assert torch.equal(plain, surrogate.average(batch, x, normaliser, max_length=7))  # type: ignore[arg-type]
-
-
-def test_less_than_half_a_name_finds_the_objective() -> None:
-    with pytest.raises(ValueError, match="did you mean 'sft_winning'"):
-        objectives.get("sft")
 
 
 def test_padding_makes_no_steps() -> None:

@@ -41,12 +41,14 @@ NORMALISERS["dr_grpo"] = "seq-mean-token-sum-norm"
 ROW_BY_ROW = ("mask", "policy_logps", "behaviour_logps", "reference_logps", "rewards")
 
 # fmt: off
-# Patterns of recorded arrays, "name/part". First: what the tests named by objective compare, by check_oracle.
+# Patterns of recorded arrays, "name/part". First: what the tests of the objectives compare, by
+# check_oracle.
 ELSEWHERE = [
-    "gvpo*/*_anchor/*", "vimpo*/value_loss/loss", "vimpo*/value_loss/grad", "vimpo*/value_loss_kl_k?_detached/*",
-    "vimpo*/total_loss/*", "vimpo*/actor_loss_*/*", "vimpo*/adv_lam*", "trl_*/loss", "trl_*/grad",
-    "oreo_*/critic_loss/*", "oreo_*/actor_loss/*", "verl_ppo*/returns", "verl_ppo*/advantages_whitened",
-    "verl_ppo*/*_loss/loss", "verl_ppo*/*_loss/grad", "gnivo_*/sum_t/*", "gnivo_*/mean_t_*/*", "gnivo_*/last/*",
+    "gvpo*/*_anchor/*", "vimpo*/value_loss/loss", "vimpo*/value_loss/grad",
+    "vimpo*/value_loss_kl_k?_detached/*", "vimpo*/total_loss/*", "vimpo*/actor_loss_*/*",
+    "vimpo*/adv_lam*", "trl_*/loss", "trl_*/grad", "oreo_*/critic_loss/*", "oreo_*/actor_loss/*",
+    "verl_ppo*/returns", "verl_ppo*/advantages_whitened", "verl_ppo*/*_loss/loss",
+    "verl_ppo*/*_loss/grad", "gnivo_*/sum_t/*", "gnivo_*/mean_t_*/*", "gnivo_*/last/*",
 ]
 HERE = [
     "gvpo*/advantages",
@@ -74,8 +76,8 @@ NOT_OURS = {
     "vimpo*/value_loss_huber_*": "Huber loss: left out of vimpo",
     "vimpo*/value_loss_cap_v0_*": "cap on the baseline: left out of vimpo",
     "vimpo*/soft_value_*": "the soft variant: left out of vimpo",
-    "verl_ppo*/*_loss/clipfrac": "share where the clip changes the loss: `clipped` is the share of ratios out of range",
-    "gnivo_*/finite_difference_max_rel_error": "says how well the recorder checked its own gradients",
+    "verl_ppo*/*_loss/clipfrac": "share where the clip changes the loss; ours is of ratios",
+    "gnivo_*/finite_difference_max_rel_error": "how well the recorder checked its own gradients",
 }
 
 

@@ -1,4 +1,4 @@
-"""sft_winning and online_dpo."""
+"""online_dpo: loops and differences, TRL's numbers, the laws at which it ends, metrics."""
 
 from __future__ import annotations
 
@@ -11,35 +11,26 @@ import numpy as np
 import pytest
 import torch
 
+from gnivo_edu import objectives
 from gnivo_edu.batch import GroupBatch
 from gnivo_edu.exact import random_reference
 from gnivo_edu.objectives.online_dpo import online_dpo
-from gnivo_edu.objectives.sft_winning import sft_winning
 from tests.objectives.objective_checks import (
     Groups,
+    check_errors,
+    check_errors_of_groups,
     check_invariances,
     check_loops,
     check_oracle,
-    from_record,
+    full_record,
     gradients,
+    loops_with_ties,
     make_tree,
     needs_oracles,
     oracle_batches,
     random_record,
+    with_ties,
 )
-
-
-def sft_loops(live: Groups, _: Groups, rule: str = "best", threshold: float = 0.0) -> float:
-    total = 0.0
-    for group in live:
-        best = max(row.R for row in group)
-        winners = [
-            row for row in group if (best == row.R if rule == "best" else threshold <= row.R)
-        ]
-        total -= sum(sum(row.p) for row in winners) / (
-            len(winners) if rule == "best" else len(group)
-        )
-    return total / len(live)
 
 
 def dpo_loops(
@@ -76,34 +67,6 @@ def dpo_loops(
             terms.append(0.0 if skipped else p * cost(margin) + (1 - p) * cost(-margin))
         total += sum(terms) / len(terms)
     return total / len(live)
-
-
-def with_ties(objective: Any) -> Any:
-    """Rewards in halves, so that some pairs tie."""
-    return lambda batch, **settings: objective(
-        replace(batch, rewards=(batch.rewards * 2).round() / 2), **settings
-    )
-
-
-def loops_with_ties(loops: Any) -> Any:
-    def rounded(groups: Groups) -> Groups:
-        return [[replace(row, R=round(row.R * 2) / 2) for row in group] for group in groups]
-
-    return lambda live, frozen, **settings: loops(rounded(live), rounded(frozen), **settings)
-
-
-@pytest.mark.parametrize("settings", [{}, {"rule": "threshold", "threshold": 0.5}], ids=str)
-def test_sft_winning_against_loops_and_finite_differences(settings: dict[str, Any]) -> None:
-    check_loops(sft_winning, sft_loops, **settings)
-    check_loops(with_ties(sft_winning), loops_with_ties(sft_loops), **settings)
-    check_invariances(sft_winning, **settings)
-    check_invariances(with_ties(sft_winning), **settings)
-    record = random_record()
-    record["policy_logps"].requires_grad_()
-    assert torch.autograd.gradcheck(
-        lambda x: sft_winning(GroupBatch(**record | {"policy_logps": x}), **settings).loss,
-        record["policy_logps"],
-    )
 
 
 DPO = [
@@ -167,36 +130,6 @@ def tables_of(law: np.ndarray, vocab_size: int, horizon: int) -> list[np.ndarray
     return tables
 
 
-@pytest.mark.parametrize("group_size", [2, 3])
-@pytest.mark.parametrize("tied", [False, True])
-def test_the_best_of_k_law_is_the_end_of_imitating_the_best(group_size: int, tied: bool) -> None:
-    tree = make_tree(2, 2)
-    if tied:
-        tree.rewards[:] = [0.2, 0.9, 0.9, 0.4]
-    law = law_of(tree.reference)
-    best = np.zeros_like(law)
-    for y, r in enumerate(tree.rewards):
-        below, up_to = law[tree.rewards < r].sum(), law[tree.rewards <= r].sum()
-        best[y] = (up_to**group_size - below**group_size) * law[y] / law[tree.rewards == r].sum()
-    assert best.sum() == pytest.approx(1, abs=1e-14)
-    fitted = tables_of(best, 2, 2)
-    assert tree.gradient(sft_winning, fitted, tree.reference, group_size).abs().max() < 1e-15
-    assert (
-        tree.gradient(sft_winning, tree.tilt(0.3)[0], tree.reference, group_size).abs().max() > 1e-3
-    )
-
-
-def test_a_threshold_ends_at_the_conditional_law() -> None:
-    tree = make_tree(2, 2)
-    cut = float(np.sort(tree.rewards)[1])
-    law = law_of(tree.reference) * (tree.rewards >= cut)
-    law = np.maximum(law / law.sum(), 1e-300)
-    gradient = tree.gradient(
-        sft_winning, tables_of(law, 2, 2), tree.reference, 2, rule="threshold", threshold=cut
-    )
-    assert gradient.abs().max() < 1e-15
-
-
 @pytest.mark.parametrize(("group_size", "tau"), [(2, 1.0), (2, 0.4), (3, 0.4)])
 def test_bradley_terry_labels_end_at_beta_tau(group_size: int, tau: float) -> None:
     tree, alpha = make_tree(2, 2), 0.6
@@ -237,50 +170,55 @@ def test_hard_labels_always_push_the_best_response_up() -> None:
         assert gradient[0, 0, best] < -1e-4
 
 
-def test_metrics_and_errors() -> None:
-    record = random_record()
+def test_online_dpo_margins_are_those_of_the_better_response_whatever_the_gap() -> None:
+    record = full_record()
     batch = GroupBatch(**record)
-    for objective in (sft_winning, online_dpo):
-        with pytest.raises(ValueError, match="K = 1"):
-            objective(GroupBatch(**{name: x[:, :1] for name, x in record.items()}))
-        with pytest.raises(ValueError, match="alpha must be"):
-            objective(batch, alpha=math.nan)
-    for settings, words in (
+    margins = [
+        (batch.sequence_logratio[n, i] - batch.sequence_logratio[n, j]).item()
+        for n in range(3)
+        for i in range(4)
+        for j in range(4)
+        if record["rewards"][n, i] > record["rewards"][n, j]
+    ]
+    metrics = objectives.online_dpo(batch).metrics
+    assert metrics["margin"].item() == pytest.approx(sum(margins) / len(margins), rel=1e-12)
+    assert metrics["accuracy"].item() == pytest.approx(
+        sum(m > 0 for m in margins) / len(margins), rel=1e-12
+    )
+    metrics = objectives.online_dpo(replace(batch, rewards=torch.ones_like(batch.rewards))).metrics
+    assert [metrics[key].item() for key in ("tied_pairs", "accuracy", "margin")] == [1.0, 1.0, 0.0]
+
+
+def test_errors() -> None:
+    check_errors_of_groups(online_dpo)
+    check_errors(
+        online_dpo,
         ({"labels": "sharp"}, "labels must be one of"),
         ({"pairs": "last"}, "pairs must be one of"),
         ({"ties": "second"}, "ties must be one of"),
         ({"form": "hinge"}, "form must be one of"),
         ({"label_temperature": 0.0}, "label_temperature must"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            online_dpo(batch, **settings)
-    with pytest.raises(ValueError, match="needs threshold"):
-        sft_winning(batch, rule="threshold")
-    with pytest.raises(ValueError, match="threshold is for"):
-        sft_winning(batch, threshold=1.0)
-    with pytest.raises(ValueError, match="rule must be one of"):
-        sft_winning(batch, rule="median")  # type: ignore[arg-type]
-    rewards = torch.tensor(
-        [[1.0, 0.0, 0.0, 0.0], [0.5] * 4, [1.0, 1.0, 0.0, 0.0]], dtype=torch.float64
     )
-    batch = replace(batch, rewards=rewards)
-    metrics = sft_winning(batch).metrics
-    assert metrics["winners"].item() == pytest.approx((1 / 4 + 1 + 2 / 4) / 3)
-    assert metrics["winner_reward"].item() == pytest.approx((1 + 4 * 0.5 + 2) / 7)
-    assert sft_winning(batch, rule="threshold", threshold=2.0).metrics["winner_reward"].item() == 0
-    metrics = online_dpo(batch).metrics
+
+
+def test_metrics_of_pairs() -> None:
+    rewards = torch.tensor([[1, 0, 0, 0], [0.5] * 4, [1, 1, 0, 0]], dtype=torch.float64)
+    batch = replace(GroupBatch(**random_record()), rewards=rewards)
     h = batch.sequence_logratio
-    right, margins = 0, 0.0
-    for n, group in enumerate(rewards.tolist()):
-        for a, b in itertools.permutations(range(4), 2):
-            if group[a] > group[b]:
-                right += bool(h[n, a] > h[n, b])
-                margins += float(h[n, a] - h[n, b])
+    margins = [
+        float(h[n, a] - h[n, b])
+        for n, group in enumerate(rewards.tolist())
+        for a, b in itertools.permutations(range(4), 2)
+        if group[a] > group[b]
+    ]
+    metrics = online_dpo(batch).metrics
     assert metrics["tied_pairs"].item() == pytest.approx(1 - 7 / 18)
-    assert metrics["accuracy"].item() == pytest.approx(right / 7)
-    assert metrics["margin"].item() == pytest.approx(margins / 7)
+    assert metrics["accuracy"].item() == pytest.approx(sum(m > 0 for m in margins) / 7)
+    assert metrics["margin"].item() == pytest.approx(sum(margins) / 7)
+
+
+def test_tied_pairs_that_are_skipped_or_on_policy_give_no_gradient() -> None:
     tied = random_record() | {"rewards": torch.ones(3, 4, dtype=torch.float64)}
     assert not gradients(online_dpo, tied, ties="skip")[1].any()
-    same = {"policy_logps": batch.reference_logps}
+    same = {"policy_logps": tied["reference_logps"]}
     assert not gradients(online_dpo, tied | same)[1].any()
-    assert from_record(tied).rewards.dtype == torch.float64

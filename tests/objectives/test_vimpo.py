@@ -1,4 +1,4 @@
-"""vimpo."""
+"""vimpo: loops and differences, its code's numbers, pi_V, the actor, errors."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from gnivo_edu import objectives
 from gnivo_edu.batch import GroupBatch
 from gnivo_edu.exact import random_reference
 from gnivo_edu.objectives.output import LossOutput
@@ -22,6 +23,7 @@ from tests.objectives.objective_checks import (
     check_loops,
     check_oracle,
     from_record,
+    full_record,
     make_tree,
     needs_oracles,
     oracle_batches,
@@ -236,3 +238,12 @@ def test_errors_and_equal_rewards() -> None:
     assert out.loss.item() == 0.0
     assert leaf.grad is not None
     assert not leaf.grad.any()
+
+
+def test_without_an_actor_a_ratio_that_overflows_does_no_harm() -> None:
+    record = full_record()
+    plain = objectives.vimpo(GroupBatch(**record), actor=0.0, dual_clip=None).loss
+    record["behaviour_logps"] = record["behaviour_logps"] - 1e3
+    assert torch.equal(
+        objectives.vimpo(GroupBatch(**record), actor=0.0, dual_clip=None).loss, plain
+    )

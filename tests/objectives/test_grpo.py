@@ -1,9 +1,8 @@
-"""grpo and dr_grpo."""
+"""grpo: loops and differences, TRL's numbers, the laws at which its gradient vanishes."""
 
 from __future__ import annotations
 
 import itertools
-import math
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,13 @@ import pytest
 import torch
 
 from gnivo_edu.batch import GroupBatch
-from gnivo_edu.exact import random_reference
 from gnivo_edu.objectives.dr_grpo import dr_grpo
 from gnivo_edu.objectives.grpo import grpo
 from gnivo_edu.policies import TabularLM
 from tests.objectives.objective_checks import (
-    Groups,
+    check_equal_rewards,
+    check_errors,
+    check_errors_of_groups,
     check_invariances,
     check_loops,
     check_oracle,
@@ -26,55 +26,9 @@ from tests.objectives.objective_checks import (
     oracle_batches,
     random_record,
 )
+from tests.objectives.plain_loops import grpo_loops
 
 NORMALISERS = ("seq-mean-token-mean", "token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm")
-
-
-def loops(
-    live: Groups,
-    _: Groups,
-    alpha: float,
-    kl: str = "k3",
-    scale: str = "group",
-    normaliser: str = "seq-mean-token-mean",
-    clip_low: float = 0.2,
-    clip_high: float = 0.2,
-    max_length: int = 1,
-) -> float:
-    def std(x: list[float]) -> float:
-        return math.sqrt(sum((a - sum(x) / len(x)) ** 2 for a in x) / (len(x) - 1))
-
-    everything = std([row.R for group in live for row in group])
-    total, tokens, responses = 0.0, 0, 0
-    for group in live:
-        rewards = [row.R for row in group]
-        divisor = {"group": std(rewards) + 1e-4, "batch": everything + 1e-4, "none": 1.0}[scale]
-        for row in group:
-            a = (row.R - sum(rewards) / len(rewards)) / divisor
-            h = sum(row.p) - sum(row.r)
-            own = 0.0
-            for t in range(len(row.p)):
-                u = math.exp(row.p[t] - row.b[t])
-                x = row.p[t] - row.r[t]
-                k = {
-                    "k3": math.exp(-x) - 1 + x,
-                    "exact": row.kl[t],
-                    "sequence": h * h / (2 * len(row.p)),
-                    "none": 0.0,
-                }[kl]
-                own += -min(u * a, max(1 - clip_low, min(u, 1 + clip_high)) * a) + alpha * k
-            total += own / (len(row.p) if normaliser == "seq-mean-token-mean" else 1)
-            tokens += len(row.p)
-            responses += 1
-    if normaliser == "token-mean":
-        return total / tokens
-    return total / responses / (max_length if normaliser == "seq-mean-token-sum-norm" else 1)
-
-
-def dr_loops(
-    live: Groups, frozen: Groups, alpha: float, kl: str = "none", max_length: int = 1
-) -> float:
-    return loops(live, frozen, alpha, kl, "none", "seq-mean-token-sum-norm", max_length=max_length)
 
 
 @pytest.mark.parametrize("normaliser", NORMALISERS)
@@ -84,13 +38,13 @@ def test_grpo_against_loops_and_finite_differences(kl: str, normaliser: str) -> 
     if normaliser.endswith("norm"):
         settings["max_length"] = 7
     fields = ("policy_logps", "policy_kl") if kl == "exact" else ("policy_logps",)
-    check_loops(grpo, loops, fields, **settings)
+    check_loops(grpo, grpo_loops, fields, **settings)
     check_invariances(grpo, **settings)
 
 
 @pytest.mark.parametrize("scale", ["group", "batch", "none"])
 def test_scales_clips_and_gradcheck(scale: Any) -> None:
-    check_loops(grpo, loops, alpha=0.3, scale=scale, clip_low=0.1, clip_high=0.5)
+    check_loops(grpo, grpo_loops, alpha=0.3, scale=scale, clip_low=0.1, clip_high=0.5)
     check_invariances(grpo, weighted=scale != "batch", scale=scale)
     record = random_record()
     record["policy_logps"].requires_grad_()
@@ -98,13 +52,6 @@ def test_scales_clips_and_gradcheck(scale: Any) -> None:
         lambda x: grpo(GroupBatch(**record | {"policy_logps": x}), 0.3, scale=scale).loss,
         record["policy_logps"],
     )
-
-
-@pytest.mark.parametrize("kl", ["none", "k3", "exact", "sequence"])
-def test_dr_grpo_against_loops_and_finite_differences(kl: str) -> None:
-    fields = ("policy_logps", "policy_kl") if kl == "exact" else ("policy_logps",)
-    check_loops(dr_grpo, dr_loops, fields, alpha=0.3, kl=kl, max_length=6)
-    check_invariances(dr_grpo, alpha=0.3, kl=kl)
 
 
 @needs_oracles
@@ -238,51 +185,18 @@ def tree_gradient(
     return tree.gradient(grpo, tables, tables, size, **settings)
 
 
-@pytest.mark.parametrize("group_size", [2, 3])
-def test_dr_grpo_climbs_the_reward_and_with_a_kl_stops_at_a_shrunken_reward(
-    group_size: int,
-) -> None:
-    tree = make_tree(2, 3)
-    policy = random_reference(2, 3, 8)
-    flat = tree.ascent(policy, 0.0)
-    ours = tree.gradient(dr_grpo, policy, policy, group_size)
-    assert torch.allclose(-ours, (1 - 1 / group_size) * flat, rtol=0, atol=1e-15)
-    optimum, _ = tree.tilt(0.4 * group_size / (group_size - 1))
-    assert (
-        tree.gradient(dr_grpo, optimum, optimum, group_size, alpha=0.4, kl="sequence").abs().max()
-        < 1e-15
+def test_errors() -> None:
+    check_errors_of_groups(grpo)
+    check_errors(
+        grpo,
+        ({"kl": "k1"}, "kl must be one of k3, exact"),
+        ({"max_length": 0}, "max_length must be"),
+        ({"scale": "std"}, "scale must be one of"),
+        ({"normaliser": "mean"}, "normaliser must be one of"),
     )
-    optimum, _ = tree.tilt(0.4)
-    assert (
-        tree.gradient(dr_grpo, optimum, optimum, group_size, alpha=0.4, kl="sequence").abs().max()
-        > 1e-3
-    )
-
-
-@pytest.mark.parametrize("objective", [grpo, dr_grpo])
-def test_errors_and_equal_rewards(objective: Any) -> None:
-    record = random_record()
-    batch = GroupBatch(**record)
-    with pytest.raises(ValueError, match="K = 1"):
-        objective(GroupBatch(**{name: x[:, :1] for name, x in record.items()}))
-    with pytest.raises(ValueError, match="alpha must be"):
-        objective(batch, alpha=-1.0)
-    with pytest.raises(ValueError, match="kl must be one of k3, exact"):
-        objective(batch, kl="k1")
     with pytest.raises(ValueError, match="needs policy_kl"):
-        objective(from_record(record, policy_kl=None), kl="exact")
-    with pytest.raises(ValueError, match="max_length must be"):
-        objective(batch, max_length=0)
-    with pytest.raises(ValueError, match="scale must be one of"):
-        grpo(batch, scale="std")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="normaliser must be one of"):
-        grpo(batch, normaliser="mean")  # type: ignore[arg-type]
-    tied = from_record(
-        record,
-        rewards=torch.ones_like(batch.rewards),
-        policy_logps=batch.policy_logps.clone().requires_grad_(),
-    )
-    out = objective(tied, kl="none")
-    out.loss.backward()
-    assert out.loss.item() == 0.0
-    assert not tied.policy_logps.grad.any()
+        grpo(from_record(random_record(), policy_kl=None), kl="exact")
+
+
+def test_equal_rewards_give_nothing() -> None:
+    check_equal_rewards(grpo, on_policy=False, kl="none")

@@ -1,11 +1,8 @@
-"""gnivo and group_value: numbers against plain loops, gradients, identities, errors."""
+"""gnivo: loops and differences, its gradient's weights, recorded numbers, errors."""
 
 from __future__ import annotations
 
-import json
 import math
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,80 +10,25 @@ import torch
 
 from gnivo_edu import objectives
 from gnivo_edu.batch import GroupBatch
-
-SHARED = Path(os.environ.get("GNIVO_SHARED", Path(__file__).resolve().parents[2].parent / "shared"))
-HORIZON = 7
-
-VARIANTS: list[dict[str, Any]] = [
-    {"weights": weights, **own}
-    for weights in ("raw", "softmax")
-    for own in (
-        {"prefixes": "last"},
-        {"prefixes": "given", "depths": torch.tensor([2, 7, 5])},
-        *({"lengths": name} for name in ("sum_max", "sum_min", "mean_max", "mean_min", "own")),
-        {"lengths": "horizon", "horizon": HORIZON},
-    )
-]
-IDS = ["-".join(str(v) for k, v in own.items() if k != "depths") for own in VARIANTS]
+from tests.objectives.objective_checks import (
+    check_oracle,
+    full_record,
+    needs_oracles,
+    oracle_batches,
+    random_record,
+    rows,
+)
+from tests.objectives.plain_loops import GROUP_IDS, GROUP_SETTINGS, group_loops, prefix_sums
 
 
-def by_loops(
-    batch: GroupBatch, scores: list[list[list[float]]], alpha: float, settings: dict[str, Any]
-) -> float:
-    """The same objective from its definition, one depth at a time; `scores[n][i][t - 1]`, t =
-    1..T_i.
-    """
-    total = 0.0
-    for n, group in enumerate(scores):
-        rewards = batch.rewards[n].tolist()
-        lengths = [len(own) for own in group]
-        weights = [math.exp((r - settings.get("reward_max", 0.0)) / alpha) for r in rewards]
-        if settings["weights"] == "softmax":
-            weights = [w / sum(weights) for w in weights]
-
-        def term(
-            i: int, t: int, group: list[list[float]] = group, weights: list[float] = weights
-        ) -> float:
-            at = [own[min(t, len(own)) - 1] for own in group]
-            return -weights[i] * (at[i] - math.log(sum(math.exp(x) for x in at)))
-
-        members = range(len(group))
-        kind = settings.get("lengths", "sum_max")
-        if settings.get("prefixes") == "last":
-            total += sum(term(i, max(lengths)) for i in members)
-        elif settings.get("prefixes") == "given":
-            total += sum(term(i, int(settings["depths"][n])) for i in members)
-        elif kind == "own":
-            total += sum(term(i, t) / lengths[i] for i in members for t in range(1, lengths[i] + 1))
-        else:
-            last = {"max": max(lengths), "min": min(lengths)}.get(kind[-3:], HORIZON)
-            terms = [term(i, t) for i in members for t in range(1, last + 1)]
-            total += sum(terms) / (1 if kind.startswith("sum") else last)
-    return total / len(scores)
-
-
-def prefix_sums(batch: GroupBatch) -> list[list[list[float]]]:
-    out = []
-    for n in range(len(batch.rewards)):
-        group = []
-        for k in range(batch.rewards.shape[1]):
-            ratios = [
-                float(batch.policy_logps[n, k, t] - batch.behaviour_logps[n, k, t])
-                for t in range(int(batch.mask[n, k].sum()))
-            ]
-            group.append([sum(ratios[: t + 1]) for t in range(len(ratios))])
-        out.append(group)
-    return out
-
-
-@pytest.mark.parametrize("settings", VARIANTS, ids=IDS)
+@pytest.mark.parametrize("settings", GROUP_SETTINGS, ids=GROUP_IDS)
 def test_gnivo_against_loops_and_finite_differences(
     random_batch: dict[str, torch.Tensor], settings: dict[str, Any]
 ) -> None:
     batch = GroupBatch(**random_batch)
     out = objectives.gnivo(batch, alpha=0.7, **settings)
     assert float(out.loss) == pytest.approx(
-        by_loops(batch, prefix_sums(batch), 0.7, settings), rel=1e-12
+        group_loops(batch, prefix_sums(batch), 0.7, settings), rel=1e-12
     )
 
     def loss(logps: torch.Tensor) -> torch.Tensor:
@@ -96,25 +38,6 @@ def test_gnivo_against_loops_and_finite_differences(
     assert torch.autograd.gradcheck(
         loss, random_batch["policy_logps"].requires_grad_(), rtol=1e-6, atol=1e-8
     )
-
-
-@pytest.mark.parametrize("settings", VARIANTS, ids=IDS)
-def test_group_value_against_loops_and_finite_differences(
-    random_batch: dict[str, torch.Tensor], settings: dict[str, Any]
-) -> None:
-    batch = GroupBatch(**random_batch)
-    values = random_batch["prefix_values"]
-    scores = [
-        [values[n, k, : int(batch.lengths[n, k])].tolist() for k in range(4)] for n in range(3)
-    ]
-    out = objectives.group_value(batch, alpha=0.7, **settings)
-    assert float(out.loss) == pytest.approx(by_loops(batch, scores, 0.7, settings), rel=1e-12)
-
-    def loss(prefix_values: torch.Tensor) -> torch.Tensor:
-        own = random_batch | {"prefix_values": prefix_values}
-        return objectives.group_value(GroupBatch(**own), alpha=0.7, **settings).loss
-
-    assert torch.autograd.gradcheck(loss, values.requires_grad_(), rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("weights", ["raw", "softmax"])
@@ -154,22 +77,6 @@ def test_two_responses_with_softmax_weights_are_soft_label_dpo() -> None:
     dpo = -(label * logsigmoid(margin) + (1 - label) * logsigmoid(-margin)).mean()
     ours = objectives.gnivo(batch, alpha=0.3, weights="softmax", prefixes="last").loss
     assert float(ours) == pytest.approx(float(dpo), rel=1e-13)
-
-
-@pytest.mark.parametrize("horizon", [5, 8])
-@pytest.mark.parametrize("function", [objectives.gnivo, objectives.group_value])
-def test_given_depths_average_to_horizon(
-    random_batch: dict[str, torch.Tensor], function: Any, horizon: int
-) -> None:
-    batch = GroupBatch(**random_batch)
-    each = [
-        function(batch, prefixes="given", depths=torch.full((3,), t + 1), horizon=horizon)
-        for t in range(horizon)
-    ]
-    mean = sum(float(out.loss) for out in each) / horizon
-    assert float(function(batch, lengths="horizon", horizon=horizon).loss) == pytest.approx(
-        mean, rel=1e-13
-    )
 
 
 def test_padding_and_reward_max_change_what_they_should(
@@ -274,59 +181,57 @@ def test_small_alpha_works_with_reward_max(random_batch: dict[str, torch.Tensor]
     )
 
 
-def test_group_objectives_refuse_what_they_cannot_use(
-    random_batch: dict[str, torch.Tensor],
+def test_misfit_and_effective_size_of_responses_of_several_tokens() -> None:
+    record, alpha, misfit, size = full_record(), 0.7, 0.0, 0.0
+    for group in rows(record):
+        ends = [sum(row.p) - sum(row.r) for row in group]
+        target, model = (
+            [math.exp(x) / sum(math.exp(y) for y in scores) for x in scores]
+            for scores in ([row.R / alpha for row in group], ends)
+        )
+        misfit += sum(p * math.log(p / q) for p, q in zip(target, model, strict=True)) / 3
+        size += 1 / sum(p * p for p in target) / 3
+    metrics = objectives.gnivo(GroupBatch(**record), alpha).metrics
+    assert metrics["misfit"].item() == pytest.approx(misfit, rel=1e-12)
+    assert metrics["effective_size"].item() == pytest.approx(size, rel=1e-12)
+
+
+@pytest.mark.parametrize("horizon", [5, 8])
+def test_given_depths_average_to_horizon(
+    random_batch: dict[str, torch.Tensor], horizon: int
 ) -> None:
-    single = {name: x[:, :1] if x.dim() > 1 else x for name, x in random_batch.items()}
+    batch = GroupBatch(**random_batch)
+    losses = [
+        objectives.gnivo(batch, prefixes="given", depths=torch.full((3,), t), horizon=horizon).loss
+        for t in range(1, horizon + 1)
+    ]
+    whole = objectives.gnivo(batch, lengths="horizon", horizon=horizon).loss
+    assert whole.item() == pytest.approx(sum(x.item() for x in losses) / horizon, rel=1e-13)
+
+
+def test_groups_of_one_are_refused() -> None:
+    single = GroupBatch(**{name: x[:, :1] for name, x in random_record().items()})
     with pytest.raises(ValueError, match="groups of at least 2"):
-        objectives.gnivo(GroupBatch(**single))
-    del random_batch["prefix_values"]
-    with pytest.raises(ValueError, match="group_value needs prefix_values"):
-        objectives.group_value(GroupBatch(**random_batch))
+        objectives.gnivo(single)
 
 
-def test_registry() -> None:
-    assert {"gnivo", "group_value", "value_mse"} <= set(objectives.names())
-    for name in objectives.names():
-        assert objectives.get(name).__name__ == name
-        assert objectives.get(name).__doc__
-    with pytest.raises(ValueError, match="did you mean 'group_value'"):
-        objectives.get("groupvalue")
-    with pytest.raises(ValueError, match="known: "):
-        objectives.get("zzz")
-
-
-@pytest.mark.skipif(
-    not (SHARED / "oracles/losses.json").is_file(),
-    reason="GNIVO_SHARED holds no oracles/losses.json",
-)
+@needs_oracles
 @pytest.mark.parametrize("alpha", [0.2, 1.0])
 @pytest.mark.parametrize("weights", ["raw", "softmax"])
 def test_recorded_oracles(weights: str, alpha: float) -> None:
-    for record in json.loads((SHARED / "oracles/losses.json").read_text())["batches"]:
-        x = record["inputs"]
-        shape = (x["N"], x["K"], x["T"])
-        own = {
-            name: torch.tensor(x[key], dtype=torch.float64).view(*shape[: dim])
-            for name, key, dim in (
-                ("policy_logps", "policy_logp", 3), ("behaviour_logps", "old_logp", 3), ("rewards", "rewards", 2),
-                ("mask", "mask", 3),
-            )
-        }  # fmt: skip
-        expected = record["outputs"][f"gnivo_{weights}_alpha{alpha}"]
+    for record, outputs in oracle_batches():
+        # Without a reference of its own: the sampler is the reference, as in the paper.
+        fields = {
+            name: record[name] for name in ("policy_logps", "behaviour_logps", "rewards", "mask")
+        }
+        expected = outputs[f"gnivo_{weights}_alpha{alpha}"]
         for key, settings in {
             "sum_t": {},
             "mean_t_maxlen": {"lengths": "mean_max"},
-            "mean_t_padded": {"lengths": "horizon", "horizon": x["T"]},
+            "mean_t_padded": {"lengths": "horizon", "horizon": record["mask"].shape[-1]},
             "last": {"prefixes": "last"},
         }.items():
-            logps = own["policy_logps"].clone().requires_grad_()
-            batch = GroupBatch(**own | {"policy_logps": logps})
-            loss = objectives.gnivo(batch, alpha=alpha, weights=weights, **settings).loss
-            loss.backward()
-            assert logps.grad is not None
+            settings |= {"alpha": alpha, "weights": weights}
+            check_oracle(objectives.gnivo, fields, expected[key], **settings)
+            loss = objectives.gnivo(GroupBatch(**fields), **settings).loss
             assert loss.item() == pytest.approx(expected[key]["loss"], rel=1e-9)
-            gradient = torch.tensor(expected[key]["grad"], dtype=torch.float64).view(shape)
-            assert float((logps.grad - gradient).abs().max()) <= 1e-9 * max(
-                1.0, float(gradient.abs().max())
-            )

@@ -1,4 +1,4 @@
-"""ppo."""
+"""ppo: loops and differences, verl's numbers, the gradient of J on-policy, errors."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from gnivo_edu import objectives
 from gnivo_edu.batch import GroupBatch
 from gnivo_edu.exact import random_reference
 from gnivo_edu.objectives.output import LossOutput
@@ -23,6 +24,7 @@ from tests.objectives.objective_checks import (
     check_loops,
     check_oracle,
     from_record,
+    full_record,
     make_tree,
     needs_oracles,
     oracle_batches,
@@ -214,3 +216,11 @@ def test_metrics_errors_and_defaults() -> None:
     errors = returns - record["values"][batch.mask]
     expected = 1 - errors.var(correction=0) / returns.var(correction=0)
     assert ppo(batch).metrics["explained"].item() == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_only_the_value_loss_moves_a_critic_that_is_its_own_behaviour() -> None:
+    record = full_record() | {"behaviour_values": None}
+    record["values"].requires_grad_()
+    record["policy_logps"].requires_grad_()
+    objectives.ppo(GroupBatch(**record), value_weight=0.0).loss.backward()
+    assert not record["values"].grad.any()
