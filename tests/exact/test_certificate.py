@@ -1,5 +1,6 @@
 """A certificate prints, renders and serialises what it holds."""
 
+import html
 import json
 from dataclasses import replace
 
@@ -82,4 +83,7 @@ def test_a_certificate_may_have_no_table():
     ],
 )
 def test_numbers_are_written_short(value, text):
-    assert str(replace(CERTIFICATE, table=[{"x": value}])).splitlines()[-1] == f"       {text}"
+    certificate = replace(CERTIFICATE, table=[{"x": value}])
+    assert str(certificate).splitlines()[-2:] == ["       x", f"       {text}"]
+    assert certificate._repr_html_().count(f"<tr><td>{html.escape(text)}</td></tr>") == 1
+    assert certificate._repr_html_().count("<tr><th>x</th></tr>") == 1

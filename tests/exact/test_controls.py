@@ -205,3 +205,27 @@ def test_impossible_prefixes_have_no_say():
         assert control.behaves
         assert 1e-3 < control.violation < 30
     assert exact.verify_constant_shift(tree, 0.01, 2).passed
+
+
+def test_prefixes_of_one_value_are_not_alike_if_only_one_leaves_the_reward_open():
+    alpha = 0.5
+    settled = alpha * math.log(0.5 + 0.5 * math.exp(1 / alpha))
+    tree = exact.enumerate_tree_from_rewards([0.0, 1.0, settled, settled], 2)
+    assert np.ptp(exact.solve(tree, alpha).values[1]) < 1e-12
+    control = exact.softmax_weights(tree, alpha, 2)
+    assert control.why_not is None
+    assert control.behaves
+
+
+def test_values_of_hundreds_of_nats_stay_in_range():
+    tree, all_answers, rewards, _ = problem(2, 2, None, seed=4)
+    sampler = exact.random_reference(2, 2, seed=5)
+    alpha = (max(rewards.values()) - min(rewards.values())) / 550
+    control = exact.off_policy_samples(tree, alpha, 2, sampler)
+    values = exact.solve(tree, alpha).values
+    assert values[2].max() > 400
+    differences = [
+        brute.soft_value((a,), all_answers, rewards, sampler, 2, alpha) - values[1][a]
+        for a in range(2)
+    ]
+    assert control.violation == pytest.approx(max(differences) - min(differences), rel=1e-7)

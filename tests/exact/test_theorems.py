@@ -156,15 +156,24 @@ def test_theorem_2_reports_every_depth():
     assert certificate["smallest_increase"] == min(row["smallest increase"] for row in rows)
 
 
-def test_the_measures_of_theorem_2_are_what_they_say(monkeypatch):
+@pytest.mark.parametrize("seed", [5, 6, 7, 8])
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_the_measures_of_theorem_2_are_what_they_say(monkeypatch, seed, elsewhere):
     """At one depth and K = 2, from all pairs in plain Python; the draws are those of the seed."""
-    tree, alpha = random_tree(3, 1), 0.5
-    rng = np.random.default_rng(5)
+    # Four tokens, the last of them impossible.
+    tables = [np.log([[0.5, 0.3, 0.2, 1e-300]])]
+    tables[0][0, 3] = -np.inf
+    tree = exact.enumerate_tree_from_rewards([0.1, 0.7, 0.4, 9.0], 4, tables)
+    sampler = exact.random_reference(4, 1, seed=1) if elsewhere else None
+    alpha = 0.5
+    rng = np.random.default_rng(seed)
     rng.standard_normal((2, 3))  # the starts
     shift = rng.uniform(-3, 3)
     directions = 0.1 * rng.standard_normal((2, 3))
-    value = exact.solve(tree, alpha).values[1]
-    p, target = np.exp(tree.step_logps[0][0]), np.exp(value - value.max())
+    value = exact.solve(tree, alpha).values[1][:3]
+    p = np.exp((sampler or tables)[0][0, :3])
+    p /= p.sum()
+    target = np.exp(value - value.max())
     minimum, _ = by_tuples(p, target, target, value, 2)
     increases = []
     for d in directions:
@@ -172,14 +181,15 @@ def test_the_measures_of_theorem_2_are_what_they_say(monkeypatch):
         for v in (value + d, value - d):
             loss, _ = by_tuples(p, target, target, v, 2)
             increases.append((loss - minimum) / ((p * target) @ d**2))
-    certificate = exact.verify_constant_shift(tree, alpha, 2, seed=5)
+    certificate = exact.verify_constant_shift(tree, alpha, 2, sampler, seed=seed)
+    assert certificate.passed
     assert certificate["smallest_increase"] == pytest.approx(min(increases), rel=1e-6)
 
     def doubled(objective, v):
         return 2 * objective.model(v) - objective.targets
 
     monkeypatch.setattr(exact.GroupObjective, "gradient", doubled)
-    certificate = exact.verify_constant_shift(tree, alpha, 2, seed=5)
+    certificate = exact.verify_constant_shift(tree, alpha, 2, sampler, seed=seed)
     assert not certificate.passed
     norms = []
     for v in (value + shift, np.zeros(3)):
@@ -187,6 +197,42 @@ def test_the_measures_of_theorem_2_are_what_they_say(monkeypatch):
         norms.append(np.abs(2 * model - target).max())
     expected = norms[0] / norms[1]
     assert certificate["gradient_norm_at_shifted_optimum"] == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(("size", "measure"), [(1e-13, 1e-13), (1e-12, 1e-12), (1e-9, 1.0)])
+def test_a_gradient_is_relative_to_one_that_is_more_than_rounding(monkeypatch, size, measure):
+    monkeypatch.setattr(exact.GroupObjective, "gradient", lambda _, v: np.full(len(v), -size))
+    certificate = exact.verify_constant_shift(random_tree(), 0.5, 2)
+    assert certificate["gradient_norm_at_shifted_optimum"] == measure
+    assert certificate.passed == (measure < 1e-10)
+
+
+def test_limits_are_inclusive(monkeypatch):
+    theorems, tree = gnivo_edu.exact.theorems, random_tree()
+    error = exact.verify_soft_value_theorem(tree, 0.5).max_abs_error
+    monkeypatch.setattr(theorems, "THEOREM_1_LIMIT", error)
+    assert exact.verify_soft_value_theorem(tree, 0.5).passed
+    monkeypatch.setattr(theorems, "THEOREM_1_LIMIT", error / 2)
+    assert not exact.verify_soft_value_theorem(tree, 0.5).passed
+    certificate = exact.verify_constant_shift(tree, 0.5, 2)
+    norm = certificate["gradient_norm_at_shifted_optimum"]
+    monkeypatch.setattr(theorems, "GRADIENT_LIMIT", norm)
+    assert exact.verify_constant_shift(tree, 0.5, 2).passed
+    # The errors of the fit share one limit: the largest of them decides.
+    monkeypatch.setattr(theorems, "_credit_error", lambda *_, **__: 1e-3)
+    monkeypatch.setattr(theorems, "SPREAD_LIMIT", 1e-3)
+    assert exact.verify_constant_shift(tree, 0.5, 2).passed
+    monkeypatch.setattr(theorems, "_credit_error", lambda *_, **__: 0.0)
+    monkeypatch.setattr(theorems, "SPREAD_LIMIT", 1.0)
+    monkeypatch.setattr(theorems, "_log_mean_exp", lambda *_: 0.25)
+    pinned = exact.verify_constant_shift(tree, 0.5, 2)["pinned_error"]
+    monkeypatch.setattr(theorems, "SPREAD_LIMIT", pinned)
+    assert exact.verify_constant_shift(tree, 0.5, 2).passed
+    monkeypatch.undo()
+    monkeypatch.setattr(theorems, "_credit_error", lambda *_, **__: 0.0)
+    monkeypatch.setattr(theorems, "spread", lambda _: 1e-3)
+    monkeypatch.setattr(theorems, "SPREAD_LIMIT", 1e-3)
+    assert exact.verify_constant_shift(tree, 0.5, 2).passed
 
 
 def test_an_error_of_the_fit_shows_in_every_measure_of_it(monkeypatch):
@@ -305,3 +351,23 @@ def test_the_index_question_fails_where_the_values_are_wrong(monkeypatch):
     assert not exact.index_question(random_tree(), 0.4, 2, 2).passed
     monkeypatch.setattr(gnivo_edu.exact.theorems, "INDEX_LIMIT", 10.0)
     assert not exact.index_question(random_tree(), 0.4, 2, 2).passed
+
+
+def test_a_reading_at_the_limit_does_not_meet_a_measure(monkeypatch):
+    # Groups of 3: the third reading misses by its sum alone. Of 2: the fourth by its spread alone.
+    tree, alpha = random_tree(), 0.4
+    reading = exact.index_question(tree, alpha, 2, 3).table[2]
+    error = reading["targets sum to"] - 1
+    assert max(reading["spread of log C"], reading["gradient at V"]) < error
+    monkeypatch.setattr(gnivo_edu.exact.theorems, "INDEX_LIMIT", error)
+    assert exact.index_question(tree, alpha, 2, 3).passed
+    tree = exact.enumerate_tree_from_rewards([0.0, math.log(4)], 2)
+    reading = exact.index_question(tree, 1.0, 1, 2).table[3]
+    error = reading["spread of log C"]
+    assert max(abs(reading["targets sum to"] - 1), reading["gradient at V"]) < error
+    monkeypatch.setattr(gnivo_edu.exact.theorems, "INDEX_LIMIT", error)
+    assert exact.index_question(tree, 1.0, 1, 2).passed
+
+
+def test_the_index_question_stays_in_range_at_hundreds_of_nats():
+    assert exact.index_question(random_tree(2, 2), 0.002, 1, 2).passed

@@ -227,6 +227,7 @@ def test_prefixes_are_numbered_in_base_v():
     with pytest.raises(ValueError, match=r"need V\*\*T rewards for V=3, got 26"):
         exact.enumerate_tree_from_rewards(np.zeros(26), 3)
     told = exact.enumerate_tree_from_rewards([0, 1], 2, exact.random_reference(2, 1, seed=3))
+    assert told.rewards.dtype == np.float64
     assert np.array_equal(told.step_logps[0], exact.random_reference(2, 1, seed=3)[0])
 
 
