@@ -2,14 +2,23 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
+from gnivo_edu import demo
 from gnivo_edu.demo import run_demo
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_demo_says_four_lines_and_writes_one_page(tmp_path):
-    lines = []
-    data = run_demo(tmp_path / "demo", say=lines.append)
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    """What one run of the demo says, what it returns, and its folder."""
+    lines, folder = [], tmp_path_factory.mktemp("runs") / "demo"
+    return lines, run_demo(folder, say=lines.append), folder
+
+
+def test_the_demo_says_four_lines_and_writes_one_page(shown):
+    lines, data, folder = shown
     assert data["passed"] is True
     shape = [
         r"1/4 Counting every answer: 128 answers, \d+\.\d s",
@@ -22,7 +31,7 @@ def test_the_demo_says_four_lines_and_writes_one_page(tmp_path):
     for line, pattern in zip(lines, shape, strict=False):
         assert re.fullmatch(pattern, line), line
     assert len(lines) == 5
-    page = (tmp_path / "demo" / "index.html").read_text(encoding="utf-8")
+    page = (folder / "index.html").read_text(encoding="utf-8")
     assert str(len(data["tree"]["rewards"])) == "128"
     assert "http://" not in page.replace("http://www.w3.org", "")
     curve = data["training"]
@@ -45,7 +54,10 @@ def test_the_demo_says_four_lines_and_writes_one_page(tmp_path):
         assert re.search(pattern, shown), pattern
 
 
-def test_the_demo_goes_inside_a_real_model(tmp_path, shared_model):
+def test_the_demo_goes_inside_a_real_model(tmp_path, shared_model, shown, monkeypatch):
+    learned = dict(shown[1]["training"])
+    strips = learned.pop("strips")
+    monkeypatch.setattr(demo, "_learn", lambda problem: (learned, strips))  # once is enough
     lines = []
     data = run_demo(tmp_path, model=shared_model, say=lines.append)
     assert lines[4].startswith("5/5 Inside stories260k: 4,096 continuations")

@@ -26,9 +26,11 @@ TREE = exact.enumerate_tree(PROBLEM)
 KEY = exact.solve(TREE, alpha=0.5)
 HOSTILE = """<img src=x onerror="pwned=1"></script><!--<script>pwned=1</script> & "q" 'a'"""
 PROSE = """() => {
-  const aside = "script, style, noscript, nav, svg, .strip, ol, .ledger, .hidden, .tokens, q, .data";
-  const walk = (n) => n.nodeType === 3 ? n.data : n.matches(aside) ? " " : [...n.childNodes].map(walk).join("") +
+  const aside = "script, style, noscript, nav, svg, .strip, ol, .ledger, .hidden, .tokens, q, " +
+    ".data";
+  const inside = (n) => [...n.childNodes].map(walk).join("") +
     (getComputedStyle(n).display.includes("inline") ? "" : " ");
+  const walk = (n) => n.nodeType === 3 ? n.data : n.matches(aside) ? " " : inside(n);
   return walk(document.body).split(/\\s+/).filter((word) => /[\\p{L}\\p{N}]/u.test(word)).length;
 }"""
 
@@ -37,10 +39,13 @@ INK_AND_PAPER = """() => {
     const colour = getComputedStyle(n).backgroundColor;
     return colour === "rgba(0, 0, 0, 0)" ? behind(n.parentElement) : colour;
   };
-  const written = "body, h1, h2 b, p, b, figcaption, small, .chip, .chance, .name, .card :not(svg, svg *), svg text, " +
-    ".door, #show, nav a, [role=columnheader], [role=rowheader], label, output";
+  const written = "body, h1, h2 b, p, b, figcaption, small, .chip, .chance, .name, " +
+    ".card :not(svg, svg *), svg text, .door, #show, nav a, [role=columnheader], " +
+    "[role=rowheader], label, output";
   return [...document.querySelectorAll(written)].map((n) => [
-    getComputedStyle(n)[n.matches("svg *") ? "fill" : "color"], behind(n), n.className.baseVal ?? n.className]);
+    getComputedStyle(n)[n.matches("svg *") ? "fill" : "color"],
+    behind(n),
+    n.className.baseVal ?? n.className]);
 }"""
 
 
@@ -95,7 +100,10 @@ def synthetic(model: bool = False) -> dict:
                 "versions": {"python": "3"},
                 "seconds": 8.2,
                 "seed": 0,
-                "not_shown": "16 words: the other answers; graded or noisy rewards; any model on a GPU; four more",
+                "not_shown": (
+                    "16 words: the other answers; graded or noisy rewards; "
+                    "any model on a GPU; four more"
+                ),
             },
             "links": {
                 "teach": "teach.html",

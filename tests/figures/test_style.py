@@ -1,12 +1,9 @@
 """Colours that colour-blind readers tell apart, and text that everybody can read, measured."""
 
-from itertools import combinations
-
 import numpy as np
 import pytest
 
-from gnivo_edu.figures.lines import LINES, styles
-from gnivo_edu.figures.style import INK, PAPER, QUIET, colour
+from gnivo_edu.figures.style import INK, colour, percent
 from tests.figures.colour_vision import DEFICIENCIES, ciecam02, contrast, distance
 
 
@@ -50,19 +47,7 @@ def test_text_is_readable_on_every_chip(value):
     assert contrast(INK, colour(value, 1)) >= 7
 
 
-@pytest.mark.parametrize("vision", DEFICIENCIES)
-def test_lines_of_one_picture_look_different(vision):
-    least = min(distance(a.colour, b.colour, vision) for a, b in combinations(LINES, 2))
-    assert least >= 25
-
-
-def test_lines_differ_without_colour_too_and_stand_out_from_the_paper():
-    assert (
-        len({line.marker for line in LINES})
-        == len({str(line.dashes) for line in LINES})
-        == len(LINES)
-    )
-    assert min(contrast(line.colour, PAPER) for line in LINES) >= 3
-    assert contrast(QUIET, PAPER) >= 7
-    with pytest.raises(ValueError, match="two pictures"):
-        styles(7)
+def test_a_probability_never_looks_certain_when_it_is_not():
+    assert [percent(p) for p in (0, 1e-9, 0.009, 0.01, 0.5, 0.991, 0.9999, 1)] == [
+        "0%", "<0.1%", "0.9%", "1%", "50%", "99.1%", ">99.9%", "100%",
+    ]  # fmt: skip

@@ -17,7 +17,7 @@ from matplotlib.text import Text
 from gnivo_edu import figures, machine
 from gnivo_edu.demo import gallery
 from gnivo_edu.figures.style import INK, drawing
-from tests.figures.test_figures_tokens import Page
+from tests.figures.reader import Page
 
 RECORDS = [{"groups": n, "kl": 1.0 / n, "loss": 2.0 / n} for n in (1, 10, 100)]
 
@@ -149,45 +149,3 @@ def test_importing_figures_brings_neither_torch_nor_matplotlib():
         "set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_a_slider_where_a_kernel_is_live_and_pictures_where_not(monkeypatch, capsys):
-    ipywidgets = pytest.importorskip("ipywidgets")
-
-    def draw(alpha):
-        return figures.token_strip(["a"], [alpha], alpha)
-
-    calls = []
-    monkeypatch.setattr(
-        ipywidgets, "interact", lambda function, **sliders: calls.append((function, sliders))
-    )
-    monkeypatch.setattr(machine, "is_static", lambda: False)
-    figures.slide(draw, [0.1, 1.0], still=[0.5])
-    (function, sliders), slider = calls[0], calls[0][1]["alpha"]
-    assert function is draw
-    assert list(sliders) == ["alpha"]
-    assert slider.value == 0.5
-    assert [value for _, value in slider.options] == [0.1, 0.5, 1.0]
-    monkeypatch.setattr(machine, "is_static", lambda: True)
-    monkeypatch.delitem(sys.modules, "IPython", raising=False)
-    figures.slide(draw, [0.1, 1.0], still=[0.5, 1.0])
-    assert capsys.readouterr().out.count("credit per token") == 2
-
-
-def test_the_gallery_page_holds_every_output(shown, monkeypatch, tmp_path, capsys):
-    few = {name: shown[name] for name in ("Hostile tokens", "Training")}
-    monkeypatch.setattr(gallery, "gallery_figures", lambda: few)
-    monkeypatch.setattr(sys, "argv", ["gallery", str(tmp_path / "new" / "index.html")])
-    gallery.main()
-    source = (tmp_path / "new" / "index.html").read_text(encoding="utf-8")
-    page = Page(source)
-    assert "script" not in page.tags
-    assert not re.search(r"https?:", source)
-    for name, figure in few.items():
-        assert name in page.shown
-        assert figure.text() in page.shown
-        assert figure.html() in source
-    assert source.count("data:image/png;base64,") == 2
-    assert "2 figures" in capsys.readouterr().out
-    assert "prefers-color-scheme" in source
-    assert "#dark:checked" in source

@@ -12,7 +12,7 @@ from matplotlib.text import Text
 
 from gnivo_edu.figures.style import INK, colour, drawing, mark, signed
 from gnivo_edu.figures.updates import UpdateStrips, update_strips
-from tests.figures.test_figures_tokens import Page
+from tests.figures.reader import Page
 
 TOKENS = ["right", "wrong", "<b>&"]
 BLOCKS = {

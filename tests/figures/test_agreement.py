@@ -89,13 +89,14 @@ def test_every_point_is_drawn_at_its_numbers_in_the_colour_of_its_depth(three):
 
 
 def test_colours_grow_darker_with_depth():
-    cloud = (
-        drawn(agreement_plot(range(5), range(1, 6), {"a": range(5)}, alpha=1))
-        .axes[0]
-        .collections[0]
-    )
-    shade = {d: colors.to_rgb(c) @ np.array([0.299, 0.587, 0.114])
-             for d, c in zip(cloud.get_array(), cloud.get_facecolors()[:, :3], strict=True)}  # fmt: skip
+    plot = agreement_plot(range(5), range(1, 6), {"a": range(5)}, alpha=1)
+    cloud = drawn(plot).axes[0].collections[0]
+    faces = cloud.get_facecolors()[:, :3]
+    grey = np.array([0.299, 0.587, 0.114])
+    shade = {
+        depth: colors.to_rgb(face) @ grey
+        for depth, face in zip(cloud.get_array(), faces, strict=True)
+    }
     steps = np.diff([shade[d] for d in sorted(shade)])
     assert (steps < -0.06).all(), "told apart in grey, too"
 

@@ -119,9 +119,3 @@ def test_four_to_the_sixth_is_pruned_quickly():
         4
     ) == 16  # depth two whole, nothing below it
     assert len(shown.png()) < 200_000
-
-
-def test_a_probability_never_looks_certain_when_it_is_not():
-    assert [percent(p) for p in (0, 1e-9, 0.009, 0.01, 0.5, 0.991, 0.9999, 1)] == [
-        "0%", "<0.1%", "0.9%", "1%", "50%", "99.1%", ">99.9%", "100%",
-    ]  # fmt: skip
