@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+import gnivo_edu.exact.groups
 from gnivo_edu import exact
 from gnivo_edu.exact.groups import _conjugate_gradients
 from tests.exact.problems import by_tuples, random_tree
@@ -58,9 +59,9 @@ def test_the_fit_solves_its_equation_wherever_it_starts(group_size, raw):
         assert objective.loss(v + shift) == pytest.approx(loss, rel=1e-10)
 
 
-@pytest.mark.parametrize("group_size", [2, 3, 4])
+@pytest.mark.parametrize("group_size", [2, 3, 4, 5])
 @pytest.mark.parametrize("raw", [True, False])
-def test_the_newton_step_is_that_of_the_dense_matrix(group_size, raw):
+def test_the_newton_step_is_that_of_the_dense_matrix(monkeypatch, group_size, raw):
     rng = np.random.default_rng(group_size)
     p, v = rng.dirichlet(np.ones(4)), 0.3 * rng.standard_normal(4)
     targets = np.exp(0.5 * rng.standard_normal(4))
@@ -83,6 +84,19 @@ def test_the_newton_step_is_that_of_the_dense_matrix(group_size, raw):
         # Conjugate gradients stop at a thousandth of the residual, in the norm of the mass.
         error = jacobian @ step - right
         assert mass @ error**2 < 1e-5 * (mass @ right**2)
+
+    matrices = []
+
+    def dense(matrix, right, diagonal):
+        matrices.append(np.stack([matrix(d) for d in np.eye(4)], axis=1))
+        assert np.array_equal(diagonal, mass)
+        return right
+
+    monkeypatch.setattr(gnivo_edu.exact.groups, "_conjugate_gradients", dense)
+    objective._newton_step(np.eye(4)[0], model, kernel)
+    assert matrices[0] == pytest.approx(mass[:, None] * jacobian, rel=1e-6, abs=1e-9)
+    assert matrices[0] == pytest.approx(matrices[0].T, rel=1e-12)
+    assert matrices[0] @ np.ones(4) == pytest.approx(np.zeros(4), abs=1e-12)
 
 
 def test_the_fit_is_newtons(monkeypatch):
@@ -113,8 +127,12 @@ def test_a_fit_that_does_not_arrive_says_so():
         objective.fit(np.zeros(5), tolerance=1e-3)
     exact_fit = objective.fit(np.zeros(5))
     assert np.array_equal(objective.fit(exact_fit), exact_fit)
-    with pytest.raises(ValueError, match="raise alpha"):
-        exact.GroupObjective(p, np.array([1, 1, 1, 1, 0.0]), 2, total=None).fit(np.zeros(5))
+    for targets in ([1, 1, 1, 1, 0.0], [0.0] * 5, [1, 1, 1, 1, math.nan]):
+        with pytest.raises(ValueError, match=r"more than 600 nats, too much .* raise alpha"):
+            exact.GroupObjective(p, np.array(targets), 2, total=None).fit(np.zeros(5))
+    # Where all is alike, any start is a fit, and it is given back in float64.
+    flat = exact.GroupObjective(p, np.full(5, 0.5), 2, total=None)
+    assert flat.fit(np.ones(5, dtype=np.int64)).dtype == np.float64
 
 
 def test_the_range_of_the_values_is_limited():
@@ -123,8 +141,11 @@ def test_the_range_of_the_values_is_limited():
     # K = 2 at 600 nats: a pair of equals shares evenly, the larger of two unequals takes all.
     assert objective.model(np.array([0.0, 600.0])) == pytest.approx([0.25, 0.75], abs=1e-14)
     assert objective.model(np.array([-900.0, -300.0])) == pytest.approx([0.25, 0.75], abs=1e-14)
-    with pytest.raises(ValueError, match=r"span 900 nats.* up to 600: raise alpha .* 1\.5-fold"):
-        objective.model(np.array([0.0, 900.0]))
+    for far in ([0.0, 900.0], [-900.0, 0.0]):
+        with pytest.raises(
+            ValueError, match=r"span 900 nats.* to 600: raise alpha .* 1\.5-fold"
+        ):
+            objective.model(np.array(far))
     # The loss compares with v = 0, so it reaches less far.
     # Of four pairs one is (20, 20), with log S = 20 + log 2, and three hold a 320.
     mean_log_sum = 20 / 4 + 3 * 320 / 4 + math.log(2) / 2
@@ -150,6 +171,7 @@ def test_conjugate_gradients_solve(size):
     left = right - matrix @ rough
     norms = [float(r @ (r / np.diag(matrix))) for r in (left, right)]
     assert norms[0] <= 1e-6 * norms[1]
+    assert size < 30 or norms[0] > 1e-9 * norms[1]
 
 
 def test_conjugate_gradients_stop_where_there_is_nothing_to_gain():
