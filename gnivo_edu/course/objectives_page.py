@@ -5,13 +5,17 @@ docstrings.
 from __future__ import annotations
 
 import inspect
+import re
+import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 OPENING = """# Objectives
 
-All objectives are pure functions of a `GroupBatch`, called as `objectives.get("gvpo")(batch, alpha=0.1)`. This page is
-written by `gnivo-edu build-course` from their docstrings. Where each of them ends, to machine precision:
-`gnivo-edu atlas`; how noisy they are: notebook 08; a report card of your own loss: `gnivo-edu judge module:function`.
+All objectives are pure functions of a `GroupBatch`, called as
+`objectives.get("gvpo")(batch, alpha=0.1)`. This page is written by `gnivo-edu build-course` from
+their docstrings. Where each of them ends, to machine precision: `gnivo-edu atlas`; how noisy they
+are: notebook 08; a report card of your own loss: `gnivo-edu judge module:function`.
 """
 SECTIONS = ("Population minimiser", "Source:", "Departures:")
 
@@ -31,9 +35,8 @@ def objectives_page() -> str:
         for p in paragraphs:
             if p.startswith(SECTIONS):
                 # One paragraph of a docstring may hold both its source and its departures.
-                parts.append(
-                    p.replace("\nDepartures:", "\n\nDepartures:").replace("*", r"\*") + "\n"
-                )
+                text = " ".join(p.split()).replace(" Departures:", "\n\nDepartures:")
+                parts += [_wrapped(part.replace("*", r"\*")) for part in text.split("\n\n")]
     return "\n".join(parts)
 
 
@@ -44,9 +47,17 @@ def write_objectives_page(path: Path) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def _signature(function: object) -> str:
+def _wrapped(paragraph: str) -> str:
+    """The paragraph in lines of at most 100 columns, however its docstring was wrapped."""
+    # No line may begin with a minus or a plus: Markdown would make it an item of a list.
+    glued = re.sub(r" ([-+]) ", "\0\\1 ", paragraph)
+    lines = textwrap.fill(glued, 100, break_on_hyphens=False, break_long_words=False)
+    return lines.replace("\0", " ") + "\n"
+
+
+def _signature(function: Callable[..., object]) -> str:
     """Arguments with their defaults, without types."""
     shown = []
-    for p in inspect.signature(function).parameters.values():  # type: ignore[arg-type]
+    for p in inspect.signature(function).parameters.values():
         shown.append(p.name if p.default is p.empty else f"{p.name}={p.default!r}")
     return "(" + ", ".join(shown) + ")"

@@ -28,7 +28,7 @@ def solution_lines(sources: Iterable[str]) -> list[str]:
 
     Comments count; short lines that say nothing (`else:`, `return x`) do not.
 
-    >>> solution_lines(["def f(x):\\n    ### BEGIN SOLUTION\\n    return 2 * x + 1\\n    ### END SOLUTION"])
+    >>> solution_lines(["### BEGIN SOLUTION\\n    return 2 * x + 1\\n    ### END SOLUTION"])
     ['return 2 * x + 1']
     """
     inside: list[str] = []

@@ -44,8 +44,8 @@ def tolerance_of(cell: Any, place: str) -> float | None:
 def machine_paths(*folders: Path) -> re.Pattern[str]:
     """A pattern that finds absolute paths of this machine, or of most others, in a text.
 
-    >>> bool(machine_paths().search("saved to /home/me/run.csv")), bool(machine_paths().search("a/b, runs/tmp/x"))
-    (True, False)
+    >>> machine_paths().findall("saved to /home/me/run.csv, a/b and runs/tmp/x")
+    ['/home/']
     """
     own = {Path.home(), Path.cwd(), Path(sys.prefix), Path(tempfile.gettempdir()), *folders}
     names = sorted(re.escape(str(path)) + r"\b" for path in own if len(path.parts) > 1)

@@ -1,7 +1,7 @@
 """What every notebook of the course keeps to, whatever it is about.
 
 That an exercise rejects at least four wrong answers is proven in
-tests/course/test_course_checks.py; that each committed notebook is what its source builds, in the
+tests/course/exercises/test_every.py; that each committed notebook is what its source builds, in the
 test of that notebook.
 """
 

@@ -34,7 +34,8 @@ def alpha_for_kl_budget(logps: Array, rewards: Array, kl_budget: float) -> float
     logarithmic scale.
 
     >>> half = np.log([[0.5], [0.5]])
-    >>> tenth = np.log(2) + 0.9 * np.log(0.9) + 0.1 * np.log(0.1)  # the KL of (0.1, 0.9) from (0.5, 0.5)
+    >>> # The KL of (0.1, 0.9) from (0.5, 0.5):
+    >>> tenth = np.log(2) + 0.9 * np.log(0.9) + 0.1 * np.log(0.1)
     >>> alpha = alpha_for_kl_budget(half, np.array([0.0, 1.0]), kl_budget=tenth)
     >>> bool(np.isclose(alpha, 1 / np.log(9)))
     True

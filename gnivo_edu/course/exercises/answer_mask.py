@@ -135,10 +135,13 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
 
 def mask_of(value: Any) -> Array:
     """A returned mask, bool or 0/1, as numbers; ValueError, in words, if it is anything else."""
-    found = np.asarray(value)
-    if found.ndim != 2 or found.dtype.kind not in "bifu" or not np.isin(found, (0, 1)).all():
+    try:
+        mask = np.asarray(value)
+    except ValueError:  # lists of unequal lengths
+        mask = np.empty(0)
+    if mask.ndim != 2 or mask.dtype.kind not in "bifu" or not np.isin(mask, (0, 1)).all():
         raise ValueError(f"expected a mask [B, T] of True and False, got {describe(value)}")
-    return found.astype(np.float64)
+    return mask.astype(np.float64)
 
 
 EXERCISE = Exercise(

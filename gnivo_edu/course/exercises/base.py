@@ -106,14 +106,15 @@ class Exercise:
 
     def _ask(self, function: Function, case: Case, passed: Sequence[Case]) -> None:
         outcome = attempt(function, case.arguments)
-        if isinstance(outcome.error, NotImplementedError) or (
-            outcome.error is None and outcome.value is None
-        ):
+        reason = ""
+        if isinstance(outcome.error, NotImplementedError):
+            reason = "still raises NotImplementedError"
+        elif outcome.error is None and outcome.value is None:
+            reason = "returns None"
+        if reason:
             raise CheckFailed(
-                f"{self.name}: nothing to check yet: your function "
-                f"{'returns None' if outcome.error is None else 'still raises NotImplementedError'}. "
-                f"Write it, return the result, and run this cell again; check.{self.name}.hint() "
-                "helps."
+                f"{self.name}: nothing to check yet: your function {reason}. Write it, return the "
+                f"result, and run this cell again; check.{self.name}.hint() helps."
             ) from None
         if outcome.error is not None:
             problem = (

@@ -43,7 +43,8 @@ def enumerate_leaves(
     horizon.
 
     >>> coin = lambda prefix: np.log([0.5, 0.5])
-    >>> [(tokens, round(p, 12)) for tokens, p in enumerate_leaves(coin, 2, horizon=2, eos_token_id=1)]
+    >>> leaves = enumerate_leaves(coin, 2, horizon=2, eos_token_id=1)
+    >>> [(tokens, round(p, 12)) for tokens, p in leaves]
     [((0, 0), 0.25), ((0, 1), 0.25), ((1,), 0.5)]
     """
     leaves: Leaves = []

@@ -2,9 +2,10 @@
 
 Differentiate the loss of GN-IVO (exercise 13) and see who is pushed up and who is pushed down,
 
-    - dL / d rho_i^t = w_i - W q_i^t,        w_i = e^{R_i/alpha},   W = sum_j w_j,   q^t = softmax of rho^t over i
+    - dL / d rho_i^t = w_i - W q_i^t,        w_i = e^{R_i/alpha},   W = sum_j w_j
 
-At each t these weights add up to 0 over the group: what one prefix gains, the others lose.
+with q^t the softmax of rho^t over i. At each t these weights add up to 0 over the group: what one
+prefix gains, the others lose.
 
 Write `gnivo_gradient_weights(prefix_logratio, rewards, alpha) -> float64 [K, T]`.
 

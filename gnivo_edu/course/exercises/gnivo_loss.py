@@ -3,10 +3,10 @@
 K responses to one prompt, drawn from the reference. At each t, the group's softmax of rho is fitted
 to its rewards,
 
-    L = - sum_{t=1}^{T} sum_{i=0}^{K-1} w_i ( rho_i^t - log sum_{j=0}^{K-1} e^{rho_j^t} ),        w_i = e^{R_i/alpha}
+    L = - sum_{t=1}^{T} sum_{i=0}^{K-1} w_i ( rho_i^t - log sum_{j=0}^{K-1} e^{rho_j^t} )
 
-Everything is summed, nothing averaged. The weights are raw, not normalised: normalised ones move
-the minimum at t < T.
+with w_i = e^{R_i/alpha}. Everything is summed, nothing averaged. The weights are raw, not
+normalised: normalised ones move the minimum at t < T.
 
 Write `gnivo_loss(prefix_logratio, rewards, alpha) -> float`.
 

@@ -4,10 +4,10 @@ Responses end when they please, and the group has to be compared all the same. W
 optimum where it belongs: a finished response stays in the group as its whole self, and the depths
 are summed up to the longest of the group,
 
-    L = - sum_{t=1}^{max_i T_i} sum_i w_i ( rho_i^t - log sum_j e^{rho_j^t} ),    rho_i^t = rho_i^{T_i} for t > T_i
+    L = - sum_{t=1}^{max_i T_i} sum_i w_i ( rho_i^t - log sum_j e^{rho_j^t} )
 
-with w_i = e^{R_i/alpha}. Averages over t, or over each response's own T_i, make length count: they
-move the optimum.
+with w_i = e^{R_i/alpha}, and rho_i^t = rho_i^{T_i} for t > T_i. Averages over t, or over each
+response's own T_i, make length count: they move the optimum.
 
 Write `gnivo_loss_unequal_lengths(policy_logps, reference_logps, lengths, rewards, alpha) -> float`.
 
@@ -38,7 +38,8 @@ def gnivo_loss_unequal_lengths(
     """- sum_{t <= max T_i} sum_i e^{R_i/alpha} log softmax_i(rho^t), finished responses absorbing.
 
     >>> policy, reference = np.log([[0.5, 0.9], [0.5, 0.5]]), np.log([[0.5, 0.1], [0.5, 0.5]])
-    >>> loss = gnivo_loss_unequal_lengths(policy, reference, np.array([1, 2]), np.array([0.0, 0.0]), alpha=1.0)
+    >>> lengths, rewards = np.array([1, 2]), np.array([0.0, 0.0])
+    >>> loss = gnivo_loss_unequal_lengths(policy, reference, lengths, rewards, alpha=1.0)
     >>> bool(np.isclose(loss, 4 * np.log(2)))
     True
     """

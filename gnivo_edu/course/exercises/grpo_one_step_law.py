@@ -8,10 +8,10 @@ step, and hold the advantages A(y) fixed: its updates stop where
 is largest among all laws pi. There no probability is better moved from one answer to another: the
 slope of J, A(y) + alpha pi_ref(y)/pi(y), is one number lambda for all answers, and so
 
-    pi(y) = alpha pi_ref(y) / (lambda - A(y)),      lambda such that every pi(y) is positive and their sum is 1
+    pi(y) = alpha pi_ref(y) / (lambda - A(y))
 
-This is no exponential tilt. A number added to all A(y) is added to lambda too and leaves pi alone.
-So find lambda.
+with lambda such that every pi(y) is positive and their sum is 1. This is no exponential tilt. A
+number added to all A(y) is added to lambda too and leaves pi alone. So find lambda.
 
 Write `grpo_one_step_law(advantages, reference, alpha) -> float64 [n]`, pi(y) of all n answers to
 six digits.

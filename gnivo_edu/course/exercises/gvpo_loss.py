@@ -4,10 +4,10 @@ At the best policy R = alpha h + alpha log Z: reward and implicit reward differ 
 prompt. Subtract the group's mean from both and that number, the intractable log Z, is gone. What is
 left is to be small,
 
-    L = 1/(2 (K - 1)) sum_i ( (R_i - mean R) - alpha (h_i - mean h) )^2,     h_i = log pi_theta(y_i) - log pi_ref(y_i)
+    L = 1/(2 (K - 1)) sum_i ( (R_i - mean R) - alpha (h_i - mean h) )^2
 
-Both means are over the K responses, i included. With K - 1, L is half the unbiased variance of R -
-alpha h.
+with h_i = log pi_theta(y_i) - log pi_ref(y_i). Both means are over the K responses, i included.
+With K - 1, L is half the unbiased variance of R - alpha h.
 
 Write `gvpo_loss(policy_logps, reference_logps, mask, rewards, alpha) -> float`, the loss of one
 group.
@@ -40,7 +40,8 @@ def gvpo_loss(
     """1/(2 (K - 1)) sum_i ((R_i - mean R) - alpha (h_i - mean h))^2 of one group, reward^2.
 
     >>> logps = np.log([[0.5], [0.5]])
-    >>> gvpo_loss(logps, logps, np.ones((2, 1), dtype=bool), np.array([1.0, 0.0]), alpha=1.0)  # (0.25 + 0.25)/2
+    >>> mask, rewards = np.ones((2, 1), dtype=bool), np.array([1.0, 0.0])
+    >>> gvpo_loss(logps, logps, mask, rewards, alpha=1.0)  # (0.25 + 0.25)/2
     0.25
     """
     h = np.where(mask, policy_logps - reference_logps, 0.0).sum(axis=1)

@@ -3,12 +3,13 @@
 A term in the loss holds a policy to its reference. It is a mean over sampled responses, and it is
 differentiated:
 
-    L = (1/K) sum_i k(h_i),    h_i = log pi_theta(y_i)/pi_ref(y_i), the sum of log pi_theta/pi_ref over its tokens
+    L = (1/K) sum_i k(h_i),    h_i = log pi_theta(y_i)/pi_ref(y_i)
 
-The policy never sees k, only its slope: what it gets, on average, is E[k'(h) grad log pi_theta(y)].
-So a k that is a good *estimate* of the KL may be a poor *loss*. Find the k for which this average
-is the gradient of KL(pi_theta || pi_ref) over whole responses, whatever the two policies, with
-k'(0) = 0: a response that both write equally often is not pushed.
+with h_i the sum of log pi_theta/pi_ref over its tokens. The policy never sees k, only its slope:
+what it gets, on average, is E[k'(h) grad log pi_theta(y)]. So a k that is a good
+*estimate* of the KL may be a poor *loss*. Find the k for which this average is the gradient of
+KL(pi_theta || pi_ref) over whole responses, whatever the two policies, with k'(0) = 0: a response
+that both write equally often is not pushed.
 
 Write `kl_in_the_loss(policy_logps, reference_logps, lengths) -> float64 array [K, T]`, the slopes
 of L by the log-probability of each token under pi_theta; 0 after the end of a response.

@@ -30,7 +30,8 @@ from gnivo_edu.course.exercises.trees import random_walk
 def optimal_prefix_logps(logps: Array, values: Array, reward: float, alpha: float) -> Array:
     """log pi*(s_t) = log pi_ref(s_t) + V(s_t) - V(s_0), t = 1..T, [T], nats.
 
-    >>> one_token = optimal_prefix_logps(np.log([0.25]), np.log([0.75 + 0.25 * np.exp(2)]), reward=1.0, alpha=0.5)
+    >>> values = np.log([0.75 + 0.25 * np.exp(2)])
+    >>> one_token = optimal_prefix_logps(np.log([0.25]), values, reward=1.0, alpha=0.5)
     >>> np.exp(one_token).round(4)  # 0.25 e^2 / (0.75 + 0.25 e^2)
     array([0.7112])
     """

@@ -30,7 +30,8 @@ Picks = NDArray[np.int64]
 def paired_interval(first: Array, second: Array, picks: Picks) -> Array:
     """The 95% percentile interval of the mean of second - first, [2], in units of the scores.
 
-    >>> paired_interval(np.zeros(2), np.array([0.1, 0.3]), np.array([[0, 0], [0, 1], [1, 1]])).round(3)
+    >>> picks = np.array([[0, 0], [0, 1], [1, 1]])
+    >>> paired_interval(np.zeros(2), np.array([0.1, 0.3]), picks).round(3)
     array([0.105, 0.295])
     """
     means = (second - first)[picks].mean(axis=1)

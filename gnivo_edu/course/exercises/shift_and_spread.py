@@ -2,10 +2,10 @@
 
 Theorem 2: the group loss finds V up to one constant for each depth, which it cannot see,
 
-    V_theta(s_t) = V(s_t) + log C_t        for every prefix s_t of t tokens that the reference can write
+    V_theta(s_t) = V(s_t) + log C_t
 
-So measure, at each depth, the shift and how far it is from being one constant: over the reachable
-prefixes of t tokens,
+for every prefix s_t of t tokens that the reference can write. So measure, at each depth,
+the shift and how far it is from being one constant: over the reachable prefixes of t tokens,
 
     shift_t = mean of V_theta - V,        spread_t = (largest V_theta - V) - (smallest V_theta - V)
 
@@ -40,8 +40,9 @@ def shift_and_spread(v_theta: Depths, values: Depths, prefix_logps: Depths) -> P
     """Mean of V_theta - V, and its largest minus its smallest, over the reachable prefixes of each
     depth; [T], [T].
 
-    >>> v_theta, values = [np.array([1.0, 3.0]), np.array([5.0, 4.0, 6.0, 99.0])], [np.zeros(2), np.zeros(4)]
-    >>> shift_and_spread(v_theta, values, [np.log([0.5, 0.5]), np.array([-1.4, -1.4, -0.7, -np.inf])])
+    >>> v_theta = [np.array([1.0, 3.0]), np.array([5.0, 4.0, 6.0, 99.0])]
+    >>> prefix_logps = [np.log([0.5, 0.5]), np.array([-1.4, -1.4, -0.7, -np.inf])]
+    >>> shift_and_spread(v_theta, [np.zeros(2), np.zeros(4)], prefix_logps)
     (array([2., 5.]), array([2., 2.]))
     """
     gaps = [(a - b)[p > -np.inf] for a, b, p in zip(v_theta, values, prefix_logps, strict=True)]

@@ -3,9 +3,9 @@
 A step took the answer from s_{t-1} to s_t. What it was worth is the change in value, which is also
 how much more the best policy likes it than the reference does,
 
-    credit_t = V(s_t) - V(s_{t-1}) = log pi*(y_t | s_{t-1}) - log pi_ref(y_t | s_{t-1}),        V(s_T) = R/alpha
+    credit_t = V(s_t) - V(s_{t-1}) = log pi*(y_t | s_{t-1}) - log pi_ref(y_t | s_{t-1})
 
-Over the answer the credits add up to R/alpha - log Z.
+with V(s_T) = R/alpha. Over the answer the credits add up to R/alpha - log Z.
 
 Write `step_credit(values, reward, alpha) -> float64 [T]`: the credits of steps 1 ... T, in nats.
 

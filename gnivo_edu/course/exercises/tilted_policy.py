@@ -28,7 +28,8 @@ from gnivo_edu.course.exercises.trees import random_law
 def tilted_policy(logps: Array, rewards: Array, alpha: float) -> Array:
     """log pi*(y | x) [N, n], nats: tilt, then normalise each prompt's row.
 
-    >>> np.exp(tilted_policy(np.log([[0.5, 0.5]]), np.array([[0.0, 1.0]]), alpha=1 / np.log(3))).round(12)
+    >>> logps = tilted_policy(np.log([[0.5, 0.5]]), np.array([[0.0, 1.0]]), alpha=1 / np.log(3))
+    >>> np.exp(logps).round(12)
     array([[0.25, 0.75]])
     """
     tilted = logps + rewards / alpha

@@ -38,7 +38,8 @@ def backward(step_logps: Sequence[Array], rewards: Array, alpha: float) -> list[
     """Soft values [V**t] of every prefix, t = 0..T, nats, read-only: R/alpha at the end, then
     backwards.
 
-    >>> [values.round(4).tolist() for values in backward([np.log([[0.5, 0.5]])], np.array([0.0, 1.0]), alpha=1.0)]
+    >>> values = backward([np.log([[0.5, 0.5]])], np.array([0.0, 1.0]), alpha=1.0)
+    >>> [table.round(4).tolist() for table in values]
     [[0.6201], [0.0, 1.0]]
     """
     values = [rewards / alpha]

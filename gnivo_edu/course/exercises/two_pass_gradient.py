@@ -49,7 +49,8 @@ def two_pass_gradient(
 
     >>> X = np.array([[1.0, 0.0], [0.0, 2.0]])
     >>> score, pull = lambda rows: 0 * X[rows, 0], lambda rows, c: c @ X[rows]
-    >>> two_pass_gradient(score, pull, np.array([1.0, 0.0]), 1.0, [np.array([0]), np.array([1])]).round(4)
+    >>> parts = [np.array([0]), np.array([1])]
+    >>> two_pass_gradient(score, pull, np.array([1.0, 0.0]), 1.0, parts).round(4)
     array([-0.8591,  1.7183])
     """
     rho = np.empty(len(rewards))

@@ -37,7 +37,8 @@ def value_by_averaging(
     """log E_ref[e^{R/alpha} | prefix], nats.
 
     >>> answers, logps = ((0, 0), (0, 1), (1,)), np.log([0.3, 0.1, 0.6])
-    >>> round(value_by_averaging(answers, logps, np.array([0.0, 1.0, 1.0]), prefix=(0,), alpha=0.5), 4)
+    >>> rewards = np.array([0.0, 1.0, 1.0])
+    >>> round(value_by_averaging(answers, logps, rewards, prefix=(0,), alpha=0.5), 4)
     0.9545
     """
     through = np.array([y[: len(prefix)] == prefix for y in answers])

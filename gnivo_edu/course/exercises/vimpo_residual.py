@@ -8,7 +8,9 @@ KL(pi_theta || pi_ref) of the whole next-token law before it,
 
 kappa is computed and then held constant: no gradient flows through it. So each token's slope is
 
-    dL / d log pi_theta(a_t | s_t) = alpha e_i / K        at the tokens of response i, and 0 at padding
+    dL / d log pi_theta(a_t | s_t) = alpha e_i / K
+
+at the tokens of response i, and 0 at padding.
 
 Write `vimpo_residual(policy_logps, reference_logps, policy_kl, mask, rewards, alpha) -> (residuals,
 slopes)`: e_i, float64 [K], and the slopes, float64 [K, T].

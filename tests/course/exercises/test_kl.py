@@ -9,25 +9,14 @@ import torch
 import toy_envs
 from gnivo_edu import exact
 from gnivo_edu.batch import GroupBatch
-from gnivo_edu.course.exercises.base import CheckFailed
 from gnivo_edu.course.exercises.kl_in_the_loss import EXERCISE
 from gnivo_edu.course.exercises.stale_kl_in_the_loss import EXERCISE as STALE
 from gnivo_edu.objectives.surrogate import kl_estimate
 from gnivo_edu.population.answers import Answers
 from gnivo_edu.population.kl_laboratory import kl_laboratory
+from tests.course.exercises import refusal
 
 WRONG = EXERCISE.wrong_answers
-MISTAKES = [
-    pytest.param(e, name, id=f"{e.name}: {name}")
-    for e in (EXERCISE, STALE)
-    for name in e.wrong_answers
-]
-
-
-def refusal(function, seed=0, exercise=EXERCISE):
-    with pytest.raises(CheckFailed) as caught, np.errstate(all="ignore"):
-        exercise.run(function, seed)
-    return str(caught.value)
 
 
 def group(seed, size=4, width=5):
@@ -129,15 +118,6 @@ def test_other_right_ways_pass_for_every_seed():
             assert EXERCISE.run(right, seed) == 9
 
 
-@pytest.mark.parametrize(("exercise", "name"), MISTAKES)
-@pytest.mark.parametrize("seed", range(3))
-def test_every_mistake_is_caught_and_its_cause_named(exercise, name, seed):
-    wrong = exercise.wrong_answers[name]
-    message = refusal(wrong, seed, exercise)
-    assert " ".join(wrong.__doc__.split()).rstrip(".") in message
-    assert message.count("or when") == 0, "no other mistake does the same"
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_the_stale_term_is_autograds_slope_of_weight_times_k3(seed):
     policy, reference, lengths = group(seed)
@@ -213,17 +193,10 @@ def test_other_ways_to_write_the_stale_term_pass():
         assert STALE.run(looped, seed) == STALE.run(STALE.reference, seed) == 7
 
 
-def test_stubs_small_errors_and_other_forms_are_refused():
-    for exercise in (EXERCISE, STALE):
-        assert "nothing to check yet" in refusal(exercise.stub, exercise=exercise)
-        assert "nothing to check yet" in refusal(lambda *a: None, exercise=exercise)
-        off = refusal(lambda *a, e=exercise: e.reference(*a) + 1e-4, exercise=exercise)
-        assert "usual cause" not in off
-        assert len(exercise.hints) == 3
-        assert f"`{exercise.name}(" in exercise.statement
-    off = refusal(lambda *a: EXERCISE.reference(*a) + 1e-4)
+def test_what_the_message_says():
+    off = refusal(EXERCISE, lambda *a: EXERCISE.reference(*a) + 1e-4)
     assert "at response 0, t = 1: expected 0.5" in off
-    assert "expected an array of shape (3, 4), got one number" in refusal(lambda *a: 0.5)
-    assert "exact work needs all the digits" in refusal(
-        lambda *a: EXERCISE.reference(*a).astype(np.float32)
-    )
+    assert "expected an array of shape (3, 4), got one number" in refusal(EXERCISE, lambda *a: 0.5)
+    rounded = refusal(EXERCISE, lambda *a: EXERCISE.reference(*a).astype(np.float32))
+    assert "exact work needs all the digits" in rounded
+    assert len(EXERCISE.hints) == len(STALE.hints) == 3

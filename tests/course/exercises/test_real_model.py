@@ -16,14 +16,6 @@ from gnivo_edu.evaluation.step_values.estimate import estimate_value
 from gnivo_edu.policies import load_checkpoint, tree_from_model
 from gnivo_edu.tasks.arithmetic_text import ArithmeticText
 
-NAMES = {"prune_row": check.prune_row, "monte_carlo_value": check.monte_carlo_value}
-
-
-def refusal(name, function, seed=0):
-    with pytest.raises(check.CheckFailed) as caught:
-        NAMES[name].run(function, seed)
-    return str(caught.value)
-
 
 def test_the_numbers_and_the_asked_for_mistakes_are_there():
     assert check.prune_row.statement.startswith("Exercise 34: ")
@@ -35,24 +27,6 @@ def test_the_numbers_and_the_asked_for_mistakes_are_there():
     assert set(check.monte_carlo_value.wrong_answers) >= {
         "overflow at small alpha", "mean of logs", "reward units", "wrong bias sign",
     }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("name", "mistake"), [(n, m) for n in NAMES for m in NAMES[n].wrong_answers]
-)
-def test_each_mistake_is_named_and_named_alone(name, mistake):
-    wrong = NAMES[name].wrong_answers[mistake]
-    cause = " ".join(wrong.__doc__.split()).rstrip(".")
-    for seed in range(6):
-        message = refusal(name, wrong, seed)
-        assert f"usual cause: this is what you get when {cause}" in message
-        assert "; or when" not in message
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_reference_passes_for_any_seed(name):
-    for seed in range(20):
-        NAMES[name].run(NAMES[name].reference, seed)
 
 
 def test_pruned_rows_are_the_librarys_tree():
@@ -109,21 +83,3 @@ def test_the_bias_is_that_of_all_draws():
     said = math.fsum(w * bias for w, (_, _, bias) in zip(law, found, strict=True))
     assert mean_error < 0
     assert said == pytest.approx(mean_error, rel=0.05)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_small_errors_and_other_forms_are_refused(name):
-    right = NAMES[name].reference
-    for place, change in itertools.product(range(3), (1e-5, math.nan)):
-        message = refusal(
-            name, lambda *a, p=place, c=change: [x + c * (i == p) for i, x in enumerate(right(*a))]
-        )
-        assert "expected " in message
-        assert "usual cause" not in message
-    for returned in ("1.0", {}, object(), [1.0, 2.0], 3.0, np.zeros((7, 7))):
-        assert "expected" in refusal(name, lambda *a, returned=returned: returned)
-
-    def in_place(*arguments):
-        arguments[0][...] = 0
-
-    assert "work on a copy" in refusal(name, in_place)

@@ -11,32 +11,13 @@ import pytest
 from gnivo_edu import evaluation
 from gnivo_edu.course import check
 
-NAMES = {"pass_at_k": check.pass_at_k, "paired_interval": check.paired_interval}
 STORY = {"1-(1-c/n)^k", "best of first k", "c/n", "accepts k > n"}
-
-
-def refusal(name, function, seed=0):
-    with pytest.raises(check.CheckFailed) as caught:
-        NAMES[name].run(function, seed)
-    return str(caught.value)
 
 
 def test_the_storys_wrong_answers_are_there():
     assert set(check.pass_at_k.wrong_answers) >= STORY
     assert check.pass_at_k.statement.startswith("Exercise 24: ")
     assert check.paired_interval.statement.startswith("Exercise 31: ")
-
-
-@pytest.mark.parametrize(
-    ("name", "mistake"), [(n, m) for n in NAMES for m in NAMES[n].wrong_answers]
-)
-def test_each_mistake_is_named_and_named_alone(name, mistake):
-    wrong = NAMES[name].wrong_answers[mistake]
-    cause = " ".join(wrong.__doc__.split()).rstrip(".")
-    for seed in range(6):
-        message = refusal(name, wrong, seed)
-        assert f"usual cause: this is what you get when {cause}" in message
-        assert "; or when" not in message
 
 
 def test_pass_at_k_is_the_librarys():
@@ -105,26 +86,3 @@ def test_two_means_on_the_same_draws_are_right_too():
 
     for seed in range(10):
         check.paired_interval.run(apart, seed)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_small_errors_other_forms_and_changed_arguments_are_refused(name):
-    right = NAMES[name].reference
-    for change in (1e-5, -1e-5, nan):
-        message = refusal(name, lambda *a, change=change: right(*a) + change)
-        assert "expected " in message
-        assert "usual cause" not in message
-    for returned in (
-        "1.0",
-        {},
-        object(),
-        [1.0, [2.0]],
-        np.ones(3, dtype=complex),
-        np.zeros((7, 7)),
-    ):
-        assert "expected" in refusal(name, lambda *a, returned=returned: returned)
-
-    def in_place(*arguments):
-        arguments[0][...] = 0
-
-    assert "work on a copy" in refusal(name, in_place)

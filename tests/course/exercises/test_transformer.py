@@ -11,30 +11,10 @@ from gnivo_edu import policies
 from gnivo_edu.course import check
 from gnivo_edu.evaluation import agreement
 
-NAMES = {"answer_logps": check.answer_logps, "rank_correlation": check.rank_correlation}
-
-
-def refusal(name, function, seed=0):
-    with pytest.raises(check.CheckFailed) as caught:
-        NAMES[name].run(function, seed)
-    return str(caught.value)
-
 
 def test_their_numbers():
     assert check.answer_logps.statement.startswith("Exercise 32: ")
     assert check.rank_correlation.statement.startswith("Exercise 33: ")
-
-
-@pytest.mark.parametrize(
-    ("name", "mistake"), [(n, m) for n in NAMES for m in NAMES[n].wrong_answers]
-)
-def test_each_mistake_is_named_and_named_alone(name, mistake):
-    wrong = NAMES[name].wrong_answers[mistake]
-    cause = " ".join(wrong.__doc__.split()).rstrip(".")
-    for seed in range(6):
-        message = refusal(name, wrong, seed)
-        assert f"usual cause: this is what you get when {cause}" in message
-        assert "; or when" not in message
 
 
 @pytest.mark.parametrize(
@@ -85,26 +65,3 @@ def test_other_ways_to_write_them_are_right():
     for seed in range(10):
         check.answer_logps.run(in_torch, seed)
         check.rank_correlation.run(by_sorting, seed)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_small_errors_other_forms_and_changed_arguments_are_refused(name):
-    right = NAMES[name].reference
-    for change in (1e-5, -1e-5, np.nan):
-        message = refusal(name, lambda *a, change=change: right(*a) + change)
-        assert "expected " in message
-        assert "usual cause" not in message
-    for returned in (
-        "1.0",
-        {},
-        object(),
-        [1.0, [2.0]],
-        np.ones(3, dtype=complex),
-        np.zeros((7, 7)),
-    ):
-        assert "expected" in refusal(name, lambda *a, returned=returned: returned)
-
-    def in_place(*arguments):
-        arguments[0][...] = 0
-
-    assert "work on a copy" in refusal(name, in_place)
