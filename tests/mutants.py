@@ -108,9 +108,9 @@ def teach_operators(room: str) -> None:
         if isinstance(node.func, cst.Name) and node.func.value in BUILTINS:
             yield node.with_changes(func=cst.Name(BUILTINS[node.func.value]))
 
-    kept = [pair for pair in mutators.mutation_operators if pair[1].__name__ in KEPT]
+    chosen = [pair for pair in mutators.mutation_operators if pair[1].__name__ in KEPT]
     mutators.mutation_operators[:] = [
-        *kept,
+        *chosen,
         (cst.Call, call),
         (cst.SimpleString, choice),
         (cst.Integer, one_less),
@@ -133,17 +133,17 @@ def run_mutmut(room: str, names: list[str], workers: int) -> dict[str, tuple[str
     if not sys.stdout.isatty():  # no progress bar in a log
         mutmut.print_stats = mutmut.print_status = lambda *args, **settings: None
     mutmut._run(names, workers)
-    found = {}
+    mutants = {}
     for path in mutmut.walk_mutatable_files():
         data = mutmut.SourceFileMutationData(path=path)
         data.load()
         for name, code in data.exit_code_by_key.items():
             if not names or any(fnmatch(name, pattern) for pattern in names):
-                found[name] = (
+                mutants[name] = (
                     mutmut.status_by_exit_code[code],
                     change(mutmut.get_diff_for_mutant(name, path=path)),
                 )
-    return found
+    return mutants
 
 
 def change(diff: str) -> str:
@@ -154,7 +154,7 @@ def change(diff: str) -> str:
 
 
 def report(
-    found: dict[str, tuple[str, str]], seconds: float, survivors: Path, whole: bool = True
+    mutants: dict[str, tuple[str, str]], seconds: float, survivors: Path, whole: bool = True
 ) -> bool:
     """Print the survivors and the scores; is the goal reached, and every survivor explained?"""
     reasons = {
@@ -163,7 +163,9 @@ def report(
         for mutant in entry["mutants"]
     }
     alive = {
-        name: text for name, (status, text) in found.items() if status not in ("killed", "timeout")
+        name: text
+        for name, (status, text) in mutants.items()
+        if status not in ("killed", "timeout")
     }
     for name, text in sorted(alive.items()):
         print(
@@ -174,7 +176,7 @@ def report(
         print(f"no survivor, take it from {survivors.name}: {text}")
     passed = all(text in reasons for text in alive.values())
     for part, goal in GOALS.items():
-        if total := sum(name.startswith(part) for name in found):
+        if total := sum(name.startswith(part) for name in mutants):
             caught = total - sum(name.startswith(part) for name in alive)
             passed &= caught >= goal * total
             print(
@@ -218,9 +220,9 @@ def main() -> int:
             text = re.sub(pattern, r"\2\n    \3 = \1(\3)\n", file.read_text())
             file.write_text(text.replace(", strict=True", ""))
         os.chdir(folder)
-        found = run_mutmut(asked.room, asked.names, asked.workers)
+        mutants = run_mutmut(asked.room, asked.names, asked.workers)
         os.chdir(ROOT)
-    return not report(found, time.monotonic() - start, REASONS[asked.room], whole=not asked.names)
+    return not report(mutants, time.monotonic() - start, REASONS[asked.room], whole=not asked.names)
 
 
 if __name__ == "__main__":

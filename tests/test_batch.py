@@ -20,14 +20,14 @@ def fields(**changes: Any) -> dict[str, Any]:
     junk = torch.tensor([torch.nan, torch.inf, 7.0, -3.0], dtype=torch.float64)
     logps = [torch.where(mask, -torch.rand(N, K, T, dtype=torch.float64), junk) for _ in range(3)]
     rewards = torch.rand(N, K, dtype=torch.float64)
-    own = dict(
+    values = dict(
         policy_logps=logps[0],
         behaviour_logps=logps[1],
         reference_logps=logps[2],
         rewards=rewards,
         mask=mask,
     )
-    return own | changes
+    return values | changes
 
 
 def test_vocabulary_against_loops() -> None:

@@ -27,6 +27,6 @@ def random_batch() -> dict[str, torch.Tensor]:
     lengths = torch.tensor([[5, 2, 1, 3], [2, 2, 2, 2], [1, 4, 3, 3]])
     mask = torch.arange(5) < lengths[..., None]
     names = ("policy_logps", "behaviour_logps", "prefix_values")
-    own = {name: torch.randn(3, 4, 5, generator=g, dtype=torch.float64) for name in names}
-    own["rewards"] = torch.rand(3, 4, generator=g, dtype=torch.float64)
-    return own | {"mask": mask, "log_z": torch.tensor([0.1, -0.4, 1.3], dtype=torch.float64)}
+    fields = {name: torch.randn(3, 4, 5, generator=g, dtype=torch.float64) for name in names}
+    fields["rewards"] = torch.rand(3, 4, generator=g, dtype=torch.float64)
+    return fields | {"mask": mask, "log_z": torch.tensor([0.1, -0.4, 1.3], dtype=torch.float64)}

@@ -145,15 +145,15 @@ def gradients(
     objective: Callable[..., Any], record: dict[str, Any], **settings: Any
 ) -> tuple[float, torch.Tensor]:
     """Loss, and its gradients with respect to policy log-probabilities, values and KL, stacked."""
-    own = {
+    leaves = {
         name: record[name].clone().requires_grad_()
         for name in ("policy_logps", "values", "policy_kl")
         if name in record
     }
-    out = objective(GroupBatch(**record | own), **settings)
+    out = objective(GroupBatch(**record | leaves), **settings)
     out.loss.backward()
     return out.loss.item(), torch.stack(
-        [torch.zeros_like(x) if x.grad is None else x.grad for x in own.values()]
+        [torch.zeros_like(x) if x.grad is None else x.grad for x in leaves.values()]
     )
 
 

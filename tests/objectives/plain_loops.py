@@ -33,7 +33,7 @@ def grpo_loops(
         for row in group:
             a = (row.R - sum(rewards) / len(rewards)) / divisor
             h = sum(row.p) - sum(row.r)
-            own = 0.0
+            response = 0.0
             for t in range(len(row.p)):
                 u = math.exp(row.p[t] - row.b[t])
                 x = row.p[t] - row.r[t]
@@ -43,8 +43,8 @@ def grpo_loops(
                     "sequence": h * h / (2 * len(row.p)),
                     "none": 0.0,
                 }[kl]
-                own += -min(u * a, max(1 - clip_low, min(u, 1 + clip_high)) * a) + alpha * k
-            total += own / (len(row.p) if normaliser == "seq-mean-token-mean" else 1)
+                response += -min(u * a, max(1 - clip_low, min(u, 1 + clip_high)) * a) + alpha * k
+            total += response / (len(row.p) if normaliser == "seq-mean-token-mean" else 1)
             tokens += len(row.p)
             responses += 1
     if normaliser == "token-mean":
@@ -56,9 +56,9 @@ HORIZON = 7
 
 
 GROUP_SETTINGS: list[dict[str, Any]] = [
-    {"weights": weights, **own}
+    {"weights": weights, **choice}
     for weights in ("raw", "softmax")
-    for own in (
+    for choice in (
         {"prefixes": "last"},
         {"prefixes": "given", "depths": torch.tensor([2, 7, 5])},
         *({"lengths": name} for name in ("sum_max", "sum_min", "mean_max", "mean_min", "own")),
@@ -67,7 +67,9 @@ GROUP_SETTINGS: list[dict[str, Any]] = [
 ]
 
 
-GROUP_IDS = ["-".join(str(v) for k, v in own.items() if k != "depths") for own in GROUP_SETTINGS]
+GROUP_IDS = [
+    "-".join(str(v) for k, v in choice.items() if k != "depths") for choice in GROUP_SETTINGS
+]
 
 
 def group_loops(
@@ -79,7 +81,7 @@ def group_loops(
     total = 0.0
     for n, group in enumerate(scores):
         rewards = batch.rewards[n].tolist()
-        lengths = [len(own) for own in group]
+        lengths = [len(row) for row in group]
         weights = [math.exp((r - settings.get("reward_max", 0.0)) / alpha) for r in rewards]
         if settings["weights"] == "softmax":
             weights = [w / sum(weights) for w in weights]
@@ -87,7 +89,7 @@ def group_loops(
         def term(
             i: int, t: int, group: list[list[float]] = group, weights: list[float] = weights
         ) -> float:
-            at = [own[min(t, len(own)) - 1] for own in group]
+            at = [row[min(t, len(row)) - 1] for row in group]
             return -weights[i] * (at[i] - math.log(sum(math.exp(x) for x in at)))
 
         members = range(len(group))

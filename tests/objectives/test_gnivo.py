@@ -32,8 +32,8 @@ def test_gnivo_against_loops_and_finite_differences(
     )
 
     def loss(logps: torch.Tensor) -> torch.Tensor:
-        own = random_batch | {"policy_logps": logps}
-        return objectives.gnivo(GroupBatch(**own), alpha=0.7, **settings).loss
+        fields = random_batch | {"policy_logps": logps}
+        return objectives.gnivo(GroupBatch(**fields), alpha=0.7, **settings).loss
 
     assert torch.autograd.gradcheck(
         loss, random_batch["policy_logps"].requires_grad_(), rtol=1e-6, atol=1e-8
@@ -64,12 +64,12 @@ def test_gradient_weights_are_w_minus_W_q(
 
 def test_two_responses_with_softmax_weights_are_soft_label_dpo() -> None:
     torch.manual_seed(0)
-    own = {
+    fields = {
         name: torch.randn(5, 2, 3, dtype=torch.float64)
         for name in ("policy_logps", "behaviour_logps")
     }
     batch = GroupBatch(
-        **own, rewards=torch.rand(5, 2, dtype=torch.float64), mask=torch.ones(5, 2, 3)
+        **fields, rewards=torch.rand(5, 2, dtype=torch.float64), mask=torch.ones(5, 2, 3)
     )
     label = torch.sigmoid((batch.rewards[:, 0] - batch.rewards[:, 1]) / 0.3)
     margin = batch.sequence_logratio[:, 0] - batch.sequence_logratio[:, 1]  # beta = 1
@@ -83,12 +83,12 @@ def test_padding_and_reward_max_change_what_they_should(
     random_batch: dict[str, torch.Tensor],
 ) -> None:
     def gradient(reward_max: float = 0.0, pad: int = 0, **settings: Any) -> torch.Tensor:
-        own = {
+        fields = {
             name: torch.nn.functional.pad(x, (0, pad)) if x.dim() == 3 else x
             for name, x in random_batch.items()
         }
-        logps = own["policy_logps"].clone().requires_grad_()
-        batch = GroupBatch(**own | {"policy_logps": logps})
+        logps = fields["policy_logps"].clone().requires_grad_()
+        batch = GroupBatch(**fields | {"policy_logps": logps})
         objectives.gnivo(batch, reward_max=reward_max, **settings).loss.backward()
         assert logps.grad is not None
         return logps.grad[..., :5]

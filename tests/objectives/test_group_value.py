@@ -26,8 +26,8 @@ def test_group_value_against_loops_and_finite_differences(
     assert float(out.loss) == pytest.approx(group_loops(batch, scores, 0.7, settings), rel=1e-12)
 
     def loss(prefix_values: torch.Tensor) -> torch.Tensor:
-        own = random_batch | {"prefix_values": prefix_values}
-        return objectives.group_value(GroupBatch(**own), alpha=0.7, **settings).loss
+        fields = random_batch | {"prefix_values": prefix_values}
+        return objectives.group_value(GroupBatch(**fields), alpha=0.7, **settings).loss
 
     assert torch.autograd.gradcheck(loss, values.requires_grad_(), rtol=1e-6, atol=1e-8)
 

@@ -79,13 +79,13 @@ def test_all_normalisers_give_what_trl_gave() -> None:
                 "clip_high": config.get("epsilon_high", low),
                 "max_length": config["max_completion_length"],
             }
-            own = record
+            fields = record
             if key.endswith("_onpolicy"):
-                own = record | {"behaviour_logps": record["policy_logps"]}
+                fields = record | {"behaviour_logps": record["policy_logps"]}
             normaliser = names[config["loss_type"]]
-            check_oracle(grpo, own, expected, normaliser=normaliser, scale=scale, **settings)
+            check_oracle(grpo, fields, expected, normaliser=normaliser, scale=scale, **settings)
             if config["loss_type"] == "dr_grpo":
-                check_oracle(dr_grpo, own, expected, **settings)
+                check_oracle(dr_grpo, fields, expected, **settings)
             seen += 1
     assert seen >= 30
 

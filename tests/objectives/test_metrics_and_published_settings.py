@@ -43,16 +43,16 @@ def test_gvpo_and_dro_residuals() -> None:
     for group in GROUPS:
         x = [row.R - ALPHA * h(row) for row in group]
         variances.append(sum((a - mean(x)) ** 2 for a in x) / (len(x) - 1))
-    own = objectives.gvpo(batch, ALPHA).metrics
-    assert own["residual"].item() == pytest.approx(math.sqrt(mean(variances)), rel=1e-12)
-    assert own["reward"].item() == pytest.approx(mean(row.R for row in ROWS), rel=1e-12)
-    assert own["logratio"].item() == pytest.approx(mean(h(row) for row in ROWS), rel=1e-12)
-    assert own["tied_groups"].item() == 0
-    own = objectives.dro(batch, ALPHA).metrics
-    assert own["residual"].item() == pytest.approx(
+    metrics = objectives.gvpo(batch, ALPHA).metrics
+    assert metrics["residual"].item() == pytest.approx(math.sqrt(mean(variances)), rel=1e-12)
+    assert metrics["reward"].item() == pytest.approx(mean(row.R for row in ROWS), rel=1e-12)
+    assert metrics["logratio"].item() == pytest.approx(mean(h(row) for row in ROWS), rel=1e-12)
+    assert metrics["tied_groups"].item() == 0
+    metrics = objectives.dro(batch, ALPHA).metrics
+    assert metrics["residual"].item() == pytest.approx(
         rms(row.R - row.v[0] - ALPHA * h(row) for row in ROWS), rel=1e-12
     )
-    assert own["value"].item() == pytest.approx(mean(row.v[0] for row in ROWS), rel=1e-12)
+    assert metrics["value"].item() == pytest.approx(mean(row.v[0] for row in ROWS), rel=1e-12)
 
 
 def test_rloo_and_grpo_metrics() -> None:
@@ -61,54 +61,54 @@ def test_rloo_and_grpo_metrics() -> None:
     for group in GROUPS:
         r = [row.R - ALPHA * (sum(row.b) - sum(row.r)) for row in group]
         advantages += [r[i] - mean(r[:i] + r[i + 1 :]) for i in range(len(r))]
-    own = objectives.rloo(batch, ALPHA).metrics
+    metrics = objectives.rloo(batch, ALPHA).metrics
     std = math.sqrt(sum(a * a for a in advantages) / (len(advantages) - 1))
-    assert own["advantage"].item() == pytest.approx(std, rel=1e-12)
+    assert metrics["advantage"].item() == pytest.approx(std, rel=1e-12)
     share = mean(outside(sum(row.p) - sum(row.b), 0.2, 0.2) for row in ROWS)
     assert 0 < share < 1
-    assert own["clipped"].item() == pytest.approx(share, rel=1e-12)
+    assert metrics["clipped"].item() == pytest.approx(share, rel=1e-12)
     assert objectives.rloo(batch, ALPHA, clip_low=None).metrics["clipped"].item() == 0
-    own = objectives.grpo(batch, ALPHA, clip_low=0.1, clip_high=0.4).metrics
+    metrics = objectives.grpo(batch, ALPHA, clip_low=0.1, clip_high=0.4).metrics
     share = mean(outside(row.p[t] - row.b[t], 0.1, 0.4) for row, t in TOKENS)
-    assert own["clipped"].item() == pytest.approx(share, rel=1e-12)
+    assert metrics["clipped"].item() == pytest.approx(share, rel=1e-12)
     k3 = mean(math.exp(row.r[t] - row.p[t]) - 1 + row.p[t] - row.r[t] for row, t in TOKENS)
-    assert own["kl"].item() == pytest.approx(k3, rel=1e-12)
+    assert metrics["kl"].item() == pytest.approx(k3, rel=1e-12)
     assert "kl" not in objectives.dr_grpo(batch).metrics
 
 
 def test_vimpo_oreo_and_ppo_metrics() -> None:
     batch = GroupBatch(**random_record())
-    own = objectives.vimpo(batch, ALPHA, actor=0.4)
-    total = own.metrics["value_loss"] + 0.4 * own.metrics["actor_loss"]
-    assert own.loss.item() == pytest.approx(total.item(), rel=1e-12)
+    out = objectives.vimpo(batch, ALPHA, actor=0.4)
+    total = out.metrics["value_loss"] + 0.4 * out.metrics["actor_loss"]
+    assert out.loss.item() == pytest.approx(total.item(), rel=1e-12)
     raw = [
         sum(ALPHA * (row.p[m] - row.r[m] - row.kl[m]) for m in range(t, len(row.p)))
         for row, t in TOKENS
     ]
-    assert own.metrics["advantage"].item() == pytest.approx(rms(raw), rel=1e-12)
-    assert own.metrics["kl"].item() == pytest.approx(
+    assert out.metrics["advantage"].item() == pytest.approx(rms(raw), rel=1e-12)
+    assert out.metrics["kl"].item() == pytest.approx(
         mean(row.kl[t] for row, t in TOKENS), rel=1e-12
     )
     share = mean(outside(row.p[t] - row.b[t], 0.2, 0.28) for row, t in TOKENS)
-    assert own.metrics["clipped"].item() == pytest.approx(share, rel=1e-12)
+    assert out.metrics["clipped"].item() == pytest.approx(share, rel=1e-12)
 
-    own = objectives.oreo(batch, ALPHA, kl_weight=0.5)
+    out = objectives.oreo(batch, ALPHA, kl_weight=0.5)
     kl = mean(mean(row.kl) for row in ROWS)
-    assert own.metrics["kl"].item() == pytest.approx(kl, rel=1e-12)
-    total = own.metrics["value_loss"] + own.metrics["policy_loss"]
-    assert own.loss.item() == pytest.approx(total.item() + 0.5 * kl, rel=1e-12)
-    assert own.metrics["value_loss"].item() == pytest.approx(
-        own.metrics["policy_loss"].item(), rel=1e-12
+    assert out.metrics["kl"].item() == pytest.approx(kl, rel=1e-12)
+    total = out.metrics["value_loss"] + out.metrics["policy_loss"]
+    assert out.loss.item() == pytest.approx(total.item() + 0.5 * kl, rel=1e-12)
+    assert out.metrics["value_loss"].item() == pytest.approx(
+        out.metrics["policy_loss"].item(), rel=1e-12
     )
 
-    own = objectives.ppo(batch, ALPHA, value_weight=0.7)
-    total = own.metrics["policy_loss"] + 0.7 * own.metrics["value_loss"]
-    assert own.loss.item() == pytest.approx(total.item(), rel=1e-12)
-    assert own.metrics["kl"].item() == pytest.approx(
+    out = objectives.ppo(batch, ALPHA, value_weight=0.7)
+    total = out.metrics["policy_loss"] + 0.7 * out.metrics["value_loss"]
+    assert out.loss.item() == pytest.approx(total.item(), rel=1e-12)
+    assert out.metrics["kl"].item() == pytest.approx(
         mean(row.b[t] - row.r[t] for row, t in TOKENS), rel=1e-12
     )
     share = mean(outside(row.p[t] - row.b[t], 0.2, 0.2) for row, t in TOKENS)
-    assert own.metrics["clipped"].item() == pytest.approx(share, rel=1e-12)
+    assert out.metrics["clipped"].item() == pytest.approx(share, rel=1e-12)
 
 
 def test_a_batch_with_weights_is_a_population() -> None:

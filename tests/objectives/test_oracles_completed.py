@@ -220,16 +220,16 @@ def test_micro_batches_of_trl_one_by_one() -> None:
             ).flatten()
             leaf, losses = record["policy_logps"].clone().requires_grad_(), []
             for rows in (slice(0, half), slice(half, None)):
-                own = {
+                fields = {
                     name: record[name].flatten(0, 1)[None, rows]
                     for name in ROW_BY_ROW
                     if name != "rewards"
                 }
-                own |= {
+                fields |= {
                     "policy_logps": leaf.flatten(0, 1)[None, rows],
                     "rewards": whole.rewards.flatten()[None, rows],
                 }
-                batch = GroupBatch(**own)
+                batch = GroupBatch(**fields)
                 share = (
                     batch.mask.sum().item() / tokens
                     if c["loss_type"] == "dapo"
@@ -258,7 +258,7 @@ def test_rloo_at_ratio_one_is_reinforce() -> None:
             config, expected = outputs[key]["config"], outputs[key]["onpolicy_ratio1"]
             # the KL in the reward stays that of the sampler; only the ratio is 1: that is the
             # REINFORCE form
-            own = record | (
+            fields = record | (
                 {} if config["beta"] else {"reference_logps": record["behaviour_logps"]}
             )
             settings = {
@@ -266,8 +266,8 @@ def test_rloo_at_ratio_one_is_reinforce() -> None:
                 "normalise": config["normalize_advantages"],
                 "clip_low": None,
             }
-            leaf = own["policy_logps"].clone().requires_grad_()
-            rloo(GroupBatch(**own | {"policy_logps": leaf}), **settings).loss.backward()
+            leaf = fields["policy_logps"].clone().requires_grad_()
+            rloo(GroupBatch(**fields | {"policy_logps": leaf}), **settings).loss.backward()
             assert close(leaf.grad, expected["grad"])
             assert (
                 abs(expected["loss"]) < 1e-15
@@ -316,13 +316,13 @@ def test_gnivo_depth_by_depth() -> None:
         for key in (key for key in outputs if key.startswith("gnivo_")):
             config = outputs[key]["config"]
             for g, depths in enumerate(outputs[key]["per_group_per_t"]):
-                own = {
+                fields = {
                     name: x[g : g + 1] for name, x in record.items() if name != "reference_logps"
                 }  # the sampler's
                 for t, expected in enumerate(depths, 1):
                     settings = {"prefixes": "given", "depths": torch.tensor([t]), "horizon": T}
                     loss = gnivo(
-                        GroupBatch(**own), config["alpha"], weights=config["weights"], **settings
+                        GroupBatch(**fields), config["alpha"], weights=config["weights"], **settings
                     ).loss
                     assert loss.item() == pytest.approx(expected, rel=1e-9)
 

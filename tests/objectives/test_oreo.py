@@ -45,15 +45,17 @@ def oreo_loops(
             T = len(row.p)
             x = [row.p[t] - row.r[t] for t in range(T)]
             sg = [stop.p[t] - stop.r[t] for t in range(T)]
-            own = 0.0
+            loss = 0.0
             for t in range(T):
-                own += (row.v[t] - row.R + alpha * sum(sg[t:])) ** 2 / T
+                loss += (row.v[t] - row.R + alpha * sum(sg[t:])) ** 2 / T
                 if level == "token":
-                    own += (stop.v[t] - row.R + alpha * x[t] + alpha * sum(sg[t + 1 :])) ** 2 / T
-                own += kl_weight * (row.kl[t] if kl == "exact" else math.exp(-x[t]) - 1 + x[t]) / T
+                    later = sum(sg[t + 1 :])
+                    loss += (stop.v[t] - row.R + alpha * x[t] + alpha * later) ** 2 / T
+                k = row.kl[t] if kl == "exact" else math.exp(-x[t]) - 1 + x[t]
+                loss += kl_weight * k / T
             if level == "response":
-                own += (stop.v[0] - row.R + alpha * sum(x)) ** 2
-            total += own
+                loss += (stop.v[0] - row.R + alpha * sum(x)) ** 2
+            total += loss
             count += 1
     return total / count
 
@@ -100,7 +102,7 @@ def test_oreo_gives_what_its_code_gave() -> None:
     for record, outputs in oracle_batches():
         state_mask = torch.tensor(outputs["oreo_step"]["state_mask"]).view(record["mask"].shape)
         steps = record | {"step_ids": (state_mask.cumsum(-1) - 1).clamp(min=0)}
-        for key, level, own, settings in (
+        for key, level, fields, settings in (
             ("oreo_token", "token", record, {}),
             ("oreo_token_klk3", "token", record, {"kl": "k3"}),
             ("oreo_token_klexact", "token", record, {"kl": "exact"}),
@@ -111,8 +113,8 @@ def test_oreo_gives_what_its_code_gave() -> None:
             settings = dict(settings, kl_weight=expected["config"]["kl_reg"] or 0.0)
             alpha = expected["config"]["beta"]
             critic, actor = only("value", level, **settings), only("policy", level, **settings)
-            check_oracle(critic, own, expected["critic_loss"], "values", alpha=alpha)
-            check_oracle(actor, own, expected["actor_loss"], alpha=alpha)
+            check_oracle(critic, fields, expected["critic_loss"], "values", alpha=alpha)
+            check_oracle(actor, fields, expected["actor_loss"], alpha=alpha)
 
 
 def test_the_regulariser_of_oreo_moves_the_optimum() -> None:

@@ -50,12 +50,13 @@ def test_softmax_weights_are_exact_at_the_end_and_biased_before_it(fixed: Proble
         depth = settings.get("depths")
         biases = []
         for group_size in (2, 3, 4):
-            own: dict[str, Any] = dict(settings)
+            options: dict[str, Any] = dict(settings)
             if depth is not None:
-                own["depths"] = torch.full((8**group_size,), depth)
+                options["depths"] = torch.full((8**group_size,), depth)
             biases.append(
                 fixed.tv(
-                    fixed.minimise(objectives.gnivo, group_size, weights="softmax", **own), depth
+                    fixed.minimise(objectives.gnivo, group_size, weights="softmax", **options),
+                    depth,
                 )
             )
         assert biases[0] > biases[1] > biases[2] > 1e-4

@@ -52,17 +52,19 @@ def loops(
         r[-1] += row.R
         v = [*row.bv, 0.0]
         d = [r[t] + gamma * v[t + 1] - v[t] for t in range(T)]
-        own = [sum((gamma * lam) ** (m - t) * d[m] for m in range(t, T)) for t in range(T)]
-        advantages.append(own)
-        returns.append([own[t] + v[t] for t in range(T)])
-    flat = [a for own in advantages for a in own]
+        row_advantages = [
+            sum((gamma * lam) ** (m - t) * d[m] for m in range(t, T)) for t in range(T)
+        ]
+        advantages.append(row_advantages)
+        returns.append([row_advantages[t] + v[t] for t in range(T)])
+    flat = [a for row_advantages in advantages for a in row_advantages]
     mean = sum(flat) / len(flat)
     variance = sum((a - mean) ** 2 for a in flat) / (len(flat) - 1)
     total = 0.0
-    for row, own, goal in zip(
+    for row, row_advantages, goal in zip(
         (row for group in live for row in group), advantages, returns, strict=True
     ):
-        for t, raw in enumerate(own):
+        for t, raw in enumerate(row_advantages):
             a = (raw - mean) / math.sqrt(variance + 1e-8) if whitened else raw
             u = math.exp(row.p[t] - row.b[t])
             term = max(-a * u, -a * min(max(u, 0.8), 1.2))

@@ -41,8 +41,8 @@ def rloo_loops(
         std = math.sqrt(sum((a - mean) ** 2 for a in flat) / (len(flat) - 1))
         advantages = [[(a - mean) / (std + 1e-4) for a in group] for group in advantages]
     total = 0.0
-    for group, own in zip(live, advantages, strict=True):
-        for row, a in zip(group, own, strict=True):
+    for group, row_advantages in zip(live, advantages, strict=True):
+        for row, a in zip(group, row_advantages, strict=True):
             ratio = math.exp(sum(row.p) - sum(row.b))
             if clip_low is None:
                 total -= a * sum(row.p)
@@ -64,9 +64,9 @@ def test_rloo_gives_what_trl_gave() -> None:
             config = outputs[key]["config"]
             # without a KL term: the reference is the sampler, so that k1 is 0
             anchor = record["reference_logps" if config["beta"] else "behaviour_logps"]
-            own = record | {"reference_logps": anchor}
+            fields = record | {"reference_logps": anchor}
             settings = {"alpha": config["beta"] or 1.0, "normalise": config["normalize_advantages"]}
-            check_oracle(rloo, own, outputs[key], **settings)
+            check_oracle(rloo, fields, outputs[key], **settings)
 
 
 @pytest.mark.parametrize("clip_low", [0.2, None])

@@ -114,22 +114,24 @@ def test_grpo_and_its_variants(loss_type: str, beta: float, scale: str) -> None:
                 "max_completion_length": 11,
             }
             theirs = by_grpo(record, loss_type=loss_type, beta=beta, **settings)
-            own = ours(loss_type, beta, scale=scale, clip_low=low, clip_high=high, max_length=11)
-            assert difference(grpo, record, theirs, **own) < TOLERANCE
+            options = ours(
+                loss_type, beta, scale=scale, clip_low=low, clip_high=high, max_length=11
+            )
+            assert difference(grpo, record, theirs, **options) < TOLERANCE
             batch = GroupBatch(**record)
             assert (group_advantages(batch, scale) - theirs.advantages).abs().max() < TOLERANCE  # type: ignore[arg-type]
-            metrics = grpo(batch, **own).metrics
+            metrics = grpo(batch, **options).metrics
             assert theirs.metrics["reward"] == pytest.approx(
                 [metrics["reward"].item()], abs=TOLERANCE
             )
             if beta:
                 assert theirs.metrics["kl"] == pytest.approx([metrics["kl"].item()], abs=TOLERANCE)
             if scale == "none" and loss_type == "dr_grpo":
-                own = {
-                    name: own[name]
+                options = {
+                    name: options[name]
                     for name in ("alpha", "kl", "clip_low", "clip_high", "max_length")
                 }
-                assert difference(dr_grpo, record, theirs, **own) < TOLERANCE
+                assert difference(dr_grpo, record, theirs, **options) < TOLERANCE
 
 
 @pytest.mark.parametrize("loss_type", NORMALISERS)
@@ -138,8 +140,8 @@ def test_grpo_without_stored_log_probabilities_is_on_policy(loss_type: str) -> N
         theirs = by_grpo(
             record, stored=False, loss_type=loss_type, beta=0.04, max_completion_length=11
         )
-        own = record | {"behaviour_logps": record["policy_logps"]}
-        assert difference(grpo, own, theirs, **ours(loss_type, 0.04, max_length=11)) < TOLERANCE
+        fields = record | {"behaviour_logps": record["policy_logps"]}
+        assert difference(grpo, fields, theirs, **ours(loss_type, 0.04, max_length=11)) < TOLERANCE
 
 
 def test_the_defaults_of_trl_are_dapo_without_kl_term() -> None:
@@ -173,14 +175,14 @@ def test_the_kl_term_that_trl_takes_by_default_is_another_one() -> None:
     KL's.
     """
     for record in RECORDS:
-        own = record | {"behaviour_logps": record["policy_logps"]}
+        fields = record | {"behaviour_logps": record["policy_logps"]}
         theirs = sampled_and_scored(
             GRPOTrainer, GRPOConfig, record, stored=False, loss_type="grpo", beta=0.7
         )
         settings = ours("grpo", 0.7)
-        assert difference(grpo, own, theirs, **settings) > 1e-3
+        assert difference(grpo, fields, theirs, **settings) > 1e-3
         leaf = record["policy_logps"].clone().requires_grad_()
-        batch = GroupBatch(**own | {"policy_logps": leaf})
+        batch = GroupBatch(**fields | {"policy_logps": leaf})
         k2 = average(batch, batch.logratio.square() / 2, "seq-mean-token-mean")
         (grpo(batch, **settings | {"kl": "none"}).loss + 0.7 * k2).backward()
         assert leaf.grad is not None
@@ -194,16 +196,18 @@ def test_rloo(beta: float, normalise: bool) -> None:
     for off_policy in RECORDS:
         for record in (off_policy, off_policy | {"behaviour_logps": off_policy["policy_logps"]}):
             # without a KL: the reference is the sampler, so that k1 is 0
-            own = record | ({} if beta else {"reference_logps": record["behaviour_logps"]})
+            fields = record | ({} if beta else {"reference_logps": record["behaviour_logps"]})
             for low, high in ((0.2, 0.2), (0.1, 0.5)):
                 clips = {"epsilon": low, "epsilon_high": high}
                 theirs = by_rloo(record, beta=beta, normalize_advantages=normalise, **clips)
                 assert (
-                    difference(rloo, own, theirs, **settings, clip_low=low, clip_high=high)
+                    difference(rloo, fields, theirs, **settings, clip_low=low, clip_high=high)
                     < TOLERANCE
                 )
-        leaf = own["policy_logps"].clone().requires_grad_()
-        rloo(GroupBatch(**own | {"policy_logps": leaf}), **settings, clip_low=None).loss.backward()
+        leaf = fields["policy_logps"].clone().requires_grad_()
+        rloo(
+            GroupBatch(**fields | {"policy_logps": leaf}), **settings, clip_low=None
+        ).loss.backward()
         assert leaf.grad is not None
         assert (
             leaf.grad - theirs.gradient

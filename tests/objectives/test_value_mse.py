@@ -95,8 +95,8 @@ def test_value_mse_numbers_gradients_and_errors(random_batch: dict[str, torch.Te
         def loss(
             logps: torch.Tensor, log_z: torch.Tensor, prefixes: Any = prefixes
         ) -> torch.Tensor:
-            own = GroupBatch(**random_batch | {"policy_logps": logps, "log_z": log_z})
-            return objectives.value_mse(own, 0.7, prefixes).loss
+            moved = GroupBatch(**random_batch | {"policy_logps": logps, "log_z": log_z})
+            return objectives.value_mse(moved, 0.7, prefixes).loss
 
         leaves = (
             random_batch["policy_logps"].requires_grad_(),
@@ -119,11 +119,11 @@ def test_value_mse_residual_is_a_root_mean_square_over_the_depths_used() -> None
         errors = []
         for group, log_z in zip(rows(record), record["log_z"].tolist(), strict=True):
             for row in group:
-                own = [
+                row_errors = [
                     log_z + sum(row.p[:t]) - sum(row.r[:t]) - row.R / 0.7
                     for t in range(1, len(row.p) + 1)
                 ]
-                errors += own if prefixes == "all" else own[-1:]
+                errors += row_errors if prefixes == "all" else row_errors[-1:]
         residual = objectives.value_mse(GroupBatch(**record), 0.7, prefixes).metrics["residual"]  # type: ignore[arg-type]
         assert residual.item() == pytest.approx(
             math.sqrt(sum(e * e for e in errors) / len(errors)), rel=1e-12

@@ -65,12 +65,14 @@ def loops(
                 for t in range(len(delta))
             ]
         )
-    flat = [a for own in advantages for a in own]
+    flat = [a for row_advantages in advantages for a in row_advantages]
     mean = sum(flat) / len(flat)
     variance = sum((a - mean) ** 2 for a in flat) / (len(flat) - 1)
     total = 0.0
-    for row, own in zip((row for group in live for row in group), advantages, strict=True):
-        for t, raw in enumerate(own):
+    for row, row_advantages in zip(
+        (row for group in live for row in group), advantages, strict=True
+    ):
+        for t, raw in enumerate(row_advantages):
             a = (raw - mean) / math.sqrt(variance + 1e-8) if whitened else raw
             u = math.exp(row.p[t] - row.b[t])
             term = max(-a * u, -a * min(max(u, 0.8), 1.28))
@@ -133,12 +135,12 @@ def test_gives_what_its_code_gave() -> None:
             check_oracle(
                 actor_alone, record, expected["actor_loss_old"], tolerance=1e-7, alpha=alpha
             )
-            own = record | {
+            fields = record | {
                 "behaviour_logps": record["policy_logps"],
                 "reference_logps": record["reference_logps"],
             }
             check_oracle(
-                actor_alone, own, expected["actor_loss_onpolicy"], tolerance=1e-7, alpha=alpha
+                actor_alone, fields, expected["actor_loss_onpolicy"], tolerance=1e-7, alpha=alpha
             )
             batch = GroupBatch(**record)
             for lam in (1.0, 0.95, 0.0):

@@ -116,8 +116,8 @@ def without_init(trainer_class: type, config_class: type, record: Record, **sett
             **__: Any,
         ) -> tuple[Tensor, Tensor, None]:
             rows = input_ids[:, -logits_to_keep - 1]
-            own = tables[model.name].flatten(0, 1)[rows, :logits_to_keep]
-            return own, torch.zeros_like(own), None
+            logits = tables[model.name].flatten(0, 1)[rows, :logits_to_keep]
+            return logits, torch.zeros_like(logits), None
 
     trainer = object.__new__(Direct)
     vars(trainer).update(
