@@ -65,8 +65,12 @@ def online_dpo(
     """
     check_alpha(alpha)
     check_group(batch, "online_dpo")
-    choices = {"labels": Labels, "pairs": Pairs, "ties": Ties, "form": Form}
-    for (name, literal), value in zip(choices.items(), (labels, pairs, ties, form), strict=True):
+    for name, value, literal in (
+        ("labels", labels, Labels),
+        ("pairs", pairs, Pairs),
+        ("ties", ties, Ties),
+        ("form", form, Form),
+    ):
         check_choice(name, value, literal=literal)
     if not label_temperature > 0:
         raise ValueError(
@@ -93,7 +97,7 @@ def online_dpo(
         terms = terms.masked_fill(tied, 0.0)
     with torch.no_grad():
         untied = batch.group_mean((~tied).to(gap.dtype).mean(1))
-        some = torch.where(untied > 0, untied, 1.0)
+        some = untied.clamp(min=torch.finfo(gap.dtype).tiny)
         right = batch.group_mean((margin * gap > 0).to(gap.dtype).mean(1))
         metrics = group_metrics(batch) | {
             "tied_pairs": 1 - untied,

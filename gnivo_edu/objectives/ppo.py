@@ -91,7 +91,11 @@ def ppo(
     check_choice("kl", kl, literal=RewardKL)
     if not (0 <= lam <= 1 and 0 <= gamma <= 1):
         raise ValueError(f"lam and gamma must lie in 0..1, got {lam} and {gamma}")
-    if not (math.isfinite(value_weight) and value_weight >= 0 and (value_clip or 0.0) >= 0):
+    if not (
+        math.isfinite(value_weight)
+        and value_weight >= 0
+        and (value_clip is None or value_clip >= 0)
+    ):
         raise ValueError(
             f"value_weight and value_clip must be >= 0, got {value_weight} and {value_clip}"
         )

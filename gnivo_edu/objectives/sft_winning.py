@@ -76,5 +76,6 @@ def sft_winning(
     loss = batch.group_mean(-(weights * logp).sum(1))
     with torch.no_grad():
         share = batch.group_mean(won.to(rewards.dtype).mean(1))
-        reward = batch.group_mean((won * rewards).mean(1)) / torch.where(share > 0, share, 1.0)
+        some = share.clamp(min=torch.finfo(rewards.dtype).tiny)
+        reward = batch.group_mean((won * rewards).mean(1)) / some
     return LossOutput(loss, group_metrics(batch) | {"winners": share, "winner_reward": reward})

@@ -158,7 +158,7 @@ def average(
     if normaliser == "token-mean":
         # Both are means over prompts, so that their quotient is that of the two sums.
         tokens = batch.group_mean(batch.lengths.to(x.dtype).mean(1))
-        return total / torch.where(tokens > 0, tokens, 1.0)
+        return total / tokens.clamp(min=torch.finfo(x.dtype).tiny)
     return total / (max_length or 1) if normaliser == "seq-mean-token-sum-norm" else total
 
 
@@ -181,6 +181,6 @@ def clipped_share(
     batch: GroupBatch, logratio: Tensor, mask: Tensor | None, low: float, high: float
 ) -> Float[Tensor, ""]:
     """Share of the ratios in `mask` (None: of all) outside [1 - low, 1 + high]."""
-    ratio = logratio.detach().exp()
+    ratio = logratio.exp()
     outside = (ratio < 1 - low) | (ratio > 1 + high)
     return moments(batch, outside.to(ratio.dtype), mask=mask)[0]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
+from gnivo_edu.batch import GroupBatch
 from gnivo_edu.exact import random_reference
 from gnivo_edu.objectives.dr_grpo import dr_grpo
+from gnivo_edu.objectives.grpo import grpo
 from tests.objectives.objective_checks import (
     Groups,
     check_equal_rewards,
@@ -55,6 +59,14 @@ def test_dr_grpo_climbs_the_reward_and_with_a_kl_stops_at_a_shrunken_reward(
         tree.gradient(dr_grpo, optimum, optimum, group_size, alpha=0.4, kl="sequence").abs().max()
         > 1e-3
     )
+
+
+@pytest.mark.parametrize("kl", ["none", "k3", "exact", "sequence"])
+def test_dr_grpo_is_grpo_without_its_divisions(kl: Any) -> None:
+    batch = GroupBatch(**random_record())
+    normaliser: Any = "seq-mean-token-sum-norm"
+    plain = grpo(batch, alpha=0.04, kl=kl, scale="none", normaliser=normaliser)
+    assert torch.equal(dr_grpo(batch, kl=kl).loss, plain.loss)
 
 
 def test_errors() -> None:
