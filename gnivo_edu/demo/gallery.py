@@ -170,7 +170,7 @@ def _monte_carlo_error(key: exact.Solution, prefix: tuple[int, ...]) -> figures.
 
 
 def _trained(problem: Any, key: exact.Solution, answer: tuple[int, ...]) -> dict[str, Shown]:
-    """GN-IVO with raw and with softmax weights: curves, and implicit values of one answer and all."""
+    """GN-IVO with raw and with softmax weights: curves, and values of one answer and of all."""
     from gnivo_edu.evaluation.agreement import value_agreement
     from gnivo_edu.policies import TabularLM
     from gnivo_edu.training import train

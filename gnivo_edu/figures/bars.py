@@ -11,10 +11,8 @@ from typing import Any
 
 from gnivo_edu.figures.chips import text_width
 from gnivo_edu.figures.lines import LINES
-from gnivo_edu.figures.style import INK, QUIET, Shown, blank, caption_below, number
+from gnivo_edu.figures.style import INK, NONE, QUIET, Shown, blank, caption_below, rounded
 from gnivo_edu.figures.tokens import in_picture, in_text, wrapped
-
-NONE = 1e-9  # what is smaller is rounding, and shown as 0
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class BarPanels(Shown):
             for place, value in zip(places, bars, strict=True):
                 ink = QUIET if value < NONE else INK
                 where = (value + 0.03 * widest, place)
-                axes.text(*where, shown(value), va="center", fontsize=9, color=ink)
+                axes.text(*where, rounded(value), va="center", fontsize=9, color=ink)
             axes.axvline(0, color=QUIET, linewidth=0.8, zorder=3)
             axes.set_xlim(0, 1.28 * widest)
             axes.set_ylim(len(names) - 0.4, -0.6)
@@ -76,7 +74,7 @@ class BarPanels(Shown):
     def table(self) -> tuple[list[str], list[list[str]]]:
         """One row for each name, one column for each panel."""
         rows = [
-            [in_text(name), *(shown(values[name]) for values in self.panels.values())]
+            [in_text(name), *(rounded(values[name]) for values in self.panels.values())]
             for name in self.names
         ]
         return [self.x_label, *map(in_text, self.panels)], rows
@@ -92,17 +90,6 @@ class BarPanels(Shown):
                 f"{in_text(longest)} is the longest"
             )
         return f"Bars of {self.x_label}. {'; '.join(parts)}."
-
-
-def shown(value: float) -> str:
-    """A value as it stands at its bar; what is rounding is 0.
-
-    >>> shown(1e-16), shown(0.12345), shown(1.0)
-    ('0', '0.12', '1.00')
-    """
-    if value < NONE:
-        return "0"
-    return f"{value:.2f}" if value >= 0.01 else number(value, 2)
 
 
 def bar_panels(panels: Mapping[str, Mapping[str, float]], x_label: str, caption: str) -> BarPanels:

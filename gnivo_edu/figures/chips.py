@@ -99,6 +99,14 @@ class Chip:
             axes.text(x + width / 2, top + n * LINE, line, ha="center", va="center", fontsize=SIZE)
 
 
+class NumberChip(Chip):
+    """A chip without its token, which stands elsewhere in its column."""
+
+    def lines(self, most: int = 60) -> list[str]:
+        """The number alone."""
+        return super().lines(most)[-1:]
+
+
 def sheet(width: float, height: float) -> tuple[Any, Any]:
     """A matplotlib Figure and axes whose coordinates are inches, from the upper left corner."""
     figure = blank((width, height), layout=None)

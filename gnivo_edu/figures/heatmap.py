@@ -10,12 +10,11 @@ from math import isfinite
 from typing import Any
 
 from gnivo_edu.figures.chips import text_width
-from gnivo_edu.figures.style import EDGE, Shown, blank, caption_below, colour, full_scale, number
+from gnivo_edu.figures.style import EDGE, Shown, blank, caption_below, colour, full_scale, rounded
 from gnivo_edu.figures.tokens import in_picture, in_text, wrapped
 
 CELL = (0.72, 0.3)  # width and height of a cell, inches
 LINE = 0.17  # height of a line of a heading, inches
-NONE = 1e-9  # what is smaller is rounding, and shown as 0
 Cells = Mapping[str, Mapping[str, float]]  # row -> column -> value
 
 
@@ -101,15 +100,14 @@ class HeatMap(Shown):
             for x, column in enumerate(self.columns):
                 value = cells[row][column]
                 cell = Rectangle((x, y), 1, 1, color=colour(value, self.full), clip_on=False)
-                cell.set(edgecolor=EDGE, linewidth=0.5)
-                axes.add_patch(cell)
-                axes.text(x + 0.5, y + 0.5, shown(value), ha="center", va="center", fontsize=9)
+                axes.add_patch(cell).set(edgecolor=EDGE, linewidth=0.5)
+                axes.text(x + 0.5, y + 0.5, rounded(value), ha="center", va="center", fontsize=9)
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """One row for each row of each panel."""
         head = [in_text(self.what), "", *map(in_text, self.columns)]
         lines = [
-            [in_text(panel), in_text(row), *(shown(x) for x in cells[row].values())]
+            [in_text(panel), in_text(row), *(rounded(x) for x in cells[row].values())]
             for panel, cells in self.panels.items()
             for row in self.rows
         ]
@@ -120,7 +118,7 @@ class HeatMap(Shown):
         parts = []
         for panel, cells in self.panels.items():
             places = [
-                (value, f"{shown(value)} ({in_text(row)}, {in_text(column)})")
+                (value, f"{rounded(value)} ({in_text(row)}, {in_text(column)})")
                 for row, values in cells.items()
                 for column, value in values.items()
             ]
@@ -128,18 +126,6 @@ class HeatMap(Shown):
             most = max(places, key=lambda place: place[0])
             parts.append(f"{in_text(panel)}: from {least[1]} to {most[1]}")
         return f"Heat map of {self.what}. {'; '.join(parts)}."
-
-
-def shown(value: float) -> str:
-    """A number as it stands in its cell: two decimals, or two digits where it is smaller; what is
-    rounding is 0.
-
-    >>> shown(0.123), shown(0.0034), shown(-1.5), shown(1e-12)
-    ('0.12', '0.0034', '−1.50', '0')
-    """
-    if abs(value) < NONE:
-        return "0"
-    return (f"{value:.2f}" if abs(value) >= 0.0095 else number(value, 2)).replace("-", "−")
 
 
 def heat_map(

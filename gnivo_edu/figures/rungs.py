@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gnivo_edu.figures.chips import GAP, LINE, Chip, sheet, text_width
+from gnivo_edu.figures.chips import GAP, LINE, Chip, NumberChip, sheet, text_width
 from gnivo_edu.figures.lines import styles
 from gnivo_edu.figures.style import EDGE, QUIET, Numbers, Shown, conditions, full_scale, signed
 from gnivo_edu.figures.tokens import Token, in_picture, in_text, wrapped
@@ -54,14 +54,6 @@ class Rung:
     def chips(self) -> list[Chip]:
         """One chip per token of the answer."""
         return [Chip(token, float(x)) for token, x in zip(self.tokens, self.credits, strict=True)]
-
-
-class ExactChip(Chip):
-    """A number under the token that it belongs to."""
-
-    def lines(self, most: int = 60) -> list[str]:
-        """The number alone."""
-        return super().lines(most)[-1:]
 
 
 @dataclass(frozen=True)
@@ -156,7 +148,7 @@ class Rungs(Shown):
             box: Any = {"x": x, "width": width, "scale": self.scale, "most": 9}
             chip.draw(axes, y=top + 0.12, height=height, **box)
             if len(rung.exact_credits):
-                exact = ExactChip(chip.token, float(rung.exact_credits[n]))
+                exact = NumberChip(chip.token, float(rung.exact_credits[n]))
                 exact.draw(axes, y=below, height=LINE + 2 * GAP, **box)
             x += width + BETWEEN
 

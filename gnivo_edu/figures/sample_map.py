@@ -100,8 +100,7 @@ class SampleMap(Shown):
         for i, (_, ended, chips) in enumerate(rows):
             end = len(chips)
             pad = Rectangle((end, i), self.positions - end, 1, facecolor="none", linewidth=0)
-            pad.set(edgecolor="#b0b0b0", hatch="////")
-            axes.add_patch(pad)
+            axes.add_patch(pad).set(edgecolor="#b0b0b0", hatch="////")
             if ended:
                 axes.plot([end, end], [i + 0.08, i + 0.92], color=INK, linewidth=3.5, clip_on=False)
         names = [f"R = {number(reward)}" for reward, _, _ in rows]

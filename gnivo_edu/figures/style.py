@@ -39,6 +39,7 @@ Numbers = Sequence[float] | NDArray[np.float64]
 LOSS, NEUTRAL, GAIN = (230, 159, 0), (255, 255, 255), (86, 180, 233)
 INK, PAPER = "#1a1a1a", "#ffffff"
 QUIET, EDGE = "#444444", "#777777"
+NONE = 1e-9  # what is smaller is rounding
 DPI = 144
 _SETTINGS = {
     "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same picture everywhere
@@ -110,6 +111,18 @@ def number(value: float, digits: int = 3) -> str:
     text = f"{value:{form}}"
     mantissa, e, exponent = text.partition("e")
     return (mantissa.rstrip("0").rstrip(".") + e + exponent if e else text).replace("-", "−")
+
+
+def rounded(value: float) -> str:
+    """A number as it stands at its bar or in its cell: two decimals, or two digits where it is
+    smaller; what is rounding is 0.
+
+    >>> rounded(0.123), rounded(0.0034), rounded(-1.5), rounded(1e-12)
+    ('0.12', '0.0034', '−1.50', '0')
+    """
+    if abs(value) < NONE:
+        return "0"
+    return nats(value) if abs(value) >= 0.0095 else number(value, 2)
 
 
 def percent(share: float) -> str:

@@ -111,12 +111,10 @@ def _edge(axes: Any, x: float, y: float, to: float, end: float, child: Branch) -
     token, chances = _widths(child)
     room = to - DOT / 2 * np.sqrt(child.reach) - x - BEND
     start = x + BEND + (room - token - chances) / 2
-    box: dict[str, Any] | None = None
-    if child.special:
-        box = {"boxstyle": "square,pad=0.12", "facecolor": PAPER, "edgecolor": INK}
-        box["linewidth"] = 0.8
+    box = {"boxstyle": "square,pad=0.12", "facecolor": PAPER, "edgecolor": INK, "linewidth": 0.8}
+    frame = box if child.special else None
     looks = {"fontsize": SIZE, "color": INK, "zorder": 5}
-    axes.text(start, end - 0.04, _token(child), va="bottom", bbox=box, **looks)
+    axes.text(start, end - 0.04, _token(child), va="bottom", bbox=frame, **looks)
     axes.text(start + token, end - 0.04, arrow(child.chances), va="bottom", **looks)
     value = f"{mark(child.value)} {signed(child.value)}"
     axes.text(x + BEND + room / 2, end + 0.03, value, ha="center", va="top", **looks)

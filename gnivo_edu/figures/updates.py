@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gnivo_edu.figures.chips import GAP, LINE, Chip, sheet, text_width
+from gnivo_edu.figures.chips import GAP, LINE, NumberChip, sheet, text_width
 from gnivo_edu.figures.style import (
     QUIET,
     Numbers,
@@ -16,21 +16,12 @@ from gnivo_edu.figures.style import (
     conditions,
     escape,
     full_scale,
-    mark,
     signed,
 )
 from gnivo_edu.figures.tokens import Token, in_html, in_picture, in_text, wrapped
 
 BETWEEN = 0.08  # inches between chips
 Blocks = Mapping[str, Mapping[str, Numbers]]
-
-
-class NumberChip(Chip):
-    """A chip without its token, which stands at the head of the column."""
-
-    def lines(self, most: int = 60) -> list[str]:
-        """The number alone."""
-        return [f"{mark(self.value)} {signed(self.value)}"]
 
 
 @dataclass(frozen=True)
@@ -66,13 +57,11 @@ class UpdateStrips(Shown):
 
     def chips(self) -> dict[str, dict[str, list[NumberChip]]]:
         """One chip per step of every row, by block."""
-
-        def row(numbers: Numbers) -> list[NumberChip]:
-            pairs = zip(self.tokens, numbers, strict=True)
-            return [NumberChip(token, float(x)) for token, x in pairs]
-
         return {
-            title: {label: row(numbers) for label, numbers in rows.items()}
+            title: {
+                label: list(map(NumberChip, self.tokens, map(float, numbers)))
+                for label, numbers in rows.items()
+            }
             for title, rows in self.blocks.items()
         }
 
