@@ -1,6 +1,4 @@
-"""The complete answers of a tree as tensors, and a policy on it as one row of log-probabilities per
-state.
-"""
+"""The complete answers of a tree as tensors; a policy is a row of log-probabilities a state."""
 
 from __future__ import annotations
 
@@ -23,8 +21,8 @@ class Answers:
     policy here is a tensor [S, V] of log-probabilities, nats, -inf where the reference is -inf.
 
     `tokens` [n, T]; `lengths` [n]; `rewards` [n]; `states` [n, T], the state before each token (0
-    after the end); `ends` [n, T], the prefix after each token (a finished answer stays where it
-    is), P of them; `depths` [S], tokens before the state; `reference` [S, V].
+    after the end); `ends` [n, T], the prefix after each token (a finished answer is absorbing: it
+    stays where it is), P of them; `depths` [S], tokens before the state; `reference` [S, V].
 
     >>> from gnivo_edu.exact import enumerate_tree_from_rewards
     >>> tree = enumerate_tree_from_rewards([0, 0, 0, 1], vocab_size=2)
@@ -47,21 +45,23 @@ class Answers:
         """Read off an enumerated tree."""
         V, T = tree.vocab_size, tree.horizon
         numbers = tree.reachable(T)
-        tokens = digits(numbers, V, T)
+        tokens = digits(numbers, V, count=T)
         lengths = answer_lengths(tokens, tree.eos_token_id)
-        # A prefix is (depth, number in base V); depths are laid out one after the other.
+        # The prefix of t tokens of answer i is the number i // V^(T - t) of its depth, in base V.
+        # Depths are laid out one after the other, so that depth and number make one integer.
         offsets = np.concatenate([[0], np.cumsum([V**t for t in range(T + 1)])])
         t = np.arange(T)
         inside = t < lengths[:, None]
         before = offsets[t] + numbers[:, None] // V ** (T - t)
         after = offsets[t + 1] + numbers[:, None] // V ** (T - t - 1)
-        kept, compact = np.unique(before[inside], return_inverse=True)
+        # Only prefixes that an answer passes through are states; they are numbered in this order.
+        prefixes, compact = np.unique(before[inside], return_inverse=True)
         states = np.zeros((len(numbers), T), dtype=np.int64)
         states[inside] = compact
         ended = np.take_along_axis(after, (lengths - 1)[:, None], axis=1)
         _, ends = np.unique(np.where(inside, after, ended), return_inverse=True)
-        depths = np.searchsorted(offsets, kept, side="right") - 1
-        rows = [tree.step_logps[d][k - offsets[d]] for d, k in zip(depths, kept, strict=True)]
+        depths = np.searchsorted(offsets, prefixes, side="right") - 1
+        rows = [tree.step_logps[d][k - offsets[d]] for d, k in zip(depths, prefixes, strict=True)]
         return cls(
             tree=tree,
             tokens=torch.from_numpy(tokens),
@@ -102,6 +102,7 @@ class Answers:
 
     def from_law(self, law: Float[Tensor, " n"]) -> Float[Tensor, "S V"]:
         """The policy with this law of answers; states that it never reaches keep the reference."""
+        # pi(a | s) is the mass of the answers that take a in s, over that of those that pass s.
         mass = torch.zeros_like(self.reference)
         flat = self.states[self.mask] * mass.shape[1] + self.tokens[self.mask]
         mass.view(-1).index_add_(0, flat, law[:, None].expand_as(self.mask)[self.mask])
@@ -114,9 +115,7 @@ class Answers:
         return self.from_law(logs.softmax(0))
 
     def from_tables(self, tables: Tables) -> Float[Tensor, "S V"]:
-        """The policy of tables [V**t, V]; ValueError if it gives mass to an action that the
-        reference cannot take.
-        """
+        """The policy of tables [V**t, V]; ValueError if an action is outside the reference's."""
         rows = np.stack([tables[d][k] for d, k in self.state_numbers])
         policy = torch.from_numpy(rows).double()
         if bool((policy.masked_fill(self.legal, -torch.inf) > -torch.inf).any()):
@@ -126,9 +125,7 @@ class Answers:
         return policy
 
     def to_tables(self, policy: Float[Tensor, "S V"]) -> Tables:
-        """Tables [V**t, V] of log-probabilities, t = 0..T-1; rows that are never reached are the
-        reference's.
-        """
+        """Tables [V**t, V] of log-probabilities, t = 0..T-1; the reference's where none passes."""
         tables = [table.copy() for table in self.tree.step_logps]
         for row, (d, k) in zip(policy.detach().numpy(), self.state_numbers, strict=True):
             tables[d][k] = row
@@ -141,18 +138,16 @@ class Answers:
 
     @cached_property
     def end_numbers(self) -> list[tuple[int, int]]:
-        """Depth and number of each prefix of at least one token; a finished answer stands where it
-        ends.
-        """
+        """Depth and number of each prefix of at least one token, none of them after an end."""
         return self._places(self.ends.where(self.mask, -1), shift=1)
 
     def _places(self, index: Int[Tensor, "n T"], shift: int) -> list[tuple[int, int]]:
-        found: dict[int, tuple[int, int]] = {}
+        places: dict[int, tuple[int, int]] = {}
         for row, tokens in zip(index.tolist(), self.tokens.tolist(), strict=True):
             for t, i in enumerate(row):
-                if i >= 0 and i not in found:
-                    found[i] = self.tree.index(tokens[: t + shift])
-        return [found[i] for i in range(len(found))]
+                if i >= 0 and i not in places:
+                    places[i] = self.tree.index(tokens[: t + shift])
+        return [places[i] for i in range(len(places))]
 
     def entropy(self, policy: Float[Tensor, "S V"]) -> Float[Tensor, " S"]:
         """Entropy of the next token in each state, nats; differentiable."""
@@ -161,14 +156,12 @@ class Answers:
     def kl(
         self, policy: Float[Tensor, "S V"], other: Float[Tensor, "S V"] | None = None
     ) -> Float[Tensor, " S"]:
-        """KL(policy || other) of the next token in each state, nats; the other is the reference
-        unless given.
-        """
+        """KL(policy || other), by default the reference, of the next token in each state, nats."""
         ratio = policy - (self.reference if other is None else other)
         return (policy.exp() * ratio.masked_fill(~self.legal, 0.0)).sum(-1)
 
     def visits(self, policy: Float[Tensor, "S V"]) -> Float[Tensor, " S"]:
-        """Probability of passing through each state."""
+        """Probability of passing through each state: its occupancy, since no state is met twice."""
         mass = torch.zeros(len(self.depths), dtype=torch.float64)
         weight = self.law(policy)[:, None].expand_as(self.mask)[self.mask]
         return mass.index_add(0, self.states[self.mask], weight)

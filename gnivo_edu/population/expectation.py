@@ -1,6 +1,4 @@
-"""Exact expected loss, expected gradient and gradient covariance of any objective over all groups
-of a tree.
-"""
+"""Expected loss, expected gradient and gradient covariance of any objective, over all groups."""
 
 from __future__ import annotations
 
@@ -28,7 +26,8 @@ class Expected:
     were listed.
 
     `gradient` by name: `logits` [S, V] (of the policy, in each reachable state), `values` [S],
-    `prefix_values` [P]."""
+    `prefix_values` [P].
+    """
 
     loss: float
     gradient: dict[str, Tensor]
@@ -46,25 +45,23 @@ def point_at(
     policy: Float[Tensor, "S V"] | None = None,
     values: Float[Tensor, " S"] | None = None,
 ) -> Point:
-    """A point with the reference as policy, the soft value of each state times alpha as critic, and
-    V itself.
+    """The reference as policy, alpha times the soft value of each state as critic, and V itself.
 
     `policy` [S, V], log-probabilities, and `values` [S], reward units, replace them. At the optimum
     the critic of a KL-regularised reward and the soft value are the same number: V* = alpha log
-    E_ref[e^{R/alpha} | s]."""
+    E_ref[e^{R/alpha} | s].
+    """
     solution = exact.solve(answers.tree, alpha)
-    soft = torch.tensor(
-        [solution.values[d][k] for d, k in answers.state_numbers], dtype=torch.float64
-    )
-    after = torch.tensor(
-        [solution.values[d][k] for d, k in answers.end_numbers], dtype=torch.float64
+    before, after = (
+        torch.tensor([solution.values[d][k] for d, k in numbers], dtype=torch.float64)
+        for numbers in (answers.state_numbers, answers.end_numbers)
     )
     logits = (answers.reference if policy is None else policy).detach()
     return Point(
         # -inf belongs to actions that are masked out anyway; a finite number keeps arithmetic on
         # logits clean.
         logits=logits.masked_fill(~answers.legal, 0.0),
-        values=alpha * soft if values is None else values,
+        values=alpha * before if values is None else values,
         prefix_values=after,
         log_z=torch.tensor(solution.log_z, dtype=torch.float64),
     )
@@ -84,27 +81,29 @@ def expect(objective: Objective, population: Population, point: Point, **setting
     >>> tree = exact.enumerate_tree_from_rewards([0, 0, 0, 1], vocab_size=2)
     >>> population = Population.of(tree, 2)
     >>> optimum = population.answers.tilted(population.answers.rewards / 0.5)
-    >>> at_optimum = expect(objectives.gvpo, population, point_at(population.answers, 0.5, optimum), alpha=0.5)
+    >>> point = point_at(population.answers, 0.5, optimum)
+    >>> at_optimum = expect(objectives.gvpo, population, point, alpha=0.5)
     >>> abs(at_optimum.loss) < 1e-30, float(at_optimum.gradient["logits"].abs().max()) < 1e-16
     (True, True)
     """
     if population.parts > 1:
-        return _expect_in_parts(objective, population, point, settings)
+        return _expect_in_parts(objective, population, point=point, settings=settings)
     if not population.sampled:
-        return _expect_once(objective, population, point, settings)
+        return _expect_once(objective, population, point=point, settings=settings)
     parts = [
-        _expect_once(objective, replace(population, choice=choice), point, settings)
+        _expect_once(objective, replace(population, choice=choice), point=point, settings=settings)
         for choice in population.choice.tensor_split(BATCHES)
     ]
     losses = torch.tensor([part.loss for part in parts], dtype=torch.float64)
     gradients = {
         name: torch.stack([part.gradient[name] for part in parts]) for name in Point.FIELDS
     }
+    # The batches are independent: the error of their mean is their deviation over the root of 20.
     return Expected(
         float(losses.mean()),
         {name: x.mean(0) for name, x in gradients.items()},
-        float(losses.std()) / math.sqrt(BATCHES),
-        {name: x.std(0) / math.sqrt(BATCHES) for name, x in gradients.items()},
+        loss_error=float(losses.std()) / math.sqrt(BATCHES),
+        gradient_error={name: x.std(0) / math.sqrt(BATCHES) for name, x in gradients.items()},
     )
 
 
@@ -120,31 +119,27 @@ def _expect_once(
 def _expect_in_parts(
     objective: Objective, population: Population, point: Point, settings: dict[str, Any]
 ) -> Expected:
-    """The expectation as a weighted sum over parts of the groups; each part is a population of its
-    own.
-    """
+    """The expectation as a weighted sum over parts of the groups, each a population of its own."""
     assert population.multiplicity is not None
+    answers = population.answers
     with torch.no_grad():
-        answers = population.answers
-        sampling = sampling_policy(answers, population.sampler, answers.policy(point.logits))
+        current = answers.policy(point.logits)
+        sampling = sampling_policy(answers, population.sampler, current=current)
     cut = [x.tensor_split(population.parts) for x in (population.choice, population.multiplicity)]
-    loss, gradient = 0.0, {name: torch.zeros_like(getattr(point, name)) for name in Point.FIELDS}
+    total = Expected(0.0, {name: torch.zeros_like(getattr(point, name)) for name in Point.FIELDS})
     for choice, multiplicity in zip(*cut, strict=True):
         part = replace(population, choice=choice, multiplicity=multiplicity, parts=1)
-        share, found = (
-            float(part.weights(sampling).sum()),
-            _expect_once(objective, part, point, settings),
-        )
-        loss += share * found.loss
-        gradient = {name: x + share * found.gradient[name] for name, x in gradient.items()}
-    return Expected(loss, gradient)
+        share = float(part.weights(sampling).sum())
+        mean = _expect_once(objective, part, point=point, settings=settings)
+        gradient = {name: x + share * mean.gradient[name] for name, x in total.gradient.items()}
+        total = Expected(total.loss + share * mean.loss, gradient)
+    return total
 
 
 def gradient_covariance(
     objective: Objective, population: Population, point: Point, **settings: Any
 ) -> tuple[Float[Tensor, "S V"], Float[Tensor, "SV SV"]]:
-    """Mean and covariance of the gradient that one group gives, with respect to the policy's
-    logits.
+    """Mean and covariance of the gradient that one group gives, by the policy's logits.
 
     A batch of N prompts has the mean and 1/N of the covariance. The contribution of a group is what
     it adds to the gradient of a large batch: statistics of the batch (whitening, token means) stand
@@ -153,10 +148,14 @@ def gradient_covariance(
     >>> from gnivo_edu import exact, objectives
     >>> tree = exact.enumerate_tree_from_rewards([0, 0, 0, 1], vocab_size=2)
     >>> population = Population.of(tree, 2, sampler="current")
-    >>> mean, covariance = gradient_covariance(objectives.rloo, population, point_at(population.answers, 0.5))
+    >>> point = point_at(population.answers, 0.5)
+    >>> mean, covariance = gradient_covariance(objectives.rloo, population, point)
     >>> mean.shape, covariance.shape, float(covariance.trace()) > float(mean.square().sum())
     (torch.Size([3, 2]), torch.Size([6, 6]), True)
     """
+    # The chain rule in two steps: c = dL/d(live field) of every token of every group, from one
+    # backward pass through the objective; then d(live field)/d(logits), which is the same in every
+    # group that an answer is in.
     leaves = {
         name: x[population.choice].requires_grad_()
         for name, x in population.rows(point.frozen()).items()
@@ -174,11 +173,11 @@ def gradient_covariance(
         if bool((c == 0).all()) or not rows[name].requires_grad:
             continue
         jacobian = torch.stack([_gradient(x, [logits])[0].flatten() for x in rows[name].flatten()])
-        # Sum the coefficients of a group by answer and token, then push them through the Jacobian
-        # of that answer.
+        # Sum the coefficients of a group by answer and token, then apply that answer's Jacobian.
         place = (population.choice[..., None] * T + torch.arange(T)).flatten(1)
         summed = torch.zeros(len(weight), n * T, dtype=c.dtype).scatter_add(1, place, c.flatten(1))
         per_group += summed @ jacobian
+    # L weighs each group by its probability: divided by it, this is the gradient of one group.
     per_group /= weight.clamp(min=torch.finfo(weight.dtype).tiny)[:, None]
     mean = weight @ per_group
     centred = per_group - mean
@@ -189,5 +188,8 @@ def _gradient(loss: Tensor, leaves: list[Tensor]) -> list[Tensor]:
     """Gradients; zeros for what the loss does not depend on."""
     if not loss.requires_grad:
         return [torch.zeros_like(x) for x in leaves]
-    found = torch.autograd.grad(loss, leaves, retain_graph=True, allow_unused=True)
-    return [torch.zeros_like(x) if g is None else g for x, g in zip(leaves, found, strict=True)]
+    return list(
+        torch.autograd.grad(
+            loss, leaves, retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+    )

@@ -1,6 +1,4 @@
-"""All groups of K answers with their probabilities, as one GroupBatch; or an honest sample where
-they are too many.
-"""
+"""All groups of K answers with their probabilities, as one GroupBatch; or a sample of them."""
 
 from __future__ import annotations
 
@@ -9,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations_with_replacement
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -43,24 +41,31 @@ class Point:
 
     def detached(self) -> Point:
         """The same numbers as fresh leaves that ask for gradients."""
-        leaves = {
-            name: getattr(self, name).detach().clone().requires_grad_() for name in self.FIELDS
-        }
-        return replace(self, **leaves, log_z=self.log_z.detach())
+        frozen = self.frozen()
+        leaves = {name: getattr(frozen, name).clone().requires_grad_() for name in self.FIELDS}
+        return replace(frozen, **leaves)
 
     def frozen(self) -> Point:
         """The same numbers without gradients."""
-        return replace(
-            self, **{name: getattr(self, name).detach() for name in (*self.FIELDS, "log_z")}
-        )
+        return replace(self, **{name: x.detach() for name, x in vars(self).items()})
+
+    def flat(self, names: tuple[str, ...]) -> Float[Tensor, " p"]:
+        """The fields of these names as one vector, without gradients."""
+        return torch.cat([getattr(self, name).detach().flatten() for name in names])
+
+    def with_flat(self, names: tuple[str, ...], x: Float[Tensor, " p"]) -> Point:
+        """The point whose fields of these names are taken from one vector: `flat` undone."""
+        shapes = [getattr(self, name).shape for name in names]
+        parts = zip(names, x.split([shape.numel() for shape in shapes]), shapes, strict=True)
+        return replace(self, **{name: part.view(shape) for name, part, shape in parts})
 
 
 @dataclass(frozen=True, eq=False)
 class Population:
     """Groups of K answers to one prompt, drawn independently from a sampler.
 
-    `choice` [G, K]: which answers each group holds. `multiplicity` [G]: how many orders a listed
-    group stands for; it is None where the groups were drawn at random (`sampled`).
+    `choice` [G, K]: which answers each group holds. `multiplicity` [G]: how many ordered groups a
+    listed one stands for; it is None where the groups were drawn at random (`sampled`).
     `sampler`: "reference", "current" (the policy itself: on-policy), "uniform" (over the legal
     actions of each state), tables, or a mixture such as {"reference": 0.5, "uniform": 0.5}, a coin
     flip per answer.
@@ -106,34 +111,32 @@ class Population:
                 f"draws must be at least 100 groups, for an estimate with its error, got {draws}"
             )
         if draws is not None:
-            law = answers.law(sampling_policy(answers, sampler, None))
+            law = answers.law(sampling_policy(answers, sampler, current=None)).expand(draws, n)
             generator = torch.Generator().manual_seed(seed)
-            choice = torch.multinomial(
-                law.expand(draws, n), K, replacement=True, generator=generator
-            )
-            return cls(answers, K, sampler, choice, None)
+            choice = torch.multinomial(law, K, replacement=True, generator=generator)
+            return cls(answers, K, sampler=sampler, choice=choice, multiplicity=None)
         count = n**K if ordered else math.comb(n + K - 1, K)
         if count * K * answers.tokens.shape[1] > MAX_ENTRIES:
             raise ValueError(
                 f"{n} answers make {count:,} {'ordered ' if ordered else ''}groups of {K}, too "
-                "many to list: take a "
-                f"smaller tree or group, or draws=10_000 for an estimate with its error"
+                "many to list: take a smaller tree or group, or draws=10_000 for an estimate with "
+                "its error"
             )
         if ordered:
-            choice = torch.from_numpy(digits(np.arange(count), n, K))
+            choice = torch.from_numpy(digits(np.arange(count), n, count=K))
             multiplicity = torch.ones(count, dtype=torch.float64)
         else:
-            choice = torch.from_numpy(
-                np.array(list(combinations_with_replacement(range(n), K))).reshape(count, K)
-            )
+            multisets = np.array(list(combinations_with_replacement(range(n), K)))
+            choice = torch.from_numpy(multisets.reshape(count, K))
+            # A multiset in which answer i stands n_i times stands for K!/prod_i n_i! ordered
+            # groups. Equal answers are neighbours, and 1, 2, ..., n_i, their ranks within the run,
+            # multiply to n_i!: so K! is divided by the product of all ranks.
             new = torch.ones_like(choice, dtype=torch.bool)
             new[:, 1:] = choice[:, 1:] != choice[:, :-1]
-            # K! over the product of the factorials of the counts: divide by the rank within each
-            # run of equals.
             place = torch.arange(K).expand_as(choice)
             rank = place - torch.where(new, place, 0).cummax(1).values + 1
             multiplicity = math.factorial(K) / rank.double().prod(1)
-        return cls(answers, K, sampler, choice, multiplicity)
+        return cls(answers, K, sampler=sampler, choice=choice, multiplicity=multiplicity)
 
     @property
     def sampled(self) -> bool:
@@ -141,9 +144,7 @@ class Population:
         return self.multiplicity is None
 
     def weights(self, sampling: Float[Tensor, "S V"]) -> Float[Tensor, " G"]:
-        """Probability of each listed group under a sampling policy; equal shares for a random
-        sample.
-        """
+        """Probability of each listed group under a sampling policy; a random sample's are equal."""
         if self.multiplicity is None:
             return torch.full((len(self.choice),), 1 / len(self.choice), dtype=torch.float64)
         return self.multiplicity * self.answers.law(sampling)[self.choice].prod(1)
@@ -151,21 +152,20 @@ class Population:
     @cached_property
     def _constants(self) -> dict[str, Tensor]:
         """What does not depend on the policy."""
-        a, c = self.answers, self.choice
+        a = self.answers
         truncated = torch.zeros_like(a.lengths, dtype=torch.bool)
         if a.tree.eos_token_id is not None:
             truncated = ~(a.tokens == a.tree.eos_token_id).any(1)
-        return {
-            "rewards": a.rewards[c],
-            "mask": a.mask[c],
-            "reference_logps": a.token_logps(a.reference)[c],
-            "truncated": truncated[c],
+        by_answer = {
+            "rewards": a.rewards,
+            "mask": a.mask,
+            "reference_logps": a.token_logps(a.reference),
+            "truncated": truncated,
         }
+        return {name: x[self.choice] for name, x in by_answer.items()}
 
     def rows(self, point: Point) -> dict[str, Float[Tensor, "n T"]]:
-        """The live fields of GroupBatch, one row per answer, as functions of the point;
-        differentiable.
-        """
+        """The live fields of GroupBatch by answer, as differentiable functions of the point."""
         a = self.answers
         policy = a.policy(point.logits)
         at_states = {
@@ -182,20 +182,17 @@ class Population:
     def batch(
         self, point: Point, live: Mapping[str, Float[Tensor, "G K T"]] | None = None
     ) -> GroupBatch:
-        """One record of all groups, `group_weight` their probabilities: the loss of it is the
-        expected loss.
+        """One record of all groups, weighted by their probabilities: its loss is the expected loss.
 
         `live` replaces the gathered rows (leaves for the gradient of every single group).
         """
         with torch.no_grad():
             sampling = sampling_policy(
-                self.answers, self.sampler, self.answers.policy(point.logits)
+                self.answers, self.sampler, current=self.answers.policy(point.logits)
             )
             weight = self.weights(sampling)
             behaviour = self.answers.token_logps(sampling)[self.choice]
-        fields: dict[str, Any] = (
-            dict(live) if live else {k: x[self.choice] for k, x in self.rows(point).items()}
-        )
+        fields = live or {name: x[self.choice] for name, x in self.rows(point).items()}
         return GroupBatch(
             **fields,
             **self._constants,
@@ -208,9 +205,7 @@ class Population:
 def sampling_policy(
     answers: Answers, sampler: Sampler, current: Float[Tensor, "S V"] | None
 ) -> Float[Tensor, "S V"]:
-    """The policy that draws the answers. A mixture draws whole answers from its parts, and is one
-    policy again.
-    """
+    """The policy that draws the answers; a mixture of policies over answers is one policy again."""
     if isinstance(sampler, str):
         if sampler not in NAMED:
             raise ValueError(
@@ -232,7 +227,7 @@ def sampling_policy(
                 f"the shares of a mixture must be non-negative with sum 1, got {dict(sampler)}"
             )
         parts = [
-            share * answers.law(sampling_policy(answers, name, current))
+            share * answers.law(sampling_policy(answers, name, current=current))
             for name, share in sampler.items()
         ]
         return answers.from_law(torch.stack(parts).sum(0))

@@ -1,23 +1,26 @@
 """Where theory says an objective comes to rest: laws of answers in closed or self-consistent form.
 
-Written from papers.md and the papers, with no call to an objective: the atlas compares these laws
-with the roots that it finds. Every function returns float64 [n], probabilities of the answers of
-`Answers`.
+They are written from the papers, with no call to an objective: the atlas compares them with the
+roots that it finds. Every function returns float64 [n], probabilities of the answers of `Answers`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import product
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gnivo_edu.exact.groups import GroupObjective
+from gnivo_edu.exact import Array, GroupObjective
 from gnivo_edu.population.answers import Answers
 
+Verdict = Literal["exact", "other optimum", "biased", "collapses"]  # on where an objective ends
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)  # from best to worst
+SAME = 1e-6  # total variation below which two laws are the same
 Law = Float[Tensor, " n"]
 Statistic = Callable[[Tensor], Tensor]  # rewards [G, K] -> one number per response [G, K]
 
@@ -48,13 +51,14 @@ def best_of(answers: Answers, K: int, sampler: Law) -> Law:
 
 def above(answers: Answers, threshold: float, sampler: Law) -> Law:
     """The sampler given R >= threshold."""
-    kept = sampler * (answers.rewards >= threshold)
-    return kept / kept.sum()
+    passing = sampler * (answers.rewards >= threshold)
+    return passing / passing.sum()
 
 
 def preference_tilt(answers: Answers, alpha: float, sampler: Law) -> Law:
-    """pi_ref e^{P/alpha}/Z, P(y) the probability that y beats a sample (half for a tie): IPO with
-    hard labels.
+    """pi_ref e^{P/alpha}/Z, P(y) the probability that y beats a sample: IPO with hard labels.
+
+    A tie is half a win.
     """
     R = answers.rewards
     wins = ((R[:, None] > R) * sampler).sum(1) + ((R[:, None] == R) * sampler).sum(1) / 2
@@ -62,22 +66,20 @@ def preference_tilt(answers: Answers, alpha: float, sampler: Law) -> Law:
 
 
 def vimpo_law(answers: Answers, alpha: float) -> Law:
-    """pi_V(a|s) proportional to pi_ref e^{Q(s,a)/alpha}, Q the expected reward under pi_V itself,
-    from the end back.
-    """
+    """pi_V(a|s) in proportion to pi_ref e^{Q(s,a)/alpha}, Q the expected reward under pi_V."""
+    # Backward induction, as for the soft value, but with the mean of Q under pi_V where pi* has
+    # alpha log E_ref[e^{Q/alpha}]: the KL of later tokens is not charged.
     q = torch.zeros_like(answers.reference)
     value = torch.zeros(len(answers.depths), dtype=q.dtype)
     policy = answers.reference.clone()
     T = answers.tokens.shape[1]
     for t in reversed(range(T)):
-        here = answers.mask[:, t]
-        state, token, last = (
-            answers.states[here, t],
-            answers.tokens[here, t],
-            answers.lengths[here] == t + 1,
-        )
-        after = answers.states[here, min(t + 1, T - 1)]
-        q[state, token] = torch.where(last, answers.rewards[here], value[after])
+        running = answers.mask[:, t]  # the answers that have a token t
+        state = answers.states[running, t]
+        after = answers.states[running, min(t + 1, T - 1)]
+        last = answers.lengths[running] == t + 1
+        earned = torch.where(last, answers.rewards[running], value[after])
+        q[state, answers.tokens[running, t]] = earned
         rows = state.unique()
         policy[rows] = (answers.reference[rows] + q[rows] / alpha).log_softmax(-1)
         value[rows] = (policy[rows].exp() * q[rows]).sum(-1)
@@ -85,24 +87,20 @@ def vimpo_law(answers: Answers, alpha: float) -> Law:
 
 
 def mean_given_own(answers: Answers, K: int, law: Law, statistic: Statistic) -> Float[Tensor, " n"]:
-    """E[statistic_1 | y_1 = y], the other K - 1 answers drawn from `law`: every tuple of them is
-    listed.
-    """
+    """E[statistic_1 | y_1 = y], the other K - 1 answers drawn from `law`: all tuples are listed."""
     n = len(law)
     others = torch.tensor(list(product(range(n), repeat=K - 1))).view(-1, K - 1)
     weight = law[others].prod(1)
     rewards = answers.rewards[others]
     columns = [
-        weight @ statistic(torch.cat([own.expand(len(others), 1), rewards], 1))[:, 0]
-        for own in answers.rewards
+        weight @ statistic(torch.cat([first.expand(len(others), 1), rewards], 1))[:, 0]
+        for first in answers.rewards
     ]
     return torch.stack(columns)
 
 
 def centred_rewards(scale: bool) -> Statistic:
-    """R_i - mean R, over the standard deviation (Bessel) + 1e-4 of the group if `scale`: GRPO's
-    advantage.
-    """
+    """GRPO's advantage: R_i - mean R; if `scale`, over the group's deviation (Bessel) + 1e-4."""
 
     def statistic(rewards: Tensor) -> Tensor:
         advantage = rewards - rewards.mean(1, keepdim=True)
@@ -113,23 +111,23 @@ def centred_rewards(scale: bool) -> Statistic:
 
 def self_consistent(step: Callable[[Law], Law], start: Law) -> Law:
     """A law that `step` maps to itself, by repeated averaging; ValueError if it does not settle."""
-    law, share = start, 0.5
+    law = start
     for _ in range(2_000):
         new = step(law)
         if float((new - law).abs().max()) < 1e-14:
             return new
-        law = (1 - share) * law + share * new
+        law = (law + new) / 2  # half steps: whole ones may swing around the fixed point for ever
     raise ValueError("the self-consistent law does not settle: raise alpha")
 
 
 def grpo_one_step(answers: Answers, alpha: float, K: int, scale: bool) -> Law:
-    """alpha pi_ref/(alpha - A), A(y) = E[A_i | y_i = y] under the law itself: GRPO with k3,
-    one-step answers.
-    """
+    """alpha pi_ref/(alpha - A), A(y) = E[A_i | y_i = y] under the law: one-step GRPO with k3."""
+    # k3 differentiated is the forward KL's gradient (see kl_laboratory). At rest the push on
+    # log pi(y), pi A + alpha pi_ref, is in proportion to pi: pi (alpha - A) = alpha pi_ref.
     reference = _reference(answers)
 
     def step(law: Law) -> Law:
-        A = mean_given_own(answers, K, law, centred_rewards(scale))
+        A = mean_given_own(answers, K, law=law, statistic=centred_rewards(scale))
         new = alpha * reference / (alpha - A)
         return new / new.sum()
 
@@ -137,14 +135,12 @@ def grpo_one_step(answers: Answers, alpha: float, K: int, scale: bool) -> Law:
 
 
 def grpo_by_state(answers: Answers, alpha: float, K: int, scale: bool) -> Law:
-    """The same in every state: alpha pi_ref(a|s)/(alpha - (A(s,a) - E_pi A(s,.))), token losses
-    summed.
-    """
+    """In every state alpha pi_ref(a|s)/(alpha - (A(s,a) - E_pi A(s,.))): GRPO with token sums."""
 
     def step(law: Law) -> Law:
-        A = mean_given_own(answers, K, law, centred_rewards(scale))
+        A = mean_given_own(answers, K, law=law, statistic=centred_rewards(scale))
         policy = answers.from_law(law)
-        at = _average_over_answers(answers, law, A)
+        at = _average_over_answers(answers, law, x=A)
         gap = at - (policy.exp() * at).sum(-1, keepdim=True)
         new = alpha * answers.reference.exp() / (alpha - gap)
         return answers.law((new / new.sum(-1, keepdim=True)).log())
@@ -156,32 +152,35 @@ def grpo_tilt(answers: Answers, alpha: float, K: int, scale: bool) -> Law:
     """pi_ref e^{A/alpha}/Z with that A: GRPO with the reverse KL of whole answers in the loss."""
 
     def step(law: Law) -> Law:
-        return tilt_by(answers, mean_given_own(answers, K, law, centred_rewards(scale)) / alpha)
+        A = mean_given_own(answers, K, law=law, statistic=centred_rewards(scale))
+        return tilt_by(answers, A / alpha)
 
     return self_consistent(step, _reference(answers))
 
 
 def moving_with_anchor(answers: Answers, alpha: float, beta: float, K: int) -> Law:
-    """pi_0 e^{f/beta}/Z, f(y) = K E[softmax(R/alpha)_i | y_i = y] under the law itself: softmax
-    GN-IVO, t = T, with a reference that follows the policy and beta KL(pi || pi_0) in the loss."""
+    """pi_0 e^{f/beta}/Z, f(y) = K E[softmax(R/alpha)_i | y_i = y] under the law itself.
+
+    This is GN-IVO with softmax weights at t = T, with a reference that follows the policy and
+    beta KL(pi || pi_0) in the loss.
+    """
 
     def step(law: Law) -> Law:
-        f = mean_given_own(answers, K, law, lambda rewards: K * (rewards / alpha).softmax(1))
+        f = mean_given_own(answers, K, law=law, statistic=lambda R: K * (R / alpha).softmax(1))
         return tilt_by(answers, f / beta)
 
     return self_consistent(step, _reference(answers))
 
 
 def dro_wrong_value(answers: Answers, alpha: float, value: float, sampler: Law) -> Law:
-    """DRO with a fixed V: alpha h = R - V - (pi/mu)(V^pi - V), solved for pi (Proposition 1 of the
-    paper).
-    """
-    reference, excess = _reference(answers).numpy(), answers.rewards.numpy() - value
+    """DRO with a fixed V, Proposition 1: alpha h = R - V - (pi/mu)(V^pi - V), solved for pi."""
+    reference = _reference(answers).numpy()
+    excess = answers.rewards.numpy() - value
     mu = sampler.numpy()
 
-    def given(multiplier: float) -> np.ndarray:
-        # alpha log(pi/ref) + multiplier pi/mu = R - V has one root in log pi for a multiplier >= 0:
-        # Newton from above.
+    def given(multiplier: float) -> Array:
+        # alpha log(pi/pi_ref) + multiplier pi/mu = R - V has one root in x = log pi, since its left
+        # side grows with x; it is convex, so Newton's method from above never overshoots.
         x = np.log(reference) + excess / alpha
         for _ in range(200):
             pull = multiplier * np.exp(x) / mu
@@ -190,6 +189,7 @@ def dro_wrong_value(answers: Answers, alpha: float, value: float, sampler: Law) 
 
     if given(0.0).sum() < 1:
         raise ValueError("value must be at most alpha log Z")
+    # The multiplier is V^pi - V. The mass falls as it grows: bisection finds where it is 1.
     low, high = 0.0, 1.0
     while given(high).sum() > 1:
         high *= 2
@@ -200,8 +200,9 @@ def dro_wrong_value(answers: Answers, alpha: float, value: float, sampler: Law) 
 
 
 def vimpo_one_step(answers: Answers, alpha: float, actor: float, K: int) -> Law:
-    """One-step VIMPO with its whitened actor: pi_ref e^{(1 - 1/K) R/c}/Z, c = alpha - actor/sd(raw
-    advantage).
+    """One-step VIMPO with its whitened actor: pi_ref e^{(1 - 1/K) R/c}/Z, c = alpha - actor/sd(A).
+
+    A is its advantage before whitening, alpha (h - E h).
     """
 
     def step(law: Law) -> Law:
@@ -216,26 +217,28 @@ def vimpo_one_step(answers: Answers, alpha: float, actor: float, K: int) -> Law:
 def gnivo_softmax_prefixes(
     answers: Answers, alpha: float, K: int, depth: int
 ) -> Float[Tensor, " m"]:
-    """Law of the prefixes of `depth` tokens that softmax weights fit, by the integral form: e^{v}
-    of the fitted v.
-    """
+    """Law of the prefixes of `depth` tokens that softmax weights fit, by the integral form."""
+    # Softmax weights sum to one in every group. The expected gradient of -sum_i w_i log q_i is then
+    # E[q - w] by prefix, and of the weights only their mean given the prefix is needed. E[q] is the
+    # integral form of Theorem 2: 1/S = integral over s > 0 of e^{-sS}, S the group's sum of e^v.
     law = _reference(answers)
-    share = mean_given_own(answers, K, law, lambda rewards: (rewards / alpha).softmax(1))
-    mass = prefix_law(answers, law, depth)
-    target = prefix_law(answers, law * share, depth) / mass
-    v = GroupObjective(mass.numpy(), target.numpy(), K, total=None).fit(np.zeros(len(mass)))
+    share = mean_given_own(answers, K, law=law, statistic=lambda R: (R / alpha).softmax(1))
+    mass = prefix_law(answers, law, depth=depth)
+    target = prefix_law(answers, law * share, depth=depth) / mass
+    objective = GroupObjective(mass.numpy(), target.numpy(), group_size=K, total=None)
+    v = objective.fit(np.zeros(len(mass)))
     return (mass.log() + torch.from_numpy(v)).softmax(0)
 
 
 def gnivo_stale_prefixes(
     answers: Answers, alpha: float, depth: int, sampler: Law
 ) -> Float[Tensor, " m"]:
-    """Law of prefixes of `depth` tokens that raw weights fit on stale samples: pi_ref(s)
-    E_sampler[e^{R/alpha}|s].
-    """
-    weight = (answers.rewards / alpha).exp()
-    value = prefix_law(answers, sampler * weight, depth) / prefix_law(answers, sampler, depth)
-    new = prefix_law(answers, _reference(answers), depth) * value
+    """pi_ref(s) E_sampler[e^{R/alpha} | s]: what raw weights fit on samples of another policy."""
+    weighted = sampler * (answers.rewards / alpha).exp()
+    reference, mass, weighted_mass = (
+        prefix_law(answers, law, depth=depth) for law in (_reference(answers), sampler, weighted)
+    )
+    new = reference * weighted_mass / mass
     return new / new.sum()
 
 
@@ -254,10 +257,7 @@ def _average_over_answers(
 ) -> Float[Tensor, "S V"]:
     """E[x | state, action] under a law of answers; 0 where no answer passes."""
     flat = answers.states[answers.mask] * answers.reference.shape[1] + answers.tokens[answers.mask]
-    mass, total = (
-        torch.zeros(answers.reference.numel(), dtype=law.dtype).index_add(
-            0, flat, y[:, None].expand_as(answers.mask)[answers.mask]
-        )
-        for y in (law, law * x)
-    )
+    per_token = torch.stack([law, law * x])[:, :, None].expand(-1, *answers.mask.shape)
+    sums = torch.zeros(2, answers.reference.numel(), dtype=law.dtype)
+    mass, total = sums.index_add(1, flat, per_token[:, answers.mask])
     return (total / mass.clamp(min=1e-300)).view_as(answers.reference)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,16 +13,16 @@ from torch import Tensor
 from gnivo_edu.population.expectation import Objective, expect
 from gnivo_edu.population.groups import Point, Population, sampling_policy
 
-STEP = 1e-5  # of the central differences of the Jacobian; their error, about 1e-10, only slows the last steps
+# Step of the central differences of the Jacobian. Their error, about 1e-10, only slows the last
+# Newton steps: where the search stops is decided by the field itself.
+STEP = 1e-5
 LONGEST = 2.0  # nats (or reward units) by which one step may move a coordinate
 Field = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Rest:
-    """Where the search ended. `converged`: the expected gradient, per unit of mass, is below the
-    tolerance there.
-    """
+    """Where the search ended; `converged`: the expected gradient per unit of mass is zero there."""
 
     point: Point
     residual: float
@@ -49,21 +49,28 @@ def newton(
         size = float(value.abs().max())
         if size < tolerance:
             return x, size, iteration
-        eye = STEP * torch.eye(len(x), dtype=x.dtype)
-        jacobian = torch.stack([(field(x + e) - field(x - e)) / (2 * STEP) for e in eye], 1)
-        step = torch.linalg.lstsq(jacobian, -value[:, None], rcond=1e-9, driver="gelsd").solution[
-            :, 0
-        ]
+        # The least-squares solution of smallest norm: a softmax leaves the Jacobian singular, since
+        # adding a constant to the logits of a state changes nothing. `rcond` cuts those directions.
+        step = torch.linalg.lstsq(
+            jacobian(field, x), -value[:, None], rcond=1e-9, driver="gelsd"
+        ).solution.flatten()
         step = step * min(1.0, LONGEST / max(float(step.abs().max()), 1e-300))
         for _ in range(12):
             trial = field(x + step)
             if bool(trial.isfinite().all()) and float(trial.norm()) < float(value.norm()):
                 break
             step = step / 2
-        else:
+        else:  # no step shrinks the field: a kink, or the edge of what rounding resolves
             return x, size, iteration
         x, value = x + step, trial
     return x, float(value.abs().max()), limit
+
+
+def jacobian(field: Field, x: Float[Tensor, " p"]) -> Float[Tensor, "p p"]:
+    """d field_i / d x_j by central differences: a column costs two expectations, no second
+    derivative of the objective is asked for, and what it detaches stays detached."""
+    steps = STEP * torch.eye(len(x), dtype=x.dtype)
+    return torch.stack([(field(x + step) - field(x - step)) / (2 * STEP) for step in steps], 1)
 
 
 def rest(
@@ -85,28 +92,24 @@ def rest(
     and `converged` is false.
     """
     answers = population.answers
-    shapes = [getattr(start, name).shape for name in free]
-    sizes = [shape.numel() for shape in shapes]
-
-    def at(x: Tensor) -> Point:
-        parts = [part.view(shape) for part, shape in zip(x.split(sizes), shapes, strict=True)]
-        return replace(start, **dict(zip(free, parts, strict=True)))
 
     def field(x: Tensor) -> Tensor:
-        point = at(x)
-        gradient = expect(objective, population, point, **settings).gradient
+        point = start.with_flat(free, x)
+        gradient = expect(objective, population, point=point, **settings).gradient
         if extra is not None:
             leaves = point.detached()
-            gradient["logits"] = (
-                gradient["logits"] + torch.autograd.grad(extra(leaves), leaves.logits)[0]
-            )
-        sampling = sampling_policy(answers, population.sampler, answers.policy(point.logits))
+            (slope,) = torch.autograd.grad(extra(leaves), leaves.logits)
+            gradient["logits"] = gradient["logits"] + slope
+        # The chance that the sampler passes through a state, and that it takes an action there;
+        # 1e-300 keeps a quotient finite where both vanish.
+        current = answers.policy(point.logits)
+        sampling = sampling_policy(answers, population.sampler, current=current)
         visits = answers.visits(sampling).clamp(min=1e-300)
         taken = (visits[:, None] * sampling.exp()).clamp(min=1e-300)
         gradient["logits"] = (gradient["logits"] / taken).masked_fill(~answers.legal, 0.0)
         gradient["values"] = gradient["values"] / visits
         return torch.cat([gradient[name].flatten() for name in free])
 
-    first = torch.cat([getattr(start, name).detach().flatten() for name in free])
-    x, residual, iterations = newton(field, first, tolerance)
-    return Rest(at(x), residual, iterations, residual < max(tolerance, 1e-9))
+    x, residual, iterations = newton(field, start.flat(free), tolerance=tolerance)
+    converged = residual < max(tolerance, 1e-9)
+    return Rest(start.with_flat(free, x), residual, iterations=iterations, converged=converged)

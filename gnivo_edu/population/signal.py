@@ -1,6 +1,4 @@
-"""Signal and noise: how large the expected gradient of an objective is beside its standard
-deviation, exactly.
-"""
+"""Signal and noise: an objective's expected gradient beside its standard deviation, exactly."""
 
 from __future__ import annotations
 
@@ -14,20 +12,11 @@ from gnivo_edu.population.answers import Answers
 from gnivo_edu.population.expectation import gradient_covariance, point_at
 from gnivo_edu.population.groups import Population
 
-PLACES = {
-    "reference": 0.0,
-    "half-way": 0.5,
-    "near the optimum": 0.9,
-}  # the policy pi_ref e^{x R/alpha}/Z
+# The policy pi_ref e^{x R/alpha}/Z: pi* at x = 1.
+PLACES = {"reference": 0.0, "half-way": 0.5, "near the optimum": 0.9}
 REWARDS = ("sparse", "dense")
 GROUP_SIZES = (2, 4, 8)
-ON_POLICY = (
-    "dr_grpo",
-    "grpo",
-    "ppo",
-    "rloo",
-    "vimpo",
-)  # the others learn from samples of the reference
+ON_POLICY = ("dr_grpo", "grpo", "ppo", "rloo", "vimpo")  # the others sample from the reference
 
 
 @dataclass(frozen=True)
@@ -48,15 +37,15 @@ class Noise:
     @property
     def snr(self) -> float:
         """Signal-to-noise ratio per root answer."""
-        return (
-            self.signal / math.sqrt(self.group_size * self.variance) if self.signal > 1e-12 else 0.0
-        )
+        deviation = math.sqrt(self.group_size * self.variance)
+        return self.signal / deviation if self.signal > 1e-12 else 0.0
 
 
 @cache
 def problem(rewards: str) -> Answers:
-    """Eight answers of three binary tokens, a random reference. "sparse": one is right; "dense":
-    the share of ones.
+    """Eight answers of three binary tokens, a random reference.
+
+    "sparse": one answer is right; "dense": the share of ones.
 
     >>> problem("sparse").rewards.sum().item(), problem("dense").rewards.unique().tolist()[1:3]
     (1.0, [0.3333333333333333, 0.6666666666666666])
@@ -65,14 +54,12 @@ def problem(rewards: str) -> Answers:
         raise ValueError(f"rewards must be one of {', '.join(REWARDS)}, got {rewards!r}")
     ones = [bin(i).count("1") for i in range(8)]
     values = [float(i == 5) for i in range(8)] if rewards == "sparse" else [n / 3 for n in ones]
-    return Answers.of(
-        exact.enumerate_tree_from_rewards(values, 2, exact.random_reference(2, 3, seed=1))
-    )
+    reference = exact.random_reference(2, 3, seed=1)
+    return Answers.of(exact.enumerate_tree_from_rewards(values, 2, reference=reference))
 
 
 def noise(name: str, rewards: str, place: str, group_size: int, alpha: float = 0.5) -> Noise:
-    """One objective at its defaults, at one policy: exact mean and covariance over all groups of K
-    answers.
+    """One objective at its defaults, at one policy: exact moments over all groups of K answers.
 
     Groups come from where the objective learns from: the policy itself (`ON_POLICY`) or the
     reference. Critics and explicit values are those of the optimum. Raises ValueError on unknown
@@ -85,25 +72,30 @@ def noise(name: str, rewards: str, place: str, group_size: int, alpha: float = 0
     answers = problem(rewards)
     if place not in PLACES:
         raise ValueError(f"place must be one of {', '.join(PLACES)}, got {place!r}")
-    point = point_at(answers, alpha, answers.tilted(PLACES[place] * answers.rewards / alpha))
+    point = point_at(answers, alpha, policy=answers.tilted(PLACES[place] * answers.rewards / alpha))
     sampler = "current" if name in ON_POLICY else "reference"
-    population = Population.of(answers, group_size, sampler)
-    mean, covariance = gradient_covariance(objectives.get(name), population, point, alpha=alpha)
-    sampling = {"current": "on-policy"}.get(sampler, sampler)
+    population = Population.of(answers, group_size, sampler=sampler)
+    objective = objectives.get(name)
+    mean, covariance = gradient_covariance(objective, population, point=point, alpha=alpha)
     return Noise(
-        name, rewards, place, group_size, sampling, float(mean.norm()), float(covariance.trace())
+        name,
+        rewards,
+        place=place,
+        group_size=group_size,
+        sampling={"current": "on-policy"}.get(sampler, sampler),
+        signal=float(mean.norm()),
+        variance=float(covariance.trace()),
     )
 
 
 def signal_and_noise(alpha: float = 0.5, only: str | None = None) -> list[Noise]:
-    """Every objective that moves the policy, at three policies, two kinds of reward and three group
-    sizes.
+    """Every objective that moves the policy: at three policies, two rewards and three group sizes.
 
     `group_value`, whose V_theta is no policy, is left out.
     """
     names = [n for n in objectives.names() if n != "group_value"] if only is None else [only]
     return [
-        noise(name, rewards, place, group_size, alpha)
+        noise(name, rewards, place=place, group_size=group_size, alpha=alpha)
         for name in names
         for rewards in REWARDS
         for place in PLACES
@@ -112,13 +104,10 @@ def signal_and_noise(alpha: float = 0.5, only: str | None = None) -> list[Noise]
 
 
 def rows(cells: list[Noise]) -> list[dict[str, Any]]:
-    """The table: one row per objective and kind of reward, a column per policy and group size, of
-    `snr`.
-    """
+    """The table of `snr`: a row per objective and kind of reward, a column per policy and size."""
     table: dict[tuple[str, str], dict[str, Any]] = {}
     for c in cells:
-        row = table.setdefault(
-            (c.objective, c.rewards), {"objective": c.objective, "rewards": c.rewards}
-        )
+        empty = {"objective": c.objective, "rewards": c.rewards}
+        row = table.setdefault((c.objective, c.rewards), empty)
         row[f"{c.place}, K={c.group_size}"] = c.snr
     return list(table.values())

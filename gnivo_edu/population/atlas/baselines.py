@@ -1,7 +1,4 @@
-"""The atlas of the baselines of GN-IVO's Table 1.
-
-Sources: papers.md parts D and H; `read_in` says what was read for the statement.
-"""
+"""The rows of the baselines of GN-IVO's Table 1; `read_in` says what was read of a source."""
 
 from __future__ import annotations
 
@@ -11,10 +8,7 @@ from gnivo_edu.population import laws
 from gnivo_edu.population.atlas.row import Row, biased, collapses, exact, family, other, tilt_at
 
 MANY_STEPS = {"normaliser": "seq-mean-token-sum", "scale": "none"}
-WIDE = {
-    "clip_low": 0.999,
-    "clip_high": 1e9,
-}  # clipping out of the way: where the surrogate itself leads
+WIDE = {"clip_low": 0.999, "clip_high": 1e9}  # no clipping: where the surrogate itself leads
 JOINT = ("logits", "values")
 
 
@@ -22,24 +16,30 @@ ROWS: list[Row] = [
     *family(
         "grpo",
         "GRPO, arXiv 2402.03300",
-        "code",
-        [
-            *(
-                other(
-                    f"k3 in the loss, {name}, one step",
-                    "alpha pi_ref/(alpha - A)",
-                    lambda c, std=std: laws.grpo_one_step(c.answers, c.alpha, c.K, std),  # type: ignore[misc]
-                    settings={"scale": scale},
-                    sampling="current",
-                    alpha=2.0,
-                    problem="one step",
-                )
-                for scale, name, std in (("none", "no std", False), ("group", "std", True))
+        read_in="code",
+        rows=[
+            other(
+                "k3 in the loss, no std, one step",
+                "alpha pi_ref/(alpha - A)",
+                law=lambda c: laws.grpo_one_step(c.answers, c.alpha, K=c.K, scale=False),
+                settings={"scale": "none"},
+                sampling="current",
+                alpha=2.0,
+                problem="one step",
+            ),
+            other(
+                "k3 in the loss, std, one step",
+                "alpha pi_ref/(alpha - A)",
+                law=lambda c: laws.grpo_one_step(c.answers, c.alpha, K=c.K, scale=True),
+                settings={"scale": "group"},
+                sampling="current",
+                alpha=2.0,
+                problem="one step",
             ),
             other(
                 "k3 in the loss, no std, token sums",
                 "alpha pi_ref/(alpha - (A(s,a) - E_pi A(s,.))) in every state",
-                lambda c: laws.grpo_by_state(c.answers, c.alpha, c.K, False),
+                law=lambda c: laws.grpo_by_state(c.answers, c.alpha, K=c.K, scale=False),
                 settings=MANY_STEPS,
                 sampling="current",
                 alpha=2.0,
@@ -48,14 +48,14 @@ ROWS: list[Row] = [
             other(
                 "KL of whole answers, no std, token sums",
                 "pi* at alpha K/(K - 1)",
-                lambda c: laws.tilt(c.answers, c.alpha * c.K / (c.K - 1)),
+                law=lambda c: laws.tilt(c.answers, c.alpha * c.K / (c.K - 1)),
                 settings={"kl": "sequence", **MANY_STEPS},
                 sampling="current",
             ),
             other(
                 "KL of whole answers, std, token sums",
                 "pi_ref e^{A/alpha}/Z: a temperature per prompt",
-                lambda c: laws.grpo_tilt(c.answers, c.alpha, c.K, True),
+                law=lambda c: laws.grpo_tilt(c.answers, c.alpha, K=c.K, scale=True),
                 settings={"kl": "sequence", "normaliser": "seq-mean-token-sum"},
                 sampling="current",
                 alpha=1.0,
@@ -63,7 +63,7 @@ ROWS: list[Row] = [
             other(
                 "exact KL per token, no std, token sums",
                 "VIMPO's pi_V at alpha K/(K - 1)",
-                lambda c: laws.vimpo_law(c.answers, c.alpha * c.K / (c.K - 1)),
+                law=lambda c: laws.vimpo_law(c.answers, c.alpha * c.K / (c.K - 1)),
                 settings={"kl": "exact", **MANY_STEPS},
                 sampling="current",
             ),
@@ -73,13 +73,13 @@ ROWS: list[Row] = [
     *family(
         "dr_grpo",
         "Dr. GRPO, arXiv 2503.20783",
-        "code",
-        [
+        read_in="code",
+        rows=[
             collapses("no KL, as published", sampling="current"),
             other(
                 "KL of whole answers",
                 "pi* at alpha K/(K - 1)",
-                lambda c: laws.tilt(c.answers, c.alpha * c.K / (c.K - 1)),
+                law=lambda c: laws.tilt(c.answers, c.alpha * c.K / (c.K - 1)),
                 settings={"kl": "sequence"},
                 sampling="current",
             ),
@@ -88,8 +88,8 @@ ROWS: list[Row] = [
     *family(
         "rloo",
         "RLOO, arXiv 2402.14740",
-        "code",
-        [
+        read_in="code",
+        rows=[
             exact("k1 in the reward", sampling="current"),
             exact(
                 "k1 in the reward, REINFORCE form", settings={"clip_low": None}, sampling="current"
@@ -106,8 +106,8 @@ ROWS: list[Row] = [
     *family(
         "ppo",
         "PPO, arXiv 1707.06347, KL in the reward",
-        "code",
-        [
+        read_in="code",
+        rows=[
             exact(
                 "lam=1, a wrong critic",
                 settings={"lam": 1.0},
@@ -143,15 +143,17 @@ ROWS: list[Row] = [
     *family(
         "dro",
         "DRO, arXiv 2405.19107, Theorem 1 and Proposition 1",
-        "paper",
-        [
+        read_in="paper",
+        rows=[
             exact("V learnt", group_size=1, free=JOINT),
             exact("V learnt, stale samples", group_size=1, sampling="uniform", free=JOINT),
             exact("a wrong V, on-policy", group_size=1, sampling="current", shift=-0.2),
             other(
                 "a wrong V, stale samples",
                 "alpha h = R - V - (pi/mu)(V^pi - V)",
-                lambda c: laws.dro_wrong_value(c.answers, c.alpha, c.value, c.sampler),
+                law=lambda c: laws.dro_wrong_value(
+                    c.answers, c.alpha, value=c.value, sampler=c.sampler
+                ),
                 group_size=1,
                 shift=-0.2,
             ),
@@ -160,8 +162,8 @@ ROWS: list[Row] = [
     *family(
         "oreo",
         "OREO, arXiv 2412.16145, Theorem 2",
-        "paper",
-        [
+        read_in="paper",
+        rows=[
             exact("V learnt, by token", group_size=1, free=JOINT),
             exact(
                 "V learnt, by token, stale samples", group_size=1, sampling="uniform", free=JOINT
@@ -181,8 +183,8 @@ ROWS: list[Row] = [
     *family(
         "online_dpo",
         "Online DPO, arXiv 2402.04792; IPO, arXiv 2310.12036",
-        "code",
-        [
+        read_in="code",
+        rows=[
             exact("Bradley-Terry labels, tau=1", settings={"labels": "soft"}),
             exact(
                 "Bradley-Terry labels, stale samples",
@@ -192,7 +194,7 @@ ROWS: list[Row] = [
             other(
                 "Bradley-Terry labels, tau=0.5",
                 "pi* at alpha tau",
-                tilt_at(0.5),
+                law=tilt_at(0.5),
                 settings={"labels": "soft", "label_temperature": 0.5},
             ),
             collapses("hard labels, ties half and half", sampling="current"),
@@ -200,7 +202,7 @@ ROWS: list[Row] = [
             other(
                 "IPO, hard labels",
                 "pi_ref e^{P/alpha}/Z, P the chance to beat a sample",
-                lambda c: laws.preference_tilt(c.answers, c.alpha, c.sampler),
+                law=lambda c: laws.preference_tilt(c.answers, c.alpha, sampler=c.sampler),
                 settings={"form": "ipo"},
             ),
         ],
@@ -208,17 +210,17 @@ ROWS: list[Row] = [
     *family(
         "sft_winning",
         "a baseline of GN-IVO (ICLR 2026); the recipe was not found",
-        "third party",
-        [
+        read_in="third party",
+        rows=[
             other(
                 "best of K, one round, ties shared",
                 "F(r)^K - F(r-)^K",
-                lambda c: laws.best_of(c.answers, c.K, c.sampler),
+                law=lambda c: laws.best_of(c.answers, c.K, sampler=c.sampler),
             ),
             other(
                 "threshold 0.5, one round",
                 "pi_ref given R >= 0.5",
-                lambda c: laws.above(c.answers, 0.5, c.sampler),
+                law=lambda c: laws.above(c.answers, 0.5, sampler=c.sampler),
                 settings={"rule": "threshold", "threshold": 0.5},
             ),
             collapses("best of K of the policy itself", sampling="current"),

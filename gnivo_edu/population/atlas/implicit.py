@@ -1,7 +1,6 @@
-"""The atlas of the implicit-value objectives: GN-IVO, GVPO, VIMPO and the poster's two steps
-before.
+"""The rows of the implicit-value objectives: GN-IVO, GVPO, VIMPO, the poster's two steps before.
 
-Sources: papers.md parts A, B, C, D9 and H; `read_in` says what was read for the statement.
+`read_in` says what was read of a source.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from gnivo_edu import objectives
 from gnivo_edu.batch import GroupBatch
 from gnivo_edu.exact.tree import Tables
 from gnivo_edu.objectives import LossOutput
+from gnivo_edu.objectives.groups import Weights
 from gnivo_edu.population import laws
 from gnivo_edu.population.answers import Answers
 from gnivo_edu.population.atlas.row import (
@@ -32,7 +32,8 @@ from gnivo_edu.population.expectation import Objective
 from gnivo_edu.population.groups import sampling_policy
 
 HALF_UNIFORM = {"reference": 0.5, "uniform": 0.5}
-# 490,314 multisets: the root of pairs comes first, and the large population only has to confirm it.
+# 490,314 multisets, in parts that fit into memory. Pairs have the same root at a small share of the
+# cost: their search goes first, and the large population only has to confirm it.
 EIGHT_OF_SIXTEEN = {
     "group_size": 8,
     "problem": "16 answers",
@@ -41,32 +42,28 @@ EIGHT_OF_SIXTEEN = {
 }
 
 
-def at_depth(t: int, weights: str = "raw") -> Objective:
+def at_depth(t: int, weights: Weights = "raw") -> Objective:
     """GN-IVO at the single depth t, the same for every group."""
 
     def objective(batch: GroupBatch, alpha: float) -> LossOutput:
         depths = torch.full((len(batch.rewards),), t)
-        return objectives.gnivo(batch, alpha, weights=weights, prefixes="given", depths=depths)  # type: ignore[arg-type]
+        return objectives.gnivo(batch, alpha, weights=weights, prefixes="given", depths=depths)
 
     return objective
 
 
 def group_maximum(batch: GroupBatch, alpha: float) -> LossOutput:
-    """Raw weights after the group's largest reward is subtracted: overflow-safe, and another
-    objective.
-    """
-    return objectives.gnivo(
-        replace(batch, rewards=batch.rewards - batch.rewards.amax(1, keepdim=True)), alpha
-    )
+    """Raw weights less the group's largest reward: safe from overflow, and another objective."""
+    largest = batch.rewards.amax(1, keepdim=True)
+    return objectives.gnivo(replace(batch, rewards=batch.rewards - largest), alpha)
 
 
 def follow(name: str) -> Objective:
     """An objective whose reference is the policy that samples, refreshed at every step."""
 
     def objective(batch: GroupBatch, **settings: Any) -> LossOutput:
-        return objectives.get(name)(
-            replace(batch, reference_logps=batch.behaviour_logps), **settings
-        )
+        moved = replace(batch, reference_logps=batch.behaviour_logps)
+        return objectives.get(name)(moved, **settings)
 
     return objective
 
@@ -78,15 +75,12 @@ def vimpo_actor(batch: GroupBatch, alpha: float) -> LossOutput:
 
 
 def uniform_then_reference(depth: int) -> Callable[[Answers], Tables]:
-    """Tables of a sampler that picks the first `depth` tokens uniformly and completes with the
-    reference.
-    """
+    """A sampler, as tables, of `depth` uniform tokens; it completes them with the reference."""
 
     def tables(answers: Answers) -> Tables:
-        uniform = sampling_policy(answers, "uniform", None)
-        return answers.to_tables(
-            torch.where((answers.depths < depth)[:, None], uniform, answers.reference)
-        )
+        uniform = sampling_policy(answers, "uniform", current=None)
+        first = (answers.depths < depth)[:, None]
+        return answers.to_tables(torch.where(first, uniform, answers.reference))
 
     return tables
 
@@ -95,17 +89,11 @@ ROWS: list[Row] = [
     *family(
         "gnivo",
         "GN-IVO (ICLR 2026), Eq. 9, Theorem 2",
-        "poster",
-        [
+        read_in="poster",
+        rows=[
             exact("raw weights, all depths, K=2", group_size=2),
             exact("raw weights, all depths, K=4", group_size=4),
-            exact(
-                "raw weights, all depths, K=8, 16 answers",
-                group_size=8,
-                problem="16 answers",
-                warm={"group_size": 2, "parts": 1},
-                parts=64,
-            ),
+            exact("raw weights, all depths, K=8, 16 answers", **EIGHT_OF_SIXTEEN),
             exact("raw weights, last depth", settings={"prefixes": "last"}),
             exact("raw weights, depth 1", function=at_depth(1), depth=1, law=prefixes(1)),
             exact("raw weights, depth 2", function=at_depth(2), depth=2, law=prefixes(2)),
@@ -127,7 +115,7 @@ ROWS: list[Row] = [
             other(
                 "softmax weights, depth 1",
                 "the v that E[softmax weight | prefix] fits (integral form)",
-                lambda c: laws.gnivo_softmax_prefixes(c.answers, c.alpha, c.K, 1),
+                law=lambda c: laws.gnivo_softmax_prefixes(c.answers, c.alpha, K=c.K, depth=1),
                 function=at_depth(1, "softmax"),
                 depth=1,
             ),
@@ -135,7 +123,9 @@ ROWS: list[Row] = [
             other(
                 "raw weights, stale samples, depth 1",
                 "pi_ref(s) E_sampler[e^{R/alpha} | s]",
-                lambda c: laws.gnivo_stale_prefixes(c.answers, c.alpha, 1, c.sampler),
+                law=lambda c: laws.gnivo_stale_prefixes(
+                    c.answers, c.alpha, depth=1, sampler=c.sampler
+                ),
                 function=at_depth(1),
                 sampling="uniform",
                 depth=1,
@@ -154,7 +144,10 @@ ROWS: list[Row] = [
                 law=prefixes(2),
             ),
             other(
-                "3 refreshes of the reference", "pi_0 e^{3R/alpha}/Z", tilt_at(1 / 3), refreshes=3
+                "3 refreshes of the reference",
+                "pi_0 e^{3R/alpha}/Z",
+                law=tilt_at(1 / 3),
+                refreshes=3,
             ),
             collapses(
                 "reference refreshed at every step", function=follow("gnivo"), sampling="current"
@@ -162,7 +155,7 @@ ROWS: list[Row] = [
             other(
                 "reference refreshed, KL to pi_0, softmax, last depth",
                 "pi_0 e^{f/beta}/Z, f = K E[softmax(R/alpha)_i | y_i = y], beta = 0.5",
-                lambda c: laws.moving_with_anchor(c.answers, c.alpha, 0.5, c.K),
+                law=lambda c: laws.moving_with_anchor(c.answers, c.alpha, beta=0.5, K=c.K),
                 function=follow("gnivo"),
                 settings={"weights": "softmax", "prefixes": "last"},
                 sampling="current",
@@ -171,7 +164,7 @@ ROWS: list[Row] = [
             other(
                 "reference refreshed, KL to pi_0, raw, last depth",
                 "pi_0 e^{(K - 1) e^{R/alpha}/beta}/Z, beta = 10",
-                lambda c: laws.tilt_by(
+                law=lambda c: laws.tilt_by(
                     c.answers, (c.K - 1) * (c.answers.rewards / c.alpha).exp() / 10
                 ),
                 function=follow("gnivo"),
@@ -184,15 +177,18 @@ ROWS: list[Row] = [
     *family(
         "gvpo",
         "GVPO, arXiv 2504.19599, Theorem 3.1 and Corollary 3.2",
-        "code",
-        [
+        read_in="code",
+        rows=[
             exact("reference samples, K=2", group_size=2),
             exact("any sampler: uniform", sampling="uniform"),
             exact("any sampler: a mixture", sampling=HALF_UNIFORM),
             exact("any sampler: the policy itself", sampling="current"),
             exact("K=8, 16 answers", **EIGHT_OF_SIXTEEN),
             other(
-                "3 refreshes of the reference", "pi_0 e^{3R/alpha}/Z", tilt_at(1 / 3), refreshes=3
+                "3 refreshes of the reference",
+                "pi_0 e^{3R/alpha}/Z",
+                law=tilt_at(1 / 3),
+                refreshes=3,
             ),
             collapses(
                 "reference refreshed at every step", function=follow("gvpo"), sampling="current"
@@ -202,19 +198,19 @@ ROWS: list[Row] = [
     *family(
         "vimpo",
         "VIMPO, arXiv 2606.20008",
-        "code",
-        [
+        read_in="code",
+        rows=[
             other(
                 "value loss, leave-one-out mean",
                 "pi_V: pi_ref e^{Q/alpha}, Q raw under pi_V",
-                lambda c: laws.vimpo_law(c.answers, c.alpha),
+                law=lambda c: laws.vimpo_law(c.answers, c.alpha),
                 settings={"actor": 0.0, "baseline": "leave_one_out"},
                 sampling="current",
             ),
             other(
                 "value loss, group mean",
                 "pi_V at alpha K/(K - 1)",
-                lambda c: laws.vimpo_law(c.answers, c.alpha * c.K / (c.K - 1)),
+                law=lambda c: laws.vimpo_law(c.answers, c.alpha * c.K / (c.K - 1)),
                 settings={"actor": 0.0},
                 sampling="current",
             ),
@@ -237,7 +233,7 @@ ROWS: list[Row] = [
             other(
                 "value and whitened actor loss, one step",
                 "pi_ref e^{(1 - 1/K) R/c}/Z, c = alpha - actor/sd(A)",
-                lambda c: laws.vimpo_one_step(c.answers, c.alpha, 0.01, c.K),
+                law=lambda c: laws.vimpo_one_step(c.answers, c.alpha, actor=0.01, K=c.K),
                 settings={"actor": 0.01},
                 sampling="current",
                 problem="one step",
@@ -248,14 +244,16 @@ ROWS: list[Row] = [
     *family(
         "value_mse",
         "poster of GN-IVO, the step before Eq. 7",
-        "poster",
-        [
+        read_in="poster",
+        rows=[
             exact("log Z known, complete answers", settings={"prefixes": "last"}, group_size=1),
             biased("log Z known, all depths against R/alpha", group_size=1),
             other(
                 "log Z wrong, complete answers",
                 "alpha h = R - V - (pi/mu)(V^pi - V), V = alpha log Z + shift",
-                lambda c: laws.dro_wrong_value(c.answers, c.alpha, c.value, c.sampler),
+                law=lambda c: laws.dro_wrong_value(
+                    c.answers, c.alpha, value=c.value, sampler=c.sampler
+                ),
                 settings={"prefixes": "last"},
                 group_size=1,
                 shift=-0.2,
@@ -265,8 +263,8 @@ ROWS: list[Row] = [
     *family(
         "group_value",
         "poster of GN-IVO, Eq. 7",
-        "poster",
-        [
+        read_in="poster",
+        rows=[
             exact("an explicit V_theta, raw weights", free=("prefix_values",)),
             biased(
                 "an explicit V_theta, softmax weights",

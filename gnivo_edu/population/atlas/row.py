@@ -1,5 +1,6 @@
-"""A row of the fixed-point atlas: which objective, in which setting, and where theory says it
-ends.
+"""A row of the fixed-point atlas: an objective, its setting, and where theory says it ends.
+
+Below stand the words to write rows with; the rows are in `implicit` and `baselines`.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from gnivo_edu.population import laws
 from gnivo_edu.population.answers import Answers
 from gnivo_edu.population.expectation import Objective
 from gnivo_edu.population.groups import Sampler
+from gnivo_edu.population.laws import Verdict
 
-Verdict = Literal["exact", "biased", "other optimum", "collapses"]
 OPTIMUM = "pi*"
 NOT_OPTIMUM = "no closed form; not pi*"
 ARGMAX = "no interior rest; the best answers"
@@ -39,27 +40,22 @@ class Case:
     @cached_property
     def value(self) -> float:
         """The critic's value of the empty prefix: alpha log Z and the row's shift, reward units."""
-        weights = (
-            self.answers.law(self.answers.reference) * (self.answers.rewards / self.alpha).exp()
-        )
-        return self.alpha * float(weights.sum().log()) + self.shift
+        reference = self.answers.law(self.answers.reference)
+        z = (reference * (self.answers.rewards / self.alpha).exp()).sum()
+        return self.alpha * float(z.log()) + self.shift
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row: an objective with its settings, where its groups come from, and the theory it should
-    match.
+    """An objective with its settings, who draws its groups, and the theory that it should match.
 
     `law`: the theory's law of answers (of prefixes of `depth` tokens, if given); None where there
-    is no closed form.
-    `free`: what is solved for; critics and explicit values that are free start at 0. The others are
-    exact, plus `shift` reward units: log Z + shift/alpha, and a critic that is wrong by shift (1 +
-    t) at depth t.
-    `anchor`: coefficient of KL(pi || pi_0) added to the loss. `refreshes`: how often the reference
-    is set to where the objective came to rest. `warm`: what differs in a search that goes first,
-    where the objective is too large, or has too sharp a kink, for a search from the reference.
-    `parts`: see `Population`.
-    `function` replaces the registry's.
+    is no closed form. `free`: what is solved for; critics and explicit values that are free start
+    at 0. The others are exact, plus `shift` reward units: log Z + shift/alpha, and a critic that is
+    wrong by shift (1 + t) at depth t. `anchor`: coefficient of KL(pi || pi_0) added to the loss.
+    `refreshes`: how often the reference is set to where the objective came to rest. `warm`: what
+    differs in a search that goes first, where the objective is too large, or has too sharp a kink,
+    for a search from the reference. `parts`: see `Population`. `function` replaces the registry's.
     """
 
     objective: str
@@ -114,7 +110,7 @@ def tilt_at(factor: float) -> Callable[[Case], Tensor]:
 
 def prefixes(t: int) -> Callable[[Case], Tensor]:
     """pi* of the prefixes of t tokens."""
-    return lambda c: laws.prefix_law(c.answers, laws.tilt(c.answers, c.alpha), t)
+    return lambda c: laws.prefix_law(c.answers, laws.tilt(c.answers, c.alpha), depth=t)
 
 
 def family(objective: str, source: str, read_in: str, rows: list[Row]) -> list[Row]:
@@ -124,19 +120,19 @@ def family(objective: str, source: str, read_in: str, rows: list[Row]) -> list[R
 
 def exact(variant: str, **more: Any) -> Row:
     """A row that ends at pi*."""
-    return Row("", variant, "exact", OPTIMUM, **{"law": optimum} | more)
+    return Row("", variant, expected="exact", theory=OPTIMUM, **{"law": optimum} | more)
 
 
 def other(variant: str, theory: str, law: Callable[[Case], Tensor], **more: Any) -> Row:
     """A row that ends at another law, known in closed or self-consistent form."""
-    return Row("", variant, "other optimum", theory, law, **more)
+    return Row("", variant, expected="other optimum", theory=theory, law=law, **more)
 
 
 def biased(variant: str, **more: Any) -> Row:
     """A row that ends elsewhere, without a closed form."""
-    return Row("", variant, "biased", NOT_OPTIMUM, **more)
+    return Row("", variant, expected="biased", theory=NOT_OPTIMUM, **more)
 
 
 def collapses(variant: str, **more: Any) -> Row:
     """A row without an interior rest."""
-    return Row("", variant, "collapses", ARGMAX, **more)
+    return Row("", variant, expected="collapses", theory=ARGMAX, **more)

@@ -1,8 +1,8 @@
-"""The claim ledger: what papers and teaching say, each with a number that is zero exactly if it is
-true.
+"""The claim ledger: what papers and teaching say, each with a number that is zero if it is true.
 
 A claim has an `error` as it is said and, where a condition mends it, an error under that condition.
-The verdict is read off these two numbers: holds, holds if, fails.
+The verdict is read off these two numbers: holds, holds if, fails. `claim` holds the words to write
+one with, `papers` and `practice` the claims.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ def all_claims() -> list[Claim]:
 def claims(
     only: str | None = None, progress: Callable[[str], None] = lambda line: None
 ) -> dict[str, Any]:
-    """Judge all claims, or one, as the report that `gnivo-edu claims --json` prints. ValueError on
-    an unknown name.
+    """Judge all claims, or one: the report of `gnivo-edu claims --json`.
+
+    ValueError, with the nearest name, on one that is not there.
 
     >>> report = claims("theorem-1")
     >>> report["passed"], report["claims"][0]["verdict"]

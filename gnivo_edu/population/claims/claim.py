@@ -1,4 +1,4 @@
-"""One claim, what came out of it, and the entries of the atlas that claims rest on."""
+"""One claim, what came out of it, and what claims share: settings, units, entries of the atlas."""
 
 from __future__ import annotations
 
@@ -7,22 +7,27 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
+from torch import Tensor
+
 from gnivo_edu.machine import one_thread
 from gnivo_edu.population.atlas import Entry, find, rows_of
+from gnivo_edu.population.expectation import Objective, expect
+from gnivo_edu.population.groups import Point, Population
 
 Verdict = Literal["holds", "holds if", "fails"]
 ZERO = 1e-8  # an error below this is rounding
 BITES = 1e-4  # an error above this is a counterexample; nothing may lie between
+ALPHA = 0.5  # where a claim does not say another
+TV = "total variation from pi*"
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim. `says`: the sentence; `source` and what was `read` of it (paper, poster, code,
-    third party, story).
+    """One claim: the sentence, its source, and what was read of it.
 
-    `errors` computes the error as said and, if there is one, the error under `condition`; `unit`
-    says what they are.
-    `expected`: the verdict in the ledger, which the numbers must give again.
+    `read`: paper, poster, code, third party or story. `errors` computes the error as said and, if
+    there is one, the error under `condition`; `unit` says what they are. `expected`: the verdict in
+    the ledger, which the numbers must give again.
     """
 
     name: str
@@ -43,14 +48,12 @@ class Claim:
             verdict = "holds"
         elif error > BITES:
             verdict = "holds if" if mended and mended[0] < ZERO else "fails"
-        return Finding(self, verdict, error, mended[0] if mended else None)
+        return Finding(self, verdict, error=error, mended=mended[0] if mended else None)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim and what came out: `verdict` None where the number is neither zero nor a
-    counterexample.
-    """
+    """A claim and what came out; `verdict` is None where a number is neither zero nor large."""
 
     claim: Claim
     verdict: Verdict | None
@@ -84,6 +87,11 @@ class Finding:
 def entry(objective: str, variant: str) -> Entry:
     """The row of the atlas with this name, solved once."""
     return find(next(row for row in rows_of(objective) if row.variant == variant))
+
+
+def gradient(objective: Objective, population: Population, point: Point, **settings: Any) -> Tensor:
+    """The expected gradient by the logits of the policy."""
+    return expect(objective, population, point=point, **settings).gradient["logits"]
 
 
 def miss(objective: str, variant: str) -> float:

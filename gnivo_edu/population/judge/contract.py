@@ -1,6 +1,4 @@
-"""What the judge asks of an objective before it measures anything: the contract, on random
-records.
-"""
+"""The contract: what the judge asks of an objective on random records, before it measures."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ from gnivo_edu.population.judge.subject import LIVE, Prompts, Subject, each, one
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was checked, whether it holds, and what that means."""
+    """One thing that was checked, whether it holds, and what that means in words."""
 
     name: str
     holds: bool
@@ -34,19 +32,19 @@ def examine(
     Raises ValueError, in one line, where nothing exact can be said about it: it cannot be called,
     returns no finite differentiable scalar, trains nothing, or draws random numbers of its own.
     """
-    subject = Subject(function, name, settings, _takes_alpha(function, name, settings))
+    takes_alpha = _takes_alpha(function, name, settings=settings)
+    subject = Subject(function, name, settings=settings, takes_alpha=takes_alpha)
     subject = replace(subject, sizes=_group_sizes(subject, alpha))
     batch = random_record(subject.sizes[-1])
     loss, slopes = subject.slopes(batch, alpha)
-    if not (
-        bool(loss.isfinite()) and all(bool(x[batch.mask].isfinite().all()) for x in slopes.values())
-    ):
+    if not all(bool(x.isfinite().all()) for x in (loss, *(x[batch.mask] for x in slopes.values()))):
         raise ValueError(
             f"{name} gives nan or inf, in its loss ({float(loss):g}) or its gradient, on a finite "
             "record"
         )
     trains = tuple(k for k in LIVE if bool((slopes[k] != 0).any()))
-    if not {"policy_logps", "policy_kl", "entropy", "prefix_values"} & set(trains):
+    trains_policy = bool({"policy_logps", "policy_kl", "entropy"} & set(trains))
+    if not trains_policy and "prefix_values" not in trains:
         raise ValueError(
             f"the loss of {name} does not depend on policy_logps: nothing is learned (is it "
             "detached?)"
@@ -56,27 +54,23 @@ def examine(
             f"two calls of {name} on the same record differ: draw random numbers outside and pass "
             "them as a setting"
         )
-    policy = bool({"policy_logps", "policy_kl", "entropy"} & set(trains))
-    free = (
-        *(("logits",) if policy else ()),
-        *(k for k in ("values", "prefix_values") if k in trains),
-    )
-    findings = _invariances(subject, batch, alpha)
+    trained = {"logits": trains_policy} | {k: k in trains for k in ("values", "prefix_values")}
+    free = tuple(name for name, is_trained in trained.items() if is_trained)
+    findings = _invariances(subject, batch, alpha=alpha)
     holds = {finding.name: finding.holds for finding in findings}
-    prompts = _prompts(subject, batch, alpha)
+    prompts = _prompts(subject, batch, alpha=alpha)
     says = {
         "weighted": "averages over prompts with batch.group_weight",
-        "mean": "takes a plain mean over prompts; reweighted here (batch.group_mean does it for you)",
+        "mean": "takes a plain mean over prompts; reweighted here (batch.group_mean does it for "
+        "you)",
         "one": "mixes prompts and ignores batch.group_weight: judged with one prompt per batch",
     }
-    findings.append(Finding("prompts", True, says[prompts]))
+    findings.append(Finding("prompts", True, text=says[prompts]))
     return replace(subject, free=free, symmetric=holds["order"], prompts=prompts), findings
 
 
 def random_record(group_size: int, dtype: torch.dtype = torch.float64) -> GroupBatch:
-    """Three prompts, up to five tokens, unequal lengths, every optional field that an objective may
-    read.
-    """
+    """Three prompts, up to five tokens, unequal lengths, every field that an objective may read."""
     generator = torch.Generator().manual_seed(0)
     shape = (3, group_size, 5)
 
@@ -129,16 +123,15 @@ def _takes_alpha(function: Callable[..., Any], name: str, settings: Mapping[str,
 
 def _group_sizes(subject: Subject, alpha: float) -> tuple[int, ...]:
     """Those of K = 2 and 4 that it accepts (an objective of pairs takes 2 only)."""
-    accepted, refused = [], None
+    refused: dict[int, ValueError] = {}
     for K in (2, 4):
         try:
             subject.loss(random_record(K), alpha)
-            accepted.append(K)
         except ValueError as error:
-            refused = refused or error
-    if not accepted and refused is not None:
-        raise refused
-    return tuple(accepted)
+            refused[K] = error
+    if len(refused) == 2:
+        raise refused[2]
+    return tuple(K for K in (2, 4) if K not in refused)
 
 
 def _invariances(subject: Subject, batch: GroupBatch, alpha: float) -> list[Finding]:
@@ -151,22 +144,21 @@ def _invariances(subject: Subject, batch: GroupBatch, alpha: float) -> list[Find
         if (x := getattr(batch, k)) is not None
     }
     outside = subject.slopes(replace(batch, **loud), alpha)
-    leak = all(bool((x[~batch.mask] == 0).all()) for x in outside[1].values())
+    silent = all(bool((x[~batch.mask] == 0).all()) for x in outside[1].values())
     wide = each(batch, lambda x: torch.nn.functional.pad(x, (0, 2)) if x.dim() == 3 else x)
     wider = subject.slopes(wide, alpha)
     turned = subject.slopes(each(batch, lambda x: x.flip(1) if x.dim() > 1 else x), alpha)
     single = random_record(batch.rewards.shape[1], torch.float32)
     try:
         loss32 = float(subject.loss(single, alpha))
-        close = math.isclose(
-            loss32, float(told[0]), rel_tol=1e-3, abs_tol=1e-4 * (1 + abs(float(told[0])))
-        )
+        loss64 = float(told[0])
+        close = math.isclose(loss32, loss64, rel_tol=1e-3, abs_tol=1e-4 * (1 + abs(loss64)))
     except ValueError:
         close = False
     checks = [
         (
             "mask",
-            leak and _same(told, outside),
+            silent and _same(told, outside),
             "ignores what stands outside the mask",
             "reads numbers outside the mask",
         ),
@@ -189,24 +181,21 @@ def _invariances(subject: Subject, batch: GroupBatch, alpha: float) -> list[Find
             "does not run in float32, or gives another number there",
         ),
     ]
-    return [Finding(name, ok, yes if ok else no) for name, ok, yes, no in checks]
+    return [Finding(name, ok, text=yes if ok else no) for name, ok, yes, no in checks]
 
 
 def _prompts(subject: Subject, batch: GroupBatch, alpha: float) -> Prompts:
-    """How it averages. By weight: a prompt listed twice is the same as one with twice the
-    weight.
-    """
+    """How it averages. By weight: a prompt listed twice is one with twice the weight."""
     bare = replace(batch, group_weight=None)
-    listed = each(bare, lambda x: x[[0, 0, 1]])
-    weighted = replace(
-        each(bare, lambda x: x[[0, 1]]), group_weight=torch.tensor([2, 1], dtype=torch.float64) / 3
-    )
-    a, b = subject.slopes(listed, alpha), subject.slopes(weighted, alpha)
-    merged = {k: torch.stack([x[0] + x[1], x[2]]) for k, x in a[1].items()}
+    thirds = torch.tensor([2, 1], dtype=torch.float64) / 3
+    weighted = replace(each(bare, lambda x: x[[0, 1]]), group_weight=thirds)
+    loss, slopes = subject.slopes(each(bare, lambda x: x[[0, 0, 1]]), alpha)
+    merged = {k: torch.stack([x[0] + x[1], x[2]]) for k, x in slopes.items()}
     uneven = subject.slopes(batch, alpha)
     together = subject.slopes(bare, alpha)
-    if _same((a[0], merged), b) or not _same(uneven, together):
+    if _same((loss, merged), subject.slopes(weighted, alpha)) or not _same(uneven, together):
         return "weighted"
+    # A plain mean has the mean of the prompts' own losses and slopes; what has not mixes prompts.
     apart = [subject.slopes(one_prompt(bare, i), alpha) for i in range(3)]
     mean = {k: torch.cat([x[1][k] for x in apart]) / 3 for k in together[1]}
     return "mean" if _same(together, (torch.stack([x[0] for x in apart]).mean(), mean)) else "one"

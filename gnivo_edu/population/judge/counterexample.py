@@ -1,14 +1,12 @@
-"""The smallest tree with rational numbers on which an objective does not stop at the optimal
-policy.
-"""
+"""The smallest tree of rational numbers on which an objective does not stop at pi*."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -17,15 +15,14 @@ import torch
 
 from gnivo_edu.exact.tree import TokenTree
 from gnivo_edu.population.answers import Answers, total_variation
-from gnivo_edu.population.expectation import expect, point_at
+from gnivo_edu.population.expectation import expect
 from gnivo_edu.population.groups import Point, Population, sampling_policy
-from gnivo_edu.population.judge.ends import SAMPLERS, attracts, law_at, optimum_of
-from gnivo_edu.population.judge.subject import LIVE, Subject
+from gnivo_edu.population.judge.ends import SAMPLERS, attracts, first_of, law_at, optimum_of
+from gnivo_edu.population.judge.subject import Subject
 from gnivo_edu.population.roots import rest
 
-ALPHA = 1 / math.log(
-    4
-)  # then e^{R/alpha} = 4^R, which is 1, 2, 4 for the rewards 0, 1/2, 1: pi* is rational
+# Then e^{R/alpha} = 4^R, which is 1, 2, 4 for the rewards 0, 1/2, 1: pi* is rational.
+ALPHA = 1 / math.log(4)
 CHANCES = tuple(Fraction(a, b) for a, b in ((1, 2), (1, 3), (2, 3), (1, 4), (3, 4)))
 REWARDS = (Fraction(0), Fraction(1, 2), Fraction(1))
 WEIGHT = {Fraction(0): 1, Fraction(1, 2): 2, Fraction(1): 4}
@@ -35,11 +32,11 @@ Fractions = tuple[Fraction, ...]
 
 @dataclass(frozen=True)
 class RationalTree:
-    """Two tokens; `chances`, of the first token in each state (root, after 0, after 1); `rewards`
-    of the answers.
+    """Two tokens; `chances` of the first in each state (root, after 0, after 1); `rewards`.
 
     Two answers: one token. Three: token 1 ends the answer, or the second token does. Four: two
-    tokens."""
+    tokens.
+    """
 
     chances: Fractions
     rewards: Fractions
@@ -56,11 +53,8 @@ class RationalTree:
         if len(p) == 1:
             return (p[0], 1 - p[0])
         first = (p[0] * p[1], p[0] * (1 - p[1]))
-        return (
-            (*first, 1 - p[0])
-            if len(p) == 2
-            else (*first, (1 - p[0]) * p[2], (1 - p[0]) * (1 - p[2]))
-        )
+        second = 1 - p[0]
+        return (*first, second) if len(p) == 2 else (*first, second * p[2], second * (1 - p[2]))
 
     @property
     def optimum(self) -> Fractions:
@@ -70,29 +64,29 @@ class RationalTree:
 
     @property
     def size(self) -> tuple[int, ...]:
-        """By what trees are ordered: answers, then numbers that are neither a fair coin nor 0, then
-        denominators.
-        """
+        """Trees are ordered by answers, numbers beside fair coins and zeros, and denominators."""
         coins = sum(p != Fraction(1, 2) for p in self.chances)
-        numbers = (*self.chances, *self.rewards)
-        return (
-            len(self.rewards),
-            coins + sum(r != 0 for r in self.rewards),
-            sum(x.denominator for x in numbers),
-        )
+        rewarded = sum(r != 0 for r in self.rewards)
+        denominators = sum(x.denominator for x in (*self.chances, *self.rewards))
+        return (len(self.rewards), coins + rewarded, denominators)
 
     def answers(self) -> Answers:
         """The same tree in float64."""
         rows = [[math.log(p), math.log(1 - p)] for p in self.chances]
         rewards = [float(r) for r in self.rewards]
-        T = 1 if len(rows) == 1 else 2
-        if len(rows) == 2:  # after the end only the end: token 1
+        end_token = 1 if len(self.rewards) == 3 else None
+        if end_token is not None:  # after the end only the end: token 1
             rows.append([-math.inf, 0.0])
             rewards = [*rewards[:2], 0.0, rewards[2]]
-        tables = [np.array(rows[:1]), np.array(rows[1:])][:T]
-        return Answers.of(
-            TokenTree(2, T, 1 if len(self.rewards) == 3 else None, tables, np.array(rewards))
+        tables = [np.array(table) for table in (rows[:1], rows[1:]) if table]
+        tree = TokenTree(
+            2,
+            len(tables),
+            eos_token_id=end_token,
+            step_logps=tables,
+            rewards=np.array(rewards),
         )
+        return Answers.of(tree)
 
 
 def family() -> list[RationalTree]:
@@ -102,21 +96,17 @@ def family() -> list[RationalTree]:
     >>> len(trees), trees[-1].names
     (1836, ('aa', 'ab', 'ba', 'bb'))
     """
-    pairs = sorted(set(_pairs()))
+    # One coin and two rewards, up to exchanging the sides.
+    coins = product(CHANCES, REWARDS, REWARDS)
+    pairs = sorted({min((p, (a, b)), (1 - p, (b, a))) for p, a, b in coins})
     trees = [RationalTree((p,), r) for p, r in pairs]
-    trees += [
-        RationalTree((q, p), (*r, end)) for q, (p, r), end in product(CHANCES, pairs, REWARDS)
-    ]
+    ended = product(CHANCES, pairs, REWARDS)
+    trees += [RationalTree((q, p), (*r, end)) for q, (p, r), end in ended]
+    # Renaming the first token turns (q, left, right) into (1 - q, right, left): one of them stays.
     for q, left, right in product(CHANCES, pairs, pairs):
         if (q, left, right) <= (1 - q, right, left):
             trees.append(RationalTree((q, left[0], right[0]), (*left[1], *right[1])))
     return sorted(trees, key=lambda tree: tree.size)
-
-
-def _pairs() -> Iterator[tuple[Fraction, Fractions]]:
-    """One coin and two rewards, up to exchanging the sides."""
-    for p, a, b in product(CHANCES, REWARDS, REWARDS):
-        yield min((p, (a, b)), (1 - p, (b, a)))
 
 
 @dataclass(frozen=True)
@@ -126,7 +116,8 @@ class Counterexample:
     `gradient`: of the expected loss at pi*, by the log-odds of the first token in each state,
     float64, or of each entry of an explicit value; `exact`: the same as fractions, where every
     group's slope is a small fraction. `end`: the probability of each answer where the objective
-    comes to rest, None if nowhere; `tv` from pi*."""
+    comes to rest, None if nowhere; `tv` from pi*.
+    """
 
     tree: RationalTree
     sampler: str
@@ -139,22 +130,21 @@ class Counterexample:
     def to_json(self) -> dict[str, Any]:
         """Fractions as text, "1/3"."""
         tree = self.tree
-        texts = {
-            "chances": tree.chances,
-            "rewards": tree.rewards,
-            "reference": tree.reference,
-            "optimum": tree.optimum,
-        }
+
+        def texts(numbers: Fractions | None) -> list[str] | None:
+            return None if numbers is None else [str(x) for x in numbers]
+
         return {
             "answers": list(tree.names),
-            **{name: [str(x) for x in numbers] for name, numbers in texts.items()},
+            "chances": texts(tree.chances),
+            "rewards": texts(tree.rewards),
+            "reference": texts(tree.reference),
+            "optimum": texts(tree.optimum),
             "alpha": ALPHA,
             "sampler": self.sampler,
             "group_size": 2,
             "gradient_at_optimum": list(self.gradient),
-            "gradient_at_optimum_exact": None
-            if self.exact is None
-            else [str(x) for x in self.exact],
+            "gradient_at_optimum_exact": texts(self.exact),
             "end": None if self.end is None else list(self.end),
             "tv": self.tv,
         }
@@ -171,105 +161,108 @@ class Search:
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers and texts."""
-        found = self.found and self.found.to_json()
-        return {"sampler": self.sampler, "tried": self.tried, "of": self.of, "found": found}
+        counterexample = self.found and self.found.to_json()
+        return {
+            "sampler": self.sampler,
+            "tried": self.tried,
+            "of": self.of,
+            "found": counterexample,
+        }
 
 
 def search(subject: Subject, sampler: str, deadline: float = math.inf) -> Search:
-    """Go through the family, the smallest tree first, until the expected gradient at pi* is not
-    zero (K = 2).
+    """Go through the family, the smallest tree first, until E[grad loss] at pi* is not zero.
 
-    Two tokens, at most two long, at alpha = 1/log 4. `deadline`, by time.monotonic(), ends the
-    search early."""
+    Pairs of answers, two tokens, at most two long, at alpha = 1/log 4. `deadline`, by
+    time.monotonic(), ends the search early.
+    """
     trees = family()
+    judged = "logits" if "logits" in subject.free else "prefix_values"  # a critic only serves
     for i, tree in enumerate(trees):
         if time.monotonic() > deadline:
-            return Search(sampler, None, i, len(trees))
-        answers = tree.answers()
-        population = Population.of(answers, 2, SAMPLERS[sampler], ordered=not subject.symmetric)
-        optimum = optimum_of(answers, ALPHA)
-        gradient = expect(subject, population, optimum, alpha=ALPHA).gradient
-        judged = (
-            "logits" if "logits" in subject.free else "prefix_values"
-        )  # a critic only serves the policy
+            return Search(sampler, None, tried=i, of=len(trees))
+        population, optimum = _posed(tree, sampler, ordered=not subject.symmetric)
+        gradient = expect(subject, population, point=optimum, alpha=ALPHA).gradient
         if float(gradient[judged].abs().max()) > NOT_ZERO:
-            return Search(
-                sampler, _describe(subject, tree, sampler, population, optimum), i + 1, len(trees)
-            )
-    return Search(sampler, None, len(trees), len(trees))
+            counterexample = _describe(subject, tree, sampler=sampler)
+            return Search(sampler, counterexample, tried=i + 1, of=len(trees))
+    return Search(sampler, None, tried=len(trees), of=len(trees))
 
 
-def _describe(
-    subject: Subject, tree: RationalTree, sampler: str, population: Population, optimum: Point
-) -> Counterexample:
-    own = replace(subject, scale=1.0)
-    gradient = expect(own, population, optimum, alpha=ALPHA).gradient
-    policy = "logits" in subject.free
-    legal = population.answers.legal[:, 0]
-    numbers = gradient["logits"][legal, 0] if policy else gradient["prefix_values"]
-    exact = _in_fractions(own, population, optimum) if policy else None
-    if exact is not None and not np.allclose(
-        [float(x) for x in exact], numbers, rtol=1e-9, atol=1e-12
-    ):
-        exact = None
+@cache
+def _posed(tree: RationalTree, sampler: str, ordered: bool) -> tuple[Population, Point]:
+    """All pairs of answers of a tree, and pi*: the same for every objective that is judged."""
+    answers = tree.answers()
+    population = Population.of(answers, 2, sampler=SAMPLERS[sampler], ordered=ordered)
+    return population, optimum_of(answers, ALPHA)
+
+
+def _describe(subject: Subject, tree: RationalTree, sampler: str) -> Counterexample:
+    population, optimum = _posed(tree, sampler, ordered=not subject.symmetric)
     answers = population.answers
-    start = replace(
-        point_at(answers, ALPHA), prefix_values=torch.zeros(answers.num_ends, dtype=torch.float64)
-    )
-    found = rest(subject, population, start, subject.free, alpha=ALPHA)
-    law = law_at(subject, answers, found.point)
+    unscaled = replace(subject, scale=1.0)
+    gradient = expect(unscaled, population, point=optimum, alpha=ALPHA).gradient
+    policy = "logits" in subject.free
+    numbers = gradient["logits"][answers.legal[:, 0], 0] if policy else gradient["prefix_values"]
+    exact = _in_fractions(unscaled, population, optimum=optimum) if policy else None
+    floats = [float(x) for x in exact or ()]
+    # Fractions that were recognised by mistake do not add up to the gradient.
+    if exact is not None and not np.allclose(floats, numbers, rtol=1e-9, atol=1e-12):
+        exact = None
+    start = first_of(answers, ALPHA)
+    search = rest(subject, population, start=start, free=subject.free, alpha=ALPHA)
+    law = law_at(subject, answers, point=search.point)
     rests = (
-        found.converged
+        search.converged
         and float(law.max()) < 1 - 1e-4
-        and attracts(subject, population, found.point, ALPHA)
+        and attracts(subject, population, point=search.point, alpha=ALPHA)
     )
     best = torch.tensor([float(x) for x in tree.optimum], dtype=torch.float64)
-    tv = total_variation(law, best) if rests else None
     end = tuple(law.tolist()) if rests else None
-    return Counterexample(tree, sampler, tuple(numbers.tolist()), exact, end, tv, policy)
+    tv = total_variation(law, best) if rests else None
+    return Counterexample(
+        tree, sampler, gradient=tuple(numbers.tolist()), exact=exact, end=end, tv=tv, policy=policy
+    )
 
 
 def _in_fractions(subject: Subject, population: Population, optimum: Point) -> Fractions | None:
-    """The expected gradient by log-odds, in exact arithmetic; None if a slope of a group is no
-    small fraction.
+    """The expected gradient by log-odds in exact arithmetic; None if a slope is no small fraction.
 
     Of the objective only the slopes of each group with respect to its log-probabilities are taken,
     and recognised as fractions; probabilities of groups and of tokens are exact from the start.
     """
     answers = population.answers
     batch = population.batch(optimum)
-    leaves = {name: getattr(batch, name).detach().clone().requires_grad_() for name in LIVE}
-    loss = subject(replace(batch, **leaves), ALPHA).loss
-    slopes = torch.autograd.grad(
-        loss, list(leaves.values()), allow_unused=True, materialize_grads=True
-    )
-    if any(bool((x != 0).any()) for x in slopes[1:3]):
+    _, slopes = subject.expected_slopes(batch, ALPHA)
+    if any(bool((slopes[name] != 0).any()) for name in ("policy_kl", "entropy")):
         return None
-    weight = batch.group_weight
-    assert weight is not None
-    slope = slopes[0] / weight[:, None, None]
-    guess = [[[_small(x) for x in row] for row in group] for group in slope.tolist()]
-    policy = [_small(float(x)) for x in answers.policy(optimum.logits)[:, 0].exp()]
-    draw = sampling_policy(answers, population.sampler, answers.policy(optimum.logits))
-    law = [_small(float(x)) for x in answers.law(draw)]
-    if any(
-        x is None for x in (*policy, *law, *(x for group in guess for row in group for x in row))
-    ):
-        return None
-    total = [Fraction(0)] * len(policy)
+    assert batch.group_weight is not None
     assert population.multiplicity is not None
-    for group, choice, times in zip(
-        guess, population.choice.tolist(), population.multiplicity.tolist(), strict=True
-    ):
+    slope = slopes["policy_logps"] / batch.group_weight[:, None, None]
+    current = answers.policy(optimum.logits)
+    drawn = answers.law(sampling_policy(answers, population.sampler, current=current))
+    try:
+        by_group = [[[_small(x) for x in row] for row in group] for group in slope.tolist()]
+        policy = [_small(x) for x in current[:, 0].exp().tolist()]
+        law = [_small(x) for x in drawn.tolist()]
+    except ArithmeticError:
+        return None
+    # sum over groups of P(group) x sum over tokens of slope x d log pi(token)/d log-odds, where
+    # that derivative is one minus the chance of the first token, or minus that chance.
+    total = [Fraction(0)] * len(policy)
+    orders = population.multiplicity.tolist()
+    for rows, choice, times in zip(by_group, population.choice.tolist(), orders, strict=True):
         chance = Fraction(int(times)) * math.prod((law[i] for i in choice), start=Fraction(1))
-        for i, row in zip(choice, group, strict=True):
+        for i, row in zip(choice, rows, strict=True):
             for t in range(int(answers.lengths[i])):
                 s = int(answers.states[i, t])
-                total[s] += chance * row[t] * (int(answers.tokens[i, t] == 0) - policy[s])  # type: ignore[operator]
+                total[s] += chance * row[t] * (int(answers.tokens[i, t] == 0) - policy[s])
     return tuple(x for x, legal in zip(total, answers.legal[:, 0].tolist(), strict=True) if legal)
 
 
-def _small(x: float) -> Fraction | None:
-    """The fraction that this number is, if its denominator is at most 5,000."""
+def _small(x: float) -> Fraction:
+    """The fraction of denominator at most 5,000 that this number is; ArithmeticError if none is."""
     guess = Fraction(x).limit_denominator(5_000)
-    return guess if abs(float(guess) - x) < 1e-12 * max(1.0, abs(x)) else None
+    if abs(float(guess) - x) >= 1e-12 * max(1.0, abs(x)):
+        raise ArithmeticError(f"{x} is no small fraction")
+    return guess

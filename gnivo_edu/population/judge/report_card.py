@@ -7,8 +7,14 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
 from gnivo_edu.population.judge.counterexample import Counterexample, Search
-from gnivo_edu.population.judge.ends import End, Verdict
+from gnivo_edu.population.judge.ends import End
+from gnivo_edu.population.laws import Verdict
 
 FROM = {"reference": "the reference", "current": "the policy itself", "uniform": "a uniform policy"}
 
@@ -25,9 +31,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Report:
-    """The report card. `verdict` is that of the better of two samplers, `best_sampler`: the
-    reference and the policy itself; it has to hold for every tree and group size. `passed`: the
-    contract holds and the verdict is exact."""
+    """The report card: what the judge found.
+
+    `verdict` is that of the better of two samplers, `best_sampler`: the reference and the policy
+    itself; it has to hold for every tree and group size. `passed`: the contract holds and the
+    verdict is exact.
+    """
 
     objective: str
     settings: Mapping[str, Any]
@@ -47,9 +56,7 @@ class Report:
 
     @property
     def counterexample(self) -> Counterexample | None:
-        """The smallest one, with the sampler it is exact for, or best with; None if the search
-        found none.
-        """
+        """The smallest one, with the best sampler; None if the search ended without one."""
         return self.searches[0].found
 
     def to_json(self) -> dict[str, Any]:
@@ -58,7 +65,7 @@ class Report:
             "passed": self.passed,
             "objective": self.objective,
             "settings": {
-                name: str(x) if not isinstance(x, (int, float, str)) else x
+                name: x if isinstance(x, (int, float, str)) else str(x)
                 for name, x in self.settings.items()
             },
             "alpha": self.alpha,
@@ -67,37 +74,30 @@ class Report:
             "summary": self.summary,
             "lines": [vars(line) | {"numbers": dict(line.numbers)} for line in self.lines],
             "ends": [end.to_json() for end in self.ends],
-            "counterexamples": [found.to_json() for found in self.searches],
+            "counterexamples": [search.to_json() for search in self.searches],
             "seconds": self.seconds,
         }
 
     def text(self, width: int = 100) -> str:
         """The card as a page of plain text."""
-        from rich.box import SIMPLE_HEAD
-        from rich.console import Console
-        from rich.markup import escape
-        from rich.table import Table
-
-        table = Table(
-            title=escape(f"{self.objective}, alpha = {self.alpha:g}: {self.verdict}"),
-            box=SIMPLE_HEAD,
-        )
+        title = escape(f"{self.objective}, alpha = {self.alpha:g}: {self.verdict}")
+        table = Table(title=title, box=SIMPLE_HEAD)
         table.add_column("question", no_wrap=True)
         table.add_column("answer")
         table.add_column("holds")
+        marks = {True: "yes", False: "NO", None: ""}
         for line in self.lines:
-            table.add_row(
-                line.question, escape(line.answer), {True: "yes", False: "NO", None: ""}[line.holds]
-            )
-        page = Console(file=StringIO(), width=width, no_color=True)
+            table.add_row(line.question, escape(line.answer), marks[line.holds])
+        sheet = StringIO()
+        page = Console(file=sheet, width=width, no_color=True)
         page.print(table)
-        for found in (done.found for done in self.searches if done.found is not None):
-            page.print(*_drawn(found), sep="\n", highlight=False)
+        for search in self.searches:
+            if search.found is not None:
+                page.print(*_drawn(search.found), sep="\n", highlight=False)
         page.print(escape(self.summary), highlight=False)
-        page.print(
-            f"{self.seconds:.0f} s; exact expectations over all groups, float64.", highlight=False
-        )
-        return "\n".join(x.rstrip() for x in page.file.getvalue().splitlines())  # type: ignore[attr-defined]
+        how = f"{self.seconds:.0f} s; exact expectations over all groups, float64."
+        page.print(how, highlight=False)
+        return "\n".join(x.rstrip() for x in sheet.getvalue().splitlines())
 
     def __str__(self) -> str:
         return self.text()
@@ -106,47 +106,42 @@ class Report:
 def counterexample_line(searches: list[Search]) -> Line:
     """What the searches found; the first decides, and only if it went through all trees."""
     said = []
-    for done in searches:
-        samples = f"answers from {FROM[done.sampler]}"
-        if done.found is None:
-            short = "" if done.tried == done.of else f" (of {done.of:,}: time ran out)"
-            said.append(
-                f"{samples}: none in {done.tried:,} trees{short}: two tokens, at most two long, "
-                "rational numbers"
-            )
-            continue
-        said.append(f"{samples}: tree {done.tried:,} of {done.of:,}, below")
-    none = searches[0].found is None
-    holds = (True if searches[0].tried == searches[0].of else None) if none else False
+    for search in searches:
+        tried, of = f"{search.tried:,}", f"{search.of:,}"
+        outcome = f"tree {tried} of {of}, below"
+        if search.found is None:
+            short = "" if search.tried == search.of else f" (of {of}: time ran out)"
+            family = "two tokens, at most two long, rational numbers"
+            outcome = f"none in {tried} trees{short}: {family}"
+        said.append(f"answers from {FROM[search.sampler]}: {outcome}")
+    first = searches[0]
+    # A search that time cut short says neither yes nor no.
+    undecided = first.found is None and first.tried < first.of
     return Line(
-        "counterexample", ".\n".join(said), holds, {"tried": [done.tried for done in searches]}
+        "counterexample",
+        ".\n".join(said),
+        holds=None if undecided else first.found is None,
+        numbers={"tried": [search.tried for search in searches]},
     )
 
 
-def _drawn(found: Counterexample) -> tuple[Any, str]:
+def _drawn(example: Counterexample) -> tuple[Table, str]:
     """A counterexample as a table, and its gradient."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    tree = found.tree
-    title = (
-        f"The smallest counterexample, answers from {FROM[found.sampler]}, K = 2, e^(R/alpha) = 4^R"
-    )
+    tree = example.tree
+    samples = f"answers from {FROM[example.sampler]}"
+    title = f"The smallest counterexample, {samples}, K = 2, e^(R/alpha) = 4^R"
     table = Table(title=title, box=SIMPLE_HEAD)
     for heading in ("answer", "pi_ref", "R", "pi*", "where it ends"):
         table.add_column(heading)
-    ends = found.end or ("nowhere",) * len(tree.names)
-    for name, *numbers, end in zip(
-        tree.names, tree.reference, tree.rewards, tree.optimum, ends, strict=True
-    ):
-        table.add_row(
-            name, *(str(x) for x in numbers), end if isinstance(end, str) else f"{end:.4f}"
-        )
-    slopes = [str(x) for x in found.exact] if found.exact else [f"{x:.4g}" for x in found.gradient]
-    kind = "exact" if found.exact else "float64"
-    what = (
-        "by the log-odds of the first token in each state"
-        if found.policy
-        else "by each explicit value"
+    ends = [f"{p:.4f}" for p in example.end or ()] or ["nowhere"] * len(tree.names)
+    columns = (tree.names, tree.reference, tree.rewards, tree.optimum, ends)
+    for row in zip(*columns, strict=True):
+        table.add_row(*(str(x) for x in row))
+    slopes, kind = [f"{x:.4g}" for x in example.gradient], "float64"
+    if example.exact:
+        slopes, kind = [str(x) for x in example.exact], "exact"
+    by = (
+        "the log-odds of the first token in each state" if example.policy else "each explicit value"
     )
-    return table, f"Expected gradient at pi*, {what} ({kind}): {', '.join(slopes)}. It is not 0.\n"
+    what = f"Expected gradient at pi*, by {by} ({kind}): {', '.join(slopes)}. It is not 0.\n"
+    return table, what

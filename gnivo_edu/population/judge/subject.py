@@ -14,19 +14,13 @@ from gnivo_edu.batch import GroupBatch
 from gnivo_edu.names import load_function
 from gnivo_edu.objectives import LossOutput
 
-LIVE = (
-    "policy_logps",
-    "policy_kl",
-    "entropy",
-    "values",
-    "prefix_values",
-)  # what a gradient may flow to
+# What a gradient may flow to.
+LIVE = ("policy_logps", "policy_kl", "entropy", "values", "prefix_values")
 Prompts = Literal["weighted", "mean", "one"]
 
 
 def load_objective(name: str) -> Callable[..., Any]:
-    """An objective of the registry by name, or `module:function`; modules are also looked for in
-    the current folder.
+    """An objective of the registry, or `module:function`, also of a module in the current folder.
 
     Raises ValueError, in one line, on what is not there and on a module that cannot be imported.
 
@@ -48,9 +42,9 @@ class Subject:
 
     `prompts`: how it averages over prompts; "weighted", by `group_weight`; "mean", a plain mean,
     whose gradient is reweighted here; "one", anything else (a mean over all tokens of a batch,
-    say), called with one prompt at a time.
-    `symmetric`: the order of a group does not matter. `free`: what it trains, of `Point.FIELDS`.
-    `scale` divides it."""
+    say), called with one prompt at a time. `symmetric`: the order of a group does not matter.
+    `free`: what it trains, of `Point.FIELDS`. `scale` divides it.
+    """
 
     function: Callable[..., Any]
     name: str
@@ -69,9 +63,9 @@ class Subject:
 
     def loss(self, batch: GroupBatch, alpha: float) -> Tensor:
         """The scalar that the function returns; ValueError, in one line, on anything else."""
-        settings = {**({"alpha": alpha} if self.takes_alpha else {}), **self.settings}
+        given = {"alpha": alpha} if self.takes_alpha else {}
         try:
-            out = self.function(batch, **settings)
+            out = self.function(batch, **given | dict(self.settings))
         except Exception as error:
             shape = list(batch.policy_logps.shape)
             raise ValueError(
@@ -80,10 +74,9 @@ class Subject:
             ) from error
         loss = out.loss if isinstance(out, LossOutput) else out
         if not isinstance(loss, Tensor):
-            what = f"a {type(loss).__name__}"
             raise ValueError(
-                f"{self.name} returns {what}: return the loss as a tensor (no .item()) or a "
-                "LossOutput"
+                f"{self.name} returns a {type(loss).__name__}: return the loss as a tensor (no "
+                ".item()) or a LossOutput"
             )
         if loss.numel() != 1:
             raise ValueError(
@@ -93,45 +86,52 @@ class Subject:
         return loss.reshape(()) / self.scale
 
     def __call__(self, batch: GroupBatch, alpha: float) -> LossOutput:
-        """The expected loss over prompts with probabilities `group_weight`; for "mean" and "one"
-        its gradient only.
+        """The expected loss over prompts with probabilities `group_weight`.
+
+        For "mean" and "one" its value is another, and its gradient is the expected one.
         """
-        if self.prompts == "weighted" or batch.group_weight is None:
+        weight = batch.group_weight
+        if self.prompts == "weighted" or weight is None:
             return LossOutput(self.loss(batch, alpha))
         if self.prompts == "mean":
-            return LossOutput(self._reweighted(batch, alpha))
-        some = batch.group_weight.nonzero()[:, 0].tolist()
-        losses = [batch.group_weight[i] * self.loss(one_prompt(batch, i), alpha) for i in some]
+            return LossOutput(self._reweighted(batch, alpha, weight=weight))
+        some = weight.nonzero()[:, 0].tolist()
+        losses = [weight[i] * self.loss(one_prompt(batch, i), alpha) for i in some]
         return LossOutput(torch.stack(losses).sum())
 
-    def _reweighted(self, batch: GroupBatch, alpha: float) -> Tensor:
-        """A linear function with the gradient of sum_i weight_i loss_i, from that of a plain mean
-        of loss_i.
-        """
-        live = {name: getattr(batch, name) for name in LIVE if getattr(batch, name) is not None}
+    def _reweighted(self, batch: GroupBatch, alpha: float, weight: Tensor) -> Tensor:
+        """A linear function with the gradient of sum_i weight_i loss_i, from a plain mean's."""
+        # The slope of the plain mean by the entries of prompt i is 1/N of that of loss_i: times
+        # N weight_i it is the one wanted, and a sum of slope x entry has it as its own slope.
         _, slopes = self.slopes(replace(batch, group_weight=None), alpha)
-        weight = batch.group_weight[:, None, None] * len(batch.rewards)  # type: ignore[index]
-        return torch.stack(
-            [
-                (weight * slopes[name] * x.masked_fill(~batch.mask, 0.0)).sum()
-                for name, x in live.items()
-            ]
-        ).sum()
+        scale = len(batch.rewards) * weight[:, None, None]
+        terms = [
+            scale * slope * getattr(batch, name).masked_fill(~batch.mask, 0.0)
+            for name, slope in slopes.items()
+        ]
+        return torch.stack([term.sum() for term in terms]).sum()
 
     def slopes(self, batch: GroupBatch, alpha: float) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and its gradient with respect to each live field of the record, [N, K, T]."""
-        leaves = {
-            k: getattr(batch, k).detach().clone().requires_grad_()
-            for k in LIVE
-            if getattr(batch, k) is not None
-        }
-        loss = self.loss(replace(batch, **leaves), alpha)
-        if not loss.requires_grad:
-            return loss.detach(), {name: torch.zeros_like(x) for name, x in leaves.items()}
-        found = torch.autograd.grad(
-            loss, list(leaves.values()), allow_unused=True, materialize_grads=True
-        )
-        return loss.detach(), dict(zip(leaves, found, strict=True))
+        return _slopes(lambda record: self.loss(record, alpha), batch)
+
+    def expected_slopes(self, batch: GroupBatch, alpha: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """The same of the expected loss over prompts."""
+        return _slopes(lambda record: self(record, alpha).loss, batch)
+
+
+def _slopes(
+    function: Callable[[GroupBatch], Tensor], batch: GroupBatch
+) -> tuple[Tensor, dict[str, Tensor]]:
+    live = {name: getattr(batch, name) for name in LIVE if getattr(batch, name) is not None}
+    leaves = {name: x.detach().clone().requires_grad_() for name, x in live.items()}
+    loss = function(replace(batch, **leaves))
+    if not loss.requires_grad:
+        return loss.detach(), {name: torch.zeros_like(x) for name, x in leaves.items()}
+    gradients = torch.autograd.grad(
+        loss, list(leaves.values()), allow_unused=True, materialize_grads=True
+    )
+    return loss.detach(), dict(zip(leaves, gradients, strict=True))
 
 
 def one_prompt(batch: GroupBatch, i: int) -> GroupBatch:
