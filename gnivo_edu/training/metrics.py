@@ -40,6 +40,7 @@ the policy is its own reference: `kl_to_initial` is what moves.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -48,7 +49,8 @@ from torch import Tensor
 
 from gnivo_edu.batch import GroupBatch
 from gnivo_edu.objectives import LossOutput
-from gnivo_edu.objectives.surrogate import behaviour_logratio, centred
+from gnivo_edu.objectives.surrogate import behaviour_logratio
+from gnivo_edu.population.questions import unexplained
 from gnivo_edu.training.config import TrainConfig
 from gnivo_edu.training.settings import option_of
 
@@ -104,12 +106,9 @@ def fit_metrics(batch: GroupBatch, alpha: float | None) -> dict[str, float]:
         found["kl"] = float(batch.policy_kl.masked_fill(~batch.mask, 0.0).sum(-1).mean())
     if batch.entropy is not None:
         found["entropy"] = float(batch.entropy[batch.mask].mean())
-    target = centred(batch.rewards)
-    if alpha is not None and float(target.square().sum()) > 0:
-        residual = target - alpha * centred(batch.sequence_logratio)
-        found["fit/residual_rms_over_target_rms"] = float(
-            (residual.square().sum() / target.square().sum()).sqrt()
-        )
+    share = math.nan if alpha is None else unexplained(batch, alpha)
+    if not math.isnan(share):  # it is where every group is tied
+        found["fit/residual_rms_over_target_rms"] = share
     return found
 
 
