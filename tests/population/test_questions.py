@@ -1,13 +1,10 @@
-"""The answers of population/questions.py and ties.py against plain loops, formulas, and the
-library's losses.
-"""
+"""The answers of questions.py against plain loops, formulas, and the library's losses."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -18,24 +15,7 @@ from gnivo_edu import exact, objectives, policies
 from gnivo_edu.batch import GroupBatch
 from gnivo_edu.course import check
 from gnivo_edu.population import questions, ties
-
-ALPHA = 0.5
-
-
-@pytest.fixture(scope="module")
-def tree():
-    """A tree of 8 answers, a writer that is not its reference, and the best policy."""
-    mdp = toy_envs.RandomTree(vocab_size=2, horizon=3)
-    reference = policies.TabularLM.from_mdp(mdp, seed=4)
-    key = exact.solve(exact.enumerate_tree(mdp, policies.tabulate(reference, mdp)), ALPHA)
-    best = policies.TabularLM.from_tables(mdp, key.optimal_step_logps)
-    return mdp, reference, policies.TabularLM.from_mdp(mdp, seed=7), best, key
-
-
-@pytest.fixture(scope="module")
-def brackets():
-    mdp = toy_envs.Brackets(horizon=4)
-    return mdp, policies.TabularLM.from_mdp(mdp, seed=2), policies.TabularLM.from_mdp(mdp)
+from tests.population.conftest import ALPHA
 
 
 def on_policy(mdp, policy, reference, size=3):
@@ -49,9 +29,6 @@ def one(batch, n):
     """Group n alone."""
     fields = ("policy_logps", "behaviour_logps", "reference_logps", "rewards", "mask")
     return GroupBatch(**{name: getattr(batch, name)[n : n + 1].detach() for name in fields})
-
-
-# --- 1. zero loss ---------------------------------------------------------------------------------
 
 
 def test_on_policy_the_loss_is_zero_and_the_push_is_the_advantage_over_the_group_size(brackets):
@@ -136,165 +113,6 @@ def test_the_share_not_explained_is_one_at_the_reference_and_zero_at_the_best_po
     )
 
 
-# --- 2. ties --------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def tied():
-    """One group of four wrong answers to the poster's problem, at three policies."""
-    problem = toy_envs.PosterProblem()
-    reference = policies.TabularLM.from_mdp(problem)
-    key = exact.solve(exact.enumerate_tree(problem), ALPHA)
-    writer = policies.TabularLM.from_mdp(problem)
-    with torch.no_grad():
-        writer.logits += 0.4 * torch.randn(
-            writer.logits.shape, generator=torch.Generator().manual_seed(1)
-        )
-    at = {
-        "reference": reference,
-        "writer": writer,
-        "best": policies.TabularLM.from_tables(problem, key.optimal_step_logps),
-    }
-    tokens = torch.tensor(
-        [
-            [
-                [0, 0, 1, 0, 0, 0, 1],
-                [0, 1, 0, 0, 1, 0, 1],
-                [0, 0, 0, 0, 0, 1, 1],
-                [1, 1, 0, 0, 0, 0, 1],
-            ]
-        ]
-    )
-    answers = policies.SampledGroups(
-        tokens=tokens,
-        lengths=torch.full((1, 4), 7),
-        logps=torch.zeros(1, 4, 7, dtype=torch.float64),
-        truncated=torch.zeros(1, 4, dtype=torch.bool),
-        prompt_index=torch.zeros(1, dtype=torch.long),
-    )
-    more = {"grpo, no KL": partial(objectives.grpo, kl="none")}
-    table = ties.tied_groups(problem, at, reference, answers, ALPHA, more)
-    rows = {(row.policy, row.objective): row for row in table}
-    return problem, at, answers, rows, key
-
-
-def test_the_table_covers_every_objective_of_the_registry(tied):
-    *_, rows, _ = tied
-    expected = {*objectives.names(), "grpo, no KL"}
-    assert set(rows) == {
-        (policy, name) for policy in ("reference", "writer", "best") for name in expected
-    }
-    assert all(math.isfinite(row.share) for row in rows.values())
-
-
-def test_what_stays_silent_in_a_tied_group(tied):
-    *_, rows, _ = tied
-    silent = {
-        where: {name for (at, name), row in rows.items() if at == where and row.push < 1e-11}
-        for where, _ in rows
-    }
-    never = {"dr_grpo", "grpo, no KL"}
-    relative = {"gvpo", "rloo", "online_dpo"}
-    assert silent["writer"] == never
-    assert silent["reference"] == never | relative | {"grpo", "gnivo", "group_value", "vimpo"}
-    assert silent["best"] == never | relative | {"dro", "oreo", "ppo"}, (
-        "with exact critics they rest as well"
-    )
-
-
-def test_what_the_others_do_there(tied):
-    *_, rows, _ = tied
-    for name in ("gvpo", "rloo"):
-        assert rows["writer", name].levels == pytest.approx(1, abs=1e-12)
-        assert rows["writer", name].net == pytest.approx(0, abs=1e-12)
-    for name in ("gnivo", "group_value", "online_dpo"):
-        assert rows["writer", name].levels > 0.5
-        assert rows["writer", name].net == pytest.approx(0, abs=1e-12)
-    assert all(rows["reference", name].net == pytest.approx(-1) for name in ("dro", "oreo")), (
-        "worse than expected"
-    )
-    assert rows["writer", "sft_winning"].net == pytest.approx(1), "four losers are imitated"
-    for name in ("grpo", "vimpo"):
-        assert rows["best", name].push > 0.01, "they go on pulling at the best policy"
-        assert rows["best", name].net > 0.5
-
-
-def test_pushes_of_a_tied_group_are_the_formulas(tied):
-    problem, at, answers, rows, _ = tied
-    record = ties.full_record(problem, at["writer"], at["reference"], answers, ALPHA)
-    h = record.sequence_logratio[0].detach().numpy()
-    _, gvpo = questions.loss_and_push(objectives.gvpo, record, alpha=ALPHA)
-    np.testing.assert_allclose(gvpo[0, :, 0], -(ALPHA**2) / 3 * (h - h.mean()), atol=1e-14)
-    assert rows["writer", "gvpo"].push == pytest.approx(
-        ALPHA**2 / 3 * np.linalg.norm(h - h.mean()) * 7**0.5, rel=1e-12
-    )
-    paid = np.array([0.75, -0.25, -0.25, -0.25]) - ALPHA * (h - h.mean())
-    share = ALPHA * np.linalg.norm(h - h.mean()) / np.linalg.norm(paid)
-    assert rows["writer", "gvpo"].share == pytest.approx(share, rel=1e-12)
-    _, last = questions.loss_and_push(objectives.gnivo, record, alpha=ALPHA, prefixes="last")
-    q = np.exp(h) / np.exp(h).sum()
-    np.testing.assert_allclose(
-        last[0, :, 0], 4 * (1 / 4 - q), atol=1e-14
-    )  # W = 4, since e^{0/alpha} = 1
-    _, k3 = questions.loss_and_push(objectives.grpo, record, alpha=ALPHA)
-    x = record.logratio[0].detach().numpy()
-    np.testing.assert_allclose(k3[0], -ALPHA / (4 * 7) * (1 - np.exp(-x)), atol=1e-14)
-
-
-def test_rewards_that_differ_are_refused(tied):
-    problem, at, answers, *_ = tied
-    mixed = answers.tokens.clone()
-    mixed[0, 0] = 0
-    with pytest.raises(ValueError, match="the rewards of a group differ"):
-        ties.tied_groups(problem, at, at["reference"], replace(answers, tokens=mixed), ALPHA)
-
-
-@pytest.mark.parametrize("name", ["tree", "brackets"])
-def test_the_full_record_is_exact(name, request):
-    """Values, KL and entropy of each state by adding up whole answers; the implicit value at the
-    best policy is V.
-    """
-    mdp, *models = request.getfixturevalue(name)
-    reference, writer = (models[0], models[1]) if name == "tree" else (models[1], models[0])
-    every = policies.all_groups(mdp, policies.tabulate(writer, mdp), 1)
-    record = ties.full_record(mdp, writer, reference, every, ALPHA)
-    p = record.policy_logps[:, 0].detach().sum(-1).exp().numpy()
-    paid = (record.rewards[:, 0] - ALPHA * record.sequence_logratio[:, 0].detach()).numpy()
-    x, tokens, lengths = (
-        record.logratio[:, 0].detach().numpy(),
-        every.tokens[:, 0].numpy(),
-        every.lengths[:, 0].numpy(),
-    )
-    for i in range(0, len(p), 5):
-        for t in range(lengths[i]):
-            through = (tokens[:, :t] == tokens[i, :t]).all(1)
-            weight = p * through / (p * through).sum()
-            past = ALPHA * x[i, :t].sum()
-            assert record.values[i, 0, t].item() == pytest.approx(weight @ paid + past, abs=1e-12)
-            assert record.policy_kl[i, 0, t].item() == pytest.approx(weight @ x[:, t], abs=1e-12)
-            logp = record.policy_logps[:, 0, t].detach().numpy()
-            assert record.entropy[i, 0, t].item() == pytest.approx(-weight @ logp, abs=1e-12)
-    torch.testing.assert_close(record.behaviour_logps, record.policy_logps.detach())
-
-
-def test_at_the_best_policy_critic_and_implicit_value_are_the_soft_value(tree):
-    mdp, reference, _, best, key = tree
-    record = ties.full_record(
-        mdp, best, reference, policies.all_groups(mdp, policies.tabulate(best, mdp), 1), ALPHA
-    )
-    for i, answer in enumerate(itertools.product(range(2), repeat=3)):
-        for t in range(3):
-            assert record.values[i, 0, t].item() == pytest.approx(
-                ALPHA * key.soft_value(answer[:t]), abs=1e-12
-            )
-            assert record.prefix_values[i, 0, t].item() == pytest.approx(
-                key.soft_value(answer[: t + 1]), abs=1e-12
-            )
-
-
-# --- 4. KL in the loss ----------------------------------------------------------------------------
-
-
 def test_k1_has_the_right_value_and_no_slope(tree):
     mdp, reference, writer, *_ = tree
     law, other = (
@@ -310,9 +128,6 @@ def test_k1_has_the_right_value_and_no_slope(tree):
     assert k2 == pytest.approx(float(law.exp() @ (law - other) ** 2) / 2, abs=1e-14)
     assert flat < 1e-15
     assert min(slope2, slope3) > 0.01
-
-
-# --- 8. the end token -----------------------------------------------------------------------------
 
 
 def walk(mdp, tables, prefix=(), chance=1.0, kept=1.0):
@@ -364,15 +179,14 @@ def test_the_credit_that_goes_missing_is_that_of_stopping(brackets):
     )
 
 
-# --- 10. length normalisers -----------------------------------------------------------------------
-
 NORMALISERS = ("seq-mean-token-sum", "seq-mean-token-sum-norm", "seq-mean-token-mean", "token-mean")
 
 
 @pytest.mark.parametrize("normaliser", NORMALISERS)
-def test_the_expected_push_is_that_of_the_librarys_loss_group_by_group(brackets, normaliser):
-    mdp, writer, _ = brackets
-    batch = on_policy(*brackets, size=2)
+def test_the_expected_push_is_that_of_the_librarys_loss_group_by_group(normaliser):
+    mdp = toy_envs.Brackets(horizon=3)
+    writer = policies.TabularLM.from_mdp(mdp, seed=2)
+    batch = on_policy(mdp, writer, policies.TabularLM.from_mdp(mdp), size=2)
     found = questions.length_bias(mdp, writer, 2, normaliser)
     law = policies.all_groups(mdp, policies.tabulate(writer, mdp), 1).logps.sum((1, 2)).exp()
     total = torch.zeros(len(law), dtype=torch.float64)
@@ -432,9 +246,6 @@ def test_short_right_answers_and_long_wrong_ones_are_favoured():
         blame = [-push[(R == 0) & (size == own)].mean() for own in range(1, 6)]
         assert blame == sorted(blame, reverse=True)
         assert blame[-1] > 0
-
-
-# --- 11. micro-batches
 
 
 @pytest.fixture(scope="module")

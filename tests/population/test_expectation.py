@@ -1,10 +1,7 @@
-"""Exact expectations: multisets against K-tuples, against the other listing of all groups, and
-against a plain loop.
-"""
+"""Exact expectations against another listing of groups, finite differences, and plain loops."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from functools import partial
 
@@ -15,95 +12,16 @@ import torch
 from gnivo_edu import exact, objectives
 from gnivo_edu.objectives import LossOutput
 from gnivo_edu.policies import TabularLM, all_groups, make_group_batch
-from gnivo_edu.population import (
-    Answers,
-    Population,
-    expect,
-    gradient_covariance,
-    point_at,
-    sampling_policy,
-)
-from gnivo_edu.population.atlas import problem
-from toy_envs import TokenMDP
-
-ALPHA = 0.6
-
-
-def small_tree() -> exact.TokenTree:
-    """Seven answers of one to two tokens over three actions, one of which ends."""
-    mdp = TokenMDP(
-        3,
-        2,
-        reward=lambda tokens, lengths: (7 * tokens[:, 0] + 3 * tokens[:, -1]) % 5 / 4,
-        eos_token_id=2,
-    )
-    return exact.enumerate_tree(mdp, exact.random_reference(3, 2, seed=4))
-
-
-@pytest.fixture(scope="module")
-def answers() -> Answers:
-    return Answers.of(small_tree())
-
-
-def moved(answers: Answers, seed: int = 0):
-    """A point off the reference, with a critic and an explicit value that are wrong."""
-    g = torch.Generator().manual_seed(seed)
-    point = point_at(answers, ALPHA)
-    noise = {
-        name: torch.randn(getattr(point, name).shape, generator=g, dtype=torch.float64)
-        for name in point.FIELDS
-    }
-    return type(point)(
-        **{name: getattr(point, name) + 0.3 * noise[name] for name in point.FIELDS},
-        log_z=point.log_z + 0.1,
-    )
-
-
-@pytest.mark.parametrize(
-    "sampler", ["reference", "current", "uniform", {"reference": 0.3, "uniform": 0.7}]
-)
-@pytest.mark.parametrize("name", objectives.names())
-def test_multisets_with_their_multiplicities_give_what_all_tuples_give(answers, name, sampler):
-    point = moved(answers)
-    listed = [Population.of(answers, 3, sampler, ordered=ordered) for ordered in (False, True)]
-    few, all_of_them = (
-        expect(objectives.get(name), population, point, alpha=ALPHA) for population in listed
-    )
-    assert few.loss == pytest.approx(all_of_them.loss, abs=1e-12)
-    for field in point.FIELDS:
-        torch.testing.assert_close(
-            few.gradient[field], all_of_them.gradient[field], rtol=0, atol=1e-12
-        )
-
-
-def test_every_answer_and_every_state_of_the_tree_is_there_once():
-    tree = exact.enumerate_tree(
-        TokenMDP(3, 3, reward=lambda tokens, lengths: lengths / 3.0, eos_token_id=2),
-        exact.random_reference(3, 3, seed=2),
-    )
-    answers = Answers.of(tree)
-    assert len(answers.rewards) == tree.num_sequences == 15
-    assert len(answers.depths) == 7  # prefixes over two letters of 0, 1 and 2 tokens
-    np.testing.assert_allclose(answers.law(answers.reference).sum(), 1.0, atol=1e-14)
-    optimum = answers.tilted(answers.rewards / ALPHA)
-    key = answers.from_tables(exact.solve(tree, ALPHA).optimal_step_logps)
-    torch.testing.assert_close(optimum[answers.legal], key[answers.legal], rtol=0, atol=1e-13)
-    back = answers.from_tables(answers.to_tables(optimum))
-    torch.testing.assert_close(back[answers.legal], optimum[answers.legal], rtol=0, atol=0)
+from gnivo_edu.population import Answers, Population, expect, gradient_covariance, point_at
+from tests.population.problems import ALPHA, REFERENCE, moved, small_mdp
 
 
 @pytest.mark.parametrize("name", ["gnivo", "gvpo", "online_dpo", "sft_winning"])
 def test_the_expected_loss_is_that_of_a_table_on_all_groups_and_so_is_its_gradient(name):
-    mdp = TokenMDP(
-        3,
-        2,
-        reward=lambda tokens, lengths: (7 * tokens[:, 0] + 3 * tokens[:, -1]) % 5 / 4,
-        eos_token_id=2,
-    )
-    reference = exact.random_reference(3, 2, seed=4)
-    answers = Answers.of(exact.enumerate_tree(mdp, reference))
+    mdp = small_mdp()
+    answers = Answers.of(exact.enumerate_tree(mdp, REFERENCE))
     policy = TabularLM.from_mdp(mdp, seed=9)
-    batch = make_group_batch(policy, mdp, all_groups(mdp, reference, 2))
+    batch = make_group_batch(policy, mdp, all_groups(mdp, REFERENCE, 2))
     loss = objectives.get(name)(batch, alpha=ALPHA).loss
     loss.backward()
     logits = policy.logits.detach()[0]
@@ -164,14 +82,6 @@ def test_the_covariance_is_that_of_the_gradients_of_single_groups(answers, name)
     )
 
 
-def test_a_mixture_draws_whole_answers_from_its_parts(answers):
-    mixed = answers.law(sampling_policy(answers, {"reference": 0.25, "uniform": 0.75}, None))
-    uniform = answers.law(sampling_policy(answers, "uniform", None))
-    torch.testing.assert_close(
-        mixed, 0.25 * answers.law(answers.reference) + 0.75 * uniform, rtol=0, atol=1e-14
-    )
-
-
 def test_a_random_sample_of_groups_says_how_far_off_it_may_be(answers):
     point, alpha = moved(answers), ALPHA
     true = expect(objectives.gvpo, Population.of(answers, 3), point, alpha=alpha)
@@ -200,18 +110,6 @@ def test_parts_of_the_groups_add_up_to_the_whole(answers, sampler):
     torch.testing.assert_close(many.gradient["logits"], one.gradient["logits"], rtol=0, atol=1e-12)
 
 
-def test_eight_of_sixteen_answers_are_listed_exactly():
-    """The number of groups, their total probability, and GVPO's zero gradient at pi* under any
-    sampler, at K = 8.
-    """
-    answers = problem("16 answers")
-    population = Population.of(answers, 8, "uniform")
-    assert len(population.choice) == math.comb(23, 8) == 490_314
-    weight = population.weights(sampling_policy(answers, "uniform", None))
-    assert float(weight.sum()) == pytest.approx(1.0, abs=1e-12)
-    assert float(population.multiplicity.sum()) == 16.0**8
-
-
 def test_the_current_policy_is_held_fixed_where_it_draws(answers):
     """On-policy REINFORCE: E[R grad log pi], not the derivative of E[R log pi]."""
 
@@ -226,33 +124,3 @@ def test_the_current_policy_is_held_fixed_where_it_draws(answers):
     logits = point.logits.clone().requires_grad_()
     expected = -(answers.law(answers.policy(logits)) * answers.rewards).sum()
     torch.testing.assert_close(got, torch.autograd.grad(expected, logits)[0], rtol=0, atol=1e-14)
-
-
-@pytest.mark.parametrize(
-    ("build", "says"),
-    [
-        (lambda a: Population.of(a, 0), "group_size must be at least 1"),
-        (lambda a: Population.of(a, 40), "too many to list"),
-        (lambda a: Population.of(a, 2, draws=500, sampler="current"), "list them all"),
-        (lambda a: Population.of(a, 2, draws=5), "at least 100 groups"),
-        (
-            lambda a: sampling_policy(a, "refernce", None),
-            "sampler must be one of reference, current, uniform",
-        ),
-        (lambda a: sampling_policy(a, {"reference": 0.7}, None), "sum 1"),
-    ],
-)
-def test_what_cannot_be_is_said_in_one_line(answers, build, says):
-    with pytest.raises(ValueError, match=says) as error:
-        build(answers)
-    assert "\n" not in str(error.value)
-
-
-def test_a_policy_outside_the_support_of_the_reference_is_refused():
-    tables = [np.log([[0.9, 0.1]])]
-    with np.errstate(divide="ignore"):
-        answers = Answers.of(
-            exact.enumerate_tree_from_rewards([0.0, 1.0], 2, [np.log([[1.0, 0.0]])])
-        )
-    with pytest.raises(ValueError, match="to which the reference gives none"):
-        answers.from_tables(tables)

@@ -1,0 +1,13 @@
+"""The claims of practice and teaching: every verdict is recomputed."""
+
+from __future__ import annotations
+
+import pytest
+
+from gnivo_edu.population.claims import practice
+from tests.population.claims.verdicts import assert_verdict
+
+
+@pytest.mark.parametrize("claim", practice.CLAIMS, ids=lambda claim: claim.name)
+def test_the_numbers_give_the_verdict_of_the_ledger(claim):
+    assert_verdict(claim)
