@@ -21,7 +21,7 @@ def test_the_jacobian_is_that_of_autograd():
 
 
 def test_a_direction_that_the_field_does_not_see_stays_as_it_is():
-    """Softmax probabilities do not see a constant: the sum of the logits is the one it started at."""
+    """Softmax probabilities do not see a constant: the logits keep the sum that they started at."""
     target = torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64)
     start = torch.tensor([1.0, 0.0, 0.5], dtype=torch.float64)
     root, residual, _ = newton(lambda x: x.softmax(0) - target, start)
