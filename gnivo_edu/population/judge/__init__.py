@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -122,28 +123,21 @@ def _contract(findings: list[Finding]) -> Line:
 
 def _ends(subject: Subject, alpha: float, deadline: float) -> list[End]:
     """All ends that there is time for; K = 4 on the larger tree starts from the end of K = 2."""
+    solve = partial(find_end, subject, alpha=alpha)
     first, *more = subject.sizes
     ends: list[End] = []
     for sampler in ("reference", "current") if "logits" in subject.free else ("reference",):
         for K in subject.sizes:
             if time.monotonic() < deadline - 25 or first == K:
-                ends.append(find_end(subject, "one token", sampler, group_size=K, alpha=alpha))
+                ends.append(solve("one token", sampler=sampler, group_size=K))
         began = time.monotonic()
-        small = find_end(subject, subject.tree, sampler, group_size=first, alpha=alpha)
+        small = solve(subject.tree, sampler=sampler, group_size=first)
         ends.append(small)
         # A larger group costs about eight times as much: it is tried where that leaves 15 seconds.
         time_left = time.monotonic() + 8 * (time.monotonic() - began) < deadline - 15
         if more and small.settled and small.verdict != "collapses" and time_left:
-            ends.append(
-                find_end(
-                    subject,
-                    subject.tree,
-                    sampler,
-                    group_size=more[0],
-                    alpha=alpha,
-                    start=small.point,
-                )
-            )
+            start = small.point
+            ends.append(solve(subject.tree, sampler=sampler, group_size=more[0], start=start))
     return ends
 
 
@@ -192,7 +186,9 @@ def _off_policy(subject: Subject, home: End, alpha: float, deadline: float) -> L
         unfit = sampler == "current" and "logits" not in subject.free
         if unfit or time.monotonic() > deadline - 10:
             continue
-        end = find_end(subject, subject.tree, sampler, group_size=home.group_size, alpha=alpha)
+        end = find_end(
+            subject, subject.tree, sampler=sampler, group_size=home.group_size, alpha=alpha
+        )
         moves[sampler] = None
         if end.resting_law is not None and home.resting_law is not None:
             moves[sampler] = total_variation(end.resting_law, home.resting_law)
@@ -226,8 +222,9 @@ def _equal_rewards(subject: Subject, sampler: str, alpha: float) -> Line:
     population = population_of(subject, tied, group_size=subject.sizes[0], sampler=sampler)
     score = (tied.law(tilted) / tied.law(tied.reference)).log()
     back = -push_along(subject, population, policy=tilted, score=score, alpha=alpha)
-    pulls = {0: "no pull", 1: "back to the reference", -1: "further away from the reference"}
-    pull = pulls[0 if abs(back) < NONE else int(math.copysign(1, back))]
+    pull = "back to the reference" if back > 0 else "further away from the reference"
+    if abs(back) < NONE:
+        pull = "no pull"
     at_reference, at_optimum = (f"{0 if x < NONE else x:.2g}" for x in shares.values())
     answer = (
         f"gradient of a tied group, over that of others at the reference: {at_reference} at the "
@@ -240,6 +237,7 @@ def _equal_rewards(subject: Subject, sampler: str, alpha: float) -> Line:
 
 def _length(subject: Subject, home: End, alpha: float) -> Line:
     """Whether length counts among equal rewards: at its end, on ties, in its first update."""
+    K, sampler = home.group_size, home.sampler
     answers = small_tree(subject.tree)
     reference = answers.law(answers.reference)
     length = answers.lengths.to(reference.dtype)
@@ -247,12 +245,12 @@ def _length(subject: Subject, home: End, alpha: float) -> Line:
     _, level = answers.rewards.unique(return_inverse=True)
     total, mass = (_per_level(x, level)[level] for x in (reference * length, reference))
     excess = length - total / mass
-    population = population_of(subject, answers, group_size=home.group_size, sampler=home.sampler)
+    population = population_of(subject, answers, group_size=K, sampler=sampler)
     first = push_along(subject, population, policy=answers.reference, score=excess, alpha=alpha)
     first /= abs(push_along_rewards(subject, population, alpha=alpha, c=0.0)) or 1.0
     shift = None if home.resting_law is None else float(home.resting_law @ excess)
     tree = subject.tree.replace("answers", "tied")
-    tied = find_end(subject, tree, home.sampler, group_size=home.group_size, alpha=alpha)
+    tied = find_end(subject, tree, sampler=sampler, group_size=K, alpha=alpha)
     moved = None if tied.law is None else float(tied.law @ length - reference @ length)
     decisive = [first, moved or 0.0]
     told = [] if moved is None else [f"if all rewards are equal: {_token(moved)}"]
