@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import combinations_with_replacement
+from itertools import chain, combinations_with_replacement
 from typing import ClassVar
 
 import numpy as np
@@ -126,8 +126,8 @@ class Population:
             choice = torch.from_numpy(digits(np.arange(count), n, count=K))
             multiplicity = torch.ones(count, dtype=torch.float64)
         else:
-            multisets = np.array(list(combinations_with_replacement(range(n), K)))
-            choice = torch.from_numpy(multisets.reshape(count, K))
+            multisets = chain.from_iterable(combinations_with_replacement(range(n), K))
+            choice = torch.from_numpy(np.fromiter(multisets, np.int64, count * K)).view(count, K)
             # A multiset in which answer i stands n_i times stands for K!/prod_i n_i! ordered
             # groups. Equal answers are neighbours, and 1, 2, ..., n_i, their ranks within the run,
             # multiply to n_i!: so K! is divided by the product of all ranks.
