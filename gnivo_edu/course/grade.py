@@ -119,17 +119,16 @@ def grade(
         )
 
     def one(student: str) -> Grade:
-        own = seed_for(student, seed) if per_student else seed
-        verdicts = {e.name: _grade_work(e, works[student], own, timeout) for e in chosen}
-        return Grade(student, own, verdicts)
+        drawn_from = seed_for(student, seed) if per_student else seed
+        verdicts = {e.name: _grade_work(e, works[student], drawn_from, timeout) for e in chosen}
+        return Grade(student, seed=drawn_from, verdicts=verdicts)
 
     grades = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for result in pool.map(one, works):
             grades.append(result)
-            progress(
-                f"{len(grades)}/{len(works)} {result.student}: {result.points} of {len(chosen)}"
-            )
+            points = f"{result.points} of {len(chosen)}"
+            progress(f"{len(grades)}/{len(works)} {result.student}: {points}")
     return grades
 
 
@@ -185,26 +184,13 @@ def write_csv(grades: Sequence[Grade], path: Path | str) -> None:
     names = list(grades[0].verdicts)
     with Path(path).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(
-            [
-                "student",
-                "seed",
-                "points",
-                *(head for name in names for head in (name, f"{name} reason")),
-            ]
-        )
+        heads = [head for name in names for head in (name, f"{name} reason")]
+        writer.writerow(["student", "seed", "points", *heads])
         for one in grades:
-            verdicts = [
-                (int(v.status == "passed"), _plain(v.reason)) for v in one.verdicts.values()
-            ]
-            writer.writerow(
-                [
-                    _plain(one.student),
-                    one.seed,
-                    one.points,
-                    *(cell for pair in verdicts for cell in pair),
-                ]
-            )
+            row = [_plain(one.student), one.seed, one.points]
+            for verdict in one.verdicts.values():
+                row += [int(verdict.status == "passed"), _plain(verdict.reason)]
+            writer.writerow(row)
 
 
 def _plain(text: str) -> str:
@@ -217,12 +203,13 @@ def _submissions(path: Path) -> dict[str, list[Path]]:
         raise ValueError(f"there is no {path}: give a notebook, or a folder of submissions")
     if not path.is_dir():
         return {path.stem: [path]}
-    found: dict[str, list[Path]] = {}
+    submissions: dict[str, list[Path]] = {}
     for file in sorted(path.rglob("*.ipynb")):
         inner = file.relative_to(path)
         if not any(part.startswith(".") for part in inner.parts):  # such as .ipynb_checkpoints
-            found.setdefault(inner.parts[0] if len(inner.parts) > 1 else file.stem, []).append(file)
-    return found
+            student = inner.parts[0] if len(inner.parts) > 1 else file.stem
+            submissions.setdefault(student, []).append(file)
+    return submissions
 
 
 def _code(file: Path) -> list[str] | str:

@@ -1,6 +1,4 @@
-"""The page of objectives: name, equation, minimiser, source and departures of each, read off the
-docstrings.
-"""
+"""The page of objectives: equation, minimiser, source and departures, read off the docstrings."""
 
 from __future__ import annotations
 

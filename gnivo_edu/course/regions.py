@@ -15,16 +15,14 @@ from gnivo_edu.course import exercises
 from gnivo_edu.course.tidy import BuildError
 
 Kind = Literal["student", "solution", "nbgrader"]
-BEGIN, END = (
-    "BEGIN SOLUTION",
-    "END SOLUTION",
-)  # the markers of nbgrader, found as nbgrader finds them
+# The markers of nbgrader, anywhere in a line, as nbgrader looks for them.
+BEGIN = "BEGIN SOLUTION"
+END = "END SOLUTION"
 STUB = 'raise NotImplementedError("your code here")'
 
 
 def solution_lines(sources: Iterable[str]) -> list[str]:
-    """The lines of code cells that stand in solution regions and nowhere else: none of them may
-    reach a student.
+    """The lines that stand in solution regions and nowhere else: none may reach a student.
 
     Comments count; short lines that say nothing (`else:`, `return x`) do not.
 
@@ -86,26 +84,15 @@ def answer(source: str, kind: Kind, place: str) -> str:
 
 
 def graded(grade_id: str, source: str, solution: bool) -> dict[str, Any]:
-    """Metadata of nbgrader, schema 3, with its checksum: an answer, or a locked check worth one
-    point.
-    """
+    """Metadata of nbgrader, schema 3: an answer, or a locked check worth one point."""
     parts = [source, "code", str(not solution), str(solution), str(not solution), grade_id]
-    block: dict[str, Any] = {"points": 1} if not solution else {}
-    digest = hashlib.md5(
-        "".join([*parts, *(["1.0"] if not solution else [])]).encode(), usedforsecurity=False
-    )
-    block |= {
-        "grade_id": grade_id,
-        "solution": solution,
-        "grade": not solution,
-        "locked": not solution,
-    }
-    block |= {
-        "task": False,
-        "schema_version": 3,
-        "cell_type": "code",
-        "checksum": digest.hexdigest(),
-    }
+    block: dict[str, Any] = {"grade_id": grade_id, "solution": solution}
+    if not solution:
+        block["points"] = 1
+        parts.append("1.0")
+    checksum = hashlib.md5("".join(parts).encode(), usedforsecurity=False).hexdigest()
+    block |= {"grade": not solution, "locked": not solution, "task": False}
+    block |= {"schema_version": 3, "cell_type": "code", "checksum": checksum}
     return {"nbgrader": block}
 
 

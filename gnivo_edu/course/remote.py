@@ -45,27 +45,28 @@ def one_line(text: str) -> str:
 def grade_exercise(
     exercise: Exercise, cells: Sequence[str], seed: int = 0, timeout: float = 20.0
 ) -> Verdict:
-    """Grade one function of a notebook, given its code cells, in a process of its own; `timeout` in
-    seconds.
+    """Grade one function of a notebook, given its code cells, in a process of its own.
+
+    `timeout` is in seconds.
     """
-    found: list[Verdict] = []
+    verdicts: list[Verdict] = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         process = _start(scratch, timeout)
 
         def converse() -> None:
-            found.append(_converse(exercise, process, cells, seed))
+            verdicts.append(_converse(exercise, process, cells, seed))
 
         # A thread, so that a submission that keeps the pipe open and says nothing cannot keep us.
         talk = threading.Thread(target=converse, daemon=True)
         talk.start()
         talk.join(timeout)
-        in_time = list(found)
+        in_time = list(verdicts)
         _stop(process)
         talk.join(1)
         if not talk.is_alive():
-            for pipe in (process.stdin, process.stdout):
+            for pipe in filter(None, (process.stdin, process.stdout)):
                 with contextlib.suppress(OSError):
-                    pipe.close()  # type: ignore[union-attr]
+                    pipe.close()
     return in_time[0] if in_time else Verdict("failed", f"took longer than {timeout:g} s")
 
 
@@ -81,7 +82,7 @@ class _Remote:
     def __init__(self, process: subprocess.Popen[bytes], cells: Sequence[str], name: str) -> None:
         self.process = process
         self.to, self.back = cast(BinaryIO, process.stdin), cast(BinaryIO, process.stdout)
-        self.found = self._ask({"cells": list(cells), "name": name})
+        self.answer = self._ask({"cells": list(cells), "name": name})
 
     def __call__(self, *arguments: Any) -> Any:
         calls: list[wire.Call] = []
@@ -120,7 +121,7 @@ def _converse(
     name = exercise.name
     try:
         remote = _Remote(process, cells, name)
-        match remote.found:
+        match remote.answer:
             case {"ready": True}:
                 exercise.run(remote, seed)
                 return Verdict("passed")

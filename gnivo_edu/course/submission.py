@@ -33,28 +33,29 @@ def statements(cells: list[str], name: str) -> tuple[list[tuple[int, ast.stmt]],
     >>> [(cell, ast.unparse(node).splitlines()[0]) for cell, node in statements(cells, "f")[0]]
     [(1, 'import numpy as np'), (2, 'k = 2'), (3, 'def f(x):')]
     """
-    found: list[tuple[int, ast.stmt]] = []
+    written: list[tuple[int, ast.stmt]] = []
     problem = ""
     for number, source in enumerate(cells, 1):
         try:
-            found += [(number, node) for node in _parse(source).body]
+            written += [(number, node) for node in _parse(source).body]
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             if re.search(rf"\b(def\s+{name}\b|{name}\s*=)", source):
                 problem = f"its cell is not Python: {error}"
-    flow = [names(ast.unparse(node)) for _, node in found]
+    flow = [names(ast.unparse(node)) for _, node in written]
     chosen = {
         i
-        for i, (_, node) in enumerate(found)
+        for i, (_, node) in enumerate(written)
         if isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
     }
-    wanted, before = {name}, -1
+    wanted = {name}
+    before = -1
     while before < len(chosen):
         before = len(chosen)
         for i, (reads, binds) in enumerate(flow):
             if binds & wanted and i not in chosen:
                 chosen.add(i)
                 wanted |= reads
-    return [found[i] for i in sorted(chosen)], problem
+    return [written[i] for i in sorted(chosen)], problem
 
 
 def _parse(source: str) -> ast.Module:
@@ -154,7 +155,8 @@ def main() -> None:
     for stream in (0, 1, 2):
         os.dup2(nothing, stream)
     _limit(int(sys.argv[1]))
-    sys.modules.update(dict.fromkeys(HIDDEN))  # type: ignore[arg-type]  # None: importing it fails
+    modules: dict[str, Any] = sys.modules
+    modules.update(dict.fromkeys(HIDDEN))  # None: importing it fails
     serve(source, target)
 
 

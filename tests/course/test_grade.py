@@ -13,6 +13,7 @@ import time
 import numpy as np
 import pytest
 
+from gnivo_edu import cli
 from gnivo_edu.course import check, exercises, wire
 from gnivo_edu.course.exercises.listing import listing
 from gnivo_edu.course.grade import grade, grade_exercise, seed_for, write_csv
@@ -92,16 +93,19 @@ def test_an_error_names_its_line():
     "cells",
     [
         [RIGHT],
-        ["%matplotlib inline\n!pip list\nimport numpy as np", "raise SystemExit('stop here')", RIGHT],
+        ["%matplotlib inline\n!pip list\nimport numpy as np", "raise SystemExit('stop here')",
+         RIGHT],
         ["this is not Python", "1 / 0", "while True: pass", RIGHT],
-        ["import numpy as np", "half = 0.5", body("return np.diff(np.append(values, 2 * half * reward / alpha))")],
+        ["import numpy as np", "half = 0.5",
+         body("return np.diff(np.append(values, 2 * half * reward / alpha))")],
         ["from numpy import *", "step_credit = lambda v, r, a: diff(append(v, r / a))"],
         ["import numpy as np", "table = {}", "table['one'] = 1.0",
          body("return np.diff(np.append(values, table['one'] * reward / alpha)).tolist()")],
         [body("print('x' * 3_000_000); import sys; sys.stderr.write('y' * 3_000_000)\n"
               "    return np.diff(np.append(values, reward / alpha))")],
     ],
-    ids=["helper", "magics", "other cells are broken or endless", "constant", "star", "table", "prints megabytes"],
+    ids=["helper", "magics", "other cells are broken or endless", "constant", "star", "table",
+         "prints megabytes"],
 )  # fmt: skip
 def test_only_what_the_function_needs_is_run(cells):
     assert verdict(*cells).status == "passed"
@@ -112,11 +116,13 @@ def test_only_what_the_function_needs_is_run(cells):
     [
         ([], "not attempted", "there is no function step_credit"),
         ([STUB], "not attempted", "returns None, or still raises"),
-        (["def step_credit(values, reward, alpha):\n    return ("], "failed", "its cell is not Python"),
+        (["def step_credit(values, reward, alpha):\n    return ("], "failed",
+         "its cell is not Python"),
         (["step_credit = 3"], "failed", "is not a function"),
         (["step_credit = 1 / 0"], "failed", "ZeroDivisionError"),
         ([body("import os; os._exit(0)")], "failed", "ended (exit status 0)"),
-        ([body("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")], "failed", f"status -{int(signal.SIGSEGV)}"),
+        ([body("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")], "failed",
+         f"status -{int(signal.SIGSEGV)}"),
         ([body("import sys; sys.exit()")], "failed", "SystemExit"),
         ([body("raise KeyboardInterrupt")], "failed", "KeyboardInterrupt"),
         ([body("return step_credit(values, reward, alpha)")], "failed", "RecursionError"),
@@ -145,21 +151,25 @@ def test_what_goes_wrong_costs_the_point_and_has_a_reason(cells, status, reason)
          "def step_credit(values, reward, alpha):\n    np.isclose\n    return values"],
         ["import builtins, sys\nbuiltins.AssertionError = ValueError\nsys.modules.clear()",
          body("import sys; sys.modules.clear(); return values")],
-        [body("from gnivo_edu.course import check; return check.step_credit.reference(values, reward, alpha)")],
-        [body("from gnivo_edu.course.exercises import step_credit as s; return s.step_credit(values, reward, alpha)")],
-        ["import gnivo_edu.course.wire as w\nw.encode = lambda *a: {'ready': True}\n", body("w; return 0")],
+        [body("from gnivo_edu.course import check\n"
+              "    return check.step_credit.reference(values, reward, alpha)")],
+        [body("from gnivo_edu.course.exercises import step_credit as s\n"
+              "    return s.step_credit(values, reward, alpha)")],
+        ["import gnivo_edu.course.wire as w\nw.encode = lambda *a: {'ready': True}\n",
+         body("w; return 0")],
         # Talks to the grader itself, through every pipe it finds.
         [body("""import os
     for fd in range(3, 20):
-        try: os.write(fd, b'{"ready": true}\\\\n{"value": null}\\\\n{"value": [1]}\\\\n{"passed": true}\\\\n' * 50)
+        try: os.write(fd, b'{"ready": true}\\\\n{"value": null}\\\\n{"value": [1]}\\\\n'
+                          b'{"passed": true}\\\\n' * 50)
         except OSError: pass
     os._exit(0)""")],
         ["class Yes:\n    def __eq__(self, o): return True\n    shape = ()", body("return Yes()")],
         ["import numpy as np\nclass Yes(np.ndarray):\n    def __eq__(self, o): return True",
          body("return values.view(Yes)")],
     ],
-    ids=["own check", "patched numpy", "emptied modules", "answer key", "answer key, by file", "patched library",
-         "forged messages", "equal to all", "subclass equal to all"],
+    ids=["own check", "patched numpy", "emptied modules", "answer key", "answer key, by file",
+         "patched library", "forged messages", "equal to all", "subclass equal to all"],
 )  # fmt: skip
 def test_tampering_earns_nothing(cells):
     assert verdict(*cells).status in ("failed", "not attempted")
@@ -244,7 +254,8 @@ def test_a_folder_of_submissions(class_of_students, tmp_path):
         "no cell begins a formula"
     )
     assert rows["alice"] == {
-        "student": "alice", "seed": str(seed_for("alice")), "points": "1", "step_credit": "1", "step_credit reason": "",
+        "student": "alice", "seed": str(seed_for("alice")), "points": "1", "step_credit": "1",
+        "step_credit reason": "",
     }  # fmt: skip
     assert rows["dave"]["step_credit reason"].startswith("dave.ipynb is not a notebook")
     assert rows["erin"]["step_credit reason"] == "took longer than 4 s"
@@ -263,7 +274,7 @@ def test_a_notebook_that_passes_and_one_that_does_not(class_of_students):
     assert "not attempted" in done.stdout
 
 
-def test_bad_input_is_one_line_and_exit_2(class_of_students, tmp_path):
+def test_bad_input_is_one_line_and_exit_2(class_of_students, tmp_path, monkeypatch, capsys):
     (tmp_path / "empty").mkdir()
     notebook(tmp_path / "prose.ipynb", "print('hello')")
     for arguments, words in [
@@ -278,12 +289,15 @@ def test_bad_input_is_one_line_and_exit_2(class_of_students, tmp_path):
         ([class_of_students / "alice.ipynb", "--timeout", "0"], "must be positive"),
         ([class_of_students / "alice.ipynb", "--timeout", "nan"], "must be positive"),
     ]:
-        done = gnivo(*arguments)
-        assert done.returncode == 2, done
-        assert done.stdout == ""
-        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-        assert done.stderr.startswith("gnivo-edu: ")
-        assert words in done.stderr
+        # In this process: a new one would import everything for each of them.
+        monkeypatch.setattr(sys, "argv", ["gnivo-edu", "check", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        printed = capsys.readouterr()
+        assert (stopped.value.code, printed.out) == (2, "")
+        assert len(printed.err.strip().splitlines()) == 1, printed.err
+        assert printed.err.startswith("gnivo-edu: ")
+        assert words in printed.err
 
 
 def test_every_student_has_cases_of_their_own(tmp_path):

@@ -90,8 +90,8 @@ def by_depth(
     def difference(got: list[Array], expected: list[Array]) -> str | None:
         if len(got) != len(expected):
             return f"expected a list of {len(expected)} arrays, got {len(got)} of them"
-        for t, (ours, theirs) in enumerate(zip(got, expected, strict=True), start=first):
-            problem = compare(ours, theirs)
+        for t, pair in enumerate(zip(got, expected, strict=True), start=first):
+            problem = compare(*pair)
             if problem:
                 return f"t = {t}, {problem}"
         return None

@@ -29,9 +29,9 @@ def listing(function: Callable[..., Any]) -> str:
         return np.diff(np.append(values, reward / alpha))
     """
     source = without_annotations(textwrap.dedent(inspect.getsource(function))).rstrip()
-    found = getattr(function, "__globals__", {})
+    space = getattr(function, "__globals__", {})
     modules = {
-        name: found[name] for name in names(source)[0] if isinstance(found.get(name), ModuleType)
+        name: space[name] for name in names(source)[0] if isinstance(space.get(name), ModuleType)
     }
     imports = [
         f"import {module.__name__}" + (f" as {name}" if name != module.__name__ else "")
