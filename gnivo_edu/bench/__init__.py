@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from gnivo_edu import exact
-from gnivo_edu.bench.ratio import ratio_row, seconds_of
+from gnivo_edu.bench.ratio import Progress, race, ratio_row
 from gnivo_edu.bench.sample import bench_sample
 from gnivo_edu.bench.score import bench_score
 
 
-def run_benchmark(name: str, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
+def run_benchmark(name: str, progress: Progress = None) -> dict[str, Any]:
     """Run a benchmark and return the record of design section 6.5; `ratio` larger is better for us.
 
     Raises ValueError on an unknown name.
@@ -33,10 +33,7 @@ def run_benchmark(name: str, progress: Callable[[str], None] | None = None) -> d
 
 
 def bench_exact(
-    vocab_size: int = 10,
-    horizon: int = 7,
-    repeats: int = 7,
-    progress: Callable[[str], None] | None = None,
+    vocab_size: int = 10, horizon: int = 7, repeats: int = 7, progress: Progress = None
 ) -> list[dict[str, Any]]:
     """`exact.solve` against one `numpy.exp` pass over the rewards, and its peak memory against one
     array of them.
@@ -47,42 +44,50 @@ def bench_exact(
     if progress:
         progress(f"drawing {vocab_size**horizon:,} rewards")
     rewards = np.random.default_rng(0).random(vocab_size**horizon)
-    tree = exact.enumerate_tree_from_rewards(
-        rewards, vocab_size, exact.random_reference(vocab_size, horizon, 0)
-    )
-    ours, peer = [], []
-    for repeat in range(repeats):
-        if progress:
-            progress(f"run {repeat + 1} of {repeats}")
-        peer.append(seconds_of(lambda: np.exp(rewards)))
-        ours.append(seconds_of(lambda: exact.solve(tree, 0.3)))
+    reference = exact.random_reference(vocab_size, horizon, seed=0)
+    tree = exact.enumerate_tree_from_rewards(rewards, vocab_size, reference=reference)
+    # What a call returns is kept: a number, then, rather than a solution.
+    calls = {
+        "numpy.exp": lambda repeat: np.exp(rewards).nbytes,
+        "solve": lambda repeat: exact.solve(tree, 0.3).log_z,
+    }
+    runs = race(calls, repeats, progress)
     tracemalloc.start()
     exact.solve(tree, 0.3)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return [
-        ratio_row(f"solve V={vocab_size} T={horizon} / numpy.exp", ours, peer, "s"),
-        ratio_row("peak memory / one array", [peak], [rewards.nbytes], "bytes"),
+        ratio_row(
+            f"solve V={vocab_size} T={horizon} / numpy.exp",
+            ours=runs["solve"].seconds,
+            peer=runs["numpy.exp"].seconds,
+            unit="s",
+        ),
+        ratio_row("peak memory / one array", ours=[peak], peer=[rewards.nbytes], unit="bytes"),
     ]
 
 
-def bench_import(
-    repeats: int = 7, progress: Callable[[str], None] | None = None
-) -> list[dict[str, Any]]:
+def bench_import(repeats: int = 7, progress: Progress = None) -> list[dict[str, Any]]:
     """Importing `toy_envs` and `gnivo_edu.exact` against numpy and gymnasium, and `--help` against
     bare Python.
     """
-    ours, peer, shown, bare = [], [], [], []
-    for repeat in range(repeats):
-        if progress:
-            progress(f"run {repeat + 1} of {repeats}")
-        bare.append(seconds_of(lambda: _python("-c", "pass")))
-        peer.append(seconds_of(lambda: _python("-c", "import numpy, gymnasium")))
-        ours.append(seconds_of(lambda: _python("-c", "import toy_envs, gnivo_edu.exact")))
-        shown.append(seconds_of(lambda: _python("-m", "gnivo_edu.cli", "--help")))
+    calls = {
+        "bare Python": lambda repeat: _python("-c", "pass"),
+        "numpy and gymnasium": lambda repeat: _python("-c", "import numpy, gymnasium"),
+        "ours": lambda repeat: _python("-c", "import toy_envs, gnivo_edu.exact"),
+        "--help": lambda repeat: _python("-m", "gnivo_edu.cli", "--help"),
+    }
+    seconds = {name: runs.seconds for name, runs in race(calls, repeats, progress).items()}
     return [
-        ratio_row("import / numpy and gymnasium", ours, peer, "s"),
-        ratio_row("--help / bare Python", shown, bare, "s"),
+        ratio_row(
+            "import / numpy and gymnasium",
+            ours=seconds["ours"],
+            peer=seconds["numpy and gymnasium"],
+            unit="s",
+        ),
+        ratio_row(
+            "--help / bare Python", ours=seconds["--help"], peer=seconds["bare Python"], unit="s"
+        ),
     ]
 
 

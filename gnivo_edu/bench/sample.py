@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from gnivo_edu.bench.ratio import ratio_row
+from gnivo_edu.bench.ratio import Progress, race, ratio_row
 
 
 def bench_sample(
@@ -17,71 +16,52 @@ def bench_sample(
     horizon: int = 64,
     repeats: int = 5,
     threads: int = 2,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress = None,
 ) -> list[dict[str, Any]]:
     """`sample_completions` against `generate(num_return_sequences=group_size)` on one model, in
     tokens per second.
 
     A Qwen2 of four layers with random weights, float32, on the CPU; both sides draw from all tokens
-    at temperature 1, in turn, after one unmeasured run each. Three cases: one prompt whose
+    at temperature 1, in turn. Three cases: one prompt whose
     completions all go to the horizon; the same for three prompts of different lengths, padded on
     the left; and one prompt with an end of sequence that comes early. Only tokens of completions
     count, so nothing after an end. `ratio` is the median of ours/peer over the `repeats`; the
     prompt's share of the work, and with it the ratio, falls as the horizon grows.
 
-    >>> [row["case"] for row in bench_sample(prompt_length=4, group_size=2, horizon=3, repeats=1)]
-    ['one prompt of 4, K=2, 3 tokens', 'three prompts of 1 to 4, K=2, 3 tokens', 'one prompt of 4, K=2, up to 3 tokens']
+    >>> rows = bench_sample(prompt_length=4, group_size=2, horizon=3, repeats=1, threads=1)
+    >>> [row["case"] for row in rows[:2]]
+    ['one prompt of 4, K=2, 3 tokens', 'three prompts of 1 to 4, K=2, 3 tokens']
+    >>> rows[2]["case"]
+    'one prompt of 4, K=2, up to 3 tokens'
     """
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        model = _model(prompt_length + horizon)
-        half = max(prompt_length // 4, 1)
-        mixed = [prompt_length, (prompt_length + half) // 2, half]
-        named = f"K={group_size}, {horizon} tokens"
-        cases = [
-            (f"one prompt of {prompt_length}, {named}", [prompt_length], False),
-            (f"three prompts of {half} to {prompt_length}, {named}", mixed, False),
-            (
-                f"one prompt of {prompt_length}, K={group_size}, up to {horizon} tokens",
-                [prompt_length],
-                True,
-            ),
-        ]
-        return [
-            _case(name, model, lengths, ends, group_size, horizon, repeats, progress)
-            for name, lengths, ends in cases
-        ]
-    finally:
-        torch.set_num_threads(before)
+    model = _model(prompt_length + horizon)
+    shortest = max(prompt_length // 4, 1)
+    mixed = [prompt_length, (prompt_length + shortest) // 2, shortest]
+    one = f"one prompt of {prompt_length}, K={group_size}"
+    three = f"three prompts of {shortest} to {prompt_length}, K={group_size}"
+    cases = {
+        f"{one}, {horizon} tokens": _Task([prompt_length], horizon, ends=False),
+        f"{three}, {horizon} tokens": _Task(mixed, horizon, ends=False),
+        f"{one}, up to {horizon} tokens": _Task([prompt_length], horizon, ends=True),
+    }
+    rows = []
+    for name, task in cases.items():
+        calls = {
+            "ours": partial(_sample, model, task, group_size),
+            "peer": partial(_generate, model, task, group_size),
+        }
+        runs = race(calls, repeats, progress, label=f"{name}, ", threads=threads)
+        speeds = {side: np.array(run.results) / np.array(run.seconds) for side, run in runs.items()}
+        rows.append(ratio_row(name, ours=speeds["ours"], peer=speeds["peer"], unit="tokens/s"))
+    return rows
 
 
-def _case(
-    name: str,
-    model: Any,
-    lengths: list[int],
-    ends: bool,
-    group_size: int,
-    horizon: int,
-    repeats: int,
-    progress: Callable[[str], None] | None,
-) -> dict[str, Any]:
+def _sample(model: Any, task: _Task, group_size: int, seed: int) -> int:
+    """Number of tokens of completions that `sample_completions` draws."""
     from gnivo_edu.policies.generation import sample_completions
 
-    task = _Task(lengths, horizon, ends)
-    ours, peer = [], []
-    for repeat in range(repeats + 1):
-        if progress:
-            progress(f"{name}: " + (f"run {repeat} of {repeats}" if repeat else "warming up"))
-        start = time.perf_counter()
-        samples = sample_completions(model, task, group_size, range(len(lengths)), step=repeat)
-        ours.append(int(samples.lengths.sum()) / (time.perf_counter() - start))
-        start = time.perf_counter()
-        tokens = _generate(model, task, group_size, seed=repeat)
-        peer.append(tokens / (time.perf_counter() - start))
-    return ratio_row(name, ours[1:], peer[1:], "tokens/s")
+    prompts = range(len(task.prompts()))
+    return int(sample_completions(model, task, group_size, prompts, step=seed).lengths.sum())
 
 
 def _generate(model: Any, task: _Task, group_size: int, seed: int) -> int:

@@ -10,12 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gnivo_edu.bench.ratio import ratio_row, seconds_of
+from gnivo_edu.bench.ratio import Progress, race, ratio_row
 from gnivo_edu.policies.chunked import chunked_scores, chunked_weighted_sum
 from gnivo_edu.policies.dense import FIELDS, dense_scores
 from gnivo_edu.policies.heads import Head
 
-Progress = Callable[[str], None] | None
 VOCABULARY, HIDDEN = 151_936, 896  # those of Qwen2.5-0.5B
 LIMIT = 1e-12  # of the error in float64
 
@@ -37,43 +36,43 @@ def bench_score(
     inputs and the head's own gradient.
 
     >>> rows = bench_score(tokens=16, vocabulary=64, width=4, repeats=1)
-    >>> [row["case"] for row in rows[:2]], len(rows)
-    (['log-probs, 16 tokens, recomputed: peak memory', 'log-probs, 16 tokens, known: peak memory'], 9)
+    >>> len(rows), rows[0]["case"]
+    (9, 'log-probs, 16 tokens, recomputed: peak memory')
     """
-    rows = _compare(tokens, vocabulary, width, FIELDS[:1], "log-probs", repeats, progress)
-    rows += _compare(
-        tokens // 4, vocabulary, width, FIELDS, "with entropy and KL", repeats, progress
-    )
+    rows = []
+    for name, fields, count in (
+        ("log-probs", FIELDS[:1], tokens),
+        ("with entropy and KL", FIELDS, tokens // 4),
+    ):
+        case = _Case(count, vocabulary, width, fields)
+        rows += _compare(case, f"{name}, {count:,} tokens", repeats=repeats, progress=progress)
     if progress:
         progress("the error in float64")
     error = float64_error(min(tokens, 32), vocabulary, width)
-    return [
-        *rows,
-        ratio_row(
-            f"largest float64 error / limit of {LIMIT:g}", [max(error, 1e-300)], [LIMIT], "nats"
-        ),
-    ]
+    # An error of nothing would be a ratio of infinity.
+    measured = [max(error, 1e-300)]
+    name = f"largest float64 error / limit of {LIMIT:g}"
+    return [*rows, ratio_row(name, ours=measured, peer=[LIMIT], unit="nats")]
 
 
 def float64_error(tokens: int, vocabulary: int, width: int) -> float:
     """Largest difference of chunked and dense scores and gradients, in nats (gradients: per unit of
     their largest).
     """
-    case = _Case(tokens, vocabulary, width, FIELDS, torch.float64)
+    case = _Case(tokens, vocabulary, width, FIELDS, dtype=torch.float64)
     chunk = max(1, tokens // 5)
     case.dense()
-    expected = case.taken()
-    largest = 0.0
-    for call in (lambda: case.recomputed(chunk), lambda: case.known(chunk)):
-        call()
-        for found, true in zip(case.taken(), expected, strict=True):
-            largest = max(
-                largest, float((found - true).abs().max() / true.abs().max().clamp(min=1.0))
-            )
+    expected = case.take_gradients()
+    errors = []
+    for call in (case.recomputed, case.known):
+        call(chunk)
+        for gradient, true in zip(case.take_gradients(), expected, strict=True):
+            errors.append((gradient - true).abs().max() / true.abs().max().clamp(min=1.0))
+    inputs = (case.x, case.head, case.y, FIELDS, case.reference)
     with torch.no_grad():
-        ours = chunked_scores(case.x, case.head, case.y, FIELDS, case.reference, chunk)
-        dense = dense_scores(case.x, case.head, case.y, FIELDS, case.reference)
-    return max(largest, *(float((ours[name] - dense[name]).abs().max()) for name in FIELDS))
+        chunked, dense = chunked_scores(*inputs, chunk), dense_scores(*inputs)
+    errors += [(chunked[name] - dense[name]).abs().max() for name in FIELDS]
+    return float(max(errors))
 
 
 def peak_bytes(call: Callable[[], object]) -> int:
@@ -102,37 +101,38 @@ class _Case:
     """
 
     def __init__(
-        self, tokens: int, vocabulary: int, width: int, fields: Sequence[str], dtype: torch.dtype
+        self,
+        tokens: int,
+        vocabulary: int,
+        width: int,
+        fields: Sequence[str],
+        dtype: torch.dtype = torch.float32,
     ) -> None:
-        g = torch.Generator().manual_seed(0)
+        generator = torch.Generator().manual_seed(0)
 
         def draw(*shape: int) -> Tensor:
-            return torch.randn(*shape, generator=g, dtype=dtype)
+            return torch.randn(*shape, generator=generator, dtype=dtype)
+
+        def draw_weight() -> Tensor:
+            return draw(vocabulary, width).mul_(1.5 * width**-0.5)
 
         self.x = draw(tokens, width).requires_grad_()
-        self.head = Head(weight=draw(vocabulary, width).mul_(1.5 * width**-0.5).requires_grad_())
-        self.y = torch.randint(vocabulary, (tokens,), generator=g)
+        self.head = Head(weight=draw_weight().requires_grad_())
+        self.y = torch.randint(vocabulary, (tokens,), generator=generator)
         self.coefficients = {name: draw(tokens) for name in fields}
         self.reference = None
         if "policy_kl" in fields:
-            self.reference = (
-                draw(tokens, width),
-                Head(weight=draw(vocabulary, width).mul_(1.5 * width**-0.5)),
-            )
+            self.reference = (draw(tokens, width), Head(weight=draw_weight()))
 
     def dense(self) -> None:
         """All logits at once, by autograd."""
-        self._backward(
-            dense_scores(self.x, self.head, self.y, tuple(self.coefficients), self.reference)
-        )
+        fields = tuple(self.coefficients)
+        self._backward(dense_scores(self.x, self.head, self.y, fields, self.reference))
 
     def recomputed(self, chunk: int | None = None) -> None:
         """Chunks that are made again in backward."""
-        self._backward(
-            chunked_scores(
-                self.x, self.head, self.y, tuple(self.coefficients), self.reference, chunk
-            )
-        )
+        fields = tuple(self.coefficients)
+        self._backward(chunked_scores(self.x, self.head, self.y, fields, self.reference, chunk))
 
     def known(self, chunk: int | None = None) -> None:
         """Chunks that are made once."""
@@ -141,45 +141,36 @@ class _Case:
         ).backward()
 
     def _backward(self, scores: dict[str, Tensor]) -> None:
-        torch.stack(
-            [(c * scores[name]).sum() for name, c in self.coefficients.items()]
-        ).sum().backward()
+        weighted = [(c * scores[name]).sum() for name, c in self.coefficients.items()]
+        torch.stack(weighted).sum().backward()
 
-    def taken(self) -> list[Tensor]:
-        """The gradients, which are forgotten."""
+    def take_gradients(self) -> list[Tensor]:
+        """The gradients, which the case then forgets."""
         gradients = [x.grad for x in (self.x, self.head.weight) if x.grad is not None]
         self.x.grad = self.head.weight.grad = None
         return gradients
 
 
-def _compare(
-    tokens: int,
-    vocabulary: int,
-    width: int,
-    fields: Sequence[str],
-    name: str,
-    repeats: int,
-    progress: Progress,
-) -> list[dict[str, Any]]:
-    case = _Case(tokens, vocabulary, width, fields, torch.float32)
-    calls: dict[str, Callable[[], None]] = {
-        "dense": case.dense,
-        "recomputed": case.recomputed,
-        "known": case.known,
+def _compare(case: _Case, label: str, repeats: int, progress: Progress) -> list[dict[str, Any]]:
+    # A gradient of the head is as large as the head, in all three ways: it is left out.
+    bytes_of_gradient = case.head.weight.numel() * case.head.weight.element_size()
+
+    def watched(call: Callable[[], None]) -> int:
+        # Every run is watched: it costs a few hundred records, in all three ways.
+        peak = peak_bytes(call)
+        case.take_gradients()
+        return peak - bytes_of_gradient
+
+    calls = {
+        "dense": lambda repeat: watched(case.dense),
+        "recomputed": lambda repeat: watched(case.recomputed),
+        "known": lambda repeat: watched(case.known),
     }
-    own = 4 * case.head.weight.numel()
-    seconds: dict[str, list[float]] = {way: [] for way in calls}
-    peaks: dict[str, list[float]] = {way: [] for way in calls}
-    for repeat in range(repeats):
-        for way, call in calls.items():
-            if progress:
-                progress(f"{name}, {tokens:,} tokens, {way}: run {repeat + 1} of {repeats}")
-            # Every run is watched: it costs a few hundred records, in all three ways.
-            seconds[way].append(seconds_of(lambda: peaks[way].append(peak_bytes(call) - own)))  # noqa: B023
-            case.taken()
-    label = f"{name}, {tokens:,} tokens"
-    ways = ("recomputed", "known")
-    return [
-        ratio_row(f"{label}, {way}: peak memory", peaks[way], peaks["dense"], "bytes")
-        for way in ways
-    ] + [ratio_row(f"{label}, {way}: time", seconds[way], seconds["dense"], "s") for way in ways]
+    runs = race(calls, repeats, progress, label=f"{label}, ")
+    dense, rows = runs.pop("dense"), []
+    for way, run in runs.items():
+        name = f"{label}, {way}: peak memory"
+        rows.append(ratio_row(name, ours=run.results, peer=dense.results, unit="bytes"))
+    for way, run in runs.items():
+        rows.append(ratio_row(f"{label}, {way}: time", run.seconds, peer=dense.seconds, unit="s"))
+    return rows
