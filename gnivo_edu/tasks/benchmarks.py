@@ -22,9 +22,7 @@ from gnivo_edu.tasks.text_task import TextTask
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Where a set is found, and which versions of it are known: number of rows to what that version
-    is.
-    """
+    """Where a set is found, and its known versions: a number of rows, and what has that many."""
 
     hub_id: str
     split: str
@@ -55,7 +53,8 @@ BENCHMARKS = {
         "test",
         {
             675: "English, open-ended, text-only mathematics, as in the Qwen2.5-Math files",
-            674: "the same, as on the hub under Hothan/OlympiadBench, configuration OE_TO_maths_en_COMP, split train",
+            674: "the same, as on the hub under Hothan/OlympiadBench, configuration "
+            "OE_TO_maths_en_COMP, split train",
         },
     ),
 }
@@ -90,16 +89,15 @@ def benchmark(
     """
     known = BENCHMARKS[name]
     source = path_or_id or known.hub_id
-    rows = load_rows(source, split or known.split, config or known.config)
+    rows = load_rows(source, split or known.split, config=config or known.config)
     if check_rows and len(rows) not in known.variants:
         versions = "; ".join(f"{count:,} ({what})" for count, what in known.variants.items())
         raise ValueError(
             f"{name} is known with these numbers of problems: {versions}; {source!r} has "
-            f"{len(rows):,}: "
-            "pass check_rows=False if that is meant"
+            f"{len(rows):,}: pass check_rows=False if that is meant"
         )
     problems = [
-        problem_of(row, number, source) for number, row in enumerate(first_rows(rows, limit))
+        problem_of(row, number, source=source) for number, row in enumerate(first_rows(rows, limit))
     ]
     merged: dict[str, Any] = {
         "base_text": BASE_TEXT,
@@ -120,7 +118,8 @@ def problem_of(row: Row, number: int, source: str) -> Problem:
     Minerva Math has no answer column: its answer is the last box of its solution. OlympiadBench may
     name a unit and an allowed error.
 
-    >>> problem_of({"question": "?", "final_answer": ["$4.2$\n"], "unit": "%", "error": "1e-1"}, 0, "").gold
+    >>> row = {"question": "?", "final_answer": ["$4.2$\n"], "unit": "%", "error": "1e-1"}
+    >>> problem_of(row, 0, source="").gold
     '$4.2$'
     >>> problem_of({"problem": "?", "solution": r"So \boxed{\pi}"}, 0, "").gold
     '\\pi'
@@ -130,10 +129,9 @@ def problem_of(row: Row, number: int, source: str) -> Problem:
     question = field(row, ("problem", "question"))
     answer = field(row, ("answer", "final_answer"))
     if answer is None:
-        solution = field(row, ("solution",))
-        answer = last_box(
-            "\n".join(solution) if isinstance(solution, list) else str(solution or "")
-        )
+        solution = field(row, ("solution",)) or ""
+        lines = solution if isinstance(solution, list) else [str(solution)]
+        answer = last_box("\n".join(lines))
     if isinstance(answer, list | tuple):
         if len(answer) != 1:
             raise ValueError(

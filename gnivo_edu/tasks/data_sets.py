@@ -26,18 +26,16 @@ def load_rows(path_or_id: str | PathLike[str], split: str, config: str | None = 
     """
     name = fspath(path_or_id)
     path = Path(name).expanduser()
-    if (
-        path.is_dir()
-        and not (path / "dataset_info.json").is_file()
-        and not (path / "dataset_dict.json").is_file()
-    ):
+    # What `save_to_disk` wrote is read as a folder, by `datasets`.
+    saved = any((path / f"dataset_{kind}.json").is_file() for kind in ("info", "dict"))
+    if path.is_dir() and not saved:
         files = [path / f"{split}.{ending}" for ending in ("jsonl", *_FORMATS)]
-        found = next((file for file in files if file.is_file()), None)
-        if found is None:
+        file = next((file for file in files if file.is_file()), None)
+        if file is None:
             raise ValueError(
                 f"the folder {name!r} holds no {split}.jsonl (or .json, .parquet, .csv, .arrow)"
             )
-        path = found
+        path = file
     if path.is_file() and path.suffix == ".jsonl":
         return _read_jsonl(path)
     if not path.exists() and (
@@ -125,7 +123,8 @@ def field(row: Row, names: Sequence[str]) -> Any:
     """The first of `names` that the row has with something in it, in any case; None if there is
     none.
 
-    >>> field({"Problem": "2+2?", "answer": None}, ["question", "problem"]), field({"answer": None}, ["answer"])
+    >>> row = {"Problem": "2+2?", "answer": None}
+    >>> field(row, ["question", "problem"]), field(row, ["answer"])
     ('2+2?', None)
     """
     lower = {key.lower(): value for key, value in row.items()}

@@ -4,7 +4,7 @@ a time limit.
 An answer is what stands in the last balanced box, or after the task's own marker; nothing else
 counts, however right it looks. A gold answer that cannot be read is reported and skipped: no answer
 to it is rewarded. What math-verify 0.9.0 does with doubtful cases is measured in
-tests/tasks/test_grading_pitfalls.py.
+tests/tasks/test_grading.py.
 """
 
 from __future__ import annotations
@@ -69,8 +69,10 @@ def last_box(text: str) -> str | None:
     r"""Content of the last \boxed{...} or \fbox{...} that closes; the outer one of nested boxes;
     None if there is none.
 
-    >>> last_box(r"First \boxed{1}, no: \boxed{\frac{1}{2}}. Or \boxed{3"), last_box(r"\boxed{\boxed{\pi}}")
-    ('\\frac{1}{2}', '\\pi')
+    >>> last_box(r"First \boxed{1}, no: \boxed{\frac{1}{2}}. Or \boxed{3")
+    '\\frac{1}{2}'
+    >>> last_box(r"\boxed{\boxed{\pi}}")
+    '\\pi'
     """
     span = _last_box_span(text)
     while span is not None:
@@ -83,7 +85,7 @@ def last_box(text: str) -> str | None:
 
 def _last_box_span(text: str) -> tuple[int, int, int] | None:
     """Where the box that closes last starts, where its content does, and where its closing brace
-    stands; one pass.
+    stands. One pass over the braces: a text may hold many thousands.
     """
     open_braces: list[tuple[int, int] | None] = []  # None for a brace that is no box
     span = None
@@ -104,20 +106,26 @@ def after_marker(text: str, marker: str = "####") -> str | None:
 
     Where an operator follows the number, the whole line is the answer, for math-verify to read.
 
-    >>> after_marker("So 6*3=18.\\n#### $1,018.50 per day"), after_marker("#### 36/2"), after_marker("#### none")
-    ('1018.50', '36/2', None)
+    >>> after_marker("So 6*3=18.\\n#### $1,018.50 per day"), after_marker("#### 36/2")
+    ('1018.50', '36/2')
+    >>> after_marker("#### none") is None
+    True
     """
     if marker not in text:
         return None
     line = text.rpartition(marker)[2].strip().partition("\n")[0]
-    return line.strip() if re.match(r"[\s$-]*[\d.,]+\s*[-+*/^]", line) else first_number(line)
+    if re.match(r"[\s$-]*[\d.,]+\s*[-+*/^]", line):
+        return line.strip()
+    return first_number(line)
 
 
 def first_number(text: str) -> str | None:
     """The first number of a text, without thousands separators; None if there is none.
 
-    >>> first_number("about -1,200 dollars"), first_number("$.50"), first_number("18, 20"), first_number("a dozen")
-    ('-1200', '.50', '18', None)
+    >>> first_number("about -1,200 dollars"), first_number("$.50"), first_number("18, 20")
+    ('-1200', '.50', '18')
+    >>> first_number("a dozen") is None
+    True
     """
     match = _NUMBER.search(text)
     return None if match is None else match["sign"] + match["number"].replace(",", "")
@@ -131,11 +139,9 @@ def marker_or_box(text: str) -> str | None:
     if (number := after_marker(text)) is not None:
         return number
     box = last_box(text)
-    return (
-        first_number(box)
-        if box is not None and len(_NUMBER.findall(box)) == 1 and "\\" not in box
-        else box
-    )
+    if box is not None and len(_NUMBER.findall(box)) == 1 and "\\" not in box:
+        return first_number(box)
+    return box
 
 
 def grade_answers(
@@ -170,9 +176,13 @@ def grade_answers(
     }
     return [
         Grade(
-            text=text, answer=r[1], gold=r[0], status=status[r], reward=float(status[r] == "right")
+            text=text,
+            answer=request[1],
+            gold=request[0],
+            status=status[request],
+            reward=float(status[request] == "right"),
         )
-        for text, r in zip(texts, requests, strict=True)
+        for text, request in zip(texts, requests, strict=True)
     ]
 
 

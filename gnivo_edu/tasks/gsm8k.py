@@ -43,12 +43,11 @@ def gsm8k(
     if split not in ROWS:
         raise ValueError(f"GSM8K has the splits {' and '.join(ROWS)}, got {split!r}")
     source = path_or_id or HUB_ID
-    rows = load_rows(source, split, CONFIG)
+    rows = load_rows(source, split, config=CONFIG)
     if check_rows and len(rows) != ROWS[split]:
         raise ValueError(
             f"the {split} split of GSM8K has {ROWS[split]:,} problems, {source!r} has "
-            f"{len(rows):,}: "
-            "pass check_rows=False if that is meant"
+            f"{len(rows):,}: pass check_rows=False if that is meant"
         )
     problems = []
     for number, row in enumerate(first_rows(rows, limit)):

@@ -121,19 +121,19 @@ def _base(text: str) -> str:
 def _braces_against_brackets(
     gold: str, answer: str, gold_parsed: list[Any], answer_parsed: list[Any]
 ) -> bool:
-    """Whether one is a set in braces and the other a pair or an interval: math-verify takes them
+    """Whether one is a set in braces and the other a pair or an interval, which math-verify takes
     for equal.
     """
     from sympy import FiniteSet, Interval, Tuple
 
-    kinds = []
+    kinds = set()
     for text, parsed in ((gold, gold_parsed), (answer, answer_parsed)):
         first = next(iter(_expressions(parsed)), None)
-        in_braces = isinstance(first, FiniteSet) and clean(text).startswith("\\{")
-        kinds.append(
-            "braces" if in_braces else "brackets" if isinstance(first, Interval | Tuple) else ""
-        )
-    return set(kinds) == {"braces", "brackets"}
+        if isinstance(first, FiniteSet) and clean(text).startswith("\\{"):
+            kinds.add("braces")
+        elif isinstance(first, Interval | Tuple):
+            kinds.add("brackets")
+    return kinds == {"braces", "brackets"}
 
 
 def _numbers(gold_parsed: list[Any], answer_parsed: list[Any]) -> tuple[float, float] | None:

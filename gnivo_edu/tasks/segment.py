@@ -45,17 +45,14 @@ def token_pieces(tokenizer: Any, ids: Sequence[int]) -> list[str]:
     """
 
     def decode(start: int, stop: int) -> str:
-        own = [token for token in ids[start:stop] if token not in special]
+        tokens = [token for token in ids[start:stop] if token not in special]
         return str(
-            tokenizer.decode(own, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+            tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         )
 
     special = set(tokenizer.all_special_ids)
-    pieces, context, done = (
-        [""] * len(ids),
-        0,
-        0,
-    )  # the tokens context..done are decoded again as context
+    pieces = [""] * len(ids)
+    context = done = 0  # the tokens context..done are decoded again, as context
     for stop in range(1, len(ids) + 1):
         after = decode(context, stop)
         if after.endswith("\ufffd") and stop - done < _LONGEST_CHARACTER and stop < len(ids):
@@ -88,17 +85,13 @@ def steps_after(pattern: str | re.Pattern[str]) -> Segmenter:
 
     def steps(pieces: Sequence[str]) -> NDArray[np.int64]:
         text = "".join(pieces)
-        ends = [
-            match.end()
-            for match in compiled.finditer(text)
-            if text[: match.end()].strip() and match[0]
-        ]
-        ends = [end for end in ends if text[end:].strip()]
+        ends = [match.end() for match in compiled.finditer(text) if match[0]]
+        # White space alone makes no step: something must stand before an end, and after it.
+        ends = [end for end in ends if text[:end].strip() and text[end:].strip()]
         starts = [0, *accumulate(len(piece) for piece in pieces)][:-1]
-        number = np.searchsorted(
-            ends, starts, side="right"
-        )  # the ends at or before each token's start
-        return np.cumsum(np.diff(number, prepend=0) > 0, dtype=np.int64)
+        ends_before = np.searchsorted(ends, starts, side="right")  # at or before a token's start
+        # A token that follows one or more ends begins one new step.
+        return np.cumsum(np.diff(ends_before, prepend=0) > 0, dtype=np.int64)
 
     return steps
 
@@ -111,14 +104,14 @@ SEGMENTERS: dict[str, Segmenter] = {
 
 
 def get_segmenter(name: str | Segmenter) -> Segmenter:
-    """A segmenter by name ("token", "line", "sentence"), or by delimiter: "after:" and the text
-    that ends a step.
+    """A segmenter by name ("token", "line", "sentence"), or by the text that ends a step, after
+    "after:".
 
     >>> get_segmenter("after:;")(["1", ";", "2"])
     array([0, 0, 1])
     >>> get_segmenter("lines")
     Traceback (most recent call last):
-    ValueError: there is no segmenter 'lines'; did you mean 'line'? A delimiter of your own: 'after:' and its text
+    ValueError: there is no segmenter 'lines'; did you mean 'line'? A delimiter of your own: ...
     """
     if not isinstance(name, str):
         return name
@@ -139,10 +132,11 @@ def step_ids_of(
     the padding.
     """
     ids = np.zeros((len(pieces), width), dtype=np.int64)
-    for row, own in zip(ids, pieces, strict=True):
-        if len(own):
-            steps = segmenter(own)
-            row[: len(own)], row[len(own) :] = steps, steps[-1]
+    for row, texts in zip(ids, pieces, strict=True):
+        if len(texts):
+            steps = segmenter(texts)
+            row[: len(texts)] = steps
+            row[len(texts) :] = steps[-1]
     return ids
 
 

@@ -24,21 +24,24 @@ def _words(text: str) -> frozenset[str]:
 
 
 POSITIVE = _words("""
-    amazing beautiful best better brave bright calm careful cheer cheered cheerful clever comfortable cozy cute
-    delicious delighted enjoy enjoyed excited exciting fine friend friendly friends fun funny gentle gift glad good
-    grateful great happily happiness happy help helped helpful helping hope hug hugged hugs joy kind kindness
-    laugh laughed laughing laughs love loved lovely loves loving lucky magic magical nice party peaceful perfect
-    play played playful playing pleased pretty proud safe safely share shared sharing shiny smile smiled smiles
-    smiling special strong sunny surprise sweet tasty thank thanked thankful thanks treasure treat warm welcome
-    win wonderful won yay yummy
+    amazing beautiful best better brave bright calm careful cheer cheered cheerful clever
+    comfortable cozy cute delicious delighted enjoy enjoyed excited exciting fine friend
+    friendly friends fun funny gentle gift glad good grateful great happily happiness happy help
+    helped helpful helping hope hug hugged hugs joy kind kindness laugh laughed laughing laughs
+    love loved lovely loves loving lucky magic magical nice party peaceful perfect play played
+    playful playing pleased pretty proud safe safely share shared sharing shiny smile smiled
+    smiles smiling special strong sunny surprise sweet tasty thank thanked thankful thanks
+    treasure treat warm welcome win wonderful won yay yummy
 """)
 NEGATIVE = _words("""
-    afraid alone angry annoyed ashamed awful bad badly bite bitter bored boring break broke broken careless cold cried
-    cries cruel cry crying danger dangerous dark die died dirty disappointed enemy evil fail failed fear feared
-    fell fight fighting fought frightened frown frowned grumpy guilty hate hated hungry hurt hurts ill jealous
-    lonely lose lost mad mean mess messy miserable missed mistake monster nasty naughty nervous noisy pain painful
-    poor rude ruined sad sadly sadness scare scared scary scream screamed selfish shouted sick sorry stole stuck
-    terrible tired trouble ugly unhappy upset weak worried worry worse worst wrong yelled yucky
+    afraid alone angry annoyed ashamed awful bad badly bite bitter bored boring break broke
+    broken careless cold cried cries cruel cry crying danger dangerous dark die died dirty
+    disappointed enemy evil fail failed fear feared fell fight fighting fought frightened frown
+    frowned grumpy guilty hate hated hungry hurt hurts ill jealous lonely lose lost mad mean
+    mess messy miserable missed mistake monster nasty naughty nervous noisy pain painful poor
+    rude ruined sad sadly sadness scare scared scary scream screamed selfish shouted sick sorry
+    stole stuck terrible tired trouble ugly unhappy upset weak worried worry worse worst wrong
+    yelled yucky
 """)
 
 
@@ -51,14 +54,18 @@ def sentiment(texts: Sequence[str]) -> NDArray[np.float64]:
     with p happy and n unhappy words, so that more evidence moves the score further. Context is
     ignored: "not happy" counts as happy.
 
-    >>> sentiment(["The cat sat.", "Lily was happy.", "Happy, happy Lily!", "Tom was sad but brave."]).round(2)
-    array([0.5 , 0.75, 0.83, 0.5 ])
+    >>> sentiment(["The cat sat.", "Lily was happy.", "Happy, happy Lily!"]).round(2)
+    array([0.5 , 0.75, 0.83])
+    >>> sentiment(["Tom was sad but brave."])
+    array([0.5])
     """
     if isinstance(texts, str):
         raise ValueError("sentiment takes a list of texts, got one text: put it in a list")
     words = [re.findall(r"[^\W\d_]+", text.lower()) for text in texts]
-    p = np.array([sum(word in POSITIVE for word in own) for own in words], dtype=np.float64)
-    n = np.array([sum(word in NEGATIVE for word in own) for own in words], dtype=np.float64)
+    p, n = (
+        np.array([sum(word in listed for word in text) for text in words], dtype=np.float64)
+        for listed in (POSITIVE, NEGATIVE)
+    )
     return (p + 0.5) / (p + n + 1)
 
 
@@ -101,16 +108,15 @@ def stories(
     if path_or_id is not None:
         if openings is not None:
             raise ValueError("pass openings or path_or_id, not both")
-        found = [field(row, ("prompt", "opening", "text")) for row in load_rows(path_or_id, split)]
-        if None in found:
+        texts = [field(row, ("prompt", "opening", "text")) for row in load_rows(path_or_id, split)]
+        if None in texts:
             raise ValueError(
-                f"row {found.index(None)} of {path_or_id!r} has no prompt, opening or text"
+                f"row {texts.index(None)} of {path_or_id!r} has no prompt, opening or text"
             )
-        openings = [str(text) for text in found]
-    problems = [
-        Problem(question=text)
-        for text in first_rows(OPENINGS if openings is None else openings, limit)
-    ]
+        openings = [str(text) for text in texts]
+    elif openings is None:
+        openings = OPENINGS
+    problems = [Problem(question=text) for text in first_rows(openings, limit)]
     score = get_reward(reward) if isinstance(reward, str) else reward
     merged: dict[str, Any] = {
         "horizon": 64,

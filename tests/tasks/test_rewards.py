@@ -1,41 +1,15 @@
-"""The sentiment score and the registry of text rewards."""
+"""Text rewards, by name or as a function of one's own."""
 
 from __future__ import annotations
 
 import importlib
-import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from gnivo_edu.tasks import get_reward
-from gnivo_edu.tasks.stories import NEGATIVE, POSITIVE, sentiment
-
-
-def test_sentiment_counts_words() -> None:
-    texts = [
-        "",
-        "The dog.",
-        "Happy!",
-        "HAPPY and glad",
-        "sad",
-        "happy but sad",
-        "unhappy",
-        "so happily sad, sad",
-    ]
-    expected = [0.5, 0.5, 1.5 / 2, 2.5 / 3, 0.5 / 2, 1.5 / 3, 0.5 / 2, 1.5 / 4]
-    np.testing.assert_allclose(sentiment(texts), expected)
-    assert sentiment([]).shape == (0,)
-    assert sentiment(texts).dtype == np.float64
-    with pytest.raises(ValueError, match="list of texts"):
-        sentiment("happy")
-
-
-def test_word_lists_do_not_overlap() -> None:
-    assert not POSITIVE & NEGATIVE
-    assert all(word.isalpha() and word.islower() for word in POSITIVE | NEGATIVE)
+from gnivo_edu.tasks.stories import sentiment
 
 
 def test_rewards_by_name_and_by_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,24 +60,3 @@ def test_a_reward_that_fails_is_named_in_one_line(
         get_reward("broken_rewards:f")(["a"])
     assert "\n" not in str(error.value)
     sys.modules.pop("broken_rewards", None)
-
-
-def test_tasks_import_without_torch() -> None:
-    code = "import sys, gnivo_edu.tasks.stories; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-@pytest.mark.parametrize(
-    ("reward", "message"),
-    [
-        (lambda texts: [float("nan")] * len(texts), "rewards must be finite"),
-        (lambda texts: ["good"] * len(texts), "one number for each text"),
-        (lambda texts: [1.0], "one for each text"),
-    ],
-)
-def test_a_reward_that_gives_no_numbers_is_told_in_one_line(reward, message):
-    from gnivo_edu.tasks.grading import Problem
-    from gnivo_edu.tasks.stories import _score_texts
-
-    with pytest.raises(ValueError, match=message):
-        _score_texts(reward, ["One.", "Two."], [Problem(question="q")] * 2)
