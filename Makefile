@@ -9,7 +9,7 @@ WORKERS ?= 2
 TESTS = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-fast lab notebooks lint browser gallery mutants nbgrader-check
+.PHONY: demo test test-fast nightly lab notebooks lint browser gallery mutants nbgrader-check
 
 demo: $(VENV)/.installed
 	@$(BIN)/gnivo-edu demo $(if $(MODEL),--model "$(MODEL)")
@@ -18,10 +18,14 @@ lab: $(VENV)/.installed
 	@$(BIN)/gnivo-edu lab $(if $(PORT),--port $(PORT))
 
 test: lint browser
-	$(TESTS)
+	$(TESTS) -m "not nightly"
 
 test-fast: $(VENV)/.installed-dev
-	$(TESTS) -m "not slow"
+	$(TESTS) -m "not slow and not nightly"
+
+# Not part of `make test`: what a test there reads off the code is run here, about four minutes.
+nightly: $(VENV)/.installed-dev
+	$(TESTS) -m nightly
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -1,51 +1,29 @@
-"""Notebook 02: built from its source, executed, and every numbered equation checked under its
-number.
+"""Notebook 02: its equations, each under its number and by other means, and what its prose says.
 
 The brute force here shares no code with the library: answers are walked by recursion, sums are
-`math.fsum`. """
+`math.fsum`.
+"""
 
-import json
 import math
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import toy_envs
 from gnivo_edu import exact, figures
-from gnivo_edu.course.build import build_course
 from gnivo_edu.exact.theorems import prefix_log_law
+from tests.notebooks.notebook import Notebook
 
-ROOT = Path(__file__).resolve().parents[2]
-NAME = "02_tilt_dont_win"
-NOTEBOOK = ROOT / "notebooks" / f"{NAME}.ipynb"
+BOOK = Notebook("02_tilt_dont_win")
 ALPHAS = [0.15, 0.3, 1.0]
 WINNERS = [(0, 0, 1, 1, 2), (0, 1, 0, 1, 2), (0, 1, 2)]
 
 
 @pytest.fixture(scope="module")
 def space():
-    """Variables of the notebook, from its own cells (a static build: no widgets)."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GNIVO_STATIC", "1")
-        namespace = {}
-        for source in code_cells():
-            exec(compile(source, NAME, "exec"), namespace)
-    return namespace
-
-
-def cells():
-    return json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
-
-
-def code_cells():
-    return ["".join(cell["source"]) for cell in cells() if cell["cell_type"] == "code"]
-
-
-def printed():
-    found = [o for cell in cells() for o in cell.get("outputs", []) if o["output_type"] == "stream"]
-    return "".join("".join(o["text"]) for o in found)
+    """Variables of the notebook, from its own cells."""
+    return BOOK.space()
 
 
 @pytest.fixture(scope="module")
@@ -53,17 +31,17 @@ def brackets():
     """Every answer with its probability under the habits and its reward: float64 [63] each."""
     mdp = toy_envs.Brackets(horizon=5)
     tables = exact.random_reference(3, 5, seed=3)
-    found = []
+    leaves = []
 
     def walk(prefix, row, p):
         if len(prefix) == 5 or prefix[-1:] == (2,):
-            found.append((prefix, p, float(mdp.reward([prefix], [len(prefix)])[0])))
+            leaves.append((prefix, p, float(mdp.reward([prefix], [len(prefix)])[0])))
             return
         for token in range(3):
             walk((*prefix, token), 3 * row + token, p * math.exp(tables[len(prefix)][row, token]))
 
     walk((), 0, 1.0)
-    answers, p, rewards = zip(*found, strict=True)
+    answers, p, rewards = zip(*leaves, strict=True)
     return list(answers), np.array(p), np.array(rewards)
 
 
@@ -80,38 +58,6 @@ def objective(policy, p, rewards, alpha):
     return math.fsum(policy * rewards) - alpha * brute_kl(policy, p)
 
 
-def test_the_committed_notebook_is_what_its_source_builds():
-    assert build_course(only=[NAME], check=True) == []
-
-
-def test_it_is_small_complete_and_executed_without_torch():
-    assert NOTEBOOK.stat().st_size < 1.5e6
-    code = [cell for cell in cells() if cell["cell_type"] == "code"]
-    assert 12 <= len(code) <= 20
-    pictures = [sum("image/png" in o.get("data", {}) for o in cell["outputs"]) for cell in code]
-    assert pictures[1] == 3, "three trees in the second code cell"
-    assert sum(pictures) == 5, "and two planes"
-    assert all(o["output_type"] != "error" for cell in code for o in cell["outputs"])
-    sources = ["".join(cell["source"]) for cell in cells()]
-    text = "".join(sources)
-    assert "torch" not in "".join(code_cells())
-    assert text.startswith("# 02 · Tilt, don't win")
-    for part in (
-        "**Claim.**", "minutes", "So far we know", "We still cannot", "After this notebook you can", "**Predict.**",
-        "**Run.**", "**Explain.**", "Three new symbols", "A control that must fail", "## Play",
-        "What we did not show", "**Links.**", "**Next.**", "credit table",
-    ):  # fmt: skip
-        assert part in text, part
-    assert re.findall(r"\\tag\{(\d+\.\d+)\}", text) == ["2.1", "2.2", "2.3", "2.4", "2.5"]
-    cards = re.findall(r"### Exercise (\d+) · .+ \(\d+ minutes, (?:easy|medium|hard), \w+\)", text)
-    assert cards == ["3", "4", "11"]
-    assert next(i for i, source in enumerate(sources) if "Exercise 3" in source) < len(sources) / 3
-    assert text.count("### BEGIN SOLUTION") == text.count("### END SOLUTION") == 3
-    long = [line for source in sources for line in source.splitlines() if len(line) > 76 and line[0] != "|"]
-    assert long == []
-    assert max(len(source.splitlines()) for source in code_cells()) <= 25
-
-
 def test_the_writer(brackets, space):
     answers, p, rewards = brackets
     assert sorted(space["answers"]) == sorted(answers)
@@ -119,7 +65,9 @@ def test_the_writer(brackets, space):
     assert p @ rewards < 0.1, "a writer who is rarely right"
     four = exact.random_reference(3, 4, seed=3)
     five = exact.random_reference(3, 5, seed=3)
-    assert all((a == b).all() for a, b in zip(four, five, strict=False)), "the writer of notebook 01"
+    assert all((a == b).all() for a, b in zip(four, five, strict=False)), (
+        "the writer of notebook 01"
+    )
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
@@ -129,8 +77,12 @@ def test_equation_2_1(brackets, space, alpha):
     star = brute_tilt(p, rewards, alpha)[0]
     assert space["kl"](star, p) == pytest.approx(brute_kl(star, p), abs=1e-12)
     key = exact.solve(space["tree"], alpha)
-    assert key.expected_reward - alpha * key.kl == pytest.approx(objective(star, p, rewards, alpha), abs=1e-12)
-    assert objective(p, p, rewards, alpha) == pytest.approx(p @ rewards, abs=1e-12), "the reference pays nothing"
+    assert key.expected_reward - alpha * key.kl == pytest.approx(
+        objective(star, p, rewards, alpha), abs=1e-12
+    )
+    assert objective(p, p, rewards, alpha) == pytest.approx(p @ rewards, abs=1e-12), (
+        "the reference pays nothing"
+    )
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
@@ -143,7 +95,9 @@ def test_equation_2_2(brackets, space, alpha):
     mine = space["tilted_policy"](np.log(p)[None], rewards[None], alpha)[0]
     assert np.exp(mine) == pytest.approx(star, abs=1e-12)
     right = star[rewards > 0]
-    assert right / right[0] == pytest.approx(p[rewards > 0] / p[rewards > 0][0]), "the ratio of two right answers"
+    assert right / right[0] == pytest.approx(p[rewards > 0] / p[rewards > 0][0]), (
+        "the ratio of two right answers"
+    )
 
 
 def test_equation_2_3(brackets):
@@ -210,7 +164,11 @@ def test_where_the_rivals_lie(space):
         low, high = 1e-2, 1e2
         for _ in range(200):
             middle = math.sqrt(low * high)
-            low, high = (middle, high) if exact.solve(tree, middle).expected_reward > point.reward else (low, middle)
+            low, high = (
+                (middle, high)
+                if exact.solve(tree, middle).expected_reward > point.reward
+                else (low, middle)
+            )
         return point.kl - exact.solve(tree, low).kl
 
     for count in (2, 4, 16):
@@ -219,16 +177,23 @@ def test_where_the_rivals_lie(space):
         assert waste(graded, space["best_of"](graded, count)) > 0.05
     law = space["best_of"](graded, 4)
     assert law.sum() == pytest.approx(1)
-    assert np.exp(prefix_log_law(space["as_tables"](graded, law))[-1]) == pytest.approx(law, abs=1e-14)
+    assert np.exp(prefix_log_law(space["as_tables"](graded, law))[-1]) == pytest.approx(
+        law, abs=1e-14
+    )
     plane = figures.reward_kl_plane(tree)
     one = figures.policy_point(tree, space["as_tables"](tree, space["always"]))
     assert one.reward == plane.frontier[0.0].reward == 1
-    assert one.kl > plane.frontier[0.0].kl + 0.1, "picking a champion costs more than the end of the curve"
+    assert one.kl > plane.frontier[0.0].kl + 0.1, (
+        "picking a champion costs more than the end of the curve"
+    )
 
 
 def test_the_tilts_that_best_of_k_stands_for(brackets):
     _, p, rewards = brackets
-    share, lines = p @ rewards, re.findall(r"best of (\d+) *is the tilt at alpha = (\S+): (\w+)", printed())
+    share, lines = (
+        p @ rewards,
+        re.findall(r"best of (\d+) *is the tilt at alpha = (\S+): (\w+)", BOOK.printed),
+    )
     assert [int(count) for count, _, _ in lines] == [2, 4, 16, 64]
     for count, alpha, holds in lines:
         wrong = (1 - share) ** (int(count) - 1)
@@ -252,22 +217,27 @@ def test_the_control_fails_and_its_bill_is_2_4(brackets, space):
         short = 0.3 * math.log(z) - objective(law, p, rewards, 0.3)
         assert tv > 0.1
         assert short == pytest.approx(0.3 * brute_kl(law, star), abs=1e-11)
-        assert re.search(rf"{name} +TV to π\* {tv:.3f}, J falls short by {short:.3f}", printed()), name
+        assert re.search(
+            rf"{name} +TV to π\* {tv:.3f}, J falls short by {short:.3f}", BOOK.printed
+        ), name
         mine = space["controls"][name] / space["controls"][name].sum()
         assert mine == pytest.approx(law[order], abs=1e-12)
     # The myopic tilt never learns to go there: its prefixes before an end token are the
     # reference's.
-    ends = [sum(q for a, q in zip(answers, law, strict=True) if a[:1] == (2,)) for law in (p, wrong["token by token"])]
+    ends = [
+        sum(q for a, q in zip(answers, law, strict=True) if a[:1] == (2,))
+        for law in (p, wrong["token by token"])
+    ]
     assert ends[0] == pytest.approx(ends[1])
 
 
 def myopic(alpha):
     """Each token tilted by its own immediate reward and normalised on the spot, by recursion."""
-    mdp, tables, found = toy_envs.Brackets(horizon=5), exact.random_reference(3, 5, seed=3), []
+    mdp, tables, chances = toy_envs.Brackets(horizon=5), exact.random_reference(3, 5, seed=3), []
 
     def walk(prefix, row, p):
         if len(prefix) == 5 or prefix[-1:] == (2,):
-            found.append(p)
+            chances.append(p)
             return
         weights = []
         for token in range(3):
@@ -279,7 +249,7 @@ def myopic(alpha):
             walk((*prefix, token), 3 * row + token, p * weights[token] / sum(weights))
 
     walk((), 0, 1.0)
-    return np.array(found)
+    return np.array(chances)
 
 
 def test_play_spends_the_budget(brackets, space):
@@ -289,4 +259,6 @@ def test_play_spends_the_budget(brackets, space):
     assert brute_kl(star, p) == pytest.approx(1.0, abs=1e-5)
     limit = -math.log(p @ rewards)
     assert space["tokens"].sum(axis=1) == pytest.approx(space["logps"])
-    assert brute_kl(brute_tilt(p, rewards, 0.01)[0], p) == pytest.approx(limit), "more budget than this cannot be spent"
+    assert brute_kl(brute_tilt(p, rewards, 0.01)[0], p) == pytest.approx(limit), (
+        "more budget than this cannot be spent"
+    )

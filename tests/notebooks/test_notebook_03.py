@@ -1,68 +1,47 @@
-"""Notebook 03: built from its source, executed, and every numbered equation checked under its
-number.
+"""Notebook 03: its equations, each under its number and by other means, and what its prose says.
 
 The brute force here walks completions by recursion, with the stated chances; it uses no array of
-the library's. """
+the library's.
+"""
 
-import json
 import math
 import re
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import toy_envs
 from gnivo_edu import exact
-from gnivo_edu.course.build import build_course
+from tests.notebooks.notebook import Notebook
 
-ROOT = Path(__file__).resolve().parents[2]
-NAME = "03_the_missing_factor"
-NOTEBOOK = ROOT / "notebooks" / f"{NAME}.ipynb"
+BOOK = Notebook("03_the_missing_factor")
 PROBLEM = toy_envs.PosterProblem()
 WRONG = PROBLEM.examples["wrong at 3"]
 ALPHAS = [0.1, 0.5, 2.0]
 
 
-def cells():
-    return json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
-
-
-def code_cells():
-    return ["".join(cell["source"]) for cell in cells() if cell["cell_type"] == "code"]
-
-
-def printed():
-    found = [o for cell in cells() for o in cell.get("outputs", []) if o["output_type"] == "stream"]
-    return "".join("".join(o["text"]) for o in found)
-
-
 @pytest.fixture(scope="module")
 def space():
     """Variables of the notebook, from its own cells."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GNIVO_STATIC", "1")
-        namespace = {}
-        for source in code_cells():
-            exec(compile(source, NAME, "exec"), namespace)
-    return namespace
+    return BOOK.space()
 
 
 def chance(tables, prefix, start=0):
     """pi(the tokens of a prefix from `start` on | those before), a plain product."""
-    found = 1.0
+    probability = 1.0
     for t in range(start, len(prefix)):
         row = int("".join(map(str, prefix[:t])) or "0", 2)
-        found *= math.exp(tables[t][row, prefix[t]])
-    return found
+        probability *= math.exp(tables[t][row, prefix[t]])
+    return probability
 
 
 def weights_of(prefix, alpha, tables):
     """sum over completions of pi(completion | prefix) e^{R/alpha}: e^V by its definition."""
     completions = [(*prefix, *rest) for rest in product((0, 1), repeat=7 - len(prefix))]
     parts = [
-        chance(tables, y, start=len(prefix)) * math.exp(float(PROBLEM.reward([y], [7])[0]) / alpha) for y in completions
+        chance(tables, y, start=len(prefix)) * math.exp(float(PROBLEM.reward([y], [7])[0]) / alpha)
+        for y in completions
     ]
     return math.fsum(parts)
 
@@ -71,43 +50,13 @@ def prefixes(most=7):
     return [p for t in range(most + 1) for p in product((0, 1), repeat=t)]
 
 
-def test_the_committed_notebook_is_what_its_source_builds():
-    assert build_course(only=[NAME], check=True) == []
-
-
-def test_it_is_small_complete_and_executed_without_torch():
-    assert NOTEBOOK.stat().st_size < 1.5e6
-    code = [cell for cell in cells() if cell["cell_type"] == "code"]
-    assert 12 <= len(code) <= 20
-    pictures = [sum("image/png" in o.get("data", {}) for o in cell["outputs"]) for cell in code]
-    assert pictures[1] == 1, "a figure by the second code cell"
-    assert sum(pictures) == 4, "tree, waterfall, two pairs of value lines"
-    assert all(o["output_type"] != "error" for cell in code for o in cell["outputs"])
-    sources = ["".join(cell["source"]) for cell in cells()]
-    text = "".join(sources)
-    assert "torch" not in "".join(code_cells())
-    assert text.startswith("# 03 · The missing factor is e^V")
-    for part in (
-        "**Claim.**", "minutes", "So far we know", "We still cannot", "After this notebook you can", "**Predict.**",
-        "**Run.**", "**Explain.**", "Two new symbols", "A control that must fail", "## Play",
-        "What we did not show", "**Links.**", "**Next.**", "credit table",
-    ):  # fmt: skip
-        assert part in text, part
-    assert re.findall(r"\\tag\{(\d+\.\d+)\}", text) == ["3.1", "3.2", "3.3", "3.4", "3.5"]
-    cards = re.findall(r"### Exercise (\d+) · .+ \(\d+ minutes, (?:easy|medium|hard), \w+\)", text)
-    assert cards == ["5", "6", "7", "10"]
-    assert next(i for i, source in enumerate(sources) if "Exercise 5" in source) < len(sources) / 3
-    assert text.count("### BEGIN SOLUTION") == text.count("### END SOLUTION") == 4
-    long = [line for source in sources for line in source.splitlines() if len(line) > 76 and line[0] != "|"]
-    assert long == []
-    assert max(len(source.splitlines()) for source in code_cells()) <= 25
-
-
 @pytest.mark.parametrize("alpha", ALPHAS)
 def test_equation_3_1(alpha):
     key, tables = exact.solve(exact.enumerate_tree(PROBLEM), alpha), PROBLEM.reference()
     for prefix in [WRONG[:t] for t in range(8)] + prefixes(3):
-        assert key.soft_value(prefix) == pytest.approx(math.log(weights_of(prefix, alpha, tables)), abs=1e-11)
+        assert key.soft_value(prefix) == pytest.approx(
+            math.log(weights_of(prefix, alpha, tables)), abs=1e-11
+        )
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
@@ -120,7 +69,9 @@ def test_equation_3_2(space, alpha):
         mean = math.fsum(math.exp(row[a]) * math.exp(below[a]) for a in (0, 1))
         value = math.log(weights_of(prefix, alpha, tables))
         assert math.log(mean) == pytest.approx(value, abs=1e-11)
-        assert float(space["soft_value_backup"](row, np.array(below))) == pytest.approx(value, abs=1e-11)
+        assert float(space["soft_value_backup"](row, np.array(below))) == pytest.approx(
+            value, abs=1e-11
+        )
 
 
 def star_mass(prefix, alpha, tables):
@@ -140,7 +91,9 @@ def test_equation_3_3(alpha):
     z = weights_of((), alpha, tables)
     for prefix in [WRONG[:t] for t in range(8)] + prefixes(2):
         claimed = chance(tables, prefix) * weights_of(prefix, alpha, tables) / z
-        assert math.log(star_mass(prefix, alpha, tables)) == pytest.approx(math.log(claimed), abs=1e-11)
+        assert math.log(star_mass(prefix, alpha, tables)) == pytest.approx(
+            math.log(claimed), abs=1e-11
+        )
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
@@ -148,21 +101,23 @@ def test_equation_3_3_where_answers_end_at_different_lengths(alpha):
     """Brackets, answer by answer: pi*(prefix) against pi_ref(prefix) e^V / Z."""
     mdp, tables = toy_envs.Brackets(horizon=5), exact.random_reference(3, 5, seed=3)
     key = exact.solve(exact.enumerate_tree(mdp, tables), alpha)
-    found = {}
+    weights = {}
 
     def walk(prefix, row, p):
         if len(prefix) == 5 or prefix[-1:] == (2,):
-            found[prefix] = p, p * math.exp(float(mdp.reward([prefix], [len(prefix)])[0]) / alpha)
+            weights[prefix] = p, p * math.exp(float(mdp.reward([prefix], [len(prefix)])[0]) / alpha)
             return
         for token in range(3):
             walk((*prefix, token), 3 * row + token, p * math.exp(tables[len(prefix)][row, token]))
 
     walk((), 0, 1.0)
-    z = math.fsum(w for _, w in found.values())
-    for prefix in {y[:t] for y in found for t in range(len(y) + 1)}:
-        through = [pair for y, pair in found.items() if y[: len(prefix)] == prefix]
+    z = math.fsum(w for _, w in weights.values())
+    for prefix in {y[:t] for y in weights for t in range(len(y) + 1)}:
+        through = [pair for y, pair in weights.items() if y[: len(prefix)] == prefix]
         p, w = (math.fsum(column) for column in zip(*through, strict=True))
-        assert math.log(w / z) == pytest.approx(math.log(p) + key.soft_value(prefix) - key.log_z, abs=1e-11)
+        assert math.log(w / z) == pytest.approx(
+            math.log(p) + key.soft_value(prefix) - key.log_z, abs=1e-11
+        )
         assert math.log(w / z) == pytest.approx(key.optimal_logprob(prefix), abs=1e-11)
 
 
@@ -191,13 +146,15 @@ def test_equation_3_5(alpha):
         for t in range(1, 8):
             new = star_mass(answer[:t], alpha, tables) / star_mass(answer[: t - 1], alpha, tables)
             total += math.log(new / chance(tables, answer[:t], start=t - 1))
-        assert total == pytest.approx(float(PROBLEM.reward([answer], [7])[0]) / alpha - math.log(z), abs=1e-10)
+        assert total == pytest.approx(
+            float(PROBLEM.reward([answer], [7])[0]) / alpha - math.log(z), abs=1e-10
+        )
 
 
 def test_the_first_table(space):
     """old × factor = new, after every step; the last factor is e^{R/alpha} / Z."""
     tables = PROBLEM.reference()
-    rows = re.findall(r"(\d\.\d{4}) × (\d\.\d{4}) = (\d\.\d{4})", printed())
+    rows = re.findall(r"(\d\.\d{4}) × (\d\.\d{4}) = (\d\.\d{4})", BOOK.printed)
     assert len(rows) == 8
     for t, row in enumerate(rows):
         old, new = chance(tables, WRONG[:t]), star_mass(WRONG[:t], 0.5, tables)
@@ -211,14 +168,20 @@ def test_what_the_prose_says(space):
     assert credit[6] < credit[2] < 0, "step 3 pays some, the last step pays more"
     assert credit.sum() == pytest.approx(-space["key"].log_z)
     assert credit[2] == min(credit[:6])
-    star, tables = star_mass(WRONG[:3], 0.5, PROBLEM.reference()), chance(PROBLEM.reference(), WRONG[:3])
+    star, tables = (
+        star_mass(WRONG[:3], 0.5, PROBLEM.reference()),
+        chance(PROBLEM.reference(), WRONG[:3]),
+    )
     assert 0.05 < star < tables, "less often, but not never"
-    assert np.abs(space["implicit"] - [space["key"].soft_value(WRONG[:t]) for t in range(8)]).max() < 1e-12
+    assert (
+        np.abs(space["implicit"] - [space["key"].soft_value(WRONG[:t]) for t in range(8)]).max()
+        < 1e-12
+    )
     assert np.abs(space["sampled"] - space["implicit"]).max() > 0.1, "trying is not exact"
     handed, star_tables = space["handed"], space["star"]
     assert max(np.abs(a - b).max() for a, b in zip(handed, star_tables, strict=True)) < 1e-12
-    assert printed().count("passed True") == 6
-    assert "False" not in printed()
+    assert BOOK.printed.count("passed True") == 6
+    assert "False" not in BOOK.printed
 
 
 def test_the_certificate_can_fail(space):
@@ -227,7 +190,9 @@ def test_the_certificate_can_fail(space):
     other = exact.enumerate_tree(PROBLEM, space["mender"](0.9))
     off = exact.solve(other, 0.5).values[3] - exact.solve(tree, 0.5).values[3]
     assert np.ptp(off) > 0.1
-    assert exact.verify_soft_value_theorem(other, 0.5).passed, "of its own reference it is a perfectly good value"
+    assert exact.verify_soft_value_theorem(other, 0.5).passed, (
+        "of its own reference it is a perfectly good value"
+    )
 
 
 def test_the_control_fails_as_printed(space):
@@ -236,7 +201,9 @@ def test_the_control_fails_as_printed(space):
     def mean(prefix):
         if len(prefix) == 7:
             return float(PROBLEM.reward([prefix], [7])[0]) / 0.5
-        return math.fsum(chance(tables, (*prefix, a), start=len(prefix)) * mean((*prefix, a)) for a in (0, 1))
+        return math.fsum(
+            chance(tables, (*prefix, a), start=len(prefix)) * mean((*prefix, a)) for a in (0, 1)
+        )
 
     def maximum(prefix):
         if len(prefix) == 7:
@@ -253,11 +220,17 @@ def test_the_control_fails_as_printed(space):
     for name, value in lines.items():
         root = value(())
         wrong_by = [
-            abs(value(p) - root - math.log(weights_of(p, 0.5, tables)) + z) for p in prefixes(7) if chance(tables, p)
+            abs(value(p) - root - math.log(weights_of(p, 0.5, tables)) + z)
+            for p in prefixes(7)
+            if chance(tables, p)
         ]
         assert max(wrong_by) > 0.1
-        assert re.search(rf"{name} +\(3.3\) is wrong by up to {max(wrong_by):.3f} nats", printed()), name
-        assert [space["lines"][name][t] for t in range(8)] == pytest.approx([value(WRONG[:t]) for t in range(8)])
+        assert re.search(
+            rf"{name} +\(3.3\) is wrong by up to {max(wrong_by):.3f} nats", BOOK.printed
+        ), name
+        assert [space["lines"][name][t] for t in range(8)] == pytest.approx(
+            [value(WRONG[:t]) for t in range(8)]
+        )
     best_case = {maximum(p) for p in prefixes(6)}
     assert best_case == {2.0}, "the maximum sees no mistake at all before the end"
     exact_values = [math.log(weights_of(WRONG[:t], 0.5, tables)) for t in range(7)]
@@ -265,7 +238,9 @@ def test_the_control_fails_as_printed(space):
 
 
 def test_play_moves_the_blame(space):
-    rows = re.findall(r"^ *(\d+)% +(-\d+\.\d+) +(-\d+\.\d+) +(-\d+\.\d+)$", printed(), flags=re.M)
+    rows = re.findall(
+        r"^ *(\d+)% +(-\d+\.\d+) +(-\d+\.\d+) +(-\d+\.\d+)$", BOOK.printed, flags=re.M
+    )
     assert [int(row[0]) for row in rows] == [5, 30, 60, 95]
     mistake, missed = ([float(row[i]) for row in rows] for i in (1, 2))
     assert mistake == sorted(mistake), "the more can be mended, the cheaper the mistake"

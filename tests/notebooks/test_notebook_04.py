@@ -1,77 +1,17 @@
-"""Notebook 04: built from its source, run without torch, and every numbered equation checked under
-its number.
-"""
+"""Notebook 04: its equations, each under its number and by other means, and what its prose says."""
 
 import itertools
-import json
 import math
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import toy_envs
 from gnivo_edu import exact
-from gnivo_edu.course.build import build_course
+from tests.notebooks.notebook import Notebook
 
-ROOT = Path(__file__).resolve().parents[2]
-NAME = "04_never_pay_for_log_z"
-NOTEBOOK = ROOT / "notebooks" / f"{NAME}.ipynb"
-WITHOUT_TORCH = """
-import json, sys, warnings
-sys.modules["torch"] = sys.modules["transformers"] = None
-warnings.simplefilter("ignore")
-for cell in json.load(open(sys.argv[1]))["cells"]:
-    if cell["cell_type"] == "code":
-        exec("".join(cell["source"]))
-"""
-
-
-def cells():
-    return json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
-
-
-def printed():
-    outputs = [o for cell in cells() if cell["cell_type"] == "code" for o in cell["outputs"]]
-    return "".join("".join(o.get("text", [])) for o in outputs)
-
-
-def test_the_committed_notebook_is_what_its_source_builds():
-    assert build_course(only=[NAME], check=True) == []
-
-
-def test_it_is_small_complete_and_executed():
-    assert NOTEBOOK.stat().st_size < 1.5e6
-    code = [cell for cell in cells() if cell["cell_type"] == "code"]
-    pictures = [any("image/png" in o.get("data", {}) for o in cell["outputs"]) for cell in code]
-    assert any(pictures[:2]), "a figure by the second code cell"
-    assert 12 <= len(code) <= 20
-    assert all(o["output_type"] != "error" for cell in code for o in cell["outputs"])
-    lines = ["".join(cell["source"]).split("\n") for cell in code]
-    assert max(map(len, lines)) <= 25
-    assert max(len(line) for cell in lines for line in cell) <= 76
-    text = "".join("".join(cell["source"]) for cell in cells())
-    for part in (
-        "# 04 · ", "**Claim.**", "minutes", "Run time", "So far we know", "We still cannot",
-        "After this notebook you can", "Three new symbols", "**Predict.**", "**Run.**", "**Explain.**", "Exercise 14 ·",
-        "Exercise 15 ·", "Exercise 16 ·", "## A control that must fail", "## Play", "## What we did not show",
-        "credit table", "**Links.**", "**Next.**",
-    ):  # fmt: skip
-        assert part in text, part
-    assert re.findall(r"\\tag\{(\d+\.\d+)\}", text) == [f"4.{i}" for i in range(1, 8)]
-    first = next(i for i, cell in enumerate(code) if "BEGIN SOLUTION" in "".join(cell["source"]))
-    assert first < len(code) / 3, "the first exercise comes early"
-    assert printed().count("Correct.") == 3
-
-
-def test_it_runs_where_there_is_no_torch():
-    environment = {"MPLBACKEND": "Agg", "GNIVO_STATIC": "1", "PYTHONUTF8": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", WITHOUT_TORCH, str(NOTEBOOK)]
-    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+BOOK = Notebook("04_never_pay_for_log_z")
 
 
 # --- the equations, each by brute force -----------------------------------------------------------
@@ -80,7 +20,9 @@ def test_it_runs_where_there_is_no_torch():
 @pytest.fixture(scope="module")
 def small():
     """Nine answers under random habits, and its key."""
-    tree = exact.enumerate_tree(toy_envs.RandomTree(vocab_size=3, horizon=2), exact.random_reference(3, 2, seed=5))
+    tree = exact.enumerate_tree(
+        toy_envs.RandomTree(vocab_size=3, horizon=2), exact.random_reference(3, 2, seed=5)
+    )
     return exact.solve(tree, 0.4)
 
 
@@ -129,7 +71,10 @@ def test_equation_4_1():
 @pytest.mark.parametrize("t", [1, 2])
 def test_equation_4_2(small, size, t):
     v = np.random.default_rng(t).normal(size=3**t)
-    by_group = sum(p * bracket(w, [v[k] for k in prefixes]) for p, w, prefixes in groups_of_answers(small, size, t))
+    by_group = sum(
+        p * bracket(w, [v[k] for k in prefixes])
+        for p, w, prefixes in groups_of_answers(small, size, t)
+    )
     assert objective(small, size, t).loss(v) == pytest.approx(by_group, abs=1e-9)
 
 
@@ -149,8 +94,12 @@ def test_equation_4_4(small):
     for t in range(3):
         for number, value in enumerate(small.values[t]):
             below = range(number * 3 ** (2 - t), (number + 1) * 3 ** (2 - t))
-            chances = [math.exp(tree.prefix_logps[-1][i] - tree.prefix_logps[t][number]) for i in below]
-            mean = sum(c * math.exp(tree.rewards[i] / 0.4) for c, i in zip(chances, below, strict=True))
+            chances = [
+                math.exp(tree.prefix_logps[-1][i] - tree.prefix_logps[t][number]) for i in below
+            ]
+            mean = sum(
+                c * math.exp(tree.rewards[i] / 0.4) for c, i in zip(chances, below, strict=True)
+            )
             assert mean == pytest.approx(math.exp(value), rel=1e-12)
 
 
@@ -171,15 +120,17 @@ def test_equation_4_5(small, t):
     assert expected_push(np.zeros(3**t)) > 1e-2
     for c in (0.0, 3.0, -7.0):
         assert expected_push(small.values[t] + c) < 1e-12
-    found = fit(small, t, np.random.default_rng(t))
-    assert expected_push(found) < 1e-9
-    assert np.ptp(found - small.values[t]) < 1e-8
-    assert abs((found - small.values[t]).mean()) > 1e-3, "the shift is there"
+    values = fit(small, t, np.random.default_rng(t))
+    assert expected_push(values) < 1e-9
+    assert np.ptp(values - small.values[t]) < 1e-8
+    assert abs((values - small.values[t]).mean()) > 1e-3, "the shift is there"
 
 
 def pinned(key, rng):
     free = [fit(key, t, rng) for t in range(1, key.tree.horizon + 1)]
-    mean = [math.log(sum(np.exp(key.tree.prefix_logps[t] + v))) for t, v in enumerate(free, start=1)]
+    mean = [
+        math.log(sum(np.exp(key.tree.prefix_logps[t] + v))) for t, v in enumerate(free, start=1)
+    ]
     return [np.zeros(1), *(v - m for v, m in zip(free, mean, strict=True))]
 
 
@@ -188,7 +139,9 @@ def test_equation_4_6(forest):
     are V - log Z.
     """
     for t, v in enumerate(pinned(forest, np.random.default_rng(0))):
-        assert sum(np.exp(forest.tree.prefix_logps[t] + forest.values[t] - forest.log_z)) == pytest.approx(1, abs=1e-12)
+        assert sum(
+            np.exp(forest.tree.prefix_logps[t] + forest.values[t] - forest.log_z)
+        ) == pytest.approx(1, abs=1e-12)
         assert np.abs(v - (forest.values[t] - forest.log_z)).max() < 1e-8
 
 
@@ -197,51 +150,63 @@ def test_equation_4_7(forest):
     for t in range(1, 5):
         for number in range(4**t):
             credit = fitted[t][number] - fitted[t - 1][number // 4]
-            assert credit == pytest.approx(forest.step_credit(forest.tree.prefix(t, number))[-1], abs=1e-8)
+            assert credit == pytest.approx(
+                forest.step_credit(forest.tree.prefix(t, number))[-1], abs=1e-8
+            )
 
 
 # --- what the prose says --------------------------------------------------------------------------
 
 
 def test_ten_times_the_precision_costs_a_hundred_times_the_answers():
-    numbers = [int(n.replace(",", "")) for n in re.findall(r"([\d,]+) answers for 0.01 nats", printed())]
+    numbers = [
+        int(n.replace(",", "")) for n in re.findall(r"([\d,]+) answers for 0.01 nats", BOOK.printed)
+    ]
     assert numbers[1] > 50 * numbers[0], "the hard one is dearer"
     rng = np.random.default_rng(1)
 
     def error(count):
-        found = np.log1p(rng.binomial(count, 0.57, size=4000) / count * math.expm1(2))
-        return np.sqrt(np.mean((found - math.log1p(0.57 * math.expm1(2))) ** 2))
+        estimates = np.log1p(rng.binomial(count, 0.57, size=4000) / count * math.expm1(2))
+        return np.sqrt(np.mean((estimates - math.log1p(0.57 * math.expm1(2))) ** 2))
 
     assert error(1_000) / error(100_000) == pytest.approx(10, rel=0.1)
 
 
 def test_what_is_printed_about_the_pushes():
-    assert re.search(r"^zeros +is pushed", printed(), re.MULTILINE)
-    assert re.search(r"^V +rests$", printed(), re.MULTILINE)
-    assert re.search(r"^V \+ a constant per depth +rests$", printed(), re.MULTILINE)
+    assert re.search(r"^zeros +is pushed", BOOK.printed, re.MULTILINE)
+    assert re.search(r"^V +rests$", BOOK.printed, re.MULTILINE)
+    assert re.search(r"^V \+ a constant per depth +rests$", BOOK.printed, re.MULTILINE)
 
 
 def test_three_starts_three_sets_of_shifts_and_one_after_pinning():
-    rows = re.findall(r"^(?:from zero|random start|another one) +shift +([-+. \d]+?)(?:   all.*)?$", printed(), re.M)
+    rows = re.findall(
+        r"^(?:from zero|random start|another one) +shift +([-+. \d]+?)(?:   all.*)?$",
+        BOOK.printed,
+        re.M,
+    )
     free, after = rows[:3], rows[3:]
     assert len(set(free)) == 3
-    log_z = re.search(r"minus log Z is (\S+)", printed()).group(1)
+    log_z = re.search(r"minus log Z is (\S+)", BOOK.printed).group(1)
     assert after == [" ".join([log_z] * 4)] * 3
 
 
 def test_the_free_strip_is_noise_and_the_pinned_one_is_exact():
-    text = NOTEBOOK.read_text(encoding="utf-8")
-    assert "pinned and exact credits agree within 1e-9 nats: True" in text
-    assert "full colour at ±1.07" in text
+    assert "pinned and exact credits agree within 1e-9 nats: True" in BOOK.printed
+    assert "full colour at ±1.07" in BOOK.printed
 
 
 def test_both_switches_break_it_before_the_end_only(forest):
     spreads = {
         name: [float(x) for x in row.split()]
-        for name, row in re.findall(r"^(.+?) +spread at t = 1\.\.4: (.*)$", printed(), re.MULTILINE)
+        for name, row in re.findall(
+            r"^(.+?) +spread at t = 1\.\.4: (.*)$", BOOK.printed, re.MULTILINE
+        )
     }
     assert max(spreads["raw weights"]) == 0
-    softened, stale = exact.softmax_weights(forest.tree, 0.2, 2), exact.off_policy_samples(forest.tree, 0.2, 2)
+    softened, stale = (
+        exact.softmax_weights(forest.tree, 0.2, 2),
+        exact.off_policy_samples(forest.tree, 0.2, 2),
+    )
     assert spreads["softmax weights"] == pytest.approx(softened.per_depth, abs=6e-4)
     assert spreads["stale samples"] == pytest.approx(stale.per_depth, abs=6e-4)
     for control in (softened, stale):
@@ -258,7 +223,9 @@ def test_only_the_first_reading_of_the_poster_makes_sense():
 
 
 def test_larger_groups_and_larger_alpha_heal_softmax_weights():
-    rows = re.findall(r"^alpha \S+: groups of 2, 4, 8, 16 miss V by (.*)$", printed(), re.MULTILINE)
+    rows = re.findall(
+        r"^alpha \S+: groups of 2, 4, 8, 16 miss V by (.*)$", BOOK.printed, re.MULTILINE
+    )
     misses = np.array([[float(x) for x in row.split()] for row in rows])
     assert (np.diff(misses, axis=0) < 0).all()
     assert (np.diff(misses, axis=1) < 0).all()

@@ -1,12 +1,8 @@
-"""Notebook 05: built from its source, executed, and every numbered equation checked under its
-number.
-"""
+"""Notebook 05: its equations, each under its number and by other means, and what its prose says."""
 
 import itertools
-import json
 import math
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,50 +11,10 @@ import torch
 import toy_envs
 from gnivo_edu import exact, objectives, policies, training
 from gnivo_edu.batch import GroupBatch
-from gnivo_edu.course.build import build_course
+from tests.notebooks.notebook import Notebook
 
-ROOT = Path(__file__).resolve().parents[2]
-NAME = "05_learns_where_it_went_wrong"
-NOTEBOOK = ROOT / "notebooks" / f"{NAME}.ipynb"
+BOOK = Notebook("05_learns_where_it_went_wrong")
 WRONG = toy_envs.PosterProblem.examples["wrong at 3"]
-
-
-def cells():
-    return json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
-
-
-def printed():
-    """Everything the notebook prints, and its figures as text."""
-    outputs = [o for cell in cells() if cell["cell_type"] == "code" for o in cell["outputs"]]
-    return "\n".join("".join(o.get("text", o.get("data", {}).get("text/plain", []))) for o in outputs)
-
-
-def test_the_committed_notebook_is_what_its_source_builds():
-    assert build_course(only=[NAME], check=True) == []
-
-
-def test_it_is_small_complete_and_executed():
-    assert NOTEBOOK.stat().st_size < 1.5e6
-    code = [cell for cell in cells() if cell["cell_type"] == "code"]
-    pictures = [any("image/png" in o.get("data", {}) for o in cell["outputs"]) for cell in code]
-    assert any(pictures[:2]), "a figure by the second code cell"
-    assert 12 <= len(code) <= 20
-    assert all(o["output_type"] != "error" for cell in code for o in cell["outputs"])
-    lines = ["".join(cell["source"]).split("\n") for cell in code]
-    assert max(map(len, lines)) <= 25
-    assert max(len(line) for cell in lines for line in cell) <= 76
-    text = "".join("".join(cell["source"]) for cell in cells())
-    for part in (
-        "# 05 · ", "**Claim.**", "minutes", "Run time", "So far we know", "We still cannot",
-        "After this notebook you can", "Three new symbols", "**Predict.**", "**Run.**", "**Explain.**", "Exercise 12 ·",
-        "Exercise 13 ·", "Exercise 17 ·", "## A control that must fail", "## Play", "## What we did not show",
-        "credit table", "**Links.**", "**Next.**",
-    ):  # fmt: skip
-        assert part in text, part
-    assert re.findall(r"\\tag\{(\d+\.\d+)\}", text) == [f"5.{i}" for i in range(1, 7)]
-    first = next(i for i, cell in enumerate(code) if "BEGIN SOLUTION" in "".join(cell["source"]))
-    assert first < len(code) / 3, "the first exercise comes early"
-    assert printed().count("Correct.") == 3
 
 
 # --- the equations, each by brute force -----------------------------------------------------------
@@ -72,14 +28,21 @@ def key():
 def random_group(rng, lengths, columns):
     """Log-probabilities under a policy and a reference [K, T], and rewards [K]."""
     shape = (len(lengths), columns)
-    return -rng.exponential(size=shape), -rng.exponential(size=shape), rng.uniform(size=len(lengths))
+    return (
+        -rng.exponential(size=shape),
+        -rng.exponential(size=shape),
+        rng.uniform(size=len(lengths)),
+    )
 
 
 def term_by_term(policy, reference, lengths, rewards, alpha, depths):
     """The loss as it is written: one term after another, a finished answer keeping its rho."""
     loss = 0.0
     for t in range(1, depths + 1):
-        rho = [sum(policy[i][:cut]) - sum(reference[i][:cut]) for i, cut in enumerate(np.minimum(t, lengths))]
+        rho = [
+            sum(policy[i][:cut]) - sum(reference[i][:cut])
+            for i, cut in enumerate(np.minimum(t, lengths))
+        ]
         total = math.log(sum(map(math.exp, rho)))
         loss -= sum(math.exp(r / alpha) * (x - total) for r, x in zip(rewards, rho, strict=True))
     return loss
@@ -87,8 +50,15 @@ def term_by_term(policy, reference, lengths, rewards, alpha, depths):
 
 def library_loss(policy, reference, lengths, rewards, alpha):
     mask = np.arange(policy.shape[1]) < np.asarray(lengths)[:, None]
-    fields = {"policy_logps": policy, "behaviour_logps": reference, "rewards": rewards, "mask": mask}
-    batch = GroupBatch(**{name: torch.from_numpy(np.asarray(x))[None] for name, x in fields.items()})
+    fields = {
+        "policy_logps": policy,
+        "behaviour_logps": reference,
+        "rewards": rewards,
+        "mask": mask,
+    }
+    batch = GroupBatch(
+        **{name: torch.from_numpy(np.asarray(x))[None] for name, x in fields.items()}
+    )
     return objectives.gnivo(batch, alpha=alpha).loss.item()
 
 
@@ -100,7 +70,9 @@ def test_equation_5_1(key):
             prefix, ratio = tree.prefix(t, number), 1.0
             for k, token in enumerate(prefix):
                 row = tree.index(prefix[:k])[1]
-                ratio *= math.exp(key.optimal_step_logps[k][row, token]) / math.exp(tree.step_logps[k][row, token])
+                ratio *= math.exp(key.optimal_step_logps[k][row, token]) / math.exp(
+                    tree.step_logps[k][row, token]
+                )
             assert math.log(ratio) == pytest.approx(key.soft_value(prefix) - key.log_z, abs=1e-12)
 
 
@@ -108,7 +80,9 @@ def test_equation_5_1(key):
 def test_equation_5_2(alpha):
     policy, reference, rewards = random_group(np.random.default_rng(0), [5] * 4, 5)
     by_term = term_by_term(policy, reference, [5] * 4, rewards, alpha, depths=5)
-    assert library_loss(policy, reference, [5] * 4, rewards, alpha) == pytest.approx(by_term, rel=1e-12)
+    assert library_loss(policy, reference, [5] * 4, rewards, alpha) == pytest.approx(
+        by_term, rel=1e-12
+    )
 
 
 def test_equation_5_3():
@@ -126,7 +100,9 @@ def test_equation_5_3():
             if t < 3:
                 policy[i, t + 1] -= step  # moves rho at this depth alone
             loss.append(term_by_term(policy, reference, [4] * 3, rewards, alpha, depths=4))
-        assert -(loss[0] - loss[1]) / (2 * h) == pytest.approx(weights[i] - weights.sum() / 3, abs=1e-6)
+        assert -(loss[0] - loss[1]) / (2 * h) == pytest.approx(
+            weights[i] - weights.sum() / 3, abs=1e-6
+        )
 
 
 @pytest.mark.parametrize("size", [2, 3])
@@ -153,7 +129,9 @@ def test_equation_5_5(columns):
     lengths = [2, 4, 1]
     policy, reference, rewards = random_group(np.random.default_rng(3), lengths, columns)
     by_term = term_by_term(policy, reference, lengths, rewards, 0.5, depths=4)
-    assert library_loss(policy, reference, lengths, rewards, 0.5) == pytest.approx(by_term, rel=1e-12)
+    assert library_loss(policy, reference, lengths, rewards, 0.5) == pytest.approx(
+        by_term, rel=1e-12
+    )
 
 
 def test_equation_5_6():
@@ -178,7 +156,7 @@ def test_equation_5_6():
 
 
 def test_one_group_blames_every_step_alike():
-    rows = re.findall(r"^[✓✗]{7}  R = ([01])    (.*)$", printed(), re.MULTILINE)
+    rows = re.findall(r"^[✓✗]{7}  R = ([01])    (.*)$", BOOK.printed, re.MULTILINE)
     assert len(rows) == 8
     for reward, row in rows:
         numbers = row.split()
@@ -187,9 +165,11 @@ def test_one_group_blames_every_step_alike():
 
 
 def test_many_groups_tell_the_steps_apart(key):
-    rows = dict(re.findall(r"^ *(\d+ groups|exact)    (.*)$", printed(), re.MULTILINE))
+    rows = dict(re.findall(r"^ *(\d+ groups|exact)    (.*)$", BOOK.printed, re.MULTILINE))
     push = {name: [float(x) for x in row.split()] for name, row in rows.items()}
-    expected = [7 / 8 * (math.exp(key.soft_value(WRONG[:t])) - math.exp(key.log_z)) for t in range(1, 8)]
+    expected = [
+        7 / 8 * (math.exp(key.soft_value(WRONG[:t])) - math.exp(key.log_z)) for t in range(1, 8)
+    ]
     assert push["exact"] == pytest.approx(expected, abs=0.006)
     assert push["10000 groups"] == pytest.approx(push["exact"], abs=0.1)
     for row in push.values():
@@ -204,7 +184,7 @@ def run():
     at = [1, 10, 100, 1000]
     return training.train(
         problem, 0.5, 8, steps=1000, groups_per_step=1, learning_rate=0.02, record_at=at, seed=0
-    )  # fmt: skip
+    )
 
 
 def test_the_strip_finds_the_mistake_first_and_the_missed_check_next(run):
@@ -214,15 +194,17 @@ def test_the_strip_finds_the_mistake_first_and_the_missed_check_next(run):
     assert strip[10].argmin() == 2, "after ten, the mistake"
     assert strip[100].argmin() == 6, "after a hundred, the missed check"
     assert strip[1000] == pytest.approx(expected, abs=0.03)
-    rows = re.findall(r"^\d \D+? +(?:right|wrong) .*$", printed(), re.MULTILINE)
-    assert any("▼−0.68" in row and "▼−0.67" in row for row in rows), "the committed figure shows the same"
+    rows = re.findall(r"^\d \D+? +(?:right|wrong) .*$", BOOK.printed, re.MULTILINE)
+    assert any("▼−0.68" in row and "▼−0.67" in row for row in rows), (
+        "the committed figure shows the same"
+    )
 
 
 def test_kl_and_the_typical_error_fall_and_the_worst_does_not(run):
     first, last = run.records[0], run.records[-1]
     assert last.kl < first.kl / 50
     assert last.value_error > first.value_error
-    ends = re.findall(r"^GN-IVO +\D+? +(\S+) +(\S+) +1000$", printed(), re.MULTILINE)
+    ends = re.findall(r"^GN-IVO +\D+? +(\S+) +(\S+) +1000$", BOOK.printed, re.MULTILINE)
     (kl0, kl1), (typical0, typical1), (worst0, worst1) = [(float(a), float(b)) for a, b in ends]
     assert (kl0, kl1) == pytest.approx((first.kl, last.kl), rel=0.01)
     assert typical1 < typical0 / 10
@@ -230,7 +212,9 @@ def test_kl_and_the_typical_error_fall_and_the_worst_does_not(run):
 
 
 def test_the_worst_answer_was_hardly_ever_written(key):
-    text, times = re.search(r"worst answer is ([✓✗]{7}), .*\n.*about (\d+) should", printed()).groups()
+    text, times = re.search(
+        r"worst answer is ([✓✗]{7}), .*\n.*about (\d+) should", BOOK.printed
+    ).groups()
     number = int(text.replace("✓", "0").replace("✗", "1"), 2)
     expected = 8_000 * math.exp(key.tree.prefix_logps[7][number])
     assert round(expected) == int(times) < 5
@@ -239,7 +223,7 @@ def test_the_worst_answer_was_hardly_ever_written(key):
 
 
 def test_dividing_by_the_own_length_moves_the_optimum():
-    summed, divided = (float(x) for x in re.findall(r"misses V by (\S+) nats", printed()))
+    summed, divided = (float(x) for x in re.findall(r"misses V by (\S+) nats", BOOK.printed))
     assert summed == 0
     assert divided > 0.1
 
@@ -252,7 +236,7 @@ def test_softmax_weights_arrive_at_another_policy():
 
     raw, softened = last("raw", 600), last("softmax", 600)
     assert softened > 20 * raw
-    ends = re.findall(r"^(?:raw|softmax) weights +end (\S+) nats", printed(), re.MULTILINE)
+    ends = re.findall(r"^(?:raw|softmax) weights +end (\S+) nats", BOOK.printed, re.MULTILINE)
     assert [float(x) for x in ends] == pytest.approx([raw, softened], abs=1e-4)
 
     pairs = policies.all_groups(scene, exact.uniform_reference(3, 3), 2)

@@ -1,15 +1,10 @@
-"""Notebook 07: built from its source, executed, and every numbered equation checked under its
-number.
-"""
+"""Notebook 07: its equations, each under its number and by other means, and what its prose says."""
 
 import itertools
-import json
 import math
 import re
 from functools import partial
-from pathlib import Path
 
-import jupytext
 import numpy as np
 import pytest
 import torch
@@ -17,26 +12,14 @@ import torch
 import toy_envs
 from gnivo_edu import exact, figures, objectives
 from gnivo_edu.batch import GroupBatch
-from gnivo_edu.course.build import build_course
 from gnivo_edu.population import Answers, Population, expect, point_at, total_variation
 from gnivo_edu.population.roots import rest
+from tests.notebooks.notebook import Notebook
 
-ROOT = Path(__file__).resolve().parents[2]
-NAME = "07_three_ways_to_fire_the_critic"
-NOTEBOOK = ROOT / "notebooks" / f"{NAME}.ipynb"
+BOOK = Notebook("07_three_ways_to_fire_the_critic")
 VALUE_LOSS = partial(objectives.vimpo, actor=0.0)
 LEAVE_ONE_OUT = partial(VALUE_LOSS, baseline="leave_one_out")
 OTHER_TREES = [4, 7]
-
-
-def cells():
-    return json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
-
-
-def printed():
-    """Everything the notebook prints, and its figures as text."""
-    outputs = [o for cell in cells() if cell["cell_type"] == "code" for o in cell["outputs"]]
-    return "\n".join("".join(o.get("text", o.get("data", {}).get("text/plain", []))) for o in outputs)
 
 
 @pytest.fixture(scope="module")
@@ -44,16 +27,16 @@ def book():
     """The names that the notebook defines, from those of its cells that define what the tests
     use.
     """
-    source = (ROOT / "notebooks" / "src" / f"{NAME}.py").read_text(encoding="utf-8")
-    wanted = (
-        "def reward(", "words = ", "def gvpo_loss(", "def mean_loss(", "def miss(", "def vimpo_residual(",
+    words = (
+        "def reward(",
+        "words = ",
+        "def gvpo_loss(",
+        "def mean_loss(",
+        "def miss(",
+        "def vimpo_residual(",
         "def vimpo_target(",
-    )  # fmt: skip
-    space = {"__name__": "notebook"}
-    for cell in jupytext.reads(source, fmt="py:percent").cells:
-        if cell.cell_type == "code" and any(words in cell.source for words in wanted):
-            exec(cell.source.replace("\nreport(objectives.gvpo)", ""), space)  # its three searches take a while
-    return space
+    )
+    return BOOK.space(*words, until="report(objectives.gvpo)")  # its three searches take a while
 
 
 def scene(seed):
@@ -75,29 +58,18 @@ def some_policy(answers, seed):
 
 def log_probability(answers, policy, i):
     """log pi of answer i, token by token."""
-    steps = zip(answers.states[i].tolist(), answers.tokens[i].tolist(), range(int(answers.lengths[i])), strict=False)
+    steps = zip(
+        answers.states[i].tolist(),
+        answers.tokens[i].tolist(),
+        range(int(answers.lengths[i])),
+        strict=False,
+    )
     return sum(float(policy[state, token]) for state, token, _ in steps)
 
 
 def push_at(loss, population, policy, **settings):
-    found = expect(loss, population, point_at(population.answers, 0.3, policy), **settings)
-    return float(found.gradient["logits"].abs().max())
-
-
-def test_the_committed_notebook_is_what_its_source_builds():
-    assert build_course(only=[NAME], check=True) == []
-
-
-def test_it_is_small_complete_and_executed():
-    assert NOTEBOOK.stat().st_size < 1.5e6
-    code = [cell for cell in cells() if cell["cell_type"] == "code"]
-    assert 15 <= len(code) <= 24
-    assert all(o["output_type"] != "error" for cell in code for o in cell["outputs"])
-    text = "".join("".join(cell["source"]) for cell in cells())
-    for part in ("# 07 · ", "Three new symbols", "Exercise 21 ·", "Exercise 22 ·", "## The race", "## Play"):
-        assert part in text, part
-    assert re.findall(r"\\tag\{(\d+\.\d+)\}", text) == [f"7.{i}" for i in range(1, 12)]
-    assert printed().count("Correct.") == 2
+    expected = expect(loss, population, point_at(population.answers, 0.3, policy), **settings)
+    return float(expected.gradient["logits"].abs().max())
 
 
 # --- the equations, each by brute force -----------------------------------------------------------
@@ -116,11 +88,22 @@ def test_equation_7_1(seed):
 def random_group(seed, lengths, width):
     rng = np.random.default_rng(seed)
     shape, mask = (len(lengths), width), np.arange(width) < np.asarray(lengths)[:, None]
-    return -rng.exponential(size=shape), -rng.exponential(size=shape), mask, rng.uniform(size=len(lengths))
+    return (
+        -rng.exponential(size=shape),
+        -rng.exponential(size=shape),
+        mask,
+        rng.uniform(size=len(lengths)),
+    )
 
 
 def as_batch(policy, reference, mask, rewards, **more):
-    fields = {"policy_logps": policy, "behaviour_logps": reference, "mask": mask, "rewards": rewards, **more}
+    fields = {
+        "policy_logps": policy,
+        "behaviour_logps": reference,
+        "mask": mask,
+        "rewards": rewards,
+        **more,
+    }
     return GroupBatch(**{name: torch.from_numpy(x)[None] for name, x in fields.items()})
 
 
@@ -128,9 +111,19 @@ def test_equation_7_2(book):
     lengths = [2, 4, 1]
     policy, reference, mask, rewards = group = random_group(0, lengths, 4)
     h = [sum((policy - reference)[i, :n]) for i, n in enumerate(lengths)]
-    by_term = sum(((r - np.mean(rewards)) - 0.3 * (x - np.mean(h))) ** 2 for r, x in zip(rewards, h, strict=True)) / 4
-    assert objectives.gvpo(as_batch(*group), alpha=0.3).loss.item() == pytest.approx(by_term, rel=1e-12)
-    assert book["gvpo_loss"](policy, reference, mask, rewards, 0.3) == pytest.approx(by_term, rel=1e-12)
+    by_term = (
+        sum(
+            ((r - np.mean(rewards)) - 0.3 * (x - np.mean(h))) ** 2
+            for r, x in zip(rewards, h, strict=True)
+        )
+        / 4
+    )
+    assert objectives.gvpo(as_batch(*group), alpha=0.3).loss.item() == pytest.approx(
+        by_term, rel=1e-12
+    )
+    assert book["gvpo_loss"](policy, reference, mask, rewards, 0.3) == pytest.approx(
+        by_term, rel=1e-12
+    )
 
 
 @pytest.mark.parametrize("size", [2, 3])
@@ -138,13 +131,18 @@ def test_equation_7_3(size):
     """Over every K-tuple of answers, with its probability under a stranger."""
     answers, alpha = scene(4), 0.3
     law = answers.law(some_policy(answers, 9)).numpy()
-    h = [log_probability(answers, some_policy(answers, 5), i) - log_probability(answers, answers.reference, i)
-         for i in range(len(law))]  # fmt: skip
+    h = [
+        log_probability(answers, some_policy(answers, 5), i)
+        - log_probability(answers, answers.reference, i)
+        for i in range(len(law))
+    ]
     gap = answers.rewards.numpy() - alpha * np.array(h)
     total = 0.0
     for members in itertools.product(range(len(law)), repeat=size):
         left = gap[list(members)]
-        total += math.prod(law[list(members)]) * ((left - left.mean()) ** 2).sum() / (2 * (size - 1))
+        total += (
+            math.prod(law[list(members)]) * ((left - left.mean()) ** 2).sum() / (2 * (size - 1))
+        )
     assert total == pytest.approx((law @ gap**2 - (law @ gap) ** 2) / 2, abs=1e-12)
 
 
@@ -155,12 +153,18 @@ def test_equation_7_4(seed, size):
     policy, writer = some_policy(answers, 5), exact.random_reference(3, 3, seed=9)
     logits = policy.masked_fill(~answers.legal, 0.0).requires_grad_()
     logps = answers.token_logps(answers.policy(logits)).sum(1)
-    slopes = torch.stack([torch.autograd.grad(x, logits, retain_graph=True)[0].flatten() for x in logps])
+    slopes = torch.stack(
+        [torch.autograd.grad(x, logits, retain_graph=True)[0].flatten() for x in logps]
+    )
     law = answers.law(answers.from_tables(writer))
-    left = alpha * (logps - answers.token_logps(answers.reference).sum(1)).detach() - answers.rewards
+    left = (
+        alpha * (logps - answers.token_logps(answers.reference).sum(1)).detach() - answers.rewards
+    )
     covariance = (law * (left - law @ left)) @ slopes
     point = point_at(answers, alpha, policy)
-    gradient = expect(objectives.gvpo, Population.of(answers, size, writer), point, alpha=alpha).gradient["logits"]
+    gradient = expect(
+        objectives.gvpo, Population.of(answers, size, writer), point, alpha=alpha
+    ).gradient["logits"]
     assert gradient.flatten().numpy() == pytest.approx(alpha * covariance.numpy(), abs=1e-14)
 
 
@@ -173,7 +177,10 @@ def test_equation_7_5(t, seed):
     answers, alpha = scene(seed), 0.5
     completes = exact.random_reference(3, 3, seed=11)
     law = answers.law(answers.from_tables(completes))
-    prefixes = [tuple(y[: min(t, n)]) for y, n in zip(answers.tokens.tolist(), answers.lengths.tolist(), strict=True)]
+    prefixes = [
+        tuple(y[: min(t, n)])
+        for y, n in zip(answers.tokens.tolist(), answers.lengths.tolist(), strict=True)
+    ]
     expected = {}
     for prefix in set(prefixes):
         through = torch.tensor([p == prefix for p in prefixes])
@@ -185,8 +192,8 @@ def test_equation_7_5(t, seed):
         population = Population.of(answers, 2, writer)
         depths = torch.full((len(population.choice),), t)
         loss = partial(objectives.gnivo, prefixes="given", depths=depths)
-        found = rest(loss, population, point_at(answers, alpha), alpha=alpha)
-        ours = answers.law(answers.policy(found.point.logits))
+        at_rest = rest(loss, population, point_at(answers, alpha), alpha=alpha)
+        ours = answers.law(answers.policy(at_rest.point.logits))
         for prefix, value in expected.items():
             mass = float(ours[torch.tensor([p == prefix for p in prefixes])].sum())
             assert mass == pytest.approx(value / total, abs=1e-9)
@@ -237,11 +244,16 @@ def test_equation_7_8(book, seed):
         weight = answers.reference[state].exp().numpy().copy()
         for token in range(3):
             through = (here & (answers.tokens == token)).any(1)
-            weight[token] *= math.exp(float((law @ (answers.rewards * through)) / law[through].sum()) / alpha)
+            weight[token] *= math.exp(
+                float((law @ (answers.rewards * through)) / law[through].sum()) / alpha
+            )
         assert policy[state].exp().numpy() == pytest.approx(weight / weight.sum(), abs=1e-13)
     population = Population.of(answers, 3, "current")
     assert push_at(LEAVE_ONE_OUT, population, policy, alpha=alpha) < 1e-15
-    assert push_at(LEAVE_ONE_OUT, population, answers.tilted(answers.rewards / alpha), alpha=alpha) > 1e-4
+    assert (
+        push_at(LEAVE_ONE_OUT, population, answers.tilted(answers.rewards / alpha), alpha=alpha)
+        > 1e-4
+    )
 
 
 def test_for_answers_of_one_step_vimpo_aims_at_the_optimum(book):
@@ -284,7 +296,9 @@ def test_equation_7_10(seed, lam):
         delta = [alpha * float(policy[s, a] - answers.reference[s, a] - kl[s]) for s, a in places]
         for t, (s, a) in enumerate(places):
             advantage = sum(lam ** (k - t) * delta[k] for k in range(t, n))
-            push += law[i] * advantage * torch.autograd.grad(live[s, a], logits, retain_graph=True)[0]
+            push += (
+                law[i] * advantage * torch.autograd.grad(live[s, a], logits, retain_graph=True)[0]
+            )
     climb = torch.autograd.grad(answers.visits(policy) @ answers.kl(live), logits)[0]
     assert push.detach().numpy() == pytest.approx(alpha * climb.numpy(), abs=1e-14)
     assert float(climb.norm()) > 0.01
@@ -299,12 +313,16 @@ def test_equation_7_11(actor):
         policy = answers.tilted(answers.rewards / effective)
         law, h = answers.law(policy), answers.rewards / effective
         sigma = alpha * float((law @ h.square() - (law @ h).square()).sqrt())
-        effective = alpha - actor / math.sqrt(sigma**2 + 1e-8)  # 1e-8 stands in the published whitening
+        effective = alpha - actor / math.sqrt(
+            sigma**2 + 1e-8
+        )  # 1e-8 stands in the published whitening
     loss = partial(objectives.vimpo, actor=actor, baseline="leave_one_out")
     population = Population.of(answers, 2, "current")
     assert push_at(loss, population, policy, alpha=alpha) < 1e-14
     assert push_at(loss, population, answers.tilted(answers.rewards / alpha), alpha=alpha) > 1e-4
-    row = re.search(rf"actor {actor:.2f}: rests at the tilt of (\S+); \(7.11\) says (\S+)", printed())
+    row = re.search(
+        rf"actor {actor:.2f}: rests at the tilt of (\S+); \(7.11\) says (\S+)", BOOK.printed
+    )
     assert [float(x) for x in row.groups()] == pytest.approx([effective] * 2, abs=1e-4)
 
 
@@ -322,7 +340,12 @@ def test_whole_answers_forgive_every_writer_and_prefixes_do_not(seed):
     answers, alpha = scene(seed), 0.3
     best = answers.tilted(answers.rewards / alpha)
     last = partial(objectives.gnivo, prefixes="last")
-    for writer in ("reference", "uniform", exact.random_reference(3, 3, seed=9), {"reference": 0.5, "uniform": 0.5}):
+    for writer in (
+        "reference",
+        "uniform",
+        exact.random_reference(3, 3, seed=9),
+        {"reference": 0.5, "uniform": 0.5},
+    ):
         population = Population.of(answers, 3, writer)
         assert push_at(objectives.gvpo, population, best, alpha=alpha) < 1e-15
         assert push_at(last, population, best, alpha=alpha) < 1e-12
@@ -338,12 +361,14 @@ def test_a_writer_who_lacks_an_answer_leaves_it_free(book):
     population = Population.of(answers, 2, shy)
     moved = best.clone()
     moved[0] = torch.tensor([0.05, 0.9, 0.05]).double().log()
-    assert push_at(objectives.gvpo, population, moved, alpha=0.3) > 1e-4, "the shares of the others still count"
+    assert push_at(objectives.gvpo, population, moved, alpha=0.3) > 1e-4, (
+        "the shares of the others still count"
+    )
     moved[0] = best[0] + math.log(0.1 / (1 - best[0, 1].exp()))
     moved[0, 1] = math.log(0.9)
     assert push_at(objectives.gvpo, population, moved, alpha=0.3) < 1e-15
     assert push_at(objectives.gvpo, Population.of(answers, 2), moved, alpha=0.3) > 1e-3
-    rows = re.findall(r"(\d+)% begin with b, (\S+) from π\*, loss is zero: True", printed())
+    rows = re.findall(r"(\d+)% begin with b, (\S+) from π\*, loss is zero: True", BOOK.printed)
     assert [int(share) for share, _ in rows] == [1, 30, 90]
     assert min(float(far) for _, far in rows) > 0.03
 
@@ -351,7 +376,11 @@ def test_a_writer_who_lacks_an_answer_leaves_it_free(book):
 @pytest.fixture(scope="module")
 def race():
     """The rows of the signature figure, as the committed notebook shows them."""
-    rows = re.findall(r"^((?:GVPO|GN-IVO|VIMPO)\S*(?: \S+)*?)  +(\d\S*(?: +\d\S*){4})$", printed(), re.MULTILINE)
+    rows = re.findall(
+        r"^((?:GVPO|GN-IVO|VIMPO)\S*(?: \S+)*?)  +(\d\S*(?: +\d\S*){4})$",
+        BOOK.printed,
+        re.MULTILINE,
+    )
     return {name: [float(x) for x in numbers.split()] for name, numbers in rows}
 
 
@@ -378,8 +407,10 @@ def test_the_race_can_be_run_again(race, book):
         ("GN-IVO, all prefixes", objectives.gnivo, {"reference": 0.5, "uniform": 0.5}),
         ("VIMPO, leave-one-out", LEAVE_ONE_OUT, {"current": 0.5, "uniform": 0.5}),
     ):
-        found = rest(loss, Population.of(answers, 2, mixture), start, alpha=0.3)
-        assert book["miss"](answers.policy(found.point.logits)) == pytest.approx(race[name][2], abs=5e-4)
+        at_rest = rest(loss, Population.of(answers, 2, mixture), start, alpha=0.3)
+        assert book["miss"](answers.policy(at_rest.point.logits)) == pytest.approx(
+            race[name][2], abs=5e-4
+        )
 
 
 @pytest.mark.parametrize("seed", OTHER_TREES)
@@ -390,17 +421,19 @@ def test_centred_errors_let_vimpo_use_anybodys_answers(book, seed):
 
     def centred_vimpo(batch, alpha):
         left = batch.rewards - alpha * (batch.logratio - batch.policy_kl.detach()).sum(-1)
-        return objectives.LossOutput(batch.group_mean((left - left.mean(1, keepdim=True)).square().sum(1)) / 2)
+        return objectives.LossOutput(
+            batch.group_mean((left - left.mean(1, keepdim=True)).square().sum(1)) / 2
+        )
 
     for writer in ("reference", "uniform", exact.random_reference(3, 3, seed=9)):
         population = Population.of(answers, 2, writer)
         assert push_at(centred_vimpo, population, aim, alpha=alpha) < 1e-15
         assert push_at(LEAVE_ONE_OUT, population, aim, alpha=alpha) > 1e-4
-    assert len(re.findall(r"rests 0\.000 from π_V", printed())) == 3
+    assert len(re.findall(r"rests 0\.000 from π_V", BOOK.printed)) == 3
 
 
 def test_leaving_out_the_centring_or_the_exact_kl_fails(book):
-    far = re.findall(r"uncentred, answers by: (\w+) +rests (\S+) from π\*", printed())
+    far = re.findall(r"uncentred, answers by: (\w+) +rests (\S+) from π\*", BOOK.printed)
     assert [name for name, _ in far] == ["current", "reference", "uniform"]
     assert float(far[0][1]) == 0
     assert min(float(x) for _, x in far[1:]) > 0.1
@@ -409,21 +442,31 @@ def test_leaving_out_the_centring_or_the_exact_kl_fails(book):
     with pytest.raises(ValueError, match="k1"):
         objectives.vimpo(batch, kl="k1")
     for seed in (5, 6):
-        ours, theirs = (answers.token_logps(p).numpy() for p in (some_policy(answers, seed), answers.reference))
+        ours, theirs = (
+            answers.token_logps(p).numpy() for p in (some_policy(answers, seed), answers.reference)
+        )
         given = ours, theirs, ours - theirs, answers.mask.numpy(), answers.rewards.numpy(), 0.3
         rewards = answers.rewards.numpy()
-        assert book["vimpo_residual"](*given)[0] == pytest.approx(rewards.mean() - rewards, abs=1e-15)
+        assert book["vimpo_residual"](*given)[0] == pytest.approx(
+            rewards.mean() - rewards, abs=1e-15
+        )
 
 
 def test_vimpos_end_points_lie_nearly_on_the_frontier(book):
-    rows = re.findall(r"^VIMPO, (?:value loss|group mean of 2|with actor 0.02) +(\S+) +(\S+)$", printed(), re.MULTILINE)
+    rows = re.findall(
+        r"^VIMPO, (?:value loss|group mean of 2|with actor 0.02) +(\S+) +(\S+)$",
+        BOOK.printed,
+        re.MULTILINE,
+    )
     assert len(rows) == 3
     kls = []
     for kl, reward in ((float(a), float(b)) for a, b in rows):
         low, high = 0.01, 10.0
         for _ in range(60):
             middle = math.sqrt(low * high)
-            low, high = (middle, high) if exact.solve(book["tree"], middle).kl > kl else (low, middle)
+            low, high = (
+                (middle, high) if exact.solve(book["tree"], middle).kl > kl else (low, middle)
+            )
         gap = exact.solve(book["tree"], middle).expected_reward - reward
         assert -1e-3 < gap < 0.01
         kls.append(kl)
@@ -435,7 +478,10 @@ def test_vimpos_end_points_lie_nearly_on_the_frontier(book):
 
 def test_a_moving_reference_compounds(book):
     answers = book["answers"]
-    rewards = re.findall(r"round (\d): at π_0 e\^\(nR/α\) / Z_n within 1e-9: True, expected reward (\S+)", printed())
+    rewards = re.findall(
+        r"round (\d): at π_0 e\^\(nR/α\) / Z_n within 1e-9: True, expected reward (\S+)",
+        BOOK.printed,
+    )
     assert [int(n) for n, _ in rewards] == [1, 2, 3, 4]
     for n, reward in rewards:
         law = answers.law(answers.tilted(int(n) * answers.rewards))
@@ -443,7 +489,7 @@ def test_a_moving_reference_compounds(book):
 
 
 def test_softmax_weights_are_healed_fastest_by_a_larger_alpha():
-    rows = re.findall(r"^alpha (\S+) +(\S+) +(\S+) +(\S+)$", printed(), re.MULTILINE)
+    rows = re.findall(r"^alpha (\S+) +(\S+) +(\S+) +(\S+)$", BOOK.printed, re.MULTILINE)
     columns = np.array([[float(x) for x in row[1:]] for row in rows])
     assert columns.shape == (3, 3)
     assert (np.diff(columns, axis=0) < 0).all(), "every detour shrinks"

@@ -1,44 +1,35 @@
-"""Notebook 08: built from its source, executed, and every numbered equation checked under its
-number.
-"""
+"""Notebook 08: its equations, each under its number and by other means, and what its prose says."""
 
 import itertools
-import json
 import math
 import re
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
-import jupytext
 import numpy as np
 import pytest
 import torch
 
 from gnivo_edu import exact, objectives
 from gnivo_edu.batch import GroupBatch
-from gnivo_edu.course.build import build_course
-from gnivo_edu.population import Answers, Population, expect, laws, point_at, signal, total_variation
+from gnivo_edu.population import (
+    Answers,
+    Population,
+    expect,
+    laws,
+    point_at,
+    signal,
+    total_variation,
+)
 from gnivo_edu.population.atlas import find, problem, rows_of
 from gnivo_edu.population.atlas.row import Row, tilt_at
+from tests.notebooks.notebook import Notebook
 
-ROOT = Path(__file__).resolve().parents[2]
-NAME = "08_where_does_each_loss_end_up"
-NOTEBOOK = ROOT / "notebooks" / f"{NAME}.ipynb"
+BOOK = Notebook("08_where_does_each_loss_end_up")
 DR_GRPO = partial(objectives.dr_grpo, kl="sequence")
 GRPO = partial(objectives.grpo, kl="k3", scale="none")
 ALPHA = 0.5
 GROUPED, SINGLE = ("GN-IVO", "GVPO", "RLOO"), ("DRO", "OREO", "PPO")
-
-
-def cells():
-    return json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
-
-
-def printed():
-    """Everything the notebook prints, and its figures as text."""
-    outputs = [o for cell in cells() if cell["cell_type"] == "code" for o in cell["outputs"]]
-    return "\n".join("".join(o.get("text", o.get("data", {}).get("text/plain", []))) for o in outputs)
 
 
 @pytest.fixture(scope="module")
@@ -46,20 +37,18 @@ def book():
     """The names that the notebook defines, from those of its cells that define what the tests
     use.
     """
-    source = (ROOT / "notebooks" / "src" / f"{NAME}.py").read_text(encoding="utf-8")
-    wanted = ("def mean_push(", "def best_of_k_law(", "def grpo_one_step_law(", "chosen = {")
-    space = {"__name__": "notebook"}
-    for cell in jupytext.reads(source, fmt="py:percent").cells:
-        if cell.cell_type == "code" and any(words in cell.source for words in wanted):
-            exec(cell.source, space)
-    return space
+    return BOOK.space(
+        "def mean_push(", "def best_of_k_law(", "def grpo_one_step_law(", "chosen = {"
+    )
 
 
 def napkin(seed):
     """Another world of one token: four answers, two of which may tie."""
     rng = np.random.default_rng(seed)
     rewards = rng.integers(0, 5, size=4) / 4
-    return Answers.of(exact.enumerate_tree_from_rewards(rewards, 4, exact.random_reference(4, 1, seed=seed)))
+    return Answers.of(
+        exact.enumerate_tree_from_rewards(rewards, 4, exact.random_reference(4, 1, seed=seed))
+    )
 
 
 def push_at(loss, population, policy):
@@ -78,22 +67,6 @@ def one_group(answers, policy, group):
         rewards=answers.rewards[None, chosen],
         mask=answers.mask[None, chosen],
     )
-
-
-def test_the_committed_notebook_is_what_its_source_builds():
-    assert build_course(only=[NAME], check=True) == []
-
-
-def test_it_is_small_complete_and_executed():
-    assert NOTEBOOK.stat().st_size < 1.5e6
-    code = [cell for cell in cells() if cell["cell_type"] == "code"]
-    assert 15 <= len(code) <= 24
-    assert all(o["output_type"] != "error" for cell in code for o in cell["outputs"])
-    text = "".join("".join(cell["source"]) for cell in cells())
-    for part in ("# 08 · ", "Three new symbols", "Exercise 26 ·", "Exercise 28 ·", "## The atlas", "gnivo-edu judge"):
-        assert part in text, part
-    assert re.findall(r"\\tag\{(\d+\.\d+)\}", text) == [f"8.{i}" for i in range(1, 7)]
-    assert printed().count("Correct.") == 2
 
 
 # --- the equations, each by brute force -----------------------------------------------------------
@@ -115,9 +88,13 @@ def test_equation_8_1(seed):
     for group in itertools.product(range(4), repeat=2):
         loss = DR_GRPO(one_group(answers, live, group), alpha=ALPHA).loss
         held += law[list(group)].prod() * torch.autograd.grad(loss, logits, retain_graph=True)[0]
-        through += torch.autograd.grad(chances[list(group)].prod() * loss, logits, retain_graph=True)[0]
+        through += torch.autograd.grad(
+            chances[list(group)].prod() * loss, logits, retain_graph=True
+        )[0]
     population = Population.of(answers, 2, "current")
-    got = expect(DR_GRPO, population, point_at(answers, ALPHA, policy), alpha=ALPHA).gradient["logits"]
+    got = expect(DR_GRPO, population, point_at(answers, ALPHA, policy), alpha=ALPHA).gradient[
+        "logits"
+    ]
     assert got.numpy() == pytest.approx(held.numpy(), abs=1e-14)
     assert float((through - held).abs().max()) > 1e-3
 
@@ -131,12 +108,16 @@ def test_equation_8_2(book, seed, size):
     for draw in itertools.product(range(4), repeat=size):
         winner[max(rewards[list(draw)])] += math.prod(p[list(draw)])
     for r, chance in winner.items():
-        assert p[rewards <= r].sum() ** size - p[rewards < r].sum() ** size == pytest.approx(chance, abs=1e-14)
+        assert p[rewards <= r].sum() ** size - p[rewards < r].sum() ** size == pytest.approx(
+            chance, abs=1e-14
+        )
     law = book["best_of_k_law"](p, rewards, size)
     for r, chance in winner.items():
         assert law[rewards == r].sum() == pytest.approx(chance, abs=1e-14)
     population = Population.of(answers, size, "reference")
-    assert push_at(objectives.sft_winning, population, answers.from_law(torch.from_numpy(law))) < 1e-15
+    assert (
+        push_at(objectives.sft_winning, population, answers.from_law(torch.from_numpy(law))) < 1e-15
+    )
     assert push_at(objectives.sft_winning, population, answers.reference) > 1e-2
 
 
@@ -157,7 +138,9 @@ def test_equation_8_4(book, seed):
         torch.randn(answers.reference.shape, generator=torch.Generator().manual_seed(seed)).double()
     )
     flat = replace(answers, rewards=torch.zeros_like(answers.rewards))
-    got = expect(GRPO, Population.of(flat, 2, "current"), point_at(answers, 1.0, policy), alpha=1.0).gradient["logits"]
+    got = expect(
+        GRPO, Population.of(flat, 2, "current"), point_at(answers, 1.0, policy), alpha=1.0
+    ).gradient["logits"]
     logits = policy.clone().requires_grad_()
     reference = answers.law(answers.reference)
     kl = (reference * (reference / answers.law(answers.policy(logits))).log()).sum()
@@ -165,7 +148,10 @@ def test_equation_8_4(book, seed):
     A = (1 - 1 / 3) * answers.rewards.numpy()
     law = book["grpo_one_step_law"](A, reference.numpy(), ALPHA)
     assert np.ptp(A + ALPHA * reference.numpy() / law) < 1e-12
-    assert push_at(GRPO, Population.of(answers, 3, "current"), answers.from_law(torch.from_numpy(law))) < 1e-14
+    assert (
+        push_at(GRPO, Population.of(answers, 3, "current"), answers.from_law(torch.from_numpy(law)))
+        < 1e-14
+    )
 
 
 @pytest.mark.parametrize("seed", [2, 3])
@@ -195,7 +181,9 @@ def test_equation_8_6(name, writer):
     law = answers.law(policy if writer == "current" else answers.reference)
     pushes, chances = [], []
     for pair in itertools.product(range(8), repeat=2):
-        loss = objectives.get(name)(one_group(answers, answers.policy(logits), pair), alpha=ALPHA).loss
+        loss = objectives.get(name)(
+            one_group(answers, answers.policy(logits), pair), alpha=ALPHA
+        ).loss
         pushes.append(torch.autograd.grad(loss, logits)[0].flatten())
         chances.append(law[list(pair)].prod())
     pushes, chances = torch.stack(pushes), torch.stack(chances)
@@ -210,31 +198,37 @@ def test_equation_8_6(name, writer):
 
 
 def numbers(pattern):
-    found = re.search(pattern, printed())
-    assert found, pattern
-    return [float(x) for x in found.groups()]
+    match = re.search(pattern, BOOK.printed)
+    assert match, pattern
+    return [float(x) for x in match.groups()]
 
 
 def test_the_three_losses_stop_at_three_places_none_of_them_the_optimum():
-    columns = [re.search(rf"^earns {r} +(.+)$", printed(), re.MULTILINE)[1].split() for r in ("0", "0.5", "1")]
+    columns = [
+        re.search(rf"^earns {r} +(.+)$", BOOK.printed, re.MULTILINE)[1].split()
+        for r in ("0", "0.5", "1")
+    ]
     reference, star, *ends = np.array(columns, dtype=float).T
     assert reference == pytest.approx([0.5, 0.3, 0.2])
     places = [star, *ends]
     assert min(np.abs(a - b).max() for a, b in itertools.combinations(places, 2)) > 0.03
-    for walked in re.findall(r"(?:formula|tilt of α') +(\[.+\])\nwalked +(\[.+\])", printed()):
+    for walked in re.findall(r"(?:formula|tilt of α') +(\[.+\])\nwalked +(\[.+\])", BOOK.printed):
         assert walked[0] == walked[1]
-    assert len(re.findall(r"\nwalked ", printed())) == 3
+    assert len(re.findall(r"\nwalked ", BOOK.printed)) == 3
 
 
 def test_best_of_k_hears_only_the_order():
-    lines = re.findall(r"rewards doubled: (\S.*?) +\[(.+)\]", printed())
+    lines = re.findall(r"rewards doubled: (\S.*?) +\[(.+)\]", BOOK.printed)
     assert lines[0][1] == "0.125 0.387 0.488"
     p = np.array([0.5, 0.3, 0.2]) * np.exp([0, 2, 4])
     assert [float(x) for x in lines[1][1].split()] == pytest.approx(p / p.sum(), abs=6e-4)
 
 
 def test_grpo_climbs_by_unequal_steps_whatever_its_alpha(book):
-    steps = [re.search(rf"^  {name} .+to the next: \[(.+)\]", printed(), re.MULTILINE)[1] for name in ("GRPO", "π\\*")]
+    steps = [
+        re.search(rf"^  {name} .+to the next: \[(.+)\]", BOOK.printed, re.MULTILINE)[1]
+        for name in ("GRPO", "π\\*")
+    ]
     grpo, star = ([float(x) for x in step.split()] for step in steps)
     assert star[0] == star[1]
     assert grpo[1] / grpo[0] == pytest.approx(2, abs=0.1)
@@ -245,12 +239,12 @@ def test_grpo_climbs_by_unequal_steps_whatever_its_alpha(book):
 
 
 def test_waiting_goes_on_for_ever_and_the_sign_says_so():
-    rows = re.findall(r"after +(\d+) steps: (\S+) left for the others, push (\S+)", printed())
+    rows = re.findall(r"after +(\d+) steps: (\S+) left for the others, push (\S+)", BOOK.printed)
     left = [float(x) for _, x, _ in rows]
     assert len(left) == 4
     assert all(8 < a / b < 15 for a, b in itertools.pairwise(left))
     assert min(float(x) for *_, x in rows) > 0
-    signs = dict(re.findall(r"^(\S.*?) {2,}([-+0](?: +[-+0]){5})$", printed(), re.MULTILINE))
+    signs = dict(re.findall(r"^(\S.*?) {2,}([-+0](?: +[-+0]){5})$", BOOK.printed, re.MULTILINE))
     signs = {name: "".join(row.split()) for name, row in signs.items()}
     assert signs == {
         "GVPO, answers by reference": "++0---",
@@ -269,9 +263,15 @@ def test_most_rows_of_the_atlas_are_not_exact():
 
 def table_of_the_map():
     rows = re.findall(
-        r"^\d+ +(\S.*?) {2,}(exact|biased|other optimum|collapses) +(\S+) +(\S+) +(\S+)$", printed(), re.MULTILINE
+        r"^\d+ +(\S.*?) {2,}(exact|biased|other optimum|collapses) +(\S+) +(\S+) +(\S+)$",
+        BOOK.printed,
+        re.MULTILINE,
     )
-    return {name: (verdict, *map(float, values)) for name, verdict, *values in rows if "mine" not in name}
+    return {
+        name: (verdict, *map(float, values))
+        for name, verdict, *values in rows
+        if "mine" not in name
+    }
 
 
 def test_two_dozen_rows_of_one_problem_and_one_alpha_are_on_the_map(book):
@@ -281,7 +281,7 @@ def test_two_dozen_rows_of_one_problem_and_one_alpha_are_on_the_map(book):
     verdicts = [verdict for verdict, *_ in table.values()]
     assert verdicts.count("exact") == 7
     assert verdicts.count("collapses") == 6
-    assert "24 of 24 rows: theory and computation agree" in printed()
+    assert "24 of 24 rows: theory and computation agree" in BOOK.printed
     corners = {row[1:3] for row in table.values() if row[0] == "collapses"}
     assert len(corners) == 1
 
@@ -302,7 +302,9 @@ def test_nearly_everything_that_rests_lies_close_to_the_frontier():
 
 
 def test_all_but_two_are_silent_at_the_optimum():
-    rows = re.findall(r"^(\S.*?) +mean push at π\* below 1e-12: True, noise (\S+)$", printed(), re.MULTILINE)
+    rows = re.findall(
+        r"^(\S.*?) +mean push at π\* below 1e-12: True, noise (\S+)$", BOOK.printed, re.MULTILINE
+    )
     assert [name for name, noise in rows if float(noise) > 0] == ["GN-IVO", "PPO, wrong critic"]
     assert len(rows) == 8
 
@@ -323,11 +325,13 @@ def test_grpo_with_an_exact_kl_rests_where_vimpo_does(size):
     assert push_at(loss, population, answers.from_law(law)) < 1e-14
     assert push_at(partial(objectives.vimpo, actor=0.0), population, answers.from_law(law)) < 1e-14
     assert push_at(loss, population, answers.tilted(answers.rewards / ALPHA)) > 1e-3
-    assert "the two laws agree within 1e-9: True" in printed()
+    assert "the two laws agree within 1e-9: True" in BOOK.printed
 
 
 def test_who_lost_the_anchor():
-    rows = dict(re.findall(r"^(\S.*?) {2,}\w+ +(\S+ from π\*|uphill at .+)$", printed(), re.MULTILINE))
+    rows = dict(
+        re.findall(r"^(\S.*?) {2,}\w+ +(\S+ from π\*|uphill at .+)$", BOOK.printed, re.MULTILINE)
+    )
     for name in ("RLOO, old answers", "GVPO, moving", "DPO, hard labels"):
         assert rows[name] == "uphill at 8 of 8 policies"
     for name in ("RLOO", "GVPO, uniform writer"):
@@ -336,27 +340,33 @@ def test_who_lost_the_anchor():
 
 
 def test_refreshing_compounds_and_an_anchor_holds():
-    assert "at π_0 e^(3R/α)/Z within 1e-9: True" in printed()
+    assert "at π_0 e^(3R/α)/Z within 1e-9: True" in BOOK.printed
     answers = problem("tree")
-    rows = re.findall(r"^n = (\d+) +KL (\S+) nats, expected reward (\S+)$", printed(), re.MULTILINE)
+    rows = re.findall(
+        r"^n = (\d+) +KL (\S+) nats, expected reward (\S+)$", BOOK.printed, re.MULTILINE
+    )
     for n, _, reward in rows:
         law = answers.law(answers.tilted(int(n) * answers.rewards / ALPHA))
         assert float(law @ answers.rewards) == pytest.approx(float(reward), abs=6e-4)
     assert [float(reward) for *_, reward in rows] == sorted(float(reward) for *_, reward in rows)
-    kl, reward = numbers(
-        r"moving, with a KL to the initial policy: KL (\S+) nats, expected reward (\S+), other optimum"
-    )
+    moving = "moving, with a KL to the initial policy"
+    kl, reward = numbers(rf"{moving}: KL (\S+) nats, expected reward (\S+), other optimum")
     assert kl < 0.5
     assert reward < 0.7
-    held = next(row for row in rows_of("gnivo") if row.variant.startswith("reference refreshed, KL to"))
+    held = next(
+        row for row in rows_of("gnivo") if row.variant.startswith("reference refreshed, KL to")
+    )
     assert (held.anchor, dict(held.settings)) == (0.5, {"weights": "softmax", "prefixes": "last"})
 
 
 @pytest.fixture(scope="module")
 def heard():
     """SNR [panel][loss] at the reference, half-way and near, K = 2 and 8."""
-    rows = re.findall(r"^(sparse|dense) +(\S+) +(\d\S*(?: +\d\S*){5})$", printed(), re.MULTILINE)
-    table = {(panel, loss): np.array(values.split(), dtype=float).reshape(3, 2) for panel, loss, values in rows}
+    rows = re.findall(r"^(sparse|dense) +(\S+) +(\d\S*(?: +\d\S*){5})$", BOOK.printed, re.MULTILINE)
+    table = {
+        (panel, loss): np.array(values.split(), dtype=float).reshape(3, 2)
+        for panel, loss, values in rows
+    }
     assert len(table) == 12
     return table
 
@@ -380,7 +390,9 @@ def test_what_is_said_of_signal_and_noise(heard, panel):
 def test_residual_losses_fall_silent_and_others_do_not(rewards):
     """Signal and noise near the optimum, as shares of those at the reference."""
     for name in ("gvpo", "rloo", "dro", "oreo", "gnivo", "ppo"):
-        start, near = (signal.noise(name, rewards, place, 2) for place in ("reference", "near the optimum"))
+        start, near = (
+            signal.noise(name, rewards, place, 2) for place in ("reference", "near the optimum")
+        )
         fading, quieter = near.signal / start.signal, math.sqrt(near.variance / start.variance)
         if name == "ppo":
             assert fading > 0.9
@@ -393,10 +405,15 @@ def test_residual_losses_fall_silent_and_others_do_not(rewards):
 
 
 def test_the_lies_are_found_out():
-    rows = re.findall(r"^(\S.*?) +law off by (\S+), found: (\w+) +agrees: (\w+)$", printed(), re.MULTILINE)
+    rows = re.findall(
+        r"^(\S.*?) +law off by (\S+), found: (\w+) +agrees: (\w+)$", BOOK.printed, re.MULTILINE
+    )
     assert [(name, agrees) for name, *_, agrees in rows] == [
-        ("honest", "True"), ("alpha off by 1%", "False"), ("sign turned round", "False"), ("wrong verdict", "False"),
-    ]  # fmt: skip
+        ("honest", "True"),
+        ("alpha off by 1%", "False"),
+        ("sign turned round", "False"),
+        ("wrong verdict", "False"),
+    ]
     assert float(rows[1][1]) == pytest.approx(2e-3, abs=5e-4)
 
 
@@ -404,7 +421,7 @@ def test_a_loss_of_ones_own_is_judged(book):
     """As it stands it is exact for three writers; with alpha 10% off it is found biased, unless
     theory says where.
     """
-    assert len(re.findall(r"mine, writer: \w+ +exact", printed())) == 3
+    assert len(re.findall(r"mine, writer: \w+ +exact", BOOK.printed)) == 3
 
     def off(batch, alpha):
         left = batch.rewards - 1.1 * alpha * batch.sequence_logratio

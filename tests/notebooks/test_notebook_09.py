@@ -1,39 +1,29 @@
-"""Notebook 09: built from its source, every numbered equation and every claim in its prose
-checked.
-"""
+"""Notebook 09: its equations, each under its number and by other means, and what its prose says."""
 
 import copy
-import json
 import re
-from pathlib import Path
 
-import jupytext
 import numpy as np
 import pytest
 import torch
 
 import toy_envs
 from gnivo_edu import exact, objectives, policies, training
-from gnivo_edu.course.build import build_course
 from gnivo_edu.evaluation.agreement import rank_correlation, value_agreement
 from gnivo_edu.population import Answers, Population, point_at, total_variation
 from gnivo_edu.population.roots import rest
+from tests.notebooks.notebook import Notebook
 
-ROOT = Path(__file__).resolve().parents[2]
-NAME = "09_a_transformer_instead_of_a_table"
+BOOK = Notebook("09_a_transformer_instead_of_a_table")
 ALPHA = 0.2
-
-
-def printed():
-    """Everything the notebook prints, and its figures as text."""
-    cells = json.loads((ROOT / "notebooks" / f"{NAME}.ipynb").read_text(encoding="utf-8"))["cells"]
-    outputs = [o for cell in cells if cell["cell_type"] == "code" for o in cell["outputs"]]
-    return "\n".join("".join(o.get("text", o.get("data", {}).get("text/plain", []))) for o in outputs)
 
 
 def rows(pattern):
     """name -> numbers, of the lines that a pattern finds."""
-    return {name.strip(): tuple(map(float, x)) for name, *x in re.findall(pattern, printed().replace("−", "-"), re.M)}
+    return {
+        name.strip(): tuple(map(float, x))
+        for name, *x in re.findall(pattern, BOOK.printed.replace("−", "-"), re.M)
+    }
 
 
 @pytest.fixture(scope="module")
@@ -42,23 +32,13 @@ def digits():
 
 
 def writer(env, seed=1, weights=0.15):
-    return policies.small_transformer(env, "tiny", dtype=torch.float64, seed=seed, initializer_range=weights)
+    return policies.small_transformer(
+        env, "tiny", dtype=torch.float64, seed=seed, initializer_range=weights
+    )
 
 
 def key_of(policy, env, alpha=ALPHA):
     return exact.solve(exact.enumerate_tree(env, policies.tabulate(policy, env)), alpha)
-
-
-@pytest.mark.slow
-def test_the_committed_notebook_is_what_its_source_builds():
-    assert build_course(only=[NAME], check=True) == []
-
-
-def test_it_is_complete():
-    source = (ROOT / "notebooks" / "src" / f"{NAME}.py").read_text(encoding="utf-8")
-    assert 12 <= source.count("# %%\n") <= 20
-    assert printed().count("Correct.") == 2
-    assert "Warning" not in printed()
 
 
 # --- the equations, each by brute force -----------------------------------------------------------
@@ -72,9 +52,15 @@ def test_equation_9_1(digits):
     tables = policies.tabulate(model, digits)
     for prefix in [(), (2,), (3, 0), (1, 1, 2)]:
         with torch.no_grad():
-            z = model(input_ids=torch.tensor([[digits.bos_token_id, *prefix]])).logits[0, -1, :4].numpy()
+            z = (
+                model(input_ids=torch.tensor([[digits.bos_token_id, *prefix]]))
+                .logits[0, -1, :4]
+                .numpy()
+            )
         number = sum(d * 4 ** (len(prefix) - 1 - i) for i, d in enumerate(prefix))
-        np.testing.assert_allclose(tables[len(prefix)][number], z - np.log(np.exp(z).sum()), atol=1e-13)
+        np.testing.assert_allclose(
+            tables[len(prefix)][number], z - np.log(np.exp(z).sum()), atol=1e-13
+        )
 
 
 def test_equation_9_2(digits):
@@ -87,7 +73,10 @@ def test_equation_9_2(digits):
     assert at_best.rank_correlation == pytest.approx(1, abs=1e-12)
     nearly = [table.copy() for table in key.optimal_step_logps]
     nearly[0][0] = np.log(0.9 * np.exp(nearly[0][0]) + 0.1 / 4)
-    assert value_agreement(policies.TabularLM.from_tables(digits, nearly), model, digits, ALPHA).rms > 1e-3
+    assert (
+        value_agreement(policies.TabularLM.from_tables(digits, nearly), model, digits, ALPHA).rms
+        > 1e-3
+    )
 
 
 def test_equation_9_3():
@@ -132,19 +121,19 @@ def test_the_tree_shows_what_is_said_of_it(digits):
 
 
 def test_theorem_1_holds_whoever_computed_the_reference(digits):
-    lines = re.findall(r"^(random|shipped).* below 1e-10 nats: (\w+)$", printed(), re.M)
+    lines = re.findall(r"^(random|shipped).* below 1e-10 nats: (\w+)$", BOOK.printed, re.M)
     assert lines == [("random", "True"), ("shipped", "True")]
     tree = key_of(writer(digits, weights=0.4), digits).tree
     assert exact.verify_soft_value_theorem(tree, ALPHA).max_abs_error < 1e-10
 
 
 def test_all_weights_reach_the_best_policy_and_the_last_layer_does_not():
-    ends = rows(r"^(all weights|last layer only) +spread +(\S+) nats, KL to π\* (\S+) nats$")
-    spread, kl = ends["all weights"]
-    assert spread <= 1e-3
-    assert kl <= 1e-6
-    assert ends["last layer only"][0] > 1
-    assert ends["last layer only"][1] > 0.01
+    line = r"^(all weights|last layer only) +spread (.+) nats, KL to π\* (.+) nats$"
+    ends = {name: numbers for name, *numbers in re.findall(line, BOOK.printed, re.M)}
+    assert ends["all weights"] == ["below 1e-9", "below 1e-12"]
+    spread, kl = map(float, ends["last layer only"])
+    assert spread > 1
+    assert kl > 0.01
 
 
 def test_the_last_layer_rests_though_it_is_not_there():
@@ -154,11 +143,15 @@ def test_the_last_layer_rests_though_it_is_not_there():
     model.lm_head.requires_grad_(True)
     records = training.fit_population(model, small, alpha=0.5, group_size=2).records
     assert records[-1].gradient_norm < 1e-6 * records[0].gradient_norm
-    assert model.config.hidden_size < sum(2**t for t in range(5)), "too few directions for every prefix"
+    assert model.config.hidden_size < sum(2**t for t in range(5)), (
+        "too few directions for every prefix"
+    )
 
 
 def test_the_signature_figure_meets_what_is_asked():
-    lines = rows(r"^(table|transformer|control: transformer, shuffled) +(-?0\.\d+) +(\d+\.\d+) +340$")
+    lines = rows(
+        r"^(table|transformer|control: transformer, shuffled) +(-?0\.\d+) +(\d+\.\d+) +340$"
+    )
     for name in ("table", "transformer"):
         rank, off = lines[name]
         assert rank >= 0.95, name
@@ -170,8 +163,11 @@ def test_the_signature_figure_meets_what_is_asked():
 
 
 def test_the_closest_relative_mostly_ends_with_the_same_digit():
-    lines = re.findall(r"^transformer +(\d\d)  (.*)$", printed(), re.M)
-    names, cells = [name for name, _ in lines], np.array([[float(x) for x in row.split()] for _, row in lines])
+    lines = re.findall(r"^transformer +(\d\d)  (.*)$", BOOK.printed, re.M)
+    names, cells = (
+        [name for name, _ in lines],
+        np.array([[float(x) for x in row.split()] for _, row in lines]),
+    )
     assert cells.shape == (8, 8)
     assert cells.min() > 0, "felt by all of them"
     closest = (cells - np.eye(8)).argmax(axis=1)
@@ -181,22 +177,20 @@ def test_the_closest_relative_mostly_ends_with_the_same_digit():
 @pytest.mark.slow
 def test_the_worst_answers_lie_too_high_in_the_table_as_well():
     """By the notebook's own cells."""
-    source = (ROOT / "notebooks" / "src" / f"{NAME}.py").read_text(encoding="utf-8")
-    space = {"__name__": "notebook"}
-    for cell in jupytext.reads(source, fmt="py:percent").cells:
-        if any(words in cell.source for words in ("import toy_envs", "def part(", "def twins(")):
-            exec(cell.source, space)
+    space = BOOK.space("import toy_envs", "def part(", "def twins(")
     for policy in space["learned"].values():
-        found = value_agreement(policy, space["reference"], space["digits"], ALPHA)
-        gap = found.implicit - found.exact
-        assert gap[found.exact < 0.1].min() > 0
-        assert gap[found.exact < 1].mean() > 0.05
-        assert found.rank_correlation >= 0.95
+        agreement = value_agreement(policy, space["reference"], space["digits"], ALPHA)
+        gap = agreement.implicit - agreement.exact
+        assert gap[agreement.exact < 0.1].min() > 0
+        assert gap[agreement.exact < 1].mean() > 0.05
+        assert agreement.rank_correlation >= 0.95
 
 
 def test_in_float32_the_logarithms_differ_in_the_seventh_decimal(digits):
     single = policies.small_transformer(digits, "tiny", seed=1, initializer_range=0.15)
-    pairs = zip(policies.tabulate(single, digits), policies.tabulate(writer(digits), digits), strict=True)
+    pairs = zip(
+        policies.tabulate(single, digits), policies.tabulate(writer(digits), digits), strict=True
+    )
     assert 5e-8 < max(np.abs(a - b).max() for a, b in pairs) < 1e-6
     tree = key_of(single, digits).tree
     assert exact.verify_soft_value_theorem(tree, ALPHA).max_abs_error < 1e-10
@@ -207,20 +201,24 @@ def test_complete_answers_have_seven_rewards(digits):
 
 
 def test_an_untrained_transformer_says_nothing(digits):
-    found = value_agreement(writer(digits), writer(digits), digits, ALPHA)
-    assert np.isnan(found.rank_correlation)
-    assert found.rms > 1
+    agreement = value_agreement(writer(digits), writer(digits), digits, ALPHA)
+    assert np.isnan(agreement.rank_correlation)
+    assert agreement.rms > 1
 
 
 def test_what_was_never_drawn():
-    pattern = r"^  (as it was|table|transformer) +RMS (\S+) nats at \d+ prefixes drawn, (\S+) at \d+ never drawn$"
-    found = [(name, float(seen), float(unseen)) for name, seen, unseen in re.findall(pattern, printed(), re.M)]
-    assert [name for name, *_ in found] == ["as it was", "table", "transformer"] * 2
-    was, table, network = (np.array(x[1:]) for x in found[:3])
+    errors = r"RMS (\S+) nats at \d+ prefixes drawn, (\S+) at \d+ never drawn$"
+    pattern = rf"^  (as it was|table|transformer) +{errors}"
+    lines = [
+        (name, float(seen), float(unseen))
+        for name, seen, unseen in re.findall(pattern, BOOK.printed, re.M)
+    ]
+    assert [name for name, *_ in lines] == ["as it was", "table", "transformer"] * 2
+    was, table, network = (np.array(x[1:]) for x in lines[:3])
     assert abs(table[0] - network[0]) < 0.05, "where they have been, the two know about the same"
     assert table[1] > 0.95 * was[1], "the table is hardly better than before"
     assert network[1] == pytest.approx(2 / 3 * was[1], rel=0.05), "a third of the error"
-    was, table, network = (np.array(x[1:]) for x in found[3:])
+    was, table, network = (np.array(x[1:]) for x in lines[3:])
     assert network[1] > was[1], "worse than before"
     assert network[0] > 1.5 * table[0], "far behind"
 
@@ -234,22 +232,35 @@ def poor(env, reference, draw):
         drawn |= {(t, n) for n in numbers}
     table = policies.TabularLM.from_tables(env, policies.tabulate(reference, env))
     ends = {}
-    for name, policy, rate in (("table", table, 0.05), ("transformer", copy.deepcopy(reference), 0.003)):
+    for name, policy, rate in (
+        ("table", table, 0.05),
+        ("transformer", copy.deepcopy(reference), 0.003),
+    ):
         torch.manual_seed(0)
         adam = torch.optim.Adam(policy.parameters(), lr=rate)
         slower = torch.optim.lr_scheduler.CosineAnnealingLR(adam, 200)
         for _ in range(10):
             for rows in torch.randperm(40).split(2):
-                batch = policies.make_group_batch(policy, env, policies.SampledGroups(
-                    tokens=few.tokens[rows], lengths=few.lengths[rows], logps=few.logps[rows],
-                    truncated=few.truncated[rows], prompt_index=few.prompt_index[rows]))  # fmt: skip
+                batch = policies.make_group_batch(
+                    policy,
+                    env,
+                    policies.SampledGroups(
+                        tokens=few.tokens[rows],
+                        lengths=few.lengths[rows],
+                        logps=few.logps[rows],
+                        truncated=few.truncated[rows],
+                        prompt_index=few.prompt_index[rows],
+                    ),
+                )
                 adam.zero_grad()
                 objectives.gnivo(batch, ALPHA, reward_max=1.0).loss.backward()
                 adam.step()
                 slower.step()
-        found = value_agreement(policy, reference, env, ALPHA)
-        unseen = np.array([p not in drawn for p in zip(found.depth, found.prefix, strict=True)])
-        ends[name] = np.sqrt(((found.implicit - found.exact)[unseen] ** 2).mean())
+        agreement = value_agreement(policy, reference, env, ALPHA)
+        unseen = np.array(
+            [p not in drawn for p in zip(agreement.depth, agreement.prefix, strict=True)]
+        )
+        ends[name] = np.sqrt(((agreement.implicit - agreement.exact)[unseen] ** 2).mean())
     return ends
 
 
@@ -261,22 +272,29 @@ def test_sharing_helps_some_writers_and_not_all(digits, seed, helps):
 
 
 def test_each_number_believes_a_lie():
-    found = rows(r"^(\D+?) +([+-]0\.\d{3}) +(\d\.\d\d) +(\d\.\d\d)$")
-    assert set(found) == {
-        "shuffled", "no reference", "twice alpha", "only the end", "a little noise", "the transformer",
-    }  # fmt: skip
-    for name, (r, _, begun) in found.items():
+    controls = rows(r"^(\D+?) +([+-]0\.\d{3}) +(\d\.\d\d) +(\d\.\d\d)$")
+    assert set(controls) == {
+        "shuffled",
+        "no reference",
+        "twice alpha",
+        "only the end",
+        "a little noise",
+        "the transformer",
+    }
+    for name, (r, _, begun) in controls.items():
         assert (r > 0.95 and begun < 0.15) == (name in ("a little noise", "the transformer"))
-    assert found["twice alpha"][0] > 0.95
-    assert found["twice alpha"][1] > found["shuffled"][1]
-    assert found["no reference"][0] > 0.5
-    assert found["no reference"][1] == pytest.approx(1, abs=0.1)
-    r, off, begun = found["only the end"]
+    assert controls["twice alpha"][0] > 0.95
+    assert controls["twice alpha"][1] > controls["shuffled"][1]
+    assert controls["no reference"][0] > 0.5
+    assert controls["no reference"][1] == pytest.approx(1, abs=0.1)
+    r, off, begun = controls["only the end"]
     assert r > 0.85
     assert off < 0.35
-    assert begun > 5 * found["the transformer"][2]
-    assert found["the transformer"][2] < found["the transformer"][1], "better than on the whole"
-    assert 1 - found["a little noise"][0] == pytest.approx(0.02, abs=0.005)
+    assert begun > 5 * controls["the transformer"][2]
+    assert controls["the transformer"][2] < controls["the transformer"][1], (
+        "better than on the whole"
+    )
+    assert 1 - controls["a little noise"][0] == pytest.approx(0.02, abs=0.005)
 
 
 def test_more_ties_lower_the_ceiling(digits):
@@ -284,26 +302,36 @@ def test_more_ties_lower_the_ceiling(digits):
     for env in (digits, toy_envs.PosterProblem(), toy_envs.CombinationLock()):
         values = value_agreement(writer(env), writer(env), env, ALPHA).exact
         noise = np.random.default_rng(0).standard_normal(len(values))
-        ceilings.append((np.unique(values.round(9), return_counts=True)[1].max() / len(values),
-                         rank_correlation(values + 1e-6 * noise, values)))  # fmt: skip
+        ceilings.append(
+            (
+                np.unique(values.round(9), return_counts=True)[1].max() / len(values),
+                rank_correlation(values + 1e-6 * noise, values),
+            )
+        )
     assert sorted(ceilings) == sorted(ceilings, key=lambda pair: -pair[1])
 
 
 def test_a_brief_run_of_fine_tune_is_on_its_way():
-    found = rows(r"^(table|transformer) +r = (\S+) \(shuffled (\S+)\), RMS (\S+) nats \(shuffled (\S+)\)$")
-    for r, shuffled, off, control in found.values():
+    lines = rows(
+        r"^(table|transformer) +r = (\S+) \(shuffled (\S+)\), RMS (\S+) nats \(shuffled (\S+)\)$"
+    )
+    for r, shuffled, off, control in lines.values():
         assert r > 0.8
         assert abs(shuffled) < 0.2
         assert off < control / 2
 
 
-@pytest.mark.parametrize(("objective", "forgives"), [(objectives.gvpo, True), (objectives.gnivo, False)])
+@pytest.mark.parametrize(
+    ("objective", "forgives"), [(objectives.gvpo, True), (objectives.gnivo, False)]
+)
 def test_answers_drawn_by_the_policy_in_training_move_gnivo_and_not_gvpo(objective, forgives):
     """Exactly, over all pairs, with the sampling law that of the policy where it rests."""
     env = toy_envs.RandomTree(vocab_size=2, horizon=3)
     answers = Answers.of(key_of(writer(env), env, 0.5).tree)
-    found = rest(objective, Population.of(answers, 2, "current"), point_at(answers, 0.5), alpha=0.5)
-    law = answers.law(answers.policy(found.point.logits))
+    at_rest = rest(
+        objective, Population.of(answers, 2, "current"), point_at(answers, 0.5), alpha=0.5
+    )
+    law = answers.law(answers.policy(at_rest.point.logits))
     far = total_variation(law, answers.law(answers.tilted(answers.rewards / 0.5)))
-    assert found.converged
+    assert at_rest.converged
     assert (far < 1e-9) == forgives

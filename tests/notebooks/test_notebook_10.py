@@ -1,9 +1,9 @@
-"""Notebook 10: built from its source, run with two models, every equation and every claim of its
-prose checked.
+"""Notebook 10: its equations, each under its number and by other means, and what its prose says.
+
+The whole notebook is also run inside a second model.
 """
 
 import itertools
-import json
 import math
 import os
 import re
@@ -12,18 +12,14 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import jupytext
 import numpy as np
 import pytest
 import torch
 
 from gnivo_edu import exact
-from gnivo_edu.course.build import build_course
+from tests.notebooks.notebook import ROOT, Notebook
 
-ROOT = Path(__file__).resolve().parents[2]
-NAME = "10_inside_a_real_language_model"
-NOTEBOOK = ROOT / "notebooks" / f"{NAME}.ipynb"
-SOURCE = ROOT / "notebooks" / "src" / f"{NAME}.py"
+BOOK = Notebook("10_inside_a_real_language_model")
 STORIES = Path(os.environ.get("GNIVO_SHARED", ROOT.parent / "shared")) / "models" / "stories260k"
 
 # Runs every code cell in one plain interpreter; what it prints, and its figures as text, go to
@@ -49,21 +45,11 @@ def _no_model_of_the_readers(monkeypatch):
     monkeypatch.delenv("GNIVO_MODEL", raising=False)
 
 
-def cells():
-    return json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
-
-
-def printed():
-    """Everything the notebook prints, and its figures as text."""
-    outputs = [o for cell in cells() if cell["cell_type"] == "code" for o in cell["outputs"]]
-    return "\n".join("".join(o.get("text", o.get("data", {}).get("text/plain", []))) for o in outputs)
-
-
 def numbers(pattern, text=None):
     """The numbers of every printed line that matches."""
     return [
         tuple(float(x.replace(",", "").replace("−", "-")) for x in match.groups())
-        for match in re.finditer(pattern, printed() if text is None else text)
+        for match in re.finditer(pattern, BOOK.printed if text is None else text)
     ]
 
 
@@ -72,33 +58,21 @@ def book():
     """The names that the notebook defines, from those of its cells that define what the tests
     use.
     """
-    wanted = (
-        "import copy", "name = os.environ", "def prune_row(", "added = tokenizer", "def grow(", "def kept_masses(",
-        "def own_logps(", "key = exact.solve", "def bracket(",
-    )  # fmt: skip
-    space = {"__name__": "notebook", "alpha": 0.5}
+    words = (
+        "import copy",
+        "name = os.environ",
+        "def prune_row(",
+        "added = tokenizer",
+        "def grow(",
+        "def kept_masses(",
+        "def own_logps(",
+        "key = exact.solve",
+        "def bracket(",
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("GNIVO_MODEL", raising=False)
-        for cell in jupytext.reads(SOURCE.read_text(encoding="utf-8"), fmt="py:percent").cells:
-            if cell.cell_type == "code" and any(words in cell.source for words in wanted):
-                # The bracket's own cell goes on with what was trained.
-                exec(cell.source.partition("\n\n\nlow, high")[0], space)
-    return SimpleNamespace(**space)
-
-
-def test_the_committed_notebook_is_what_its_source_builds():
-    assert build_course(only=[NAME], check=True) == []
-
-
-def test_it_is_small_complete_and_executed():
-    code = [cell for cell in cells() if cell["cell_type"] == "code"]
-    assert 15 <= len(code) <= 24
-    assert all(o["output_type"] != "error" for cell in code for o in cell["outputs"])
-    assert sum(any("image/png" in o.get("data", {}) for o in cell["outputs"]) for cell in code) == 4
-    text = "".join("".join(cell["source"]) for cell in cells())
-    assert re.findall(r"\\tag\{(\d+\.\d+)\}", text) == [f"10.{i}" for i in range(1, 5)]
-    assert printed().count("Correct.") == 2
-    assert "/work" not in printed()
+        # The bracket's own cell goes on with what was trained.
+        return SimpleNamespace(**BOOK.space(*words, until="low, high", alpha=0.5))
 
 
 # --- the equations --------------------------------------------------------------------------------
@@ -113,11 +87,15 @@ def test_equation_10_1(book):
             ids = book.prompt_ids + book.mdp.model_tokens(book.tree.prefix(t, number))
             with torch.inference_mode():
                 p = book.model(torch.tensor([ids])).logits[0, -1].softmax(-1).numpy()
-            kept = sorted(range(15), key=lambda i: -p[i])[:4]  # the characters: BOS and padding have ids 15 and 16
-            mass = math.fsum(p[kept])
-            assert book.mdp.token_ids[t][number].tolist() == kept
+            likeliest = sorted(range(15), key=lambda i: -p[i])[
+                :4
+            ]  # the characters: BOS and padding have ids 15 and 16
+            mass = math.fsum(p[likeliest])
+            assert book.mdp.token_ids[t][number].tolist() == likeliest
             assert book.masses[t][number] == pytest.approx(mass, abs=1e-12)
-            np.testing.assert_allclose(np.exp(book.tree.step_logps[t][number]), p[kept] / mass, atol=1e-12)
+            np.testing.assert_allclose(
+                np.exp(book.tree.step_logps[t][number]), p[likeliest] / mass, atol=1e-12
+            )
 
 
 def test_equation_10_2(book):
@@ -146,7 +124,9 @@ def test_equation_10_3():
     assert total == pytest.approx((math.exp(half - 2 * whole) - 1) / n, abs=1e-12)
     n, q = 4_000, 0.3
     c = np.arange(n + 1)
-    log_law = np.array([math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in c])
+    log_law = np.array(
+        [math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in c]
+    )
     log_law += c * math.log(q) + (n - c) * math.log(1 - q)
     truth = 1 - q + q * math.exp(1 / alpha)
     bias = np.exp(log_law) @ np.log((1 + c / n * (math.exp(1 / alpha) - 1)) / truth)
@@ -174,18 +154,20 @@ def test_equation_10_4(book):
 
 
 def test_the_claim_thousands_of_continuations_both_theorems():
-    assert numbers(r"([\d,]+) continuations, ([\d,]+) prefixes, from ([\d,]+) rows") == [(4096, 5461, 1365)]
-    assert len(re.findall(r"Theorem 1.*below 1e-10 nats: +True", printed())) == 4
-    assert len(re.findall(r"Theorem 2.*below 1e-10 nats: +True", printed())) == 1
+    assert numbers(r"([\d,]+) continuations, ([\d,]+) prefixes, from ([\d,]+) rows") == [
+        (4096, 5461, 1365)
+    ]
+    assert len(re.findall(r"Theorem 1.*below 1e-10 nats: +True", BOOK.printed)) == 4
+    assert len(re.findall(r"Theorem 2.*below 1e-10 nats: +True", BOOK.printed)) == 1
     assert min(numbers(r"control, .*: misses by ([\d.]+) nats"))[0] > 0.1
-    assert "False" not in printed()
+    assert "False" not in BOOK.printed
 
 
 def test_four_answers_and_one_of_them_right(book):
     likeliest = numbers(r"(?m)^ *([\d.]+)%  R = ([\d.]+)  '")[:4]
     assert sum(share for share, _ in likeliest) > 98
     assert [reward for _, reward in likeliest].count(1.0) == 1
-    texts = re.findall(r"(?m)^ *[\d.]+%  R = [\d.]+  '(.+)'$", printed())
+    texts = re.findall(r"(?m)^ *[\d.]+%  R = [\d.]+  '(.+)'$", BOOK.printed)
     assert set(texts[:4]) == {"64;56.", "64;64.", "54;46.", "54;54."}
     assert book.task.totals(0) == [59, 64, 56]
 
@@ -222,12 +204,17 @@ def test_the_token_that_decides_and_the_credits_found_by_training(book):
     ((best,),) = numbers(r"mean reward in the tree, π\*: +([\d.]+)")
     (uncut, after) = [row[0] for row in numbers(r"256 answers of the uncut model, \w+: +([\d.]+)")]
     assert before < 0.25 < 0.5 < after
-    for found, wanted in ((uncut, before), (after, best)):
-        assert abs(found - wanted) < 3 * math.sqrt(wanted * (1 - wanted) / 256)
+    for share, wanted in ((uncut, before), (after, best)):
+        assert abs(share - wanted) < 3 * math.sqrt(wanted * (1 - wanted) / 256)
 
 
 def test_error_bars_hold_what_they_say():
-    rows = {int(n): rest for n, *rest in numbers(r"(?m)^ *(\d+) +(-[\d.]+) +(-[\d.]+) +([\d.]+) +([\d.]+) +([\d.]+)%")}
+    rows = {
+        int(n): rest
+        for n, *rest in numbers(
+            r"(?m)^ *(\d+) +(-[\d.]+) +(-[\d.]+) +([\d.]+) +([\d.]+) +([\d.]+)%"
+        )
+    }
     assert rows[8][4] < 85
     assert rows[8][4] < rows[64][4] < rows[512][4]
     assert rows[64][4] == pytest.approx(94, abs=1)
@@ -263,8 +250,8 @@ def test_the_bracket_holds_and_closes():
 def test_the_control_fails_and_the_mended_one_does_not():
     assert numbers(r"off by up to ([\d.]+) nats")[0][0] > 0.1
     assert numbers(r"answer above: +off by ([\d.]+)")[0][0] < 0.01
-    assert "on the way, within 1e-9 nats: True" in printed()
-    assert "own reference: within 1e-10 nats: True" in printed()
+    assert "on the way, within 1e-9 nats: True" in BOOK.printed
+    assert "own reference: within 1e-10 nats: True" in BOOK.printed
 
 
 # --- another model --------------------------------------------------------------------------------
@@ -277,11 +264,19 @@ def test_every_cell_runs_inside_a_model_that_tells_stories():
     well.
     """
     done = subprocess.run(
-        [sys.executable, "-c", RUNNER, str(SOURCE)],
-        capture_output=True, text=True, check=True, cwd=ROOT / "notebooks",
-        env={**os.environ, "GNIVO_MODEL": str(STORIES), "MPLBACKEND": "Agg", "GNIVO_STATIC": "1",
-             "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        [sys.executable, "-c", RUNNER, str(BOOK.source)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT / "notebooks",
+        env={
+            **os.environ,
+            "GNIVO_MODEL": str(STORIES),
+            "MPLBACKEND": "Agg",
+            "GNIVO_STATIC": "1",
+            "OMP_NUM_THREADS": "1",
+        },
+    )
     text = done.stdout
     assert text.startswith(f"{STORIES}: 260,032 parameters")
     assert text.count("Correct.") == 2

@@ -1,11 +1,7 @@
-"""Elective E2: built from its source, executed, every numbered equation and every claim of its
-prose checked.
-"""
+"""Elective E2: its equations, each under its number and by other means, and what its prose says."""
 
 import itertools
-import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,44 +10,18 @@ import torch
 import toy_envs
 from gnivo_edu import exact, objectives, policies
 from gnivo_edu.batch import GroupBatch
-from gnivo_edu.course.build import build_course
 from gnivo_edu.population import questions, ties
+from tests.notebooks.notebook import Notebook
 
-ROOT = Path(__file__).resolve().parents[2]
-NAME = "E2_why_is_the_loss_zero"
-NOTEBOOK = ROOT / "notebooks" / f"{NAME}.ipynb"
-
-
-def cells():
-    return json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
-
-
-def printed():
-    """Everything the notebook prints, and its figures as text."""
-    outputs = [o for cell in cells() if cell["cell_type"] == "code" for o in cell["outputs"]]
-    return "\n".join("".join(o.get("text", o.get("data", {}).get("text/plain", []))) for o in outputs)
+BOOK = Notebook("E2_why_is_the_loss_zero")
 
 
 def numbers(pattern):
     """All numbers in the lines that match: [[...], ...]."""
-    return [[float(x) for x in re.findall(r"-?\d+\.\d+|\d+", line)] for line in re.findall(pattern, printed(), re.M)]
-
-
-@pytest.mark.slow
-def test_the_committed_notebook_is_what_its_source_builds():
-    assert build_course(only=[NAME], check=True) == []
-
-
-def test_it_is_complete_and_executed():
-    code = [cell for cell in cells() if cell["cell_type"] == "code"]
-    text = "".join("".join(cell["source"]) for cell in cells())
-    assert re.findall(r"\\tag\{(E2\.\d+)\}", text) == [f"E2.{i}" for i in range(1, 7)]
-    assert printed().count("Correct.") == 2
-    pictures = [any("image/png" in o.get("data", {}) for o in cell["outputs"]) for cell in code]
-    assert any(pictures[:2])
-    assert sum(pictures) == 4
-    for equation in range(1, 7):
-        assert f"test_equation_E2_{equation}" in globals()
+    return [
+        [float(x) for x in re.findall(r"-?\d+\.\d+|\d+", line)]
+        for line in re.findall(pattern, BOOK.printed, re.M)
+    ]
 
 
 # --- the equations --------------------------------------------------------------------------------
@@ -109,7 +79,9 @@ def test_equation_E2_3():
     batch = group(0)
     h, R = batch.sequence_logratio[0].clone().requires_grad_(), batch.rewards[0]
     brackets = [(R - R.mean()) - 0.5 * (h - centre) for centre in (h.mean(), h.mean().detach())]
-    live, frozen = (torch.autograd.grad(b.square().sum(), h, retain_graph=True)[0] for b in brackets)
+    live, frozen = (
+        torch.autograd.grad(b.square().sum(), h, retain_graph=True)[0] for b in brackets
+    )
     torch.testing.assert_close(live, frozen, rtol=0, atol=1e-14)
     first, other = (torch.autograd.grad(b[0].square(), h, retain_graph=True)[0] for b in brackets)
     assert (first - other).abs().max() > 0.01
@@ -118,15 +90,21 @@ def test_equation_E2_3():
 
 def test_equation_E2_4():
     batch = group(2)
-    tie = GroupBatch(**{
-        name: getattr(batch, name) for name in ("policy_logps", "behaviour_logps", "reference_logps", "mask")
-    }, rewards=torch.full((1, 4), 0.6, dtype=torch.float64))  # fmt: skip
+    tie = GroupBatch(
+        **{
+            name: getattr(batch, name)
+            for name in ("policy_logps", "behaviour_logps", "reference_logps", "mask")
+        },
+        rewards=torch.full((1, 4), 0.6, dtype=torch.float64),
+    )
     h = tie.sequence_logratio[0].numpy()
     _, gvpo = questions.loss_and_push(objectives.gvpo, tie, alpha=0.5)
     assert gvpo[0, :, 0].numpy() == pytest.approx(-(0.25) / 3 * (h - h.mean()), abs=1e-14)
     for t in (1, 2, 3):
         depths = torch.tensor([t])
-        _, gnivo = questions.loss_and_push(objectives.gnivo, tie, alpha=0.5, prefixes="given", depths=depths)
+        _, gnivo = questions.loss_and_push(
+            objectives.gnivo, tie, alpha=0.5, prefixes="given", depths=depths
+        )
         rho = tie.prefix_logratio[0, :, t - 1].numpy()
         q, total = np.exp(rho) / np.exp(rho).sum(), 4 * np.exp(0.6 / 0.5)
         assert gnivo[0, :, 0].numpy() == pytest.approx(total * (1 / 4 - q), abs=1e-12)
@@ -145,9 +123,11 @@ def test_equation_E2_5():
             without += 3.0 ** -(length - (tokens[-1] == 2))
     assert whole == pytest.approx(1, abs=1e-12)
     assert questions.total_probability(brackets, tables) == pytest.approx(1, abs=1e-12)
-    assert questions.total_probability(brackets, tables, "not pad") == pytest.approx(without, abs=1e-12)
+    assert questions.total_probability(brackets, tables, "not pad") == pytest.approx(
+        without, abs=1e-12
+    )
     assert without > 1
-    assert f"sum over 63 answers: {without:.4f}" in printed()
+    assert f"sum over 63 answers: {without:.4f}" in BOOK.printed
 
 
 @pytest.mark.parametrize("size", [2, 3])
@@ -170,22 +150,24 @@ def test_equation_E2_6(size):
 
 
 def test_the_loss_is_flat_while_the_policy_arrives():
-    loss, slope, kl = numbers(r"^RLOO +(?:loss|size of its slope|KL to the best policy, nats) .*$")[:3]
+    loss, slope, kl = numbers(r"^RLOO +(?:loss|size of its slope|KL to the best policy, nats) .*$")[
+        :3
+    ]
     assert loss[:2] == [0, 0]
     assert min(slope[:2]) > 0
     assert kl[1] < kl[0] / 30
-    assert "the pushes sum to 0 within 1e-15: True" in printed()
+    assert "the pushes sum to 0 within 1e-12: True" in BOOK.printed
 
 
 def test_with_a_kl_term_the_reading_is_alpha_times_the_kl():
-    rows = re.findall(r"^\w+ +GRPO's loss (\S+) +0\.04 times its KL (\S+)$", printed(), re.M)
+    rows = re.findall(r"^\w+ +GRPO's loss (\S+) +0\.04 times its KL (\S+)$", BOOK.printed, re.M)
     assert [left for left, _ in rows] == [right for _, right in rows]
     assert [float(left) for left, _ in rows] == sorted(float(left) for left, _ in rows)
     assert float(rows[0][0]) == 0 < float(rows[1][0])
 
 
 def test_the_same_push_and_two_readings():
-    rows = re.findall(r"^(\w+) +(\S+) +(\S+) +True +(\S+)$", printed(), re.M)
+    rows = re.findall(r"^(\w+) +(\S+) +(\S+) +True +(\S+)$", BOOK.printed, re.M)
     assert [name for name, *_ in rows] == ["start", "halfway", "trained", "best"]
     assert all(float(zero) == 0 for _, zero, *_ in rows)
     left = [float(share) for *_, share in rows]
@@ -197,18 +179,20 @@ def test_the_same_push_and_two_readings():
 def test_cutting_a_group():
     rows = numbers(r"^ +(?:1|2|4|8|16) +\d\.\d+ +\d\.\d+ +\d\.\d+ +\d\.\d+$")
     assert [row[0] for row in rows] == [1, 2, 4, 8, 16]
-    assert all(row[1] == row[4] == 0 for row in rows), "frozen means and means over answers do not mind"
+    assert all(row[1] == row[4] == 0 for row in rows), (
+        "frozen means and means over answers do not mind"
+    )
     assert rows[0][2] == 1, "with one answer nothing is left to learn"
     assert all(row[2] > 0.1 and row[3] > 0.02 for row in rows[:-1])
     assert rows[-1][2] == rows[-1][3] == 0
-    assert "equal within 1e-15: True" in printed()
-    assert "GN-IVO in micro-batches of 2, error below 1e-14: True" in printed()
+    assert "equal within 1e-12: True" in BOOK.printed
+    assert "GN-IVO in micro-batches of 2, error below 1e-12: True" in BOOK.printed
 
 
 @pytest.fixture(scope="module")
 def shares():
     """Bars of the tied group: {objective: (reference, halfway, best)}."""
-    lines = re.findall(r"^(\w[\w ]*?) {2,}(\S+) {2,}(\S+) {2,}(\S+)$", printed(), re.M)
+    lines = re.findall(r"^(\w[\w ]*?) {2,}(\S+) {2,}(\S+) {2,}(\S+)$", BOOK.printed, re.M)
     known = {*objectives.names(), "grpo without KL"}
     return {name: tuple(float(x) for x in values) for name, *values in lines if name in known}
 
@@ -239,7 +223,7 @@ def test_gnivos_remainder_cancels_in_the_average_over_all_groups():
 
 
 def test_net_and_levels():
-    rows = re.findall(r"^(\w[\w ]*?) +(-?\d\.\d\d) *(\d\.\d\d)?$", printed(), re.M)
+    rows = re.findall(r"^(\w[\w ]*?) +(-?\d\.\d\d) *(\d\.\d\d)?$", BOOK.printed, re.M)
     table = {name: (float(net), float(levels or "nan")) for name, net, levels in rows}
     assert all(table[name] == (0, 1) for name in ("gvpo", "rloo", "online_dpo"))
     assert table["gnivo"][0] == table["ppo"][0] == 0
@@ -257,14 +241,19 @@ def test_ppo_without_whitening_takes_the_bad_news():
     fields = ("policy_logps", "behaviour_logps", "reference_logps", "rewards", "mask", "values")
     tie = GroupBatch(**{name: getattr(record, name)[:, wrong][:, :4] for name in fields})
     for whitened, net in ((True, 0), (False, -1)):
-        _, push = questions.loss_and_push(objectives.ppo, tie, alpha=0.5, whitened=whitened, lam=1.0)
+        _, push = questions.loss_and_push(
+            objectives.ppo, tie, alpha=0.5, whitened=whitened, lam=1.0
+        )
         answers = push.sum(-1)
         assert float(answers.sum() / answers.abs().sum()) == pytest.approx(net, abs=1e-9)
 
 
 def test_k1_is_a_thermometer_and_no_heater():
     (v1, s1), (_, s2), (v3, s3) = [
-        (float(a), float(b)) for a, b in re.findall(r"^k\d: expected value (\S+) nats, .*slope (\S+)$", printed(), re.M)
+        (float(a), float(b))
+        for a, b in re.findall(
+            r"^k\d: expected value (\S+) nats, .*slope (\S+)$", BOOK.printed, re.M
+        )
     ]
     assert v1 == v3 > 0
     assert s1 == 0
@@ -272,10 +261,12 @@ def test_k1_is_a_thermometer_and_no_heater():
 
 
 def test_lengths():
-    off = dict(re.findall(r"^(\S.*?) +off the true direction by (\S+)$", printed(), re.M))
+    off = dict(re.findall(r"^(\S.*?) +off the true direction by (\S+)$", BOOK.printed, re.M))
     assert float(off["plain sum"]) == float(off["a constant"]) == 0
     assert float(off["own length"]) > 2 * float(off["tokens of the group"]) > 0
-    rows = re.findall(r"^(right|wrong), length (\d) +1\.00 +1\.00 +(\S+) +(\S+)$", printed(), re.M)
+    rows = re.findall(
+        r"^(right|wrong), length (\d) +1\.00 +1\.00 +(\S+) +(\S+)$", BOOK.printed, re.M
+    )
     for column in (2, 3):
         for word in ("right", "wrong"):
             push = [float(row[column]) for row in rows if row[0] == word]
@@ -284,7 +275,11 @@ def test_lengths():
 
 
 def test_the_control_fails_and_only_one_of_two_numbers_tells():
-    ends = dict(re.findall(r"^sign turned round +(loss|share not explained) +\S+ +(\S+) +75$", printed(), re.M))
+    ends = dict(
+        re.findall(
+            r"^sign turned round +(loss|share not explained) +\S+ +(\S+) +75$", BOOK.printed, re.M
+        )
+    )
     assert float(ends["loss"]) == 0
     assert float(ends["share not explained"]) > 1
 
@@ -298,4 +293,11 @@ def test_a_second_step_on_the_same_answers_has_a_loss():
     with torch.no_grad():
         policy.logits -= policy.logits.grad
     assert abs(first.item()) < 1e-15
-    assert abs(objectives.rloo(policies.make_group_batch(policy, problem, drawn), alpha=0.5).loss.item()) > 0.01
+    assert (
+        abs(
+            objectives.rloo(
+                policies.make_group_batch(policy, problem, drawn), alpha=0.5
+            ).loss.item()
+        )
+        > 0.01
+    )

@@ -1,50 +1,22 @@
-"""Elective E5: built from its source, executed, every numbered equation and every claim of its
-prose checked.
-"""
+"""Elective E5: its equations, each under its number and by other means, and what its prose says."""
 
 import itertools
-import json
 import re
 from math import comb
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import toy_envs
 from gnivo_edu import evaluation, exact, policies
-from gnivo_edu.course.build import build_course
+from tests.notebooks.notebook import Notebook
 
-ROOT = Path(__file__).resolve().parents[2]
-NAME = "E5_pass_at_k"
-NOTEBOOK = ROOT / "notebooks" / f"{NAME}.ipynb"
+BOOK = Notebook("E5_pass_at_k")
 
 
-def cells():
-    return json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
-
-
-def printed():
-    outputs = [o for cell in cells() if cell["cell_type"] == "code" for o in cell["outputs"]]
-    return "\n".join("".join(o.get("text", [])) for o in outputs)
-
-
-def found(pattern):
+def numbers(pattern):
     """The numbers of every printed line that matches."""
-    return [tuple(map(float, match.groups())) for match in re.finditer(pattern, printed())]
-
-
-def test_the_committed_notebook_is_what_its_source_builds():
-    assert build_course(only=[NAME], check=True) == []
-
-
-def test_it_is_small_complete_and_executed():
-    code = [cell for cell in cells() if cell["cell_type"] == "code"]
-    assert all(o["output_type"] != "error" for cell in code for o in cell["outputs"])
-    assert sum(any("image/png" in o.get("data", {}) for o in cell["outputs"]) for cell in code) == 2
-    text = "".join("".join(cell["source"]) for cell in cells())
-    assert re.findall(r"\\tag\{(E5\.\d+)\}", text) == [f"E5.{i}" for i in range(1, 6)]
-    assert printed().count("Correct.") == 2
+    return [tuple(map(float, match.groups())) for match in re.finditer(pattern, BOOK.printed)]
 
 
 # --- the model, rebuilt ---------------------------------------------------------------------------
@@ -97,7 +69,10 @@ def test_equation_E5_2():
 @pytest.mark.parametrize("p", [0.02, 0.1, 0.5, 0.97])
 def test_equation_E5_3(p):
     for n, k in [(4, 4), (16, 8), (32, 1)]:
-        total = sum(comb(n, c) * p**c * (1 - p) ** (n - c) * (1 - comb(n - c, k) / comb(n, k)) for c in range(n + 1))
+        total = sum(
+            comb(n, c) * p**c * (1 - p) ** (n - c) * (1 - comb(n - c, k) / comb(n, k))
+            for c in range(n + 1)
+        )
         assert total == pytest.approx(pass_at(p, k), abs=1e-12)
 
 
@@ -107,7 +82,10 @@ def test_equation_E5_4():
     scores, law = [], []
     for who in itertools.product(range(3), repeat=N):
         for right in itertools.product(range(n + 1), repeat=N):
-            chances = [comb(n, c) * p[i] ** c * (1 - p[i]) ** (n - c) / 3 for i, c in zip(who, right, strict=True)]
+            chances = [
+                comb(n, c) * p[i] ** c * (1 - p[i]) ** (n - c) / 3
+                for i, c in zip(who, right, strict=True)
+            ]
             scores.append(np.mean(right) / n)
             law.append(np.prod(chances))
     scores, law = np.array(scores), np.array(law)
@@ -134,16 +112,26 @@ def test_the_curves_cross(world):
 
 def test_three_recipes():
     n, k, p = 16, 8, 0.1
-    lines = dict(re.findall(r"(all sets of 8|c/n for p|the first 8) +(0\.\d{4}   noise 0\.\d{3})", printed()))
+    lines = dict(
+        re.findall(
+            r"(all sets of 8|c/n for p|the first 8) +(0\.\d{4}   noise 0\.\d{3})", BOOK.printed
+        )
+    )
     truth = pass_at(p, k)
     c = np.arange(n + 1)
     law = np.array([comb(n, i) * p**i * (1 - p) ** (n - i) for i in c])
-    for name, values in (("all sets of 8", evaluation.pass_at_k(c, n, k)), ("c/n for p", pass_at(c / n, k))):
+    for name, values in (
+        ("all sets of 8", evaluation.pass_at_k(c, n, k)),
+        ("c/n for p", pass_at(c / n, k)),
+    ):
         mean = law @ values
         assert lines[name] == f"{mean:.4f}   noise {np.sqrt(law @ (values - mean) ** 2):.3f}"
     first = np.array(list(itertools.product((0, 1), repeat=k))).max(axis=1)
     chance = [p ** sum(a) * (1 - p) ** (k - sum(a)) for a in itertools.product((0, 1), repeat=k)]
-    assert lines["the first 8"] == f"{np.dot(chance, first):.4f}   noise {np.sqrt(truth * (1 - truth)):.3f}"
+    assert (
+        lines["the first 8"]
+        == f"{np.dot(chance, first):.4f}   noise {np.sqrt(truth * (1 - truth)):.3f}"
+    )
     assert law @ pass_at(c / n, k) < truth - 0.05, "putting back is too low"
 
 
@@ -158,32 +146,34 @@ def test_nothing_honest_can_be_said_beyond_n():
     """No table f(0..n) averages to 1 - (1-p)^k where k > n: the (n+1)-th difference of the goal
     does not vanish.
     """
-    said = re.findall(r"n = 4, k = (\d): (exact|off)", printed())
+    said = re.findall(r"n = 4, k = (\d): (exact|off)", BOOK.printed)
     assert said == [(str(k), "exact" if k <= 4 else "off") for k in range(1, 9)]
     p = np.linspace(0, 1, 20)
     for k in range(1, 9):
         bend = np.abs(np.diff(pass_at(p, k), n=5)).max()
         assert (bend < 1e-12) == (k <= 4)
-    assert "Pass@3: 0.0   Pass@8: 1.0 (!)" in printed()
-    assert "pass@8 needs at least 8 samples to a problem, got 4" in printed()
+    assert "Pass@3: 0.0   Pass@8: 1.0 (!)" in BOOK.printed
+    assert "pass@8 needs at least 8 samples to a problem, got 4" in BOOK.printed
 
 
 def test_the_exam(world):
     chain, model, warm, _ = world
     report = evaluation.evaluate(model, chain, samples=8, prompts=range(30)).to_json()
-    for k, score, low, high in found(r"Pass@([13]): (0\.\d+), 95% interval (0\.\d+) to (0\.\d+)"):
+    for k, score, low, high in numbers(r"Pass@([13]): (0\.\d+), 95% interval (0\.\d+) to (0\.\d+)"):
         assert score == pytest.approx(report[f"pass@{k:.0f}"], abs=5e-4)
         assert (low, high) == pytest.approx(report[f"interval@{k:.0f}"], abs=5e-4)
         assert high - low > 0.2, "wide"
         assert low < pass_at(warm, k).mean() < high
-    assert report["truncated"] == pytest.approx(found(r"cut off: (\d+)%")[0][0] / 100, abs=5e-3)
+    assert report["truncated"] == pytest.approx(numbers(r"cut off: (\d+)%")[0][0] / 100, abs=5e-3)
 
 
 def test_problems_help_and_answers_do_not(world):
     *_, warm, _ = world
-    rows = found(r"(30|120) problems: +" + r" +".join([r"(0\.\d{3})"] * 4))
+    rows = numbers(r"(30|120) problems: +" + r" +".join([r"(0\.\d{3})"] * 4))
     for N, *row in rows:
-        expected = [np.sqrt((warm.var() + (warm * (1 - warm)).mean() / n) / N) for n in (1, 8, 32, 1024)]
+        expected = [
+            np.sqrt((warm.var() + (warm * (1 - warm)).mean() / n) / N) for n in (1, 8, 32, 1024)
+        ]
         assert row == pytest.approx(expected, abs=5e-4)
     (_, *few), (_, *many) = rows
     assert few[1] - few[3] < 0.1 * few[1], "from 8 to 1024 answers: next to nothing"
@@ -191,14 +181,16 @@ def test_problems_help_and_answers_do_not(world):
 
 
 def test_what_the_intervals_cover():
-    ((problems,), (answers,)) = found(r"interval over \w+: holds the truth in (\d+)% of exams")
+    ((problems,), (answers,)) = numbers(r"interval over \w+: holds the truth in (\d+)% of exams")
     assert 90 <= problems <= 97
     assert answers < 75
 
 
 def test_the_difference_is_seen_in_pairs(world):
     *_, warm, cool = world
-    rows = found(r"Pass@(\d+) +cool - warm = (\S+)   paired (\S+) to (\S+)   unpaired (\S+) to (\S+)")
+    rows = numbers(
+        r"Pass@(\d+) +cool - warm = (\S+)   paired (\S+) to (\S+)   unpaired (\S+) to (\S+)"
+    )
     assert [row[0] for row in rows] == [1, 4, 32]
     for k, gap, low, high, lower, higher in rows:
         exact_gap = (pass_at(cool, k) - pass_at(warm, k)).mean()
@@ -221,14 +213,16 @@ def test_separate_intervals_overlap_at_every_k(world):
 
 
 def test_pairs_see_more_and_rarely_cry_wolf():
-    (paired, apart) = found(r"cool is better: +(\d+)%;  sees a difference of warm and warm: +(\d+)%")
+    (paired, apart) = numbers(
+        r"cool is better: +(\d+)%;  sees a difference of warm and warm: +(\d+)%"
+    )
     assert paired[0] > 70 > 15 > apart[0]
     assert 2 <= paired[1] <= 10
     assert apart[1] <= 1
 
 
 def test_a_vote_makes_the_favourite_stronger():
-    rows = found(r"maj@k (0\.\d+) if 7 is right, (0\.\d+) if 5 is; Pass@k ([01]\.\d+)")
+    rows = numbers(r"maj@k (0\.\d+) if 7 is right, (0\.\d+) if 5 is; Pass@k ([01]\.\d+)")
     seven, five, some = zip(*rows, strict=True)
     assert list(seven) == sorted(seven)
     assert list(some) == sorted(some)
