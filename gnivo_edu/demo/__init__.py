@@ -53,8 +53,8 @@ def run_demo(
     first, second = certificates
     holds = "holds" if first.passed else "FAILS"
     also = "and so does Theorem 2" if second.passed else "and Theorem 2 FAILS"
-    error = f"largest error {first.max_abs_error:.0e} nats over {first.prefixes} prefixes"
-    say(f"2/{parts} Theorem 1 {holds}: {error}, {also}")
+    error = f"{exact.below(first.max_abs_error, 1e-12)} nats over {first.prefixes} prefixes"
+    say(f"2/{parts} Theorem 1 {holds}: largest error {error}, {also}")
     softmax, stale = controls
     predicted = "as predicted" if softmax.behaves and stale.behaves else "NOT as predicted"
     say(
@@ -71,8 +71,8 @@ def run_demo(
     if inside:
         errors = max(c["error"] for c in inside["certificates"])
         say(
-            f"5/5 Inside {inside['name']}: {inside['sequences']:,} continuations, largest error "
-            f"{errors:.0e} nats"
+            f"5/5 Inside {inside['name']}: {inside['sequences']:,} continuations, "
+            f"largest error {exact.below(errors, 1e-9)} nats"
         )
     data = {
         **poster_data(problem, [exact.solve(tree, alpha) for alpha in (0.1, ALPHA, 2.0)]),

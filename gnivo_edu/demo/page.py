@@ -113,8 +113,8 @@ def certificate_data(name: str, certificate: Certificate) -> dict[str, Any]:
     """One card of `certificates`: "Theorem 1" or "Theorem 2", its sentence, and its numbers in
     nats.
 
-    >>> certificate_data("Theorem 1", Certificate("", True, 2e-15, 1e-10, prefixes=255))["error"]
-    2e-15
+    >>> certificate_data("Theorem 1", Certificate("", False, 0.25, 1e-10, prefixes=255))["error"]
+    0.25
     """
     return {
         "name": name,

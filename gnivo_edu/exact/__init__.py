@@ -1,6 +1,6 @@
 """Soft values, theorems and controls, exactly, on enumerated trees: numpy, float64, no torch."""
 
-from gnivo_edu.exact.certificate import Certificate
+from gnivo_edu.exact.certificate import Certificate, below
 from gnivo_edu.exact.controls import Control, off_policy_samples, softmax_weights
 from gnivo_edu.exact.groups import GroupObjective
 from gnivo_edu.exact.solution import (
@@ -38,6 +38,7 @@ __all__ = [
     "Tables",
     "TokenTree",
     "TreeTooLargeError",
+    "below",
     "check_alpha",
     "check_size",
     "enumerate_prompts",

@@ -10,6 +10,17 @@ from typing import Any
 Row = dict[str, Any]
 
 
+def below(x: float, bound: float) -> str:
+    """A number as text that rounding cannot move: "below 1e-12" where it is, else two digits of it.
+
+    `bound` belongs well above what rounding makes on any machine, and far below what would matter.
+
+    >>> below(3.6e-14, 1e-9), below(0.25, 1e-9)
+    ('below 1e-9', '0.25')
+    """
+    return f"below {bound:.0e}".replace("e-0", "e-") if x < bound else f"{x:.2g}"
+
+
 @dataclass(frozen=True)
 class Certificate:
     """The outcome of one numerical check, with the numbers it rests on.

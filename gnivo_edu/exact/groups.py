@@ -4,7 +4,7 @@ K prefixes of one depth are drawn independently with probabilities p. With S the
 the group, 1/S = integral over s > 0 of e^{-sS} ds, and e^{-sS} is a product over the group, so an
 expectation over groups becomes a one-dimensional integral of products of expectations over one
 prefix. With s = e^u the integrand is smooth and decays doubly exponentially on the right, so the
-trapezoid rule with step 1/4 is exact to about 1e-16."""
+trapezoid rule with step 1/4 is exact to below 1e-12 (relative)."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ class GroupObjective:
 
 
 def _grid(values: Array) -> Array:
-    """Points u = log s that cover every e^{-s e^v} from 1 - 1e-17 down to 1e-17."""
+    """Points u = log s that cover every e^{-s e^v} from within 1e-17 of one down to 1e-17."""
     low, high = float(values.min()), float(values.max())
     if not np.isfinite(high - low) or high - low > MAX_RANGE:
         raise ValueError(

@@ -242,8 +242,8 @@ for alpha in (0.1, 0.5, 2.0):
 # temperature can change it. The *credits* do change. At small $\alpha$ the
 # last missed chance dwarfs everything, because going from "maybe" to "no" is
 # a cliff on a logarithmic scale; at large $\alpha$ credits become differences
-# of chances, divided by $\alpha$. A credit without its $\alpha$ and its reference
-# means nothing, which is why every caption names both.
+# of chances, divided by $\alpha$. A credit without its $\alpha$ and its
+# reference means nothing, which is why every caption names both.
 
 # %% [markdown]
 # ## A control that must fail

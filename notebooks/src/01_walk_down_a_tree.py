@@ -170,7 +170,7 @@ for i in np.argsort(-probability)[:5]:
 library = {a: tree.prefix_logps[tree.index(a)[0]][tree.index(a)[1]]
            for a in answers}
 gap = max(abs(np.exp(library[a]) - p) for a, p in leaves)
-print("largest difference below 1e-15:", gap < 1e-15)
+print("largest difference below 1e-12:", gap < 1e-12)
 
 # %% [markdown]
 # ## A prefix is a bundle of walks
@@ -207,13 +207,14 @@ assert abs(without_end - 1) > 0.1
 
 # %% [markdown]
 # **Explain.** Stopping here and going on from here both claim the same mass,
-# so it is counted again at every place where one could have stopped. A loss built on such numbers rewards short answers
-# for nothing. (Exercise 1 rejects it, and says so.)
+# so it is counted again at every place where one could have stopped. A loss
+# built on such numbers rewards short answers for nothing. (Exercise 1 rejects
+# it, and says so.)
 #
 # ## Play
 #
-# Change `seed` in the first code cell, or the horizon, and watch the tree. With
-# horizon 9, how many answers are there? Where does the count come from?
+# Change `seed` in the first code cell, or the horizon, and watch the tree.
+# With horizon 9, how many answers are there? Where does the count come from?
 
 # %%
 for horizon in range(3, 10):

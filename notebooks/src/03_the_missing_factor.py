@@ -163,8 +163,8 @@ for t in range(8):
         prefix = tree.prefix(t, int(number))
         average = value_by_averaging(answers, logps, rewards, prefix, alpha)
         gap = max(gap, abs(average - values[t][number]))
-print(f"{tree.num_prefixes} prefixes, both routes agree within 1e-13 nats:",
-      gap < 1e-13)
+print(f"{tree.num_prefixes} prefixes, both routes agree within 1e-12 nats:",
+      gap < 1e-12)
 
 # %% [markdown]
 # ## The theorem
@@ -303,8 +303,8 @@ for y, reward in zip(answers, rewards, strict=True):
     credit = sum(star[t][rows[t], y[t]]
                  - tree.step_logps[t][rows[t], y[t]] for t in range(7))
     largest = max(largest, abs(credit - (reward / alpha - values[0][0])))
-print(f"{len(answers)} answers, (3.5) holds within 1e-13 nats:",
-      largest < 1e-13)
+print(f"{len(answers)} answers, (3.5) holds within 1e-12 nats:",
+      largest < 1e-12)
 
 # %% [markdown]
 # ## The value, hidden in plain sight
@@ -340,10 +340,10 @@ figures.value_lines(
 
 # %%
 def backwards(backup, tables):
-    found = [rewards / alpha]
+    levels = [rewards / alpha]
     for table in reversed(tables):
-        found.insert(0, backup(table, found[0].reshape(table.shape)))
-    return found
+        levels.insert(0, backup(table, levels[0].reshape(table.shape)))
+    return levels
 
 
 def mean(logps, v):

@@ -74,8 +74,8 @@ counts = [1_000, 3_000, 10_000, 30_000, 100_000]
 def typical_error(chance, alpha, count):
     right = rng.binomial(count, chance, size=2000)
     truth = np.log1p(chance * np.expm1(1 / alpha))
-    found = np.log1p(right / count * np.expm1(1 / alpha))
-    return np.sqrt(np.mean((found - truth) ** 2))
+    estimates = np.log1p(right / count * np.expm1(1 / alpha))
+    return np.sqrt(np.mean((estimates - truth) ** 2))
 
 
 errors = {

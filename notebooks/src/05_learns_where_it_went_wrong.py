@@ -373,8 +373,8 @@ def miss_at_the_minimum(lengths):
         return loss
 
     optimiser.step(closure)
-    found = policies.tabulate(model, brackets)
-    return distance_from_key(found, solution)[1]
+    tables = policies.tabulate(model, brackets)
+    return distance_from_key(tables, solution)[1]
 
 
 # %%
@@ -479,5 +479,5 @@ figures.slide(at, list(place), still=[32], name="groups")
 #
 # **Next.** This was the first act. Pose a problem of your own with
 # `toy_envs.TokenMDP`, or look inside a real model:
-# `gnivo-edu verify --model PATH_OR_HUB_ID`. Or go on with 06, *What a critic is
-# for*: four older methods, the same answer, and what a critic buys.
+# `gnivo-edu verify --model PATH_OR_HUB_ID`. Or go on with 06, *What a critic
+# is for*: four older methods, the same answer, and what a critic buys.

@@ -92,9 +92,9 @@ update_strips(words, problem.step_names, {"what each step was worth": {
 # **Predict.** Our wrong answer has $R = 0$. How much blame does its mistake
 # get? And on average, over all answers that the writer might have written?
 #
-# **Run.** A few lines for the objective. The library lists all answers, weighs
-# them by their chances, and differentiates: no sampling. We divide the push
-# on a step by how often the step is taken, to see it per time.
+# **Run.** A few lines for the objective. The library lists all answers,
+# weighs them by their chances, and differentiates: no sampling. We divide the
+# push on a step by how often the step is taken, to see it per time.
 
 # %%
 def reinforce(batch, baseline=0.0):
@@ -146,9 +146,9 @@ for baseline in (0.0, before[0].item(), 0.9):
 # $$\mathbb{E}\big[A_t \mid s, a\big] - \mathbb{E}\big[A_t \mid s\big]
 # \;=\; p(s, a) - p(s). \tag{6.2}$$
 #
-# (Times the chance of coming by $s$ and choosing $a$, this is the slope of the
-# mean reward along the logit of $a$ at $s$.) The left side also says what a
-# *baseline* does: whatever is subtracted from $A_t$ without looking at $a$
+# (Times the chance of coming by $s$ and choosing $a$, this is the slope of
+# the mean reward along the logit of $a$ at $s$.) The left side also says what
+# a *baseline* does: whatever is subtracted from $A_t$ without looking at $a$
 # falls out of the difference. The mean push stays, whatever we subtract.
 #
 # Then why subtract anything? Because nobody sees the mean.
@@ -191,8 +191,8 @@ check.rloo_advantage(rloo_advantage)
 
 # %%
 def noise_per_answer(objective, groups, **settings):
-    found = gradient_covariance(objective, groups, start, **settings)
-    return groups.group_size * found[1].trace().item()
+    moments = gradient_covariance(objective, groups, start, **settings)
+    return groups.group_size * moments[1].trace().item()
 
 
 p0 = before[0].item()
@@ -428,11 +428,11 @@ print("GRPO, all pairs, is as counted within 1e-12:",
       same(library, pair_blame))
 for name, guess in (("exact", before), ("lazy", p0 + 0 * before)):
     there = point_at(answers, alpha, values=guess)
-    found = expect(objectives.ppo, single, there, alpha=alpha, lam=0.5,
+    slope = expect(objectives.ppo, single, there, alpha=alpha, lam=0.5,
                    whitened=False, value_weight=0.0)  # a mean over 7 tokens
     critic = guess[states].numpy()
     print(f"PPO, {name} critic, is as counted within 1e-12:",
-          same(-7 * found.gradient["logits"], ppo_blame(critic, 0.5)))
+          same(-7 * slope.gradient["logits"], ppo_blame(critic, 0.5)))
 
 # %% [markdown]
 # ## What the critic costs, and what it buys
@@ -536,8 +536,8 @@ for name in critics:
 # %% [markdown]
 # The exact critic is best believed at once, always. A wrong one is worth
 # something only as long as data is scarce; the more answers you have, the
-# less it should be believed. And notice how large these errors are: a push from
-# ten answers is off by almost its own length, with any of the three.
+# less it should be believed. And notice how large these errors are: a push
+# from ten answers is off by almost its own length, with any of the three.
 #
 # ## A control that must fail
 #
@@ -626,10 +626,10 @@ for name, policy in (("start", answers.reference), ("halfway", halfway),
 # ## Play
 #
 # Turn $\lambda$: the lazy critic's blame and its mean push. Then put the
-# stranger's, or a critic of your own, in its place. Can you find a wrong critic
-# that blames a *good* step on average? And a riddle: the quietest baseline at
-# $\lambda = 1$ weighs what each choice brings by the chance of the *other*
-# choice. Why?
+# stranger's, or a critic of your own, in its place. Can you find a wrong
+# critic that blames a *good* step on average? And a riddle: the quietest
+# baseline at $\lambda = 1$ weighs what each choice brings by the chance of
+# the *other* choice. Why?
 
 # %%
 def at(lam):
@@ -651,8 +651,9 @@ figures.slide(at, lams, still=[0.95], name="lam")
 #   change as it learns.
 # - Fresh answers only. With old ones PPO and GRPO clip, and that changes what
 #   they climb; notebook 07 is about old answers.
-# - All answers had seven steps. GRPO divides by the length of each answer, and
-#   where lengths differ that prefers some of them. PPO also whitens its blame.
+# - All answers had seven steps. GRPO divides by the length of each answer,
+#   and where lengths differ that prefers some of them. PPO also whitens its
+#   blame.
 # - Rewards were 0 or 1. With graded ones GRPO's mean push is no multiple of
 #   REINFORCE's, not even on one prompt.
 # - Noise was measured in the logits of a table. Another measure would weigh

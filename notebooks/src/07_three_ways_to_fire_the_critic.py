@@ -139,7 +139,7 @@ for size in (2, 3, 4):
     mean = mean_loss(size, start)
     print(f"groups of {size}: at the reference {mean:.6f}, with 1/K "
           f"{mean * (size - 1) / size:.6f}; at the best policy zero:",
-          mean_loss(size, optimum) < 1e-25)
+          mean_loss(size, optimum) < 1e-20)
 law = answers.law(answers.reference).numpy()
 spread = np.cov(answers.rewards.numpy(), aweights=law, ddof=0)
 print(f"half the variance of R:          {spread / 2:.6f}")
@@ -183,8 +183,8 @@ def report(loss):
         population = Population.of(answers, 2, writer)
         at_best = expect(loss, population, optimum, alpha=alpha)
         push = float(at_best.gradient["logits"].abs().max())
-        found = rest(loss, population, start, alpha=alpha)
-        far = miss(answers.policy(found.point.logits))
+        at_rest = rest(loss, population, start, alpha=alpha)
+        far = miss(answers.policy(at_rest.point.logits))
         push, far = (0.0 if x < 1e-9 else x for x in (push, far))
         print(f"answers by the {name:<14}  push at π* {push:.3f}, "
               f"rests {far:.3f} from π*")
@@ -214,9 +214,9 @@ for share in (0.01, 0.3, 0.9):
     moved[2] = answers.reference[2]  # after "b": as before training
     loss = expect(objectives.gvpo, no_b,
                   point_at(answers, alpha, moved), alpha=alpha).loss
-    found = float(answers.law(moved)[begins_with_b].sum())
-    print(f"{found:4.0%} begin with b, {miss(moved):.3f} from π*, "
-          f"loss is zero: {loss < 1e-25}")
+    begun = float(answers.law(moved)[begins_with_b].sum())
+    print(f"{begun:4.0%} begin with b, {miss(moved):.3f} from π*, "
+          f"loss is zero: {loss < 1e-20}")
 
 # %% [markdown]
 # It cannot. What is never written is never compared. GVPO forgives old data,
@@ -253,8 +253,8 @@ for first, then in ((uniform, habits), (habits, uniform)):
         population = Population.of(answers, 2, [*first[:t], *then[t:]])
         depths = torch.full((len(population.choice),), t)
         loss = partial(objectives.gnivo, prefixes="given", depths=depths)
-        found = rest(loss, population, start, alpha=alpha)
-        ours = prefix_law(answers.policy(found.point.logits), t)
+        at_rest = rest(loss, population, start, alpha=alpha)
+        ours = prefix_law(answers.policy(at_rest.point.logits), t)
         far = total_variation(ours, prefix_law(best, t))
         print(f"t = {t}, {who}: prefixes miss π* by "
               f"{far if far > 1e-9 else 0:.4f}")
@@ -391,10 +391,10 @@ for size in (2, 3, 4):
         pushes = []
         for a in (alpha, alpha * size / (size - 1)):
             policy = answers.from_tables(vimpo_target(tree, a))
-            found = expect(
+            expected = expect(
                 objectives.vimpo, own, point_at(answers, alpha, policy),
                 alpha=alpha, actor=0.0, baseline=baseline)
-            push = float(found.gradient["logits"].abs().max())
+            push = float(expected.gradient["logits"].abs().max())
             pushes.append("rests" if push < 1e-12 else f"{push:.6f}")
         print(f"groups of {size}, {baseline:<14} push at α: {pushes[0]:<8}"
               f"   at α K/(K-1): {pushes[1]}")
@@ -444,8 +444,8 @@ for name, policy in (("π*", best), ("π_V", pi_v),
                      ("stranger", answers.from_tables(stranger))):
     gap = max(float((actor_push(policy, lam) - climb(policy)).abs().max())
               for lam in (0.0, 0.5, 1.0))
-    print(f"at {name:<9} the actor is the climb (7.10), within 1e-14: "
-          f"{gap < 1e-14};   its size {float(climb(policy).norm()):.3f}")
+    print(f"at {name:<9} the actor is the climb (7.10), within 1e-12: "
+          f"{gap < 1e-12};   its size {float(climb(policy).norm()):.3f}")
 
 # %% [markdown]
 # **Explain.** Away, for every $\lambda$ (the `lam` of notebook 06; (7.10) is
@@ -455,10 +455,10 @@ for name, policy in (("π*", best), ("π_V", pi_v),
 
 # %%
 def vimpo_with_actor(weight):
-    found = rest(objectives.vimpo, own, point_at(answers, alpha, pi_v),
-                 alpha=alpha, actor=weight, baseline="leave_one_out")
-    assert found.converged
-    return answers.to_tables(answers.policy(found.point.logits))
+    at_rest = rest(objectives.vimpo, own, point_at(answers, alpha, pi_v),
+                   alpha=alpha, actor=weight, baseline="leave_one_out")
+    assert at_rest.converged
+    return answers.to_tables(answers.policy(at_rest.point.logits))
 
 
 figures.reward_kl_plane(
@@ -483,10 +483,10 @@ single = exact.enumerate_tree_from_rewards([0.1, 0.4, 0.5, 0.9], 4)
 one_step = Population.of(single, 2, "current")
 for weight in (0.0, 0.01, 0.02, 0.04):
     tilt = one_step.answers.tilted(one_step.answers.rewards / alpha)
-    found = rest(objectives.vimpo, one_step,
-                 point_at(one_step.answers, alpha, tilt),
-                 alpha=alpha, actor=weight, baseline="leave_one_out")
-    policy = one_step.answers.policy(found.point.logits)[0]
+    at_rest = rest(objectives.vimpo, one_step,
+                   point_at(one_step.answers, alpha, tilt),
+                   alpha=alpha, actor=weight, baseline="leave_one_out")
+    policy = one_step.answers.policy(at_rest.point.logits)[0]
     h = (policy - one_step.answers.reference[0]).numpy()
     fitted = float((single.rewards[3] - single.rewards[0]) / (h[3] - h[0]))
     p = policy.exp().numpy()
@@ -525,15 +525,15 @@ shares = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def distances(loss, right_writer):
-    point, found = start, []
+    point, misses = start, []
     for share in shares:
         mixture = {right_writer: 1 - share, "uniform": share}
         ended = rest(loss, Population.of(answers, 2, mixture), point,
                      alpha=alpha)
         assert ended.converged
         point = ended.point
-        found.append(miss(answers.policy(point.logits)))
-    return found
+        misses.append(miss(answers.policy(point.logits)))
+    return misses
 
 
 # %%
@@ -568,8 +568,8 @@ def centred_vimpo(batch, alpha):
 
 for name, writer in writers.items():
     population = Population.of(answers, 2, writer)
-    found = rest(centred_vimpo, population, start, alpha=alpha)
-    law = answers.law(answers.policy(found.point.logits))
+    at_rest = rest(centred_vimpo, population, start, alpha=alpha)
+    law = answers.law(answers.policy(at_rest.point.logits))
     far = total_variation(law, answers.law(pi_v))
     print(f"answers by the {name:<14}  rests "
           f"{far if far > 1e-9 else 0:.3f} from π_V")
@@ -596,10 +596,10 @@ def uncentred(batch, alpha):
 
 for writer in ("current", "reference", "uniform"):
     population = Population.of(answers, 2, writer)
-    found = rest(uncentred, population, optimum, alpha=alpha)
-    far = miss(answers.policy(found.point.logits))
-    assert found.converged and (far < 1e-9 if writer == "current"
-                                else far > 0.1)
+    at_rest = rest(uncentred, population, optimum, alpha=alpha)
+    far = miss(answers.policy(at_rest.point.logits))
+    assert at_rest.converged and (far < 1e-9 if writer == "current"
+                                  else far > 0.1)
     print(f"uncentred, answers by: {writer:<10} rests "
           f"{far if far > 1e-9 else 0:.3f} from π*")
 
@@ -624,9 +624,9 @@ at_reference = errors_with_k1(answers.reference)
 for name, policy in (("π*", best), ("π_V", pi_v),
                      ("stranger", answers.from_tables(stranger))):
     change = np.abs(errors_with_k1(policy) - at_reference).max()
-    print(f"at {name:<9} errors as at the reference, within 1e-15:",
-          change < 1e-15)
-    assert change < 1e-15
+    print(f"at {name:<9} errors as at the reference, within 1e-12:",
+          change < 1e-12)
+    assert change < 1e-12
 
 # %% [markdown]
 # **Explain.** It subtracts the log-ratio from itself. Every policy has the
@@ -646,8 +646,8 @@ moving = tree
 for n in range(1, 5):
     population = Population.of(moving, 2)
     here = point_at(population.answers, 1.0)
-    found = rest(objectives.gvpo, population, here, alpha=1.0)
-    policy = population.answers.policy(found.point.logits)
+    at_rest = rest(objectives.gvpo, population, here, alpha=1.0)
+    policy = population.answers.policy(at_rest.point.logits)
     moving = exact.enumerate_tree(
         words, population.answers.to_tables(policy))
     compounded = answers.law(answers.tilted(n * answers.rewards))
@@ -674,9 +674,9 @@ for a in (0.3, 0.6, 1.2):
     goal = answers.law(tilt)
     for loss, writer in ((objectives.gnivo, "uniform"),
                          (softened, "reference")):
-        found = rest(loss, Population.of(answers, 2, writer),
-                     point_at(answers, a, tilt), alpha=a)
-        policy = answers.policy(found.point.logits)
+        at_rest = rest(loss, Population.of(answers, 2, writer),
+                       point_at(answers, a, tilt), alpha=a)
+        policy = answers.policy(at_rest.point.logits)
         row.append(total_variation(answers.law(policy), goal))
     policy = answers.from_tables(vimpo_target(tree, a))
     row.append(total_variation(answers.law(policy), goal))

@@ -194,8 +194,8 @@ assert np.allclose(tilt / tilt.sum(), stopped["Dr. GRPO"], atol=1e-9)
 # $\mathrm{KL}(\pi_{\text{ref}} \,\|\, \pi)$: the arguments have changed
 # places. Let $A(y)$ be the mean advantage of $y$, here $(1 - 1/K)\, R(y)$ up
 # to a constant. With $A$ held fixed, GRPO climbs $\sum_y \pi(y) A(y) - \alpha
-# \mathrm{KL}(\pi_{\text{ref}} \,\|\, \pi)$. At a rest no bit of probability is
-# better moved from one answer to another: the slope is the same for all,
+# \mathrm{KL}(\pi_{\text{ref}} \,\|\, \pi)$. At a rest no bit of probability
+# is better moved from one answer to another: the slope is the same for all,
 #
 # $$A(y) + \alpha\, \frac{\pi_{\text{ref}}(y)}{\pi(y)} = c, \tag{8.4}$$
 #
@@ -361,10 +361,10 @@ def row_of(objective, variant):
                 if row.variant.startswith(variant))
 
 
-found = {name: find(row_of(*which)) for name, which in chosen.items()}
+entries = {name: find(row_of(*which)) for name, which in chosen.items()}
 assert all(entry.row.problem == "tree" and entry.row.alpha == alpha
-           for entry in found.values())
-print(f"{sum(e.agrees for e in found.values())} of {len(found)} rows: "
+           for entry in entries.values())
+print(f"{sum(e.agrees for e in entries.values())} of {len(entries)} rows: "
       "theory and computation agree")
 
 # %% [markdown]
@@ -391,7 +391,7 @@ def place(law):
 
 atlas_map(fifteen.tree, [
     End(name, entry.verdict, place(entry.law))
-    for name, entry in found.items()], alpha)
+    for name, entry in entries.items()], alpha)
 
 # %% [markdown]
 # **Explain.** Seven are exact. Notice what the plane does *not* show: nearly
@@ -448,8 +448,8 @@ for name, loss, writer, size, point in (
 critic = row_of("ppo", "lam=0.95, a wrong critic")
 lazy = find(replace(critic, settings={"whitened": False, "lam": 0.5}))
 for name, entry in {
-    "λ = 1": found["PPO, λ = 1, wrong critic"],
-    "λ = 0.95": found["PPO, λ = 0.95, wrong critic"], "λ = 0.5": lazy,
+    "λ = 1": entries["PPO, λ = 1, wrong critic"],
+    "λ = 0.95": entries["PPO, λ = 0.95, wrong critic"], "λ = 0.5": lazy,
 }.items():
     far = entry.tv_from_optimum
     print(f"{name:<9} {entry.verdict:<7} {far if far > 1e-9 else 0:.3f} "
@@ -467,7 +467,7 @@ for name, entry in {
 # just reward and KL, but all fifteen probabilities.
 
 # %%
-twins = found["VIMPO"].law, found["GRPO, exact KL per token"].law
+twins = entries["VIMPO"].law, entries["GRPO, exact KL per token"].law
 print("the two laws agree within 1e-9:", total_variation(*twins) < 1e-9)
 far = total_variation(twins[0], fifteen.law(best))
 print(f"and both are {far:.3f} from π*")
@@ -488,7 +488,7 @@ print(f"and both are {far:.3f} from π*")
 # %%
 for name in ("RLOO", "RLOO, old answers", "GVPO, uniform writer",
              "GVPO, moving", "GN-IVO, old answers", "DPO, hard labels"):
-    entry = found[name]
+    entry = entries[name]
     far = entry.tv_from_optimum
     pushes = entry.evidence.get("push")
     why = f"{far if far > 1e-9 else 0:.3f} from π*" if pushes is None else (
@@ -516,7 +516,7 @@ for n in (1, 2, 3, 10, 100):
     law = fifteen.law(fifteen.tilted(n * fifteen.rewards / alpha))
     kl, reward = place(law)
     print(f"n = {n:<3}  KL {kl:.2f} nats, expected reward {reward:.3f}")
-held = found["GN-IVO, moving, KL to start"]
+held = entries["GN-IVO, moving, KL to start"]
 kl, reward = place(held.law)
 print(f"moving, with a KL to the initial policy: KL {kl:.2f} nats, "
       f"expected reward {reward:.3f}, {held.verdict}")
@@ -649,14 +649,16 @@ atlas_map(fifteen.tree, ends, alpha)
 
 # %% [markdown]
 # For the full report card, with a smallest counterexample if there is one,
-# put the function into a file `mine.py` and ask `gnivo-edu judge mine:gentle`.
+# put the function into a file `mine.py` and ask
+# `gnivo-edu judge mine:gentle`.
 #
 # ## What we did not show
 #
 # - Policies were tables, expectations exact, and there was one prompt. A
 #   network that shares its parameters among prefixes has other rests.
 # - A fixed point is not a learning curve. It says where a loss goes, not how
-#   fast, nor what a budget of steps, a learning rate and clipping leave of it.
+#   fast, nor what a budget of steps, a learning rate and clipping leave of
+#   it.
 # - Newton's method finds *a* rest, from the reference; there may be others.
 #   And a collapse is shown along one path, not from everywhere.
 # - The digits belong to this tree. "Exact" is a theorem in each case; that

@@ -176,17 +176,17 @@ for name in ("all weights", "last layer only"):
         model.requires_grad_(False).lm_head.requires_grad_(True)
     fit = training.fit_population(model, small, alpha=0.5, group_size=2)
     end = fit.records[-1]
-    print(f"{name:<16} spread {end.spread:8.1e} nats, "
-          f"KL to π* {max(end.kl, 1e-16):.0e} nats")
+    print(f"{name:<16} spread {exact.below(end.spread, 1e-9)} nats, "
+          f"KL to π* {exact.below(end.kl, 1e-12)} nats")
 
 # %% [markdown]
 # **Explain.** With all its weights, the transformer stands at
 # $V + \text{constant}$ at every depth, to all digits that matter (the spread
-# is how far its log-ratios are from that): Theorem 2 with a network in it. With the last layer only, the gradient is
-# gone as well, but not at $V$: the layer is 16 wide, and has to say
-# something different after each of 31 prefixes. *Rest* then is the best
-# compromise. Being able to hold the answer is an assumption; with a table we
-# never noticed that we made it.
+# is how far its log-ratios are from that): Theorem 2 with a network in it.
+# With the last layer only, the gradient is gone as well, but not at $V$: the
+# layer is 16 wide, and has to say something different after each of 31
+# prefixes. *Rest* then is the best compromise. Being able to hold the answer
+# is an assumption; with a table we never noticed that we made it.
 #
 # ## One loop for both
 #
@@ -282,12 +282,12 @@ check.rank_correlation(rank_correlation)
 # to a prefix. Whose values will lie closer to the diagonal?
 
 # %%
-found = {name: value_agreement(policy, reference, digits, alpha)
-         for name, policy in learned.items()}
-first = found["transformer"]
+agreement = {name: value_agreement(policy, reference, digits, alpha)
+             for name, policy in learned.items()}
+first = agreement["transformer"]
 figures.agreement_plot(
     first.exact, first.depth,
-    {"table": found["table"].implicit, "transformer": first.implicit,
+    {"table": agreement["table"].implicit, "transformer": first.implicit,
      "control: transformer, shuffled": first.shuffled},
     alpha, "the transformer before training",
     f"learned from {groups.lengths.numel():,} answers")

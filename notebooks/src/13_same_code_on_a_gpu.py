@@ -205,11 +205,11 @@ def climb(name, exam=None, **settings):
 
 # %% [markdown]
 # That is all of it: no line asks what kind of model it has got. The rest is
-# bookkeeping: on a first reading, go on to rung 1. What do we write down about a rung? How much the sampler's
-# log-probabilities differ from those scored again (the *drift*), the reward
-# before and after on questions of an exam, and the credits
-# $\log \pi_\theta / \pi_{\text{ref}}$ of one wrong answer. Where all answers
-# can be counted, the exact numbers as well.
+# bookkeeping: on a first reading, go on to rung 1. What do we write down
+# about a rung? How much the sampler's log-probabilities differ from those
+# scored again (the *drift*), the reward before and after on questions of an
+# exam, and the credits $\log \pi_\theta / \pi_{\text{ref}}$ of one wrong
+# answer. Where all answers can be counted, the exact numbers as well.
 
 # %%
 def answer_key(policy, task):
@@ -241,9 +241,9 @@ def credits_of_a_wrong_answer(before, after, task, drawn):
 def examined(before, after, task, key):
     """Mean reward after, and a line on it: exact, or with an interval."""
     if key is not None:
-        found = answer_key(after, task).tree
+        trained = answer_key(after, task).tree
         a, b = (np.exp(tree.prefix_logps[-1]) @ tree.rewards
-                for tree in (key.tree, found))
+                for tree in (key.tree, trained))
         seen = value_agreement(after, before, task, alpha)
         miss = np.average((seen.implicit - seen.exact) ** 2,
                           weights=np.exp(seen.logp)) ** 0.5
@@ -308,9 +308,9 @@ rungs(ladder, alpha)
 # ## Rung 2: a pruned tree
 #
 # Now the policy of a language model, but only its three likeliest tokens
-# after each beginning, as in notebook 10. It is a table again, but a model has
-# filled it in. Without a `GNIVO_MODEL` we take the shipped transformer, which
-# was taught sums and a bad habit: it forgets carries.
+# after each beginning, as in notebook 10. It is a table again, but a model
+# has filled it in. Without a `GNIVO_MODEL` we take the shipped transformer,
+# which was taught sums and a bad habit: it forgets carries.
 
 # %%
 from gnivo_edu.tasks.arithmetic_text import ArithmeticText
@@ -344,9 +344,9 @@ rungs(ladder[-1:], alpha, first=2)
 # %% [markdown]
 # With the course's model the prompt is `59+5-8=`. The right answer is
 # `64;56.`, a running total for each step. The pupil forgot the carry and
-# wrote 54, and then took the 4 from the 8 instead of the other way round. But the second slip is not to blame
-# for anything: after the first one, next to nothing could be saved. The exact
-# row says so, and so does the learned one.
+# wrote 54, and then took the 4 from the 8 instead of the other way round. But
+# the second slip is not to blame for anything: after the first one, next to
+# nothing could be saved. The exact row says so, and so does the learned one.
 #
 # ## Rung 3: a tiny transformer
 #
@@ -371,11 +371,11 @@ ladder += [climb(
 rungs(ladder[-1:], alpha, first=3)
 
 # %% [markdown]
-# **Explain.** It does: the interval of the gain stays clear of zero. (The dots
-# need not rise one by one: each round asks other questions.) Now look at the
-# strip. Where rung 2 was the course's model too, this is its very answer, and
-# the transformer blames both slips. It has learned from other questions as
-# well, and what it learns about one of them it applies to all. On most of
+# **Explain.** It does: the interval of the gain stays clear of zero. (The
+# dots need not rise one by one: each round asks other questions.) Now look at
+# the strip. Where rung 2 was the course's model too, this is its very answer,
+# and the transformer blames both slips. It has learned from other questions
+# as well, and what it learns about one of them it applies to all. On most of
 # them it is right not to slip; on *this* answer, rung 2 told us, the second
 # slip costs nothing. What we have lost is
 # the row that says so: a credit can still be read off the model, but nobody
@@ -562,9 +562,9 @@ def naive_gradient(size):
 
 
 for size in (16, 8, 4, 2):
-    found = naive_gradient(size)
-    along = torch.cosine_similarity(found, one_pass, dim=0)
-    length = found.norm() / one_pass.norm()
+    naive = naive_gradient(size)
+    along = torch.cosine_similarity(naive, one_pass, dim=0)
+    length = naive.norm() / one_pass.norm()
     print(f"loss per micro-batch of {size:>2}: {float(length):.3f} times "
           f"as long, cosine {float(along):.3f}")
 
@@ -634,10 +634,10 @@ print("rungs run here:", sum(not rung.missing for rung in ladder), "of 5")
 planned = [*configs.values(),
            training.load_config(**SHARED, **BIG, model="FOLDER"),
            training.load_config(**SHARED, **HUB, model="GNIVO_MODEL")]
-found = [config.to_dict() for config in (*planned[:3], *planned[-2:])]
-for name in sorted(set(found[0]) - {"out"}):
-    if any(a[name] != b[name] for a, b in pairwise(found)):
-        print(f"{name:<17}", " | ".join(str(own[name]) for own in found))
+plans = [config.to_dict() for config in (*planned[:3], *planned[-2:])]
+for name in sorted(set(plans[0]) - {"out"}):
+    if any(a[name] != b[name] for a, b in pairwise(plans)):
+        print(f"{name:<17}", " | ".join(str(own[name]) for own in plans))
 
 # %% [markdown]
 # ## Five rungs, one picture

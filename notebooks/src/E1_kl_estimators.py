@@ -191,8 +191,8 @@ for name, row, push in zip("ABC", np.eye(3), (policy * yours) @ score):
 # averages over the reference instead and punishes a policy for everything it
 # has stopped writing.
 #
-# **Predict.** For each of $k_1$, $k_2$, $k_3$: the reverse KL, the forward KL,
-# nothing at all, or something else?
+# **Predict.** For each of $k_1$, $k_2$, $k_3$: the reverse KL, the forward
+# KL, nothing at all, or something else?
 
 # %%
 fixed = torch.tensor(policy)  # the chance of drawing each answer
@@ -213,10 +213,10 @@ forward = gradient(lambda logp: ref @ (ref.log() - logp))
 in_loss = {name: gradient(lambda logp, k=k: fixed @ k(logp - ref.log()))
            for name, k in formulas.items()}
 suspects = {"0": 0 * reverse, "reverse KL": reverse, "forward KL": forward}
-for name, found in in_loss.items():
+for name, push in in_loss.items():
     same = [suspect for suspect, known in suspects.items()
-            if np.abs(found - known).max() < 1e-12]
-    print(f"{name} in the loss:", found.round(4) + 0.0, "=", *same)
+            if np.abs(push - known).max() < 1e-12]
+    print(f"{name} in the loss:", push.round(4) + 0.0, "=", *same)
 
 # %% [markdown]
 # **Explain.** In (E1.2), slope by slope. A slope of 1 averages $\nabla \log
@@ -251,8 +251,8 @@ for name, found in in_loss.items():
 in_reward = {name: (policy * k(x)) @ score for name, k in heights.items()}
 print(" " * 16, "   A       B       C")
 print("reverse KL      ", *(f"{g:+.4f}" for g in reverse))
-for name, found in in_reward.items():
-    print(f"{name} in the reward", *(f"{g:+.4f}" for g in found))
+for name, push in in_reward.items():
+    print(f"{name} in the reward", *(f"{g:+.4f}" for g in push))
 print("k1: it is the reverse KL:",
       bool(np.abs(in_reward["k1"] - reverse).max() < 1e-12))
 print("k3: it is reverse minus forward:",
@@ -285,10 +285,11 @@ for share in (0.5, 0.1, 0.02):
 # ## Where training ends
 #
 # Enough of arrows; let them run. Rewards 0, ½ and 1 for A, B and C, and one
-# policy per recipe. Each climbs the exact $\mathbb{E}[R]$ minus $\alpha$ times
-# its own idea of a KL, from the reference on, for as long as it likes. (On
-# three answers, $\mathbb{E}[k\,\nabla \log \pi]$ is simply
-# $\pi\,(k - \mathbb{E}[k])$, and in the loss $k'$ stands in the place of $k$.)
+# policy per recipe. Each climbs the exact $\mathbb{E}[R]$ minus $\alpha$
+# times its own idea of a KL, from the reference on, for as long as it likes.
+# (On three answers, $\mathbb{E}[k\,\nabla \log \pi]$ is simply
+# $\pi\,(k - \mathbb{E}[k])$, and in the loss $k'$ stands in the place of
+# $k$.)
 #
 # **Predict.** Five recipes, of which two are right. Where do the other three
 # end up?
@@ -470,9 +471,9 @@ assert report.passed
 # ### Exercise 30 · A weight with a slope (8 minutes, medium, important)
 #
 # Write the slopes of the mean of $\pi/\pi_{\text{old}}\; k_3$, both of whole
-# answers, by each token's log-probability under $\pi$. The arrays are those of
-# exercise 23, with `old_logps` for the law that drew the answers. Something
-# pleasant happens at the end of the calculation.
+# answers, by each token's log-probability under $\pi$. The arrays are those
+# of exercise 23, with `old_logps` for the law that drew the answers.
+# Something pleasant happens at the end of the calculation.
 
 # %%
 def stale_kl_in_the_loss(policy_logps, old_logps, reference_logps, lengths):
@@ -488,8 +489,9 @@ def stale_kl_in_the_loss(policy_logps, old_logps, reference_logps, lengths):
 check.stale_kl_in_the_loss(stale_kl_in_the_loss)
 
 # %% [markdown]
-# $k_3$ has vanished: $\pi/\pi_{\text{old}}$ times its height plus its slope is
-# just $\pi/\pi_{\text{old}}$ times $x$. On-policy that is your exercise 23.
+# $k_3$ has vanished: $\pi/\pi_{\text{old}}$ times its height plus its slope
+# is just $\pi/\pi_{\text{old}}$ times $x$. On-policy that is your exercise
+# 23.
 #
 # **Predict.** What survives stale samples? And what if the factor is taken
 # per token, as some libraries do?
@@ -515,9 +517,9 @@ assert stale.passed
 # ## A control that must fail
 #
 # All three formulas want $\log \pi - \log \pi_{\text{ref}}$. It is easy to
-# hand them the opposite; then k1 becomes $-x$, and k3 becomes $e^{x} - 1 - x$.
-# The code of a much-read book on the subject did so when we read it (see the
-# links), and the functions' names do not tell.
+# hand them the opposite; then k1 becomes $-x$, and k3 becomes
+# $e^{x} - 1 - x$. The code of a much-read book on the subject did so when we
+# read it (see the links), and the functions' names do not tell.
 #
 # **Predict.** Which of the two is caught by looking at the printed KL, and
 # which by looking at the gradient?
@@ -556,8 +558,8 @@ for name, laws in lost.items():
 # it, since no KL is negative. In the reward it pays the policy for leaving.
 # k3 upside down is the sly one: never negative, small when the policies are
 # close, and it does pull back towards the reference. But it averages to the
-# chi-square, $\mathbb{E}[\pi/\pi_{\text{ref}}] - 1$, minus the KL, and comes to
-# rest somewhere else. (k2 is even in $x$: it cannot be held upside down at
+# chi-square, $\mathbb{E}[\pi/\pi_{\text{ref}}] - 1$, minus the KL, and comes
+# to rest somewhere else. (k2 is even in $x$: it cannot be held upside down at
 # all.) It takes two numbers to catch them all, the average and the gradient,
 # on a problem small enough to list.
 #
@@ -585,9 +587,9 @@ for batch in (1, 16, 256, 4096):
 # %% [markdown]
 # **Explain.** k1 in the loss is the noisiest of them, and buys nothing with
 # its noise. And the two right recipes have the same column, because they are
-# the same: to charge $x$ in the reward, to differentiate $x^2/2$, or to weight
-# k3, all push a fresh answer by $x\, \nabla \log \pi(y)$. Behind the many
-# names there was only one recipe.
+# the same: to charge $x$ in the reward, to differentiate $x^2/2$, or to
+# weight k3, all push a fresh answer by $x\, \nabla \log \pi(y)$. Behind the
+# many names there was only one recipe.
 #
 # ## What we did not show
 #

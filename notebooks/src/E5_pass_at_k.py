@@ -9,8 +9,8 @@
 # %% [markdown]
 # # E5 · How sure is a score?
 #
-# **Claim.** Pass@k from n samples is a ratio of two binomial coefficients, and
-# a difference of two models needs paired problems.
+# **Claim.** Pass@k from n samples is a ratio of two binomial coefficients,
+# and a difference of two models needs paired problems.
 #
 # *Learner time: about 40 minutes. Run time: seconds on a laptop, no GPU. This
 # is an elective: notebooks 01 to 03 are enough to read it.*
@@ -243,13 +243,13 @@ except ValueError as error:
 
 # %%
 exam = evaluation.evaluate(model, chain, samples=8, prompts=range(30))
-found = exam.to_json()
+summary = exam.to_json()
 for k in (1, 3):
-    low, high = found[f"interval@{k}"]
-    print(f"Pass@{k}: {found[f'pass@{k}']:.3f}, "
+    low, high = summary[f"interval@{k}"]
+    print(f"Pass@{k}: {summary[f'pass@{k}']:.3f}, "
           f"95% interval {low:.3f} to {high:.3f}")
-print(f"answers: {exam.rewards.size}, cut off: {found['truncated']:.0%}, "
-      f"mean length {found['mean_length']:.2f} tokens")
+print(f"answers: {exam.rewards.size}, cut off: {summary['truncated']:.0%}, "
+      f"mean length {summary['mean_length']:.2f} tokens")
 
 # %% [markdown]
 # **Predict.** That interval is wide. You may pay for four times as many
@@ -291,15 +291,15 @@ for N in (30, 120):
 
 # %%
 rng = np.random.default_rng(1)
-kept = {"over problems": 0, "over answers": 0}
+covered = {"over problems": 0, "over answers": 0}
 for trial in range(400):
     p = rng.choice(warm, size=30)  # an exam of 30 problems like ours
     scores = rng.binomial(8, p) / 8
     over = evaluation.bootstrap_interval(scores, draws=500, seed=trial)
     half = 1.96 * np.sqrt(over.mean * (1 - over.mean) / 240)
-    kept["over problems"] += over.low <= warm.mean() <= over.high
-    kept["over answers"] += abs(over.mean - warm.mean()) <= half
-for name, count in kept.items():
+    covered["over problems"] += over.low <= warm.mean() <= over.high
+    covered["over answers"] += abs(over.mean - warm.mean()) <= half
+for name, count in covered.items():
     print(f"interval {name}: holds the truth in {count / 400:.0%} of exams")
 
 # %% [markdown]
@@ -358,10 +358,10 @@ for k in (1, 4, 32):
 # behind them, and the difference, problem by problem.
 
 # %%
-def bars(axis, at, found, marker, colour, width, name=None):
-    mean = np.array([x.mean for x in found])
-    ends = np.array([(x.mean - x.low, x.high - x.mean) for x in found]).T
-    axis.errorbar(at, mean, ends, fmt=marker, color=colour, ms=4,
+def bars(axis, at, intervals, marker, colour, width, name=None):
+    mean = np.array([x.mean for x in intervals])
+    ends = np.array([(x.mean - x.low, x.high - x.mean) for x in intervals])
+    axis.errorbar(at, mean, ends.T, fmt=marker, color=colour, ms=4,
                   lw=width, label=name)
 
 
@@ -369,17 +369,17 @@ def against_exact(axes):
     for (name, report), chances, look in zip(
             reports.items(), (warm, cool), styles(2)):
         curves(axes[0], chances, look, f"{name}, exact")
-        found = [evaluation.bootstrap_interval(report.pass_at(k))
-                 for k in tries]
+        intervals = [evaluation.bootstrap_interval(report.pass_at(k))
+                     for k in tries]
         at = np.array(tries) * (0.97 if name == "warm" else 1.03)
-        bars(axes[0], at, found, look.marker, look.colour, 1.6)
+        bars(axes[0], at, intervals, look.marker, look.colour, 1.6)
     pairs = [[r.pass_at(k) for r in reports.values()] for k in tries]
     for way, shift, colour, width in (
             (evaluation.paired_difference, 0.95, "#1a1a1a", 2.2),
             (evaluation.unpaired_difference, 1.05, "#777777", 1.0)):
         name = way.__name__.partition("_")[0]
-        found = [way(*pair) for pair in pairs]
-        bars(axes[1], np.array(tries) * shift, found,
+        intervals = [way(*pair) for pair in pairs]
+        bars(axes[1], np.array(tries) * shift, intervals,
              "D" if name == "paired" else "P", colour, width, name)
 
 
