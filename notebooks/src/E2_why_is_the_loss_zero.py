@@ -265,9 +265,7 @@ for size in (1, 2, 4, 8, 16):
 # any loss is exact.
 
 # %%
-from gnivo_edu.policies.divergences import row_scorer
-
-scorer = row_scorer(writer, brackets, drawn)
+scorer, _ = policies.two_pass_scorers(writer, brackets, drawn)
 loss = objectives.gnivo(batch, alpha=alpha).loss
 true, = torch.autograd.grad(loss, [writer.logits])
 writer.zero_grad()

@@ -111,7 +111,9 @@ def released(notebook, tmp_path):
     """Cells and text of a copy of the notebook, "student" or "solution"; nothing is run."""
 
     def make(kind):
-        path = release(notebook.source, tmp_path / f"{kind}.ipynb", kind, execute=False)
+        path = tmp_path / f"{kind}.ipynb"
+        home = ROOT / "notebooks"
+        release(notebook.source, path, kind, cwd=home, committed=notebook.path)
         return nbformat.read(path, as_version=4).cells, path.read_text(encoding="utf-8")
 
     return make
