@@ -681,7 +681,7 @@ atlas_map(fifteen.tree, ends, alpha)
 # | What may replace the critic? | a group's mean, if whole answers are enough; the reference's completions, if steps matter; a KL per step, for another optimum |
 # | Where does each loss end up? | at $\pi^*$, if it asks that $R - \alpha h$ be the same for all, and its answers are what it takes them for; else somewhere computable, or nowhere |
 #
-# **Links.** `gnivo_edu/population/atlas.py`, the search and the verdicts;
+# **Links.** `gnivo_edu/population/atlas/`, the search and the verdicts;
 # `gnivo_edu/population/laws.py`, the theories, with no call to a loss;
 # `gnivo_edu/population/atlas/baselines.py` and
 # `gnivo_edu/population/atlas/implicit.py`, all rows with their sources;
