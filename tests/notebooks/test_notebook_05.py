@@ -187,6 +187,7 @@ def run():
     )
 
 
+@pytest.mark.slow
 def test_the_strip_finds_the_mistake_first_and_the_missed_check_next(run):
     strip = {r.groups: np.array(run.credits(i, WRONG)) for i, r in enumerate(run.records)}
     expected = run.key.step_credit(WRONG)
@@ -200,6 +201,7 @@ def test_the_strip_finds_the_mistake_first_and_the_missed_check_next(run):
     )
 
 
+@pytest.mark.slow
 def test_kl_and_the_typical_error_fall_and_the_worst_does_not(run):
     first, last = run.records[0], run.records[-1]
     assert last.kl < first.kl / 50
@@ -228,6 +230,7 @@ def test_dividing_by_the_own_length_moves_the_optimum():
     assert divided > 0.1
 
 
+@pytest.mark.slow
 def test_softmax_weights_arrive_at_another_policy():
     scene = toy_envs.RandomTree(vocab_size=3, horizon=3)
 
