@@ -29,8 +29,8 @@ def group_value(
 ) -> LossOutput:
     """The group objective over an explicit V_theta of prefixes, `batch.prefix_values`, in nats.
 
-        L = mean over prompts of
-            - sum_t c_t sum_i w_i ( V_theta(s_t^i) - log sum_j exp V_theta(s_t^j) ).
+        L = mean over prompts of  - sum_t c_t sum_i w_i ( V_i^t - log sum_j exp V_j^t ),
+        V_i^t = V_theta(s_t^i).
 
     log Z never appears. Settings, metrics (but `logratio`) and errors are those of `gnivo`.
     `prefix_values` [N, K, T] holds V_theta after t tokens in column t - 1; what stands after the
