@@ -45,10 +45,11 @@ class GroupBatch:
     precision.
 
     `policy_logps`, `behaviour_logps`, `reference_logps` [N, K, T], nats: log-probability of each
-    token under the policy that is trained, the one that sampled, and the reference (by default the
-    one that sampled: the published GN-IVO). `rewards` [N, K], reward units. `mask` [N, K, T], bool
-    or 0/1: ones, then zeros; made from lengths, never from token ids, and the end-of-sequence token
-    is a token. What stands outside the mask is ignored.
+    token under the policy that is trained, the behaviour policy that sampled the responses (the
+    sampler, in short), and the reference (by default the behaviour policy: the published GN-IVO).
+    `rewards` [N, K], reward units. `mask` [N, K, T], bool or 0/1: ones, then zeros; made from
+    lengths, never from token ids, and the end-of-sequence token is a token. What stands outside the
+    mask is ignored.
 
     Optional: `step_ids` [N, K, T] int, the step each token belongs to (0, 1, 2, ...: see
     `by_step`); `truncated` [N, K] bool, cut off by the length limit; `policy_kl` [N, K, T], exact
