@@ -142,9 +142,7 @@ def test_the_range_of_the_values_is_limited():
     assert objective.model(np.array([0.0, 600.0])) == pytest.approx([0.25, 0.75], abs=1e-14)
     assert objective.model(np.array([-900.0, -300.0])) == pytest.approx([0.25, 0.75], abs=1e-14)
     for far in ([0.0, 900.0], [-900.0, 0.0]):
-        with pytest.raises(
-            ValueError, match=r"span 900 nats.* to 600: raise alpha .* 1\.5-fold"
-        ):
+        with pytest.raises(ValueError, match=r"span 900 nats.* to 600: raise alpha .* 1\.5-fold"):
             objective.model(np.array(far))
     # The loss compares with v = 0, so it reaches less far.
     # Of four pairs one is (20, 20), with log S = 20 + log 2, and three hold a 320.
