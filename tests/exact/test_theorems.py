@@ -370,4 +370,4 @@ def test_a_reading_at_the_limit_does_not_meet_a_measure(monkeypatch):
 
 
 def test_the_index_question_stays_in_range_at_hundreds_of_nats():
-    assert exact.index_question(random_tree(2, 2), 0.002, 1, 2).passed
+    assert exact.index_question(random_tree(2, 2), 0.0013, 1, 2).passed
