@@ -116,6 +116,31 @@ def test_the_fit_is_newtons(monkeypatch):
             assert len(calls) <= 10
 
 
+@pytest.mark.parametrize(
+    ("seed", "size", "group_size"), [(59, 5, 3), (21, 8, 6), (22, 8, 6), (55, 8, 6)]
+)
+def test_a_newton_step_of_thousands_of_nats_is_cut(monkeypatch, seed, size, group_size):
+    """Prefixes so rare that the Hessian hardly sees them: uncut, a step would leave the range."""
+    rng = np.random.default_rng(seed)
+    p = np.maximum(rng.dirichlet(np.full(size, 0.05)), 1e-30)
+    p /= p.sum()
+    v = 20 * rng.standard_normal(size)
+    targets = np.exp(v - v.max())
+    objective = exact.GroupObjective(p, targets, group_size, total=targets)
+    lengths, newton_step = [], exact.GroupObjective._newton_step
+
+    def measured(*args):
+        step = newton_step(*args)
+        lengths.append(np.abs(step).max())
+        return step
+
+    monkeypatch.setattr(exact.GroupObjective, "_newton_step", measured)
+    fit = objective.fit(np.zeros(size))
+    assert np.log(objective.model(fit)) == pytest.approx(np.log(targets), abs=1e-9)
+    assert max(lengths) > 600
+    assert len(lengths) <= 50
+
+
 def test_a_fit_that_does_not_arrive_says_so():
     rng = np.random.default_rng(0)
     p, targets = rng.dirichlet(np.ones(5)), np.exp(3 * rng.standard_normal(5))

@@ -176,10 +176,12 @@ def test_a_row_that_does_not_sum_to_one_is_named():
     tables = exact.uniform_reference(3, 2)
     tables[1][1] = 7.0  # what is said after the end does not matter
     assert exact.enumerate_tree(mdp, tables).num_sequences == 7
-    tables[1][2] += 1e-8
-    with pytest.raises(ValueError, match=r"row 2 of reference table 1 sums to 1\.0"):
-        exact.enumerate_tree(mdp, tables)
-    tables[1][2] += 1e-10 - 1e-8  # rounding is allowed
+    for change, total in ((1e-8, r"1\.0"), (-1e-8, r"0\.9999"), (-1.0, r"0\.36")):
+        tables[1][2] += change
+        with pytest.raises(ValueError, match=f"row 2 of reference table 1 sums to {total}"):
+            exact.enumerate_tree(mdp, tables)
+        tables[1][2] -= change
+    tables[1][2] += 1e-10  # rounding is allowed
     assert exact.enumerate_tree(mdp, tables).num_sequences == 7
 
 
