@@ -6,7 +6,8 @@ import difflib
 import importlib
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -41,19 +42,27 @@ def load_function(target: str) -> Callable[..., Any]:
     ValueError: module 'math' has no function 'squrt'
     """
     module_name, _, attribute = target.partition(":")
-    here = os.getcwd()
-    sys.path.insert(0, here)
     try:
-        module = importlib.import_module(module_name.removesuffix(".py"))
+        with current_folder():
+            module = importlib.import_module(module_name.removesuffix(".py"))
     # A module of the user's may raise anything while it is read, and may even call exit().
     except (Exception, SystemExit) as error:
         raise ValueError(f"module {module_name!r} cannot be imported: {one_line(error)}") from error
-    finally:
-        sys.path.remove(here)
     function = getattr(module, attribute, None)
     if not callable(function):
         raise ValueError(f"module {module_name!r} has no function {attribute!r}")
     return function
+
+
+@contextmanager
+def current_folder() -> Iterator[None]:
+    """Inside, modules of the current folder can be imported, whoever started the process."""
+    here = os.getcwd()
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
 
 
 def one_line(error: BaseException) -> str:

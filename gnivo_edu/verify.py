@@ -1,50 +1,33 @@
-"""Verify both theorems, and their controls, on every environment or inside a language model: one
-Python call each.
+"""Both theorems and their controls: on every environment, with a transformer as the reference,
+inside a language model; and a transformer that minimises the exact population loss.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gnivo_edu import exact
+from gnivo_edu import exact, tasks
 from gnivo_edu.exact.solution import check_alpha
 from gnivo_edu.exact.tree import FiniteTokenMDP
-from gnivo_edu.names import nearest
+
+if TYPE_CHECKING:
+    from gnivo_edu.policies.small import Architecture
 
 ALPHAS = (0.1, 0.5, 1.0)
 GROUP_SIZES = (2, 3, 4)
 REFERENCE_SEED, SAMPLER_SEED = 1, 2
+FIT_ALPHA, FIT_GROUP_SIZE = 0.5, 2
+FIT_TOKENS, FIT_STEPS = 3, 4
+SPREAD_LIMIT, KL_LIMIT = 1e-6, 1e-10  # nats; the fit ends at about 1e-10 and 1e-16
+SEED = 1
+# Standard deviation of a random transformer's weights: far from uniform, dependent on the prefix.
+WEIGHTS = 0.4
 
 Result = dict[str, Any]
 Report = dict[str, Any]
 Progress = Callable[[str], None]
-
-
-def environments() -> list[str]:
-    """Ids of all registered toy environments, in the order of their registration."""
-    import gymnasium
-
-    import toy_envs  # noqa: F401  (importing registers them)
-
-    return [name for name, spec in gymnasium.registry.items() if spec.namespace == "toy_envs"]
-
-
-def make_environment(env_id: str) -> Any:
-    """`gymnasium.make(env_id).unwrapped`; accepts `RandomTree` for `toy_envs/RandomTree-v0`.
-
-    Raises ValueError with the nearest name if there is none like it.
-    """
-    import gymnasium
-
-    known = environments()
-    short = {name.removeprefix("toy_envs/").rsplit("-v", 1)[0]: name for name in known}
-    full = env_id if env_id in gymnasium.registry else short.get(env_id)
-    if full is None:
-        hint = nearest(env_id, [*short, *known], otherwise=f"known: {', '.join(short)}")
-        raise ValueError(f"there is no environment {env_id!r}; {hint}")
-    return gymnasium.make(full).unwrapped
 
 
 def verify_environments(
@@ -66,8 +49,8 @@ def verify_environments(
     (True, 256)
     """
     results: list[Result] = []
-    for env_id in env_ids or environments():
-        mdp = make_environment(env_id)
+    for env_id in env_ids or tasks.environments():
+        mdp = tasks.environment(env_id)
         reference = mdp.reference(prompt_index)
         if reference is None:
             reference = exact.random_reference(mdp.vocab_size, mdp.horizon, REFERENCE_SEED)
@@ -75,6 +58,43 @@ def verify_environments(
             mdp, reference, mdp.spec.id, alphas, group_sizes, prompt_index, progress
         )
     return _report(results)
+
+
+def verify_transformer(
+    env_ids: Sequence[str] | None = None,
+    alphas: Sequence[float] = ALPHAS,
+    group_sizes: Sequence[int] = GROUP_SIZES,
+    prompt_index: int = 0,
+    size: str = "tiny",
+    architecture: Architecture = "qwen2",
+    progress: Progress | None = None,
+) -> Report:
+    """Both theorems and both controls on toy environments, with a random float64 transformer as the
+    reference.
+
+    The transformer is enumerated (`policies.tabulate`), and takes the place of any reference that
+    the environment states. The record of `verify_environments`, and an entry `fit` of
+    `fit_transformer`. Raises ValueError on an unknown name, size or architecture, alpha <= 0 or K <
+    2.
+
+    >>> report = verify_transformer(["RandomTree"], alphas=[0.5], group_sizes=[2])
+    >>> report["passed"], report["results"][0]["target"], report["fit"]["spread"] < 1e-6
+    (True, 'toy_envs/RandomTree-v0 (small transformer)', True)
+    """
+    import torch
+
+    from gnivo_edu.policies import small_transformer, tabulate
+
+    results: list[Result] = []
+    for env_id in env_ids or tasks.environments():
+        mdp = tasks.environment(env_id)
+        model = small_transformer(mdp, size, architecture, torch.float64, SEED, WEIGHTS)
+        reference = tabulate(model, mdp, prompt_index)
+        target = f"{mdp.spec.id} (small transformer)"
+        results += _verify_mdp(mdp, reference, target, alphas, group_sizes, prompt_index, progress)
+    fit = fit_transformer(size=size, architecture=architecture, progress=progress)
+    passed = fit["passed"] and all(result["passed"] for result in results)
+    return {"passed": passed, "results": results, "fit": fit}
 
 
 def verify_model(
@@ -192,3 +212,46 @@ def _check_request(alphas: Sequence[float], group_sizes: Sequence[int]) -> None:
 
 def _report(results: list[Result]) -> Report:
     return {"passed": all(result["passed"] for result in results), "results": results}
+
+
+def fit_transformer(
+    alpha: float = FIT_ALPHA,
+    group_size: int = FIT_GROUP_SIZE,
+    size: str = "tiny",
+    architecture: Architecture = "qwen2",
+    seed: int = SEED,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """A transformer that minimises the exact GN-IVO loss over all pairs of the 81 answers of four
+    ternary tokens.
+
+    It starts at its own reference, a random transformer. `spread` of its implicit value log
+    pi_theta/pi_ref around V over the prefixes of one depth (Theorem 2), `value_error` of that plus
+    log Z, and `kl`, KL(pi* || pi_theta): nats, from enumeration. A smaller alpha makes the raw
+    weights steeper and the fit slower.
+    """
+    import torch
+
+    from gnivo_edu.policies import small_transformer
+    from gnivo_edu.training.population_fit import fit_population
+    from toy_envs import RandomTree
+
+    mdp = RandomTree(vocab_size=FIT_TOKENS, horizon=FIT_STEPS)
+    model = small_transformer(mdp, size, architecture, torch.float64, seed, WEIGHTS)
+    fit = fit_population(model, mdp, alpha, group_size, progress=progress)
+    first, last = fit.records[0], fit.records[-1]
+    return {
+        "target": f"RandomTree(vocab_size={FIT_TOKENS}, horizon={FIT_STEPS}) (small transformer)",
+        "alpha": alpha,
+        "group_size": group_size,
+        "sequences": fit.key.tree.num_sequences,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "steps": len(fit.records) - 1,
+        "seconds": fit.seconds,
+        "gradient_norm": last.gradient_norm / first.gradient_norm,
+        "spread_at_start": first.spread,
+        "spread": last.spread,
+        "value_error": last.value_error,
+        "kl": last.kl,
+        "passed": last.spread <= SPREAD_LIMIT and last.kl <= KL_LIMIT,
+    }

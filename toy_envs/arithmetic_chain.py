@@ -153,6 +153,10 @@ class ArithmeticChain(TokenMDP):
         """The question as text, such as `55+9+5+2-9=`."""
         return self._question(self._totals[prompt_index])
 
+    def prompt_text(self, prompt_index: int) -> str:
+        """The question."""
+        return self.question(prompt_index)
+
     def demonstration(self, prompt_index: int) -> NDArray[np.int64]:
         """The right answer, every running total and the end-of-sequence token: int64 [L]."""
         answer = ";".join(self._numeral(total) for total in self._totals[prompt_index][1:]) + "."

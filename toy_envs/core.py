@@ -25,7 +25,7 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
     your own problem with a function:
 
     >>> import numpy as np
-    >>> mdp = TokenMDP(vocab_size=3, horizon=4, reward=lambda tokens, lengths: (tokens == 2).mean(axis=1))
+    >>> mdp = TokenMDP(3, 4, reward=lambda tokens, lengths: (tokens == 2).mean(axis=1))
     >>> mdp.reward(np.array([[2, 2, 0, 1]]), np.array([4]))
     array([0.5])
 
@@ -83,11 +83,10 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
             )
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise ValueError(f"render_mode must be 'ansi' or 'rgb_array', got {render_mode!r}")
-        self.vocab_size, self.horizon, self.eos_token_id = (
-            int(vocab_size),
-            int(horizon),
-            eos_token_id,
-        )
+        self.name = type(self).__name__
+        self.vocab_size, self.horizon = int(vocab_size), int(horizon)
+        self.eos_token_id = eos_token_id
+        self.eos_token_ids: Prefix = () if eos_token_id is None else (eos_token_id,)
         self.bos_token_id, self.pad_token_id = self.vocab_size, self.vocab_size + 1
         self.vocabulary = tuple(vocabulary or (str(token) for token in range(vocab_size)))
         if len(self.vocabulary) != vocab_size:
@@ -106,8 +105,9 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
         self.action_space = gym.spaces.Discrete(self.vocab_size)
         shape = self._prompts.shape[1] + self.horizon
         self.observation_space = gym.spaces.MultiDiscrete(np.full(shape, self.vocab_size + 2))
-        self._prompt_index, self._finished, self._illegal = 0, False, False
+        self._prompt_index = 0
         self._prefix: Prefix = ()
+        self._finished = self._illegal = False
 
     # --- the problem, as a batch ------------------------------------------------------------------
 
@@ -118,8 +118,7 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
     def reward(
         self, tokens: ArrayLike, lengths: ArrayLike, prompt_index: ArrayLike | None = None
     ) -> NDArray[np.float64]:
-        """Reward of whole answers: tokens int [B, T], lengths int [B] -> float64 [B], in reward
-        units.
+        """Reward of whole answers: tokens int [B, T], lengths int [B] -> float64 [B].
 
         `prompt_index` (an int or [B]) defaults to prompt 0. What stands after `lengths`, or after
         the first `eos_token_id`, is ignored: a finished answer is absorbing. Raises ValueError on
@@ -181,9 +180,7 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
     def _score(
         self, tokens: NDArray[np.int64], lengths: NDArray[np.int64], prompt_index: NDArray[np.int64]
     ) -> ArrayLike:
-        """Reward of answers padded to [B, horizon]; environments override this, or pass
-        `reward=`.
-        """
+        """Reward of answers padded to [B, horizon]; override this, or pass `reward=`."""
         if self._reward_function is None:
             raise ValueError("this TokenMDP has no reward: pass reward=function(tokens, lengths)")
         parameters = inspect.signature(self._reward_function).parameters
@@ -191,10 +188,100 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
         return self._reward_function(tokens, lengths, *extra)
 
     def reference(self, prompt_index: int = 0) -> Tables | None:
-        """Log-probability tables [V**t, V], t = 0..T-1, where the environment states its own; else
-        None.
+        """Log-probability tables [V**t, V], t = 0..T-1, if the problem states them, else None."""
+        return None
+
+    # --- what a task may say of itself; each has a plain default ----------------------------------
+
+    # The Hugging Face tokenizer of a task in words; a toy environment has none.
+    tokenizer: Any = None
+    # Whether the vocabulary is the task's own, so that it cannot be bound to a model's tokenizer.
+    own_vocabulary = True
+
+    def prompt_mask(self) -> NDArray[np.bool_]:
+        """Which places of `prompts()` hold a token, bool [N, P]; padding stands on the left."""
+        return np.ones(self._prompts.shape, dtype=np.bool_)
+
+    def gradable(self) -> NDArray[np.int64]:
+        """Numbers of the prompts whose answers can be graded, int64; all, unless some gold answers
+        cannot be read.
+        """
+        return np.arange(len(self._prompts))
+
+    def prompt_text(self, prompt_index: int) -> str:
+        """What the model reads, as text."""
+        return self.decode(self._prompts[prompt_index])
+
+    def question_text(self, prompt_index: int) -> str:
+        """The question alone: of a task in words without the tokens around it."""
+        return self.prompt_text(prompt_index)
+
+    def asked(self, prompts: Sequence[int]) -> list[Any]:
+        """What some prompts ask, whatever the tokenizer: equal lists are the same questions."""
+        rows: list[Any] = self._prompts[list(prompts)].tolist()
+        return rows
+
+    def grade(
+        self, tokens: ArrayLike, lengths: ArrayLike, prompt_index: ArrayLike = 0
+    ) -> list[Any] | None:
+        """A verdict on each answer in detail, `gnivo_edu.tasks.grading.Grade`, if the task has more
+        to say than its reward.
         """
         return None
+
+    def statuses(
+        self, tokens: ArrayLike, lengths: ArrayLike, prompt_index: ArrayLike = 0
+    ) -> list[str | None]:
+        """What became of answers, "right", "wrong" and so on; None where there is no right one."""
+        return [None] * len(np.asarray(lengths))
+
+    def step_ids(self, tokens: ArrayLike, lengths: ArrayLike) -> NDArray[np.int64]:
+        """Step of each token, int64 [B, T]: 0, 1, 2, ...; here each token is a step."""
+        shape = np.asarray(tokens).shape
+        return np.broadcast_to(np.arange(shape[1]), shape).copy()
+
+    def pieces(self, answer: Sequence[int]) -> list[str]:
+        """Text of each token of an answer."""
+        return [self.vocabulary[token] for token in answer]
+
+    def demonstration(self, prompt_index: int) -> NDArray[np.int64] | None:
+        """Tokens of a right answer to a prompt, None if the task writes none."""
+        return None
+
+    def demonstrations(
+        self, count: int, wrong_rate: float = 0.0, seed: int = 0
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Right answers with slips: tokens [count, T], lengths [count], prompt_index [count].
+
+        Prompts are drawn evenly, with replacement. Each token of `demonstration` but the last
+        becomes, with chance `wrong_rate`, another one than it should be, drawn evenly among those
+        that do not end the answer. Raises ValueError where the task writes no demonstration.
+
+        >>> from toy_envs import ArithmeticChain
+        >>> chain = ArithmeticChain()
+        >>> tokens, lengths, index = chain.demonstrations(3)
+        >>> bool((tokens[0, : lengths[0]] == chain.demonstration(index[0])).all())
+        True
+        """
+        rng = np.random.default_rng(seed)
+        index = rng.integers(len(self._prompts), size=count)
+        tokens = np.full((count, self.horizon), self.pad_token_id)
+        lengths = np.zeros(count, dtype=np.int64)
+        for row, number in enumerate(index.tolist()):
+            right = self.demonstration(number)
+            if right is None:
+                raise ValueError(
+                    f"{self.name} writes no demonstrations: give it a method `demonstrations`"
+                )
+            answer = np.array(right, dtype=np.int64)
+            for t in np.flatnonzero(rng.random(len(answer) - 1) < wrong_rate):
+                kept_out = (answer[t], self.eos_token_id)
+                answer[t] = rng.choice([v for v in range(self.vocab_size) if v not in kept_out])
+            lengths[row] = len(answer)
+            tokens[row, : len(answer)] = answer
+        return tokens, lengths, index
+
+    # --- texts and ends ---------------------------------------------------------------------------
 
     def decode(self, tokens: ArrayLike) -> str:
         """Text of an answer; `bos_token_id` and `pad_token_id` are left out."""
@@ -222,12 +309,8 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
             index = int(self.np_random.integers(count))
         if not 0 <= index < count:
             raise ValueError(f"prompt_index must be in 0..{count - 1}, got {index}")
-        self._prompt_index, self._prefix, self._finished, self._illegal = (
-            int(index),
-            (),
-            False,
-            False,
-        )
+        self._prompt_index, self._prefix = int(index), ()
+        self._finished = self._illegal = False
         return self._observation(), self._info()
 
     def step(
@@ -260,21 +343,16 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
         }
 
     def render(self) -> Any:
-        """The prefix as text (`ansi`) or as one coloured cell per token (`rgb_array`, uint8 [32, 32
-        T, 3]).
-        """
+        """The prefix as text (`ansi`), or a coloured cell per token (uint8 [32, 32 T, 3])."""
         if self.render_mode == "ansi":
-            return (
-                f"{self.decode(self._prefix) or '(empty)'}  [{len(self._prefix)} of {self.horizon} "
-                "tokens]\n"
-            )
+            text = self.decode(self._prefix) or "(empty)"
+            return f"{text}  [{len(self._prefix)} of {self.horizon} tokens]\n"
         if self.render_mode == "rgb_array":
             picture = np.full((32, 32 * self.horizon, 3), 255, dtype=np.uint8)
             for t in range(self.horizon):
-                cell = picture[2:30, 32 * t + 2 : 32 * t + 30]
-                cell[:] = (
-                    235 if t >= len(self._prefix) else _OKABE_ITO[self._prefix[t] % len(_OKABE_ITO)]
-                )
+                written = t < len(self._prefix)
+                colour = _OKABE_ITO[self._prefix[t] % len(_OKABE_ITO)] if written else 235
+                picture[2:30, 32 * t + 2 : 32 * t + 30] = colour
             return picture
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import product
 from typing import Any, ClassVar
 
@@ -132,6 +133,14 @@ class PosterProblem(TokenMDP):
             checks = (f"x = {x} {value}. Work back and mend: x = 14.", f"x = {x} looks right.")
             answers = (14, x)
         return [*texts, f"Verify: {checks[wrong[6]]}"], answers[wrong[6]]
+
+    def prompt_text(self, prompt_index: int) -> str:
+        """The question."""
+        return self.question
+
+    def pieces(self, answer: Sequence[int]) -> list[str]:
+        """Text of each step of an answer."""
+        return self._texts(answer)[0][: len(answer)]
 
     def step_text(self, prefix: ArrayLike) -> str:
         """Text of the last step of a prefix of one to seven steps."""

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 
 from gnivo_edu.bench.ratio import Progress, race, ratio_row
+from toy_envs import TokenMDP
+
+ACTIONS = 2048
 
 
 def bench_sample(
@@ -85,21 +88,16 @@ def _generate(model: Any, task: _Task, group_size: int, seed: int) -> int:
     return int(((ended.cumsum(1) - ended) == 0).sum())
 
 
-class _Task:
+class _Task(TokenMDP):
     """Random prompts of given lengths; ends come early (about one token in 32) where `ends`."""
 
-    vocab_size, pad_token_id = 2048, 2048
-
     def __init__(self, lengths: list[int], horizon: int, ends: bool) -> None:
-        self.horizon = horizon
+        super().__init__(ACTIONS, horizon)
+        self.pad_token_id = ACTIONS
         self.eos_token_ids = tuple(range(64)) if ends else ()
         self._mask = np.arange(max(lengths)) >= max(lengths) - np.array(lengths)[:, None]
-        drawn = np.random.default_rng(0).integers(64, self.vocab_size, self._mask.shape)
+        drawn = np.random.default_rng(0).integers(64, ACTIONS, self._mask.shape)
         self._prompts = np.where(self._mask, drawn, self.pad_token_id)
-
-    def prompts(self) -> Any:
-        """Prompts, padded on the left."""
-        return self._prompts
 
     def prompt_mask(self) -> Any:
         """True at tokens of a prompt."""
@@ -111,7 +109,7 @@ def _model(positions: int) -> Any:
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     config = Qwen2Config(
-        vocab_size=_Task.vocab_size + 1,
+        vocab_size=ACTIONS + 1,
         hidden_size=256,
         intermediate_size=1024,
         num_hidden_layers=4,
@@ -120,7 +118,7 @@ def _model(positions: int) -> Any:
         max_position_embeddings=positions,
         bos_token_id=None,
         eos_token_id=None,
-        pad_token_id=_Task.pad_token_id,
+        pad_token_id=ACTIONS,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -134,9 +134,23 @@ def explore(
 
     with status(as_json) as progress:
         report = look(
-            model, reference, prompt, task, reward, alpha, group_size, continuations, horizon, top_k, tree_horizon,
-            prompt_index, seed, out, progress, task_options=key_values(set_),
-        )  # fmt: skip
+            model,
+            reference,
+            prompt=prompt,
+            task=task,
+            reward=reward,
+            alpha=alpha,
+            group_size=group_size,
+            continuations=continuations,
+            horizon=horizon,
+            top_k=top_k,
+            tree_horizon=tree_horizon,
+            prompt_index=prompt_index,
+            seed=seed,
+            out=out,
+            say=progress,
+            task_options=key_values(set_),
+        )
 
     def show() -> None:
         tables.print_rows(report["prompt"], answer_rows(report))

@@ -94,10 +94,12 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Fine-tune a model with any objective: sample groups, reward them, learn."""
+    from gnivo_edu.training.before_after import report_of
     from gnivo_edu.training.config import load_config
     from gnivo_edu.training.progress import train_with_progress
 
-    report = train_with_progress(load_config(config, set_ or []), resume, say(quiet=as_json))
+    run = train_with_progress(load_config(config, set_ or []), resume, say(quiet=as_json))
+    report = report_of(run, say(quiet=as_json))
     finish(report, as_json, lambda: tables.print_training(report))
 
 
@@ -154,26 +156,22 @@ def evaluate(
         return
     if not model or not task:
         raise ValueError("give --model and --task, or --compare A B, or --table A --table B ...")
+    from gnivo_edu import tasks
     from gnivo_edu.policies import pick_device
-    from gnivo_edu.training.config import TrainConfig
-    from gnivo_edu.training.setup import make_policy_and_task
 
-    options = key_values(set_)
-    config = TrainConfig(model=model, task=task, task_options=options)
-    policy, made = make_policy_and_task(config, pick_device())
+    policy, asked = tasks.load(model, task, options=key_values(set_))
     with status(as_json) as progress:
         report = evaluation.evaluate(
-            policy,
-            made,
-            samples,
-            k or (1, 3),
-            seed,
-            temperature,
-            range(problems) if problems else None,
-            max_rows,
-            out,
-            progress,
+            policy.to(pick_device()),
+            asked,
+            samples=samples,
+            ks=k or (1, 3),
+            seed=seed,
+            temperature=temperature,
+            prompts=range(problems) if problems else None,
+            max_rows=max_rows,
+            out=out,
+            say=progress,
             model=model,
-            task_name=None if hasattr(made, "name") else task,
         ).to_json()
     finish(report, as_json, lambda: tables.print_evaluation(report))

@@ -68,9 +68,7 @@ def verify(
                 model, **given, alphas=alphas, group_sizes=sizes, progress=progress
             )
         elif policy:
-            from gnivo_edu.verify_transformer import verify_transformer
-
-            report = verify_transformer(env, alphas, sizes, prompt_index, progress=progress)
+            report = checks.verify_transformer(env, alphas, sizes, prompt_index, progress=progress)
         else:
             report = checks.verify_environments(env, alphas, sizes, prompt_index, progress)
     finish(report, as_json, lambda: tables.print_verification(report))

@@ -42,8 +42,8 @@ def evaluate(
     """Draw `samples` completions to each problem, grade them, and report Pass@k for every k of
     `ks`, with intervals.
 
-    For any causal LM and any task of the token-MDP protocol: graded by `task.grade` where it has
-    one, else by `task.reward`. A completion is right where its reward is at least `solved_at`.
+    For any causal LM and any token MDP: graded by `task.grade` where it has verdicts, else by
+    `task.reward`. A completion is right where its reward is at least `solved_at`.
     `prompts` lists the problems, all by default. `model` and `task_name` are what the report calls
     them. At most `max_rows` completions are drawn at a time, 256 unless told.
 
@@ -75,7 +75,7 @@ def evaluate(
         "top_p": top_p,
     }
     settings = {
-        "task": task_name or getattr(task, "name", None) or type(task).__name__,
+        "task": task_name or task.name,
         "model": model or _name_of(policy),
         **law,
         "questions": _questions(task, index),
@@ -107,33 +107,36 @@ def _graded(
     how = {name: law[name] for name in ("seed", "temperature", "top_k", "top_p")}
     drawn = sample_completions(policy, task, law["samples"], index, max_rows=max_rows, **how)
     K, T = drawn.tokens.shape[1:]
-    tokens, lengths = (
-        drawn.tokens.reshape(-1, T).cpu().numpy(),
-        drawn.lengths.reshape(-1).cpu().numpy(),
-    )
+    tokens = drawn.tokens.reshape(-1, T).cpu().numpy()
+    lengths = drawn.lengths.reshape(-1).cpu().numpy()
     truncated, owner = drawn.truncated.reshape(-1).tolist(), np.repeat(index, K)
-    grades = task.grade(tokens, lengths, owner) if hasattr(task, "grade") else None
-    rewards = (
-        task.reward(tokens, lengths, owner)
-        if grades is None
-        else [grade.reward for grade in grades]
-    )
-    rows = []
-    for r, (row, length) in enumerate(zip(tokens, lengths.tolist(), strict=True)):
-        own = row[:length].tolist()
-        text = task.decode(own) if grades is None else grades[r].text
-        line: Row = {"problem": int(owner[r]), "sample": r % K, "tokens": own, "text": text}
-        line |= {"reward": float(rewards[r]), "length": length, "truncated": truncated[r]}
-        if grades is not None:
-            grade = grades[r]
-            line |= {
-                "answer": grade.answer,
-                "gold": grade.gold,
-                "status": grade.status,
-                "counts": grade.counts,
-            }
-        rows.append(line)
+    answers = [row[:length].tolist() for row, length in zip(tokens, lengths, strict=True)]
+    # A task has verdicts on answers, or rewards alone.
+    grades = task.grade(tokens, lengths, owner)
+    if grades is None:
+        rewards = drawn.rewards(task).flatten().tolist()
+        verdicts = [
+            {"text": task.decode(answer), "reward": reward}
+            for answer, reward in zip(answers, rewards, strict=True)
+        ]
+    else:
+        verdicts = [_verdict(grade) for grade in grades]
+    rows: list[Row] = []
+    for r, answer in enumerate(answers):
+        line = {"problem": int(owner[r]), "sample": r % K, "tokens": answer, **verdicts[r]}
+        rows.append(line | {"length": len(answer), "truncated": truncated[r]})
     return (rows[start : start + K] for start in range(0, len(rows), K))
+
+
+def _verdict(grade: Any) -> dict[str, Any]:
+    return {
+        "text": grade.text,
+        "reward": float(grade.reward),
+        "answer": grade.answer,
+        "gold": grade.gold,
+        "status": grade.status,
+        "counts": grade.counts,
+    }
 
 
 def _problems(task: Any, prompts: Sequence[int] | None) -> list[int]:
@@ -155,20 +158,14 @@ def _questions(task: Any, index: list[int]) -> str:
     """A fingerprint of what is asked, whatever the tokenizer: two reports can be paired if they
     share it.
     """
-    problems = getattr(task, "problems", None)
-    asked = (
-        task.prompts()[index].tolist()
-        if problems is None
-        else [(problems[i].question, problems[i].gold) for i in index]
-    )
-    return _short(f"{index}{asked}".encode())
+    return _short(f"{index}{task.asked(index)}".encode())
 
 
 def _prompts(task: Any, index: list[int]) -> str:
     """A fingerprint of what the model reads, and of how much it may write."""
     rows: NDArray[np.int64] = task.prompts()[index]
-    mask = task.prompt_mask()[index] if hasattr(task, "prompt_mask") else rows >= 0
-    return _short(f"{rows.shape}{task.horizon}".encode() + np.where(mask, rows, -1).tobytes())
+    read = np.where(task.prompt_mask()[index], rows, -1)
+    return _short(f"{rows.shape}{task.horizon}".encode() + read.tobytes())
 
 
 def _weights(policy: Any) -> str:

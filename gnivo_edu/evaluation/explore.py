@@ -48,7 +48,7 @@ def explore(
     `values.json`, and the report has `page`, the path. Raises ValueError, in one line, on what
     cannot be loaded, on vocabularies that differ and on options that exclude each other.
     """
-    from gnivo_edu.policies import pick_device
+    from gnivo_edu.policies import load_policy, pick_device
 
     check_alpha(alpha)
     if task is not None and (prompt is not None or reward is not None):
@@ -60,18 +60,19 @@ def explore(
     if task is None and prompt_index is not None:
         raise ValueError("prompt_index is the number of a task's question: give --task with it")
     say(f"reading {model}")
-    policy, tokenizer = _load(model)
+    policy, tokenizer = load_policy(model)
     base = policy
     if reference is not None and reference != model:
         say(f"reading {reference}")
-        base, other = _load(reference)
-        words = [None if own is None else own.get_vocab() for own in (tokenizer, other)]
-        if words[0] != words[1]:
+        base, other = load_policy(reference)
+        if vocabulary_of(tokenizer) != vocabulary_of(other):
             raise ValueError(
                 f"{model!r} and {reference!r} do not share a vocabulary: their answers cannot be "
                 "compared"
             )
-    options = dict(task_options or {}) | ({} if horizon is None else {"horizon": horizon})
+    options = dict(task_options or {})
+    if horizon is not None:
+        options["horizon"] = horizon
     asked = _task(policy, tokenizer, prompt, task, reward, options)
     device = pick_device()
     say("drawing answers and continuing them")
@@ -88,23 +89,9 @@ def explore(
     return report
 
 
-def _load(name: str) -> tuple[Any, Any]:
-    """A model and its tokenizer; None for one that was trained here on a task with a vocabulary of
-    its own.
-    """
-    from gnivo_edu.policies import load_model
-    from gnivo_edu.policies.small import load_checkpoint, load_transformer
-
-    if name == "shipped":
-        return load_checkpoint("arithmetic"), None
-    folder = Path(name).expanduser()
-    if (
-        folder.is_dir()
-        and (folder / "config.json").is_file()
-        and not any(folder.glob("tokenizer*"))
-    ):
-        return load_transformer(folder), None
-    return load_model(name)
+def vocabulary_of(tokenizer: Any) -> dict[str, int] | None:
+    """Tokens and their ids; None without a tokenizer."""
+    return None if tokenizer is None else dict(tokenizer.get_vocab())
 
 
 def _task(
@@ -115,45 +102,19 @@ def _task(
     reward: str | None,
     options: dict[str, Any],
 ) -> Any:
+    """The task of this name, with texts where it can have them: a pruned tree of texts gives exact
+    values. Or the one prompt and the reward.
+    """
     from gnivo_edu import tasks
-    from gnivo_edu.tasks.prompting import end_tokens
-    from gnivo_edu.tasks.stories import stories
 
-    if task is not None and task.startswith("toy_envs/"):
-        return _environment(task, options)
-    if tokenizer is not None:
-        options.setdefault(
-            "eos_token_ids", end_tokens(tokenizer, getattr(model, "generation_config", None))
-        )
     if task is not None:
-        made = tasks.get(task, tokenizer, **options)
-        if task == "arithmetic":
-            from gnivo_edu.tasks.arithmetic_text import ArithmeticText
-
-            return ArithmeticText(
-                **options
-            )  # its characters as a tokenizer: a pruned tree of texts gives exact values
-        return made
+        return tasks.get(task, tokenizer, model=model, texts=True, **options)
     if tokenizer is None:
         raise ValueError(
             "this model has no tokenizer, so it reads no prompt: give --task, such as arithmetic"
         )
-    text = PROMPT if prompt is None else prompt
-    return stories(
-        tokenizer, openings=[text], reward=reward or "sentiment", instruction="", **options
-    )
-
-
-def _environment(name: str, options: dict[str, Any]) -> Any:
-    from gnivo_edu.verify import make_environment
-
-    made = make_environment(name)  # it knows the nearest name
-    if not options:
-        return made
-    from gnivo_edu.training.config import TrainConfig
-    from gnivo_edu.training.setup import make_task
-
-    return make_task(TrainConfig(task=name, task_options=options), None)
+    options |= {"openings": [PROMPT if prompt is None else prompt], "instruction": ""}
+    return tasks.get("stories", tokenizer, model=model, reward=reward or "sentiment", **options)
 
 
 def answer_rows(report: dict[str, Any]) -> list[dict[str, Any]]:

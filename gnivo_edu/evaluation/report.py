@@ -30,7 +30,7 @@ class Report:
     `problems` [N] are the numbers of the prompts that count; `skipped` those whose gold answer
     cannot be read, which are in no number here. `votes`: for maj@k, what each completion answers;
     None abstains. A completion is right, and a problem solved, where its reward is at least
-    `solved_at`. `settings`: task, model, samples, seed, temperature and fingerprints. `to_json`
+    `solved_at`. `texts`: the completions in words. `settings`: task, model, samples, seed, temperature and fingerprints. `to_json`
     gives the numbers; those of a folder are read by `load_report`.
     """
 
@@ -43,6 +43,7 @@ class Report:
     ks: tuple[int, ...] = (1, 3)
     solved_at: float = 1.0
     skipped: tuple[int, ...] = ()
+    texts: Sequence[Sequence[str]] = ()
 
     def __post_init__(self) -> None:
         if not self.ks:
@@ -131,6 +132,7 @@ def report_of(
         ks=ks,
         solved_at=solved_at,
         skipped=tuple(rows[0]["problem"] for rows in problems if rows not in graded),
+        texts=table("text"),
     )
 
 

@@ -35,6 +35,14 @@ class FiniteTokenMDP(Protocol):
         """Rewards of whole answers, float64 [B]."""
         ...
 
+    def reference(self, prompt_index: int = 0) -> Tables | None:
+        """The reference policy that the problem states, if it does."""
+        ...
+
+    def decode(self, tokens: ArrayLike) -> str:
+        """Text of an answer."""
+        ...
+
 
 class TreeTooLargeError(ValueError):
     """The tree would take more memory than allowed; raised before anything is allocated."""
@@ -213,9 +221,8 @@ def enumerate_tree(
     prompts = len(mdp.prompts())
     if not 0 <= prompt_index < prompts:
         raise ValueError(f"prompt_index must be in 0..{prompts - 1}, got {prompt_index}")
-    stated = getattr(mdp, "reference", None)
-    if reference is None and stated is not None:
-        reference = stated(prompt_index)
+    if reference is None:
+        reference = mdp.reference(prompt_index)
     if reference is None:
         reference = uniform_reference(mdp.vocab_size, mdp.horizon)
     return TokenTree(
@@ -227,7 +234,7 @@ def enumerate_tree(
         ),
         rewards=_all_rewards(mdp, prompt_index),
         prompt_index=prompt_index,
-        decode=getattr(mdp, "decode", str),
+        decode=mdp.decode,
     )
 
 

@@ -3,20 +3,26 @@ transformers.
 """
 
 from gnivo_edu.machine import pick_device
-from gnivo_edu.policies.divergences import divergences, row_scorer, score_tokens
 from gnivo_edu.policies.from_model import TextTree, tree_from_model
 from gnivo_edu.policies.generation import behaviour_check, sample_completions
-from gnivo_edu.policies.loading import load_model
-from gnivo_edu.policies.sampling import SampledGroups, all_groups, make_group_batch, sample_groups
-from gnivo_edu.policies.sampling_law import SamplingLaw
-from gnivo_edu.policies.score_model import score_rows, two_pass_scorers, weighted_rows
-from gnivo_edu.policies.scoring import evaluating, next_token_logps, token_logps
-from gnivo_edu.policies.small import (
+from gnivo_edu.policies.loading import (
     load_checkpoint,
+    load_model,
+    load_policy,
     load_transformer,
     precise_norms,
-    small_transformer,
 )
+from gnivo_edu.policies.sampling import SampledGroups, all_groups, make_group_batch, sample_groups
+from gnivo_edu.policies.sampling_law import SamplingLaw
+from gnivo_edu.policies.score_model import (
+    divergences,
+    score_rows,
+    score_tokens,
+    two_pass_scorers,
+    weighted_rows,
+)
+from gnivo_edu.policies.scoring import evaluating, next_token_logps, token_logps
+from gnivo_edu.policies.small import small_transformer
 from gnivo_edu.policies.tables import tabulate
 from gnivo_edu.policies.tabular import TabularConfig, TabularLM
 
@@ -32,12 +38,12 @@ __all__ = [
     "evaluating",
     "load_checkpoint",
     "load_model",
+    "load_policy",
     "load_transformer",
     "make_group_batch",
     "next_token_logps",
     "pick_device",
     "precise_norms",
-    "row_scorer",
     "sample_completions",
     "sample_groups",
     "score_rows",

@@ -6,32 +6,16 @@ from __future__ import annotations
 
 import copy
 import inspect
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicLayer
 
 from gnivo_edu.policies.scoring import device_of
-
-
-class SampledTask(Protocol):
-    """What sampling asks of a task; a `TokenMDP` is one.
-
-    Beside these: `eos_token_ids`, a tuple, or else `eos_token_id`, an id or None; and, where
-    prompts differ in length, `prompt_mask()`, bool [N, P], false at the padding on the left.
-    """
-
-    vocab_size: int
-    horizon: int
-    pad_token_id: int
-
-    def prompts(self) -> NDArray[np.int64]:
-        """Prompts, int64 [N, P]."""
-        ...
+from toy_envs import TokenMDP
 
 
 class Rows:
@@ -46,20 +30,18 @@ class Rows:
     def __init__(
         self,
         policy: nn.Module,
-        task: SampledTask,
+        task: TokenMDP,
         prompts: Int[Tensor, "B P"],
         mask: Bool[Tensor, "B P"],
         tokens: Int[Tensor, "B T"] | None = None,
     ) -> None:
         self.policy, self.actions = policy, task.vocab_size
         model: Any = policy
-        model = (
-            model.get_base_model() if hasattr(model, "get_base_model") else model
-        )  # inside an adapter
+        if hasattr(model, "get_base_model"):
+            model = model.get_base_model()  # inside an adapter
         self.keeps_last = "logits_to_keep" in inspect.signature(model.forward).parameters
-        first = int(
-            mask.int().argmax(1).min()
-        )  # columns that are padding in every row are left out
+        # Columns that are padding in every row are left out.
+        first = int(mask.int().argmax(1).min())
         self.ids, self.mask = (x[:, first:].to(device_of(policy)) for x in (prompts, mask))
         self.padded = not bool(mask[:, first:].all())
         self.past: Any = None
@@ -80,9 +62,8 @@ class Rows:
         other.keep(rows.to(self.ids.device))
         layers = getattr(other.past, "layers", [])
         for i, layer in enumerate(layers):
-            if (
-                type(layer) is DynamicLayer and layer.get_seq_length() > 0
-            ):  # others keep a window or a state
+            # Layers of another type keep a window or a state, and are left as they are.
+            if type(layer) is DynamicLayer and layer.get_seq_length() > 0:
                 layers[i] = _RoomyLayer(layer, room)
         return other
 
@@ -154,22 +135,14 @@ class _RoomyLayer(DynamicLayer):
         self.keys, self.values = (room[..., :length, :] for room in self._rooms)
 
 
-def prompts_of(task: SampledTask) -> tuple[Int[Tensor, "N P"], Bool[Tensor, "N P"]]:
+def prompts_of(task: TokenMDP) -> tuple[Int[Tensor, "N P"], Bool[Tensor, "N P"]]:
     """Prompts and their mask, true at real tokens; raises ValueError where they are not padded on
     the left.
     """
-    ids = torch.from_numpy(np.asarray(task.prompts(), dtype=np.int64))
-    own = getattr(task, "prompt_mask", None)
-    mask = (
-        torch.ones_like(ids, dtype=torch.bool)
-        if own is None
-        else torch.tensor(np.array(own(), dtype=bool))
-    )
-    if (
-        mask.shape != ids.shape
-        or not bool(mask[:, -1].all())
-        or bool((mask[:, :-1] & ~mask[:, 1:]).any())
-    ):
+    ids = torch.from_numpy(task.prompts())
+    mask = torch.from_numpy(np.array(task.prompt_mask(), dtype=bool))
+    fits = mask.shape == ids.shape
+    if not fits or not bool(mask[:, -1].all()) or bool((mask[:, :-1] & ~mask[:, 1:]).any()):
         raise ValueError(
             "prompt_mask() must be [N, P] and padded on the left: false at first, then true to the "
             "end"
@@ -177,18 +150,9 @@ def prompts_of(task: SampledTask) -> tuple[Int[Tensor, "N P"], Bool[Tensor, "N P
     return ids, mask
 
 
-def eos_ids_of(task: SampledTask) -> tuple[int, ...]:
-    """Every id that ends a completion: `eos_token_ids`, or the one `eos_token_id`, or none."""
-    several = getattr(task, "eos_token_ids", None)
-    if several is not None:
-        return tuple(int(token) for token in several)
-    one = getattr(task, "eos_token_id", None)
-    return () if one is None else (int(one),)
-
-
 def check_room(
     policy: nn.Module,
-    task: SampledTask,
+    task: TokenMDP,
     ids: Int[Tensor, "N P"],
     mask: Bool[Tensor, "N P"],
     index: Int[Tensor, " n"],

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from gnivo_edu.policies.cached_rows import Rows, SampledTask, check_room, eos_ids_of, prompts_of
+from gnivo_edu.policies.cached_rows import Rows, check_room, prompts_of
 from gnivo_edu.policies.sampling import SampledGroups
 from gnivo_edu.policies.sampling_law import (
     SamplingLaw,
@@ -18,12 +18,13 @@ from gnivo_edu.policies.sampling_law import (
     uniforms_of,
 )
 from gnivo_edu.policies.scoring import device_of, evaluating
+from toy_envs import TokenMDP
 
 
 @torch.no_grad()
 def sample_completions(
     policy: nn.Module,
-    task: SampledTask,
+    task: TokenMDP,
     group_size: int,
     prompt_index: ArrayLike | Tensor = (0,),
     *,
@@ -102,7 +103,7 @@ def sample_completions(
 
 @torch.no_grad()
 def behaviour_check(
-    policy: nn.Module, task: SampledTask, samples: SampledGroups, max_rows: int = 8
+    policy: nn.Module, task: TokenMDP, samples: SampledGroups, max_rows: int = 8
 ) -> dict[str, float]:
     """Mean and largest |sampled - rescored| log-probability over the tokens of completions, nats.
 
@@ -141,11 +142,11 @@ def behaviour_check(
 class _Drawn:
     """Completions as they are drawn, row by row of a batch of `rows`."""
 
-    def __init__(self, task: SampledTask, rows: int, device: torch.device) -> None:
+    def __init__(self, task: TokenMDP, rows: int, device: torch.device) -> None:
         self.tokens = torch.full((rows, task.horizon), task.pad_token_id, device=device)
         self.lengths = torch.zeros(rows, dtype=torch.int64, device=device)
         self.ended = torch.zeros(rows, dtype=torch.bool, device=device)
-        self.eos = torch.tensor(eos_ids_of(task), dtype=torch.int64, device=device)
+        self.eos = torch.tensor(task.eos_token_ids, dtype=torch.int64, device=device)
         self.logps: Tensor | None = None
 
     def fill(

@@ -50,9 +50,15 @@ class SampledGroups:
     @property
     def mask(self) -> Bool[Tensor, "N K T"]:
         """Ones, then zeros, made from the lengths."""
-        return (
-            torch.arange(self.tokens.shape[-1], device=self.tokens.device) < self.lengths[..., None]
-        )
+        places = torch.arange(self.tokens.shape[-1], device=self.tokens.device)
+        return places < self.lengths[..., None]
+
+    def rewards(self, task: TokenMDP) -> Float[Tensor, "N K"]:
+        """What the task pays for each answer, float64, on the CPU."""
+        tokens, lengths = self.tokens.flatten(0, 1), self.lengths.flatten()
+        index = self.prompt_index.repeat_interleave(self.lengths.shape[1])
+        paid = task.reward(*(x.cpu().numpy() for x in (tokens, lengths, index)))
+        return torch.from_numpy(np.asarray(paid)).view(self.lengths.shape)
 
 
 @torch.no_grad()
@@ -135,16 +141,12 @@ def all_groups(
     logps = np.stack([tables[t][numbers // V ** (T - t), tokens[:, t]] for t in range(T)], 1)
     logps = np.where(inside, logps, 0.0)
     possible = (inside | (tokens == eos)).all(1) & (logps.sum(1) > -np.inf)
-    tokens, logps, lengths = (
-        np.where(inside, tokens, mdp.pad_token_id)[possible],
-        logps[possible],
-        lengths[possible],
-    )
+    tokens = np.where(inside, tokens, mdp.pad_token_id)[possible]
+    logps, lengths = logps[possible], lengths[possible]
     if len(tokens) ** group_size > max_groups:
         raise ValueError(
             f"{len(tokens)} answers make {len(tokens) ** group_size:,} groups of {group_size}, "
-            "above the limit of "
-            f"{max_groups:,}: take a smaller tree or group, or raise max_groups"
+            f"above the limit of {max_groups:,}: take a smaller tree or group, or raise max_groups"
         )
     choice = digits(np.arange(len(tokens) ** group_size), len(tokens), group_size)
     logs = torch.from_numpy(logps[choice])
@@ -181,13 +183,12 @@ def make_group_batch(
             fields["reference_logps"] = (
                 token_logps(reference, mdp, tokens, lengths, rows).view(N, K, T).to(device)
             )
-    rewards = mdp.reward(tokens.cpu().numpy(), lengths.cpu().numpy(), rows.cpu().numpy())
     if samples.group_weight is not None:
         fields.setdefault("group_weight", samples.group_weight.to(device))
     return GroupBatch(
         policy_logps=logps,
         behaviour_logps=samples.logps.to(device),
-        rewards=torch.from_numpy(rewards).to(device, logps.dtype).view(N, K),
+        rewards=samples.rewards(mdp).to(device, logps.dtype),
         mask=samples.mask.to(device),
         truncated=samples.truncated.to(device),
         **fields,

@@ -7,39 +7,27 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from gnivo_edu.policies.cached_rows import prompts_of
 from gnivo_edu.policies.chunked import FIELDS, Reference, chunked_scores, chunked_weighted_sum
 from gnivo_edu.policies.divergences import entropy_of, kl_of
 from gnivo_edu.policies.heads import Head, find_head, has_hidden_states
 from gnivo_edu.policies.sampling import SampledGroups
 from gnivo_edu.policies.scoring import device_of, evaluating, next_token_logps
+from toy_envs import TokenMDP
 
 Fields = Mapping[str, Tensor]
 Rows = Int[Tensor, " B"]
 
 
-class ScoredTask(Protocol):
-    """What scoring reads of a task. `prompt_mask()` [N, P], 1 at real tokens, may be there: prompts
-    are left-padded.
-    """
-
-    vocab_size: int
-    pad_token_id: int
-
-    def prompts(self) -> Any:
-        """int [N, P]."""
-        ...
-
-
 def score_rows(
     policy: nn.Module,
-    task: ScoredTask,
+    task: TokenMDP,
     tokens: Int[Tensor, "B T"],
     lengths: Int[Tensor, " B"],
     prompt_index: int | Int[Tensor, " B"] = 0,
@@ -63,26 +51,48 @@ def score_rows(
     >>> from gnivo_edu.policies import TabularLM
     >>> from toy_envs import TokenMDP
     >>> mdp = TokenMDP(2, 2)
-    >>> score_rows(TabularLM.from_mdp(mdp), mdp, torch.tensor([[0, 1]]), torch.tensor([2]))["entropy"].exp()
+    >>> answers = torch.tensor([[0, 1]]), torch.tensor([2])
+    >>> score_rows(TabularLM.from_mdp(mdp), mdp, *answers)["entropy"].exp()
     tensor([[2., 2.]], dtype=torch.float64, grad_fn=<ExpBackward0>)
     """
     wanted = _known(fields, reference)
     rows = _Answers(policy, task, tokens, lengths, prompt_index)
-    if _by_head(policy, reference):
-        hidden, head = _hidden(policy, task, rows, temperature)
-        other = _constant(reference, task, rows, temperature) if "policy_kl" in wanted else None
-        scored = chunked_scores(hidden, head, rows.targets, wanted, other, chunk)
-    else:
-        scored = _dense(policy, task, rows, reference, wanted, temperature)
-    return {
-        name: x.new_zeros(rows.inside.shape).masked_scatter(rows.inside, x)
-        for name, x in scored.items()
-    }
+    if not _by_head(policy, reference):
+        return rows.spread(_dense(policy, task, rows, reference, wanted, temperature))
+    hidden, head = _hidden(policy, task, rows, temperature)
+    other = _constant(reference, task, rows, temperature) if "policy_kl" in wanted else None
+    return rows.spread(chunked_scores(hidden, head, rows.targets, wanted, other, chunk))
+
+
+def score_tokens(
+    policy: nn.Module,
+    mdp: TokenMDP,
+    tokens: Int[Tensor, "B T"],
+    lengths: Int[Tensor, " B"],
+    prompt_index: int | Int[Tensor, " B"] = 0,
+    reference: nn.Module | None = None,
+) -> dict[str, Float[Tensor, "B T"]]:
+    """`score_rows` from the logits of every action, for any model, whatever its head.
+
+    Prompts of one length; `policy_logps` is `token_logps`, and every field may be differentiated
+    any number of times. Raises ValueError if a vocabulary is too small.
+
+    >>> from gnivo_edu.policies import TabularLM
+    >>> mdp = TokenMDP(2, 2)
+    >>> policy, reference = TabularLM.from_mdp(mdp), TabularLM.from_mdp(mdp, seed=0)
+    >>> answers = torch.tensor([[0, 1]]), torch.tensor([2])
+    >>> fields = score_tokens(policy, mdp, *answers, reference=reference)
+    >>> sorted(fields), bool((fields["policy_kl"] > 0).all())
+    (['entropy', 'policy_kl', 'policy_logps'], True)
+    """
+    rows = _Answers(policy, mdp, tokens, lengths, prompt_index)
+    wanted = _known(FIELDS, reference)
+    return rows.spread(_dense(policy, mdp, rows, reference, wanted, temperature=1.0))
 
 
 def weighted_rows(
     policy: nn.Module,
-    task: ScoredTask,
+    task: TokenMDP,
     tokens: Int[Tensor, "B T"],
     lengths: Int[Tensor, " B"],
     prompt_index: int | Int[Tensor, " B"],
@@ -118,7 +128,7 @@ def weighted_rows(
 
 def two_pass_scorers(
     policy: nn.Module,
-    task: ScoredTask,
+    task: TokenMDP,
     samples: SampledGroups,
     reference: nn.Module | None = None,
     fields: Sequence[str] = FIELDS,
@@ -131,7 +141,7 @@ def two_pass_scorers(
     K, T = samples.tokens.shape[1:]
     tokens, lengths = samples.tokens.reshape(-1, T), samples.lengths.reshape(-1)
 
-    def of(rows: Rows) -> tuple[nn.Module, ScoredTask, Tensor, Tensor, Tensor]:
+    def of(rows: Rows) -> tuple[nn.Module, TokenMDP, Tensor, Tensor, Tensor]:
         return policy, task, tokens[rows], lengths[rows], samples.prompt_index[rows // K]
 
     def score(rows: Rows) -> dict[str, Tensor]:
@@ -145,13 +155,32 @@ def two_pass_scorers(
     return score, weighted_sum
 
 
+def divergences(
+    policy: nn.Module, mdp: TokenMDP, samples: SampledGroups, reference: nn.Module | None = None
+) -> dict[str, Float[Tensor, "N K T"]]:
+    """`entropy` and, with a reference, exact `policy_kl` of sampled groups: further fields for
+    `make_group_batch`.
+
+    >>> from gnivo_edu.policies import TabularLM, sample_groups
+    >>> mdp = TokenMDP(2, 3)
+    >>> policy = TabularLM.from_mdp(mdp)
+    >>> fields = divergences(policy, mdp, sample_groups(policy, mdp, 4), policy)
+    >>> {name: list(x.shape) for name, x in fields.items()}
+    {'entropy': [1, 4, 3], 'policy_kl': [1, 4, 3]}
+    """
+    shape = samples.tokens.shape
+    score, _ = two_pass_scorers(policy, mdp, samples, reference, fields=FIELDS[1:])
+    fields = score(torch.arange(shape[0] * shape[1]))
+    return {name: x.view(shape) for name, x in fields.items()}
+
+
 class _Answers:
     """Prompts and answers of some rows on the policy's device, cut to the longest of each."""
 
     def __init__(
         self,
         policy: nn.Module,
-        task: ScoredTask,
+        task: TokenMDP,
         tokens: Tensor,
         lengths: Tensor,
         prompt_index: int | Tensor,
@@ -162,34 +191,25 @@ class _Answers:
         self.inside: Bool[Tensor, "B T"] = (
             torch.arange(tokens.shape[1], device=self.device) < lengths[:, None]
         )
-        self.tokens, self.targets = (
-            tokens.masked_fill(~self.inside, task.pad_token_id),
-            tokens[self.inside],
-        )
-        index = self.index.cpu().numpy()
-        prompts = torch.from_numpy(np.asarray(task.prompts())[index]).to(self.device)
-        own: Any = getattr(task, "prompt_mask", None)
-        mask = (
-            torch.ones_like(prompts)
-            if own is None
-            else torch.as_tensor(np.asarray(own())[index]).to(prompts)
-        )
-        if (
-            mask.shape != prompts.shape
-            or not bool(mask[:, -1].all())
-            or bool((mask.diff(dim=1) < 0).any())
-        ):
-            raise ValueError(
-                "prompt_mask() must be [N, P], 0 then 1 in each row, as prompts that are padded on "
-                "the left"
-            )
-        first = int((mask == 0).sum(1).min()) if len(mask) else 0
+        self.tokens = tokens.masked_fill(~self.inside, task.pad_token_id)
+        self.targets = tokens[self.inside]
+        index = self.index.cpu()
+        prompts, mask = (x[index].to(self.device) for x in prompts_of(task))
+        # Columns that are padding in every row are left out.
+        first = int((~mask).sum(1).min()) if len(mask) else 0
         self.prompts, self.mask = prompts[:, first:], mask[:, first:]
         self.length = int(lengths.max()) if len(lengths) else 0
 
+    def spread(self, fields: Fields) -> dict[str, Float[Tensor, "B T"]]:
+        """Fields of the written tokens [M], one after the other, as rows with 0 after the end."""
+        shape = self.inside.shape
+        return {
+            name: x.new_zeros(shape).masked_scatter(self.inside, x) for name, x in fields.items()
+        }
+
 
 def _hidden(
-    policy: nn.Module, task: ScoredTask, rows: _Answers, temperature: float
+    policy: nn.Module, task: TokenMDP, rows: _Answers, temperature: float
 ) -> tuple[Tensor, Head]:
     """Last hidden states [M, H] before each token of the answers, and the head over the actions."""
     backbone, head = find_head(policy)
@@ -203,9 +223,9 @@ def _hidden(
     if not bool(rows.mask.all()):
         # What follows an answer is attended by nothing that is scored, so only the left needs a
         # mask.
-        mask = nn.functional.pad(rows.mask, (0, ids.shape[1] - rows.mask.shape[1]), value=1).to(
-            device
-        )
+        mask = nn.functional.pad(
+            rows.mask.long(), (0, ids.shape[1] - rows.mask.shape[1]), value=1
+        ).to(device)
         _check_attention(policy, head.weight.dtype)
         inputs["attention_mask"] = mask
         if "position_ids" in inspect.signature(backbone.forward).parameters:
@@ -216,7 +236,7 @@ def _hidden(
 
 
 def _constant(
-    reference: nn.Module | None, task: ScoredTask, rows: _Answers, temperature: float
+    reference: nn.Module | None, task: TokenMDP, rows: _Answers, temperature: float
 ) -> Reference | None:
     if reference is None:
         return None

@@ -46,7 +46,7 @@ def next_token_logps(
     """
     device = device_of(policy)
     index = torch.as_tensor(prompt_index, device=device).expand(len(prefixes))
-    if hasattr(mdp, "prompt_mask") and not mdp.prompt_mask()[index.cpu().numpy()].all():
+    if not mdp.prompt_mask()[index.cpu().numpy()].all():
         raise ValueError(
             "this prompt is padded to the length of others: use score_rows, or prompts of one "
             "length"

@@ -4,14 +4,10 @@ too.
 
 from __future__ import annotations
 
-from os import PathLike
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
 from transformers import (
-    AutoModelForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedModel,
@@ -19,7 +15,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from gnivo_edu.policies.loading import no_config, quiet
+from gnivo_edu.policies.loading import precise_norms
 from toy_envs import TokenMDP
 
 Architecture = Literal["qwen2", "llama"]
@@ -37,38 +33,6 @@ SIZES = {
 WINDOW = (
     64  # positions at least, so that one model also reads the longer chains of the same environment
 )
-CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
-
-
-class PreciseRMSNorm(nn.Module):
-    """x / sqrt(mean x^2 + eps) times a weight, in the precision of x, at least float32.
-
-    The library's own norm computes in float32 whatever x is: inside a float64 model it leaves
-    errors of 1e-7, which no gradient check to 1e-12 and no exact fit survives. The weight keeps its
-    name, so that saving and loading do not see the difference. Source: Zhang and Sennrich (2019),
-    arXiv:1910.07467, Eq. 4.
-    """
-
-    def __init__(self, weight: Tensor, eps: float) -> None:
-        super().__init__()
-        self.weight, self.eps = nn.Parameter(weight.detach().clone()), eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise the last dimension."""
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        return self.weight * (wide * (wide.square().mean(-1, keepdim=True) + self.eps).rsqrt()).to(
-            x.dtype
-        )
-
-
-def precise_norms(model: PreTrainedModel) -> PreTrainedModel:
-    """Replace every RMSNorm of a transformer, in place, by one that keeps float64; returns the
-    model.
-    """
-    for name, module in list(model.named_modules()):
-        if type(module).__name__.endswith("RMSNorm") and not isinstance(module, PreciseRMSNorm):
-            model.set_submodule(name, PreciseRMSNorm(module.weight, module.variance_epsilon))
-    return model
 
 
 def small_transformer(
@@ -121,36 +85,3 @@ def small_transformer(
         torch.manual_seed(seed)
         model = model_class(config)
     return precise_norms(model.to(dtype)).eval()
-
-
-def load_transformer(
-    folder: str | PathLike[str], dtype: torch.dtype = torch.float32
-) -> PreTrainedModel:
-    """A transformer that `save_pretrained` wrote, with norms that keep float64, dropout off.
-
-    Raises ValueError on a folder that holds no model.
-    """
-    if not (Path(folder) / "config.json").is_file():
-        raise ValueError(no_config(Path(folder)))
-    with quiet(True):
-        model = AutoModelForCausalLM.from_pretrained(
-            str(folder), dtype=dtype, attn_implementation="sdpa"
-        )
-    return precise_norms(model).eval()
-
-
-def load_checkpoint(
-    name: str = "arithmetic", dtype: torch.dtype = torch.float32
-) -> PreTrainedModel:
-    """A pretrained small transformer that ships with the package; how it was made lies beside it,
-    in recipe.json.
-
-    "arithmetic": for `toy_envs.ArithmeticChain(base=10, digits=2)` with any number of operations.
-    It has learned the bad habit of its demonstrations, so that there is something to mend. Raises
-    ValueError on an unknown name."""
-    known = sorted(
-        folder.name for folder in CHECKPOINTS.iterdir() if (folder / "config.json").is_file()
-    )
-    if name not in known:
-        raise ValueError(f"there is no checkpoint {name!r}; known: {', '.join(known)}")
-    return load_transformer(CHECKPOINTS / name, dtype)

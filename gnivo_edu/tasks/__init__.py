@@ -1,6 +1,22 @@
 """Tasks: what a language model is asked, and how its answers are rewarded."""
 
-from gnivo_edu.tasks.registry import get, names
+from gnivo_edu.tasks.registry import (
+    environment,
+    environments,
+    get,
+    load,
+    names,
+    with_demonstrations,
+)
 from gnivo_edu.tasks.rewards import TextReward, get_reward
 
-__all__ = ["TextReward", "get", "get_reward", "names"]
+__all__ = [
+    "TextReward",
+    "environment",
+    "environments",
+    "get",
+    "get_reward",
+    "load",
+    "names",
+    "with_demonstrations",
+]

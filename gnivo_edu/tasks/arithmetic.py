@@ -16,6 +16,7 @@ from toy_envs.arithmetic_chain import ArithmeticChain
 from toy_envs.core import TokenMDP
 
 TEST_QUESTIONS = 200  # of each tier; the first that its seed draws
+TRAIN_QUESTIONS = 1000  # of each tier, unless told; those after them
 
 
 class Arithmetic(TokenMDP):
@@ -47,9 +48,7 @@ class Arithmetic(TokenMDP):
         prompt_seed: int = 0,
     ) -> None:
         _check_arguments(tiers, num_prompts, split, base, digits, prompt_seed)
-        count = (
-            num_prompts if num_prompts is not None else 1000 if split == "train" else TEST_QUESTIONS
-        )
+        count = num_prompts or {"train": TRAIN_QUESTIONS, "test": TEST_QUESTIONS}[split]
         if split == "test" and count > TEST_QUESTIONS:
             raise ValueError(
                 f"the test split has {TEST_QUESTIONS} questions a tier, got num_prompts={count}"
@@ -61,14 +60,11 @@ class Arithmetic(TokenMDP):
         self.tier = np.asarray(tiers, dtype=np.int64)[self._chain]
         widest = max(self._chains, key=lambda chain: chain.horizon)
         width = widest.prompts().shape[1]
-        rows = [
-            np.pad(
-                chain.prompts()[first:],
-                ((0, 0), (width - chain.prompts().shape[1], 0)),
-                mode="edge",
-            )
-            for chain in self._chains
-        ]
+        rows = []
+        for chain in self._chains:
+            prompts = chain.prompts()[first:]
+            # Shorter prompts repeat their BOS on the left.
+            rows.append(np.pad(prompts, ((0, 0), (width - prompts.shape[1], 0)), mode="edge"))
         super().__init__(
             widest.vocab_size,
             widest.horizon,
@@ -78,13 +74,8 @@ class Arithmetic(TokenMDP):
         )
         for chain in self._chains:  # the chains reward answers of any tier's length
             chain.horizon = self.horizon
-        self.name, self.split, self.base, self.largest = (
-            f"arithmetic-{split}",
-            split,
-            base,
-            base**digits - 1,
-        )
-        self.eos_token_ids = (self.vocabulary.index("."),)
+        self.name, self.split = f"arithmetic-{split}", split
+        self.base, self.largest = base, base**digits - 1
         self._steps = steps_after(";")
 
     def prompt_mask(self) -> NDArray[np.bool_]:
@@ -98,6 +89,10 @@ class Arithmetic(TokenMDP):
     def question(self, prompt_index: int) -> str:
         """The question as text, such as `55+9+5+2-9=`."""
         return self._chains[self._chain[prompt_index]].question(int(self._number[prompt_index]))
+
+    def prompt_text(self, prompt_index: int) -> str:
+        """The question."""
+        return self.question(prompt_index)
 
     def totals(self, prompt_index: int) -> list[int]:
         """The start of a question and its right running totals."""
@@ -116,10 +111,18 @@ class Arithmetic(TokenMDP):
         grades = []
         for text, number, reward in zip(rows, index.tolist(), rewards.tolist(), strict=True):
             answer = text[:-1].rpartition(";")[2] if text.endswith(".") else None
-            status: Status = "right" if reward else "no answer" if answer is None else "wrong"
+            status: Status = "no answer" if answer is None else "wrong"
+            if reward:
+                status = "right"
             gold = np.base_repr(self.totals(number)[-1], self.base)
             grades.append(Grade(text=text, answer=answer, gold=gold, status=status, reward=reward))
         return grades
+
+    def statuses(
+        self, tokens: ArrayLike, lengths: ArrayLike, prompt_index: ArrayLike = 0
+    ) -> list[str | None]:
+        """What became of answers: "right", "wrong" or "no answer"."""
+        return [grade.status for grade in self.grade(tokens, lengths, prompt_index)]
 
     def step_ids(self, tokens: ArrayLike, lengths: ArrayLike) -> NDArray[np.int64]:
         """Step of each token, int64 [B, T]: 0, 1, 2, ...; the end token belongs to the last
@@ -127,6 +130,10 @@ class Arithmetic(TokenMDP):
         """
         pieces = [[self.vocabulary[token] for token in row] for row in check_rows(tokens, lengths)]
         return step_ids_of(pieces, self._steps, np.asarray(tokens).shape[1])
+
+    def demonstration(self, prompt_index: int) -> NDArray[np.int64]:
+        """The right answer to a prompt, int64: its running totals."""
+        return self._written(self.totals(prompt_index)[1:])
 
     def demonstrations(
         self, count: int, wrong_rate: float = 0.5, seed: int = 0
@@ -145,16 +152,12 @@ class Arithmetic(TokenMDP):
             )
         rng = np.random.default_rng(seed)
         index = rng.integers(len(self._prompts), size=count)
-        tokens, lengths = (
-            np.full((count, self.horizon), self.pad_token_id),
-            np.zeros(count, dtype=np.int64),
-        )
-        code = {character: token for token, character in enumerate(self.vocabulary)}
+        tokens = np.full((count, self.horizon), self.pad_token_id)
+        lengths = np.zeros(count, dtype=np.int64)
         for row, number in enumerate(index.tolist()):
-            totals = self._walk(number, rng.random(self.tier[number]) < wrong_rate)
-            text = ";".join(np.base_repr(total, self.base) for total in totals) + "."
-            lengths[row] = len(text)
-            tokens[row, : len(text)] = [code[character] for character in text]
+            answer = self._written(self._walk(number, rng.random(self.tier[number]) < wrong_rate))
+            lengths[row] = len(answer)
+            tokens[row, : len(answer)] = answer
         return tokens, lengths, index
 
     def first_wrong_step(
@@ -187,6 +190,11 @@ class Arithmetic(TokenMDP):
         operands = self._terms(prompt_index)[1]
         totals = self.totals(prompt_index)
         return [self._wrong(a, b) is not None for a, b in zip(totals, operands, strict=False)]
+
+    def _written(self, totals: Sequence[int]) -> NDArray[np.int64]:
+        """Tokens of an answer with these running totals."""
+        text = ";".join(np.base_repr(total, self.base) for total in totals) + "."
+        return np.array([self.vocabulary.index(character) for character in text], dtype=np.int64)
 
     def _terms(self, prompt_index: int) -> tuple[int, list[int]]:
         """The start and the signed operands of a question."""

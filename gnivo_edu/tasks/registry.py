@@ -1,14 +1,15 @@
-"""Tasks by name."""
+"""Tasks by name: those in words, arithmetic, and every toy environment."""
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from gnivo_edu.names import nearest
+from gnivo_edu.names import current_folder, nearest
+from toy_envs.core import TokenMDP
 
 # The tasks load what they need where they are made: their names are known without it.
 BENCHMARK_NAMES = ("math", "aime24", "aime25", "amc23", "math500", "minerva_math", "olympiadbench")
@@ -23,8 +24,46 @@ _OTHER_NAMES = {
 
 
 def names() -> tuple[str, ...]:
-    """Names of all tasks."""
+    """Names of all tasks but the toy environments."""
     return NAMES
+
+
+def environments() -> list[str]:
+    """Ids of all registered toy environments, in the order of their registration."""
+    import gymnasium
+
+    import toy_envs  # noqa: F401  # importing registers them
+
+    return [name for name, spec in gymnasium.registry.items() if spec.namespace == "toy_envs"]
+
+
+def environment(name: str, **options: Any) -> Any:
+    """A token MDP by its gymnasium id, `RandomTree` for `toy_envs/RandomTree-v0`, or `module:Id-v0`.
+
+    The module of `module:Id-v0` registers the id when it is imported; it is also looked for in the
+    current folder. `options` go to the environment. Raises ValueError, in one line, on a name that
+    is not there (with the nearest one) and on options that do not fit.
+
+    >>> environment("RandomTree", horizon=3).horizon
+    3
+    """
+    import gymnasium
+
+    known = environments()
+    short = {_short(name): name for name in known}
+    full = name if ":" in name or name in gymnasium.registry else short.get(name)
+    if full is None:
+        hint = nearest(name, [*short, *known], otherwise=f"known: {', '.join(short)}")
+        raise ValueError(f"there is no environment {name!r}; {hint}")
+    try:
+        with current_folder():
+            unwrapped = gymnasium.make(full, **options).unwrapped
+    except (gymnasium.error.Error, ImportError, TypeError) as error:
+        raise ValueError(f"task {name!r} cannot be made: {' '.join(str(error).split())}") from error
+    if not isinstance(unwrapped, TokenMDP):
+        raise ValueError(f"{name!r} is no token MDP: derive it from toy_envs.TokenMDP")
+    unwrapped.name = full
+    return unwrapped
 
 
 def get(
@@ -32,47 +71,124 @@ def get(
     tokenizer: Any = None,
     path_or_id: str | None = None,
     split: str | None = None,
+    model: Any = None,
+    texts: bool = False,
     **options: Any,
 ) -> Any:
     """The task of this name, a token MDP with prompts, rewards, grades and steps.
 
-    `tokenizer` is that of the model that answers; `arithmetic` has its own vocabulary and takes
-    none. `path_or_id` is a file, a folder or a hub id of the data; by default the published hub id.
-    `split` "train" or "test" where a task has both. `options` go to the task: see `Arithmetic`,
-    `gsm8k`, `benchmark`, `stories` and `TextTask`. Raises ValueError, in one line, on unknown names
-    (with the nearest one), on unknown options, and on what the task does not take.
+    A name of `names()`, or any that `environment` takes. `tokenizer` is that of the model that
+    answers in words; `arithmetic` and toy environments have vocabularies of their own. `model`, if
+    given, says with what more an answer ends. `texts`: arithmetic with its characters as a tokenizer's
+    tokens. `path_or_id` is a file, a folder or a hub id of the
+    data; by default the published hub id. `split` "train" or "test" where a task has both. `options`
+    go to the task: see `Arithmetic`, `gsm8k`, `benchmark`, `stories` and `TextTask`. Raises
+    ValueError, in one line, on unknown names (with the nearest one), on unknown options, and on what
+    the task does not take.
 
     >>> task = get("arithmetic", tiers=(2, 4), num_prompts=3, split="test")
     >>> task.decode(task.prompts()[0][1:]), task.horizon
     ('59+5-8=', 12)
+    >>> get("toy_envs/RandomTree-v0").name
+    'toy_envs/RandomTree-v0'
     >>> get("gsm8")
     Traceback (most recent call last):
     ValueError: there is no task 'gsm8'; did you mean 'gsm8k'?
     """
+    if "/" in name or ":" in name or name in map(_short, environments()):
+        return environment(name, **options)
+    name = _canonical(name)
+    maker = _maker(name)
+    options |= {} if split is None else {"split": split}
+    if getattr(maker, "own_vocabulary", False):
+        if tokenizer is not None or path_or_id is not None:
+            raise ValueError(
+                f"the task {name!r} makes its own questions and has a vocabulary of its own: pass "
+                "no tokenizer, take the model 'shipped' or one that `pretrain` made, or a task in "
+                "words"
+            )
+        task = _make(name, maker, options)
+        return _in_texts(options) if texts else task
+    if tokenizer is None:
+        raise ValueError(
+            f"the task {name!r} is answered in words, and the model comes without a tokenizer: "
+            "pass the tokenizer, save it into the model's folder, or take another model"
+        )
+    if model is not None and "eos_token_ids" not in options:
+        from gnivo_edu.tasks.prompting import end_tokens
+
+        options["eos_token_ids"] = end_tokens(tokenizer, getattr(model, "generation_config", None))
+    return _make(name, partial(maker, tokenizer=tokenizer, path_or_id=path_or_id), options)
+
+
+def load(
+    model: str, task: str, dtype: Any = None, options: Mapping[str, Any] | None = None
+) -> tuple[Any, Any]:
+    """(policy, task) by their names, bound to one another: a table is made for its task, a task in
+    words for its model's tokenizer.
+
+    `dtype`: a torch dtype, float32 unless told; `options` go to the task. Raises ValueError, in one
+    line, on what cannot be loaded or does not fit.
+
+    >>> policy, task = load("table", "Brackets")
+    >>> type(policy).__name__, task.name
+    ('TabularLM', 'toy_envs/Brackets-v0')
+    """
+    import torch
+
+    from gnivo_edu.policies import load_policy
+
+    dtype, options = dtype or torch.float32, dict(options or {})
+    if model == "table":
+        made = get(task, **options)
+        return load_policy(model, dtype, made)[0], made
+    policy, tokenizer = load_policy(model, dtype)
+    return policy, get(task, tokenizer, model=policy, **options)
+
+
+def with_demonstrations() -> list[str]:
+    """Names of the tasks without a tokenizer that write right answers to learn from.
+
+    >>> with_demonstrations()
+    ['arithmetic', 'toy_envs/ArithmeticChain-v0']
+    """
+    return [name for name in ("arithmetic", *environments()) if writes_answers(get(name))]
+
+
+def writes_answers(task: TokenMDP) -> bool:
+    """Whether a task writes demonstrations."""
+    try:
+        task.demonstrations(1, 0.0, seed=0)
+    except ValueError:
+        return False
+    return True
+
+
+def _short(env_id: str) -> str:
+    return env_id.removeprefix("toy_envs/").rsplit("-v", 1)[0]
+
+
+def _canonical(name: str) -> str:
+    """A name as it is listed, whatever its case, marks and usual variants."""
     plain = re.sub(r"[^a-z0-9]", "", name.lower())
     same = {known.replace("_", ""): known for known in NAMES} | _OTHER_NAMES
     if plain not in same:
         raise ValueError(f"there is no task {name!r}; {nearest(name, NAMES)}")
-    name = same[plain]
-    if split is not None:
-        options["split"] = split
+    return same[plain]
+
+
+def _in_texts(options: Mapping[str, Any]) -> Any:
+    from gnivo_edu.tasks.arithmetic_text import ArithmeticText
+
+    return ArithmeticText(**options)
+
+
+def _maker(name: str) -> Callable[..., Any]:
+    """What makes a task of `NAMES`."""
     if name == "arithmetic":
-        if tokenizer is not None or path_or_id is not None:
-            raise ValueError(
-                "the task 'arithmetic' makes its own questions in its own vocabulary: pass no "
-                "tokenizer"
-            )
         from gnivo_edu.tasks.arithmetic import Arithmetic
 
-        return _make(name, Arithmetic, options)
-    if tokenizer is None:
-        raise ValueError(f"the task {name!r} is answered in words: pass the tokenizer of the model")
-    return _make(
-        name, partial(_text_task(name), tokenizer=tokenizer, path_or_id=path_or_id), options
-    )
-
-
-def _text_task(name: str) -> Callable[..., Any]:
+        return Arithmetic
     if name == "gsm8k":
         from gnivo_edu.tasks.gsm8k import gsm8k
 
@@ -86,7 +202,7 @@ def _text_task(name: str) -> Callable[..., Any]:
     return partial(benchmark, name)
 
 
-def _make(name: str, make: Callable[..., Any], options: dict[str, Any]) -> Any:
+def _make(name: str, make: Callable[..., Any], options: Mapping[str, Any]) -> Any:
     from gnivo_edu.tasks.text_task import TextTask
 
     parameters = list(inspect.signature(make).parameters.values())

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from gnivo_edu.tasks.grading import Grade, Problem, unparsable_golds
 from gnivo_edu.tasks.prompting import base_prompt, chat_prompt, end_tokens, left_pad
 from gnivo_edu.tasks.segment import Segmenter, check_rows, get_segmenter, step_ids_of, token_pieces
-from toy_envs.core import Prefix, TokenMDP
+from toy_envs.core import TokenMDP
 
 Grader = Callable[[Sequence[str], Sequence[Problem]], list[Grade]]
 
@@ -30,8 +30,8 @@ class TextTask(TokenMDP):
       `lengths` tell padding.
 
     `grade` gives the verdict on each answer in detail, `reward` its number, float64 [B]; an answer
-    whose gold cannot be read is rewarded 0, and its grade says that it does not count: `unreadable`
-    names these problems. `step_ids` cuts answers into steps.
+    whose gold cannot be read is rewarded 0, and its grade says that it does not count: `gradable`
+    names the others. `step_ids` cuts answers into steps.
 
     Arguments: `grader` takes texts and their problems to grades. `chat` None uses the tokenizer's
     chat template if it has one; True demands it; False uses `base_text`, a text with `{question}`.
@@ -40,6 +40,7 @@ class TextTask(TokenMDP):
     see `segment.get_segmenter`. Raises ValueError in one line on bad values."""
 
     variant = ""  # which version of the data it is, where several go round
+    own_vocabulary = False
 
     def __init__(
         self,
@@ -78,39 +79,39 @@ class TextTask(TokenMDP):
         )
         self.stop = () if self.chat else tuple(stop)
         self._grader, self._segmenter = grader, get_segmenter(segmenter)
-        self._unreadable: tuple[int, ...] | None = None
-        rows = [
-            chat_prompt(tokenizer, p.question, instruction, chat_options)
-            if self.chat
-            else base_prompt(tokenizer, p.question, base_text)
-            for p in self.problems
-        ]
+        self._gradable: NDArray[np.int64] | None = None
+        asked = [problem.question for problem in self.problems]
+        if self.chat:
+            rows = [chat_prompt(tokenizer, text, instruction, chat_options) for text in asked]
+        else:
+            rows = [base_prompt(tokenizer, text, base_text) for text in asked]
         self._prompts, self._prompt_mask = left_pad(rows, self.pad_token_id)
 
     def prompt_mask(self) -> NDArray[np.bool_]:
-        """Which places of `prompts()` hold a token, bool [N, P]; the others are padding, on the
-        left.
-        """
+        """Which places of `prompts()` hold a token, bool [N, P]; padding stands on the left."""
         return self._prompt_mask.copy()
 
     def prompt_text(self, prompt_index: int) -> str:
         """What the model reads, special tokens and all."""
-        return str(
-            self.tokenizer.decode(
-                self._prompts[prompt_index][self._prompt_mask[prompt_index]].tolist()
-            )
-        )
+        tokens = self._prompts[prompt_index][self._prompt_mask[prompt_index]]
+        return str(self.tokenizer.decode(tokens.tolist()))
+
+    def question_text(self, prompt_index: int) -> str:
+        """The question as the data have it."""
+        return self.problems[prompt_index].question
+
+    def asked(self, prompts: Sequence[int]) -> list[Any]:
+        """Question and gold answer of some prompts."""
+        return [(self.problems[i].question, self.problems[i].gold) for i in prompts]
 
     def texts(self, tokens: ArrayLike, lengths: ArrayLike) -> list[str]:
         """Texts of answers, tokens int [B, T] and lengths int [B], up to their end token, without
         special tokens.
         """
         rows = [self._until_end(row) for row in check_rows(tokens, lengths)]
-        return (
-            [str(text) for text in self.tokenizer.batch_decode(rows, skip_special_tokens=True)]
-            if rows
-            else []
-        )
+        if not rows:
+            return []
+        return [str(text) for text in self.tokenizer.batch_decode(rows, skip_special_tokens=True)]
 
     def decode(self, tokens: ArrayLike) -> str:
         """Text of one answer, int [T], up to its end token; padding behind it is left out."""
@@ -139,18 +140,37 @@ class TextTask(TokenMDP):
             [self._until_stop(text) for text in texts], [self.problems[i] for i in index.tolist()]
         )
 
-    def unreadable(self) -> tuple[int, ...]:
-        """Numbers of the problems whose gold answer cannot be read, so that no answer to them would
-        be rewarded.
+    def statuses(
+        self, tokens: ArrayLike, lengths: ArrayLike, prompt_index: ArrayLike = 0
+    ) -> list[str | None]:
+        """What became of answers, by the grader; None where no problem has a gold answer.
 
-        Empty where no problem has a gold answer. Asks the grader the first time, a few milliseconds
-        a problem."""
-        if self._unreadable is None:
-            has_gold = any(problem.gold for problem in self.problems)
-            self._unreadable = (
-                tuple(unparsable_golds(self.problems, self._grader)) if has_gold else ()
-            )
-        return self._unreadable
+        A reward without one is not asked a second time: it may be slow, and says no more than its
+        number.
+        """
+        if not self._has_gold():
+            return super().statuses(tokens, lengths, prompt_index)
+        return [grade.status for grade in self.grade(tokens, lengths, prompt_index)]
+
+    def gradable(self) -> NDArray[np.int64]:
+        """Numbers of the problems whose gold answer can be read; all, if none has a gold answer.
+
+        An answer to another problem would never be rewarded. Asks the grader the first time, a few
+        milliseconds a problem.
+        """
+        if self._gradable is None:
+            self._gradable = super().gradable()
+            if self._has_gold():
+                unreadable = list(unparsable_golds(self.problems, self._grader))
+                self._gradable = np.delete(self._gradable, unreadable)
+        return self._gradable
+
+    def _has_gold(self) -> bool:
+        return any(problem.gold for problem in self.problems)
+
+    def pieces(self, answer: Sequence[int]) -> list[str]:
+        """Text that each token adds to an answer."""
+        return list(token_pieces(self.tokenizer, answer))
 
     def step_ids(self, tokens: ArrayLike, lengths: ArrayLike) -> NDArray[np.int64]:
         """Step of each token, int64 [B, T]: 0, 1, 2, ...; the end token belongs to the last
@@ -169,12 +189,10 @@ class TextTask(TokenMDP):
     ) -> ArrayLike:
         return [grade.reward for grade in self.grade(tokens, lengths, prompt_index)]
 
-    def _until_end(self, row: list[int]) -> Prefix | list[int]:
-        return row[
-            : next((t for t, token in enumerate(row) if token in self.eos_token_ids), len(row))
-        ]
+    def _until_end(self, row: list[int]) -> list[int]:
+        ends = [t for t, token in enumerate(row) if token in self.eos_token_ids]
+        return row[: min(ends, default=len(row))]
 
     def _until_stop(self, text: str) -> str:
-        return text[
-            : min((at for stop in self.stop if (at := text.find(stop)) >= 0), default=len(text))
-        ]
+        stops = [at for stop in self.stop if (at := text.find(stop)) >= 0]
+        return text[: min(stops, default=len(text))]

@@ -4,6 +4,9 @@ both to read.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,14 +14,12 @@ from torch import nn
 
 from gnivo_edu.evaluation.evaluate import evaluate
 from gnivo_edu.evaluation.report import compare
-from gnivo_edu.policies.generation import sample_completions
-from gnivo_edu.training.questions import question_text, questions_of
+from gnivo_edu.training.loop import FineTuned
 
-PROMPTS, COMPLETIONS = (
-    64,
-    256,
-)  # at most so many questions, and about so many answers to them in all
+# At most so many questions, and about so many answers to them in all.
+PROMPTS, COMPLETIONS = 64, 256
 SEED = 2**31  # streams that training does not read
+LAST = 10  # steps that the summary averages at either end
 
 
 def before_and_after(
@@ -44,55 +45,72 @@ def before_and_after(
     >>> from toy_envs import TokenMDP
     >>> coin = TokenMDP(2, 1, reward=lambda tokens, lengths: tokens[:, 0])
     >>> fair, loaded = (TabularLM.from_tables(coin, [np.log([[1 - p, p]])]) for p in (0.5, 0.9))
-    >>> found = before_and_after(fair, loaded, coin, completions=1000)
-    >>> round(found["before"], 1), round(found["after"], 1), found["questions"], found["answers"], found["interval"]
-    (0.5, 0.9, 1, 1000, None)
+    >>> change = before_and_after(fair, loaded, coin, completions=1000)
+    >>> [round(change[name], 1) for name in ("before", "after", "questions", "answers")]
+    [0.5, 0.9, 1, 1000]
     """
-    every = questions_of(task)
-    count = len(every)
-    index = every[
-        np.unique(np.linspace(0, count - 1, min(prompts, count)).round().astype(int))
-    ].tolist()
+    questions = task.gradable()
+    places = np.linspace(0, len(questions) - 1, min(prompts, len(questions))).round().astype(int)
+    index = questions[np.unique(places)].tolist()
     samples = max(2, completions // len(index))
-    both = [
+    before, after = (
         evaluate(
             model,
             task,
-            samples,
-            (1,),
-            SEED,
-            temperature,
-            index,
-            task_name=getattr(task, "name", "task"),
+            samples=samples,
+            ks=(1,),
+            seed=SEED,
+            temperature=temperature,
+            prompts=index,
         )
         for model in (initial, policy)
-    ]
-    before, after = both
-    found = compare(before, after)
+    )
+    change = compare(before, after)
     return {
         "before": float(before.rewards.mean()),
         "after": float(after.rewards.mean()),
-        "difference": found["difference_reward"],
-        "interval": found["interval_reward"],
+        "difference": change["difference_reward"],
+        "interval": change["interval_reward"],
         "questions": len(index),
         "answers": samples * len(index),
-        "texts": [_texts(i, initial, policy, task, temperature) for i in index[:texts]],
+        "texts": [
+            {
+                "prompt": task.question_text(prompt),
+                "before": {"text": before.texts[n][0], "reward": float(before.rewards[n, 0])},
+                "after": {"text": after.texts[n][0], "reward": float(after.rewards[n, 0])},
+            }
+            for n, prompt in enumerate(index[:texts])
+        ],
     }
 
 
-def _texts(
-    prompt_index: int, initial: nn.Module, policy: nn.Module, task: Any, temperature: float
-) -> dict[str, Any]:
-    """One answer of each model to a question, from the same stream of random numbers."""
-    found: dict[str, Any] = {"prompt": question_text(task, prompt_index)}
-    for name, model in (("before", initial), ("after", policy)):
-        drawn = sample_completions(
-            model, task, 1, [prompt_index], seed=SEED, temperature=temperature
+def report_of(run: FineTuned, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+    """What `train --json` prints of a run: a summary of its rewards, its configuration and, if that
+    asks for it, what the run has changed.
+    """
+    config, rewards = run.config, _rewards(run.folder.path / "metrics.jsonl")
+    early, late = (sum(part) / max(len(part), 1) for part in (rewards[:LAST], rewards[-LAST:]))
+    summary = {
+        "objective": config.objective,
+        "steps": config.steps,
+        f"reward, first {LAST} steps": early,
+        f"reward, last {LAST} steps": late,
+        "seconds": run.seconds,
+        "folder": config.out,
+    }
+    report = {"passed": True, "summary": summary, "config": config.to_dict()}
+    if config.report_questions:
+        say("comparing the model with what it was")
+        report["change"] = before_and_after(
+            run.initial,
+            run.policy,
+            run.task,
+            prompts=config.report_questions,
+            temperature=config.temperature,
         )
-        tokens, lengths = drawn.tokens[0].cpu().numpy(), drawn.lengths[0].cpu().numpy()
-        reward = task.reward(tokens, lengths, np.array([prompt_index]))
-        found[name] = {
-            "text": task.decode(tokens[0, : int(lengths[0])]),
-            "reward": float(reward[0]),
-        }
-    return found
+    return report
+
+
+def _rewards(path: Path) -> list[float]:
+    """Mean reward of every step of the run, those before a resume among them."""
+    return [json.loads(line)["reward"] for line in path.read_text(encoding="utf-8").splitlines()]

@@ -45,15 +45,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from gnivo_edu import exact
 from gnivo_edu.batch import GroupBatch
+from gnivo_edu.evaluation.agreement import agreement_with, answer_keys
 from gnivo_edu.objectives import LossOutput
 from gnivo_edu.objectives.surrogate import behaviour_logratio
 from gnivo_edu.population.questions import unexplained
 from gnivo_edu.training.config import TrainConfig
 from gnivo_edu.training.settings import option_of
 
+MAX_SEQUENCES = 2**14  # over all prompts: a fraction of a second on a CPU
 # Metrics of objectives: those that TRL's users know by another name, and those that say what is
 # logged already.
 KNOWN = {
@@ -160,3 +163,39 @@ def clip_metrics(
 
 def _extent(x: Tensor) -> dict[str, float]:
     return {"min": float(x.min()), "mean": float(x.mean()), "max": float(x.max())}
+
+
+def exact_keys(reference: nn.Module, task: Any, alpha: float | None) -> list[exact.Solution]:
+    """The answer key of every prompt, or none where there is no alpha, or more than `MAX_SEQUENCES`
+    answers.
+
+    >>> from gnivo_edu.policies import TabularLM
+    >>> from toy_envs import RandomTree, TokenMDP
+    >>> small, large = RandomTree(vocab_size=2, horizon=3), TokenMDP(10, 10)
+    >>> policy = TabularLM.from_mdp(small)
+    >>> len(exact_keys(policy, small, 0.5)), exact_keys(policy, large, 0.5)
+    (1, [])
+    """
+    mask = task.prompt_mask()
+    small = len(mask) * task.vocab_size**task.horizon <= MAX_SEQUENCES
+    if alpha is None or not small or len(task.eos_token_ids) > 1 or not mask.all():
+        return []
+    return answer_keys(reference, task, alpha)
+
+
+def exact_error(policy: nn.Module, task: Any, keys: list[exact.Solution]) -> dict[str, float]:
+    """`value/exact_error`: the RMS, nats, of log pi/pi_ref + log Z - V over all prefixes; and the
+    rank correlation.
+
+    Reference: the initial model, at the objective's alpha, whatever reference the run itself moves
+    to. A run whose reference stays can take it to 0; one whose reference moves passes by.
+    """
+    if not keys:
+        return {}
+    agreement = agreement_with(policy, task, keys)
+    error = {
+        "value/exact_error": agreement.rms,
+        "value/rank_correlation": agreement.rank_correlation,
+    }
+    # Where all values are equal they have no rank.
+    return {name: value for name, value in error.items() if math.isfinite(value)}

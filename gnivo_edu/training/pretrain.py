@@ -21,12 +21,7 @@ from gnivo_edu.policies.loading import quiet
 from gnivo_edu.policies.sampling import sample_groups
 from gnivo_edu.policies.scoring import evaluating, next_token_logps
 from gnivo_edu.policies.small import Architecture, small_transformer
-from gnivo_edu.training.demonstrations import (
-    NO_TARGET,
-    demonstrating,
-    demonstration_rows,
-    demonstrator,
-)
+from gnivo_edu.training.demonstrations import NO_TARGET, demonstrating, demonstration_rows
 from toy_envs import TokenMDP
 
 
@@ -67,10 +62,9 @@ def pretrain(
 
         L = - sum_i sum_t log pi(y_t^i | x^i, y_<t^i) / sum_i T_i,   nats per token, over the V actions.
 
-    `env`: a token MDP or task with a method `demonstrations(count, wrong_rate, seed)` that returns
-    tokens [B, T], lengths [B] and prompt_index [B], as `gnivo_edu.tasks.arithmetic.Arithmetic` has;
-    or with `demonstration`, the right answer to a prompt, as `toy_envs.ArithmeticChain` has (see
-    `demonstrations.slips`). They are fresh at every step, and `wrong_rate`, 0..1, is what the task
+    `env`: a token MDP that writes demonstrations: with a method `demonstrations` of its own, as
+    `gnivo_edu.tasks.arithmetic.Arithmetic` has, or with `demonstration`, the right answer to a
+    prompt, as `toy_envs.ArithmeticChain` has (see `TokenMDP.demonstrations`). They are fresh at every step, and `wrong_rate`, 0..1, is what the task
     makes of it; in the first `right_first` of the steps it is 0, since a pupil who first learns how
     to calculate picks up a bad habit sooner than one who has to learn both at once. AdamW,
     gradients clipped at norm 1; the learning rate rises over `warmup` steps and falls along half a
@@ -84,8 +78,7 @@ def pretrain(
     >>> len(run.losses), run.model.dtype
     (3, torch.float32)
     """
-    task: Any = env.unwrapped
-    write = demonstrator(task)
+    task: TokenMDP = env.unwrapped
     if steps < 1 or batch_size < 1:
         raise ValueError(f"steps and batch_size must be at least 1, got {steps} and {batch_size}")
     if not 0 <= right_first <= 1 or not 0 <= wrong_rate <= 1:
@@ -97,13 +90,13 @@ def pretrain(
         make_room(out)
     optimiser = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=weight_decay)
     schedule = get_cosine_schedule_with_warmup(optimiser, min(warmup, steps // 2), steps)
-    prompts = _unpadded(task)
+    prompts = [ids[mask] for ids, mask in zip(task.prompts(), task.prompt_mask(), strict=True)]
     losses: list[float] = []
     start = time.perf_counter()
     model.train()
     for step in range(steps):
         rate = wrong_rate if step >= right_first * steps else 0.0
-        tokens, lengths, index = write(batch_size, rate, _seed(seed, step))
+        tokens, lengths, index = task.demonstrations(batch_size, rate, seed=_seed(seed, step))
         inputs, targets = demonstration_rows(
             [prompts[i] for i in index], tokens, lengths, task.pad_token_id
         )
@@ -120,7 +113,7 @@ def pretrain(
         if progress:
             progress(f"step {step + 1} of {steps}: {losses[-1]:.3f} nats a token")
     recipe = {
-        "task": getattr(task, "name", type(task).__name__),
+        "task": task.name,
         "prompts": len(prompts),
         "steps": steps,
         "wrong_rate": wrong_rate,
@@ -231,15 +224,11 @@ def success_rates(
     >>> sorted(success_rates(small_transformer(task, "tiny"), task))
     ['greedy', 'sampled', 'sampled_error']
     """
-    if len({len(prompt) for prompt in _unpadded(mdp)}) > 1:
+    if not mdp.prompt_mask().all():
         raise ValueError("the prompts are of unequal length: measure one tier at a time")
     every = torch.arange(len(mdp.prompts()))
     groups = sample_groups(policy, mdp, samples, every, torch.Generator().manual_seed(seed))
-    rows = every.repeat_interleave(samples).numpy()
-    rewards = mdp.reward(
-        groups.tokens.flatten(0, 1).numpy(), groups.lengths.flatten().numpy(), rows
-    )
-    by_prompt = rewards.reshape(-1, samples).mean(1)
+    by_prompt = groups.rewards(mdp).numpy().mean(1)
     greedy = _greedy(policy, mdp, every).numpy()
     return {
         "sampled": float(by_prompt.mean()),
@@ -259,14 +248,6 @@ def _greedy(policy: nn.Module, mdp: TokenMDP, prompts: Tensor) -> Tensor:
             best = next_token_logps(policy, mdp, tokens, prompts)[:, -1].argmax(-1)
             tokens = torch.cat([tokens, best[:, None]], 1)
     return tokens
-
-
-def _unpadded(task: Any) -> list[Any]:
-    """The task's prompts without what stands on their left as padding."""
-    prompts = task.prompts()
-    if not hasattr(task, "prompt_mask"):
-        return list(prompts)
-    return [prompt[mask] for prompt, mask in zip(prompts, task.prompt_mask(), strict=True)]
 
 
 def _seed(seed: int, step: int) -> int:

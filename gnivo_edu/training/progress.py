@@ -1,38 +1,28 @@
-"""A run with a bar: reward, KL to the initial model, tokens a second, time that is left; and a
-summary at the end.
-"""
+"""A run with a bar: reward, KL to the initial model, tokens a second, time that is left."""
 
 from __future__ import annotations
 
-import json
 import os
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import distributed
 
-from gnivo_edu.training.before_after import before_and_after
 from gnivo_edu.training.config import TrainConfig
-from gnivo_edu.training.fine_tune import fine_tune
-
-LAST = 10  # steps that the summary averages at either end
+from gnivo_edu.training.loop import FineTuned, fine_tune
 
 
-def train_with_progress(
-    config: TrainConfig, resume: bool, say: Callable[[str], None]
-) -> dict[str, Any]:
-    """Run `fine_tune` with a bar on standard error (in a terminal); returns what `train --json`
-    prints.
+def train_with_progress(config: TrainConfig, resume: bool, say: Callable[[str], None]) -> FineTuned:
+    """Run `fine_tune` with a bar on standard error, in a terminal.
 
     Under a launcher the first process speaks for all: the others end here, with the same exit
-    status."""
+    status.
+    """
     first = os.environ.get("RANK", "0") == "0"
     try:
-        report = _train(config, resume, say, first)
+        run = _with_bar(config, resume, say, shown=first)
     except ValueError as error:
         if first or not getattr(error, "told", False):
             raise
@@ -42,28 +32,23 @@ def train_with_progress(
             distributed.destroy_process_group()
     if not first:
         raise SystemExit(0)
-    return report
+    return run
 
 
-def _train(
-    config: TrainConfig, resume: bool, say: Callable[[str], None], first: bool
-) -> dict[str, Any]:
+def _with_bar(
+    config: TrainConfig, resume: bool, say: Callable[[str], None], shown: bool
+) -> FineTuned:
     rows: list[dict[str, Any]] = []
-    start = time.perf_counter()
+    console = Console(stderr=True)
     columns = (
-        "{task.description}",
+        TextColumn("{task.description}"),
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-    )
-    shown = [TextColumn(c) if isinstance(c, str) else c for c in columns]
-    console = Console(stderr=True)
-    with Progress(
-        *shown,
         TextColumn("{task.fields[now]}"),
-        console=console,
-        disable=not (first and console.is_terminal),
-    ) as bar:
+    )
+    hidden = not (shown and console.is_terminal)
+    with Progress(*columns, console=console, disable=hidden) as bar:
         task = bar.add_task(f"{config.objective} on {config.task}", total=config.steps, now="")
 
         def on_step(row: dict[str, Any]) -> None:
@@ -71,36 +56,13 @@ def _train(
             bar.update(task, completed=row["step"] + 1, now=_now(rows))
 
         try:
-            trained = fine_tune(config, resume, say, on_step)
+            return fine_tune(config, resume, say, on_step)
         except KeyboardInterrupt:
             say(
                 f"interrupted after {len(rows)} steps of this run: --resume goes on from its last "
                 "checkpoint"
             )
             raise
-    rewards = _rewards(trained.folder.path / "metrics.jsonl") if first else []
-    early, late = (sum(part) / max(len(part), 1) for part in (rewards[:LAST], rewards[-LAST:]))
-    summary = {
-        "objective": config.objective,
-        "steps": config.steps,
-        f"reward, first {LAST} steps": early,
-        f"reward, last {LAST} steps": late,
-        "seconds": time.perf_counter() - start,
-        "folder": config.out,
-    }
-    report = {"passed": True, "summary": summary, "config": config.to_dict()}
-    if first and config.report_questions:
-        say("comparing the model with what it was")
-        questions, temperature = config.report_questions, config.temperature
-        report["change"] = before_and_after(
-            trained.initial, trained.policy, trained.task, questions, temperature=temperature
-        )
-    return report
-
-
-def _rewards(path: Path) -> list[float]:
-    """Mean reward of every step of the run, those before a resume among them."""
-    return [json.loads(line)["reward"] for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def _now(rows: list[dict[str, Any]]) -> str:

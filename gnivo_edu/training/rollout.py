@@ -1,24 +1,28 @@
-"""One step's answers: drawn, rewarded, put on record, and scored row by row for the two-pass
-gradient.
+"""One step's answers: drawn, rewarded, put on record, scored row by row for the two-pass gradient,
+and looked at again after an update.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gnivo_edu.batch import GroupBatch
+from gnivo_edu.policies.cached_rows import prompts_of
 from gnivo_edu.policies.generation import sample_completions
 from gnivo_edu.policies.heads import has_hidden_states
 from gnivo_edu.policies.score_model import score_rows, weighted_rows
 from gnivo_edu.training.config import TrainConfig
 from gnivo_edu.training.critic import Critic
+from gnivo_edu.training.processes import Processes
+from toy_envs import TokenMDP
 
 Drawn = dict[str, Tensor]
 
@@ -44,8 +48,8 @@ class Rollouts:
         self.policy, self.task = policy, task
         self.initial = frozen(policy)
         self.reference = self.initial
-        wanted = {"values", "log_z"} & needs
-        self.critic = Critic(policy).to(device) if wanted else None
+        self.prompts, self.prompt_mask = prompts_of(task)
+        self.critic = Critic(policy).to(device) if {"values", "log_z"} & needs else None
         kl = ("policy_kl",) if "policy_kl" in needs or config.kl_to_initial else ()
         self.fields = ("policy_logps", "entropy", *kl)
 
@@ -77,9 +81,7 @@ class Rollouts:
             )
         names = ("tokens", "lengths", "logps", "truncated", "prompt_index")
         drawn = {name: getattr(samples, name).cpu() for name in names}
-        flat = [drawn[name].flatten(0, 1).numpy() for name in ("tokens", "lengths")]
-        rewards = self.task.reward(*flat, np.repeat(prompts[share], config.group_size))
-        drawn["rewards"] = torch.from_numpy(np.asarray(rewards)).view(drawn["lengths"].shape)
+        drawn["rewards"] = samples.rewards(self.task)
         if config.reference != "sampler":
             with torch.no_grad(), self._precision():
                 every = torch.arange(drawn["lengths"].numel())
@@ -91,9 +93,8 @@ class Rollouts:
                 drawn["logps"]
             )
         if config.level == "step" or "step_ids" in self.needs:
-            drawn["step_ids"] = torch.from_numpy(np.asarray(self.task.step_ids(*flat))).view_as(
-                drawn["tokens"]
-            )
+            flat = [drawn[name].flatten(0, 1).numpy() for name in ("tokens", "lengths")]
+            drawn["step_ids"] = torch.from_numpy(self.task.step_ids(*flat)).view_as(drawn["tokens"])
         return drawn
 
     def record(self, drawn: Drawn, **live: Tensor) -> GroupBatch:
@@ -123,16 +124,18 @@ class Rollouts:
             fields = self._score(self.policy, drawn, rows, self.fields)
             return fields | self._criticise(drawn, rows)
 
-    def weighted_sum(self, drawn: Drawn, rows: Tensor, coefficients: dict[str, Tensor]) -> Tensor:
+    def weighted_sum(
+        self, drawn: Drawn, rows: Tensor, coefficients: Mapping[str, Tensor]
+    ) -> Tensor:
         """sum of coefficient * field of some rows, for the second pass: no logits are kept, none
         made twice.
         """
-        own = {name: c for name, c in coefficients.items() if name in self.fields}
+        of_policy = {name: c for name, c in coefficients.items() if name in self.fields}
         with self._precision():
             total = weighted_rows(
                 self.policy,
                 *self._answers(drawn, rows),
-                own,
+                of_policy,
                 reference=self._compared(),
                 temperature=self.config.temperature,
             )
@@ -175,25 +178,55 @@ class Rollouts:
         """
         if self.critic is None:
             return {}
-        device = self.device
         _, tokens, lengths, index = self._answers(drawn, rows)
-        prompts = torch.from_numpy(np.asarray(self.task.prompts()))[index]
-        given = (
-            self.task.prompt_mask()
-            if hasattr(self.task, "prompt_mask")
-            else np.ones(self.task.prompts().shape)
-        )
-        mask = torch.from_numpy(np.asarray(given)).bool()[index]
+        prompts, mask = self.prompts[index], self.prompt_mask[index]
         inside = torch.arange(tokens.shape[1]) < lengths[:, None]
-        ids = torch.cat(
-            [prompts, tokens.masked_fill(~inside, self.task.pad_token_id)[:, :-1]], 1
-        ).to(device)
-        seen = torch.cat([mask, inside[:, :-1]], 1).to(device)
-        value = self.critic(self.policy, ids, seen, prompts.shape[1] - 1).masked_fill(
-            ~inside.to(device), 0.0
-        )
-        found = {"values": value, "log_z": value[:, 0]}
-        return {name: x for name, x in found.items() if name in self.needs}
+        written = tokens.masked_fill(~inside, self.task.pad_token_id)
+        # The last token is followed by no state that an action is taken in.
+        ids = torch.cat([prompts, written[:, :-1]], 1).to(self.device)
+        seen = torch.cat([mask, inside[:, :-1]], 1).to(self.device)
+        value = self.critic(self.policy, ids, seen, first=prompts.shape[1] - 1)
+        value = value.masked_fill(~inside.to(self.device), 0.0)
+        criticism = {"values": value, "log_z": value[:, 0]}
+        return {name: x for name, x in criticism.items() if name in self.needs}
+
+    # --- after an update --------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def kl_to_initial(self, drawn: Drawn, parts: Sequence[Tensor]) -> Float[Tensor, " rows"]:
+        """Exact KL(policy || initial model) along the answers of some rows, nats, summed over their
+        tokens.
+
+        Its mean over answers of the policy is an unbiased estimate of the KL of the two laws of
+        answers, never negative. On answers of another sampler (sampler=reference, or after several
+        updates on one draw) it is a mean along theirs.
+        """
+        with self._precision():
+            scored = [
+                score_rows(
+                    self.policy,
+                    *self._answers(drawn, rows),
+                    reference=self.initial,
+                    fields=("policy_kl",),
+                    temperature=self.config.temperature,
+                )["policy_kl"]
+                for rows in parts
+            ]
+        return torch.cat([x.sum(-1) for x in scored])
+
+    @torch.no_grad()
+    def trouble(self, drawn: Drawn, rows: Tensor, parameters: Iterable[Tensor]) -> str:
+        """What is wrong with the weights after an update, "" if nothing: not all finite, or nan
+        where rows are scored.
+
+        Weights may be finite and far too large: they give nan with the next answer. So a few rows
+        are scored, each time.
+        """
+        if not all(bool(p.isfinite().all()) for p in parameters):
+            return "after the update not all weights are finite"
+        with self._precision():
+            logps = self._score(self.policy, drawn, rows, ("policy_logps",))["policy_logps"]
+        return "after the update the policy gives nan" if bool(logps.isnan().any()) else ""
 
 
 @contextmanager
@@ -217,6 +250,29 @@ def _wide_head(policy: nn.Module) -> Iterator[None]:
         del head.forward
 
 
+def agree_on_questions(
+    task: TokenMDP, processes: Processes, say: Callable[[str], None]
+) -> Int[np.ndarray, " N"]:
+    """Numbers of the prompts that can be graded, the same on every process; says how many are left
+    out, if any. Raises ValueError where none is left.
+    """
+    # One of them asks: a comparison that runs into its time limit here might end in time on
+    # another.
+    questions: Any = processes.gather(lambda: task.gradable() if processes.first else None)[0]
+    count = len(task.prompts())
+    if not len(questions):
+        raise ValueError(
+            f"none of the {count:,} gold answers can be read: nothing can be rewarded, check the "
+            "data"
+        )
+    if len(questions) < count:
+        say(
+            f"{count - len(questions):,} of {count:,} questions are left out: their gold answers "
+            "cannot be read"
+        )
+    return np.asarray(questions)
+
+
 def frozen(policy: nn.Module) -> nn.Module:
     """A copy that does not learn; what the policy does not train itself (all but its adapters) is
     shared with it.
@@ -229,7 +285,8 @@ def prompts_of_step(seed: int, step: int, count: int, total: int) -> np.ndarray:
     """Numbers of the prompts of a step, int64 [count]: each epoch is a permutation of all, made
     from (seed, epoch).
 
-    >>> [sorted(np.concatenate([prompts_of_step(0, s, 2, 4) for s in (2 * e, 2 * e + 1)]).tolist()) for e in (0, 1)]
+    >>> steps = [prompts_of_step(0, step, 2, 4) for step in range(4)]
+    >>> [sorted(np.concatenate(steps[i : i + 2]).tolist()) for i in (0, 2)]
     [[0, 1, 2, 3], [0, 1, 2, 3]]
     """
     places = np.arange(step * count, (step + 1) * count)

@@ -13,7 +13,6 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from gnivo_edu.names import nearest
 from gnivo_edu.training.checkpoint import RunFolder
 from gnivo_edu.training.config import TrainConfig
-from gnivo_edu.training.questions import question_text, statuses
 from gnivo_edu.training.rollout import Drawn
 
 PROJECT = "gnivo_edu"
@@ -69,13 +68,13 @@ class RunLog:
             len(few["lengths"]) // len(drawn["lengths"][:count])
         )
         rows = []
-        grades = statuses(self.task, few["tokens"], few["lengths"], prompts.numpy())
+        grades = self.task.statuses(few["tokens"], few["lengths"], prompts.numpy())
         for i, (prompt, status) in enumerate(zip(prompts.tolist(), grades, strict=True)):
             tokens = few["tokens"][i, : int(few["lengths"][i])].tolist()
             row = {
                 "step": step,
                 "prompt": prompt,
-                "question": question_text(self.task, prompt),
+                "question": self.task.question_text(prompt),
                 "tokens": tokens,
                 "text": self.task.decode(tokens),
                 "reward": float(few["rewards"][i]),

@@ -1,5 +1,5 @@
-"""What the settings of a run mean together: the learning rate of a step, alpha, and what does not
-fit.
+"""What the settings of a run mean together: the learning rate of a step, what the objective asks of
+its batch, alpha, and what does not fit.
 """
 
 from __future__ import annotations
@@ -9,6 +9,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
+from gnivo_edu.batch import GroupBatch, MissingField
+from gnivo_edu.objectives import LossOutput
 from gnivo_edu.training.config import TrainConfig
 
 
@@ -28,6 +32,44 @@ def rate_factor(config: TrainConfig, step: int) -> float:
     return 1 - done if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
 
 
+def needs(
+    objective: Callable[..., LossOutput], options: dict[str, Any], group_size: int
+) -> set[str]:
+    """Names of the optional fields of GroupBatch without which the objective raises, with these
+    settings.
+
+    It is run on a small batch; the field that it misses is added, until it runs. Raises its error,
+    in one line, where nothing more can be added: settings that do not exist, groups of one.
+
+    >>> from gnivo_edu import objectives
+    >>> sorted(needs(objectives.vimpo, {}, 2)), sorted(needs(objectives.ppo, {"alpha": 0.1}, 1))
+    (['policy_kl'], ['values'])
+    """
+    shape = (1, group_size, 2)
+    zeros = torch.zeros(shape, dtype=torch.float64)
+    available = {name: zeros for name in ("policy_kl", "prefix_values", "values", "entropy")}
+    available |= {"step_ids": torch.tensor([0, 1]).expand(shape), "log_z": zeros[:, 0, 0]}
+    given: dict[str, torch.Tensor] = {}
+    while True:
+        batch = GroupBatch(
+            policy_logps=zeros - 0.7,
+            behaviour_logps=zeros - 0.7,
+            # Small rewards, so that no weight exp(R/alpha) overflows.
+            rewards=torch.linspace(0, 1e-3, group_size, dtype=torch.float64)[None],
+            mask=zeros == 0,
+            **given,
+        )
+        try:
+            objective(batch, **options)
+            return set(given)
+        except MissingField as error:
+            if error.field not in available:
+                raise
+            given[error.field] = available.pop(error.field)
+        except TypeError as error:
+            raise ValueError(f"objective_options do not fit the objective: {error}") from error
+
+
 def check_settings(config: TrainConfig, asked: set[str], world: int) -> None:
     """ValueError, in one line, on settings that exclude each other; `asked`: what the objective
     needs of its batch.
@@ -44,8 +86,7 @@ def check_settings(config: TrainConfig, asked: set[str], world: int) -> None:
     if config.prompts_per_step < world:
         raise ValueError(
             f"prompts_per_step={config.prompts_per_step} leaves some of the {world} processes "
-            "without a prompt: raise "
-            f"it, or launch fewer"
+            "without a prompt: raise it, or launch fewer"
         )
 
 
@@ -58,9 +99,10 @@ def option_of(objective: Callable[..., Any], config: TrainConfig, name: str) -> 
     >>> [option_of(objectives.rloo, config, name) for name in ("alpha", "clip_low", "horizon")]
     [0.3, 0.2, None]
     """
-    default = inspect.signature(objective).parameters.get(name)
-    found = config.objective_options.get(name, None if default is None else default.default)
-    return None if found is None else float(found)
+    parameter = inspect.signature(objective).parameters.get(name)
+    default = parameter.default if parameter else None
+    value = config.objective_options.get(name, default)
+    return None if value is None else float(value)
 
 
 def reward_name(config: TrainConfig) -> str:

@@ -1,4 +1,4 @@
-"""The policy and the task that a configuration names."""
+"""The policy and the task that a configuration names, and where a trained policy is written."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from gnivo_edu.policies import TabularLM, load_model
+from gnivo_edu import tasks
 from gnivo_edu.policies.heads import has_hidden_states
-from gnivo_edu.policies.loading import quiet
-from gnivo_edu.policies.small import load_checkpoint, load_transformer, precise_norms
+from gnivo_edu.policies.loading import load_policy, quiet
 from gnivo_edu.training.config import TrainConfig
+from toy_envs import TokenMDP
 
 DTYPES = {"float32": torch.float32, "bf16": torch.float32, "float64": torch.float64}
 
@@ -24,65 +24,30 @@ def make_policy_and_task(config: TrainConfig, device: torch.device) -> tuple[nn.
     """Load the model and bind the task to its tokenizer; dropout off. ValueError, in one line, on
     what is not there.
     """
-    dtype, folder = DTYPES[config.precision], Path(config.model)
-    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
-        raise ValueError(
-            f"{config.model!r} holds adapters alone: a run's whole model is in model/, merged with "
-            "them"
-        )
-    if config.model == "table":
-        task = make_task(config, None)
-        policy: Any = TabularLM.from_mdp(task, dtype=dtype)
-    elif config.model == "shipped":
-        policy, task = load_checkpoint("arithmetic", dtype), make_task(config, None)
-    elif folder.is_dir() and not any(folder.glob("tokenizer*")):
-        policy, task = load_transformer(config.model, dtype), make_task(config, None)
-    else:
-        policy, tokenizer = load_model(config.model, dtype)
-        policy = precise_norms(policy) if dtype == torch.float64 else policy
-        task = make_task(config, tokenizer, policy)
+    return policy_and_task(config, device)
+
+
+def policy_and_task(
+    config: TrainConfig,
+    device: torch.device,
+    policy: nn.Module | None = None,
+    task: TokenMDP | None = None,
+) -> tuple[nn.Module, Any]:
+    """What the configuration names, or what is given in its place.
+
+    The policy comes as it is trained: with adapters if the configuration asks for them, on its
+    device, dropout off.
+    """
+    dtype, options = DTYPES[config.precision], config.task_options
+    if policy is None and task is None:
+        policy, task = tasks.load(config.model, config.task, dtype, options)
+    elif policy is None:
+        policy, _ = load_policy(config.model, dtype, task)
+    elif task is None:
+        task = tasks.get(config.task, model=policy, **options)
     if config.lora_rank:
         policy = _with_adapters(policy, config)
     return policy.to(device).eval(), task
-
-
-def make_task(config: TrainConfig, tokenizer: Any, model: Any = None) -> Any:
-    """A toy environment by its gymnasium id, or a task of `gnivo_edu.tasks`; a model says where its
-    answers end.
-    """
-    if config.task.startswith("toy_envs/"):
-        import gymnasium
-
-        import toy_envs  # noqa: F401  # registers the environments
-
-        try:
-            return gymnasium.make(config.task, **config.task_options).unwrapped
-        except (gymnasium.error.Error, TypeError) as error:
-            raise ValueError(
-                f"task {config.task!r} cannot be made: {' '.join(str(error).split())}"
-            ) from error
-    from gnivo_edu import tasks
-
-    options, made_here = dict(config.task_options), config.task == "arithmetic"
-    if tokenizer is not None and made_here:
-        raise ValueError(
-            f"the task 'arithmetic' has a vocabulary of its own, and {config.model!r} a tokenizer: "
-            "take the model "
-            f"'shipped' or one that `pretrain` made, or a task in words"
-        )
-    if tokenizer is None and not made_here and config.task in tasks.names():
-        raise ValueError(
-            f"the task {config.task!r} is answered in words, and the model {config.model!r} comes "
-            "without a tokenizer: "
-            f"save its tokenizer into that folder, or take another model"
-        )
-    if tokenizer is not None:
-        from gnivo_edu.tasks.prompting import end_tokens
-
-        options.setdefault(
-            "eos_token_ids", end_tokens(tokenizer, getattr(model, "generation_config", None))
-        )
-    return tasks.get(config.task, tokenizer=tokenizer, **options)
 
 
 def _with_adapters(policy: Any, config: TrainConfig) -> Any:
@@ -103,10 +68,8 @@ def _with_adapters(policy: Any, config: TrainConfig) -> Any:
     adapters = LoraConfig(
         r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules="all-linear"
     )
-    with (
-        warnings.catch_warnings(),
-        torch.random.fork_rng(devices=[]),
-    ):  # adapters start at random; all later draws have streams of their own
+    # Adapters start at random; all later draws have streams of their own.
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore", FutureWarning)  # what peft asks of transformers
         torch.manual_seed(config.seed)
         return get_peft_model(policy, adapters)
@@ -132,11 +95,10 @@ def save_policy(policy: Any, task: Any, folder: Path) -> None:
                 }
                 whole = copy.deepcopy(policy, every).merge_and_unload()
             whole.save_pretrained(folder / "model")
-            if getattr(task, "tokenizer", None) is not None:
+            if task.tokenizer is not None:
                 task.tokenizer.save_pretrained(folder / "model")
     except (OSError, RuntimeError, SafetensorError) as error:
         raise ValueError(
             f"the model could not be written to {folder / 'model'} "
-            f"({' '.join(str(error).split())}): make room and run "
-            f"again with --resume"
+            f"({' '.join(str(error).split())}): make room and run again with --resume"
         ) from error

@@ -57,11 +57,11 @@ class Coefficients:
         """Those of some prompts: the share of one process, whose gradients are then summed over
         processes.
         """
-        cut = [
+        by_field, scored = (
             {name: x[prompts] for name, x in fields.items()}
             for fields in (self.by_field, self.scored)
-        ]
-        return replace(self, by_field=cut[0], scored=cut[1], mask=self.mask[prompts])
+        )
+        return replace(self, by_field=by_field, scored=scored, mask=self.mask[prompts])
 
 
 def coefficients(
@@ -77,8 +77,8 @@ def coefficients(
 
     >>> from gnivo_edu.objectives import gvpo
     >>> half = torch.full((1, 2, 1), 0.5).log()
-    >>> batch = GroupBatch(policy_logps=half, behaviour_logps=half, rewards=torch.tensor([[1.0, 0.0]]),
-    ...                    mask=torch.ones(1, 2, 1))
+    >>> rewards, mask = torch.tensor([[1.0, 0.0]]), torch.ones(1, 2, 1)
+    >>> batch = GroupBatch(policy_logps=half, behaviour_logps=half, rewards=rewards, mask=mask)
     >>> coefficients(gvpo, batch, alpha=1.0).by_field["policy_logps"].flatten()
     tensor([-0.5000,  0.5000])
     """
@@ -88,11 +88,8 @@ def coefficients(
             f"{min(live - set(LIVE))} is a constant, or no field; a network can score "
             f"{', '.join(LIVE)}"
         )
-    scored = {
-        name: x.detach()
-        for name in LIVE
-        if name in live and (x := getattr(batch, name)) is not None
-    }
+    fields = {name: getattr(batch, name) for name in LIVE if name in live}
+    scored = {name: x.detach() for name, x in fields.items() if x is not None}
     with torch.enable_grad():
         leaves = {name: x.detach().requires_grad_() for name, x in scored.items()}
         out = objective(replace(batch, **leaves), **settings)
@@ -106,8 +103,8 @@ def coefficients(
             raise ValueError(
                 f"{_name(objective)} gives a coefficient of {name} that is not finite, at "
                 f"{(~c.isfinite()).nonzero()[0].tolist()}, with loss {float(out.loss.detach()):g}: "
-                "look there for a "
-                f"log-ratio too large for {c.dtype}, or a reward too large for alpha"
+                f"look there for a log-ratio too large for {c.dtype}, or a reward too large for "
+                "alpha"
             )
         by_field[name] = c
     metrics = {name: x.detach() for name, x in out.metrics.items()}
@@ -169,29 +166,66 @@ def two_pass_step(
     arguments and errors: see `coefficients` and `backward`.
 
     >>> from gnivo_edu import objectives, policies
-    >>> from gnivo_edu.policies.divergences import row_scorer
     >>> from toy_envs import RandomTree
     >>> mdp = RandomTree()
     >>> policy = policies.TabularLM.from_mdp(mdp, seed=0)
     >>> samples = policies.sample_groups(policy, mdp, 8, [0, 0], torch.Generator().manual_seed(0))
     >>> with torch.no_grad():
     ...     batch = policies.make_group_batch(policy, mdp, samples)
-    >>> out = two_pass_step(objectives.gvpo, batch, row_scorer(policy, mdp, samples), micro_batch=3, alpha=0.1)
+    >>> score, _ = policies.two_pass_scorers(policy, mdp, samples)
+    >>> out = two_pass_step(objectives.gvpo, batch, score, micro_batch=3, alpha=0.1)
     >>> out.loss.requires_grad, policy.logits.grad.abs().sum() > 0
     (False, tensor(True))
     """
-    parts = split_rows(batch.rewards.numel(), micro_batch)
-    if len(parts) == 1:
-        with torch.enable_grad():
-            fields = score(parts[0])
-            taken = coefficients(objective, _put(batch, [fields], parts), fields, **settings)
-            run_backward(_weighted(fields, taken, parts[0]))
-    else:
-        with torch.no_grad():
-            scored = [{name: x.detach() for name, x in score(rows).items()} for rows in parts]
-        taken = coefficients(objective, _put(batch, scored, parts), scored[0], **settings)
-        backward(score, taken, parts, weighted_sum, run_backward)
+    passes = Passes(score, split_rows(batch.rewards.numel(), micro_batch), weighted_sum)
+    live = passes.first(batch.mask.shape)
+    taken = coefficients(objective, replace(batch, **live), live, **settings)
+    passes.second(taken, run_backward)
     return taken.output
+
+
+class Passes:
+    """The two passes over some rows. One micro-batch is scored once: it keeps its graph for the
+    second pass; several are scored without gradient, and once more with it.
+    """
+
+    def __init__(
+        self,
+        score: Callable[[Rows], Fields],
+        parts: Sequence[Rows],
+        weighted_sum: Callable[[Rows, Fields], Tensor] | None = None,
+    ) -> None:
+        self.score, self.parts, self.weighted_sum = score, parts, weighted_sum
+        self.graph: Fields | None = None
+
+    def first(self, shape: Sequence[int]) -> dict[str, Tensor]:
+        """What is scored, without gradient: [N, K, T] by field (`log_z` [N]), `shape` is N, K, T."""
+        single = len(self.parts) == 1
+        with torch.set_grad_enabled(single):
+            scored = [self.score(rows) for rows in self.parts]
+        if single:
+            self.graph = scored[0]
+        N, K, T = shape
+        back = torch.cat(list(self.parts)).argsort()
+        live = {}
+        for name in scored[0]:
+            for fields, rows in zip(scored, self.parts, strict=True):
+                _check_shape(name, fields, rows, T)
+            x = torch.cat([fields[name].detach() for fields in scored])[back]
+            # A prompt's log Z is scored with each of its K rows.
+            live[name] = x.view(N, K).mean(1) if name == "log_z" else x.view(N, K, T)
+        return live
+
+    def second(
+        self, taken: Coefficients, run_backward: Callable[[Tensor], object] = Tensor.backward
+    ) -> None:
+        """Add the gradient to `.grad`."""
+        if self.graph is None:
+            backward(self.score, taken, self.parts, self.weighted_sum, run_backward)
+        else:
+            with torch.enable_grad():
+                run_backward(_weighted(self.graph, taken, self.parts[0]))
+            self.graph = None
 
 
 def split_rows(count: int, micro_batch: Split | None = None) -> list[Rows]:
@@ -221,19 +255,6 @@ def split_rows(count: int, micro_batch: Split | None = None) -> list[Rows]:
             f"micro_batch must hold each of the rows 0..{count - 1} once, and no list without rows"
         )
     return parts
-
-
-def _put(batch: GroupBatch, scored: Sequence[Fields], parts: Sequence[Rows]) -> GroupBatch:
-    """The batch with what was scored, row by row, in its place; without gradient."""
-    N, K, T = batch.mask.shape
-    back = torch.cat(list(parts)).argsort()
-    live = {}
-    for name in scored[0]:
-        for fields, rows in zip(scored, parts, strict=True):
-            _check_shape(name, fields, rows, T)
-        x = torch.cat([fields[name].detach() for fields in scored])[back]
-        live[name] = x.view(N, K).mean(1) if name == "log_z" else x.view(N, K, T)
-    return replace(batch, **live)
 
 
 def _weighted(fields: Fields, taken: Coefficients, rows: Rows) -> Tensor:
@@ -287,8 +308,8 @@ def _check_same(name: str, x: Tensor, before: Tensor) -> None:
     if not change <= tolerance * (1 + float(before.abs().mean())):
         raise ValueError(
             f"score gives another {name} than in the first pass, by {change:.2g} on average: turn "
-            "dropout off, take "
-            f"no step in between, and score row r as response r % K of prompt r // K"
+            "dropout off, take no step in between, and score row r as response r % K of prompt "
+            "r // K"
         )
 
 

@@ -542,7 +542,7 @@ for name, start in {"table": policies.TabularLM.from_mdp(digits),
 # `gnivo_edu/policies/tables.py`, how one is written out as tables;
 # `gnivo_edu/evaluation/agreement.py`, both sides of (9.2);
 # `gnivo_edu/training/population_fit.py`, the fit without samples;
-# `gnivo_edu/training/fine_tune.py`, the loop for real runs. On the command
+# `gnivo_edu/training/loop.py`, the loop for real runs. On the command
 # line, `gnivo-edu verify --policy small-transformer` checks both theorems on
 # every environment with a transformer as the reference.
 #

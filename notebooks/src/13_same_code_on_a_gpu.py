@@ -706,7 +706,7 @@ rungs([ladder[0], played], alpha)
 # | What does a GPU change? | the numbers are shorter and nothing can be counted; the code is the same |
 # | What is a credit worth in bf16? | no more than the drift of its log-ratio |
 #
-# **Links.** `gnivo_edu/training/fine_tune.py`, the loop;
+# **Links.** `gnivo_edu/training/loop.py`, the loop;
 # `gnivo_edu/training/two_pass.py`, (13.3) for every objective;
 # `gnivo_edu/policies/chunked.py`, scores without logits;
 # `gnivo_edu/policies/generation.py`, the drift. Two passes are known as

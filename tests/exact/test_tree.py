@@ -206,6 +206,12 @@ class Plain:
         assert lengths.tolist() == [2] * 4
         return self.rewards[tokens @ [2, 1]]
 
+    def reference(self, prompt_index=0):
+        return None
+
+    def decode(self, tokens):
+        return str(tokens)
+
 
 def test_any_object_with_prompts_and_rewards_can_be_enumerated():
     tree = exact.enumerate_tree(Plain([0.0, 1.0, 2.0, 3.0]))

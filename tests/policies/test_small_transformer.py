@@ -7,13 +7,13 @@ from transformers import AutoModelForCausalLM
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
 from gnivo_edu.policies import tabulate, token_logps
-from gnivo_edu.policies.small import (
+from gnivo_edu.policies.loading import (
     CHECKPOINTS,
     PreciseRMSNorm,
     load_checkpoint,
     load_transformer,
-    small_transformer,
 )
+from gnivo_edu.policies.small import small_transformer
 from toy_envs import Brackets, TokenMDP
 
 MDP = TokenMDP(3, 4, eos_token_id=2)

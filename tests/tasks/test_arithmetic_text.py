@@ -14,6 +14,7 @@ from gnivo_edu import exact, policies
 from gnivo_edu.evaluation.step_values import step_values
 from gnivo_edu.tasks.arithmetic import Arithmetic
 from gnivo_edu.tasks.arithmetic_text import ArithmeticText, character_tokenizer
+from toy_envs import TokenMDP
 
 
 @pytest.fixture(scope="module")
@@ -101,19 +102,12 @@ def test_the_pruned_tree_of_the_shipped_model_is_that_of_its_tables() -> None:
                 )
 
 
-class _Cut:
+class _Cut(TokenMDP):
     """The first tokens of a task's answers."""
 
     def __init__(self, task: ArithmeticText, horizon: int) -> None:
-        self.vocab_size, self.horizon, self.eos_token_id = (
-            task.vocab_size,
-            horizon,
-            task.eos_token_id,
-        )
-        self.bos_token_id, self.pad_token_id, self.prompts = (
-            task.bos_token_id,
-            task.pad_token_id,
-            task.prompts,
+        super().__init__(
+            task.vocab_size, horizon, eos_token_id=task.eos_token_id, prompts=task.prompts()
         )
 
 

@@ -6,7 +6,7 @@ import torch
 
 from gnivo_edu.policies import TabularLM
 from gnivo_edu.training.before_after import before_and_after
-from gnivo_edu.training.exact_error import exact_error, exact_keys
+from gnivo_edu.training.metrics import exact_error, exact_keys
 from toy_envs import ArithmeticChain, PosterProblem, TokenMDP
 
 

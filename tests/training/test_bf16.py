@@ -7,12 +7,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from gnivo_edu import tasks
 from gnivo_edu.policies import evaluating, load_checkpoint
 from gnivo_edu.policies.dense import dense_scores
 from gnivo_edu.policies.heads import find_head
 from gnivo_edu.training.config import load_config
 from gnivo_edu.training.rollout import Rollouts
-from gnivo_edu.training.setup import make_task
 from tests.training.training_runs import Stop, left, run
 
 FEW = {
@@ -55,7 +55,7 @@ def test_sampler_and_scorer_agree_and_what_is_left_is_reported(tmp_path, shared_
 
 def test_scores_are_summed_in_float32():
     config = load_config(**FEW, objective="vimpo")
-    policy, task = load_checkpoint(), make_task(config, None)
+    policy, task = load_checkpoint(), tasks.get(config.task, **config.task_options)
     rollouts = Rollouts(config, torch.device("cpu"), policy, task, {"policy_kl", "values"})
     drawn = rollouts.draw(0, torch.arange(4).numpy())
     fields = rollouts.score(drawn, torch.arange(16))

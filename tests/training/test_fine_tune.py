@@ -17,7 +17,7 @@ import torch
 from gnivo_edu import objectives
 from gnivo_edu.training import checkpoint
 from gnivo_edu.training.config import load_config
-from gnivo_edu.training.fine_tune import fine_tune
+from gnivo_edu.training.loop import fine_tune
 from gnivo_edu.training.rollout import prompts_of_step
 
 TINY = {

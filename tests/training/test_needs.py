@@ -8,7 +8,7 @@ import pytest
 
 from gnivo_edu import objectives
 from gnivo_edu.batch import GroupBatch, MissingField
-from gnivo_edu.training.needs import needs
+from gnivo_edu.training.settings import needs
 
 
 @pytest.mark.parametrize(

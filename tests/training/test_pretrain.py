@@ -6,14 +6,9 @@ import torch
 
 from gnivo_edu import exact
 from gnivo_edu.policies import TabularLM, next_token_logps, tabulate, token_logps
-from gnivo_edu.policies.small import (
-    CHECKPOINTS,
-    load_checkpoint,
-    load_transformer,
-    small_transformer,
-)
+from gnivo_edu.policies.loading import CHECKPOINTS, load_checkpoint, load_transformer
+from gnivo_edu.policies.small import small_transformer
 from gnivo_edu.tasks.arithmetic import Arithmetic
-from gnivo_edu.training.demonstrations import slips
 from gnivo_edu.training.pretrain import (
     NO_TARGET,
     demonstration_rows,
@@ -136,7 +131,7 @@ def test_an_environment_with_right_answers_is_learned_from():
 
 def test_slips_are_as_frequent_as_asked_for_and_spare_the_end():
     chain = ArithmeticChain()
-    tokens, lengths, index = slips(chain, 2000, wrong_rate=0.3, seed=0)
+    tokens, lengths, index = chain.demonstrations(2000, wrong_rate=0.3, seed=0)
     right = [chain.demonstration(i) for i in range(4)]
     wrong = np.concatenate(
         [row[: n - 1] != right[i][:-1] for row, n, i in zip(tokens, lengths, index, strict=True)]

@@ -10,8 +10,7 @@ import pytest
 from gnivo_edu.policies import TabularLM
 from gnivo_edu.training.before_after import before_and_after
 from gnivo_edu.training.config import load_config
-from gnivo_edu.training.fine_tune import fine_tune
-from gnivo_edu.training.questions import questions_of
+from gnivo_edu.training.loop import fine_tune
 from tests.training.training_runs import metrics, run
 from toy_envs import ArithmeticChain
 
@@ -30,7 +29,8 @@ CHAIN = {
 @pytest.fixture
 def unreadable(monkeypatch):
     def these(*numbers):
-        monkeypatch.setattr(ArithmeticChain, "unreadable", lambda self: numbers, raising=False)
+        left = np.setdiff1d(np.arange(4), numbers).astype(np.int64)
+        monkeypatch.setattr(ArithmeticChain, "gradable", lambda self: left)
 
     return these
 
@@ -62,7 +62,7 @@ def test_all_left_out_is_one_line_before_anything_is_written(unreadable, tmp_pat
 def test_the_report_asks_only_what_can_be_graded(unreadable):
     unreadable(0, 3)
     mdp = ArithmeticChain()
-    assert questions_of(mdp).tolist() == [1, 2]
+    assert mdp.gradable().tolist() == [1, 2]
     policy = TabularLM.from_mdp(mdp)
     found = before_and_after(policy, policy, mdp, completions=4)
     assert found["questions"] == 2

@@ -19,8 +19,16 @@ from torch import Tensor, nn
 from gnivo_edu import exact, objectives
 from gnivo_edu.batch import GroupBatch
 from gnivo_edu.objectives import LossOutput
-from gnivo_edu.policies import TabularLM, make_group_batch, sample_groups, tabulate, token_logps
-from gnivo_edu.policies.divergences import divergences, row_scorer, score_tokens
+from gnivo_edu.policies import (
+    TabularLM,
+    divergences,
+    make_group_batch,
+    sample_groups,
+    score_tokens,
+    tabulate,
+    token_logps,
+    two_pass_scorers,
+)
 from gnivo_edu.training import backward, coefficients, two_pass_step
 from gnivo_edu.training.two_pass import LIVE, split_rows
 from tests.training.small_transformer import small_transformer
@@ -142,7 +150,7 @@ class World:
         self.transformer = transformer
         g = torch.Generator().manual_seed(0)
         self.samples = sample_groups(sampler, MDP, K, [0, 1, 0], g)
-        self.policy_scores = row_scorer(self.policy, MDP, self.samples, self.reference)
+        self.policy_scores = two_pass_scorers(self.policy, MDP, self.samples, self.reference)[0]
         junk = torch.where(self.samples.mask, 1.0, torch.nan)
         with torch.no_grad():
             self.record = make_group_batch(
@@ -564,7 +572,7 @@ def test_a_second_pass_unlike_the_first_is_refused() -> None:
     here = World("qwen2", dropout=0.3)
     here.policy.train()
     two_pass_step(objectives.gvpo, here.record, here.policy_scores, 5)
-    assert here.policy.training, "row_scorer turns dropout off and puts the mode back"
+    assert here.policy.training, "two_pass_scorers turns dropout off and puts the mode back"
 
     def with_dropout(rows: Tensor) -> dict[str, Tensor]:
         index = here.samples.prompt_index[rows // K]
@@ -589,6 +597,6 @@ def test_sampled_groups_of_float32_and_of_one_prompt_work_too() -> None:
     expected, policy.logits.grad = policy.logits.grad, None
     with torch.no_grad():
         record = make_group_batch(policy, MDP, samples)
-    two_pass_step(objective, record, row_scorer(policy, MDP, samples), 4)
+    two_pass_step(objective, record, two_pass_scorers(policy, MDP, samples)[0], 4)
     assert policy.logits.grad.dtype == torch.float32
     assert distance(policy.logits.grad, expected) < 1e-6

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from gnivo_edu import cli
 from gnivo_edu.training.config import load_config
-from gnivo_edu.training.fine_tune import fine_tune
+from gnivo_edu.training.loop import fine_tune
 
 
 class Stop(Exception):

@@ -13,7 +13,6 @@ from torch import nn
 
 from gnivo_edu import exact
 from gnivo_edu.evaluation.step_values.record import ExactValues
-from gnivo_edu.policies.cached_rows import eos_ids_of, prompts_of
 from gnivo_edu.policies.from_model import TextTree, tree_from_model
 from gnivo_edu.policies.tables import tabulate
 from gnivo_edu.tasks.prompting import base_prompt
@@ -41,10 +40,10 @@ def exact_values(
     tables; else, where the task has a tokenizer and `top_k` is not None, the tree of
     `tree_from_model` is. Of an answer that leaves that tree, the values before it leaves are given.
     """
-    _, mask = prompts_of(task)
+    mask = task.prompt_mask()[prompt_index]
     values: list[Array | None]
     small = task.vocab_size**task.horizon <= max_sequences
-    if small and len(eos_ids_of(task)) < 2 and bool(mask[prompt_index].all()):
+    if small and len(task.eos_token_ids) < 2 and bool(mask.all()):
         tables = tabulate(reference, task, prompt_index)
         solution = exact.solve(exact.enumerate_tree(task, tables, prompt_index), alpha)
         values = [_values(solution, answer) for answer in answers]
@@ -54,14 +53,14 @@ def exact_values(
             values,
             "The exact V is that of the whole task, enumerated under the reference.",
         )
-    tokenizer = getattr(task, "tokenizer", None)
-    if top_k is None or tokenizer is None or not hasattr(task, "grade_texts"):
+    tokenizer = task.tokenizer
+    if top_k is None or tokenizer is None:
         return (
             None,
             [None] * len(answers),
             "There is no exact V: the task is too large to enumerate.",
         )
-    text = _as_text(tokenizer, task.prompts()[prompt_index][mask[prompt_index].numpy()].tolist())
+    text = _as_text(tokenizer, task.prompts()[prompt_index][mask].tolist())
     if text is None:
         why = (
             "There is no exact V: the prompt's tokens are not those of any text, and the pruned "

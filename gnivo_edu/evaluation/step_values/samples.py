@@ -5,7 +5,6 @@ estimated from.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,23 +12,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gnivo_edu.evaluation.step_values.record import step_boundaries
-from gnivo_edu.policies.cached_rows import eos_ids_of, prompts_of
 from gnivo_edu.policies.generation import sample_completions
 from gnivo_edu.policies.score_model import score_rows
 from gnivo_edu.policies.scoring import evaluating
+from toy_envs import TokenMDP
 
 Array = NDArray[np.float64]
 Row = tuple[int, ...]
 
 
 class Asked:
-    """One prompt of a task: answers that start with a given prefix are drawn, scored and
-    rewarded.
-    """
+    """One prompt of a task: answers with a given beginning are drawn, scored and rewarded."""
 
-    def __init__(self, task: Any, prompt_index: int, seed: int, max_rows: int) -> None:
+    def __init__(self, task: TokenMDP, prompt_index: int, seed: int, max_rows: int) -> None:
         self.task, self.index, self.seed, self.max_rows = task, prompt_index, seed, max_rows
-        self.eos = eos_ids_of(task)
 
     def drawn(self, policy: nn.Module, prefix: Row, count: int, step: int) -> list[Row]:
         """`count` whole answers that start with one prefix."""
@@ -72,11 +68,12 @@ class Asked:
             for row, ids in zip(rows, steps, strict=True)
             for t in step_boundaries(ids)[:-1].tolist()
         }
-        found: dict[Row, list[Row]] = {}
+        continuations: dict[Row, list[Row]] = {}
         for t in sorted({len(prefix) for prefix in prefixes}):
             # Step 0 drew the group; each length has a stream of its own.
-            found |= self.after(reference, sorted(p for p in prefixes if len(p) == t), count, 1 + t)
-        return found
+            of_length = sorted(prefix for prefix in prefixes if len(prefix) == t)
+            continuations |= self.after(reference, of_length, count, step=1 + t)
+        return continuations
 
     def given(self, answers: Sequence[Sequence[int]]) -> list[Row]:
         """Answers that a caller gives, checked to be complete."""
@@ -84,9 +81,9 @@ class Asked:
         if not rows:
             raise ValueError("answers is empty: give at least one, or leave it out to draw some")
         for k, row in enumerate(rows):
-            ends = [t + 1 for t, token in enumerate(row) if token in self.eos][:1] or [
-                self.task.horizon
-            ]
+            ends = [t + 1 for t, token in enumerate(row) if token in self.task.eos_token_ids][
+                :1
+            ] or [self.task.horizon]
             if len(row) != ends[0] or not all(0 <= token < self.task.vocab_size for token in row):
                 raise ValueError(
                     f"answer {k} is not complete: give token ids up to the first end token, or "
@@ -103,7 +100,7 @@ class Asked:
 
     def scores(self, policy: nn.Module, rows: Sequence[Row]) -> list[Array]:
         """log pi of every token of each answer, nats, float64."""
-        found: list[Array] = []
+        scores: list[Array] = []
         with evaluating(policy):
             for start in range(0, len(rows), self.max_rows):
                 tokens, lengths = _padded(
@@ -113,25 +110,20 @@ class Asked:
                     policy, self.task, tokens, lengths, self.index, fields=("policy_logps",)
                 )
                 logps = scored["policy_logps"].double().cpu().numpy()
-                found += [own[:length] for own, length in zip(logps, lengths.tolist(), strict=True)]
-        return found
+                scores += [row[:length] for row, length in zip(logps, lengths, strict=True)]
+        return scores
 
 
-class _After:
+class _After(TokenMDP):
     """The task once some tokens are written: each prompt is the one prompt and a prefix, the
     horizon what is left.
     """
 
-    def __init__(self, task: Any, prompt_index: int, prefixes: Sequence[Row]) -> None:
-        ids, mask = prompts_of(task)
-        prompt = ids[prompt_index][mask[prompt_index]].tolist()
+    def __init__(self, task: TokenMDP, prompt_index: int, prefixes: Sequence[Row]) -> None:
+        super().__init__(task.vocab_size, task.horizon - len(prefixes[0]))
+        self.pad_token_id, self.eos_token_ids = task.pad_token_id, task.eos_token_ids
+        prompt = task.prompts()[prompt_index][task.prompt_mask()[prompt_index]].tolist()
         self._prompts = np.array([[*prompt, *prefix] for prefix in prefixes], dtype=np.int64)
-        self.vocab_size, self.pad_token_id = task.vocab_size, task.pad_token_id
-        self.horizon, self.eos_token_ids = task.horizon - len(prefixes[0]), eos_ids_of(task)
-
-    def prompts(self) -> NDArray[np.int64]:
-        """int64 [prefixes, P + t]."""
-        return self._prompts
 
 
 def _padded(rows: Sequence[Row], fill: int) -> tuple[Tensor, Tensor]:

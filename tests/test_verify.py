@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from gnivo_edu import exact, verify_transformer
+from gnivo_edu import exact, tasks, verify
 from gnivo_edu.policies import tabulate
 from gnivo_edu.policies.small import small_transformer
-from gnivo_edu.verify_transformer import fit_transformer
 
 
 @pytest.fixture(scope="module")
 def report():
-    return verify_transformer.verify_transformer(
+    return verify.verify_transformer(
         ["Brackets", "PosterProblem"], alphas=[0.5], group_sizes=[2, 3]
     )
 
@@ -32,14 +31,12 @@ def test_the_reference_is_the_transformer_even_where_the_environment_states_its_
 ):
     trees = []
     monkeypatch.setattr(
-        verify_transformer, "verify_tree", lambda tree, *_: trees.append(tree) or {"passed": True}
+        verify, "verify_tree", lambda tree, *_: trees.append(tree) or {"passed": True}
     )
-    monkeypatch.setattr(verify_transformer, "fit_transformer", lambda **_: {"passed": True})
-    verify_transformer.verify_transformer(["PosterProblem"], alphas=[0.5], group_sizes=[2])
-    mdp = verify_transformer.make_environment("PosterProblem")
-    model = small_transformer(
-        mdp, "tiny", "qwen2", torch.float64, verify_transformer.SEED, verify_transformer.WEIGHTS
-    )
+    monkeypatch.setattr(verify, "fit_transformer", lambda **_: {"passed": True})
+    verify.verify_transformer(["PosterProblem"], alphas=[0.5], group_sizes=[2])
+    mdp = tasks.environment("PosterProblem")
+    model = small_transformer(mdp, "tiny", "qwen2", torch.float64, verify.SEED, verify.WEIGHTS)
     np.testing.assert_array_equal(trees[0].step_logps[-1], tabulate(model, mdp)[-1])
     assert (
         np.abs(
@@ -59,11 +56,11 @@ def test_a_transformer_minimises_the_exact_population_loss(report):
 
 
 def test_a_fit_that_misses_fails_the_report(monkeypatch):
-    monkeypatch.setattr(verify_transformer, "FIT_STEPS", 2)
-    assert fit_transformer()["passed"]
-    monkeypatch.setattr(verify_transformer, "KL_LIMIT", -1.0)
-    assert not fit_transformer()["passed"]
-    missed = verify_transformer.verify_transformer(["RandomTree"], alphas=[0.5], group_sizes=[2])
+    monkeypatch.setattr(verify, "FIT_STEPS", 2)
+    assert verify.fit_transformer()["passed"]
+    monkeypatch.setattr(verify, "KL_LIMIT", -1.0)
+    assert not verify.fit_transformer()["passed"]
+    missed = verify.verify_transformer(["RandomTree"], alphas=[0.5], group_sizes=[2])
     assert missed["results"][0]["passed"]
     assert not missed["passed"]
 
@@ -74,6 +71,6 @@ def test_the_report_is_plain_json(report):
 
 def test_wrong_requests_are_refused_in_one_line():
     with pytest.raises(ValueError, match="did you mean"):
-        verify_transformer.verify_transformer(["Bracket"])
+        verify.verify_transformer(["Bracket"])
     with pytest.raises(ValueError, match="size must be one of"):
-        verify_transformer.verify_transformer(["Brackets"], size="huge")
+        verify.verify_transformer(["Brackets"], size="huge")
