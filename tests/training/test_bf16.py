@@ -4,6 +4,8 @@ before.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
@@ -11,6 +13,7 @@ from gnivo_edu import tasks
 from gnivo_edu.policies import evaluating, load_checkpoint
 from gnivo_edu.policies.dense import dense_scores
 from gnivo_edu.policies.heads import find_head
+from gnivo_edu.training import rollout
 from gnivo_edu.training.config import load_config
 from gnivo_edu.training.rollout import Rollouts
 from tests.training.training_runs import Stop, left, run
@@ -42,15 +45,19 @@ def test_a_run_in_bf16_is_close_to_one_in_float32(objective, tmp_path):
     assert first["entropy"] != same["entropy"]  # it was not float32 after all
 
 
-def test_sampler_and_scorer_agree_and_what_is_left_is_reported(tmp_path, shared_model):
+def test_sampler_and_scorer_agree_and_what_is_left_is_reported(tmp_path, shared_model, monkeypatch):
     settings = FEW | {"objective": "grpo", "learning_rate": 1e-6}
     _, rows = run(tmp_path / "sums", **settings)
-    # One law for both, head included: a head in bfloat16 alone would be off by 0.02 nats here.
+    # One law for both, head included: a head in bfloat16 alone is off by 0.02 nats here.
     assert max(row["sampling/sampling_logp_difference/max"] for row in rows) < 1e-3
     stories = {"model": shared_model, "task": "stories", "task_options": {"horizon": 16}}
     _, rows = run(tmp_path / "stories", **settings | stories)
-    # Here attention over a cache rounds otherwise than over a whole row.
-    assert all(1e-4 < row["sampling/sampling_logp_difference/mean"] < 0.03 for row in rows)
+    # Here attention over a cache may round otherwise than over a whole row; with some kernels it
+    # does not.
+    assert all(0 <= row["sampling/sampling_logp_difference/mean"] < 0.03 for row in rows)
+    monkeypatch.setattr(rollout, "_wide_head", lambda policy: nullcontext())
+    _, rows = run(tmp_path / "narrow", **settings)
+    assert max(row["sampling/sampling_logp_difference/max"] for row in rows) > 2e-3
 
 
 def test_scores_are_summed_in_float32():
