@@ -9,7 +9,7 @@ WORKERS ?= 2
 TESTS = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-fast nightly lab notebooks lint browser gallery mutants nbgrader-check
+.PHONY: demo test test-fast test-elsewhere nightly lab notebooks lint browser gallery mutants nbgrader-check
 
 demo: $(VENV)/.installed
 	@$(BIN)/gnivo-edu demo $(if $(MODEL),--model "$(MODEL)")
@@ -22,6 +22,12 @@ test: lint browser
 
 test-fast: $(VENV)/.installed-dev
 	$(TESTS) -m "not slow and not nightly"
+
+# The same on every machine: rows of odd processors, threads and surroundings, an hour on two cores.
+# `make test-elsewhere ROWS=surroundings` runs one of them.
+ROWS ?= kernels one-thread two-threads surroundings
+test-elsewhere: $(VENV)/.installed-dev
+	@WORKERS=$(WORKERS) bash tests/elsewhere.sh $(BIN)/python $(ROWS)
 
 # Not part of `make test`: what a test there reads off the code is run here, about four minutes.
 nightly: $(VENV)/.installed-dev
