@@ -222,3 +222,9 @@ def test_tied_pairs_that_are_skipped_or_on_policy_give_no_gradient() -> None:
     assert not gradients(online_dpo, tied, ties="skip")[1].any()
     same = {"policy_logps": tied["reference_logps"]}
     assert not gradients(online_dpo, tied | same)[1].any()
+
+
+def test_without_untied_pairs_the_margin_is_0_in_half_precision_too() -> None:
+    record = {name: x.half() if x.is_floating_point() else x for name, x in random_record().items()}
+    metrics = online_dpo(GroupBatch(**record | {"rewards": record["rewards"] * 0})).metrics
+    assert [metrics[key].item() for key in ("tied_pairs", "accuracy", "margin")] == [1.0, 1.0, 0.0]

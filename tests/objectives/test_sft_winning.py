@@ -123,3 +123,9 @@ def test_metrics() -> None:
     assert metrics["winners"].item() == pytest.approx((1 / 4 + 1 + 2 / 4) / 3)
     assert metrics["winner_reward"].item() == pytest.approx((1 + 4 * 0.5 + 2) / 7)
     assert sft_winning(batch, rule="threshold", threshold=2.0).metrics["winner_reward"].item() == 0
+
+
+def test_without_winners_their_reward_is_0_in_half_precision_too() -> None:
+    record = {name: x.half() if x.is_floating_point() else x for name, x in random_record().items()}
+    metrics = sft_winning(GroupBatch(**record), rule="threshold", threshold=2.0).metrics
+    assert metrics["winner_reward"].item() == 0
