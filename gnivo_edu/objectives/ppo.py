@@ -87,7 +87,7 @@ def ppo(
     tensor(-0.3750)
     """
     check_alpha(alpha)
-    check_clip(clip_low, clip_high, dual_clip)
+    check_clip(clip_low, clip_high, dual=dual_clip)
     check_choice("kl", kl, literal=RewardKL)
     if not (0 <= lam <= 1 and 0 <= gamma <= 1):
         raise ValueError(f"lam and gamma must lie in 0..1, got {lam} and {gamma}")

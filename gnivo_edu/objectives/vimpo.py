@@ -89,7 +89,7 @@ def vimpo(
     """
     check_alpha(alpha)
     check_group(batch, "vimpo")
-    check_clip(clip_low, clip_high, dual_clip)
+    check_clip(clip_low, clip_high, dual=dual_clip)
     check_choice("baseline", baseline, literal=Baseline)
     if not (math.isfinite(actor) and actor >= 0):
         raise ValueError(f"actor must be a number >= 0, the weight of the actor loss, got {actor}")
