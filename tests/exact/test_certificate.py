@@ -8,6 +8,7 @@ import pytest
 
 import toy_envs
 from gnivo_edu import exact
+from gnivo_edu.exact.certificate import below
 
 CERTIFICATE = exact.Certificate(
     "1 < 2",
@@ -87,3 +88,16 @@ def test_numbers_are_written_short(value, text):
     assert str(certificate).splitlines()[-2:] == ["       x", f"       {text}"]
     assert certificate._repr_html_().count(f"<tr><td>{html.escape(text)}</td></tr>") == 1
     assert certificate._repr_html_().count("<tr><th>x</th></tr>") == 1
+
+
+@pytest.mark.parametrize(
+    ("x", "bound", "text"),
+    [
+        (3.6e-14, 1e-9, "below 1e-9"),
+        (0.0, 1e-12, "below 1e-12"),
+        (1e-9, 1e-9, "1e-09"),
+        (0.256, 1e-9, "0.26"),
+    ],
+)
+def test_what_rounding_makes_is_written_as_below_a_bound(x, bound, text):
+    assert below(x, bound) == text
