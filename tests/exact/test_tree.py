@@ -185,6 +185,12 @@ def test_a_row_that_does_not_sum_to_one_is_named():
     assert exact.enumerate_tree(mdp, tables).num_sequences == 7
 
 
+def test_tables_are_taken_in_float64():
+    mdp = toy_envs.TokenMDP(1, 2, reward=lambda y, n: n)
+    tree = exact.enumerate_tree(mdp, [np.zeros((1, 1), dtype=np.int64)] * 2)
+    assert [table.dtype for table in tree.step_logps] == [np.float64] * 2
+
+
 def test_a_reward_that_is_not_finite_is_named():
     with pytest.raises(ValueError, match="answer number 2 is inf"):
         exact.enumerate_tree(Plain([0.0, 1.0, np.inf, np.nan]))
