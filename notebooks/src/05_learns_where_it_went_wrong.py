@@ -53,7 +53,7 @@ tree = exact.enumerate_tree(problem)
 alpha = 0.5
 key = exact.solve(tree, alpha)
 
-# %%
+# %% tags=["tolerance=0.3"]
 old = policies.TabularLM.from_mdp(problem)
 draw = torch.Generator().manual_seed(7)
 group = policies.sample_groups(old, problem, 8, generator=draw)
@@ -191,7 +191,7 @@ for y, reward, row in zip(answers, batch.rewards[0], push, strict=True):
 #
 # **Run.** We follow the answer that goes wrong at step 3 and is not rescued.
 
-# %%
+# %% tags=["tolerance=0.3"]
 wrong = problem.examples["wrong at 3"]
 
 
@@ -232,7 +232,7 @@ print("         exact   ", " ".join(f"{p:+5.2f}" for p in exact_push))
 #
 # **Run.** It takes a few seconds.
 
-# %%
+# %% tags=["tolerance=0.3"]
 powers = [2**n for n in range(1, 10)]
 run = training.train(
     problem, alpha, group_size=8, steps=1000, groups_per_step=1,
@@ -417,7 +417,7 @@ print(f"the single best answer has reward {best:.3f}")
 # does it matter when we *train*? Small groups, a small $\alpha$, the same
 # samples for both.
 
-# %%
+# %% tags=["tolerance=0.3"]
 scene = toy_envs.RandomTree(vocab_size=3, horizon=3)
 runs = {
     f"{weights} weights": training.train(

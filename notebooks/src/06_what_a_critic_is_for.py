@@ -371,7 +371,7 @@ def push_of(blame):
 #
 # **Run.**
 
-# %%
+# %% tags=["tolerance=0.3"]
 draw = torch.Generator().manual_seed(7)
 old = policies.TabularLM.from_mdp(problem)
 group = policies.sample_groups(old, problem, 8, generator=draw)

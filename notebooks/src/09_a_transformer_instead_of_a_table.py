@@ -373,7 +373,7 @@ def rms(gap):
     return float(np.sqrt(np.mean(gap**2)))
 
 
-# %%
+# %% tags=["tolerance=0.3"]
 def poor(env):
     few = policies.sample_completions(reference, env, 8, [0] * 40, seed=1)
     drawn = prefix_numbers(few.tokens.reshape(-1, 4).numpy())
@@ -481,7 +481,7 @@ for name, values in lists.items():
 # **Predict**, then change a word: `"policy"`, `gvpo` (without `reward_max`),
 # more steps, a larger group.
 
-# %%
+# %% tags=["tolerance=0.3"]
 def brief(model, start, rate):
     with tempfile.TemporaryDirectory() as folder:
         if model == "transformer":

@@ -360,7 +360,7 @@ for step in range(60):
     objectives.gnivo(batch, alpha=alpha).loss.backward()
     optimizer.step()
 
-# %%
+# %% tags=["tolerance=0.3"]
 star = figures.policy_point(tree, key.optimal_step_logps)
 print(f"mean reward in the tree, before:     {law @ tree.rewards:.2f}")
 print(f"mean reward in the tree, π*:         {star.reward:.2f}")
@@ -383,7 +383,7 @@ for when, policy in {"before": model, "after": tuned}.items():
 #
 # **Predict.** Which of the six tokens will pay? Will the three ways agree?
 
-# %%
+# %% tags=["tolerance=0.3"]
 estimated = step_values(
     tuned, model, task, alpha=alpha, continuations=256, top_k=4,
     answers=[mdp.model_tokens(answer)], policy_name="after 60 groups")
