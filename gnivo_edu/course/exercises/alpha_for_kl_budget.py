@@ -53,11 +53,6 @@ def alpha_for_kl_budget(logps: Array, rewards: Array, kl_budget: float) -> float
     return alpha
 
 
-def stub(logps: Array, rewards: Array, kl_budget: float) -> float:
-    """The alpha at which KL(pi* || pi_ref) is the budget."""
-    raise NotImplementedError("your code here")
-
-
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
@@ -197,7 +192,7 @@ EXERCISE = Exercise(
     compares="the alpha that spends the KL budget, in reward per nat",
     statement=__doc__,
     reference=alpha_for_kl_budget,
-    stub=stub,
+    gives="The alpha at which KL(pi* || pi_ref) is the budget.",
     wrong_answers={
         "forward KL": forward_kl,
         "per-token KL": per_token,

@@ -50,11 +50,6 @@ def answer_logps(
     return np.where(written, chosen, 0.0)
 
 
-def stub(logits: Array, tokens: Ints, lengths: Ints, prompt_width: int, num_actions: int) -> Array:
-    """Log-probability of each token of each answer [K, T], nats; 0 in the padding."""
-    raise NotImplementedError("your code here")
-
-
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
@@ -208,7 +203,7 @@ EXERCISE = Exercise(
     compares="the log-probability of each token of each answer, in nats",
     statement=__doc__,
     reference=answer_logps,
-    stub=stub,
+    gives="Log-probability of each token of each answer [K, T], nats; 0 in the padding.",
     wrong_answers={
         "not shifted": not_shifted,
         "forgets the prompt": forgets_prompt,

@@ -44,13 +44,6 @@ def answer_mask(tokens: Ints, eos: int) -> Bools:
     return np.asarray(ends_before == 0)
 
 
-def stub(tokens: Ints, eos: int) -> Bools:
-    """True up to and including the first end token of each row, and everywhere in a row without
-    one.
-    """
-    raise NotImplementedError("your code here")
-
-
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
@@ -149,7 +142,10 @@ EXERCISE = Exercise(
     compares="1 where a token belongs to the answer, else 0",
     statement=__doc__,
     reference=answer_mask,
-    stub=stub,
+    gives=(
+        "True up to and including the first end token of each row, and everywhere in a row without "
+        "one."
+    ),
     wrong_answers={
         "tokens != eos": by_value,
         "drops EOS": drops_end,

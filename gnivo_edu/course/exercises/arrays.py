@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from gnivo_edu.course.exercises.base import close, describe
 
 Array = NDArray[np.float64]
+Difference = Callable[[Any, Any], str | None]
 Axis = tuple[str, int]
 
 
@@ -55,7 +56,25 @@ def arrays(value: Any) -> list[Array]:
     return [array(item) for item in value]
 
 
-def by_entry(*axes: Axis, tolerance: float = 1e-9) -> Callable[[Array, Array], str | None]:
+def tuple_of(
+    what: str, *readers: Callable[[Any], Any], kinds: tuple[type, ...] = (list, tuple)
+) -> Callable[[Any], tuple[Any, ...]]:
+    """Reads a returned tuple, or another of `kinds`, each part by its own reader; ValueError, in
+    words, if it is anything else.
+
+    >>> tuple_of("a pair", array, array)(([1, 2], [3]))
+    (array([1., 2.]), array([3.]))
+    """
+
+    def parse(value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, kinds) or len(value) != len(readers):
+            raise ValueError(f"expected {what}, got {describe(value)}")
+        return tuple(read(part) for read, part in zip(readers, value, strict=True))
+
+    return parse
+
+
+def by_entry(*axes: Axis, tolerance: float = 1e-9) -> Difference:
     """How two arrays differ, or None: their shapes, or the first entry that differs. `axes`: names,
     first indices.
 
@@ -97,6 +116,39 @@ def by_depth(
         return None
 
     return difference
+
+
+def by_part(**comparisons: Difference) -> Difference:
+    """How two tuples differ, or None: the name of the first part that does, and how it does.
+
+    >>> by_part(shift=same_number, spread=same_number)((1.0, 2.0), (1.0, 3.0))
+    'spread: expected 3, got 2'
+    """
+
+    def difference(got: Sequence[Any], expected: Sequence[Any]) -> str | None:
+        for name, ours, theirs in zip(comparisons, got, expected, strict=True):
+            problem = comparisons[name](ours, theirs)
+            if problem:
+                return f"{name}: {problem}"
+        return None
+
+    return difference
+
+
+def finite_differences(loss: Callable[[Array], float], at: Array, h: float) -> Array:
+    """dL/dx by central differences of the fourth order, of the shape of `at`; exact, but for
+    rounding, where L is a parabola.
+
+    >>> finite_differences(lambda x: float(x @ x), np.array([1.0, -2.0]), h=0.5)
+    array([ 2., -4.])
+    """
+    result = np.empty(at.shape)
+    for index in np.ndindex(at.shape):
+        step = np.zeros_like(at)
+        step[index] = h
+        near, far = (loss(at + k * step) - loss(at - k * step) for k in (1, 2))
+        result[index] = (8 * near - far) / (12 * h)
+    return result
 
 
 def _form(shape: tuple[int, ...]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -46,10 +47,11 @@ class Outcome:
 
 @dataclass(eq=False)
 class Exercise:
-    """A statement, a reference solution, a stub, known wrong answers, hints, and the cases that
-    tell them apart.
+    """A statement, a reference solution, known wrong answers, hints, and the cases that tell them
+    apart.
 
-    Call it with the student's function: it prints one line, or raises `CheckFailed`.
+    Call it with the student's function: it prints one line, or raises `CheckFailed`. `gives` says
+    in a sentence what that function returns.
     `wrong_answers` maps the name of a mistake to a function that makes it, whose docstring
     completes "this is what you get when ...". `parse` turns what a function returned into the form
     that is compared and raises ValueError, in words, on a wrong type or shape. `difference` says
@@ -60,7 +62,7 @@ class Exercise:
     compares: str
     statement: str
     reference: Function
-    stub: Function
+    gives: str
     wrong_answers: Mapping[str, Function]
     hints: tuple[str, ...]
     cases: Callable[[np.random.Generator], Iterable[Case]]
@@ -71,6 +73,19 @@ class Exercise:
 
     def __repr__(self) -> str:
         return f"check.{self.name}: call it with your function; .statement, .hint(), .solution()"
+
+    @property
+    def stub(self) -> Function:
+        """What a student starts from: name and arguments of the reference, `gives` for a docstring,
+        and no body.
+        """
+
+        @functools.wraps(self.reference)
+        def unwritten(*arguments: Any) -> Any:
+            raise NotImplementedError("your code here")
+
+        unwritten.__doc__ = self.gives
+        return unwritten
 
     def __call__(self, function: Function, seed: int = 0) -> None:
         """Check the student's function: one line when it is right, `CheckFailed` when it is not."""

@@ -39,11 +39,6 @@ def best_of_k_law(probs: Array, rewards: Array, group_size: int) -> Array:
     return ((below + tied) ** group_size - below**group_size) * probs / tied
 
 
-def stub(probs: Array, rewards: Array, group_size: int) -> Array:
-    """The probability [n] that each answer is the best of K draws."""
-    raise NotImplementedError("your code here")
-
-
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
@@ -216,7 +211,7 @@ EXERCISE = Exercise(
     compares="the probability of every answer to be the best of K",
     statement=__doc__,
     reference=best_of_k_law,
-    stub=stub,
+    gives="The probability [n] that each answer is the best of K draws.",
     wrong_answers={
         "ignores ties": ignores_ties,
         "splits ties equally": splits_equally,

@@ -61,11 +61,6 @@ def enumerate_leaves(
     return leaves
 
 
-def stub(next_logps: NextLogps, vocab_size: int, horizon: int, eos_token_id: int | None) -> Leaves:
-    """Every complete answer, once, with its probability."""
-    raise NotImplementedError("your code here")
-
-
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
@@ -233,7 +228,7 @@ EXERCISE = Exercise(
     compares="all complete answers with their probabilities",
     statement=__doc__,
     reference=enumerate_leaves,
-    stub=stub,
+    gives="Every complete answer, once, with its probability.",
     wrong_answers={
         "continues past EOS": continues_past_eos,
         "fixed length only": fixed_length,

@@ -26,12 +26,13 @@ Return the push on each answer of the micro-batch, in the order of `rows`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gnivo_edu.course.exercises.arrays import Array, array, by_entry
+from gnivo_edu.course.exercises.arrays import Array, array, by_entry, finite_differences
 from gnivo_edu.course.exercises.base import Case, Exercise
 
 Ints = NDArray[np.int64]
@@ -50,11 +51,6 @@ def frozen_group_mean(
     same = groups[rows][:, None] == groups
     size = same.sum(axis=1)
     return alpha / (size - 1) * (score[rows] - same @ score / size)
-
-
-def stub(rewards: Array, logratios: Array, groups: Ints, rows: Ints, alpha: float) -> Array:
-    """- dL/d log pi of the answers in `rows`, the means taken over their whole groups."""
-    raise NotImplementedError("your code here")
 
 
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
@@ -198,7 +194,9 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
             f"random batch {trial + 1}: {N} groups of {K}, {len(rows)} rows, alpha {alpha}; by "
             "finite differences"
         )
-        yield Case(where, (paid, h, shuffled, rows, alpha), -slopes(paid, h, shuffled, alpha)[rows])
+        loss_of = functools.partial(loss, rewards=paid, groups=shuffled, alpha=alpha)
+        pushes = -finite_differences(loss_of, h, h=0.5)
+        yield Case(where, (paid, h, shuffled, rows, alpha), pushes[rows])
     tied = (np.full(4, 0.5), np.array([1.0, -1.0, 0.0, 0.0]), np.full(4, 9), np.array([0, 2]), 1.0)
     yield Case(
         "equal rewards, h = 1, -1, 0, 0, alpha 1: the log-ratios are levelled",
@@ -207,18 +205,13 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
     )
 
 
-def slopes(rewards: Array, logratios: Array, groups: Ints, alpha: float, h: float = 1e-3) -> Array:
-    """dL/dh by central differences, [B]; L is a square, so they are exact up to rounding."""
-
-    def loss(x: Array) -> float:
-        total = 0.0
-        for group in np.unique(groups):
-            R, own = rewards[groups == group], x[groups == group]
-            total += float(np.var((R - R.mean()) - alpha * (own - own.mean()), ddof=1)) / 2
-        return total
-
-    steps = h * np.eye(len(logratios))
-    return np.array([(loss(logratios + step) - loss(logratios - step)) / (2 * h) for step in steps])
+def loss(logratios: Array, rewards: Array, groups: Ints, alpha: float) -> float:
+    """L of the whole batch, group by group; a parabola."""
+    total = 0.0
+    for group in np.unique(groups):
+        R, h = rewards[groups == group], logratios[groups == group]
+        total += float(np.var((R - R.mean()) - alpha * (h - h.mean()), ddof=1)) / 2
+    return total
 
 
 EXERCISE = Exercise(
@@ -226,7 +219,7 @@ EXERCISE = Exercise(
     compares="GVPO's push on the answers of one micro-batch",
     statement=__doc__,
     reference=frozen_group_mean,
-    stub=stub,
+    gives="- dL/d log pi of the answers in `rows`, the means taken over their whole groups.",
     wrong_answers={
         "micro-batch local mean": local_mean,
         "mean over the micro-batch": micro_batch_mean,

@@ -47,11 +47,6 @@ def gae(rewards: Array, values: Array, mask: Mask, gamma: float, lam: float) -> 
     return advantages
 
 
-def stub(rewards: Array, values: Array, mask: Mask, gamma: float, lam: float) -> Array:
-    """sum_{l >= t} (gamma lam)^(l - t) (r_l + gamma V_{l+1} - V_l), [K, T]; 0 at padding."""
-    raise NotImplementedError("your code here")
-
-
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
@@ -227,7 +222,7 @@ EXERCISE = Exercise(
     compares="the generalised advantage of every token, in units of reward",
     statement=__doc__,
     reference=gae,
-    stub=stub,
+    gives="sum_{l >= t} (gamma lam)^(l - t) (r_l + gamma V_{l+1} - V_l), [K, T]; 0 at padding.",
     wrong_answers={
         "bootstraps past the end": past_the_end,
         "repeats the last V": repeats_last,

@@ -16,11 +16,12 @@ Write `gnivo_gradient_weights(prefix_logratio, rewards, alpha) -> float64 [K, T]
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import numpy as np
 
-from gnivo_edu.course.exercises.arrays import Array, array, by_entry
+from gnivo_edu.course.exercises.arrays import Array, array, by_entry, finite_differences
 from gnivo_edu.course.exercises.base import Case, Exercise
 from gnivo_edu.course.exercises.gnivo_loss import gnivo_loss
 
@@ -35,11 +36,6 @@ def gnivo_gradient_weights(prefix_logratio: Array, rewards: Array, alpha: float)
     weights = np.exp(rewards / alpha)[:, None]
     q = np.exp(prefix_logratio - np.logaddexp.reduce(prefix_logratio, axis=0))
     return weights - weights.sum() * q
-
-
-def stub(prefix_logratio: Array, rewards: Array, alpha: float) -> Array:
-    """w_i - W q_i^t = - dL/d rho_i^t, [K, T]."""
-    raise NotImplementedError("your code here")
 
 
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
@@ -148,7 +144,8 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
             f"random group {trial + 1}: shape {shape}, alpha {alpha}; minus the loss's slopes by "
             "finite differences"
         )
-        yield Case(where, (drawn, paid, alpha), -slopes(drawn, paid, alpha))
+        loss = functools.partial(gnivo_loss, rewards=paid, alpha=alpha)
+        yield Case(where, (drawn, paid, alpha), -finite_differences(loss, drawn, h=2e-3))
     start = np.array([[2.0], [-1.0], [-1.0]]) + np.zeros((3, 2))
     where = "the policy is the reference, w = 4, 1, 1: q is 1/3"
     yield Case(where, (np.zeros((3, 2)), np.log([4.0, 1.0, 1.0]), 1.0), start)
@@ -166,26 +163,12 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
     )
 
 
-def slopes(prefix_logratio: Array, rewards: Array, alpha: float, h: float = 2e-3) -> Array:
-    """dL/d rho by central differences of fourth order, [K, T]; good to about 1e-10."""
-    found = np.empty(prefix_logratio.shape)
-    for index in np.ndindex(found.shape):
-        step = np.zeros_like(prefix_logratio)
-        step[index] = h
-        ahead, behind = (
-            [gnivo_loss(prefix_logratio + s * k * step, rewards, alpha) for k in (1, 2)]
-            for s in (1, -1)
-        )
-        found[index] = (8 * (ahead[0] - behind[0]) - (ahead[1] - behind[1])) / (12 * h)
-    return found
-
-
 EXERCISE = Exercise(
     name="gnivo_gradient_weights",
     compares="w_i - W q_i of every prefix of one group",
     statement=__doc__,
     reference=gnivo_gradient_weights,
-    stub=stub,
+    gives="w_i - W q_i^t = - dL/d rho_i^t, [K, T].",
     wrong_answers={
         "drops W": drops_total,
         "q = 1/K always": always_uniform,

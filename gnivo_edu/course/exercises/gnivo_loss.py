@@ -38,11 +38,6 @@ def gnivo_loss(prefix_logratio: Array, rewards: Array, alpha: float) -> float:
     return -float((weights @ log_q).sum())
 
 
-def stub(prefix_logratio: Array, rewards: Array, alpha: float) -> float:
-    """- sum_t sum_i e^{R_i/alpha} log softmax_i(rho^t)."""
-    raise NotImplementedError("your code here")
-
-
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
@@ -195,7 +190,7 @@ EXERCISE = Exercise(
     compares="the loss of one group",
     statement=__doc__,
     reference=gnivo_loss,
-    stub=stub,
+    gives="- sum_t sum_i e^{R_i/alpha} log softmax_i(rho^t).",
     wrong_answers={
         "softmax weights at t < T": softmax_weights,
         "group maximum subtracted": group_maximum,

@@ -51,15 +51,6 @@ def gnivo_loss_unequal_lengths(
     return -float((np.exp(rewards / alpha) @ log_q).sum())
 
 
-def stub(
-    policy_logps: Array, reference_logps: Array, lengths: Lengths, rewards: Array, alpha: float
-) -> float:
-    """- sum_{t <= max T_i} sum_i e^{R_i/alpha} log softmax_i(rho^t), finished responses
-    absorbing.
-    """
-    raise NotImplementedError("your code here")
-
-
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
@@ -255,7 +246,10 @@ EXERCISE = Exercise(
     compares="the loss of one group of responses of unequal length",
     statement=__doc__,
     reference=gnivo_loss_unequal_lengths,
-    stub=stub,
+    gives=(
+        "- sum_{t <= max T_i} sum_i e^{R_i/alpha} log softmax_i(rho^t), finished responses "
+        "absorbing."
+    ),
     wrong_answers={
         "mask instead of absorb": masks,
         "own T_i": own_length,

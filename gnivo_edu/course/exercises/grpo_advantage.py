@@ -35,11 +35,6 @@ def grpo_advantage(rewards: Array) -> Array:
     return (rewards - mean) / (std + 1e-4)
 
 
-def stub(rewards: Array) -> Array:
-    """(R - mean)/(std + 1e-4) within each group, [N, K]."""
-    raise NotImplementedError("your code here")
-
-
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
@@ -174,7 +169,7 @@ EXERCISE = Exercise(
     compares="the group-relative advantage of every response",
     statement=__doc__,
     reference=grpo_advantage,
-    stub=stub,
+    gives="(R - mean)/(std + 1e-4) within each group, [N, K].",
     wrong_answers={
         "nan on ties": nan_on_ties,
         "batch-wide std": batch_std,

@@ -53,11 +53,6 @@ def grpo_one_step_law(advantages: Array, reference: Array, alpha: float) -> Arra
     return law
 
 
-def stub(advantages: Array, reference: Array, alpha: float) -> Array:
-    """alpha pi_ref/(lambda - A) [n], with the lambda that makes it a law."""
-    raise NotImplementedError("your code here")
-
-
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
@@ -184,7 +179,7 @@ EXERCISE = Exercise(
     compares="the law at which GRPO with k3 comes to rest",
     statement=__doc__,
     reference=grpo_one_step_law,
-    stub=stub,
+    gives="alpha pi_ref/(lambda - A) [n], with the lambda that makes it a law.",
     wrong_answers={
         "exponential tilt": exponential_tilt,
         "no normalisation": without_normalisation,

@@ -49,13 +49,6 @@ def gvpo_loss(
     return float((unexplained**2).sum() / (2 * (len(rewards) - 1)))
 
 
-def stub(
-    policy_logps: Array, reference_logps: Array, mask: Mask, rewards: Array, alpha: float
-) -> float:
-    """1/(2 (K - 1)) sum_i ((R_i - mean R) - alpha (h_i - mean h))^2 of one group."""
-    raise NotImplementedError("your code here")
-
-
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
@@ -230,7 +223,7 @@ EXERCISE = Exercise(
     compares="the loss of one group, in reward squared",
     statement=__doc__,
     reference=gvpo_loss,
-    stub=stub,
+    gives="1/(2 (K - 1)) sum_i ((R_i - mean R) - alpha (h_i - mean h))^2 of one group.",
     wrong_answers={
         "h uncentred": h_uncentred,
         "R uncentred": rewards_uncentred,

@@ -22,12 +22,13 @@ of L by the log-probability of each token under pi_theta; 0 after the end of a r
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gnivo_edu.course.exercises.arrays import Array, array, by_entry
+from gnivo_edu.course.exercises.arrays import Array, array, by_entry, finite_differences
 from gnivo_edu.course.exercises.base import Case, Exercise
 
 Lengths = NDArray[np.int64]
@@ -45,11 +46,6 @@ def kl_in_the_loss(policy_logps: Array, reference_logps: Array, lengths: Lengths
     written = np.arange(policy_logps.shape[1]) < lengths[:, None]
     h = np.where(written, policy_logps - reference_logps, 0.0).sum(axis=1)
     return np.where(written, h[:, None], 0.0) / len(lengths)
-
-
-def stub(policy_logps: Array, reference_logps: Array, lengths: Lengths) -> Array:
-    """Slopes of the KL term by the log-probability of each token, [K, T]; 0 after the end."""
-    raise NotImplementedError("your code here")
 
 
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
@@ -203,7 +199,8 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
             f"random group {trial + 1}: shape {shape}, lengths {ends}; the slopes of L by finite "
             "differences"
         )
-        yield Case(where, (ours, theirs, ends), slopes(ours, theirs, ends))
+        loss_of = functools.partial(loss, reference=theirs, lengths=ends)
+        yield Case(where, (ours, theirs, ends), finite_differences(loss_of, ours, h=0.5))
     yield Case(
         "the policy is the reference: nothing is pushed",
         (reference, reference, lengths),
@@ -213,22 +210,13 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
     yield Case("one response, its log-ratio -899", rare, np.full((1, 2), -899.0))
 
 
-def slopes(policy: Array, reference: Array, lengths: Lengths, step: float = 0.5) -> Array:
-    """Slopes of the loss, term by term, by central differences: exact for a parabola."""
-
-    def loss(logps: Array) -> float:
-        ratios = [
-            sum(row[:n]) - sum(other[:n])
-            for row, other, n in zip(logps, reference, lengths.tolist(), strict=True)
-        ]
-        return sum(float(h) ** 2 / 2 for h in ratios) / len(ratios)
-
-    found = np.empty(policy.shape)
-    for index in np.ndindex(found.shape):
-        moved = np.zeros_like(policy)
-        moved[index] = step
-        found[index] = (loss(policy + moved) - loss(policy - moved)) / (2 * step)
-    return found
+def loss(policy: Array, reference: Array, lengths: Lengths) -> float:
+    """L as it is written, term by term; a parabola."""
+    ratios = [
+        sum(row[:n]) - sum(other[:n])
+        for row, other, n in zip(policy, reference, lengths.tolist(), strict=True)
+    ]
+    return sum(float(h) ** 2 / 2 for h in ratios) / len(ratios)
 
 
 EXERCISE = Exercise(
@@ -236,7 +224,7 @@ EXERCISE = Exercise(
     compares="the slope of the KL term by each token's log-probability",
     statement=__doc__,
     reference=kl_in_the_loss,
-    stub=stub,
+    gives="Slopes of the KL term by the log-probability of each token, [K, T]; 0 after the end.",
     wrong_answers={
         "k1 (zero gradient)": k1,
         "forward KL": k3,

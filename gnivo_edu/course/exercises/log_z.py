@@ -36,11 +36,6 @@ def log_z(logps: Array, rewards: Array, alpha: float) -> float:
     return float(largest + np.log(np.exp(exponents - largest).sum()))
 
 
-def stub(logps: Array, rewards: Array, alpha: float) -> float:
-    """log E_ref[e^{R/alpha}], nats."""
-    raise NotImplementedError("your code here")
-
-
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
@@ -165,7 +160,7 @@ EXERCISE = Exercise(
     compares="log Z, in nats",
     statement=__doc__,
     reference=log_z,
-    stub=stub,
+    gives="log E_ref[e^{R/alpha}], nats.",
     wrong_answers={
         "unweighted mean": unweighted,
         "forgets pi_ref": forgets_reference,

@@ -25,12 +25,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
-from gnivo_edu.course.exercises.arrays import Array, same_number
-from gnivo_edu.course.exercises.base import Case, Exercise, describe, number
+from gnivo_edu.course.exercises.arrays import Array, by_part, same_number, tuple_of
+from gnivo_edu.course.exercises.base import Case, Exercise, number
 
 Found = tuple[float, float, float]
 
@@ -47,11 +46,6 @@ def monte_carlo_value(rewards: Array, alpha: float) -> Found:
     weights = np.exp(exponents - largest)
     error = weights.std(ddof=1) / weights.mean() / np.sqrt(len(weights))
     return float(np.log(weights.mean()) + largest), float(error), float(-(error**2) / 2)
-
-
-def stub(rewards: Array, alpha: float) -> Found:
-    """Value, standard error and bias of the estimate, nats."""
-    raise NotImplementedError("your code here")
 
 
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
@@ -196,31 +190,12 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
     yield Case("rewards 0.2, 1, 0.5; alpha 0.001", (np.array([0.2, 1.0, 0.5]), 0.001), steep)
 
 
-def parse(value: Any) -> Found:
-    """Three numbers; ValueError, in words, on anything else."""
-    if not isinstance(value, list | tuple | np.ndarray) or len(value) != 3:
-        raise ValueError(
-            f"expected three numbers, (value, standard_error, bias), got {describe(value)}"
-        )
-    first, second, third = (number(x) for x in value)
-    return first, second, third
-
-
-def difference(got: Found, expected: Found) -> str | None:
-    """The first of the three that differs, with its name."""
-    for name, ours, theirs in zip(("value", "standard_error", "bias"), got, expected, strict=True):
-        problem = same_number(ours, theirs)
-        if problem:
-            return f"{name}, {problem}"
-    return None
-
-
 EXERCISE = Exercise(
     name="monte_carlo_value",
     compares="V of a prefix from samples, its standard error and its bias, in nats",
     statement=__doc__,
     reference=monte_carlo_value,
-    stub=stub,
+    gives="Value, standard error and bias of the estimate, nats.",
     wrong_answers={
         "overflow at small alpha": overflows,
         "mean of logs": mean_of_logs,
@@ -245,7 +220,13 @@ EXERCISE = Exercise(
         "std(ddof=1), divided by the mean and by np.sqrt(n); the bias is minus half its square.",
     ),
     cases=cases,
-    parse=parse,
-    difference=difference,
+    parse=tuple_of(
+        "three numbers, (value, standard_error, bias)",
+        number,
+        number,
+        number,
+        kinds=(list, tuple, np.ndarray),
+    ),
+    difference=by_part(value=same_number, standard_error=same_number, bias=same_number),
     praise="the estimate, how far it strays, and to which side",
 )

@@ -39,11 +39,6 @@ def optimal_prefix_logps(logps: Array, values: Array, reward: float, alpha: floa
     return np.cumsum(logps) + values[1:] - values[0]
 
 
-def stub(logps: Array, values: Array, reward: float, alpha: float) -> Array:
-    """log pi*(s_t), t = 1..T, [T], nats."""
-    raise NotImplementedError("your code here")
-
-
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
@@ -145,7 +140,7 @@ EXERCISE = Exercise(
     compares="log pi*(s_t) of the prefixes of one answer, in nats",
     statement=__doc__,
     reference=optimal_prefix_logps,
-    stub=stub,
+    gives="log pi*(s_t), t = 1..T, [T], nats.",
     wrong_answers={
         "no Z": no_z,
         "child's V": childs_value,

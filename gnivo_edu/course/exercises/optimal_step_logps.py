@@ -42,11 +42,6 @@ def optimal_step_logps(step_logps: Tables, values: Tables) -> Tables:
     return [table + children[t] - values[t][:, None] for t, table in enumerate(step_logps)]
 
 
-def stub(step_logps: Tables, values: Tables) -> Tables:
-    """log pi*(a|s), T tables [V**t, V], nats."""
-    raise NotImplementedError("your code here")
-
-
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
@@ -183,7 +178,7 @@ EXERCISE = Exercise(
     compares="log pi*(a | s) at every prefix, in nats",
     statement=__doc__,
     reference=optimal_step_logps,
-    stub=stub,
+    gives="log pi*(a|s), T tables [V**t, V], nats.",
     wrong_answers={
         "softmax of V without the reference": without_reference,
         "normalised by log Z": by_log_z,

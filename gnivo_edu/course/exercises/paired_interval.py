@@ -38,11 +38,6 @@ def paired_interval(first: Array, second: Array, picks: Picks) -> Array:
     return np.quantile(means, [0.025, 0.975])
 
 
-def stub(first: Array, second: Array, picks: Picks) -> Array:
-    """The 95% percentile interval of the mean of second - first, [2]."""
-    raise NotImplementedError("your code here")
-
-
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
@@ -179,7 +174,7 @@ EXERCISE = Exercise(
     compares="the ends of the 95% interval of second minus first",
     statement=__doc__,
     reference=paired_interval,
-    stub=stub,
+    gives="The 95% percentile interval of the mean of second - first, [2].",
     wrong_answers={
         "difference of ends": difference_of_ends,
         "farthest ends": farthest_ends,

@@ -40,11 +40,6 @@ def pass_at_k(right: Grades, k: int) -> Array:
     return 1 - np.prod(wrong_left / (n - i), axis=1)
 
 
-def stub(right: Grades, k: int) -> Array:
-    """The share of sets of k answers that hold a right one, for every problem [N]."""
-    raise NotImplementedError("your code here")
-
-
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
@@ -175,7 +170,7 @@ EXERCISE = Exercise(
     compares="the unbiased estimate of Pass@k for every problem",
     statement=__doc__,
     reference=pass_at_k,
-    stub=stub,
+    gives="The share of sets of k answers that hold a right one, for every problem [N].",
     wrong_answers={
         "1-(1-c/n)^k": plug_in,
         "best of first k": first_k,

@@ -43,11 +43,6 @@ def pin_the_shift(v_theta: Depths, prefix_logps: Depths) -> Depths:
     ]
 
 
-def stub(v_theta: Depths, prefix_logps: Depths) -> Depths:
-    """V_theta - log E_ref[e^{V_theta}] at each depth, nats."""
-    raise NotImplementedError("your code here")
-
-
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
@@ -176,7 +171,7 @@ EXERCISE = Exercise(
     compares="the pinned V_theta of every prefix, in nats",
     statement=__doc__,
     reference=pin_the_shift,
-    stub=stub,
+    gives="V_theta - log E_ref[e^{V_theta}] at each depth, nats.",
     wrong_answers={
         "unchanged": unchanged,
         "subtracts the mean": subtracts_mean,

@@ -41,11 +41,6 @@ def prefix_logratio(policy_logps: Array, reference_logps: Array, lengths: Length
     return np.cumsum(np.where(written, policy_logps - reference_logps, 0.0), axis=1)
 
 
-def stub(policy_logps: Array, reference_logps: Array, lengths: Lengths) -> Array:
-    """Sum of the first t log-ratios, t = 1..T, [K, T], nats."""
-    raise NotImplementedError("your code here")
-
-
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
@@ -181,7 +176,7 @@ EXERCISE = Exercise(
     compares="rho of every prefix of every response, in nats",
     statement=__doc__,
     reference=prefix_logratio,
-    stub=stub,
+    gives="Sum of the first t log-ratios, t = 1..T, [K, T], nats.",
     wrong_answers={
         "exclusive cumsum": exclusive,
         "sums over K": over_group,

@@ -20,13 +20,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gnivo_edu.course.exercises.arrays import Array, array, by_entry, same_number
-from gnivo_edu.course.exercises.base import Case, Exercise, describe, number
+from gnivo_edu.course.exercises.arrays import Array, array, by_entry, by_part, same_number, tuple_of
+from gnivo_edu.course.exercises.base import Case, Exercise, number
 
 Ids = NDArray[np.int64]
 Special = tuple[int, ...]
@@ -46,11 +45,6 @@ def prune_row(logits: Array, special: Special, k: int) -> Row:
     own = logits[tokens] - np.logaddexp.reduce(logits)
     log_mass = np.logaddexp.reduce(own)
     return tokens, own - log_mass, float(np.exp(log_mass))
-
-
-def stub(logits: Array, special: Special, k: int) -> Row:
-    """The kept ids [k], their renormalised log-probabilities [k], and the mass that they had."""
-    raise NotImplementedError("your code here")
 
 
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
@@ -199,31 +193,12 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
     yield Case("logits 1000, 999, -1000 and 1000 - log 2, k = 2", (steep, (), 2), expected)
 
 
-def parse(value: Any) -> tuple[Array, Array, float]:
-    """Ids, log-probabilities and mass; ValueError, in words, on anything else."""
-    if not isinstance(value, list | tuple) or len(value) != 3:
-        raise ValueError(f"expected three things, (tokens, logps, mass), got {describe(value)}")
-    return array(value[0]), array(value[1]), number(value[2])
-
-
-def difference(got: tuple[Array, Array, float], expected: Row) -> str | None:
-    """The first of the three that differs, with its name."""
-    for name, problem in (
-        ("tokens", by_entry(("rank", 0))(got[0], np.asarray(expected[0], dtype=np.float64))),
-        ("logps", by_entry(("rank", 0))(got[1], expected[1])),
-        ("mass", same_number(got[2], float(expected[2]))),
-    ):
-        if problem:
-            return f"{name}, {problem}"
-    return None
-
-
 EXERCISE = Exercise(
     name="prune_row",
     compares="the kept tokens, their log-probabilities in nats, and the mass that they had",
     statement=__doc__,
     reference=prune_row,
-    stub=stub,
+    gives="The kept ids [k], their renormalised log-probabilities [k], and the mass that they had.",
     wrong_answers={
         "keeps the model's probabilities": not_renormalised,
         "renormalises over the vocabulary": only_special_removed,
@@ -247,7 +222,7 @@ EXERCISE = Exercise(
         "The kept ones sum to the mass: subtract the logarithm of the mass from each.",
     ),
     cases=cases,
-    parse=parse,
-    difference=difference,
+    parse=tuple_of("three things, (tokens, logps, mass)", array, array, number),
+    difference=by_part(tokens=by_entry(("rank", 0)), logps=by_entry(("rank", 0)), mass=same_number),
     praise="the kept tokens sum to 1 again, and you know what they were worth before",
 )

@@ -61,11 +61,6 @@ def rank_correlation(x: Array, y: Array) -> float:
     return float(a @ b / np.sqrt((a @ a) * (b @ b)))
 
 
-def stub(x: Array, y: Array) -> float:
-    """Correlation of the ranks; equal values share their mean rank."""
-    raise NotImplementedError("your code here")
-
-
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
@@ -181,7 +176,7 @@ EXERCISE = Exercise(
     compares="Spearman's rank correlation",
     statement=__doc__,
     reference=rank_correlation,
-    stub=stub,
+    gives="Correlation of the ranks; equal values share their mean rank.",
     wrong_answers={
         "Pearson's": plain,
         "ranks one only": one_ranked,

@@ -35,11 +35,6 @@ def rloo_advantage(rewards: Array) -> Array:
     return rewards - others / (rewards.shape[1] - 1)
 
 
-def stub(rewards: Array) -> Array:
-    """R_i minus the mean reward of the other responses to the same prompt, [N, K]."""
-    raise NotImplementedError("your code here")
-
-
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
@@ -131,7 +126,7 @@ EXERCISE = Exercise(
     compares="the leave-one-out advantage of every response, in units of reward",
     statement=__doc__,
     reference=rloo_advantage,
-    stub=stub,
+    gives="R_i minus the mean reward of the other responses to the same prompt, [N, K].",
     wrong_answers={
         "includes self": includes_itself,
         "/K for /(K-1)": divides_by_k,

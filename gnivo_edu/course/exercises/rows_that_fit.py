@@ -37,11 +37,6 @@ def rows_that_fit(gib: float, tokens: int, vocabulary: int, itemsize: int, copie
     return int(gib * 2**30 // one_answer)
 
 
-def stub(gib: float, tokens: int, vocabulary: int, itemsize: int, copies: int) -> int:
-    """Whole answers whose logits, in all their copies, fit into `gib` GiB."""
-    raise NotImplementedError("your code here")
-
-
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
@@ -144,7 +139,7 @@ EXERCISE = Exercise(
     compares="the number of answers that can be scored at once",
     statement=__doc__,
     reference=rows_that_fit,
-    stub=stub,
+    gives="Whole answers whose logits, in all their copies, fit into `gib` GiB.",
     wrong_answers={
         "GB for GiB": billion,
         "rounded up": rounded_up,

@@ -25,7 +25,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from gnivo_edu.course.exercises.base import Case, Exercise, close, number
+from gnivo_edu.course.exercises.arrays import same_number
+from gnivo_edu.course.exercises.base import Case, Exercise, number
 
 Logps = NDArray[np.float64]
 Tokens = NDArray[np.int64]
@@ -40,11 +41,6 @@ def sequence_logprob(logps: Logps, tokens: Tokens, length: int) -> float:
     """
     steps = np.arange(length)
     return float(logps[steps, tokens[:length]].sum())
-
-
-def stub(logps: Logps, tokens: Tokens, length: int) -> float:
-    """log pi(y | x), in nats."""
-    raise NotImplementedError("your code here")
 
 
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
@@ -158,17 +154,12 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
     yield Case("a policy with no doubt, another answer", (certain, np.array([0, 0]), 2), -math.inf)
 
 
-def difference(got: float, expected: float) -> str | None:
-    """How two log-probabilities differ, or None."""
-    return None if close(got, expected) else f"expected {expected:.10g}, got {got:.10g}"
-
-
 EXERCISE = Exercise(
     name="sequence_logprob",
     compares="the log-probability of one answer, in nats",
     statement=__doc__,
     reference=sequence_logprob,
-    stub=stub,
+    gives="log pi(y | x), in nats.",
     wrong_answers={
         "drops EOS": drops_eos,
         "counts padding": counts_padding,
@@ -189,6 +180,6 @@ EXERCISE = Exercise(
     ),
     cases=cases,
     parse=number,
-    difference=difference,
+    difference=same_number,
     praise="it adds up every choice, the end token included, and no padding",
 )

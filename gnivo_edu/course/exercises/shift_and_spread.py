@@ -24,12 +24,11 @@ Write `shift_and_spread(v_theta, values, prefix_logps) -> (shifts, spreads)`, tw
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
-from gnivo_edu.course.exercises.arrays import Array, arrays, by_entry, frozen
-from gnivo_edu.course.exercises.base import Case, Exercise, describe
+from gnivo_edu.course.exercises.arrays import Array, array, by_entry, by_part, frozen, tuple_of
+from gnivo_edu.course.exercises.base import Case, Exercise
 from gnivo_edu.course.exercises.trees import backward, prefix_law, random_tables
 
 Depths = list[Array]
@@ -47,11 +46,6 @@ def shift_and_spread(v_theta: Depths, values: Depths, prefix_logps: Depths) -> P
     """
     gaps = [(a - b)[p > -np.inf] for a, b, p in zip(v_theta, values, prefix_logps, strict=True)]
     return np.array([gap.mean() for gap in gaps]), np.array([gap.max() - gap.min() for gap in gaps])
-
-
-def stub(v_theta: Depths, values: Depths, prefix_logps: Depths) -> Pair:
-    """Shift and spread of V_theta - V at each depth; [T], [T]."""
-    raise NotImplementedError("your code here")
 
 
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
@@ -168,30 +162,12 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
         yield Case(f"{where}, a poor fit", (guess, true, laws), shift_and_spread(guess, true, laws))
 
 
-def parse(value: Any) -> Pair:
-    """Two arrays, shifts and spreads; ValueError, in words, if it is anything else."""
-    if not isinstance(value, list | tuple | np.ndarray) or len(value) != 2:
-        raise ValueError(f"expected a pair (shifts, spreads) of arrays, got {describe(value)}")
-    shifts, spreads = arrays(list(value))
-    return shifts, spreads
-
-
-def difference(got: Pair, expected: Pair) -> str | None:
-    """How two pairs differ, or None."""
-    compare = by_entry(("t", 1))
-    for name, ours, theirs in zip(("shifts", "spreads"), got, expected, strict=True):
-        problem = compare(ours, theirs)
-        if problem:
-            return f"{name}: {problem}"
-    return None
-
-
 EXERCISE = Exercise(
     name="shift_and_spread",
     compares="the shift of V_theta against V, and its spread, at each depth, in nats",
     statement=__doc__,
     reference=shift_and_spread,
-    stub=stub,
+    gives="Shift and spread of V_theta - V at each depth; [T], [T].",
     wrong_answers={
         "one constant for all depths": one_constant,
         "mean called spread": mean_called_spread,
@@ -211,7 +187,9 @@ EXERCISE = Exercise(
         "gap.min().",
     ),
     cases=cases,
-    parse=parse,
-    difference=difference,
+    parse=tuple_of(
+        "a pair (shifts, spreads) of arrays", array, array, kinds=(list, tuple, np.ndarray)
+    ),
+    difference=by_part(shifts=by_entry(("t", 1)), spreads=by_entry(("t", 1))),
     praise="each depth has its own shift, and the spread sees a single bad prefix",
 )

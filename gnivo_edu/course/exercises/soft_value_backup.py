@@ -39,11 +39,6 @@ def soft_value_backup(next_logps: Array, next_values: Array) -> Array:
     return largest[..., 0] + np.log(total)
 
 
-def stub(next_logps: Array, next_values: Array) -> Array:
-    """log sum_a pi_ref(a|s) e^{V(s,a)} [...], nats."""
-    raise NotImplementedError("your code here")
-
-
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
@@ -159,7 +154,7 @@ EXERCISE = Exercise(
     compares="V(s) from the values one token later, in nats",
     statement=__doc__,
     reference=soft_value_backup,
-    stub=stub,
+    gives="log sum_a pi_ref(a|s) e^{V(s,a)} [...], nats.",
     wrong_answers={
         "hard max": hard_max,
         "largest term": largest_term,

@@ -20,12 +20,13 @@ response.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gnivo_edu.course.exercises.arrays import Array, array, by_entry
+from gnivo_edu.course.exercises.arrays import Array, array, by_entry, finite_differences
 from gnivo_edu.course.exercises.base import Case, Exercise
 
 Lengths = NDArray[np.int64]
@@ -46,13 +47,6 @@ def stale_kl_in_the_loss(
     h = np.where(written, policy_logps - reference_logps, 0.0).sum(axis=1, keepdims=True)
     weight = np.exp(np.where(written, policy_logps - old_logps, 0.0).sum(axis=1, keepdims=True))
     return np.where(written, weight * h, 0.0) / len(lengths)
-
-
-def stub(policy_logps: Array, old_logps: Array, reference_logps: Array, lengths: Lengths) -> Array:
-    """Slopes of the weighted KL term by the log-probability of each token, [K, T]; 0 after the
-    end.
-    """
-    raise NotImplementedError("your code here")
 
 
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
@@ -194,30 +188,22 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
             f"random group {trial + 1}: shape {shape}, lengths {ends}; the slopes of L by finite "
             "differences"
         )
-        yield Case(where, (policy, old, reference, ends), slopes(policy, old, reference, ends))
+        loss_of = functools.partial(loss, old=old, reference=reference, lengths=ends)
+        slopes = finite_differences(loss_of, policy, h=2e-3)
+        yield Case(where, (policy, old, reference, ends), slopes)
     fresh = logs[0], logs[0], logs[2], lengths
     expected = np.log(2) * np.array([[0.5, 0.5, 0.0], [-1.0, 0.0, 0.0]])
     yield Case("the same, pi_old is pi_theta: what exercise 23 gives", fresh, expected)
 
 
-def slopes(policy: Array, old: Array, reference: Array, lengths: Lengths, h: float = 2e-3) -> Array:
-    """Slopes of L as it is written, by central differences of fourth order; good to about 1e-10."""
-
-    def loss(logps: Array) -> float:
-        terms = []
-        for i, n in enumerate(lengths.tolist()):
-            ratio = float((logps[i, :n] - reference[i, :n]).sum())
-            weight = np.exp(float((logps[i, :n] - old[i, :n]).sum()))
-            terms.append(float(weight * (np.exp(-ratio) - 1 + ratio)))
-        return sum(terms) / len(terms)
-
-    found = np.empty(policy.shape)
-    for index in np.ndindex(found.shape):
-        step = np.zeros_like(policy)
-        step[index] = h
-        ahead, behind = ([loss(policy + s * k * step) for k in (1, 2)] for s in (1, -1))
-        found[index] = (8 * (ahead[0] - behind[0]) - (ahead[1] - behind[1])) / (12 * h)
-    return found
+def loss(policy: Array, old: Array, reference: Array, lengths: Lengths) -> float:
+    """L as it is written, response by response."""
+    terms = []
+    for i, n in enumerate(lengths.tolist()):
+        ratio = float((policy[i, :n] - reference[i, :n]).sum())
+        weight = np.exp(float((policy[i, :n] - old[i, :n]).sum()))
+        terms.append(float(weight * (np.exp(-ratio) - 1 + ratio)))
+    return sum(terms) / len(terms)
 
 
 EXERCISE = Exercise(
@@ -225,7 +211,10 @@ EXERCISE = Exercise(
     compares="the slope of the weighted KL term by each token's log-probability",
     statement=__doc__,
     reference=stale_kl_in_the_loss,
-    stub=stub,
+    gives=(
+        "Slopes of the weighted KL term by the log-probability of each token, [K, T]; 0 after the "
+        "end."
+    ),
     wrong_answers={
         "constant weight": constant_weight,
         "weight only": weight_only,

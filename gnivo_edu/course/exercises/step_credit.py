@@ -35,11 +35,6 @@ def step_credit(values: Array, reward: float, alpha: float) -> Array:
     return np.diff(np.append(values, reward / alpha))
 
 
-def stub(values: Array, reward: float, alpha: float) -> Array:
-    """V(s_t) - V(s_{t-1}), t = 1..T, [T], nats."""
-    raise NotImplementedError("your code here")
-
-
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
@@ -141,7 +136,7 @@ EXERCISE = Exercise(
     compares="the credit of every step of one answer, in nats",
     statement=__doc__,
     reference=step_credit,
-    stub=stub,
+    gives="V(s_t) - V(s_{t-1}), t = 1..T, [T], nats.",
     wrong_answers={
         "V itself": value_itself,
         "V before the step": value_before,

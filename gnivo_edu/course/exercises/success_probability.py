@@ -34,11 +34,6 @@ def success_probability(values: Array, alpha: float) -> Array:
     return (np.exp(values - 1 / alpha) - never) / (1 - never)
 
 
-def stub(values: Array, alpha: float) -> Array:
-    """The chance of ending right, of the shape of `values`."""
-    raise NotImplementedError("your code here")
-
-
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
@@ -129,7 +124,7 @@ EXERCISE = Exercise(
     compares="the chance of ending right",
     statement=__doc__,
     reference=success_probability,
-    stub=stub,
+    gives="The chance of ending right, of the shape of `values`.",
     wrong_answers={
         "sigmoid(V)": sigmoid,
         "alpha V": alpha_v,

@@ -36,11 +36,6 @@ def tilted_policy(logps: Array, rewards: Array, alpha: float) -> Array:
     return tilted - np.logaddexp.reduce(tilted, axis=1, keepdims=True)
 
 
-def stub(logps: Array, rewards: Array, alpha: float) -> Array:
-    """log pi*(y | x) [N, n], nats."""
-    raise NotImplementedError("your code here")
-
-
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
@@ -157,7 +152,7 @@ EXERCISE = Exercise(
     compares="log pi*(y | x) of every answer to every prompt, in nats",
     statement=__doc__,
     reference=tilted_policy,
-    stub=stub,
+    gives="log pi*(y | x) [N, n], nats.",
     wrong_answers={
         "forgets pi_ref": forgets_reference,
         "forgets the rewards": forgets_rewards,

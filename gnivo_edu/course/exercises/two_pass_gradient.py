@@ -27,12 +27,13 @@ large as 1000."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gnivo_edu.course.exercises.arrays import Array, array, by_entry
+from gnivo_edu.course.exercises.arrays import Array, array, by_entry, finite_differences
 from gnivo_edu.course.exercises.base import Case, Exercise
 
 Ints = NDArray[np.int64]
@@ -59,13 +60,6 @@ def two_pass_gradient(
     w = np.exp(rewards / alpha)
     c = w.sum() * np.exp(rho - np.logaddexp.reduce(rho)) - w
     return np.sum([pull(rows, c[rows]) for rows in parts], axis=0)
-
-
-def stub(score: Score, pull: Pull, rewards: Array, alpha: float, parts: Parts) -> Array:
-    """dL/dtheta of the whole group: one pass for what each answer is multiplied with, one to push
-    it through.
-    """
-    raise NotImplementedError("your code here")
 
 
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
@@ -223,7 +217,9 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
             f"random group {trial + 1}: K = {K}, {len(parts)} micro-batches, alpha {alpha}; by "
             "finite differences"
         )
-        yield Case(where, (*network(X, theta, most), R, alpha, parts), slopes(X, theta, R, alpha))
+        loss_of = functools.partial(loss, features=X, rewards=R, alpha=alpha)
+        slopes = finite_differences(loss_of, theta, h=1e-4)
+        yield Case(where, (*network(X, theta, most), R, alpha, parts), slopes)
     large = network(one_each, np.array([1000.0, 1000.0, 0.0]), most=2)
     where = "rho = 1000, 1000, 0 and w = 1, 2, 3"
     yield Case(
@@ -231,18 +227,10 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
     )
 
 
-def slopes(features: Array, theta: Array, rewards: Array, alpha: float, h: float = 1e-4) -> Array:
-    """dL/dtheta by central differences of the fourth order, [P]."""
-
-    def loss(x: Array) -> float:
-        rho = features @ x
-        return float(-np.exp(rewards / alpha) @ (rho - np.logaddexp.reduce(rho)))
-
-    found = []
-    for step in h * np.eye(len(theta)):
-        near, far = (loss(theta + k * step) - loss(theta - k * step) for k in (1, 2))
-        found.append((8 * near - far) / (12 * h))
-    return np.array(found)
+def loss(theta: Array, features: Array, rewards: Array, alpha: float) -> float:
+    """L of the whole group at once."""
+    rho = features @ theta
+    return float(-np.exp(rewards / alpha) @ (rho - np.logaddexp.reduce(rho)))
 
 
 EXERCISE = Exercise(
@@ -250,7 +238,10 @@ EXERCISE = Exercise(
     compares="the gradient of the whole group's loss",
     statement=__doc__,
     reference=two_pass_gradient,
-    stub=stub,
+    gives=(
+        "dL/dtheta of the whole group: one pass for what each answer is multiplied with, one to "
+        "push it through."
+    ),
     wrong_answers={
         "softmax per micro-batch": local_softmax,
         "mean of means": mean_of_local,

@@ -46,11 +46,6 @@ def value_by_averaging(
     return float(np.logaddexp.reduce(logps[through] + rewards[through] / alpha) - mass)
 
 
-def stub(answers: Answers, logps: Array, rewards: Array, prefix: Tokens, alpha: float) -> float:
-    """log E_ref[e^{R/alpha} | prefix], nats."""
-    raise NotImplementedError("your code here")
-
-
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
 
 
@@ -228,7 +223,7 @@ EXERCISE = Exercise(
     compares="V of a prefix, in nats",
     statement=__doc__,
     reference=value_by_averaging,
-    stub=stub,
+    gives="log E_ref[e^{R/alpha} | prefix], nats.",
     wrong_answers={
         "not divided by prefix mass": undivided,
         "divided by a count": divided_by_count,

@@ -27,14 +27,21 @@ Source: arXiv 2606.20008, where alpha is called beta.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import functools
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gnivo_edu.course.exercises.arrays import Array, arrays, by_entry
-from gnivo_edu.course.exercises.base import Case, Exercise, describe
+from gnivo_edu.course.exercises.arrays import (
+    Array,
+    array,
+    by_entry,
+    by_part,
+    finite_differences,
+    tuple_of,
+)
+from gnivo_edu.course.exercises.base import Case, Exercise
 from gnivo_edu.course.exercises.trees import random_law
 
 Mask = NDArray[np.bool_]
@@ -59,18 +66,6 @@ def vimpo_residual(
     residuals = alpha * delta.sum(axis=1) - (rewards - rewards.mean())
     slopes = np.where(mask, alpha * residuals[:, None] / len(rewards), 0.0)
     return residuals, slopes
-
-
-def stub(
-    policy_logps: Array,
-    reference_logps: Array,
-    policy_kl: Array,
-    mask: Mask,
-    rewards: Array,
-    alpha: float,
-) -> Pair:
-    """Residuals [K] and the slopes [K, T] of L in the log-probabilities, kappa constant."""
-    raise NotImplementedError("your code here")
 
 
 # --- wrong answers: each docstring completes "this is what you get when ..." ----------------------
@@ -233,7 +228,11 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
             f"random laws {trial + 1}: lengths {lengths}, alpha {alpha}; the slopes by finite "
             "differences"
         )
-        yield Case(where, given, by_differences(*given[:3], lengths, paid, alpha))
+        residuals_of = functools.partial(
+            term_by_term, reference=theirs, kl=exact, lengths=lengths, rewards=paid, alpha=alpha
+        )
+        slopes = finite_differences(functools.partial(loss, residuals_of), ours, h=0.5)
+        yield Case(where, given, (residuals_of(ours), slopes))
     start = reference, reference, np.zeros((2, 3)), mask, rewards, 0.25
     where = "the policy is the reference: nothing explained yet"
     yield Case(where, start, (np.array([0.5, -0.5]), 0.0625 * mask * np.array([[1.0], [-1.0]])))
@@ -245,46 +244,22 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
     yield Case(where, given, (np.zeros(4), np.zeros((4, 1))))
 
 
-def by_differences(
+def term_by_term(
     policy: Array,
     reference: Array,
     kl: Array,
     lengths: NDArray[np.int64],
     rewards: Array,
     alpha: float,
-) -> Pair:
-    """Residuals one token after another, and central differences of L, which is quadratic: exact
-    but for rounding.
-    """
-
-    def residuals(logps: Array) -> Array:
-        sums = [sum((logps - reference - kl)[i, :n]) for i, n in enumerate(lengths)]
-        return alpha * np.array(sums) - rewards + sum(rewards) / len(rewards)
-
-    slopes = np.empty(policy.shape)
-    for index in np.ndindex(policy.shape):
-        step = np.zeros(policy.shape)
-        step[index] = 0.5
-        ahead, behind = residuals(policy + step), residuals(policy - step)
-        slopes[index] = sum(ahead**2 - behind**2) / (2 * len(rewards))
-    return residuals(policy), slopes
+) -> Array:
+    """The residuals, one token after another."""
+    sums = [sum((policy - reference - kl)[i, :n]) for i, n in enumerate(lengths)]
+    return alpha * np.array(sums) - rewards + sum(rewards) / len(rewards)
 
 
-def parse(value: Any) -> Pair:
-    """Two arrays, residuals and slopes; ValueError, in words, if it is anything else."""
-    if not isinstance(value, list | tuple) or len(value) != 2:
-        raise ValueError(f"expected a pair (residuals, slopes) of arrays, got {describe(value)}")
-    residuals, slopes = arrays(value)
-    return residuals, slopes
-
-
-def difference(got: Pair, expected: Pair) -> str | None:
-    """How two pairs differ, or None."""
-    problem = by_entry(("response", 0))(got[0], expected[0])
-    if problem:
-        return f"residuals: {problem}"
-    problem = by_entry(("response", 0), ("token", 1))(got[1], expected[1])
-    return f"slopes: {problem}" if problem else None
+def loss(residuals_of: Callable[[Array], Array], policy: Array) -> float:
+    """L as it is written; a parabola."""
+    return float(np.mean(residuals_of(policy) ** 2)) / 2
 
 
 EXERCISE = Exercise(
@@ -292,7 +267,7 @@ EXERCISE = Exercise(
     compares="the residual of every response, and the slope of the loss at every token",
     statement=__doc__,
     reference=vimpo_residual,
-    stub=stub,
+    gives="Residuals [K] and the slopes [K, T] of L in the log-probabilities, kappa constant.",
     wrong_answers={
         "kappa from k1": kappa_k1,
         "kappa not detached": not_detached,
@@ -318,8 +293,10 @@ EXERCISE = Exercise(
         "there, 0 elsewhere.",
     ),
     cases=cases,
-    parse=parse,
-    difference=difference,
+    parse=tuple_of("a pair (residuals, slopes) of arrays", array, array),
+    difference=by_part(
+        residuals=by_entry(("response", 0)), slopes=by_entry(("response", 0), ("token", 1))
+    ),
     praise=(
         "the policy's own log-ratios, less their mean, stand against the centred reward, and "
         "kappa stays constant"
