@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any
 
 import jupytext
 import nbformat
@@ -44,8 +44,6 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-
-__all__ = ["BuildError", "build", "build_course", "differences"]
 
 
 def build(
@@ -76,11 +74,9 @@ def read_source(source: Path) -> Any:
     try:
         notebook = jupytext.reads(source.read_text(encoding="utf-8"), fmt="py:percent")
     except ValidationError as error:
-        problem = " ".join(str(error).split())
         raise BuildError(
-            f"{source.stem}: is not a notebook in percent format: {problem}"
+            f"{source.stem}: is not a notebook in percent format: {' '.join(str(error).split())}"
         ) from error
-    notebook.metadata = nbformat.from_dict(METADATA)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     name_cells(notebook, source.stem)
     return notebook
@@ -103,19 +99,9 @@ def finished(notebook: Any, source: Path, cwd: Path) -> str:
     return nbformat.writes(notebook).rstrip("\n") + "\n"
 
 
-@overload
-def build_course(
-    root: Path | str | None = ...,
-    only: str | Iterable[str] | None = ...,
-    check: Literal[False] = ...,
-) -> list[Path]: ...
-@overload
-def build_course(
-    root: Path | str | None = ..., only: str | Iterable[str] | None = ..., *, check: Literal[True]
-) -> list[str]: ...
 def build_course(
     root: Path | str | None = None, only: str | Iterable[str] | None = None, check: bool = False
-) -> list[Path] | list[str]:
+) -> list[Path | str]:
     """Build every notebook of `root`/notebooks/src, or those named in `only`; returns their paths.
 
     With `check=True` nothing is written: each is built in a temporary folder and compared with the
@@ -124,33 +110,32 @@ def build_course(
     one line for each that failed.
     """
     folder, sources = course_sources(root, only)
-    written: list[Path] = []
-    changes: list[str] = []
+    results: list[Path | str] = []
     if check and only is None:
         orphans = sorted(path.name for path in folder.glob("*.ipynb") if path.stem not in sources)
-        changes += [f"{name}: no source in notebooks/src builds it" for name in orphans]
+        results += [f"{name}: no source in notebooks/src builds it" for name in orphans]
     with tempfile.TemporaryDirectory() as scratch:
 
         def build_one(name: str) -> str:
             committed = folder / f"{name}.ipynb"
             if not check:
-                written.append(build(sources[name], committed, cwd=folder))
+                results.append(build(sources[name], committed, cwd=folder))
                 return "built"
             built = build(sources[name], Path(scratch) / committed.name, cwd=folder)
-            changed = differences(committed, built)
-            changes.extend(changed)
-            return f"{len(changed)} differences"
+            changes = differences(committed, built)
+            results.extend(changes)
+            return f"{len(changes)} differences"
 
         with_each(sources, build_one)
-    return changes if check else written
+    return results
 
 
 def course_sources(
     root: Path | str | None, only: str | Iterable[str] | None
 ) -> tuple[Path, dict[str, Path]]:
     """The folder of the notebooks, and the sources of all of them or of those named in `only`."""
-    root = Path(root) if root is not None else Path(__file__).resolve().parents[2]
-    folder = root / "notebooks"
+    folder = Path(__file__).resolve().parents[2] if root is None else Path(root)
+    folder /= "notebooks"
     sources = {path.stem: path for path in sorted((folder / "src").glob("*.py"))}
     if not sources:
         raise ValueError(
@@ -177,9 +162,11 @@ def with_each(names: Collection[str], make: Callable[[str], str]) -> None:
         except BuildError as error:
             failures.append(str(error))
             outcome = "failed"
-        seconds = time.perf_counter() - start
-        progress = f"{number}/{len(names)} {name}: {outcome}, {seconds:.1f} s"
-        print(progress, file=sys.stderr, flush=True)
+        print(
+            f"{number}/{len(names)} {name}: {outcome}, {time.perf_counter() - start:.1f} s",
+            file=sys.stderr,
+            flush=True,
+        )
     if failures:
         raise BuildError("\n".join(failures))
 
@@ -188,19 +175,21 @@ class _ThisPython(KernelSpecManager):
     """Offers one kernel, that of the running interpreter, whatever is registered on the machine."""
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        encrypted = {"supported_encryption": ["curve"]}
-        return KernelSpec(argv=argv, display_name="Python 3", language="python", metadata=encrypted)
+        return KernelSpec(
+            argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+            display_name="Python 3",
+            language="python",
+            metadata={"supported_encryption": ["curve"]},
+        )
 
 
 def run_cells(notebook: Any, name: str, timeout: int, cwd: Path) -> None:
     """Execute a notebook in place, in a fresh kernel of this Python; BuildError where it fails."""
-    index = 0
+    # Makes the cache of fonts here, where saying so on standard error does not fail a notebook.
+    import matplotlib.font_manager
 
-    def remember(cell: Any, cell_index: int) -> None:
-        nonlocal index
-        index = cell_index
-
+    defaults = str(Path(matplotlib.get_data_path()) / "matplotlibrc")
+    started = [0]  # the cells, by number; the last is the one that a failure is told of
     manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=_ThisPython())
     if manager.has_trait("transport_encryption") and zmq.has("curve"):
         # Newer kernels complain, on the builder's terminal, of plain text.
@@ -213,14 +202,14 @@ def run_cells(notebook: Any, name: str, timeout: int, cwd: Path) -> None:
         raise_on_iopub_timeout=True,  # or late outputs would be lost in silence
         record_timing=False,
         store_widget_state=False,
-        on_cell_start=remember,
+        on_cell_start=lambda cell, cell_index: started.append(cell_index),
     )
     with tempfile.TemporaryDirectory() as profile:
         # An empty profile and matplotlib's own defaults: the builder's personal settings stay out
         # of the notebooks.
         personal = ("PYTHONWARNINGS", "PYTHONSTARTUP", "FORCE_COLOR")
         environment = {key: value for key, value in os.environ.items() if key not in personal}
-        environment |= {**ENVIRONMENT, "IPYTHONDIR": profile, **_plain_matplotlib()}
+        environment |= {**ENVIRONMENT, "IPYTHONDIR": profile, "MATPLOTLIBRC": defaults}
         try:
             client.execute(cleanup_kc=True, cwd=str(cwd), env=environment)
         except CellExecutionError as error:
@@ -231,14 +220,5 @@ def run_cells(notebook: Any, name: str, timeout: int, cwd: Path) -> None:
             problem = "the kernel died"
         else:
             return
-    raise BuildError(
-        f"{place_of(name, index, notebook.cells[index])}: {' '.join(problem.split())}"
-    ) from None
-
-
-def _plain_matplotlib() -> dict[str, str]:
-    """Matplotlib's own defaults."""
-    # Makes the cache of fonts here, where saying so on standard error does not fail a notebook.
-    import matplotlib.font_manager
-
-    return {"MATPLOTLIBRC": str(Path(matplotlib.get_data_path()) / "matplotlibrc")}
+    place = place_of(name, started[-1], notebook.cells[started[-1]])
+    raise BuildError(f"{place}: {' '.join(problem.split())}") from None

@@ -23,11 +23,11 @@ from gnivo_edu.names import nearest
 
 # Any, not Exercise: Python asks a module for names of its own here too, such as __path__.
 def __getattr__(name: str) -> Any:
-    known = {exercise.name: exercise for exercise in exercises.all()}
+    known = exercises.by_name()
     if name not in known:
         raise AttributeError(f"no exercise named {name}: {nearest(name, known)}")
     return known[name]
 
 
 def __dir__() -> list[str]:
-    return ["CheckFailed", *(exercise.name for exercise in exercises.all())]
+    return ["CheckFailed", *exercises.by_name()]

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -91,9 +91,10 @@ def _cell_changes(before: Any, after: Any, place: str) -> list[str]:
         changes.append(_became("source", *lines))
     if (before.get("id"), before.metadata) != (after.id, after.metadata):
         changes.append("its id or metadata changed")
-    counts = before.get("execution_count"), after.get("execution_count")
-    if counts[0] != counts[1]:
-        changes.append(f"execution count {counts[0]} is now {counts[1]}")
+    if before.get("execution_count") != after.get("execution_count"):
+        changes.append(
+            f"execution count {before.get('execution_count')} is now {after.get('execution_count')}"
+        )
     return changes + output_changes(before, after, place)
 
 
@@ -104,8 +105,9 @@ def output_changes(before: Any, after: Any, place: str = "cell") -> list[str]:
     tolerance = tolerance_of(after, place)
     old = [part for output in before.get("outputs", []) for part in parts(output)]
     new = [part for output in after.get("outputs", []) for part in parts(output)]
-    if [kind for kind, _ in old] != [kind for kind, _ in new]:
-        return [f"outputs {_kinds(old)} are now {_kinds(new)}"]
+    kinds = [", ".join(kind for kind, _ in pairs) or "none" for pairs in (old, new)]
+    if kinds[0] != kinds[1]:
+        return [f"outputs ({kinds[0]}) are now ({kinds[1]})"]
     changes = []
     for (kind, was), (_, now) in zip(old, new, strict=True):
         if kind == "image/png":
@@ -140,36 +142,28 @@ def _tokens(text: str, markup: bool) -> Iterator[_Token]:
     """Words, numbers and signs in their order; white space is left out."""
     position = 0
     for drawing in _DRAWING.finditer(text) if markup else ():
-        yield from _prose(text, position, drawing.start())
-        yield from _drawn(text, drawing.start(), drawing.end())
+        yield from _read(_PROSE.finditer(text, position, drawing.start()))
+        yield from _read(_DRAWN.finditer(text, drawing.start(), drawing.end()))
         position = drawing.end()
-    yield from _prose(text, position, len(text))
+    yield from _read(_PROSE.finditer(text, position))
 
 
-def _prose(text: str, start: int, end: int) -> Iterator[_Token]:
-    for match in _PROSE.finditer(text, start, end):
-        if match["number"]:
+def _read(matches: Iterator[re.Match[str]]) -> Iterator[_Token]:
+    for match in matches:
+        if match.lastgroup == "number":
             yield _number(match)
-        else:
-            yield _Token("---" if match["rule"] else match[0], match.start())
-
-
-def _drawn(text: str, start: int, end: int) -> Iterator[_Token]:
-    for match in _DRAWN.finditer(text, start, end):
-        if match["number"]:
-            yield replace(_number(match), is_count=False)
-        elif match["colour"]:
+        elif match.lastgroup == "colour":
             channels = bytes.fromhex(match[0][1:])
             yield from (_Token(match[0], match.start(), channel, 1.0) for channel in channels)
         else:
-            yield _Token(match[0], match.start())
+            yield _Token("---" if match.lastgroup == "rule" else match[0], match.start())
 
 
 def _number(match: re.Match[str]) -> _Token:
     text = match[0].replace(",", "").replace("\u2212", "-")
     mantissa, _, exponent = text.lower().partition("e")
     decimals = len(mantissa.partition(".")[2])
-    is_count = decimals == 0 and not exponent
+    is_count = match.re is _PROSE and decimals == 0 and not exponent
     unit = float(f"1e{int(exponent or 0) - decimals}")
     return _Token(match[0], match.start(), float(text), unit, is_count)
 
@@ -191,10 +185,6 @@ def _line(text: str, token: _Token | None) -> str:
     position = len(text.rstrip()) if token is None else token.start
     start = text.rfind("\n", 0, position) + 1
     return text[start:].partition("\n")[0].strip()
-
-
-def _kinds(pairs: list[tuple[str, str]]) -> str:
-    return "(" + (", ".join(kind for kind, _ in pairs) or "none") + ")"
 
 
 def _became(what: str, was: str, now: str) -> str:

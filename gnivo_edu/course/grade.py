@@ -35,17 +35,6 @@ from gnivo_edu.course.remote import Verdict, grade_exercise, one_line
 
 LARGEST = 100 * 2**20  # bytes of a notebook
 
-__all__ = [
-    "Grade",
-    "Verdict",
-    "grade",
-    "grade_exercise",
-    "report",
-    "seed_for",
-    "table",
-    "write_csv",
-]
-
 
 @dataclass(frozen=True)
 class Grade:
@@ -89,7 +78,7 @@ def grade(
     path = Path(path)
     if not 0 < timeout < math.inf:
         raise ValueError(f"the time limit must be positive, in seconds; got {timeout:g}")
-    known = {exercise.name: exercise for exercise in exercises.all()}
+    known = exercises.by_name()
     only = None if only is None else list(only)
     if unknown := [name for name in only or () if name not in known]:
         raise ValueError(f"no exercise named {', '.join(unknown)}; there are {', '.join(known)}")
@@ -127,8 +116,9 @@ def grade(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for result in pool.map(one, works):
             grades.append(result)
-            points = f"{result.points} of {len(chosen)}"
-            progress(f"{len(grades)}/{len(works)} {result.student}: {points}")
+            progress(
+                f"{len(grades)}/{len(works)} {result.student}: {result.points} of {len(chosen)}"
+            )
     return grades
 
 
@@ -136,30 +126,28 @@ def report(grades: Sequence[Grade]) -> dict[str, Any]:
     """The grades as plain data, for JSON: whether all passed, the exercises, and one result per
     student.
     """
-    results = [
-        {
-            "student": one.student,
-            "seed": one.seed,
-            "points": one.points,
-            "exercises": {name: asdict(verdict) for name, verdict in one.verdicts.items()},
-        }
-        for one in grades
-    ]
     names = list(grades[0].verdicts)
     return {
         "passed": all(one.points == len(names) for one in grades),
         "exercises": names,
-        "results": results,
+        "results": [
+            {
+                "student": one.student,
+                "seed": one.seed,
+                "points": one.points,
+                "exercises": {name: asdict(verdict) for name, verdict in one.verdicts.items()},
+            }
+            for one in grades
+        ],
     }
 
 
 def table(grades: Sequence[Grade]) -> list[dict[str, Any]]:
     """Rows to print: of one notebook a row per exercise, of several a row per student."""
     if len(grades) == 1:
-        verdicts = grades[0].verdicts.items()
         return [
             {"exercise": name, "": verdict.status, "reason": verdict.reason}
-            for name, verdict in verdicts
+            for name, verdict in grades[0].verdicts.items()
         ]
 
     def named(one: Grade, status: str) -> str:
@@ -187,10 +175,12 @@ def write_csv(grades: Sequence[Grade], path: Path | str) -> None:
         heads = [head for name in names for head in (name, f"{name} reason")]
         writer.writerow(["student", "seed", "points", *heads])
         for one in grades:
-            row = [_plain(one.student), one.seed, one.points]
-            for verdict in one.verdicts.values():
-                row += [int(verdict.status == "passed"), _plain(verdict.reason)]
-            writer.writerow(row)
+            marks = [
+                mark
+                for verdict in one.verdicts.values()
+                for mark in (int(verdict.status == "passed"), _plain(verdict.reason))
+            ]
+            writer.writerow([_plain(one.student), one.seed, one.points, *marks])
 
 
 def _plain(text: str) -> str:

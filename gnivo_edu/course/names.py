@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import symtable
-from collections.abc import Iterator
 
 
 def names(code: str) -> tuple[set[str], set[str]]:
@@ -20,7 +19,9 @@ def names(code: str) -> tuple[set[str], set[str]]:
     (['area', 'pi', 'x'], ['area', 'os', 'x'])
     """
     reads, binds = set(), set()
-    for table in _scopes(symtable.symtable(code, "<cell>", "exec")):
+    tables = [symtable.symtable(code, "<cell>", "exec")]
+    for table in tables:  # the list grows while it is read, by the functions inside
+        tables += table.get_children()
         for symbol in table.get_symbols():
             if table.get_type() == "module" or symbol.is_global():
                 if symbol.is_referenced():
@@ -35,9 +36,3 @@ def names(code: str) -> tuple[set[str], set[str]]:
             if isinstance(base, ast.Name) and base.id in reads:
                 binds.add(base.id)
     return reads, binds
-
-
-def _scopes(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
-    yield table
-    for child in table.get_children():
-        yield from _scopes(child)

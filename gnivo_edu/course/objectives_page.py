@@ -39,10 +39,8 @@ def objectives_page() -> str:
 
 
 def write_objectives_page(path: Path) -> None:
-    """Write the page, if it changed."""
-    text = objectives_page()
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        path.write_text(text, encoding="utf-8")
+    """Write the page."""
+    path.write_text(objectives_page(), encoding="utf-8")
 
 
 def _wrapped(paragraph: str) -> str:
@@ -55,7 +53,8 @@ def _wrapped(paragraph: str) -> str:
 
 def _signature(function: Callable[..., object]) -> str:
     """Arguments with their defaults, without types."""
-    shown = []
-    for p in inspect.signature(function).parameters.values():
-        shown.append(p.name if p.default is p.empty else f"{p.name}={p.default!r}")
+    shown = [
+        p.name if p.default is p.empty else f"{p.name}={p.default!r}"
+        for p in inspect.signature(function).parameters.values()
+    ]
     return "(" + ", ".join(shown) + ")"

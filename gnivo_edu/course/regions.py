@@ -44,7 +44,7 @@ def solution_lines(sources: Iterable[str]) -> list[str]:
 
 def split(cell: Any, place: str) -> tuple[str, str, exercises.Exercise]:
     """The answer, the statements from its check on, and the exercise that is checked."""
-    known = {exercise.name: exercise for exercise in exercises.all()}
+    known = exercises.by_name()
     try:
         body = ast.parse(cell.source).body
     except SyntaxError as error:
@@ -86,14 +86,20 @@ def answer(source: str, kind: Kind, place: str) -> str:
 def graded(grade_id: str, source: str, solution: bool) -> dict[str, Any]:
     """Metadata of nbgrader, schema 3: an answer, or a locked check worth one point."""
     parts = [source, "code", str(not solution), str(solution), str(not solution), grade_id]
-    block: dict[str, Any] = {"grade_id": grade_id, "solution": solution}
+    block: dict[str, Any] = {
+        "schema_version": 3,
+        "cell_type": "code",
+        "grade_id": grade_id,
+        "solution": solution,
+        "grade": not solution,
+        "locked": not solution,
+        "task": False,
+    }
     if not solution:
         block["points"] = 1
         parts.append("1.0")
-    checksum = hashlib.md5("".join(parts).encode(), usedforsecurity=False).hexdigest()
-    block |= {"grade": not solution, "locked": not solution, "task": False}
-    block |= {"schema_version": 3, "cell_type": "code", "checksum": checksum}
-    return {"nbgrader": block}
+    digest = hashlib.md5("".join(parts).encode(), usedforsecurity=False)
+    return {"nbgrader": block | {"checksum": digest.hexdigest()}}
 
 
 def ladder(exercise: exercises.Exercise) -> str:

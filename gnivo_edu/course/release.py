@@ -24,6 +24,7 @@ there is nothing to check yet (student).
 from __future__ import annotations
 
 import ast
+import copy
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -61,8 +62,6 @@ c.CourseDirectory.course_id = "gnivo_edu"
 c.ClearSolutions.code_stub = {{"python": {STUB!r}}}
 """
 
-__all__ = ["release", "release_course"]
-
 
 def release_course(
     folder: Path | str, root: Path | str | None = None, only: str | Iterable[str] | None = None
@@ -87,8 +86,9 @@ def release_course(
         }
         committed = home / f"{name}.ipynb"
         for kind, place in places.items():
-            out = place / committed.name
-            written.append(release(sources[name], out, kind, cwd=home, committed=committed))
+            written.append(
+                release(sources[name], place / committed.name, kind, cwd=home, committed=committed)
+            )
         return "released"
 
     with_each(sources, release_one)
@@ -121,12 +121,12 @@ def release(
     notebook.cells = _taken_apart(notebook, source.stem, kind)
     name_cells(notebook, f"{source.stem}/released")
     out.parent.mkdir(parents=True, exist_ok=True)
-    if committed is not None:
-        _number_cells(notebook, kind)
-    elif execute and kind == "student":
+    if committed is None and execute and kind == "student":
         _run_past_stubs(notebook, source.stem, timeout=timeout, cwd=folder)
-    elif execute and kind == "solution":
+    elif committed is None and execute and kind == "solution":
         run_cells(notebook, source.stem, timeout=timeout, cwd=folder)
+    if committed is not None or execute:
+        _number_cells(notebook, kind)
     text = finished(notebook, source, folder)
     if kind == "student":
         for line in secrets:
@@ -183,8 +183,8 @@ def _taken_apart(notebook: Any, name: str, kind: Kind) -> list[Any]:
         cell.source = answer(whole, kind, place)
         # What the whole cell printed, its check printed: the answer only defines a function.
         grading = graded(f"check_{exercise.name}", check, solution=False)
-        locked = grading | {"deletable": False, "editable": False}
-        test = new_code_cell(check, metadata=locked, outputs=cell.outputs)
+        grading |= {"deletable": False, "editable": False}
+        test = new_code_cell(check, metadata=grading, outputs=cell.outputs)
         cell.outputs = []
         cells += [cell, test, new_markdown_cell(ladder(exercise))]
     return cells
@@ -210,22 +210,15 @@ def depending(cells: Iterable[Any]) -> list[bool]:
 
 
 def _run_past_stubs(notebook: Any, name: str, *, timeout: int, cwd: Path) -> None:
-    """Run, going on where a cell that depends on an exercise stops; its outputs are left out."""
-    depends = depending(notebook.cells)
-    tags = [cell.metadata.get("tags") for cell in notebook.cells]
-    for cell, stops in zip(notebook.cells, depends, strict=True):
+    """Run a copy, going on where a cell that depends on an exercise stops; take its outputs."""
+    trial = copy.deepcopy(notebook)
+    for cell, stops in zip(trial.cells, depending(trial.cells), strict=True):
         if stops and cell.cell_type == "code":
             cell.metadata["tags"] = [*cell.metadata.get("tags", []), "raises-exception"]
-    run_cells(notebook, name, timeout=timeout, cwd=cwd)
-    for index, (cell, stops) in enumerate(zip(notebook.cells, depends, strict=True)):
-        if not stops:
-            continue
-        if tags[index] is None:
-            cell.metadata.pop("tags", None)
-        else:
-            cell.metadata["tags"] = tags[index]
-        if cell.metadata.get("nbgrader", {}).get("grade") and not any(
-            NOT_YET in o.get("evalue", "") for o in cell.outputs
-        ):
-            raise BuildError(f"{place_of(name, index, cell)}: does not refuse the stub")
-        cell.outputs, cell.execution_count = [], None
+    run_cells(trial, name, timeout=timeout, cwd=cwd)
+    for index, (cell, done) in enumerate(zip(notebook.cells, trial.cells, strict=True)):
+        if cell.cell_type == "code":
+            cell.outputs = done.outputs
+            is_check = cell.metadata.get("nbgrader", {}).get("grade", False)
+            if is_check and not any(NOT_YET in o.get("evalue", "") for o in cell.outputs):
+                raise BuildError(f"{place_of(name, index, cell)}: does not refuse the stub")

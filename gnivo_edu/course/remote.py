@@ -52,12 +52,10 @@ def grade_exercise(
     verdicts: list[Verdict] = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         process = _start(scratch, timeout)
-
-        def converse() -> None:
-            verdicts.append(_converse(exercise, process, cells, seed))
-
         # A thread, so that a submission that keeps the pipe open and says nothing cannot keep us.
-        talk = threading.Thread(target=converse, daemon=True)
+        talk = threading.Thread(
+            target=lambda: verdicts.append(_converse(exercise, process, cells, seed)), daemon=True
+        )
         talk.start()
         talk.join(timeout)
         in_time = list(verdicts)
@@ -161,25 +159,22 @@ def _error(kind: str, text: str) -> Exception:
 
 
 def _start(folder: str, timeout: float) -> subprocess.Popen[bytes]:
-    environment = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    environment |= threads | {
+    environment = {key: os.environ[key] for key in PASSED_ON if key in os.environ} | {
         "HOME": folder,
-        "MPLBACKEND": "Agg",
-        "GNIVO_STATIC": "1",
-        "PYTHONUTF8": "1",
-    }
-    environment |= {
         "PYTHONPATH": str(Path(gnivo_edu.__file__).resolve().parents[1]),
         "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUTF8": "1",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "MPLBACKEND": "Agg",
+        "GNIVO_STATIC": "1",
     }
-    command = [sys.executable, "-m", "gnivo_edu.course.submission", str(math.ceil(timeout) + 5)]
-    pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
     return subprocess.Popen(
-        command,
-        stdin=pipe,
-        stdout=pipe,
-        stderr=nothing,
+        [sys.executable, "-m", "gnivo_edu.course.submission", str(math.ceil(timeout) + 5)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         cwd=folder,
         env=environment,
         start_new_session=True,

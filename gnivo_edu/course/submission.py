@@ -47,14 +47,12 @@ def statements(cells: list[str], name: str) -> tuple[list[tuple[int, ast.stmt]],
         for i, (_, node) in enumerate(written)
         if isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
     }
-    wanted = {name}
-    before = -1
-    while before < len(chosen):
-        before = len(chosen)
+    wanted = [name]
+    for wish in wanted:  # the list grows while it is read: what is chosen has wishes of its own
         for i, (reads, binds) in enumerate(flow):
-            if binds & wanted and i not in chosen:
+            if wish in binds and i not in chosen:
                 chosen.add(i)
-                wanted |= reads
+                wanted += reads
     return [written[i] for i in sorted(chosen)], problem
 
 
@@ -110,8 +108,7 @@ def serve(source: BinaryIO, target: BinaryIO) -> None:
     while (request := receive(source) or {}) and "arguments" in request:
         try:
             value = function(*(decode(item, remote) for item in request["arguments"]))
-            reply = {"value": encode(value, [])}
-            send(target, reply)
+            send(target, {"value": encode(value, [])})
         except BaseException as error:
             send(target, {"error": [type(error).__name__, _said(error, bare=True), _line(error)]})
 

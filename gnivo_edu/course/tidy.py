@@ -19,8 +19,7 @@ class BuildError(RuntimeError):
 
 def place_of(name: str, index: int, cell: Any) -> str:
     """How a message names a cell: notebook, position from 1, first line."""
-    first = next((line.strip() for line in cell.source.splitlines() if line.strip()), "empty")
-    return f"{name}, cell {index + 1} ({first[:60]})"
+    return f"{name}, cell {index + 1} ({_first_line(cell.source, otherwise='empty')[:60]})"
 
 
 def tolerance_of(cell: Any, place: str) -> float | None:
@@ -94,11 +93,14 @@ def tidy(cell: Any, place: str, paths: re.Pattern[str]) -> None:
     texts = [part for output in outputs for part in parts(output) if part[0] != "image/png"]
     for kind, text in texts:
         if match := ADDRESS.search(text):
-            shown = f"a memory address ({kind}: {match.group()}); a final ; hides it"
-            raise BuildError(f"{place}: its output shows {shown}")
+            raise BuildError(
+                f"{place}: its output shows a memory address ({kind}: {match.group()}); "
+                "a final ; hides it"
+            )
         if match := paths.search(text):
-            shown = f"an absolute path ({kind}: {match.group()})"
-            raise BuildError(f"{place}: its output shows {shown}")
+            raise BuildError(
+                f"{place}: its output shows an absolute path ({kind}: {match.group()})"
+            )
 
 
 def _keep_static(output: Any, place: str) -> None:
@@ -109,13 +111,15 @@ def _keep_static(output: Any, place: str) -> None:
             f"{place}: shows {', '.join(alien)}; with gnivo_edu.course.is_static() show a PNG or "
             "text instead"
         )
-    for kind in list(output.data):
-        if picture and kind not in ("image/png", "text/plain"):
-            del output.data[kind]
-    for kind in [kind for kind in output.metadata if kind not in output.data]:
-        del output.metadata[kind]
+    if picture:
+        output.data = {
+            kind: shown
+            for kind, shown in output.data.items()
+            if kind in ("image/png", "text/plain")
+        }
+    output.metadata = {kind: said for kind, said in output.metadata.items() if kind in output.data}
     output.pop("transient", None)
 
 
-def _first_line(text: str) -> str:
-    return next((line.strip() for line in text.splitlines() if line.strip()), "(a blank line)")
+def _first_line(text: str, otherwise: str = "(a blank line)") -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), otherwise)

@@ -40,7 +40,7 @@ from gnivo_edu.course.exercises import (
 )
 from gnivo_edu.course.exercises.base import Case, CheckFailed, Exercise
 
-__all__ = ["Case", "CheckFailed", "Exercise", "all"]
+__all__ = ["Case", "CheckFailed", "Exercise", "all", "by_name"]
 
 
 def all() -> tuple[Exercise, ...]:
@@ -88,3 +88,8 @@ def all() -> tuple[Exercise, ...]:
         two_pass_gradient,
     )
     return tuple(module.EXERCISE for module in modules)
+
+
+def by_name() -> dict[str, Exercise]:
+    """The same by their names."""
+    return {exercise.name: exercise for exercise in all()}

@@ -144,10 +144,8 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
     """Four answers by hand, rewards shifted and doubled, random trees at a known alpha, then the
     limits.
     """
-    logps, rewards = (
-        np.log([[0.8, 0.5], [0.8, 0.5], [0.2, 0.25], [0.2, 0.75]]),
-        np.array([0.0, 0.0, 0.0, 1.0]),
-    )
+    logps = np.log([[0.8, 0.5], [0.8, 0.5], [0.2, 0.25], [0.2, 0.75]])
+    rewards = np.array([0.0, 0.0, 0.0, 1.0])
     best = (
         0.15 * np.exp(2) / (0.85 + 0.15 * np.exp(2))
     )  # pi* of the one right answer at alpha = 0.5
@@ -160,10 +158,8 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
     yield Case("the same, every reward raised by 3", (logps, rewards + 3, budget), 0.5)
     yield Case("the same, every reward doubled: alpha doubles", (logps, 2 * rewards, budget), 1.0)
     for vocab_size, horizon in ((2, 3), (3, 2), (4, 2)):
-        tables, drawn = (
-            random_tables(rng, vocab_size, horizon),
-            rng.uniform(size=vocab_size**horizon),
-        )
+        tables = random_tables(rng, vocab_size, horizon)
+        drawn = rng.uniform(size=vocab_size**horizon)
         numbers = [np.arange(len(drawn)) // vocab_size ** (horizon - 1 - t) for t in range(horizon)]
         tokens = np.stack(
             [table.ravel()[n] for table, n in zip(tables, numbers, strict=True)], axis=1

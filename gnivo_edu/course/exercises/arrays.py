@@ -57,7 +57,7 @@ def arrays(value: Any) -> list[Array]:
 
 
 def tuple_of(
-    what: str, *readers: Callable[[Any], Any], kinds: tuple[type, ...] = (list, tuple)
+    what: str, *readers: Callable[[Any], Any], kinds: tuple[type[Any], ...] = (list, tuple)
 ) -> Callable[[Any], tuple[Any, ...]]:
     """Reads a returned tuple, or another of `kinds`, each part by its own reader; ValueError, in
     words, if it is anything else.

@@ -184,11 +184,9 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
     for trial in range(3):
         N, K = int(rng.integers(2, 4)), int(rng.integers(3, 6))
         shuffled = rng.permutation(np.repeat(rng.choice(50, size=N, replace=False), K))
-        paid, h, alpha = (
-            rng.uniform(size=N * K),
-            rng.normal(size=N * K),
-            round(float(rng.uniform(0.3, 2)), 3),
-        )
+        paid = rng.uniform(size=N * K)
+        h = rng.normal(size=N * K)
+        alpha = round(float(rng.uniform(0.3, 2)), 3)
         rows = rng.permutation(N * K)[: int(rng.integers(2, N * K))]
         where = (
             f"random batch {trial + 1}: {N} groups of {K}, {len(rows)} rows, alpha {alpha}; by "

@@ -126,19 +126,15 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
     worked = np.array([[1.0, 5.0], [-1.5, -3.0], [0.5, -2.0]])
     where = "three responses, w = 6, 1, 3, q^1 = 0.5, 0.25, 0.25, q^2 = 0.1, 0.4, 0.5, alpha 0.5"
     yield Case(where, (rho, rewards, 0.5), worked)
-    shifted, what = (
-        rho + np.array([3.0, -1.0]),
-        "rho^1 raised by 3, rho^2 lowered by 1: a shift per depth cancels",
-    )
+    shifted = rho + np.array([3.0, -1.0])
+    what = "rho^1 raised by 3, rho^2 lowered by 1: a shift per depth cancels"
     yield Case(f"the same, {what}", (shifted, rewards, 0.5), worked)
     yield Case(
         "the same in another order", (rho[[2, 0, 1]], rewards[[2, 0, 1]], 0.5), worked[[2, 0, 1]]
     )
     for trial in range(3):
-        shape, alpha = (
-            (int(rng.integers(2, 6)), int(rng.integers(1, 5))),
-            round(float(rng.uniform(0.4, 2)), 3),
-        )
+        shape = int(rng.integers(2, 6)), int(rng.integers(1, 5))
+        alpha = round(float(rng.uniform(0.4, 2)), 3)
         drawn, paid = rng.normal(size=shape), rng.uniform(size=shape[0])
         where = (
             f"random group {trial + 1}: shape {shape}, alpha {alpha}; minus the loss's slopes by "

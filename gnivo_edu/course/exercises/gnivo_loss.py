@@ -149,10 +149,8 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
     worked = -(e * (1.5 - first - last) + (-0.25 - first - last) + math.e * (-1.0 - first - last))
     where = "three responses, rho (0.5, 1), (-0.5, 0.25), (0, -1), rewards 1, 0, 0.5, alpha 0.5"
     yield Case(where, (rho, rewards, 0.5), worked)
-    shifted, what = (
-        rho + np.array([3.0, -1.0]),
-        "rho^1 raised by 3, rho^2 lowered by 1: a shift per depth cancels",
-    )
+    shifted = rho + np.array([3.0, -1.0])
+    what = "rho^1 raised by 3, rho^2 lowered by 1: a shift per depth cancels"
     yield Case(f"the same, {what}", (shifted, rewards, 0.5), worked)
     yield Case("the same in another order", (rho[[2, 0, 1]], rewards[[2, 0, 1]], 0.5), worked)
     where = "the same, every reward raised by 0.5: the loss is e times as large"
@@ -161,10 +159,8 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
         "one depth only", (rho[:, :1], rewards, 0.5), -(e * 0.5 - 0.5 - (e + 1 + math.e) * first)
     )
     for trial in range(3):
-        shape, alpha = (
-            (int(rng.integers(2, 6)), int(rng.integers(1, 5))),
-            round(float(rng.uniform(0.2, 2)), 3),
-        )
+        shape = int(rng.integers(2, 6)), int(rng.integers(1, 5))
+        alpha = round(float(rng.uniform(0.2, 2)), 3)
         drawn, paid = rng.normal(scale=2, size=shape), rng.uniform(size=shape[0])
         expected = gnivo_loss(drawn, paid, alpha)
         yield Case(

@@ -215,10 +215,8 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
     mixed = policy[order], reference[order], lengths[order], rewards[order], 0.5
     yield Case("the same in another order", mixed, worked)
     for trial in range(3):
-        shape, alpha = (
-            (int(rng.integers(2, 6)), int(rng.integers(2, 7))),
-            round(float(rng.uniform(0.3, 2)), 3),
-        )
+        shape = int(rng.integers(2, 6)), int(rng.integers(2, 7))
+        alpha = round(float(rng.uniform(0.3, 2)), 3)
         ours, theirs = -rng.exponential(size=shape), -rng.exponential(size=shape)
         ends, paid = rng.integers(1, shape[1] + 1, size=shape[0]), rng.uniform(size=shape[0])
         where = f"random group {trial + 1}: shape {shape}, lengths {ends}, alpha {alpha}"

@@ -135,10 +135,8 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
     centred = np.array([[0.0, 0.0, 0.0], [0.5, -0.5, 0.0], [-0.25, 0.5, -0.25]])
     worked = centred / (np.sqrt([[0.0], [0.25], [0.1875]]) + 1e-4)
     yield Case("rewards 0.5 0.5 0.5 (a tie: std is 0), 1 0 0.5 and 0 0.75 0", (rewards,), worked)
-    raised, what = (
-        rewards + np.array([[3.0], [-2.0], [0.5]]),
-        "each prompt's rewards shifted, by 3, -2 and 0.5",
-    )
+    raised = rewards + np.array([[3.0], [-2.0], [0.5]])
+    what = "each prompt's rewards shifted, by 3, -2 and 0.5"
     yield Case(f"the same, {what}: nothing changes", (raised,), worked)
     yield Case("the same, responses in reverse", (rewards[:, ::-1],), worked[:, ::-1])
     yield Case("the last two prompts alone", (rewards[1:],), worked[1:])

@@ -160,11 +160,9 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
     yield Case("the same, A and alpha doubled", (2 * advantages, reference, 1.0), law)
     yield Case("the same, answers in reverse", (advantages[::-1], reference[::-1], 0.5), law[::-1])
     for trial in range(3):
-        size, alpha, shift = (
-            int(rng.integers(2, 7)),
-            round(float(rng.uniform(0.05, 2)), 3),
-            rng.normal(),
-        )
+        size = int(rng.integers(2, 7))
+        alpha = round(float(rng.uniform(0.05, 2)), 3)
+        shift = rng.normal()
         drawn, wanted = rng.dirichlet(np.full(size, 2.0), size=2)
         where = f"random law {trial + 1}: {size} answers, alpha {alpha}"
         yield Case(where, (shift - alpha * drawn / wanted, drawn, alpha), wanted)

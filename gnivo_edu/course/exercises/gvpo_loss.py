@@ -193,11 +193,9 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
     mixed = policy[order], reference[order], mask[order], rewards[order], 0.5
     yield Case("the same in another order", mixed, worked)
     for trial in range(3):
-        size, width, alpha = (
-            int(rng.integers(2, 6)),
-            int(rng.integers(2, 6)),
-            round(float(rng.uniform(0.2, 2)), 3),
-        )
+        size = int(rng.integers(2, 6))
+        width = int(rng.integers(2, 6))
+        alpha = round(float(rng.uniform(0.2, 2)), 3)
         ours, theirs = -rng.exponential(size=(size, width)), -rng.exponential(size=(size, width))
         lengths, paid = rng.integers(1, width + 1, size=size), rng.uniform(size=size)
         gaps = [

@@ -145,10 +145,8 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
         "no reward anywhere: the reference", (tables, backward(tables, np.zeros(8), 0.5)), tables
     )
     for vocab_size, horizon, eos in ((3, 2, None), (2, 4, None), (3, 3, int(rng.integers(3)))):
-        tables, rewards = (
-            random_tables(rng, vocab_size, horizon, eos),
-            rng.uniform(size=vocab_size**horizon),
-        )
+        tables = random_tables(rng, vocab_size, horizon, eos)
+        rewards = rng.uniform(size=vocab_size**horizon)
         alpha = round(float(rng.uniform(0.2, 2)), 3)
         where = f"a random tree, V = {vocab_size}, T = {horizon}, end token {eos}"
         expected = counted(tables, rewards, alpha)

@@ -144,14 +144,10 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
     )
     yield Case("already pinned", ([frozen(v) for v in worked], law), worked)
     for vocab_size, horizon, eos in ((2, 3, None), (3, 2, None), (3, 3, int(rng.integers(3)))):
-        tables, alpha = (
-            random_tables(rng, vocab_size, horizon, eos),
-            round(float(rng.uniform(0.2, 2)), 3),
-        )
-        values, laws = (
-            backward(tables, rng.uniform(size=vocab_size**horizon), alpha),
-            prefix_law(tables),
-        )
+        tables = random_tables(rng, vocab_size, horizon, eos)
+        alpha = round(float(rng.uniform(0.2, 2)), 3)
+        values = backward(tables, rng.uniform(size=vocab_size**horizon), alpha)
+        laws = prefix_law(tables)
         fitted = [
             frozen(v + c)
             for v, c in zip(values[1:], rng.normal(scale=2, size=horizon), strict=True)

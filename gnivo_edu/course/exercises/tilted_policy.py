@@ -108,16 +108,12 @@ def underflows(logps: Array, rewards: Array, alpha: float) -> Array:
 
 def cases(rng: np.random.Generator) -> Iterator[Case]:
     """Two prompts by hand, what shifts and orders do to them, random prompts, then the limits."""
-    p, rewards = (
-        np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]]),
-        np.array([[0.0, 1.0, 0.5], [1.0, 0.0, 0.25]]),
-    )
+    p = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]])
+    rewards = np.array([[0.0, 1.0, 0.5], [1.0, 0.0, 0.25]])
     tilted = p * np.exp(2 * rewards)
     worked = np.log(tilted / tilted.sum(axis=1, keepdims=True))
-    logps, where = (
-        np.log(p),
-        "two prompts, reference 0.5 0.3 0.2 and 0.1 0.2 0.7, rewards 0 1 0.5 and 1 0 0.25",
-    )
+    logps = np.log(p)
+    where = "two prompts, reference 0.5 0.3 0.2 and 0.1 0.2 0.7, rewards 0 1 0.5 and 1 0 0.25"
     yield Case(f"{where}, alpha 0.5", (logps, rewards, 0.5), worked)
     raised = rewards + np.array([[3.0], [-2.0]])
     what = "the first prompt's rewards raised by 3, the second's lowered by 2"
@@ -128,10 +124,8 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
     yield Case("the second prompt alone", (logps[1:], rewards[1:], 0.5), worked[1:])
     yield Case("all rewards equal: nothing to prefer", (logps, np.ones((2, 3)), 0.5), logps)
     for trial in range(3):
-        shape, alpha = (
-            (int(rng.integers(1, 4)), int(rng.integers(2, 6))),
-            round(float(rng.uniform(0.2, 2)), 3),
-        )
+        shape = int(rng.integers(1, 4)), int(rng.integers(2, 6))
+        alpha = round(float(rng.uniform(0.2, 2)), 3)
         drawn = random_law(rng, *shape), rng.uniform(-1, 1, size=shape), alpha
         yield Case(
             f"random case {trial + 1}: shape {shape}, alpha {alpha}", drawn, tilted_policy(*drawn)

@@ -79,10 +79,8 @@ def random_walk(rng: np.random.Generator, vocab_size: int, horizon: int, alpha: 
     """A random answer in a random tree. log pi* is added up over the answers through each prefix,
     without any V.
     """
-    step_logps, rewards = (
-        random_tables(rng, vocab_size, horizon),
-        rng.uniform(size=vocab_size**horizon),
-    )
+    step_logps = random_tables(rng, vocab_size, horizon)
+    rewards = rng.uniform(size=vocab_size**horizon)
     leaf = int(rng.integers(vocab_size**horizon))
     numbers = [leaf // vocab_size ** (horizon - t) for t in range(horizon + 1)]
     tilted = prefix_law(step_logps)[-1] + rewards / alpha

@@ -173,10 +173,8 @@ def tree_cases(rng: np.random.Generator, one_in: Callable[[int], int]) -> Iterat
             policy(one_in(2**31), vocab_size), vocab_size, horizon, vocab_size - 1
         )
         answers = tuple(tokens for tokens, _ in leaves)
-        p, rewards = (
-            np.array([probability for _, probability in leaves]),
-            rng.uniform(size=len(leaves)),
-        )
+        p = np.array([probability for _, probability in leaves])
+        rewards = rng.uniform(size=len(leaves))
         alpha, answer = round(float(rng.uniform(0.2, 2)), 3), answers[one_in(len(answers))]
         prefix = answer[: one_in(len(answer)) + 1]
         kept = np.array([y[: len(prefix)] == prefix for y in answers])
@@ -191,10 +189,8 @@ def tree_cases(rng: np.random.Generator, one_in: Callable[[int], int]) -> Iterat
 def cases(rng: np.random.Generator) -> Iterator[Case]:
     """Seven answers by hand, prefixes of every kind, random trees, then the limits."""
     answers = ((0, 1, 0), (0, 1, 1), (0, 2), (1, 0, 1), (1, 0, 2), (1, 2), (2,))
-    p, rewards = (
-        np.array([0.1, 0.15, 0.25, 0.1, 0.1, 0.1, 0.2]),
-        np.array([0.0, 1.0, 0.5, 0.75, 0.0, 1.0, 0.25]),
-    )
+    p = np.array([0.1, 0.15, 0.25, 0.1, 0.1, 0.1, 0.2])
+    rewards = np.array([0.0, 1.0, 0.5, 0.75, 0.0, 1.0, 0.25])
     logps, given = np.log(p), "probabilities 0.1 and 0.15, rewards 0 and 1"
     worked = math.log(0.4 + 0.6 * math.exp(2))
     where = f"{answers}, prefix (0, 1): two answers, {given}, alpha 0.5"

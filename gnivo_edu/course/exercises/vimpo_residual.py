@@ -214,11 +214,9 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
         worked,
     )
     for trial in range(3):
-        size, width, alpha = (
-            int(rng.integers(2, 5)),
-            int(rng.integers(2, 5)),
-            round(float(rng.uniform(0.2, 2)), 3),
-        )
+        size = int(rng.integers(2, 5))
+        width = int(rng.integers(2, 5))
+        alpha = round(float(rng.uniform(0.2, 2)), 3)
         laws, tokens = random_law(rng, 2, size, width, 4), rng.integers(4, size=(1, size, width, 1))
         exact = (np.exp(laws[0]) * (laws[0] - laws[1])).sum(axis=-1)
         ours, theirs = np.take_along_axis(laws, np.repeat(tokens, 2, axis=0), axis=-1)[..., 0]
