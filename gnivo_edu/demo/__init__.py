@@ -62,10 +62,9 @@ def run_demo(
         f"stale samples by {stale.violation:.1f}, {predicted}"
     )
     curve, strips = _learn(problem)
-    before, after = curve["kl"][0], curve["kl"][-1]
     say(
         f"4/{parts} Learning from {LEARNING_GROUP} answers at a time, on a random tree: "
-        f"KL to the optimum {before:.2f} -> {after:.4f}"
+        f"KL to the optimum {curve['kl'][0]:.2f} -> {curve['kl'][-1]:.4f}"
     )
     inside = _inside_a_model(Path(str(model)).name, *loaded) if loaded else None
     if inside:
@@ -105,15 +104,16 @@ def run_demo(
 
 def _checks(tree: exact.TokenTree) -> tuple[list[exact.Certificate], list[exact.Control]]:
     """Both theorems, and both ways to break them."""
-    certificates = [
-        exact.verify_soft_value_theorem(tree, ALPHA),
-        exact.verify_constant_shift(tree, ALPHA, group_size=GROUP_SIZE),
-    ]
-    controls = [
-        exact.softmax_weights(tree, ALPHA, group_size=GROUP_SIZE),
-        exact.off_policy_samples(tree, ALPHA, group_size=GROUP_SIZE),
-    ]
-    return certificates, controls
+    return (
+        [
+            exact.verify_soft_value_theorem(tree, ALPHA),
+            exact.verify_constant_shift(tree, ALPHA, group_size=GROUP_SIZE),
+        ],
+        [
+            exact.softmax_weights(tree, ALPHA, group_size=GROUP_SIZE),
+            exact.off_policy_samples(tree, ALPHA, group_size=GROUP_SIZE),
+        ],
+    )
 
 
 def _certificates(certificates: list[exact.Certificate]) -> list[dict[str, Any]]:
@@ -131,12 +131,11 @@ def _learn(problem: toy_envs.PosterProblem) -> tuple[dict[str, Any], dict[str, A
     """
     from gnivo_edu.training import train
 
-    powers = [2**n for n in range(4, 14)]
     run = train(
         toy_envs.RandomTree(),
         LEARNING_ALPHA,
         group_size=LEARNING_GROUP,
-        record_at=powers,
+        record_at=[2**n for n in range(4, 14)],
         seed=SEED,
     )
     curve = {
@@ -158,13 +157,17 @@ def _learn(problem: toy_envs.PosterProblem) -> tuple[dict[str, Any], dict[str, A
         record_at=STRIP_AFTER,
         seed=SEED,
     )
-    rows = [
-        {"groups": r.groups, "credits": poster.credits(i, answer)}
-        for i, r in enumerate(poster.records)
-        if r.groups
-    ]
-    exact_row = poster.key.step_credit(answer).tolist()
-    return curve, {"answer": "wrong at 3", "alpha": ALPHA, "rows": rows, "exact": exact_row}
+    strips = {
+        "answer": "wrong at 3",
+        "alpha": ALPHA,
+        "rows": [
+            {"groups": r.groups, "credits": poster.credits(i, answer)}
+            for i, r in enumerate(poster.records)
+            if r.groups
+        ],
+        "exact": poster.key.step_credit(answer).tolist(),
+    }
+    return curve, strips
 
 
 def _load(model: str) -> tuple[Any, Any]:
@@ -184,7 +187,6 @@ def _inside_a_model(name: str, model: Any, tokenizer: Any) -> dict[str, Any]:
     )
     tree = exact.enumerate_tree(mdp, tables)
     certificates, controls = _checks(tree)
-    key = exact.solve(tree, ALPHA)
     # The example: the likeliest of the continuations with the largest reward.
     best = int((tree.prefix_logps[-1] - 1e9 * (tree.rewards < tree.rewards.max())).argmax())
     answer = tree.prefix(tree.horizon, best)
@@ -200,7 +202,7 @@ def _inside_a_model(name: str, model: Any, tokenizer: Any) -> dict[str, Any]:
         "seconds": time.perf_counter() - start,
         "example": {
             "tokens": [after.removeprefix(before) for before, after in pairwise(texts)],
-            "credits": key.step_credit(answer).tolist(),
+            "credits": exact.solve(tree, ALPHA).step_credit(answer).tolist(),
         },
         "passed": all(c.passed for c in certificates) and all(c.behaves for c in controls),
     }

@@ -43,10 +43,8 @@ def gallery_figures(training: bool = True) -> dict[str, Shown]:
     star = key.optimal_step_logps
     names = problem.step_names
     wrong = problem.examples["wrong at 3"]
-    steps = [problem.step_text(wrong[:t]) for t in range(1, 8)]
     brackets = toy_envs.Brackets()
-    bracket_tree = exact.enumerate_tree(brackets)
-    bracket_key = exact.solve(bracket_tree, alpha=0.2)
+    bracket_key = exact.solve(exact.enumerate_tree(brackets), alpha=0.2)
     closed = {
         brackets.decode(answer): answer
         for answer in [(0, 1, 2), (0, 0, 1, 1, 2), (0, 1, 1, 2), (0, 0, 1, 0, 1, 1, 2)]
@@ -58,8 +56,6 @@ def gallery_figures(training: bool = True) -> dict[str, Shown]:
         "Monte-Carlo, 32 samples": sampled,
     }
     only_third = [*tree.step_logps[:2], star[2], *tree.step_logps[3:]]
-    written = _sampled_answers(bracket_tree, bracket_key.optimal_step_logps, count=14)
-    uniform = exact.uniform_reference(2, 7)
     shown: dict[str, Shown] = {
         "Credit strips": figures.credit_strips(
             key, problem.examples, vocabulary=problem.vocabulary, headings=names
@@ -67,7 +63,12 @@ def gallery_figures(training: bool = True) -> dict[str, Shown]:
         "Credit strips of unequal length": figures.credit_strips(
             bracket_key, closed, vocabulary=brackets.vocabulary, reference="uniform"
         ),
-        "Step strip": figures.token_strip(steps, key.step_credit(wrong), alpha=ALPHA, unit="step"),
+        "Step strip": figures.token_strip(
+            [problem.step_text(wrong[:t]) for t in range(1, 8)],
+            key.step_credit(wrong),
+            alpha=ALPHA,
+            unit="step",
+        ),
         "Hostile tokens": _hostile_strip(),
         "Value along an answer": figures.value_lines(
             key, wrong, steps=names, others=lines, errors={"Monte-Carlo, 32 samples": errors}
@@ -92,14 +93,17 @@ def gallery_figures(training: bool = True) -> dict[str, Shown]:
             policy_name="π*",
         ),
         "Sample map": figures.sample_map(
-            bracket_key, written, vocabulary=brackets.vocabulary, reference="uniform"
+            bracket_key,
+            answers=_sampled_answers(bracket_key, count=14),
+            vocabulary=brackets.vocabulary,
+            reference="uniform",
         ),
         "Theory plot": _monte_carlo_error(key, wrong[:3]),
         "Reward-KL plane": figures.reward_kl_plane(
             tree, {"π* at step 3 only": only_third, "π*": star}
         ),
         "Reward-KL plane, far policies": figures.reward_kl_plane(
-            tree, {"π*": star, "uniform": uniform}
+            tree, {"π*": star, "uniform": exact.uniform_reference(2, 7)}
         ),
     }
     if training:
@@ -134,12 +138,11 @@ def _hostile_strip() -> figures.TokenStrip:
     )
 
 
-def _sampled_answers(
-    tree: exact.TokenTree, policy: exact.Tables, count: int
-) -> list[tuple[int, ...]]:
-    law = np.exp(prefix_log_law(policy)[-1])
+def _sampled_answers(key: exact.Solution, count: int) -> list[tuple[int, ...]]:
+    """Answers drawn from the optimal policy."""
+    law = np.exp(prefix_log_law(key.optimal_step_logps)[-1])
     rows = np.random.default_rng(0).choice(len(law), count, p=law / law.sum())
-    return [tree.prefix(tree.horizon, int(row)) for row in rows]
+    return [key.tree.prefix(key.tree.horizon, int(row)) for row in rows]
 
 
 def _monte_carlo_error(key: exact.Solution, prefix: tuple[int, ...]) -> figures.ScalingPlot:

@@ -69,8 +69,7 @@ class AgreementPlot(Shown):
         from matplotlib.layout_engine import ConstrainedLayoutEngine
 
         size = (SIDE * len(self.implicit) + 1.3, SIDE + 0.9)
-        air = ConstrainedLayoutEngine(h_pad=0.1)  # above the caption
-        figure = blank(size, layout=air)
+        figure = blank(size, layout=ConstrainedLayoutEngine(h_pad=0.1))  # above the caption
         grid = figure.subplots(1, len(self.implicit), squeeze=False, sharex=True, sharey=True)[0]
         every = [self.exact, *self.implicit.values()]
         low, high = min(map(min, every)), max(map(max, every))
@@ -93,13 +92,21 @@ class AgreementPlot(Shown):
             }
             x, y = np.asarray(self.exact)[order], np.asarray(values)[order]
             points = axes.scatter(x, y, c=depth[order], **look)
-            title = "\n".join([*wrapped(in_picture(name), 40), self._numbers(name)])
-            axes.set_title(title, fontsize=9.5, loc="left")
-            axes.set_xlabel("exact value, nats")
-            axes.set(xlim=ends, ylim=ends, box_aspect=1)
+            axes.set_title(
+                "\n".join([*wrapped(in_picture(name), 40), self._numbers(name)]),
+                fontsize=9.5,
+                loc="left",
+            )
+            axes.set(xlabel="exact value, nats", xlim=ends, ylim=ends, box_aspect=1)
         grid[0].set_ylabel("implicit value, nats")
-        ticks = sorted({int(d) for d in depth})
-        bar = figure.colorbar(points, ax=list(grid), ticks=ticks, shrink=0.6, aspect=16, pad=0.02)
+        bar = figure.colorbar(
+            points,
+            ax=list(grid),
+            ticks=sorted(set(depth.tolist())),
+            shrink=0.6,
+            aspect=16,
+            pad=0.02,
+        )
         bar.set_label("tokens in the prefix")
         bar.outline.set_visible(False)
         return caption_below(figure, self.caption)
@@ -120,11 +127,10 @@ class AgreementPlot(Shown):
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """The two numbers of every panel."""
-        rows = []
-        for name in self.implicit:
-            rank, rms = self.agreement(name)
-            rows.append([in_text(name), _rank(rank), f"{rms:.2f}", str(len(self.exact))])
-        return ["against the exact value", "rank correlation", "RMS, nats", "prefixes"], rows
+        pairs = ((in_text(name), self.agreement(name)) for name in self.implicit)
+        return ["against the exact value", "rank correlation", "RMS, nats", "prefixes"], [
+            [name, _rank(rank), f"{rms:.2f}", str(len(self.exact))] for name, (rank, rms) in pairs
+        ]
 
     def alt(self) -> str:
         """The two numbers of every panel, as a sentence."""
@@ -154,7 +160,7 @@ def agreement_plot(
     turned round             −1.000            1.63       3
     reference: the initial model; alpha = 0.5
     """
-    caption = conditions(reference, alpha) + (f"; {note}" if note else "")
+    caption = conditions(reference, alpha, note=note)
     return AgreementPlot(exact, depth, implicit=implicit, caption=caption)
 
 

@@ -16,9 +16,7 @@ from gnivo_edu.figures.lines import LINES, Line
 from gnivo_edu.figures.plane import (
     Point,
     RewardKLPlane,
-    _root,
-    _root_ticks,
-    _square,
+    draw_frontier,
     reward_kl_plane,
 )
 from gnivo_edu.figures.style import (
@@ -40,7 +38,6 @@ LOOKS: dict[str, Line] = {
     "collapses": LINES[0]._replace(marker="X"),
 }
 SAME = 1e-7  # reward: what J may be off
-MARKER = 8.0  # points
 ROW = 0.205  # inches: a row of the list
 PANELS = (5.6, 4.3, 1.9)  # inches: width of both panels, heights of the upper and the lower one
 
@@ -63,8 +60,19 @@ class Box(NamedTuple):
 
     def meets(self, other: Box) -> bool:
         """Whether the two overlap."""
-        across = self.left <= other.right and other.left <= self.right
-        return across and self.bottom <= other.top and other.bottom <= self.top
+        return (
+            self.left <= other.right
+            and other.left <= self.right
+            and self.bottom <= other.top
+            and other.bottom <= self.top
+        )
+
+    def holds(self, other: Box) -> bool:
+        """Whether the other lies inside, away from the sides."""
+        return (
+            self.left < other.left < other.right < self.right
+            and self.bottom < other.bottom < other.top < self.top
+        )
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,28 @@ class AtlasMap(Shown):
     plane: RewardKLPlane
     alpha: float
     caption: str
+
+    def __post_init__(self) -> None:
+        if not self.ends:
+            raise ValueError("an atlas map needs at least one end")
+        optima = {a: p for a, p in self.plane.frontier.items() if np.isfinite(a)}
+        for name, verdict, point in self.ends:
+            if verdict not in LOOKS:
+                raise ValueError(
+                    f"{name!r}: the verdict must be one of {', '.join(LOOKS)}, got {verdict!r}"
+                )
+            heights = (p.reward - a * (p.kl - point.kl) for a, p in optima.items())
+            # Written so that a number that is none lies above the frontier, too.
+            if not all(point.reward < height + SAME for height in heights):
+                raise ValueError(
+                    f"{name!r} lies above the frontier: it belongs to another problem, on another "
+                    "plane"
+                )
+            if verdict == "exact" and abs(self.shortfall(point)) > SAME:
+                raise ValueError(
+                    f"{name!r} is called exact and is not π* at alpha = {self.alpha:g}: give it "
+                    "its own plane"
+                )
 
     def shortfall(self, point: Point) -> float:
         """J(pi*) - J(pi) = alpha KL(pi || pi*), reward: what a policy gives up of E[R] - alpha
@@ -116,8 +146,7 @@ class AtlasMap(Shown):
             lower = figure.add_axes((left, 0.85 / height, across, below / height))
             self._panel(lower, gone, whole=True)
         side = figure.add_axes(((wide + 0.85) / width, 0, listed / width, 1))
-        side.set_xlim(0, listed)
-        side.set_ylim(height, 0)
+        side.set(xlim=(0, listed), ylim=(height, 0))
         side.axis("off")
         side.text(listed, 0.2, "short of J(π*)", ha="right", va="center", color=QUIET)
         for n, (text, verdict, short) in enumerate(lines, start=1):
@@ -154,54 +183,60 @@ class AtlasMap(Shown):
         points = np.array([curve[0], best, *(point for *_, point in places)])
         if whole:
             points = np.vstack([points, curve])
-            axes.set_xscale("function", functions=(_root, _square))
-            axes.set_xticks(*_root_ticks(1.15 * points[:, 0].max()))
         right = 1.15 * points[:, 0].max()
         low, high = points[:, 1].min(), points[:, 1].max()
         bottom = low - 0.1 * (high - low)
         top = high + (0.3 if whole else 0.16) * (high - low)
-        left = 0 if whole else -0.05 * right
-        axes.set_xlim(left, right)
-        axes.set_ylim(bottom, top)
+        sides = (0 if whole else -0.05 * right, right, bottom, top)
         beyond = (2 * curve[-1, 0] + right, curve[-1, 1])
-        border = np.vstack([(left, bottom), (0.0, bottom), curve, beyond])
-        axes.fill_between(border[:, 0], border[:, 1], top, color="#ececec", linewidth=0)
-        axes.plot(*curve.T, color=INK, linewidth=2, zorder=2)
-        axes.set_xlabel("KL(π ‖ reference), nats" + (", square-root axis" if whole else ""))
-        axes.set_ylabel("expected reward")
+        draw_frontier(axes, curve, sides=sides, beyond=beyond, root=whole)
         if whole:
+            axes.set_xlabel(f"{axes.get_xlabel()}, square-root axis")
             for end in self.ends:
                 axes.plot(*end.point, ".", color=EDGE, markersize=5, zorder=3, clip_on=False)
         else:
-            corner = {"ha": "left", "va": "top", "transform": axes.transAxes}
-            axes.text(0.02, 0.97, "no policy is here", color=QUIET, **corner)
+            axes.text(
+                0.02,
+                0.97,
+                "no policy is here",
+                color=QUIET,
+                ha="left",
+                va="top",
+                transform=axes.transAxes,
+            )
         # In reverse: where markers meet, the better verdict lies on top.
         for _, verdict, point in reversed(places):
             axes.plot(*point, **_marker(verdict), zorder=5, clip_on=False)
         words = [("reference", self.plane.curve()[0]), (f"π* at α = {number(self.alpha)}", best)]
-        ring = {"color": "white", "markeredgecolor": INK, "markersize": 5, "zorder": 4}
         for _, point in words:
-            axes.plot(*point, "o", **ring, clip_on=False)
+            axes.plot(
+                *point,
+                "o",
+                color="white",
+                markeredgecolor=INK,
+                markersize=5,
+                zorder=4,
+                clip_on=False,
+            )
         _write(axes, [*words, *((label, point) for label, _, point in places)], curve)
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """The list with its numbers."""
         plane = ["KL to the reference, nats", "expected reward"]
-        rows = [
+        return ["", "objective", "verdict", *plane, "short of J(π*)"], [
             [str(n), in_text(end.name), end.verdict, *map(number, end.point), self._short(end)]
             for n, end in enumerate(self.ends, start=1)
         ]
-        return ["", "objective", "verdict", *plane, "short of J(π*)"], rows
 
     def alt(self) -> str:
         """How many end where, and what they earn."""
         best = self.plane.frontier[self.alpha]
         parts = []
         for verdict in LOOKS:
-            points = [end.point for end in self.ends if end.verdict == verdict]
-            if points:
-                kls = f"{number(min(p.kl for p in points))} to {number(max(p.kl for p in points))}"
-                parts.append(f"{len(points)} {verdict}, at a KL of {kls}")
+            kls = [end.point.kl for end in self.ends if end.verdict == verdict]
+            if kls:
+                span = f"{number(min(kls))} to {number(max(kls))}"
+                parts.append(f"{len(kls)} {verdict}, at a KL of {span}")
         return (
             f"Expected reward against KL to the reference, nats, for {len(self.ends)} objectives "
             f"where they end: {'; '.join(parts)}. "
@@ -214,7 +249,7 @@ def _marker(verdict: str) -> dict[str, Any]:
     return {
         "color": look.colour,
         "marker": look.marker,
-        "markersize": MARKER,
+        "markersize": 8.0,
         "markeredgecolor": "white",
     }
 
@@ -232,14 +267,14 @@ def _write(axes: Any, labels: Sequence[tuple[str, Point]], curve: Any) -> None:
     spots = to_inches.transform(np.array([point for _, point in labels]))
     taken = [Box(x - 0.07, x + 0.07, y - 0.07, y + 0.07) for x, y in spots]
     taken += [Box(x, x, y - 0.03, y + 0.03) for x, y in frontier]
+    leaders = {"arrowstyle": "-", "color": EDGE, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 3}
+    style = {"ha": "center", "va": "center", "zorder": 6, "textcoords": "offset points"}
     for (words, point), (x, y) in zip(labels, spots, strict=True):
         far, box = _free_place(x, y, width=text_width(words) + 0.06, panel=inside, taken=taken)
         taken.append(box)
-        leader = {"arrowstyle": "-", "color": EDGE, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 3}
         offset = 36 * (box.left + box.right) - 72 * x, 36 * (box.bottom + box.top) - 72 * y
-        style = {"ha": "center", "va": "center", "zorder": 6, "textcoords": "offset points"}
-        arrow = leader if far > 0.25 else None
-        axes.annotate(words, point, xytext=offset, arrowprops=arrow, **style)
+        leader = leaders if far > 0.25 else None
+        axes.annotate(words, point, xytext=offset, arrowprops=leader, **style)
 
 
 def _free_place(
@@ -251,11 +286,7 @@ def _free_place(
             across, up = np.cos(angle), y + np.sin(angle) * far
             middle = x + across * far + np.sign(round(across, 6)) * width / 2
             box = Box(middle - width / 2, middle + width / 2, up - 0.085, up + 0.085)
-            inside = (
-                panel.left < box.left < box.right < panel.right
-                and panel.bottom < box.bottom < box.top < panel.top
-            )
-            if inside and not any(box.meets(other) for other in taken):
+            if panel.holds(box) and not any(box.meets(other) for other in taken):
                 return float(far), box
     raise ValueError("there is no room for so many labels: show them in two pictures")
 
@@ -295,29 +326,9 @@ def atlas_map(
     >>> atlas.table()[1][0][:3], abs(atlas.shortfall(end.point)) < 1e-12
     (['1', 'gvpo', 'exact'], True)
     """
-    if not ends:
-        raise ValueError("an atlas map needs at least one end")
-    plane = reward_kl_plane(tree, named=[alpha], reference=reference)
-    optima = {a: p for a, p in plane.frontier.items() if np.isfinite(a)}
-    best = plane.frontier[alpha]
-    for end in ends:
-        if end.verdict not in LOOKS:
-            raise ValueError(
-                f"{end.name!r}: the verdict must be one of {', '.join(LOOKS)}, got {end.verdict!r}"
-            )
-        kl, reward = end.point
-        # Written so that a number that is none lies above the frontier, too.
-        if not all(reward - a * kl < p.reward - a * p.kl + SAME for a, p in optima.items()):
-            raise ValueError(
-                f"{end.name!r} lies above the frontier: it belongs to another problem, on another "
-                "plane"
-            )
-        short = best.reward - alpha * best.kl - (reward - alpha * kl)
-        if end.verdict == "exact" and abs(short) > SAME:
-            raise ValueError(
-                f"{end.name!r} is called exact and is not π* at alpha = {alpha:g}: give it its own "
-                "plane"
-            )
-    caption = f"one problem; {conditions(reference, alpha)}" + (f"; {note}" if note else "")
-    ordered = sorted(ends, key=lambda end: list(LOOKS).index(end.verdict))
-    return AtlasMap(ordered, plane, alpha=alpha, caption=caption)
+    return AtlasMap(
+        sorted(ends, key=lambda end: [*LOOKS, end.verdict].index(end.verdict)),
+        plane=reward_kl_plane(tree, named=[alpha], reference=reference),
+        alpha=alpha,
+        caption=f"one problem; {conditions(reference, alpha, note=note)}",
+    )

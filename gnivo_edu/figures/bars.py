@@ -17,8 +17,15 @@ from gnivo_edu.figures.tokens import in_picture, in_text, wrapped
 
 @dataclass(frozen=True)
 class BarPanels(Shown):
-    """`panels[panel][name]`: values >= 0 for the same names in every panel, drawn from top to
-    bottom.
+    """Panels of horizontal bars, `panels[panel][name]` >= 0: the same names in every panel, drawn
+    from top to bottom; the caption names the reference and alpha.
+
+    >>> panels = {"start": {"a": 0.0, "b": 0.5}, "end": {"a": 1.0, "b": 0.25}}
+    >>> print(bar_panels(panels, "share", "an example").text())
+    share  start  end
+    a      0      1.00
+    b      0.50   0.25
+    an example
     """
 
     panels: Mapping[str, Mapping[str, float]]
@@ -43,11 +50,10 @@ class BarPanels(Shown):
         return list(next(iter(self.panels.values())))
 
     def _draw(self) -> Any:
-        names = self.names
+        names = list(map(in_picture, self.names))
         count = len(self.panels)
-        margin = max(text_width(in_picture(name)) for name in names) + 0.3
-        size = (min(11.0, margin + 2.3 * count + 0.3), 0.27 * len(names) + 1.35)
-        figure = blank(size)
+        margin = max(map(text_width, names)) + 0.3
+        figure = blank((min(11.0, margin + 2.3 * count + 0.3), 0.27 * len(names) + 1.35))
         grid = figure.subplots(1, count, squeeze=False, sharex=True, sharey=True)[0]
         widest = max(max(values.values()) for values in self.panels.values()) or 1.0
         places = range(len(names))
@@ -55,13 +61,17 @@ class BarPanels(Shown):
             bars = list(values.values())
             axes.barh(places, bars, height=0.62, color=LINES[1].colour, zorder=2)
             for place, value in zip(places, bars, strict=True):
-                ink = QUIET if value < NONE else INK
-                where = (value + 0.03 * widest, place)
-                axes.text(*where, rounded(value), va="center", fontsize=9, color=ink)
+                axes.text(
+                    value + 0.03 * widest,
+                    place,
+                    rounded(value),
+                    va="center",
+                    fontsize=9,
+                    color=QUIET if value < NONE else INK,
+                )
             axes.axvline(0, color=QUIET, linewidth=0.8, zorder=3)
-            axes.set_xlim(0, 1.28 * widest)
-            axes.set_ylim(len(names) - 0.4, -0.6)
-            axes.set_yticks(places, [in_picture(name) for name in names])
+            axes.set(xlim=(0, 1.28 * widest), ylim=(len(names) - 0.4, -0.6))
+            axes.set_yticks(places, names)
             axes.tick_params(axis="y", length=0)
             axes.spines["left"].set_visible(False)
             axes.grid(axis="x", color="#ececec", zorder=0)
@@ -73,11 +83,10 @@ class BarPanels(Shown):
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """One row for each name, one column for each panel."""
-        rows = [
+        return [self.x_label, *map(in_text, self.panels)], [
             [in_text(name), *(rounded(values[name]) for values in self.panels.values())]
             for name in self.names
         ]
-        return [self.x_label, *map(in_text, self.panels)], rows
 
     def alt(self) -> str:
         """Which bars are 0 in each panel, and which is the longest."""
@@ -92,15 +101,4 @@ class BarPanels(Shown):
         return f"Bars of {self.x_label}. {'; '.join(parts)}."
 
 
-def bar_panels(panels: Mapping[str, Mapping[str, float]], x_label: str, caption: str) -> BarPanels:
-    """Panels of horizontal bars, `panels[panel][name]` >= 0; the caption names the reference and
-    alpha.
-
-    >>> panels = {"start": {"a": 0.0, "b": 0.5}, "end": {"a": 1.0, "b": 0.25}}
-    >>> print(bar_panels(panels, "share", "an example").text())
-    share  start  end
-    a      0      1.00
-    b      0.50   0.25
-    an example
-    """
-    return BarPanels(panels, x_label, caption=caption)
+bar_panels = BarPanels

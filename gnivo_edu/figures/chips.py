@@ -4,12 +4,13 @@ under the text.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import isfinite
 from typing import Any
 
-from gnivo_edu.figures.style import EDGE, INK, blank, colour, mark, signed
+from gnivo_edu.figures.style import EDGE, INK, QUIET, blank, colour, mark, signed
 from gnivo_edu.figures.tokens import Token, in_html, in_picture, in_text, visible, wrapped
 
 LINE, GAP = 0.19, 0.08  # height of a line and space around it, inches
@@ -81,14 +82,16 @@ class Chip:
         from matplotlib.patches import FancyBboxPatch
 
         def box(inset: float, face: str, edge: str) -> None:
-            size = width - 2 * inset, height - 2 * inset
-            style = f"round,pad=0,rounding_size={0.08 - inset}"
-            corner = x + inset, y + inset
-            axes.add_patch(
-                FancyBboxPatch(
-                    corner, *size, boxstyle=style, facecolor=face, edgecolor=edge, linewidth=0.8
-                )
+            frame = FancyBboxPatch(
+                (x + inset, y + inset),
+                width=width - 2 * inset,
+                height=height - 2 * inset,
+                boxstyle=f"round,pad=0,rounding_size={0.08 - inset}",
+                facecolor=face,
+                edgecolor=edge,
+                linewidth=0.8,
             )
+            axes.add_patch(frame)
 
         box(0, face=colour(self.value, scale), edge=INK if self.special else EDGE)
         if self.special:
@@ -107,14 +110,62 @@ class NumberChip(Chip):
         return super().lines(most)[-1:]
 
 
-def sheet(width: float, height: float) -> tuple[Any, Any]:
-    """A matplotlib Figure and axes whose coordinates are inches, from the upper left corner."""
-    figure = blank((width, height), layout=None)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_xlim(0, width)
-    axes.set_ylim(height, 0)
+def draw_row(
+    axes: Any,
+    chips: Sequence[Chip],
+    x: float,
+    y: float,
+    widths: Sequence[float],
+    height: float,
+    scale: float,
+    most: int = 60,
+    gap: float = GAP,
+) -> None:
+    """Chips side by side, the upper left corner of the first at (x, y)."""
+    for chip, width in zip(chips, widths, strict=True):
+        chip.draw(axes, x, y=y, width=width, height=height, scale=scale, most=most)
+        x += width + gap
+
+
+def draw_columns(
+    axes: Any,
+    heads: Sequence[Sequence[str]],
+    rows: Sequence[tuple[float, Sequence[Chip]]],
+    x: float,
+    y: float,
+    widths: Sequence[float],
+    height: float,
+    scale: float,
+    most: int = 60,
+    gap: float = GAP,
+) -> None:
+    """Columns from x on: the lines of a head, which end at y, and below it the chips of every row;
+    `rows`: where each starts from above, and its chips, which may be fewer than the columns.
+    """
+    for t, (head, width) in enumerate(zip(heads, widths, strict=True)):
+        axes.text(x + width / 2, y, "\n".join(head), ha="center", va="bottom", fontsize=9.5)
+        for top, chips in rows:
+            if t < len(chips):
+                chips[t].draw(axes, x, y=top, width=width, height=height, scale=scale, most=most)
+        x += width + gap
+
+
+def sheet(width: float, height: float, caption: str, margin: float = 0.0) -> Any:
+    """Axes of a matplotlib Figure whose coordinates are inches, from the upper left corner, with
+    room for the caption below what is `height` inches high, and a `margin` on the right.
+    """
+    below = 0.17 * len(wrapped(caption, int(15 * width)))
+    axes = blank((width + margin, height + below), layout=None).add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, width + margin), ylim=(height + below, 0))
     axes.axis("off")
-    return figure, axes
+    return axes
+
+
+def captioned(axes: Any, caption: str, x: float, y: float, width: float) -> Any:
+    """The Figure of a sheet, its caption written with the upper left corner at (x, y)."""
+    lines = wrapped(caption, int(15 * width))
+    axes.text(x, y, "\n".join(lines), va="top", fontsize=9, color=QUIET)
+    return axes.figure
 
 
 @cache

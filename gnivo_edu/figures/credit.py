@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gnivo_edu.exact import Solution
-from gnivo_edu.figures.chips import Chip, sheet, text_width
-from gnivo_edu.figures.style import QUIET, Numbers, Shown, conditions, escape, full_scale, signed
+from gnivo_edu.figures.chips import Chip, captioned, draw_columns, sheet, text_width
+from gnivo_edu.figures.style import Numbers, Shown, conditions, escape, full_scale, signed
 from gnivo_edu.figures.tokens import Token, in_html, in_picture, in_text, wrapped
 
 
@@ -66,27 +66,27 @@ class CreditStrips(Shown):
         top = 0.22 * (max(map(len, headings)) + 1) + 0.06
         total_at = left + sum(widths) + 0.1 * len(widths) + 0.3
         page = total_at + 0.35
-        caption = wrapped(self.caption, int(15 * page))
-        figure, axes = sheet(page, top + (height + 0.16) * len(rows) + 0.17 * len(caption) + 0.06)
-        x = left
-        for t, (heading, width) in enumerate(zip(headings, widths, strict=True)):
-            words = "\n".join([str(t + 1), *heading])
-            axes.text(x + width / 2, top - 0.1, words, ha="center", va="bottom", fontsize=9.5)
-            for row, chips in enumerate(rows.values()):
-                if t < len(chips):
-                    y = top + row * (height + 0.16)
-                    box = {"x": x, "y": y, "width": width, "height": height}
-                    chips[t].draw(axes, **box, scale=self.scale, most=16)
-            x += width + 0.1
+        below = top + (height + 0.16) * len(rows)
+        axes = sheet(page, below + 0.06, caption=self.caption)
+        draw_columns(
+            axes,
+            heads=[[str(t), *heading] for t, heading in enumerate(headings, start=1)],
+            rows=[(top + n * (height + 0.16), chips) for n, chips in enumerate(rows.values())],
+            x=left,
+            y=top - 0.1,
+            widths=widths,
+            height=height,
+            scale=self.scale,
+            most=16,
+            gap=0.1,
+        )
         axes.text(total_at, top - 0.1, "sum", ha="center", va="bottom", fontsize=9.5)
         for row, (label, chips) in enumerate(rows.items()):
             middle = top + row * (height + 0.16) + height / 2
             name, total = "\n".join(labels[label]), signed(sum(chip.value for chip in chips))
             axes.text(left - 0.12, middle, name, ha="right", va="center", fontsize=10)
             axes.text(total_at, middle, total, ha="center", va="center", fontsize=10)
-        below = top + len(rows) * (height + 0.16)
-        axes.text(0, below, "\n".join(caption), ha="left", va="top", fontsize=9, color=QUIET)
-        return figure
+        return captioned(axes, self.caption, x=0, y=below, width=page)
 
     def html(self) -> str:
         """A table whose chips carry black text on their own background: the same on light and dark
@@ -100,10 +100,11 @@ class CreditStrips(Shown):
         for label, chips in self.chips().items():
             cells = "".join(chip.html(self.scale) for chip in chips)
             padding = "<td></td>" * (len(self.headings) - len(chips))
-            total = signed(sum(chip.value for chip in chips))
-            style = "text-align:right;white-space:nowrap"
-            name = f'<th scope="row" style="{style}">{in_html(label)}</th>'
-            body += f"<tr>{name}{cells}{padding}<td>{total}</td></tr>"
+            name = (
+                f'<th scope="row" style="text-align:right;white-space:nowrap">{in_html(label)}</th>'
+            )
+            total = f"<td>{signed(sum(chip.value for chip in chips))}</td>"
+            body += f"<tr>{name}{cells}{padding}{total}</tr>"
         return self._framed(
             f'<table style="border-spacing:4px;border-collapse:separate">'
             f'<tr><td></td>{head}<th scope="col">sum</th></tr>{body}</table>'
@@ -112,6 +113,7 @@ class CreditStrips(Shown):
     def table(self) -> tuple[list[str], list[list[str]]]:
         """One row per step, one column per answer."""
         chips = self.chips()
+        sums = [signed(sum(chip.value for chip in row)) for row in chips.values()]
         rows = [
             [
                 f"{t + 1} {name}".strip(),
@@ -119,7 +121,6 @@ class CreditStrips(Shown):
             ]
             for t, name in enumerate(self.headings)
         ]
-        sums = [signed(sum(chip.value for chip in row)) for row in chips.values()]
         return ["step", *map(in_text, chips)], [*rows, ["sum", *sums]]
 
     def alt(self) -> str:

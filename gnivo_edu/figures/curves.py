@@ -52,10 +52,6 @@ class TrainingCurves(Shown):
                 by_seed.setdefault(record.get("seed"), []).append(point)
         return {seed: sorted(points) for seed, points in by_seed.items()}
 
-    def last(self, method: str, measure: str) -> list[float]:
-        """The last value of every seed."""
-        return [points[-1][1] for points in self.curves(method, measure).values()]
-
     def _points(self, measure: str) -> list[tuple[float, float]]:
         lines = (line for method in self.runs for line in self.curves(method, measure).values())
         return [point for line in lines for point in line]
@@ -71,19 +67,22 @@ class TrainingCurves(Shown):
         methods, measures = list(self.runs), list(self.measures)
         one = len(methods) == 1  # then the measures stand side by side
         shape = (1, len(measures)) if one else (len(measures), len(methods))
-        size = (max(5.0, min(2.9 * shape[1] + 0.7, 10.5)), 2.1 * shape[0] + 0.9)
-        figure = blank(size)
+        figure = blank((max(5.0, min(2.9 * shape[1] + 0.7, 10.5)), 2.1 * shape[0] + 0.9))
         grid = figure.subplots(*shape, squeeze=False, sharex=True, sharey=False if one else "row")
-        looks = dict(zip(methods, styles(len(methods)), strict=True))
+        looks = styles(len(methods))
         for row, measure in enumerate(measures):
-            for column, method in enumerate(methods):
+            for column, (method, look) in enumerate(zip(methods, looks, strict=True)):
                 axes = grid[0, row] if one else grid[row, column]
                 for other in methods:
                     if other != method:  # the other methods, faintly: the panels can be compared
                         self._lines(axes, other, measure, color="#cfcfcf", linewidth=1.0, zorder=1)
-                look = looks[method]
-                marks = {"marker": look.marker, "markersize": 3.8}
-                marks |= {"color": look.colour, "linestyle": look.dashes, "linewidth": 1.5}
+                marks = {
+                    "marker": look.marker,
+                    "markersize": 3.8,
+                    "color": look.colour,
+                    "linestyle": look.dashes,
+                    "linewidth": 1.5,
+                }
                 self._lines(axes, method, measure, zorder=3, **marks)
                 axes.grid(color="#ececec")
                 if one or column == 0:
@@ -120,11 +119,11 @@ class TrainingCurves(Shown):
 
     def alt(self) -> str:
         """The last value of the first measure for every method."""
-        measure, label = next(iter(self.measures.items()))
-        ends = ", ".join(f"{_range(self.last(m, measure))} for {in_text(m)}" for m in self.runs)
+        firsts = self.table()[1][:: len(self.measures)]
+        ends = ", ".join(f"{last} for {method}" for method, _, _, last, _ in firsts)
         return (
             f"Training curves of {len(self.measures)} measures against {self.x_label}; "
-            f"{label} ends at {ends}."
+            f"{firsts[0][1]} ends at {ends}."
         )
 
 
@@ -147,7 +146,7 @@ def training_curves(
     gnivo   KL to pi*, nats  1      0.01  100
     reference: the initial model; alpha = 0.5
     """
-    caption = conditions(reference, alpha) + (f"; {note}" if note else "")
+    caption = conditions(reference, alpha, note=note)
     if len(runs) > 1:
         caption += "; grey: the other methods"
     return TrainingCurves(runs, measures, caption=caption, x=x, x_label=x_label)

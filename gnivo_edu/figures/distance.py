@@ -11,13 +11,19 @@ from typing import Any
 import numpy as np
 
 from gnivo_edu.figures.lines import label_lines, label_width, styles
-from gnivo_edu.figures.style import Numbers, Shown, caption_below, conditions, number, one_panel
-from gnivo_edu.figures.tokens import in_picture, in_text
+from gnivo_edu.figures.style import (
+    NONE,
+    Numbers,
+    Shown,
+    caption_below,
+    conditions,
+    number,
+    one_panel,
+)
+from gnivo_edu.figures.tokens import in_text
 
-HEIGHT = 4.4  # inches, of the figure
-PLOT = 5.6  # inches, the width of its axes
+PLOT = 5.6  # inches, the width of the axes
 SAME = 0.012  # lines closer than this share of the height everywhere would hide one another
-ROUNDING = 1e-9  # a distance below it is printed as 0
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ class DistanceCurves(Shown):
 
     def _draw(self) -> Any:
         names = list(self.distances)
-        figure, axes = one_panel((PLOT + label_width(names) + 0.8, HEIGHT))
+        figure, axes = one_panel((PLOT + label_width(names) + 0.8, 4.4))
         for rank, (name, look) in enumerate(zip(names, styles(len(names)), strict=True)):
             over = self.covered(name)
             axes.plot(
@@ -82,20 +88,19 @@ class DistanceCurves(Shown):
                 zorder=3 + rank,
                 clip_on=False,
             )
-        axes.set_ylim(-0.03 * self.top, self.top)
-        axes.set_xlim(self.shares[0], self.shares[-1])
+        axes.set(ylim=(-0.03 * self.top, self.top), xlim=(self.shares[0], self.shares[-1]))
         axes.set_xticks(self.shares, [f"{share:.0%}" for share in self.shares])
         axes.grid(axis="y", color="#ececec")
-        axes.set_xlabel(self.x_label)
-        axes.set_ylabel(self.y_label)
+        axes.set(xlabel=self.x_label, ylabel=self.y_label)
         ends = [values[-1] for values in self.distances.values()]
-        label_lines(axes, self.shares[-1], ends=ends, names=list(map(in_picture, names)))
+        label_lines(axes, self.shares[-1], ends=ends, names=names)
         return caption_below(figure, self.caption)
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """One row per line, one column per share."""
-        rows = [[in_text(name), *map(_distance, values)] for name, values in self.distances.items()]
-        return [self.x_label, *(f"{share:.0%}" for share in self.shares)], rows
+        return [self.x_label, *(f"{share:.0%}" for share in self.shares)], [
+            [in_text(name), *map(_distance, values)] for name, values in self.distances.items()
+        ]
 
     def alt(self) -> str:
         """Where every line starts and ends."""
@@ -126,9 +131,14 @@ def distance_curves(
     gnivo                     0   0.03  0.07
     reference: the initial model; alpha = 0.3
     """
-    caption = conditions(reference, alpha) + (f"; {note}" if note else "")
-    return DistanceCurves(shares, distances, caption=caption, x_label=x_label, y_label=y_label)
+    return DistanceCurves(
+        shares,
+        distances,
+        caption=conditions(reference, alpha, note=note),
+        x_label=x_label,
+        y_label=y_label,
+    )
 
 
 def _distance(value: float) -> str:
-    return "0" if value < ROUNDING else number(value)
+    return "0" if value < NONE else number(value)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
+import numpy as np
+
 from gnivo_edu.figures.chips import text_width
 from gnivo_edu.figures.style import EDGE, Shown, blank, caption_below, colour, full_scale, rounded
 from gnivo_edu.figures.tokens import in_picture, in_text, wrapped
@@ -20,10 +22,18 @@ Cells = Mapping[str, Mapping[str, float]]  # row -> column -> value
 
 @dataclass(frozen=True)
 class HeatMap(Shown):
-    """`panels[panel][row][column]`: finite numbers, the same rows and columns in every panel.
+    """Tables of numbers side by side, `panels[panel][row][column]`: finite numbers, the same rows
+    and columns in every panel; `what` says what the numbers are.
 
     Positive cells are blue, negative ones orange, full colour at a size of `scale`, or at the
     largest there is.
+
+    >>> cells = {"gvpo": {"K = 2": 0.25, "K = 8": 0.5}, "ppo": {"K = 2": 1.0, "K = 8": 0.0}}
+    >>> print(heat_map({"dense": cells}, "signal to noise", "alpha = 0.5").text())
+    signal to noise        K = 2  K = 8
+    dense            gvpo  0.25   0.50
+    dense            ppo   1.00   0
+    alpha = 0.5
     """
 
     panels: Mapping[str, Cells]
@@ -67,26 +77,22 @@ class HeatMap(Shown):
 
     def _draw(self) -> Any:
         rows = [in_picture(row) for row in self.rows]
-        heads = [wrapped(in_picture(column), 11) for column in self.columns]
+        heads = ["\n".join(wrapped(in_picture(column), 11)) for column in self.columns]
         wide, high = CELL[0] * len(heads), CELL[1] * len(rows)
         left = max(map(text_width, rows)) + 0.25
-        lines = max(map(len, heads))
+        lines = 1 + max(head.count("\n") for head in heads)
         top = LINE * lines + 0.4
         size = (left + (wide + 0.3) * len(self.panels), top + high + 0.35)
         figure = blank(size, layout=None)
         for n, (panel, cells) in enumerate(self.panels.items()):
             start = (left + n * (wide + 0.3)) / size[0]
             axes = figure.add_axes((start, 0.35 / size[1], wide / size[0], high / size[1]))
-            axes.set_xlim(0, len(heads))
-            axes.set_ylim(len(rows), 0)
+            axes.set(xlim=(0, len(heads)), ylim=(len(rows), 0))
             self._cells(axes, cells)
             axes.xaxis.tick_top()
-            middles = [i + 0.5 for i in range(len(heads))]
-            axes.set_xticks(middles, ["\n".join(head) for head in heads], fontsize=9)
-            if n == 0:
-                axes.set_yticks([i + 0.5 for i in range(len(rows))], rows)
-            else:
-                axes.set_yticks([])
+            axes.set_xticks(np.arange(len(heads)) + 0.5, heads, fontsize=9)
+            names = rows if n == 0 else []
+            axes.set_yticks(np.arange(len(names)) + 0.5, names)
             axes.tick_params(length=0)
             axes.spines[:].set_visible(False)
             axes.set_title(in_picture(panel), fontsize=10, loc="left", pad=6 + 12 * lines)
@@ -105,13 +111,11 @@ class HeatMap(Shown):
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """One row for each row of each panel."""
-        head = [in_text(self.what), "", *map(in_text, self.columns)]
-        lines = [
+        return [in_text(self.what), "", *map(in_text, self.columns)], [
             [in_text(panel), in_text(row), *(rounded(x) for x in cells[row].values())]
             for panel, cells in self.panels.items()
             for row in self.rows
         ]
-        return head, lines
 
     def alt(self) -> str:
         """The smallest and the largest number of each panel, and where they stand."""
@@ -128,17 +132,4 @@ class HeatMap(Shown):
         return f"Heat map of {self.what}. {'; '.join(parts)}."
 
 
-def heat_map(
-    panels: Mapping[str, Cells], what: str, caption: str, scale: float | None = None
-) -> HeatMap:
-    """Tables of numbers side by side, `panels[panel][row][column]`; `what` says what the numbers
-    are.
-
-    >>> cells = {"gvpo": {"K = 2": 0.25, "K = 8": 0.5}, "ppo": {"K = 2": 1.0, "K = 8": 0.0}}
-    >>> print(heat_map({"dense": cells}, "signal to noise", "alpha = 0.5").text())
-    signal to noise        K = 2  K = 8
-    dense            gvpo  0.25   0.50
-    dense            ppo   1.00   0
-    alpha = 0.5
-    """
-    return HeatMap(panels, what, caption=caption, scale=scale)
+heat_map = HeatMap

@@ -81,10 +81,23 @@ def label_lines(
         rule = {"arrowstyle": "-", "color": look.colour, "shrinkA": 0, "shrinkB": 0}
         axes.annotate("", (x, end), (x, y), textcoords=at, arrowprops={**rule, "linewidth": 0.7})
         line = {**rule, "linewidth": 1.8, "linestyle": look.dashes}
-        ends_at = {"xycoords": _right_of(axes, 0.55), "textcoords": at}
-        axes.annotate("", (x, y), (x, y), **ends_at, arrowprops=line)
-        middle = {"transform": _right_of(axes, 0.375), "clip_on": False}
-        axes.plot([x], [y], look.marker, color=look.colour, markersize=5, **middle)
+        axes.annotate(
+            "",
+            (x, y),
+            (x, y),
+            xycoords=_right_of(axes, 0.55),
+            textcoords=at,
+            arrowprops=line,
+        )
+        axes.plot(
+            [x],
+            [y],
+            look.marker,
+            color=look.colour,
+            markersize=5,
+            transform=_right_of(axes, 0.375),
+            clip_on=False,
+        )
         axes.text(x, y, in_picture(name), va="center", transform=_right_of(axes, 0.62))
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gnivo_edu.exact import Tables, TokenTree, solve
+from gnivo_edu.exact import Array, Tables, TokenTree, solve
 from gnivo_edu.exact.theorems import prefix_log_law
 from gnivo_edu.figures.chips import text_width
 from gnivo_edu.figures.lines import apart, styles
@@ -57,16 +57,17 @@ class RewardKLPlane(Shown):
         bottom, top = low - 0.08 * (high - low), high + 0.13 * (high - low)
         end = (1.35 if self.far else 1.25) * right
         left = -0.012 * end if self.far else -0.11 * end
-        if self.far:
-            axes.set_xscale("function", functions=(_root, _square))
-            axes.set_xticks(*_root_ticks(end))
-        axes.set_xlim(left, end)
-        axes.set_ylim(bottom, top)
-        border = np.vstack([(left, bottom), (0.0, bottom), curve, (end, high)])
-        axes.fill_between(border[:, 0], border[:, 1], top, color="#ececec", linewidth=0)
-        corner: Any = {"ha": "right", "va": "center", "transform": axes.transAxes}
-        axes.text(0.97, 0.955, "no policy is here", color=QUIET, **corner)
-        axes.plot(*curve.T, color=INK, linewidth=2)
+        sides = (left, end, bottom, top)
+        draw_frontier(axes, curve, sides=sides, beyond=(end, high), root=self.far)
+        axes.text(
+            0.97,
+            0.955,
+            "no policy is here",
+            color=QUIET,
+            ha="right",
+            va="center",
+            transform=axes.transAxes,
+        )
         gap = 0.055 * (top - bottom)
         named = [self.frontier[alpha] for alpha in self.named]
         words = [f"α = {number(alpha)}" if alpha else "α → 0" for alpha in self.named]
@@ -78,11 +79,17 @@ class RewardKLPlane(Shown):
         looks = styles(len(self.policies))
         heights = apart([p.reward for p in self.policies.values()], gap)
         for (name, point), height, look in zip(self.policies.items(), heights, looks, strict=True):
-            marker: Any = {"color": look.colour, "markersize": 9, "markeredgecolor": "white"}
-            axes.plot(*point, look.marker, **marker, zorder=5)
+            axes.plot(
+                *point,
+                look.marker,
+                color=look.colour,
+                markersize=9,
+                markeredgecolor="white",
+                zorder=5,
+            )
             self._note(axes, in_picture(name), point=point, height=height, aside=0.03)
-        axes.set_xlabel("KL(π ‖ reference), nats" + (" (square-root axis)" if self.far else ""))
-        axes.set_ylabel("expected reward")
+        if self.far:
+            axes.set_xlabel(f"{axes.get_xlabel()} (square-root axis)")
         return caption_below(figure, self.caption)
 
     @staticmethod
@@ -95,17 +102,25 @@ class RewardKLPlane(Shown):
         if x + aside + text_width(words) / 7.0 > 1:
             aside = -aside
         leader = {"arrowstyle": "-", "color": EDGE, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 0}
-        where = {"xytext": (x + aside, y), "textcoords": "axes fraction", "va": "center"}
-        looks = {"fontsize": 9.5, "color": INK, "zorder": 3, "arrowprops": leader}
-        axes.annotate(words, point, ha="left" if aside > 0 else "right", **where, **looks)
+        axes.annotate(
+            words,
+            point,
+            xytext=(x + aside, y),
+            textcoords="axes fraction",
+            ha="left" if aside > 0 else "right",
+            va="center",
+            fontsize=9.5,
+            color=INK,
+            zorder=3,
+            arrowprops=leader,
+        )
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """The policies, then the labelled points of the frontier."""
-        rows = [
-            [in_text(name), number(p.kl), number(p.reward)] for name, p in self.policies.items()
+        return ["policy", "KL to the reference, nats", "expected reward"], [
+            *([in_text(name), *map(number, point)] for name, point in self.policies.items()),
+            *([f"π* at alpha = {number(a)}", *map(number, self.frontier[a])] for a in self.named),
         ]
-        rows += [[f"π* at alpha = {number(a)}", *map(number, self.frontier[a])] for a in self.named]
-        return ["policy", "KL to the reference, nats", "expected reward"], rows
 
     def alt(self) -> str:
         """Where every policy lies."""
@@ -118,6 +133,27 @@ class RewardKLPlane(Shown):
             "Expected reward against KL to the reference, nats: the frontier ends at "
             f"{number(end.reward)} for a KL of {number(end.kl)}; {'; '.join(parts)}."
         )
+
+
+def draw_frontier(
+    axes: Any,
+    curve: Array,
+    sides: tuple[float, float, float, float],
+    beyond: tuple[float, float],
+    root: bool,
+) -> None:
+    """The frontier, grey above it; `sides`: left, right, bottom, top; `beyond`: the point up to
+    which it runs on level; `root`: whether the KL axis is a square-root one.
+    """
+    left, right, bottom, top = sides
+    if root:
+        axes.set_xscale("function", functions=(_root, _square))
+        axes.set_xticks(*_root_ticks(right))
+    axes.set(xlim=(left, right), ylim=(bottom, top))
+    axes.set(xlabel="KL(π ‖ reference), nats", ylabel="expected reward")
+    border = np.vstack([(left, bottom), (0.0, bottom), curve, beyond])
+    axes.fill_between(border[:, 0], border[:, 1], top, color="#ececec", linewidth=0)
+    axes.plot(*curve.T, color=INK, linewidth=2)
 
 
 def policy_point(tree: TokenTree, policy: Tables) -> Point:
@@ -168,17 +204,17 @@ def reward_kl_plane(
         )
     start = policy_point(tree, tree.step_logps)
     best = float(rewards.max())
-    frontier = {
-        np.inf: start,
-        0.0: Point(-float(np.logaddexp.reduce(logps[rewards == best])), best),
-    }
+    end = Point(-float(np.logaddexp.reduce(logps[rewards == best])), best)
+    frontier = {np.inf: start, 0.0: end}
     grid = np.geomspace(100 * spread, spread / 100, 80).tolist()
     for alpha in [*grid, *(a for a in named if a > 0)]:
         key = solve(tree, alpha)
         frontier[alpha] = Point(key.kl, key.expected_reward)
-    points = {name: policy_point(tree, tables) for name, tables in (policies or {}).items()}
     return RewardKLPlane(
-        policies={"reference": start, **points},
+        policies={
+            "reference": start,
+            **{name: policy_point(tree, tables) for name, tables in (policies or {}).items()},
+        },
         frontier=frontier,
         named=named,
         caption=(

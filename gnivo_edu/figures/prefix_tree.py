@@ -32,17 +32,16 @@ class PrefixTree(Shown):
     def _draw(self) -> Any:
         return draw_tree(self.root, self.scale, self.caption)
 
-    def html(self) -> str:
-        """The picture, and under it the same tree as lists that fold, usable without a script."""
+    def _fold(self) -> tuple[str, str]:
+        """In the place of the table: the same tree as lists that fold, usable without a script."""
         listed = (
             '<ul style="list-style:none;padding-left:1.6em;margin:0;white-space:nowrap">{}</ul>'
         )
 
         def item(branch: Branch) -> str:
             chip = Chip(branch.token, branch.value, special=branch.special)
-            shown = chip.html(self.scale, tag="span", one_line=True)
-            chances = f" {arrow(branch.chances)}" if branch.chances else ""
-            line = f"{shown}{chances}, {branch.reached()}"
+            words = [chip.html(self.scale, tag="span", one_line=True), arrow(branch.chances)]
+            line = f"{' '.join(filter(None, words))}, {branch.reached()}"
             rest = f"<li>{branch.left_out()}</li>" if branch.others else ""
             inner = "".join(map(item, branch.branches)) + rest
             if not inner:
@@ -50,19 +49,17 @@ class PrefixTree(Shown):
             fold = f"<summary>{line}</summary>{listed.format(inner)}"
             return f"<li><details open>{fold}</details></li>"
 
-        # The list takes the place of the table of numbers, which is in the last fold.
-        picture = Shown.html(self)
-        start, end = picture.index("<details>"), picture.rindex("</details>")
-        fold = f"<details><summary>The tree as a list</summary>{listed.format(item(self.root))}"
-        return picture[:start] + fold + picture[end:]
+        return "The tree as a list", listed.format(item(self.root))
 
     def text(self) -> str:
         """One line per prefix, indented by its depth."""
         lines = []
 
         def write(branch: Branch, depth: int) -> None:
+            token = f"[{in_text(branch.token)}]" if branch.special else in_text(branch.token)
             value = f"{mark(branch.value)}{signed(branch.value)}"
-            lines.append(f"{'  ' * depth}{branch.label()} {value}, {branch.reached()}")
+            words = filter(None, [token, arrow(branch.chances), value])
+            lines.append(f"{'  ' * depth}{' '.join(words)}, {branch.reached()}")
             for child in branch.branches:
                 write(child, depth + 1)
             if branch.others:
@@ -73,12 +70,10 @@ class PrefixTree(Shown):
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """One row per prefix."""
-        head = ["depth", "token", "chance", "reached", self.colours]
-        rows = [
+        return ["depth", "token", "chance", "reached", self.colours], [
             [str(d), in_text(b.token), arrow(b.chances), percent(b.reach), signed(b.value)]
             for d, b in self.root.walk()
         ]
-        return head, rows
 
     def alt(self) -> str:
         """How much is shown, and the likeliest complete answer in it."""
@@ -158,10 +153,10 @@ def prefix_tree(
             origin = float(solution.values[t - 1][parent])
         left = [place for place in below if place not in shown]
         next_laws = [np.exp(law[t][row].reshape(-1)) for law in laws] if below else []
-        branch = Branch(
-            token="start",
+        return Branch(
+            token=vocabulary[token],
             reach=float(np.exp(reach[-1][t][row])),
-            chances=(),
+            chances=tuple(float(np.exp(law[t - 1][parent, token])) for law in laws),
             value=here - origin,
             branches=tuple(grow(*place) for place in below if place in shown),
             others=len(left),
@@ -169,18 +164,12 @@ def prefix_tree(
                 float(sum(law[child % tree.vocab_size] for _, child in left)) for law in next_laws
             ),
             reward=None if below else float(here * solution.alpha),
+            special=tree.eos_token_id in tree.prefix(t, row)[-1:],
             kept=(t, row) in marked,
         )
-        if t == 0:
-            return branch
-        return replace(
-            branch,
-            token=vocabulary[token],
-            chances=tuple(float(np.exp(law[t - 1][parent, token])) for law in laws),
-            special=tree.prefix(t, row)[-1] == tree.eos_token_id,
-        )
 
-    root = grow(0, 0)
+    # The empty prefix has no last token, hence no chance of it.
+    root = replace(grow(0, 0), token="start", chances=())
     full = full_scale((branch.value for _, branch in root.walk()), scale)
     named = {"value": "V − log Z", "credit": "credit of the last token"}[colours]
     sized = "the reference" if policy is None else policy_name

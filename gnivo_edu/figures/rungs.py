@@ -8,14 +8,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gnivo_edu.figures.chips import GAP, LINE, Chip, NumberChip, sheet, text_width
+from gnivo_edu.figures.chips import (
+    GAP,
+    LINE,
+    Chip,
+    NumberChip,
+    captioned,
+    draw_row,
+    sheet,
+    text_width,
+)
 from gnivo_edu.figures.lines import styles
 from gnivo_edu.figures.style import EDGE, QUIET, Numbers, Shown, conditions, full_scale, signed
-from gnivo_edu.figures.tokens import Token, in_picture, in_text, wrapped
+from gnivo_edu.figures.tokens import Token, in_picture, in_text
 
 CURVE = 2.0  # width of a curve, inches
 BETWEEN = 0.06  # space between chips, inches
-Box = tuple[float, float, float, float]  # x, y from the top, width and height, inches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,14 +88,15 @@ class Rungs(Shown):
     first: int = 1
 
     def _draw(self) -> Any:
-        words = [line for rung in self.rungs for line in (self._title(rung), *rung.facts)]
+        from matplotlib.patches import Rectangle
+
+        words = (line for rung in self.rungs for line in (self._title(rung), *rung.facts))
         left = max(text_width(line, 10) for line in words) + 0.3
         widths = [[max(0.5, c.size(9)[0]) for c in rung.chips()] for rung in self.rungs]
         middle = left + 0.45 + CURVE + 0.65
         page = middle + max([3.0, *(sum(row) + BETWEEN * len(row) for row in widths)]) + 0.1
         heights = [max(1.3, LINE * (len(rung.facts) + 1) + 0.25) for rung in self.rungs]
-        caption = wrapped(self.caption, int(15 * page))
-        figure, axes = sheet(page, 0.3 + sum(heights) + 0.35 + 0.17 * len(caption))
+        axes = sheet(page, 0.3 + sum(heights) + 0.35, caption=self.caption)
         key = " (● drawn, - - exact)" if any(len(rung.exact_rewards) for rung in self.rungs) else ""
         end, head = left + 0.45 + CURVE, {"va": "center", "fontsize": 9.5}
         axes.text(end, 0.15, f"mean reward by rounds done{key}", ha="right", **head)
@@ -97,60 +106,57 @@ class Rungs(Shown):
             axes.text(0, top + 0.1, self._title(rung), va="top", fontsize=10, fontweight="bold")
             for n, fact in enumerate(rung.facts, start=1):
                 axes.text(0, top + 0.12 + n * LINE, fact, va="top", fontsize=9, color=QUIET)
-            if rung.missing:
-                box = (left, top + 0.12, page - left - 0.05, height - 0.3)
-                self._empty(axes, box, why=rung.missing)
+            if rung.missing:  # a dashed frame that says why there is nothing in it
+                box = Rectangle((left, top + 0.12), page - left - 0.05, height - 0.3, fill=False)
+                axes.add_patch(box).set(edgecolor=EDGE, linestyle="--")
+                axes.text(
+                    *box.get_center(),
+                    rung.missing,
+                    ha="center",
+                    va="center",
+                    fontsize=10,
+                    color=QUIET,
+                )
             else:
-                box = (left + 0.45, top + 0.12, CURVE, height - 0.42)
-                self._curve(figure, rung, box=box)
+                self._curve(axes.figure, rung, x=left + 0.45, y=top + 0.12, height=height - 0.42)
                 self._strip(axes, rung, widths=row, x=middle, top=top)
             top += height
-        axes.text(0, top + 0.25, "\n".join(caption), va="top", fontsize=9, color=QUIET)
-        return figure
+        return captioned(axes, self.caption, x=0, y=top + 0.25, width=page)
 
     def _title(self, rung: Rung) -> str:
         place = [other is rung for other in self.rungs].index(True)
         return f"{self.first + place} {in_picture(rung.name, 40)}"
 
-    def _empty(self, axes: Any, box: Box, why: str) -> None:
-        """A dashed frame that says why there is nothing in it."""
-        from matplotlib.patches import Rectangle
-
-        x, y, width, height = box
-        frame = Rectangle((x, y), width, height, fill=False, edgecolor=EDGE, linestyle="--")
-        axes.add_patch(frame)
-        middle = (x + width / 2, y + height / 2)
-        axes.text(*middle, why, ha="center", va="center", fontsize=10, color=QUIET)
-
-    def _curve(self, figure: Any, rung: Rung, box: Box) -> None:
-        """Rewards in a box (x, y from the top, width, height), inches."""
+    def _curve(self, figure: Any, rung: Rung, x: float, y: float, height: float) -> None:
+        """Rewards in a box with its upper left corner at (x, y) from the top, inches."""
         wide, high = figure.get_size_inches()
-        x, y, width, height = box
-        axes = figure.add_axes((x / wide, 1 - (y + height) / high, width / wide, height / high))
+        axes = figure.add_axes((x / wide, 1 - (y + height) / high, CURVE / wide, height / high))
         measured, known = styles(2)
         rounds = range(len(rung.rewards))
         if len(rung.exact_rewards):
             axes.plot(rounds, rung.exact_rewards, color=known.colour, linestyle=known.dashes)
         axes.plot(rounds, rung.rewards, measured.marker, color=measured.colour, markersize=3.8)
-        axes.set(ylim=(0, 1.05), yticks=(0, 0.5, 1), xticks=list(rounds))
-        axes.set_xlim(-0.3, len(rung.rewards) - 0.7)
+        axes.set(
+            ylim=(0, 1.05),
+            yticks=(0, 0.5, 1),
+            xticks=list(rounds),
+            xlim=(-0.3, len(rounds) - 0.7),
+        )
         axes.tick_params(labelsize=8.5)
         axes.grid(color="#ececec")
 
     def _strip(self, axes: Any, rung: Rung, widths: Sequence[float], x: float, top: float) -> None:
-        height = max(chip.size(9)[1] for chip in rung.chips())
+        chips = rung.chips()
+        height = max(chip.size(9)[1] for chip in chips)
         below = top + 0.12 + height + BETWEEN
+        row: Any = {"widths": widths, "scale": self.scale, "most": 9, "gap": BETWEEN}
         name = {"x": x - 0.08, "ha": "right", "va": "center", "fontsize": 9}
         axes.text(y=top + 0.12 + height / 2, s="learned", **name)
+        draw_row(axes, chips, x=x, y=top + 0.12, height=height, **row)
         if len(rung.exact_credits):
             axes.text(y=below + (LINE + 2 * GAP) / 2, s="exact", **name)
-        for n, (chip, width) in enumerate(zip(rung.chips(), widths, strict=True)):
-            box: Any = {"x": x, "width": width, "scale": self.scale, "most": 9}
-            chip.draw(axes, y=top + 0.12, height=height, **box)
-            if len(rung.exact_credits):
-                exact = NumberChip(chip.token, float(rung.exact_credits[n]))
-                exact.draw(axes, y=below, height=LINE + 2 * GAP, **box)
-            x += width + BETWEEN
+            exact = list(map(NumberChip, rung.tokens, map(float, rung.exact_credits)))
+            draw_row(axes, exact, x=x, y=below, height=LINE + 2 * GAP, **row)
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """What each rung holds, one row a kind."""
@@ -171,12 +177,12 @@ class Rungs(Shown):
 
     def alt(self) -> str:
         """Which rungs were run, and how the reward moved."""
-        told = []
-        for rung in self.rungs:
-            outcome = rung.missing
-            if not rung.missing:
-                outcome = f"mean reward {rung.rewards[0]:.2f} to {rung.rewards[-1]:.2f}"
-            told.append(f"{rung.name}: {outcome}")
+        told = [
+            f"{rung.name}: {rung.missing}"
+            if rung.missing
+            else f"{rung.name}: mean reward {rung.rewards[0]:.2f} to {rung.rewards[-1]:.2f}"
+            for rung in self.rungs
+        ]
         return f"{len(self.rungs)} rungs of a ladder, one row each. {'; '.join(told)}."
 
 

@@ -26,6 +26,7 @@ from gnivo_edu.figures.style import (
     signed,
 )
 from gnivo_edu.figures.tokens import Token, in_picture
+from gnivo_edu.figures.waterfall import reward_of
 
 HATCH = "repeating-linear-gradient(45deg,transparent 0 5px,#888888 5px 6px)"
 MOST_NUMBERS = 12  # columns; with more, cells hold the sign alone
@@ -58,12 +59,11 @@ class SampleMap(Shown):
         """(reward, ended, chips) of every answer, the largest reward first; equal ones keep their
         order.
         """
-        order = sorted(range(len(self.rewards)), key=lambda i: -self.rewards[i])
         chips = [
             [Chip(*c) for c in zip(*row, strict=True)]
             for row in zip(self.tokens, self.credits, strict=True)
         ]
-        return [(self.rewards[i], self.ended[i], chips[i]) for i in order]
+        return sorted(zip(self.rewards, self.ended, chips, strict=True), key=lambda row: -row[0])
 
     @property
     def positions(self) -> int:
@@ -84,12 +84,12 @@ class SampleMap(Shown):
             words[i, : len(chips)] = [self._word(chip) for chip in chips]
         width = 1.9 + (0.68 if few else 0.27) * self.positions
         figure, axes = one_panel((max(width, 5.0), 0.27 * len(rows) + 1.2))
-        scale = LinearSegmentedColormap.from_list("credit", [colour(v, 1.0) for v in (-1, 0, 1)])
+        ends = [colour(value, 1.0) for value in (-1, 0, 1)]
         seaborn.heatmap(
             values,
             vmin=-self.scale,
             vmax=self.scale,
-            cmap=scale,
+            cmap=LinearSegmentedColormap.from_list("credit", ends),
             annot=words,
             fmt="",
             linewidths=0.8,
@@ -99,12 +99,15 @@ class SampleMap(Shown):
         )
         for i, (_, ended, chips) in enumerate(rows):
             end = len(chips)
-            pad = Rectangle((end, i), self.positions - end, 1, facecolor="none", linewidth=0)
-            axes.add_patch(pad).set(edgecolor="#b0b0b0", hatch="////")
+            padding = Rectangle((end, i), self.positions - end, 1, facecolor="none", linewidth=0)
+            axes.add_patch(padding).set(edgecolor="#b0b0b0", hatch="////")
             if ended:
                 axes.plot([end, end], [i + 0.08, i + 0.92], color=INK, linewidth=3.5, clip_on=False)
-        names = [f"R = {number(reward)}" for reward, _, _ in rows]
-        axes.set_yticks(np.arange(len(rows)) + 0.5, names, rotation=0)
+        axes.set_yticks(
+            np.arange(len(rows)) + 0.5,
+            [f"R = {number(reward)}" for reward, _, _ in rows],
+            rotation=0,
+        )
         step = 1 if few else 5
         places = range(0 if few else step - 1, self.positions, step)
         axes.set_xticks([t + 0.5 for t in places], [str(t + 1) for t in places], rotation=0)
@@ -133,8 +136,10 @@ class SampleMap(Shown):
             cells += padding * (self.positions - len(chips))
             name = f'<th scope="row" style="white-space:nowrap">R = {number(reward)}</th>'
             body += f"<tr>{name}{cells}</tr>"
-        style = "border-spacing:3px;border-collapse:separate"
-        return self._framed(f'<table style="{style}"><tr><td></td>{head}</tr>{body}</table>')
+        return self._framed(
+            '<table style="border-spacing:3px;border-collapse:separate">'
+            f"<tr><td></td>{head}</tr>{body}</table>"
+        )
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """One row per answer; "|" follows the end of one that closed itself, "…" of one that was
@@ -151,7 +156,7 @@ class SampleMap(Shown):
     def alt(self) -> str:
         """How many answers earned the most, and where credits differ most."""
         best = max(self.rewards)
-        count = sum(reward == best for reward in self.rewards)
+        count = list(self.rewards).count(best)
         spread, where = max(
             (float(np.ptp([row[t] for row in self.credits if t < len(row)])), -t)
             for t in range(self.positions)
@@ -185,19 +190,14 @@ def sample_map(
     """
     tree, eos = solution.tree, solution.tree.eos_token_id
     ended = [len(answer) > 0 and answer[-1] == eos for answer in answers]
-    for answer, closed in zip(answers, ended, strict=True):
-        if len(answer) != tree.horizon and not closed:
-            raise ValueError(
-                f"answer {tuple(answer)} is not complete: it needs {tree.horizon} tokens or its end"
-            )
-    padded = [tuple(answer) + (answer[-1],) * (tree.horizon - len(answer)) for answer in answers]
+    rewards = [reward_of(tree, answer) for answer in answers]
     credits = [solution.step_credit(answer).tolist() for answer in answers]
     full = full_scale((c for row in credits for c in row), scale)
     bar = "bar: the answer ended; hatched: padding; " if any(ended) else ""
     return SampleMap(
         tokens=[[vocabulary[token] for token in answer] for answer in answers],
         credits=credits,
-        rewards=[float(tree.rewards[tree.index(answer)[1]]) for answer in padded],
+        rewards=rewards,
         ended=ended,
         caption=(
             f"credit in nats; {bar}{conditions(reference, solution.alpha, solution.log_z)}; "

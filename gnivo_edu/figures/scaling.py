@@ -12,7 +12,7 @@ import numpy as np
 
 from gnivo_edu.figures.chips import text_width
 from gnivo_edu.figures.lines import apart, log_axis, styles
-from gnivo_edu.figures.style import Numbers, Shown, caption_below, number, one_panel
+from gnivo_edu.figures.style import Numbers, Shown, caption_below, number, one_panel, signed
 from gnivo_edu.figures.tokens import in_picture, in_text
 
 
@@ -30,8 +30,21 @@ class Fit(NamedTuple):
 
 @dataclass(frozen=True)
 class ScalingPlot(Shown):
-    """`series[name]`: positive values at positive `x`; `predicted[name]`: the slope that theory
-    says, if it does.
+    """A log-log plot of `series[name]`, positive values at positive `x`, with fitted slopes and
+    with those that theory says, `predicted[name]`.
+
+    `caption` names the reference and alpha where the quantity depends on them.
+
+    >>> errors = {"error": [3, 0.3, 0.03]}
+    >>> labels = {"x_label": "samples", "y_label": "nats", "caption": "three points"}
+    >>> print(scaling_plot([1, 10, 100], errors, predicted={"error": -1}, **labels).text())
+    samples          error
+    1                3
+    10               0.3
+    100              0.03
+    fitted slope     −1.00 ± ...
+    predicted slope  −1.00
+    three points
     """
 
     x: Numbers
@@ -58,10 +71,9 @@ class ScalingPlot(Shown):
         centred = u - u.mean()
         slope = float(centred @ v / (centred @ centred))
         residuals = v - v.mean() - slope * centred
-        free = len(u) - 2
-        error = float("nan")
-        if free:
-            error = float(np.sqrt(residuals @ residuals / free / (centred @ centred)))
+        error = np.nan
+        if len(u) > 2:
+            error = float(np.sqrt(residuals @ residuals / (len(u) - 2) / (centred @ centred)))
         return Fit(slope, float(v.mean() - slope * u.mean()), error=error)
 
     def _draw(self) -> Any:
@@ -72,17 +84,30 @@ class ScalingPlot(Shown):
         looks = styles(len(self.series))
         for (name, values), look in zip(self.series.items(), looks, strict=True):
             fit = self.fit(name)
-            marker: Any = {"color": look.colour, "markersize": 7, "markeredgecolor": "white"}
-            axes.plot(x, values, look.marker, zorder=3, **marker)
+            axes.plot(
+                x,
+                values,
+                look.marker,
+                zorder=3,
+                color=look.colour,
+                markersize=7,
+                markeredgecolor="white",
+            )
             axes.plot(x, np.exp(fit.intercept) * x**fit.slope, color=look.colour, linewidth=1.6)
             label = f"{in_picture(name)}\nfitted slope {_slope(fit)}"
             if name in self.predicted:
                 # Only the slope is predicted: the guide crosses the fitted line half-way.
                 height = np.exp(fit.intercept) * middle**fit.slope
                 guide = height * (x / middle) ** self.predicted[name]
-                dashes: Any = {"linestyle": (0, (2, 2)), "linewidth": 1.4, "alpha": 0.75}
-                axes.plot(x, guide, color=look.colour, **dashes)
-                label += f"\npredicted {_signed(self.predicted[name])} (dashed)"
+                axes.plot(
+                    x,
+                    guide,
+                    color=look.colour,
+                    linestyle=(0, (2, 2)),
+                    linewidth=1.4,
+                    alpha=0.75,
+                )
+                label += f"\npredicted {signed(self.predicted[name])} (dashed)"
             ends.append(float(np.log(np.exp(fit.intercept) * x.max() ** fit.slope)))
             labels.append(label)
         log_axis(axes.xaxis, x.tolist())
@@ -91,8 +116,7 @@ class ScalingPlot(Shown):
         if len(x) <= 10:
             axes.set_xticks(x, [number(value) for value in self.x])
             axes.minorticks_off()
-        axes.set_xlabel(self.x_label)
-        axes.set_ylabel(self.y_label)
+        axes.set(xlabel=self.x_label, ylabel=self.y_label)
         self._labels(axes, float(x.max()), ends=ends, labels=labels)
         return caption_below(figure, self.caption)
 
@@ -109,59 +133,37 @@ class ScalingPlot(Shown):
         margin = 0.1 * (top - bottom)
         up = max(0.0, bottom + margin - min(places)) - max(0.0, max(places) - top + margin)
         for label, place in zip(labels, places, strict=True):
-            aside = {"xytext": (10, 0), "textcoords": "offset points", "va": "center"}
-            axes.annotate(label, (x, np.exp(place + up)), linespacing=1.35, **aside)
+            axes.annotate(
+                label,
+                (x, np.exp(place + up)),
+                linespacing=1.35,
+                xytext=(10, 0),
+                textcoords="offset points",
+                va="center",
+            )
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """The points, then the fitted and the predicted slope of every series."""
         points = zip(self.x, *self.series.values(), strict=True)
-        rows = [list(map(number, point)) for point in points]
-        slopes = {name: _signed(slope) for name, slope in self.predicted.items()}
-        rows.append(["fitted slope", *(_slope(self.fit(name)) for name in self.series)])
-        rows.append(["predicted slope", *(slopes.get(name, "") for name in self.series)])
-        return [self.x_label, *map(in_text, self.series)], rows
+        slopes = {name: signed(slope) for name, slope in self.predicted.items()}
+        return [self.x_label, *map(in_text, self.series)], [
+            *(list(map(number, point)) for point in points),
+            ["fitted slope", *(_slope(self.fit(name)) for name in self.series)],
+            ["predicted slope", *(slopes.get(name, "") for name in self.series)],
+        ]
 
     def alt(self) -> str:
         """Fitted against predicted slopes."""
         parts = [
-            f"{in_text(name)} has slope {_signed(self.fit(name).slope)}"
-            + (f", predicted {_signed(self.predicted[name])}" if name in self.predicted else "")
+            f"{in_text(name)} has slope {signed(self.fit(name).slope)}"
+            + (f", predicted {signed(self.predicted[name])}" if name in self.predicted else "")
             for name in self.series
         ]
         return f"Log-log plot of {self.y_label} against {self.x_label}: {'; '.join(parts)}."
 
 
-def scaling_plot(
-    x: Numbers,
-    series: Mapping[str, Numbers],
-    predicted: Mapping[str, float],
-    x_label: str,
-    y_label: str,
-    caption: str,
-) -> ScalingPlot:
-    """A log-log plot of `series` (name -> positive values at `x`) with predicted and fitted slopes.
-
-    `caption` names the reference and alpha where the quantity depends on them.
-
-    >>> errors = {"error": [3, 0.3, 0.03]}
-    >>> labels = {"x_label": "samples", "y_label": "nats", "caption": "three points"}
-    >>> print(scaling_plot([1, 10, 100], errors, predicted={"error": -1}, **labels).text())
-    samples          error
-    1                3
-    10               0.3
-    100              0.03
-    fitted slope     −1.00 ± ...
-    predicted slope  −1.00
-    three points
-    """
-    return ScalingPlot(
-        x, series, predicted=predicted, x_label=x_label, y_label=y_label, caption=caption
-    )
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")
+scaling_plot = ScalingPlot
 
 
 def _slope(fit: Fit) -> str:
-    return _signed(fit.slope) + (f" ± {number(fit.error, 1)}" if np.isfinite(fit.error) else "")
+    return signed(fit.slope) + (f" ± {number(fit.error, 1)}" if np.isfinite(fit.error) else "")

@@ -36,8 +36,11 @@ def slide(
     if not machine.is_static():
         import ipywidgets
 
-        options = [(f"{value:g}", value) for value in sorted({*values, still[0]})]
-        slider = ipywidgets.SelectionSlider(options=options, value=still[0], description=name)
+        slider = ipywidgets.SelectionSlider(
+            options=[(f"{value:g}", value) for value in sorted({*values, still[0]})],
+            value=still[0],
+            description=name,
+        )
         ipywidgets.interact(draw, **{name: slider})
         return
     for value in still:

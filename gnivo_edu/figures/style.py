@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
@@ -40,7 +41,6 @@ LOSS, NEUTRAL, GAIN = (230, 159, 0), (255, 255, 255), (86, 180, 233)
 INK, PAPER = "#1a1a1a", "#ffffff"
 QUIET, EDGE = "#444444", "#777777"
 NONE = 1e-9  # what is smaller is rounding
-DPI = 144
 _SETTINGS = {
     "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same picture everywhere
     "font.size": 9.5,
@@ -140,10 +140,12 @@ def percent(share: float) -> str:
     return f"{share:.1%}" if near_an_end else f"{share:.0%}"
 
 
-def conditions(reference: str, alpha: float, log_z: float | None = None) -> str:
-    """What every value depends on, for captions: the reference, alpha, log Z (nats) if given."""
+def conditions(reference: str, alpha: float, log_z: float | None = None, note: str = "") -> str:
+    """What every value depends on, for captions: the reference, alpha, log Z (nats) and a note if
+    given.
+    """
     pin = "" if log_z is None else f"; log Z = {log_z:.2f}"
-    return f"reference: {reference}; alpha = {alpha:g}{pin}"
+    return f"reference: {reference}; alpha = {alpha:g}{pin}" + (f"; {note}" if note else "")
 
 
 @contextmanager
@@ -176,7 +178,7 @@ def caption_below(figure: Any, caption: str) -> Any:
     return figure
 
 
-class Shown:
+class Shown(ABC):
     """A figure that shows itself as HTML where a kernel is live, as PNG in a static build, as text
     anywhere.
 
@@ -186,16 +188,17 @@ class Shown:
 
     caption: str
 
+    @abstractmethod
     def _draw(self) -> Any:
-        raise NotImplementedError
+        """The matplotlib Figure."""
 
+    @abstractmethod
     def table(self) -> tuple[list[str], list[list[str]]]:
         """The numbers behind the picture: headings and rows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def alt(self) -> str:
         """What the picture shows, in one sentence made from its numbers."""
-        raise NotImplementedError
 
     def figure(self) -> Any:
         """A matplotlib Figure, the same whatever the reader's matplotlib settings."""
@@ -206,20 +209,24 @@ class Shown:
         """A self-contained HTML fragment: the picture, its caption, its numbers in a fold. No
         script, no network.
         """
-        head, rows = self.table()
-        cells = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
-        body = "".join(f"<tr>{row}</tr>" for row in cells)
-        title = '<th scope="col" style="text-align:left">{}</th>'
-        titles = "".join(title.format(escape(name)) for name in head)
-        style = "border-collapse:separate;border-spacing:0.8em 0;text-align:left"
-        table = f'<table style="{style}"><tr>{titles}</tr>{body}</table>'
+        summary, content = self._fold()
         bare = dataclasses.replace(cast(Any, self), caption="")  # every subclass is a dataclass
         picture = base64.b64encode(bare.svg().encode()).decode()
         return self._framed(
             f'<img alt="{escape(self.alt())}" src="data:image/svg+xml;base64,{picture}" '
             f'style="max-width:100%;height:auto;background:{PAPER}">',
-            f"<details><summary>The numbers</summary>{table}</details>",
+            f"<details><summary>{summary}</summary>{content}</details>",
         )
+
+    def _fold(self) -> tuple[str, str]:
+        """What is folded under the picture: its summary, and the table of the numbers as HTML."""
+        head, rows = self.table()
+        title = '<th scope="col" style="text-align:left">{}</th>'
+        titles = "".join(title.format(escape(name)) for name in head)
+        cells = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
+        body = "".join(f"<tr>{row}</tr>" for row in cells)
+        style = "border-collapse:separate;border-spacing:0.8em 0;text-align:left"
+        return "The numbers", f'<table style="{style}"><tr>{titles}</tr>{body}</table>'
 
     def text(self) -> str:
         """The same numbers as plain text, for terminals and screen readers."""
@@ -230,7 +237,7 @@ class Shown:
 
     def png(self) -> bytes:
         """The figure as a PNG with an opaque background; the same bytes each time."""
-        return self._saved(format="png", dpi=DPI, metadata={"Software": None})
+        return self._saved(format="png", dpi=144, metadata={"Software": None})
 
     def svg(self) -> str:
         """The figure as an SVG with an opaque background, its letters as outlines; the same text
@@ -265,6 +272,8 @@ class Shown:
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any] | tuple[dict[str, Any], dict[str, Any]]:
         if machine.is_static():
-            described = {"image/png": {"alt": self.alt()}}
-            return {"image/png": self.png(), "text/plain": self.text()}, described
+            return (
+                {"image/png": self.png(), "text/plain": self.text()},
+                {"image/png": {"alt": self.alt()}},
+            )
         return {"text/html": self.html(), "text/plain": self.text()}

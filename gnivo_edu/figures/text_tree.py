@@ -38,8 +38,9 @@ def text_tree(
     `keep` are answers drawn thick, `show` further prefixes that have to be in the picture, drawn
     thin; `options` are those of `prefix_tree`.
     """
-    ranks = [str(rank) for rank in range(mdp.vocab_size)]
-    shown = prefix_tree(solution, ranks, keep=[*keep, *show], **options)
+    shown = prefix_tree(
+        solution, list(map(str, range(mdp.vocab_size))), keep=[*keep, *show], **options
+    )
     thick = {tuple(answer)[:t] for answer in keep for t in range(len(answer) + 1)}
 
     def spelled(branch: Branch, prefix: tuple[int, ...]) -> Branch:

@@ -8,11 +8,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gnivo_edu.figures.chips import Chip, sheet
-from gnivo_edu.figures.style import QUIET, Numbers, Shown, conditions, full_scale, signed
-from gnivo_edu.figures.tokens import Token, in_text, width_of, wrapped
+from gnivo_edu.figures.chips import GAP, Chip, captioned, draw_row, sheet
+from gnivo_edu.figures.style import Numbers, Shown, conditions, full_scale, signed
+from gnivo_edu.figures.tokens import Token, in_text, width_of
 
-PAGE, GAP = 9.0, 0.08  # inches: width of the picture, between chips
+PAGE = 9.0  # inches: width of the picture
 COLUMNS = 100  # width of the text
 
 
@@ -34,8 +34,10 @@ class TokenStrip(Shown):
 
     def chips(self) -> list[Chip]:
         """One chip per token."""
-        pairs = enumerate(zip(self.tokens, self.values, strict=True))
-        return [Chip(token, float(x), special=t in self.special) for t, (token, x) in pairs]
+        return [
+            Chip(token, float(x), special=t in self.special)
+            for t, (token, x) in enumerate(zip(self.tokens, self.values, strict=True))
+        ]
 
     def lines(self) -> list[list[tuple[Chip, float, float]]]:
         """Lines of the picture: chips with their widths and heights, inches, as many as fit the
@@ -52,17 +54,13 @@ class TokenStrip(Shown):
     def _draw(self) -> Any:
         lines = self.lines()
         heights = [max(height for _, _, height in line) for line in lines]
-        caption = wrapped(self.caption, int(15 * PAGE))
-        figure, axes = sheet(PAGE, sum(heights) + 0.12 * len(lines) + 0.17 * len(caption) + 0.12)
+        axes = sheet(PAGE, sum(heights) + 0.12 * len(lines) + 0.12, caption=self.caption)
         y = 0.03
         for line, height in zip(lines, heights, strict=True):
-            x = 0.03
-            for chip, width, _ in line:
-                chip.draw(axes, x, y=y, width=width, height=height, scale=self.scale)
-                x += width + GAP
+            chips, widths, _ = zip(*line, strict=True)
+            draw_row(axes, chips, x=0.03, y=y, widths=widths, height=height, scale=self.scale)
             y += height + 0.12
-        axes.text(0.03, y, "\n".join(caption), va="top", fontsize=9, color=QUIET)
-        return figure
+        return captioned(axes, self.caption, x=0.03, y=y, width=PAGE)
 
     def html(self) -> str:
         """Chips in running text; the page wraps them."""
@@ -81,10 +79,9 @@ class TokenStrip(Shown):
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """One row per token."""
-        rows = [
+        return ["position", self.unit, "nats"], [
             [str(t), in_text(c.token), signed(c.value)] for t, c in enumerate(self.chips(), start=1)
         ]
-        return ["position", self.unit, "nats"], rows
 
     def alt(self) -> str:
         """Length, sum, and the token with the largest value either way."""
@@ -126,8 +123,14 @@ def token_strip(
             f"a strip needs one credit per token, got {len(values)} for {len(tokens)} tokens"
         )
     full = full_scale(values, scale)
-    caption = (
-        f"credit per {unit} in nats, sum {signed(sum(values))}; {conditions(reference, alpha)}; "
-        f"full colour at ±{full:.2f}"
+    return TokenStrip(
+        tokens,
+        values,
+        caption=(
+            f"credit per {unit} in nats, sum {signed(sum(values))}; "
+            f"{conditions(reference, alpha)}; full colour at ±{full:.2f}"
+        ),
+        scale=full,
+        special=special,
+        unit=unit,
     )
-    return TokenStrip(tokens, values, caption=caption, scale=full, special=special, unit=unit)

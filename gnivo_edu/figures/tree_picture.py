@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from gnivo_edu.figures.chips import sheet, text_width
+from gnivo_edu.figures.chips import captioned, sheet, text_width
 from gnivo_edu.figures.style import EDGE, INK, PAPER, QUIET, colour, mark, number, percent, signed
-from gnivo_edu.figures.tokens import in_picture, in_text, wrapped
+from gnivo_edu.figures.tokens import in_picture
 
 SLOT, DOT, BEND = 0.44, 0.42, 0.36  # inches: branch to branch, node of probability 1, curve
 SIZE = 9.0  # of letters, points
@@ -46,11 +46,6 @@ class Branch:
         for branch in self.branches:
             yield from branch.walk(depth + 1)
 
-    def label(self) -> str:
-        """Token and chances, for a line of text."""
-        token = f"[{in_text(self.token)}]" if self.special else in_text(self.token)
-        return f"{token} {arrow(self.chances)}" if self.chances else token
-
     def reached(self) -> str:
         """How likely the prefix is and, of a complete answer, its reward."""
         end = "" if self.reward is None else f", R = {number(self.reward)}"
@@ -73,32 +68,49 @@ def draw_tree(root: Branch, scale: float, caption: str) -> Any:
     for d, b in branches:
         x, y = 0.3 + level * d, heights[id(b)]
         right = x + DOT / 2 * np.sqrt(b.reach) + 0.06
-        if b.reward is not None:
-            texts.append((right, y, f"R = {number(b.reward)}"))
-        if b.others and not b.branches:
-            texts.append((right, y, b.left_out()))
-    ends = [x + text_width(text, SIZE) for x, _, text in texts]
+        if not b.branches:
+            words = b.left_out() if b.reward is None else f"R = {number(b.reward)}"
+            texts.append((right, y, words))
+    ends = (x + text_width(text, SIZE) for x, _, text in texts)
     width = max(*ends, level * (branches[-1][0] + 0.5), 5.0)
-    lines = wrapped(caption, int(15 * width))
-    figure, axes = sheet(width + 0.05, bottom + 0.2 + 0.17 * len(lines))
-    middle = {"ha": "center", "va": "center", "fontsize": SIZE, "zorder": 5}
-    axes.text(0.3, heights[id(root)], in_picture(root.token), **middle)
+    axes = sheet(width, bottom + 0.2, caption=caption, margin=0.05)
+    axes.text(
+        0.3,
+        heights[id(root)],
+        in_picture(root.token),
+        ha="center",
+        va="center",
+        fontsize=SIZE,
+        zorder=5,
+    )
     for d, b in branches:
         x, y = 0.3 + level * d, heights[id(b)]
         for child in b.branches:
             _edge(axes, x, y=y, to=x + level, end=heights[id(child)], child=child)
         area = b.reach * (72 * DOT) ** 2
         axes.scatter([x], [y], s=area, color=colour(b.value, scale), linewidths=0, zorder=3)
-        ring = {"edgecolors": INK if b.kept else EDGE, "linewidths": 1.0 + b.kept}
-        axes.scatter([x], [y], s=max(area, 9), zorder=4, facecolors="none", **ring)
+        axes.scatter(
+            [x],
+            [y],
+            s=max(area, 9),
+            zorder=4,
+            facecolors="none",
+            edgecolors=INK if b.kept else EDGE,
+            linewidths=1.0 + b.kept,
+        )
         if b.others and b.branches:  # under the node, to the left: no edge passes there
             where = {"x": 0.0, "ha": "left"} if d == 0 else {"x": x + 0.06, "ha": "right"}
-            note = {"va": "center", "fontsize": SIZE, "color": QUIET}
-            axes.text(**where, y=_foot(b, y) - 0.09, s=b.left_out(laws=1), **note)
+            axes.text(
+                **where,
+                y=_foot(b, y) - 0.09,
+                s=b.left_out(laws=1),
+                va="center",
+                fontsize=SIZE,
+                color=QUIET,
+            )
     for x, y, text in texts:
         axes.text(x, y, text, va="center", fontsize=SIZE, color=QUIET)
-    axes.text(0.02, bottom + 0.12, "\n".join(lines), va="top", fontsize=SIZE, color=QUIET)
-    return figure
+    return captioned(axes, caption, x=0.02, y=bottom + 0.12, width=width)
 
 
 def _edge(axes: Any, x: float, y: float, to: float, end: float, child: Branch) -> None:
@@ -112,12 +124,24 @@ def _edge(axes: Any, x: float, y: float, to: float, end: float, child: Branch) -
     room = to - DOT / 2 * np.sqrt(child.reach) - x - BEND
     start = x + BEND + (room - token - chances) / 2
     box = {"boxstyle": "square,pad=0.12", "facecolor": PAPER, "edgecolor": INK, "linewidth": 0.8}
-    frame = box if child.special else None
     looks = {"fontsize": SIZE, "color": INK, "zorder": 5}
-    axes.text(start, end - 0.04, _token(child), va="bottom", bbox=frame, **looks)
+    axes.text(
+        start,
+        end - 0.04,
+        _token(child),
+        va="bottom",
+        bbox=box if child.special else None,
+        **looks,
+    )
     axes.text(start + token, end - 0.04, arrow(child.chances), va="bottom", **looks)
-    value = f"{mark(child.value)} {signed(child.value)}"
-    axes.text(x + BEND + room / 2, end + 0.03, value, ha="center", va="top", **looks)
+    axes.text(
+        x + BEND + room / 2,
+        end + 0.03,
+        f"{mark(child.value)} {signed(child.value)}",
+        ha="center",
+        va="top",
+        **looks,
+    )
 
 
 def _heights(root: Branch) -> tuple[dict[int, float], float]:

@@ -8,9 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gnivo_edu.figures.chips import GAP, LINE, NumberChip, sheet, text_width
+from gnivo_edu.figures.chips import (
+    GAP,
+    LINE,
+    NumberChip,
+    captioned,
+    draw_columns,
+    sheet,
+    text_width,
+)
 from gnivo_edu.figures.style import (
-    QUIET,
     Numbers,
     Shown,
     conditions,
@@ -20,7 +27,6 @@ from gnivo_edu.figures.style import (
 )
 from gnivo_edu.figures.tokens import Token, in_html, in_picture, in_text, wrapped
 
-BETWEEN = 0.08  # inches between chips
 Blocks = Mapping[str, Mapping[str, Numbers]]
 
 
@@ -65,61 +71,64 @@ class UpdateStrips(Shown):
             for title, rows in self.blocks.items()
         }
 
-    def heads(self) -> list[list[str]]:
-        """The lines over each column: number and name of the step, then what was written there."""
-        return [
+    def _draw(self) -> Any:
+        blocks = self.chips()
+        # Over each column: number and name of the step, then what was written there.
+        heads = [
             [f"{t}", *(wrapped(in_picture(name), 12) if name else []), f"“{in_picture(token, 14)}”"]
             for t, (name, token) in enumerate(zip(self.headings, self.tokens, strict=True), start=1)
         ]
-
-    def _draw(self) -> Any:
-        blocks, heads = self.chips(), self.heads()
         labels = {
             label: wrapped(in_picture(label), 24) for rows in blocks.values() for label in rows
         }
-        columns = [
-            [row[t] for rows in blocks.values() for row in rows.values()] for t in range(len(heads))
-        ]
+        every = (row for rows in blocks.values() for row in rows.values())
         widths = [
             max([0.7, *map(text_width, head), *(chip.size()[0] for chip in column)])
-            for head, column in zip(heads, columns, strict=True)
+            for head, column in zip(heads, zip(*every, strict=True), strict=True)
         ]
         left = max(text_width(line, 10) for lines in labels.values() for line in lines) + 0.15
-        page = left + sum(widths) + BETWEEN * len(widths)
+        page = left + sum(widths) + GAP * len(widths)
         row_height = LINE + 2 * GAP
         heights = {
-            label: max(row_height, 0.19 * len(lines)) + BETWEEN for label, lines in labels.items()
+            label: max(row_height, 0.19 * len(lines)) + GAP for label, lines in labels.items()
         }
         top = 0.19 * max(map(len, heads)) + 0.08
         title_height = 0.36
         below = top + sum(
             title_height + sum(heights[label] for label in rows) for rows in blocks.values()
         )
-        caption = wrapped(self.caption, int(15 * page))
-        figure, axes = sheet(page, below + 0.17 * len(caption) + 0.12)
-        x = left
-        for head, width in zip(heads, widths, strict=True):
-            words = "\n".join(head)
-            axes.text(x + width / 2, top - 0.06, words, ha="center", va="bottom", fontsize=9.5)
-            x += width + BETWEEN
+        axes = sheet(page, below + 0.12, caption=self.caption)
         y = top
+        places = []
         for title, rows in blocks.items():
             axes.plot([0, page], [y + 0.06, y + 0.06], color="#cccccc", linewidth=0.8)
-            bold = {"va": "center", "fontsize": 10, "fontweight": "bold"}
-            axes.text(left, y + 0.22, in_picture(title), ha="left", **bold)
+            axes.text(
+                left,
+                y + 0.22,
+                in_picture(title),
+                ha="left",
+                va="center",
+                fontsize=10,
+                fontweight="bold",
+            )
             y += title_height
             for label, chips in rows.items():
-                x = left
-                middle = y + (heights[label] - BETWEEN) / 2
+                middle = y + (heights[label] - GAP) / 2
                 name = "\n".join(labels[label])
                 axes.text(left - 0.12, middle, name, ha="right", va="center", fontsize=10)
-                y_chip = middle - row_height / 2
-                for chip, width in zip(chips, widths, strict=True):
-                    chip.draw(axes, x, y=y_chip, width=width, height=row_height, scale=self.scale)
-                    x += width + BETWEEN
+                places.append((middle - row_height / 2, chips))
                 y += heights[label]
-        axes.text(0, below + 0.06, "\n".join(caption), ha="left", va="top", fontsize=9, color=QUIET)
-        return figure
+        draw_columns(
+            axes,
+            heads,
+            rows=places,
+            x=left,
+            y=top - 0.06,
+            widths=widths,
+            height=row_height,
+            scale=self.scale,
+        )
+        return captioned(axes, self.caption, x=0, y=below + 0.06, width=page)
 
     def html(self) -> str:
         """A table whose chips carry black text on their own background: the same on light and dark
@@ -134,15 +143,19 @@ class UpdateStrips(Shown):
             span = f'colspan="{len(self.tokens)}" scope="rowgroup" style="text-align:left"'
             body += f"<tr><td></td><th {span}>{escape(title)}</th></tr>"
             for label, chips in rows.items():
-                style = "text-align:right;white-space:nowrap"
-                name = f'<th scope="row" style="{style}">{escape(label)}</th>'
+                name = (
+                    '<th scope="row" style="text-align:right;white-space:nowrap">'
+                    f"{escape(label)}</th>"
+                )
                 cells = "".join(
                     chip.html(self.scale).replace(f"{in_html(chip.token)}<br>", "")
                     for chip in chips
                 )
                 body += f"<tr>{name}{cells}</tr>"
-        style = "border-spacing:4px;border-collapse:separate"
-        return self._framed(f'<table style="{style}"><tr><td></td>{head}</tr>{body}</table>')
+        return self._framed(
+            '<table style="border-spacing:4px;border-collapse:separate">'
+            f"<tr><td></td>{head}</tr>{body}</table>"
+        )
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """One row per algorithm, one column per step, a row for the title of each block."""
@@ -196,13 +209,11 @@ def update_strips(
     """
     numbers = [float(x) for rows in blocks.values() for row in rows.values() for x in row]
     full = full_scale(numbers or [0.0], scale)
-    said = f"{note}; " if note else ""
+    parts = [note, conditions(reference, alpha), f"full colour at ±{full:.2f}"]
     return UpdateStrips(
         tokens=tokens,
         headings=headings,
         blocks=blocks,
-        caption=(
-            f"in units of {unit}; {said}{conditions(reference, alpha)}; full colour at ±{full:.2f}"
-        ),
+        caption="; ".join(filter(None, [f"in units of {unit}", *parts])),
         scale=full,
     )

@@ -51,8 +51,7 @@ class ValueLines(Shown):
     intervals: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        every = [*self.lines.items(), *self.errors.items(), *self.intervals.items()]
-        for name, values in every:
+        for name, values in [*self.lines.items(), *self.errors.items(), *self.intervals.items()]:
             if len(values) != len(self.steps) + 1 or not np.isfinite(values).all():
                 raise ValueError(
                     f"line {name!r} needs {len(self.steps) + 1} finite values, from the empty "
@@ -93,13 +92,19 @@ class ValueLines(Shown):
                 low, high = zip(*self.intervals[name], strict=True)
                 axes.vlines(x, low, high, color=look.colour, linewidth=1.2, zorder=2)
         if self.shade is not None:
-            first, shaded = self.lines[names[0]], self.lines[self.shade]
-            axes.fill_between(x, first, shaded, color="#b9b9b9", alpha=0.6, linewidth=0)
+            axes.fill_between(
+                x,
+                self.lines[names[0]],
+                self.lines[self.shade],
+                color="#b9b9b9",
+                alpha=0.6,
+                linewidth=0,
+            )
         self._name_steps(axes)
         axes.margins(y=0.08)
         room = label_width(names)
-        axes.set_xlim(-0.3, count + (count + 0.3) * room / (7.4 - room))
-        axes.set_ylabel("soft value V, nats")
+        right = count + (count + 0.3) * room / (7.4 - room)
+        axes.set(xlim=(-0.3, right), ylabel="soft value V, nats")
         axes.grid(axis="y", color="#e4e4e4")
         axes.set_axisbelow(True)
         label_lines(axes, count, ends=[line[-1] for line in self.lines.values()], names=names)
@@ -169,9 +174,8 @@ def chance_axis(axes: Any, alpha: float, gap: float = 0.07) -> Any:
         if low <= place <= high and free:
             chosen[chance] = place
     right = axes.twinx()
-    right.set_ylim(low, high)
+    right.set(ylim=(low, high), ylabel="chance of ending right")
     right.set_yticks(list(chosen.values()), [f"{100 * chance:g}%" for chance in chosen])
-    right.set_ylabel("chance of ending right")
     right.spines["right"].set_visible(True)
     return right
 
@@ -237,14 +241,13 @@ def value_lines(
     """
     values = [solution.soft_value(tuple(answer)[:t]) for t in range(len(answer) + 1)]
     others = {name: list(map(float, line)) for name, line in (others or {}).items()}
-    binary = bool(np.isin(solution.tree.rewards, (0.0, 1.0)).all())
     shade = shade or next(iter(others), None)
     caption = conditions(reference, solution.alpha, solution.log_z)
     lines = ValueLines(
         steps=steps,
         lines={"exact": values, **others},
         caption=caption,
-        alpha=solution.alpha if binary else None,
+        alpha=solution.alpha if set(solution.tree.rewards.tolist()) <= {0.0, 1.0} else None,
         shade=shade,
         errors=errors or {},
     )
@@ -253,5 +256,5 @@ def value_lines(
     gap = np.abs(lines.value_error(shade))
     # Of errors that are rounding, rounding would choose the largest.
     where = f" after step {int(gap.argmax())}" if gap.max() >= 0.005 else ""
-    shaded = f"shaded: value error of “{shade}”, largest {gap.max():.2f} nats{where}"
-    return replace(lines, caption=f"{caption}; {shaded}")
+    caption += f"; shaded: value error of “{shade}”, largest {gap.max():.2f} nats{where}"
+    return replace(lines, caption=caption)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from gnivo_edu.exact import Solution
+from gnivo_edu.exact import Solution, TokenTree
 from gnivo_edu.figures.style import (
     EDGE,
     Shown,
@@ -62,10 +62,21 @@ class Waterfall(Shown):
         low_end, high_end = min(*levels, self.end, 0), max(*levels, self.end, 0)
         height = high_end - low_end or 1.0
         for x, (credit, low) in enumerate(zip(self.credits, levels, strict=False), start=1):
-            hue = colour(credit, scale=abs(credit))  # always full: here the size says how much
-            axes.bar(x, credit, bottom=low, width=0.62, color=hue, edgecolor=EDGE)
-            top = max(low, low + credit) + 0.03 * height
-            axes.text(x, top, f"{mark(credit)} {signed(credit)}", ha="center", va="bottom")
+            axes.bar(
+                x,
+                credit,
+                bottom=low,
+                width=0.62,
+                color=colour(credit, scale=abs(credit)),  # always full: the size says how much
+                edgecolor=EDGE,
+            )
+            axes.text(
+                x,
+                max(low, low + credit) + 0.03 * height,
+                f"{mark(credit)} {signed(credit)}",
+                ha="center",
+                va="bottom",
+            )
         for x, low in enumerate([*levels[:-1], self.end], start=1):
             axes.plot([x - 0.69, x + 0.31 * (x < last)], [low, low], color=EDGE, linewidth=0.8)
         for x, value in ((0, self.start), (last, self.end)):
@@ -82,8 +93,10 @@ class Waterfall(Shown):
         axes.set_xticks(range(last + 1), names)
         axes.tick_params(axis="x", length=0)
         axes.axhline(0, color=EDGE, linewidth=0.8)
-        axes.set_ylim(low_end - 0.05 * height, high_end + 0.14 * height)
-        axes.set_ylabel("soft value V, nats")
+        axes.set(
+            ylim=(low_end - 0.05 * height, high_end + 0.14 * height),
+            ylabel="soft value V, nats",
+        )
         axes.spines["bottom"].set_visible(False)
         return caption_below(figure, self.caption)
 
@@ -96,19 +109,32 @@ class Waterfall(Shown):
         }
         if self.chances is not None:
             columns["chance of ending right"] = [percent(p) for p in self.chances]
-        rows = [list(row) for row in zip(*columns.values(), strict=True)]
-        last = ["R/alpha", "", f"{self.end:.2f}", *[""] * (len(columns) - 3)]
-        return list(columns), [*rows, last]
+        return list(columns), [
+            *map(list, zip(*columns.values(), strict=True)),
+            ["R/alpha", "", f"{self.end:.2f}", *[""] * (len(columns) - 3)],
+        ]
 
     def alt(self) -> str:
         """From where to where, and the largest loss on the way."""
         worst = min(range(len(self.credits)), key=lambda t: self.credits[t])
-        where = f"step {worst + 1} ({in_text(self.labels[worst])})"
         return (
             f"Waterfall of {len(self.credits)} step credits from log Z = {self.start:.2f} to "
             f"R/alpha = {self.end:.2f} nats; the lowest credit is {signed(self.credits[worst])} at "
-            f"{where}."
+            f"step {worst + 1} ({in_text(self.labels[worst])})."
         )
+
+
+def reward_of(tree: TokenTree, answer: Sequence[int]) -> float:
+    """The reward of an answer; ValueError if it is neither of full length nor closed by the
+    end-of-sequence token.
+    """
+    answer = tuple(answer)
+    if len(answer) != tree.horizon and tree.eos_token_id not in answer[-1:]:
+        raise ValueError(
+            f"{answer} is not a complete answer: it needs {tree.horizon} tokens or its end"
+        )
+    padded = answer + answer[-1:] * (tree.horizon - len(answer))
+    return float(tree.rewards[tree.index(padded)[1]])
 
 
 def waterfall(
@@ -128,21 +154,13 @@ def waterfall(
     >>> abs(waterfall(key, problem.examples["wrong at 3"], problem.step_names).residual) < 1e-12
     True
     """
-    tree, answer = solution.tree, tuple(answer)
-    closed = len(answer) > 0 and answer[-1] == tree.eos_token_id
-    if len(answer) != tree.horizon and not closed:
-        raise ValueError(
-            f"a waterfall needs a complete answer of {tree.horizon} tokens, got {len(answer)}"
-        )
-    number = tree.index(answer + (answer[-1],) * (tree.horizon - len(answer)))[1]
+    end = reward_of(solution.tree, answer) / solution.alpha
     credits = solution.step_credit(answer).tolist()
-    end = float(tree.rewards[number] / solution.alpha)
-    binary = set(tree.rewards.tolist()) <= {0.0, 1.0}
     residual = abs(solution.log_z + sum(credits) - end)
     printed = f"{residual:.0e}" if residual > 1e-12 else "below 1e-12"
     chances, second = None, ""
-    if binary:
-        chances = [solution.success_probability(answer[:t]) for t in range(len(answer) + 1)]
+    if set(solution.tree.rewards.tolist()) <= {0.0, 1.0}:
+        chances = [solution.success_probability(tuple(answer)[:t]) for t in range(len(answer) + 1)]
         second = "percent: chance of ending right after the step; "
     return Waterfall(
         labels=labels,
