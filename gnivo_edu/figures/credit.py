@@ -103,8 +103,10 @@ class CreditStrips(Shown):
             name = (
                 f'<th scope="row" style="text-align:right;white-space:nowrap">{in_html(label)}</th>'
             )
-            total = f"<td>{signed(sum(chip.value for chip in chips))}</td>"
-            body += f"<tr>{name}{cells}{padding}{total}</tr>"
+            body += (
+                f"<tr>{name}{cells}{padding}"
+                f"<td>{signed(sum(chip.value for chip in chips))}</td></tr>"
+            )
         return self._framed(
             f'<table style="border-spacing:4px;border-collapse:separate">'
             f'<tr><td></td>{head}<th scope="col">sum</th></tr>{body}</table>'
