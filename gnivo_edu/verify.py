@@ -53,9 +53,15 @@ def verify_environments(
         mdp = tasks.environment(env_id)
         reference = mdp.reference(prompt_index)
         if reference is None:
-            reference = exact.random_reference(mdp.vocab_size, mdp.horizon, REFERENCE_SEED)
+            reference = exact.random_reference(mdp.vocab_size, mdp.horizon, seed=REFERENCE_SEED)
         results += _verify_mdp(
-            mdp, reference, mdp.spec.id, alphas, group_sizes, prompt_index, progress
+            mdp,
+            reference,
+            target=mdp.spec.id,
+            alphas=alphas,
+            group_sizes=group_sizes,
+            prompt_index=prompt_index,
+            progress=progress,
         )
     return _report(results)
 
@@ -88,10 +94,23 @@ def verify_transformer(
     results: list[Result] = []
     for env_id in env_ids or tasks.environments():
         mdp = tasks.environment(env_id)
-        model = small_transformer(mdp, size, architecture, torch.float64, SEED, WEIGHTS)
-        reference = tabulate(model, mdp, prompt_index)
-        target = f"{mdp.spec.id} (small transformer)"
-        results += _verify_mdp(mdp, reference, target, alphas, group_sizes, prompt_index, progress)
+        model = small_transformer(
+            mdp,
+            size,
+            architecture=architecture,
+            dtype=torch.float64,
+            seed=SEED,
+            initializer_range=WEIGHTS,
+        )
+        results += _verify_mdp(
+            mdp,
+            tabulate(model, mdp, prompt_index=prompt_index),
+            target=f"{mdp.spec.id} (small transformer)",
+            alphas=alphas,
+            group_sizes=group_sizes,
+            prompt_index=prompt_index,
+            progress=progress,
+        )
     fit = fit_transformer(size=size, architecture=architecture, progress=progress)
     passed = fit["passed"] and all(result["passed"] for result in results)
     return {"passed": passed, "results": results, "fit": fit}
@@ -131,11 +150,18 @@ def verify_model(
     if progress:
         progress(f"growing the tree of {prompt!r}")
     mdp, tables = tree_from_model(
-        model, tokenizer, prompt, top_k=top_k, horizon=horizon, reward=score
+        model, tokenizer, prompt=prompt, top_k=top_k, horizon=horizon, reward=score
     )
-    return _report(
-        list(_verify_mdp(mdp, tables, str(model_path), alphas, group_sizes, 0, progress))
+    results = _verify_mdp(
+        mdp,
+        tables,
+        target=str(model_path),
+        alphas=alphas,
+        group_sizes=group_sizes,
+        prompt_index=0,
+        progress=progress,
     )
+    return _report(list(results))
 
 
 def _verify_mdp(
@@ -148,13 +174,13 @@ def _verify_mdp(
     progress: Progress | None,
 ) -> Iterator[Result]:
     _check_request(alphas, group_sizes)
-    tree = exact.enumerate_tree(mdp, reference, prompt_index)
-    sampler = exact.random_reference(mdp.vocab_size, mdp.horizon, SAMPLER_SEED)
+    tree = exact.enumerate_tree(mdp, reference, prompt_index=prompt_index)
+    sampler = exact.random_reference(mdp.vocab_size, mdp.horizon, seed=SAMPLER_SEED)
     for alpha in alphas:
         for group_size in group_sizes:
             if progress:
                 progress(f"{target}  alpha {alpha:g}  groups of {group_size}")
-            yield verify_tree(tree, alpha, group_size, sampler, target)
+            yield verify_tree(tree, alpha, group_size=group_size, sampler=sampler, target=target)
 
 
 def verify_tree(
@@ -169,10 +195,10 @@ def verify_tree(
     """
     start = time.perf_counter()
     first = exact.verify_soft_value_theorem(tree, alpha)
-    second = exact.verify_constant_shift(tree, alpha, group_size)
+    second = exact.verify_constant_shift(tree, alpha, group_size=group_size)
     controls = [
-        exact.softmax_weights(tree, alpha, group_size),
-        exact.off_policy_samples(tree, alpha, group_size, sampler),
+        exact.softmax_weights(tree, alpha, group_size=group_size),
+        exact.off_policy_samples(tree, alpha, group_size=group_size, sampler=sampler),
     ]
     return {
         "target": target,
@@ -237,8 +263,15 @@ def fit_transformer(
     from toy_envs import RandomTree
 
     mdp = RandomTree(vocab_size=FIT_TOKENS, horizon=FIT_STEPS)
-    model = small_transformer(mdp, size, architecture, torch.float64, seed, WEIGHTS)
-    fit = fit_population(model, mdp, alpha, group_size, progress=progress)
+    model = small_transformer(
+        mdp,
+        size,
+        architecture=architecture,
+        dtype=torch.float64,
+        seed=seed,
+        initializer_range=WEIGHTS,
+    )
+    fit = fit_population(model, mdp, alpha=alpha, group_size=group_size, progress=progress)
     first, last = fit.records[0], fit.records[-1]
     return {
         "target": f"RandomTree(vocab_size={FIT_TOKENS}, horizon={FIT_STEPS}) (small transformer)",

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from gnivo_edu import exact
+from gnivo_edu.exact import Array
 from gnivo_edu.exact.theorems import prefix_log_law
-from gnivo_edu.policies.tables import tabulate
+from gnivo_edu.policies.scoring import tabulate
 from gnivo_edu.statistics import rank_correlation
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -92,7 +91,8 @@ def value_agreement(
     >>> values.rms < 1e-12, values.shuffled_rms > 0.1
     (True, True)
     """
-    return agreement_with(policy, task, answer_keys(reference, task, alpha, prompts), seed)
+    keys = answer_keys(reference, task, alpha=alpha, prompts=prompts)
+    return agreement_with(policy, task, keys=keys, seed=seed)
 
 
 def answer_keys(
@@ -105,7 +105,10 @@ def answer_keys(
     index = list(range(count)) if prompts is None else [int(i) for i in prompts]
     if not index or not all(0 <= i < count for i in index):
         raise ValueError(f"prompts must be in 0..{count - 1}, got {index[:20]}")
-    trees = (exact.enumerate_tree(task, tabulate(reference, task, i), i) for i in index)
+    trees = (
+        exact.enumerate_tree(task, tabulate(reference, task, prompt_index=i), prompt_index=i)
+        for i in index
+    )
     return [exact.solve(tree, alpha) for tree in trees]
 
 
@@ -114,23 +117,32 @@ def agreement_with(
 ) -> ValueAgreement:
     """`value_agreement` with the answer keys at hand."""
     rng = np.random.default_rng(seed)
-    parts: list[tuple[Any, ...]] = []
+    parts: list[dict[str, Any]] = []
     for key in keys:
         tree = key.tree
-        law = prefix_log_law(tabulate(policy, task, tree.prompt_index))
+        law = prefix_log_law(tabulate(policy, task, prompt_index=tree.prompt_index))
         ongoing = np.ones(1, dtype=bool)  # prefixes of t - 1 tokens after which something is chosen
         for t in range(1, tree.horizon + 1):
-            chosen, reachable = np.repeat(ongoing, tree.vocab_size), tree.reachable(t)
-            keep = reachable[chosen[reachable]]
-            implicit = law[t][keep] - tree.prefix_logps[t][keep] + key.log_z
-            exact_values, logps = key.values[t][keep], tree.prefix_logps[t][keep]
-            place = np.full(len(keep), tree.prompt_index), np.full(len(keep), t), keep
-            parts.append((implicit, exact_values, rng.permutation(implicit), *place, logps))
+            chosen = np.repeat(ongoing, tree.vocab_size)
+            prefix = tree.reachable(t)
+            prefix = prefix[chosen[prefix]]
+            logp = tree.prefix_logps[t][prefix]
+            implicit = law[t][prefix] - logp + key.log_z
+            parts.append(
+                {
+                    "implicit": implicit,
+                    "exact": key.values[t][prefix],
+                    "shuffled": rng.permutation(implicit),
+                    "prompt": np.full(len(prefix), tree.prompt_index),
+                    "depth": np.full(len(prefix), t),
+                    "prefix": prefix,
+                    "logp": logp,
+                }
+            )
             # An answer that has ended is one prefix, not one more at every depth that follows.
             ongoing = chosen & (np.arange(len(chosen)) % tree.vocab_size != tree.eos_token_id)
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    names = ("implicit", "exact", "shuffled", "prompt", "depth", "prefix", "logp")
-    return ValueAgreement(**dict(zip(names, columns, strict=True)))
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return ValueAgreement(**columns)
 
 
 def _rms(gap: Array) -> float:

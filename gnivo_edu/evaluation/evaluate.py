@@ -19,6 +19,7 @@ from gnivo_edu.evaluation.store import CompletionStore
 # torch is imported where completions are drawn: reports are read and compared without it.
 
 ROWS_AT_ONCE = 256  # completions drawn between two writes, unless max_rows says otherwise
+VERDICT = ("text", "reward", "answer", "gold", "status", "counts")  # what a line says of a grade
 
 
 def evaluate(
@@ -57,8 +58,8 @@ def evaluate(
     >>> from gnivo_edu.policies import TabularLM
     >>> from toy_envs import ArithmeticChain
     >>> chain = ArithmeticChain()
-    >>> found = evaluate(TabularLM.from_mdp(chain, seed=0), chain, samples=4).to_json()
-    >>> found["problems"], found["samples"], found["pass@1"] <= found["pass@3"]
+    >>> numbers = evaluate(TabularLM.from_mdp(chain, seed=0), chain, samples=4).to_json()
+    >>> numbers["problems"], numbers["samples"], numbers["pass@1"] <= numbers["pass@3"]
     (4, 4, True)
     """
     ks = tuple(sorted(set(ks)))
@@ -89,9 +90,11 @@ def evaluate(
     rows = max_rows or ROWS_AT_ONCE
     at_once = max(1, rows // samples)
     for start in range(0, len(left), at_once):
-        store.add(_graded(policy, task, left[start : start + at_once], law, rows))
+        some = left[start : start + at_once]
+        store.add(_graded(policy, task, index=some, law=law, max_rows=rows))
         say(f"{len(store.rows)} of {len(index)} problems")
-    report = report_of([store.rows[i] for i in index], settings, ks, solved_at)
+    graded = [store.rows[i] for i in index]
+    report = report_of(graded, settings, ks=ks, solved_at=solved_at)
     if report.skipped:
         say(f"{len(report.skipped)} problems are left out: their gold answers cannot be read")
     store.finish(report)
@@ -104,15 +107,13 @@ def _graded(
     """The graded completions to each of some problems."""
     from gnivo_edu.policies.generation import sample_completions
 
-    how = {name: law[name] for name in ("seed", "temperature", "top_k", "top_p")}
-    drawn = sample_completions(policy, task, law["samples"], index, max_rows=max_rows, **how)
-    K, T = drawn.tokens.shape[1:]
-    tokens = drawn.tokens.reshape(-1, T).cpu().numpy()
-    lengths = drawn.lengths.reshape(-1).cpu().numpy()
-    truncated, owner = drawn.truncated.reshape(-1).tolist(), np.repeat(index, K)
+    how = {name: value for name, value in law.items() if name != "samples"}
+    K = law["samples"]
+    drawn = sample_completions(policy, task, K, prompt_index=index, max_rows=max_rows, **how)
+    tokens, lengths, problems = (x.cpu().numpy() for x in drawn.rows)
     answers = [row[:length].tolist() for row, length in zip(tokens, lengths, strict=True)]
     # A task has verdicts on answers, or rewards alone.
-    grades = task.grade(tokens, lengths, owner)
+    grades = task.grade(tokens, lengths, prompt_index=problems)
     if grades is None:
         rewards = drawn.rewards(task).flatten().tolist()
         verdicts = [
@@ -120,23 +121,17 @@ def _graded(
             for answer, reward in zip(answers, rewards, strict=True)
         ]
     else:
-        verdicts = [_verdict(grade) for grade in grades]
-    rows: list[Row] = []
-    for r, answer in enumerate(answers):
-        line = {"problem": int(owner[r]), "sample": r % K, "tokens": answer, **verdicts[r]}
-        rows.append(line | {"length": len(answer), "truncated": truncated[r]})
+        verdicts = [
+            {name: getattr(grade, name) for name in VERDICT} | {"reward": float(grade.reward)}
+            for grade in grades
+        ]
+    rows: list[Row] = [
+        {"problem": int(problems[r]), "sample": r % K, "tokens": answer}
+        | verdicts[r]
+        | {"length": len(answer), "truncated": bool(drawn.truncated.flatten()[r])}
+        for r, answer in enumerate(answers)
+    ]
     return (rows[start : start + K] for start in range(0, len(rows), K))
-
-
-def _verdict(grade: Any) -> dict[str, Any]:
-    return {
-        "text": grade.text,
-        "reward": float(grade.reward),
-        "answer": grade.answer,
-        "gold": grade.gold,
-        "status": grade.status,
-        "counts": grade.counts,
-    }
 
 
 def _problems(task: Any, prompts: Sequence[int] | None) -> list[int]:

@@ -91,7 +91,7 @@ def majority_at_k(votes: Sequence[Hashable | None], right: Hashable, k: int) -> 
         # Number of sets by (votes cast, wrong answers that tie); the silent votes come first.
         ways = {(i, 0): comb(silent, i) for i in range(min(silent, k - j) + 1)}
         for count in counts.values():
-            ways = _with_answer(ways, count, j, k - j)
+            ways = _with_answer(ways, count, most=j, room=k - j)
         share = sum(
             Fraction(number, ties + 1) for (cast, ties), number in ways.items() if cast == k - j
         )
@@ -134,9 +134,9 @@ def exact_chances(
     chances = []
     for i in range(len(task.prompts())):
         tables = []
-        for table in tabulate(policy, task, i):
+        for table in tabulate(policy, task, prompt_index=i):
             warmed = table / temperature
             tables.append(warmed - np.logaddexp.reduce(warmed, axis=1, keepdims=True))
-        tree = enumerate_tree(task, tables, i)
+        tree = enumerate_tree(task, tables, prompt_index=i)
         chances.append(float(np.exp(tree.prefix_logps[-1])[tree.rewards >= solved_at].sum()))
     return np.array(chances)

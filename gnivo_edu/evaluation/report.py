@@ -30,8 +30,9 @@ class Report:
     `problems` [N] are the numbers of the prompts that count; `skipped` those whose gold answer
     cannot be read, which are in no number here. `votes`: for maj@k, what each completion answers;
     None abstains. A completion is right, and a problem solved, where its reward is at least
-    `solved_at`. `texts`: the completions in words. `settings`: task, model, samples, seed, temperature and fingerprints. `to_json`
-    gives the numbers; those of a folder are read by `load_report`.
+    `solved_at`. `texts`: the completions in words. `settings`: task, model, samples, seed,
+    temperature and fingerprints. `to_json` gives the numbers; those of a folder are read by
+    `load_report`.
     """
 
     problems: NDArray[np.int64]
@@ -62,7 +63,7 @@ class Report:
         """The unbiased estimate of Pass@k for every problem, float64 [N]; ValueError where k is
         above n.
         """
-        return pass_at_k(self.right.sum(axis=1), self.rewards.shape[1], k)
+        return pass_at_k(self.right.sum(axis=1), self.rewards.shape[1], k=k)
 
     def majority_at(self, k: int) -> Array:
         """The unbiased estimate of maj@k for every problem, float64 [N]: wrong answers are told
@@ -72,7 +73,7 @@ class Report:
             [RIGHT if right else vote for right, vote in zip(*row, strict=True)]
             for row in zip(self.right.tolist(), self.votes, strict=True)
         ]
-        return np.array([majority_at_k(votes, RIGHT, k) for votes in told])
+        return np.array([majority_at_k(votes, RIGHT, k=k) for votes in told])
 
     def to_json(self) -> dict[str, Any]:
         """Means over problems and their 95% bootstrap intervals; an interval is null where there is
@@ -172,12 +173,14 @@ def compare(first: Report, second: Report, ks: Iterable[int] | None = None) -> d
     ks = ks or sorted(set(a.ks) & set(b.ks)) or (1,)
     pairs = {f"@{k}": (a.pass_at(k), b.pass_at(k)) for k in ks}
     pairs["_reward"] = a.rewards.mean(axis=1), b.rewards.mean(axis=1)
+    several = len(a.problems) > 1  # of one problem there is no interval
     for key, (x, y) in pairs.items():
-        several = len(x) > 1
+        paired = paired_difference(x, y).ends if several else None
+        unpaired = unpaired_difference(x, y).ends if several else None
         comparison |= {
             f"difference{key}": float((y - x).mean()),
-            f"interval{key}": paired_difference(x, y).ends if several else None,
-            f"unpaired_interval{key}": unpaired_difference(x, y).ends if several else None,
+            f"interval{key}": paired,
+            f"unpaired_interval{key}": unpaired,
             f"better{key}": int((y > x).sum()),
             f"worse{key}": int((y < x).sum()),
         }

@@ -99,8 +99,9 @@ def load_report(folder: str | Path) -> Report:
                 f"{len(rows)} problems, and the report is of {expected}; "
                 "run the evaluation again, it goes on there"
             )
-        ks, solved_at = tuple(report["ks"]), report["solved_at"]
-        return report_of(list(rows.values()), settings, ks=ks, solved_at=solved_at)
+        return report_of(
+            list(rows.values()), settings, ks=tuple(report["ks"]), solved_at=report["solved_at"]
+        )
     except (KeyError, TypeError) as error:
         raise ValueError(
             f"{str(folder)!r} holds files that no evaluation wrote, or other versions of them"

@@ -21,9 +21,8 @@ from gnivo_edu.policies.score_model import (
     two_pass_scorers,
     weighted_rows,
 )
-from gnivo_edu.policies.scoring import evaluating, next_token_logps, token_logps
+from gnivo_edu.policies.scoring import evaluating, next_token_logps, tabulate, token_logps
 from gnivo_edu.policies.small import small_transformer
-from gnivo_edu.policies.tables import tabulate
 from gnivo_edu.policies.tabular import TabularConfig, TabularLM
 
 __all__ = [

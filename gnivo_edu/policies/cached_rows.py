@@ -24,34 +24,30 @@ class Rows:
 
     Where the model keeps no cache, or none whose rows can be chosen, each step runs the whole rows
     instead. With `tokens`, whole rows are run once and `logits` are those before each of the
-    tokens.
+    tokens. `actions`: how many logits count, the first of them; all where it is None.
     """
 
     def __init__(
         self,
         policy: nn.Module,
-        task: TokenMDP,
+        actions: int | None,
         prompts: Int[Tensor, "B P"],
         mask: Bool[Tensor, "B P"],
         tokens: Int[Tensor, "B T"] | None = None,
+        use_cache: bool = True,
     ) -> None:
-        self.policy, self.actions = policy, task.vocab_size
-        model: Any = policy
-        if hasattr(model, "get_base_model"):
-            model = model.get_base_model()  # inside an adapter
+        self.policy, self.actions = policy, actions
+        model: Any = getattr(policy, "get_base_model", lambda: policy)()  # inside an adapter
         self.keeps_last = "logits_to_keep" in inspect.signature(model.forward).parameters
-        # Columns that are padding in every row are left out.
-        first = int(mask.int().argmax(1).min())
-        self.ids, self.mask = (x[:, first:].to(device_of(policy)) for x in (prompts, mask))
-        self.padded = not bool(mask[:, first:].all())
+        self.ids, self.mask = without_padding(prompts, mask, device_of(policy))
+        self.padded = not bool(self.mask.all())
         self.past: Any = None
-        self.use_cache, steps = tokens is None, 1
-        if tokens is not None and tokens.shape[1] > 1:
-            self._extend(tokens[:, :-1].to(self.ids.device))
-            steps = tokens.shape[1]
-        self.logits = self._run(steps)
+        self.use_cache = use_cache and tokens is None
         if tokens is None:
-            self.logits = self.logits[:, -1]
+            self.logits = self._run(1)[:, -1]
+        else:
+            self._extend(tokens[:, :-1].to(self.ids.device))
+            self.logits = self._run(tokens.shape[1])
 
     def repeated(self, rows: Int[Tensor, " B"], room: int) -> Rows:
         """Copy that holds these rows, in this order, each as often as it is named, with room for
@@ -69,7 +65,7 @@ class Rows:
 
     def keep(self, rows: Int[Tensor, " B"]) -> None:
         """Hold these rows only: what is left out is never computed again."""
-        self.ids, self.mask, self.logits = self.ids[rows], self.mask[rows], self.logits[rows]
+        self.ids, self.mask, self.logits = (x[rows] for x in (self.ids, self.mask, self.logits))
         if self.past is not None:
             self.past.reorder_cache(rows)
 
@@ -99,7 +95,8 @@ class Rows:
         out = self.policy(input_ids=fresh, use_cache=self.use_cache, **extra)
         self.past = getattr(out, "past_key_values", None) if self.use_cache else None
         if not hasattr(self.past, "reorder_cache"):
-            self.past, self.use_cache = None, False
+            self.past = None
+            self.use_cache = False
         logits: Tensor = out.logits[:, -steps:, : self.actions]
         return logits
 
@@ -122,7 +119,8 @@ class _RoomyLayer(DynamicLayer):
         self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any
     ) -> tuple[Tensor, Tensor]:
         """Write what is new behind what is there."""
-        start, stop = self.keys.shape[-2], self.keys.shape[-2] + key_states.shape[-2]
+        start = self.keys.shape[-2]
+        stop = start + key_states.shape[-2]
         for room, states in zip(self._rooms, (key_states, value_states), strict=True):
             room[..., start:stop, :] = states
         self.keys, self.values = (room[..., :stop, :] for room in self._rooms)
@@ -133,6 +131,14 @@ class _RoomyLayer(DynamicLayer):
         length = self.keys.shape[-2]
         self._rooms = [room.index_select(0, beam_idx.to(room.device)) for room in self._rooms]
         self.keys, self.values = (room[..., :length, :] for room in self._rooms)
+
+
+def without_padding(
+    prompts: Int[Tensor, "B P"], mask: Bool[Tensor, "B P"], device: torch.device
+) -> tuple[Int[Tensor, "B p"], Bool[Tensor, "B p"]]:
+    """Prompts and their mask without the columns that are padding in every row."""
+    first = int(mask.int().argmax(1).min()) if len(mask) else 0
+    return prompts[:, first:].to(device), mask[:, first:].to(device)
 
 
 def prompts_of(task: TokenMDP) -> tuple[Int[Tensor, "N P"], Bool[Tensor, "N P"]]:
@@ -167,8 +173,7 @@ def check_room(
     if window is not None and longest + task.horizon > window:
         raise ValueError(
             f"the longest prompt has {longest} tokens; with horizon {task.horizon} that is above "
-            f"the model's {window}: "
-            f"shorten one of them"
+            f"the model's {window}: shorten one of them"
         )
     width = getattr(config, "vocab_size", None)
     needed = max(task.vocab_size, task.pad_token_id + 1, int(ids.max()) + 1)

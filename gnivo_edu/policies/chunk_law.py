@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gnivo_edu.policies.dense import FIELDS
 from gnivo_edu.policies.heads import Head
 
 TILE = 8192  # rows of a half-precision head that are cast at a time
@@ -46,52 +47,67 @@ class ChunkLaw:
         gradient: bool,
     ) -> None:
         self.values: dict[str, Tensor] = {}
-        # The reference first: its exponentials are gone before the policy's logits come. d ends as
-        # log p/q + shift.
-        kl, whole = "policy_kl" in fields, "policy_kl" in fields or "entropy" in fields
+        self._offsets: dict[str, Tensor] = {}
+        self._targets = targets[:, None]
+        self._head = head
+        kl = "policy_kl" in fields
+        # The log-probability of one action needs no array beside the exponentials; the entropy and
+        # the KL are sums over all actions, which need the logits too.
+        over_actions = kl or "entropy" in fields
+        # The reference first: its exponentials are gone before the policy's logits come.
         d = log_sum_q = hidden.new_empty(0)
-        if kl:
-            d, log_sum_q = _reference_logits(reference, hidden.device, work)
-        z, self.slope = _logits(hidden, head, work, gradient)
-        at, top = z.gather(1, targets[:, None]), z.amax(1, keepdim=True)
+        if kl and reference is not None:
+            d, log_sum_q = _reference_logits(reference, hidden.device, work=work)
+        z, self.slope = _logits(hidden, head, work=work, slope=gradient)
+        at_target = z.gather(1, targets[:, None])
+        # Less the largest logit, so that no exponential overflows: log p = z - log_sum.
+        top = z.amax(1, keepdim=True)
         z.sub_(top)
-        e = z.exp() if whole else z.exp_()
+        e = z.exp() if over_actions else z.exp_()
         total = e.sum(1, keepdim=True)
         log_sum = total.log()
+        if over_actions:
+            _fill(z, head, value=0.0)  # where e is 0, so that 0 times it is 0
+        # The fields; their offsets are what `gradient` derives.
         if "policy_logps" in fields:
-            self.values["policy_logps"] = (at - top - log_sum)[:, 0]
-        if whole:
-            _fill(z, head, 0.0)  # where e is 0, so that 0 times it is 0
+            self.values["policy_logps"] = (at_target - top - log_sum)[:, 0]
+            self._offsets["policy_logps"] = torch.ones_like(total)
         if "entropy" in fields:
             self.values["entropy"] = (log_sum - _dot(e, z) / total)[:, 0]
+            self._offsets["entropy"] = self.values["entropy"][:, None] - log_sum
         if kl:
-            torch.sub(z, d, out=d)
+            torch.sub(z, d, out=d)  # log p/q = d - log_sum + log_sum_q
             self.values["policy_kl"] = (_dot(e, d) / total - log_sum + log_sum_q)[:, 0]
-        self._kept = (z, e, total, log_sum, d, log_sum_q)
-        self._targets, self._head = targets[:, None], head
+            self._offsets["policy_kl"] = self.values["policy_kl"][:, None] + log_sum - log_sum_q
+        self._arrays = (z, e, total, d)
 
     def gradient(self, coefficients: Mapping[str, Float[Tensor, "C 1"]]) -> Float[Tensor, "C A"]:
         """d sum(coefficient * field) / d(W h + b); in place, so once."""
-        z, e, total, log_sum, d, log_sum_q = self._kept
-        constant, share = torch.zeros_like(total), 1 / total
-        if (c := coefficients.get("policy_logps")) is not None:
-            constant = constant - c
-        c_entropy, c_kl = coefficients.get("entropy"), coefficients.get("policy_kl")
-        if c_entropy is not None:
-            constant = constant - c_entropy * (self.values["entropy"][:, None] - log_sum)
-        if c_kl is not None:
-            constant = constant + c_kl * (log_sum_q - log_sum - self.values["policy_kl"][:, None])
+        # With p = softmax(z) and the reference q, the fields of a token y are
+        #   l = log p_y,   H = -sum_a p_a log p_a,   D = sum_a p_a log(p_a / q_a),
+        # and their derivatives by z_a
+        #   dl = 1[a = y] - p_a,   dH = -p_a (log p_a + H),   dD = p_a (log(p_a / q_a) - D).
+        # All three are p_a times something, but for the 1 at the target: one array is enough. From
+        # log p = z - log_sum and log p/q = d - log_sum + log_sum_q, c_l dl + c_H dH + c_D dD is
+        #   c_l 1[a = y] + p_a (c_D d_a - c_H z_a - offset),
+        #   offset = c_l + c_H (H - log_sum) + c_D (D + log_sum - log_sum_q).
+        z, e, total, d = self._arrays
+        share = 1 / total  # p = e * share
+        c_logp, c_entropy, c_kl = (coefficients.get(name) for name in FIELDS)
+        offset = torch.zeros_like(total)
+        for name, c in coefficients.items():
+            offset = offset + c * self._offsets[name]
         if c_entropy is None and c_kl is None:
-            g = e.mul_(constant * share)
+            g = e.mul_(-offset * share)
         else:
-            g = z.mul_(torch.zeros_like(total) if c_entropy is None else -c_entropy * share).add_(
-                constant * share
-            )
+            by_z = torch.zeros_like(total) if c_entropy is None else -c_entropy * share
+            g = z.mul_(by_z).sub_(offset * share)
             if c_kl is not None:
                 g.addcmul_(d, c_kl * share)
             g.mul_(e)
-        if c is not None:
-            g.scatter_add_(1, self._targets, c.expand_as(self._targets).contiguous())
+        if c_logp is not None:
+            g.scatter_add_(1, self._targets, c_logp.expand_as(self._targets).contiguous())
+        # From z back to W h + b: z = cap(scale (W h + b)) / temperature, and `slope` is cap'.
         if self.slope is not None:
             g.mul_(self.slope)
         factor = self._head.scale / self._head.temperature
@@ -110,28 +126,27 @@ def push(
     """
     to_hidden, to_weight, to_bias = sums
     for part in _parts(head, g.dtype):
-        own = g[:, part]
+        g_part = g[:, part]
         if to_hidden is not None:
-            to_hidden[rows] += _product(own, head.weight[part], g.dtype)
+            to_hidden[rows] += _product(g_part, head.weight[part], work=g.dtype)
         if to_weight is not None:
             if hidden.dtype == g.dtype:
-                to_weight[part].addmm_(own.T, hidden)
+                to_weight[part].addmm_(g_part.T, hidden)
             else:
-                to_weight[part] += _product(own.T, hidden, g.dtype)
+                to_weight[part] += _product(g_part.T, hidden, work=g.dtype)
         if to_bias is not None:
-            to_bias[part] += own.sum(0)
+            to_bias[part] += g_part.sum(0)
 
 
 def _reference_logits(
-    reference: tuple[Tensor, Head] | None, device: torch.device, work: torch.dtype
+    reference: tuple[Tensor, Head], device: torch.device, work: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """(logits less their largest, log of the sum of their exponentials); ids left out are 0."""
-    assert reference is not None
     hidden, head = reference
-    z = _logits(hidden.to(head.weight.device), head, work, False)[0].to(device)
+    z = _logits(hidden.to(head.weight.device), head, work=work, slope=False)[0].to(device)
     z.sub_(z.amax(1, keepdim=True))
     total = z.exp().sum(1, keepdim=True)
-    return _fill(z, head, 0.0), total.log()
+    return _fill(z, head, value=0.0), total.log()
 
 
 def _logits(
@@ -143,7 +158,7 @@ def _logits(
         if hidden.dtype == head.weight.dtype == work:
             torch.mm(hidden, head.weight[part].T, out=z[:, part])
         else:
-            z[:, part] = _product(hidden, head.weight[part].T, work)
+            z[:, part] = _product(hidden, head.weight[part].T, work=work)
     if head.bias is not None:
         z.add_(head.bias[: head.actions])
     if head.scale != 1.0:
@@ -155,15 +170,14 @@ def _logits(
         z.mul_(head.softcap)
     if head.temperature != 1.0:
         z.div_(head.temperature)
-    return _fill(z, head, -torch.inf), steep
+    return _fill(z, head, value=-torch.inf), steep
 
 
 def _fill(z: Tensor, head: Head, value: float) -> Tensor:
-    return (
+    """One value, in place, at the ids that are no actions."""
+    if head.leave_out:
         z.index_fill_(1, torch.tensor(head.leave_out, device=z.device), value)
-        if head.leave_out
-        else z
-    )
+    return z
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
@@ -182,11 +196,7 @@ def _product(a: Tensor, b: Tensor, work: torch.dtype) -> Tensor:
     rounded to.
     """
     half = b.dtype if b.dtype.itemsize == 2 else a.dtype
-    if (
-        a.is_cuda
-        and half.itemsize == 2
-        and work == torch.float32
-        and "dtype" in torch.ops.aten.mm.overloads()
-    ):
+    sums_in_float32 = half.itemsize == 2 and work == torch.float32
+    if a.is_cuda and sums_in_float32 and "dtype" in torch.ops.aten.mm.overloads():
         return torch.mm(a.to(half), b.to(half), out_dtype=work)
     return a.to(work) @ b.to(work)

@@ -5,8 +5,8 @@ With z the logits of one token, p = softmax(z), y the token and q the reference,
 
     l = log p_y,     H = - sum_a p_a log p_a,     D = sum_a p_a log(p_a / q_a),
 
-    d(c_l l + c_H H + c_D D) / dz_a = c_l 1[a = y] + p_a (- c_l - c_H (log p_a + H) + c_D (log(p_a /
-    q_a) - D)).
+    d(c_l l + c_H H + c_D D) / dz_a
+        = c_l 1[a = y] + p_a (- c_l - c_H (log p_a + H) + c_D (log(p_a / q_a) - D)).
 
 So the gradient of a chunk needs the logits of that chunk and the coefficients c. In backward they
 are known: the chunk is made once more (`chunked_scores`). Where they are known in advance, as in
@@ -25,7 +25,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gnivo_edu.policies.chunk_law import ChunkLaw, push, working_dtype
-from gnivo_edu.policies.dense import FIELDS
+from gnivo_edu.policies.dense import FIELDS, check_fields
 from gnivo_edu.policies.heads import Head
 
 Reference = tuple[Tensor, Head]  # hidden states [M, G] and head of a law that is constant
@@ -50,10 +50,11 @@ def chunked_scores(
     reference, and chunk < 1.
 
     >>> x = torch.zeros(2, 3, dtype=torch.float64)
-    >>> chunked_scores(x, Head(weight=torch.ones(4, 3).double()), torch.tensor([0, 3]))["policy_logps"].exp()
+    >>> head = Head(weight=torch.ones(4, 3).double())
+    >>> chunked_scores(x, head, torch.tensor([0, 3]))["policy_logps"].exp()
     tensor([0.2500, 0.2500], dtype=torch.float64)
     """
-    job = _Job(head, targets, tuple(fields), reference, chunk)
+    job = _Job(head, targets, fields=tuple(fields), reference=reference, chunk=chunk)
     job.check(hidden)
     outputs = _Scores.apply(hidden, head.weight, head.bias, job)
     return dict(zip(job.fields, outputs, strict=True))
@@ -75,20 +76,21 @@ def chunked_weighted_sum(
 
     >>> x = torch.zeros(2, 1, requires_grad=True)
     >>> head = Head(weight=torch.tensor([[1.0], [0.0]]))
-    >>> chunked_weighted_sum(x, head, torch.tensor([0, 1]), {"policy_logps": torch.tensor([1.0, 2.0])}).backward()
+    >>> coefficients = {"policy_logps": torch.tensor([1.0, 2.0])}
+    >>> chunked_weighted_sum(x, head, torch.tensor([0, 1]), coefficients).backward()
     >>> x.grad.flatten()
     tensor([ 0.5000, -1.0000])
     """
-    used = {name: c.detach() for name, c in coefficients.items() if bool(c.any())}
-    job = _Job(head, targets, tuple(used), reference, chunk)
+    weights = {name: c.detach() for name, c in coefficients.items() if bool(c.any())}
+    job = _Job(head, targets, fields=tuple(weights), reference=reference, chunk=chunk)
     job.check(hidden)
-    for name, c in used.items():
+    for name, c in weights.items():
         if c.shape != targets.shape:
             raise ValueError(
                 f"coefficients of {name} must be {list(targets.shape)}, got {list(c.shape)}"
             )
     total: Tensor = _WeightedSum.apply(
-        hidden, head.weight, head.bias, job, used, torch.is_grad_enabled()
+        hidden, head.weight, head.bias, job, weights, torch.is_grad_enabled()
     )
     return total
 
@@ -105,24 +107,31 @@ class _Job:
 
     def check(self, hidden: Tensor) -> None:
         """One line on what does not fit."""
-        if unknown := set(self.fields) - set(FIELDS):
+        check_fields(self.fields)
+        width = self.head.weight.shape[1]
+        if hidden.shape[1:] != (width,) or self.targets.shape != hidden.shape[:1]:
             raise ValueError(
-                f"{min(unknown)} is nothing that can be scored; known: {', '.join(FIELDS)}"
-            )
-        if (
-            hidden.dim() != 2
-            or self.targets.shape != hidden.shape[:1]
-            or hidden.shape[1] != self.head.weight.shape[1]
-        ):
-            raise ValueError(
-                f"hidden must be [M, {self.head.weight.shape[1]}] and targets [M], got "
-                f"{list(hidden.shape)} and "
-                f"{list(self.targets.shape)}"
+                f"hidden must be [M, {width}] and targets [M], got "
+                f"{list(hidden.shape)} and {list(self.targets.shape)}"
             )
         if self.chunk is not None and self.chunk < 1:
             raise ValueError(f"chunk must be at least 1 token, got {self.chunk}")
         if "policy_kl" in self.fields:
-            _check_reference(self.reference, self.head, len(hidden))
+            if self.reference is None:
+                raise ValueError("policy_kl needs a reference: give its hidden states and its head")
+            states, other = self.reference
+            if states.shape != (len(hidden), other.weight.shape[1]):
+                raise ValueError(
+                    "the reference's hidden states must be "
+                    f"[{len(hidden)}, {other.weight.shape[1]}], got {list(states.shape)}"
+                )
+            without = sorted(self.head.leave_out), sorted(other.leave_out)
+            if other.actions != self.head.actions or not set(without[1]) <= set(without[0]):
+                raise ValueError(
+                    "policy and reference must be laws over the same actions, got "
+                    f"{self.head.actions} and {other.actions} of them, "
+                    f"without {without[0]} and {without[1]}"
+                )
         out = (self.targets < 0) | (self.targets >= self.head.actions)
         for i in self.head.leave_out:
             out |= self.targets == i
@@ -134,8 +143,10 @@ class _Job:
 
     def rows(self, work: torch.dtype, gradient: bool) -> Iterator[slice]:
         """Chunks of tokens whose arrays [chunk, V] fit the working memory."""
-        kl, both = "policy_kl" in self.fields, len(set(self.fields) & {"entropy", "policy_kl"}) > 0
-        arrays = 1 + both + kl + (gradient and self.head.softcap is not None)
+        # As many arrays [chunk, V] as `ChunkLaw` says that it keeps alive at once.
+        over_actions = not {"entropy", "policy_kl"}.isdisjoint(self.fields)
+        slope = gradient and self.head.softcap is not None
+        arrays = 1 + over_actions + ("policy_kl" in self.fields) + slope
         size = self.chunk or max(1, CHUNK_BYTES // (arrays * self.head.actions * work.itemsize))
         return (slice(start, start + size) for start in range(0, len(self.targets), size))
 
@@ -204,10 +215,8 @@ def _run(
     """Fields [M] of the job and, with coefficients, the gradients of sum(coefficient * field) that
     are wanted.
     """
-    work, head = (
-        working_dtype(hidden.dtype, weight.dtype),
-        replace(job.head, weight=weight.detach(), bias=bias),
-    )
+    work = working_dtype(hidden.dtype, weight.dtype)
+    head = replace(job.head, weight=weight.detach(), bias=bias)
     values = {name: hidden.new_empty(len(hidden), dtype=work) for name in job.fields}
     inputs = (hidden, weight, bias)
     sums = [
@@ -217,35 +226,27 @@ def _run(
     gradient = coefficients is not None and any(wanted)
     with torch.no_grad(), torch.autocast(hidden.device.type, enabled=False):
         for rows in job.rows(work, gradient):
-            reference = (
-                None if job.reference is None else (job.reference[0][rows], job.reference[1])
-            )
+            reference = job.reference
+            if reference is not None:
+                reference = reference[0][rows], reference[1]
             law = ChunkLaw(
-                hidden[rows], head, job.targets[rows], job.fields, reference, work, gradient
+                hidden[rows],
+                head,
+                targets=job.targets[rows],
+                fields=job.fields,
+                reference=reference,
+                work=work,
+                gradient=gradient,
             )
             for name in job.fields:
                 values[name][rows] = law.values[name]
             if coefficients is not None and gradient:
-                own = {name: c[rows, None].to(work) for name, c in coefficients.items()}
-                push(law.gradient(own), hidden[rows], head, sums, rows)
+                g = law.gradient({name: c[rows, None].to(work) for name, c in coefficients.items()})
+                push(g, hidden[rows], head=head, sums=sums, rows=rows)
+                del g
             del law  # its arrays go before those of the next chunk come
-    return values, [
-        None if g is None or x is None else g.to(x.dtype) for g, x in zip(sums, inputs, strict=True)
+    gradients = [
+        None if total is None or x is None else total.to(x.dtype)
+        for total, x in zip(sums, inputs, strict=True)
     ]
-
-
-def _check_reference(reference: Reference | None, head: Head, tokens: int) -> None:
-    if reference is None:
-        raise ValueError("policy_kl needs a reference: give its hidden states and its head")
-    hidden, other = reference
-    if hidden.shape != (tokens, other.weight.shape[1]):
-        raise ValueError(
-            f"the reference's hidden states must be [{tokens}, {other.weight.shape[1]}], got "
-            f"{list(hidden.shape)}"
-        )
-    if other.actions != head.actions or set(other.leave_out) - set(head.leave_out):
-        raise ValueError(
-            f"policy and reference must be laws over the same actions, got {head.actions} and "
-            f"{other.actions} of them, "
-            f"without {sorted(head.leave_out)} and {sorted(other.leave_out)}"
-        )
+    return values, gradients

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gnivo_edu.policies.divergences import entropy_of, kl_of
 from gnivo_edu.policies.heads import Head
 
 FIELDS = ("policy_logps", "entropy", "policy_kl")
@@ -26,21 +26,54 @@ def dense_scores(
     [M, V] logits.
 
     p = softmax of `head.logits(hidden)`, in their dtype; `reference` is (hidden states, head) of a
-        constant law.
+    constant law.
 
-    >>> import torch
     >>> x = torch.tensor([[0.0]])
     >>> dense_scores(x, Head(weight=torch.ones(4, 1)), torch.tensor([2]))["entropy"].exp()
     tensor([4.])
     """
+    constant = None
+    if reference is not None and "policy_kl" in fields:
+        states, other = reference
+        constant = other.logits(states).log_softmax(-1).detach()
     logps = head.logits(hidden).log_softmax(-1)
-    out = {}
+    return law_scores(logps, targets, fields=fields, reference=constant)
+
+
+def law_scores(
+    logps: Float[Tensor, "M V"],
+    targets: Int[Tensor, " M"],
+    fields: Sequence[str] = FIELDS,
+    reference: Float[Tensor, "M V"] | None = None,
+) -> dict[str, Float[Tensor, " M"]]:
+    """The same from the log-probabilities of every action, and of every action under the
+    reference.
+
+    >>> p, q = torch.tensor([[0.5, 0.5, 0.0]]).log(), torch.tensor([[0.25, 0.75, 0.0]]).log()
+    >>> scores = law_scores(p, torch.tensor([0]), reference=q)
+    >>> scores["entropy"], scores["policy_kl"]
+    (tensor([0.6931]), tensor([0.1438]))
+    """
+    check_fields(fields)
+    scores = {}
     if "policy_logps" in fields:
-        out["policy_logps"] = logps.gather(-1, targets[:, None])[:, 0]
+        scores["policy_logps"] = logps.gather(-1, targets[:, None])[:, 0]
     if "entropy" in fields:
-        out["entropy"] = entropy_of(logps)
+        # 0 log 0 is 0, and so is its gradient: the logarithm is taken out where p(a) = 0.
+        scores["entropy"] = -(logps.exp() * logps.masked_fill(logps == -torch.inf, 0.0)).sum(-1)
     if "policy_kl" in fields:
         if reference is None:
             raise ValueError("policy_kl needs a reference: give its hidden states and its head")
-        out["policy_kl"] = kl_of(logps, reference[1].logits(reference[0]).log_softmax(-1).detach())
-    return out
+        # As above; inf where q(a) = 0 < p(a).
+        impossible = logps == -torch.inf
+        log_ratio = logps.masked_fill(impossible, 0.0) - reference.masked_fill(impossible, 0.0)
+        scores["policy_kl"] = (logps.exp() * log_ratio).sum(-1)
+    return scores
+
+
+def check_fields(fields: Sequence[str]) -> None:
+    """Raise ValueError unless all of them can be scored."""
+    if unknown := set(fields) - set(FIELDS):
+        raise ValueError(
+            f"{min(unknown)} is nothing that can be scored; known: {', '.join(FIELDS)}"
+        )

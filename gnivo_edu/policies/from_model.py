@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -12,11 +11,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from gnivo_edu.exact import check_size
-from gnivo_edu.policies.scoring import device_of, evaluating
+from gnivo_edu.exact import Tables, check_size
+from gnivo_edu.policies.cached_rows import Rows
+from gnivo_edu.policies.scoring import evaluating
 from toy_envs import TokenMDP
 
-Tables = list[NDArray[np.float64]]
 TextReward = Callable[[list[str]], ArrayLike]
 MAX_BYTES = 2**29
 MAX_ROWS = 1024
@@ -42,8 +41,11 @@ class TextTree(TokenMDP):
         reward: TextReward,
     ) -> None:
         super().__init__(vocab_size=token_ids[0].shape[1], horizon=len(token_ids))
-        self.prompt, self.prompt_ids, self.token_ids = prompt, prompt_ids, token_ids
-        self._tokenizer, self._tables, self._text_reward = tokenizer, tables, reward
+        self.prompt, self.prompt_ids = prompt, prompt_ids
+        self.token_ids = token_ids
+        self._tokenizer = tokenizer
+        self._tables = tables
+        self._text_reward = reward
 
     def reference(self, prompt_index: int = 0) -> Tables:
         """The model's log-probabilities of the kept tokens, renormalised, [V**t, V], nats."""
@@ -53,10 +55,10 @@ class TextTree(TokenMDP):
         """The model's own token ids of a prefix of ranks; `bos_token_id` and `pad_token_id` are
         left out.
         """
-        ids, number = [], 0
-        for t, rank in enumerate(
-            r for r in np.asarray(prefix, np.int64).tolist() if r < self.vocab_size
-        ):
+        ranks = [r for r in np.asarray(prefix, np.int64).tolist() if r < self.vocab_size]
+        ids = []
+        number = 0  # of the prefix among those of its length, which is its row in the table
+        for t, rank in enumerate(ranks):
             ids.append(int(self.token_ids[t][number, rank]))
             number = number * self.vocab_size + rank
         return ids
@@ -85,7 +87,7 @@ class TextTree(TokenMDP):
         # Decoded after the prompt, then cut: a token's leading space is lost where it comes first.
         # The prompt may end inside a character, which the continuation then completes.
         before, *texts = self._tokenizer.batch_decode(
-            [self.prompt_ids + own for own in [[], *ids]],
+            [self.prompt_ids + continuation for continuation in [[], *ids]],
             skip_special_tokens=True,
             clean_up_tokenization_spaces=False,
         )
@@ -125,10 +127,23 @@ def tree_from_model(
             f"the prompt has {len(prompt_ids)} tokens; with horizon {horizon} that is above the "
             f"model's {window}"
         )
-    grower = _Grower(model, tokenizer, prompt_ids, top_k, horizon)
+    special = set(tokenizer.all_special_ids)
+    special |= {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    allowed = sorted(set(tokenizer.get_vocab().values()) - special)
     with evaluating(model), torch.inference_mode():
-        grower.grow(use_cache, max_bytes)
-    mdp = TextTree(tokenizer, prompt, prompt_ids, grower.token_ids, grower.tables, reward)
+        ids = torch.tensor([prompt_ids])
+        started = Rows(model, None, prompts=ids, mask=torch.ones_like(ids) > 0, use_cache=use_cache)
+        tables, token_ids = _grow(
+            started, allowed, top_k=top_k, horizon=horizon, max_bytes=max_bytes
+        )
+    mdp = TextTree(
+        tokenizer,
+        prompt,
+        prompt_ids=prompt_ids,
+        token_ids=token_ids,
+        tables=tables,
+        reward=reward,
+    )
     return mdp, mdp.reference()
 
 
@@ -143,92 +158,52 @@ def _encode(tokenizer: Any, prompt: str) -> list[int]:
     return ids or [tokenizer.bos_token_id]
 
 
-class _Grower:
-    """Fills the tables, chunk of prefixes by chunk, going deeper before going on: few caches live
-    at a time.
+def _grow(
+    prompt: Rows, allowed: Sequence[int], top_k: int, horizon: int, max_bytes: int
+) -> tuple[Tables, list[NDArray[np.int64]]]:
+    """Tables and token ids, filled chunk of prefixes by chunk, going deeper before going on: few
+    caches live at a time.
     """
-
-    def __init__(
-        self, model: nn.Module, tokenizer: Any, prompt_ids: Sequence[int], top_k: int, horizon: int
-    ) -> None:
-        self.model, self.top_k, self.horizon = model, top_k, horizon
-        self.prompt = torch.tensor([list(prompt_ids)], device=device_of(model))
-        self.tables = [np.empty((top_k**t, top_k)) for t in range(horizon)]
-        self.token_ids = [np.empty((top_k**t, top_k), dtype=np.int64) for t in range(horizon)]
-        special = set(tokenizer.all_special_ids)
-        special |= {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-        self.allowed = sorted(set(tokenizer.get_vocab().values()) - special)
-
-    def grow(self, use_cache: bool, max_bytes: int) -> None:
-        out = self.model(input_ids=self.prompt, use_cache=use_cache)
-        logits, past = (
-            out.logits[:, -1],
-            getattr(out, "past_key_values", None) if use_cache else None,
+    width = prompt.logits.shape[-1]
+    allowed = [i for i in allowed if i < width]
+    if top_k > len(allowed):
+        raise ValueError(
+            f"top_k is {top_k}, but {len(allowed)} tokens are left once special tokens are removed"
         )
-        if not hasattr(past, "reorder_cache"):
-            past = None
-        allowed = torch.tensor(
-            [i for i in self.allowed if i < logits.shape[-1]], device=logits.device
-        )
-        if self.top_k > len(allowed):
-            raise ValueError(
-                f"top_k is {self.top_k}, but {len(allowed)} tokens are left once special tokens "
-                "are removed"
-            )
-        self.banned = torch.ones(logits.shape[-1], dtype=torch.bool, device=logits.device)
-        self.banned[allowed] = False
-        length = self.prompt.shape[1] + self.horizon
-        # Per prefix: one cache at every depth, and the logits with two working copies (all
-        # positions without a cache).
-        cache = _cache_bytes(past) / self.prompt.shape[1] * length * self.horizon
-        logit_bytes = (
-            3 * logits[0].numel() * logits.element_size() * (1 if past is not None else length)
-        )
-        self.rows = int(min(max(max_bytes // (cache + logit_bytes), 1), MAX_ROWS))
-        self._visit(logits, past, self.prompt[:, :0], np.zeros(1, dtype=np.int64))
+    banned = torch.ones(width, dtype=torch.bool, device=prompt.logits.device)
+    banned[allowed] = False
+    tables = [np.empty((top_k**t, top_k)) for t in range(horizon)]
+    token_ids = [np.empty((top_k**t, top_k), dtype=np.int64) for t in range(horizon)]
+    # Per prefix: one cache at every depth, and the logits with two working copies (all positions
+    # without a cache).
+    length = prompt.ids.shape[1] + horizon
+    cache = _cache_bytes(prompt.past) / prompt.ids.shape[1] * length * horizon
+    positions = length if prompt.past is None else 1
+    at_once = max_bytes // (cache + 3 * prompt.logits.nbytes * positions)
+    rows = int(min(max(at_once, 1), MAX_ROWS))
 
-    def _visit(
-        self, logits: Tensor, past: Any, prefixes: Tensor, numbers: NDArray[np.int64]
-    ) -> None:
-        """Write down the children of prefixes [B, t], whose rows in table t are `numbers`; then
-        visit them.
+    def visit(prefixes: Rows, numbers: NDArray[np.int64], t: int) -> None:
+        """Write down the children of prefixes of t tokens, whose rows in table t are `numbers`;
+        then visit them.
         """
-        t, k = prefixes.shape[1], self.top_k
-        if bool(logits.isnan().any()):
+        if bool(prefixes.logits.isnan().any()):
             raise ValueError("the model returned nan: load it in float32")
-        best, tokens = logits.masked_fill(self.banned, -torch.inf).topk(k)
-        self.tables[t][numbers] = best.cpu().double().log_softmax(-1).numpy()
-        self.token_ids[t][numbers] = tokens.cpu().numpy()
-        if t + 1 == self.horizon:
+        best, tokens = prefixes.logits.masked_fill(banned, -torch.inf).topk(top_k)
+        tables[t][numbers] = best.cpu().double().log_softmax(-1).numpy()
+        token_ids[t][numbers] = tokens.cpu().numpy()
+        if t + 1 == horizon:
             return
-        children = torch.cat([prefixes.repeat_interleave(k, 0), tokens.reshape(-1, 1)], 1)
-        numbers = (numbers[:, None] * k + np.arange(k)).ravel()
-        parents = torch.arange(len(children), device=children.device) // k
-        for start in range(0, len(children), self.rows):
-            part = slice(start, start + self.rows)
-            self._visit(
-                *self._step(past, children[part], parents[part]), children[part], numbers[part]
-            )
+        numbers = (numbers[:, None] * top_k + np.arange(top_k)).ravel()
+        for part in torch.arange(len(numbers)).split(rows):
+            children = prefixes.repeated(part // top_k, room=horizon - 1)
+            children.append(tokens.flatten()[part.to(tokens.device)])
+            visit(children, numbers=numbers[part.numpy()], t=t + 1)
 
-    def _step(self, past: Any, prefixes: Tensor, parents: Tensor) -> tuple[Tensor, Any]:
-        """Next-token logits [B, vocabulary] and the cache of prefixes whose parents' cache is
-        given.
-        """
-        if past is None:
-            ids = torch.cat([self.prompt.expand(len(prefixes), -1), prefixes], 1)
-            return self.model(input_ids=ids, use_cache=False).logits[:, -1], None
-        past = copy.deepcopy(past)
-        past.reorder_cache(parents)
-        out = self.model(input_ids=prefixes[:, -1:], past_key_values=past, use_cache=True)
-        return out.logits[:, -1], out.past_key_values
+    visit(prompt, numbers=np.zeros(1, dtype=np.int64), t=0)
+    return tables, token_ids
 
 
 def _cache_bytes(past: Any) -> int:
     """Size of a cache of one row."""
-    tensors = [
-        x
-        for layer in getattr(past, "layers", ())
-        for x in vars(layer).values()
-        if isinstance(x, Tensor)
-    ]
-    return sum(x.numel() * x.element_size() for x in tensors)
+    values = [x for layer in getattr(past, "layers", ()) for x in vars(layer).values()]
+    return sum(x.nbytes for x in values if isinstance(x, Tensor))

@@ -79,25 +79,28 @@ def sample_completions(
         raise ValueError(
             f"prompt_index must list prompts in 0..{len(ids) - 1}, got {index.tolist()}"
         )
-    check_room(policy, task, ids, mask, index)
+    check_room(policy, task, ids=ids, mask=mask, index=index)
     start, stop, _ = share.indices(len(index))
+    # Numbered before the share is cut out of them, so that a share draws what it would among all.
     numbers = completion_numbers(index.tolist(), group_size)[start * group_size : stop * group_size]
     index = index[start:stop]
-    drawn = _Drawn(task, len(numbers), device_of(policy))
+    drawn = _Drawn(task, rows=len(numbers), device=device_of(policy))
     rows_at_once = max_rows or len(numbers)
     prompts_at_once = max(rows_at_once // group_size, 1)
     with evaluating(policy):
         for first in range(0, len(index), prompts_at_once):
-            last = min(first + prompts_at_once, len(index))
-            unique, owner = (
-                index[first:last].repeat_interleave(group_size).unique(return_inverse=True)
-            )
-            started = Rows(policy, task, ids[unique], mask[unique])
+            # Each prompt is run once, however many rows it has; `owner` says which is whose.
+            owners = index[first : first + prompts_at_once].repeat_interleave(group_size)
+            unique, owner = owners.unique(return_inverse=True)
+            started = Rows(policy, task.vocab_size, prompts=ids[unique], mask=mask[unique])
             for at in range(0, len(owner), rows_at_once):
                 part = owner[at : at + rows_at_once]
                 start = first * group_size + at
-                uniforms = uniforms_of(seed, step, numbers[start : start + len(part)], task.horizon)
-                drawn.fill(start, started.repeated(part, task.horizon), law, uniforms)
+                uniforms = uniforms_of(
+                    seed, step, rows=numbers[start : start + len(part)], count=task.horizon
+                )
+                rows = started.repeated(part, room=task.horizon)
+                drawn.fill(start, rows, law=law, uniforms=uniforms)
     return drawn.groups(index, law)
 
 
@@ -108,32 +111,40 @@ def behaviour_check(
     """Mean and largest |sampled - rescored| log-probability over the tokens of completions, nats.
 
     Rescored: each whole row once more, without cache, `max_rows` at a time, under the law that drew
-    it. The names are TRL's. Below 1e-12 in float64 (about 1e-7 where the model itself works in float32
-    inside); in lower precision a metric to watch.
+    it. The names are TRL's. Below 1e-12 in float64 (about 1e-7 where the model itself works in
+    float32 inside); in lower precision a metric to watch.
 
     >>> from gnivo_edu.policies import TabularLM
     >>> from toy_envs import TokenMDP
     >>> policy, mdp = TabularLM.from_mdp(TokenMDP(2, 3), seed=0), TokenMDP(2, 3)
-    >>> differences = behaviour_check(policy, mdp, sample_completions(policy, mdp, 4, temperature=0.7))
+    >>> samples = sample_completions(policy, mdp, group_size=4, temperature=0.7)
+    >>> differences = behaviour_check(policy, mdp, samples)
     >>> {name: value < 1e-12 for name, value in differences.items()}
     {'sampling/sampling_logp_difference/mean': True, 'sampling/sampling_logp_difference/max': True}
     """
     ids, mask = prompts_of(task)
-    K, T = samples.tokens.shape[1:]
-    inside = samples.mask.reshape(-1, T)
-    tokens = samples.tokens.reshape(-1, T).masked_fill(~inside, task.pad_token_id)
-    owner = samples.prompt_index.repeat_interleave(K).cpu()
+    tokens, lengths, prompt_index = samples.rows
+    inside, drawn_logps = (x.flatten(0, 1) for x in (samples.mask, samples.logps))
+    tokens = tokens.masked_fill(~inside, task.pad_token_id)
+    owner = prompt_index.cpu()
     gaps = []
     with evaluating(policy):
         for part in torch.arange(len(tokens)).split(max_rows):
-            length = int(inside[part].sum(1).max())
-            rows = Rows(policy, task, ids[owner[part]], mask[owner[part]], tokens[part, :length])
-            logps = samples.law.log_probabilities(rows.logits)
-            chosen = logps.gather(
-                -1, tokens[part, :length, None].clamp(max=task.vocab_size - 1).to(logps.device)
+            written = tokens[part, : int(lengths[part].max())]
+            rows = Rows(
+                policy,
+                task.vocab_size,
+                prompts=ids[owner[part]],
+                mask=mask[owner[part]],
+                tokens=written,
             )
-            sampled = samples.logps.reshape(-1, T)[part, :length].to(chosen)
-            gaps.append((sampled - chosen[..., 0]).abs()[inside[part, :length].to(chosen.device)])
+            logps = samples.law.log_probabilities(rows.logits)
+            # PAD is no action, so it is read off as the last one, and then left out.
+            actions = written.clamp(max=task.vocab_size - 1).to(logps.device)
+            rescored = logps.gather(-1, actions[..., None])[..., 0]
+            sampled = drawn_logps[part, : written.shape[1]].to(rescored)
+            counts = inside[part, : written.shape[1]].to(rescored.device)
+            gaps.append((sampled - rescored).abs()[counts])
     gap = torch.cat(gaps).double()
     name = "sampling/sampling_logp_difference"
     return {f"{name}/mean": float(gap.mean()), f"{name}/max": float(gap.max())}
@@ -162,18 +173,17 @@ class _Drawn:
             token = inverse_cdf(logps, uniforms[(alive - start).to(uniforms.device), t])
             chosen = logps.gather(1, token[:, None])[:, 0]
             if self.logps is None:
-                self.logps = torch.zeros(
-                    self.tokens.shape, dtype=chosen.dtype, device=chosen.device
-                )
-            self.tokens[alive, t], self.logps[alive, t] = token, chosen
+                self.logps = chosen.new_zeros(self.tokens.shape)
+            self.tokens[alive, t] = token
+            self.logps[alive, t] = chosen
             self.lengths[alive] = t + 1
             ended = torch.isin(token, self.eos)
             self.ended[alive] = ended
-            if t + 1 == T or (len(self.eos) and bool(ended.all())):
+            if t + 1 == T or bool(ended.all()):
                 return
-            if len(self.eos) and bool(ended.any()):
+            if bool(ended.any()):
                 going = (~ended).nonzero()[:, 0]
-                alive, token = alive[going], token[going]
+                alive, token = (x[going] for x in (alive, token))
                 rows.keep(going)
             rows.append(token)
 
@@ -182,13 +192,13 @@ class _Drawn:
         has.
         """
         assert self.logps is not None
-        N, T = len(index), self.tokens.shape[1]
-        truncated = ~self.ended if len(self.eos) else torch.zeros_like(self.ended)
+        groups = (len(index), -1)
+        truncated = ~self.ended if len(self.eos) else self.ended
         return SampledGroups(
-            tokens=self.tokens.view(N, -1, T),
-            lengths=self.lengths.view(N, -1),
-            logps=self.logps.view(N, -1, T),
-            truncated=truncated.view(N, -1),
+            tokens=self.tokens.unflatten(0, groups),
+            lengths=self.lengths.unflatten(0, groups),
+            logps=self.logps.unflatten(0, groups),
+            truncated=truncated.unflatten(0, groups),
             prompt_index=index.to(self.tokens.device),
             law=law,
         )

@@ -17,16 +17,11 @@ from torch import Tensor, nn
 from gnivo_edu.policies.scoring import evaluating
 
 # Settings that may change the logits, by their names in configurations; `find_head` tries what they
-# may mean.
+# may mean. A factor of 1: most models multiply by it, of -1: most divide.
 _SOFTCAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
-_FACTORS = {
-    "logit_scale": 1,
-    "logits_scaling": -1,
-    "lm_head_multiplier": 1,
-}  # 1: most models multiply by it
-_verified: weakref.WeakKeyDictionary[nn.Module, int] = (
-    weakref.WeakKeyDictionary()
-)  # which candidate held
+_FACTORS = {"logit_scale": 1, "logits_scaling": -1, "lm_head_multiplier": 1}
+# Which of its candidates a model's head was seen to be.
+_verified: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -58,10 +53,8 @@ class Head:
             raise ValueError(
                 f"num_actions must be in 1..{V}, the rows of the head, got {self.num_actions}"
             )
-        if (
-            any(not 0 <= i < self.actions for i in self.leave_out)
-            or len(set(self.leave_out)) >= self.actions
-        ):
+        ids = range(self.actions)
+        if len(set(self.leave_out)) >= len(ids) or any(i not in ids for i in self.leave_out):
             raise ValueError(
                 f"leave_out must hold ids in 0..{self.actions - 1}, and not all of them"
             )
@@ -78,33 +71,27 @@ class Head:
     def logits(self, hidden: Float[Tensor, "*B H"]) -> Float[Tensor, "*B A"]:
         """All logits at once, with gradient, in the dtype of `hidden`: the definition, dense.
 
-        >>> Head(weight=torch.eye(2), temperature=0.5, leave_out=(1,)).logits(torch.tensor([3.0, 4.0]))
+        >>> head = Head(weight=torch.eye(2), temperature=0.5, leave_out=(1,))
+        >>> head.logits(torch.tensor([3.0, 4.0]))
         tensor([6., -inf])
         """
         A = self.actions
-        z = (
-            nn.functional.linear(
-                hidden, self.weight[:A], None if self.bias is None else self.bias[:A]
-            )
-            * self.scale
-        )
+        bias = None if self.bias is None else self.bias[:A]
+        z = nn.functional.linear(hidden, self.weight[:A], bias) * self.scale
         if self.softcap is not None:
             z = self.softcap * (z / self.softcap).tanh()
         z = z / self.temperature
-        return (
-            z.index_fill(-1, torch.tensor(self.leave_out, device=z.device), -torch.inf)
-            if self.leave_out
-            else z
-        )
+        if self.leave_out:
+            z = z.index_fill(-1, torch.tensor(self.leave_out, device=z.device), -torch.inf)
+        return z
 
 
 def has_hidden_states(model: nn.Module) -> bool:
     """Whether a policy has a head over hidden states: a table of logits has none, nor a toy of
     logits only.
     """
-    return getattr(getattr(model, "config", None), "model_type", None) != "tabular-lm" and hasattr(
-        model, "get_output_embeddings"
-    )
+    kind = getattr(getattr(model, "config", None), "model_type", "")
+    return kind != "tabular-lm" and hasattr(model, "get_output_embeddings")
 
 
 @torch.no_grad()
@@ -117,17 +104,15 @@ def find_head(model: nn.Module) -> tuple[nn.Module, Head]:
     ValueError, in one line that names it, on a head that it does not know: an encoder-decoder, an
     adapter or a quantised layer as the head, another formula.
 
-    >>> from transformers import Qwen2Config, Qwen2ForCausalLM
-    >>> sizes = dict(hidden_size=8, intermediate_size=8, num_attention_heads=2, num_key_value_heads=2)
-    >>> backbone, head = find_head(Qwen2ForCausalLM(Qwen2Config(vocab_size=5, num_hidden_layers=1, **sizes)))
+    >>> from transformers import GPT2Config, GPT2LMHeadModel
+    >>> model = GPT2LMHeadModel(GPT2Config(vocab_size=5, n_embd=8, n_layer=1, n_head=2))
+    >>> backbone, head = find_head(model)
     >>> type(backbone).__name__, list(head.weight.shape), head.bias
-    ('Qwen2Model', [5, 8], None)
+    ('GPT2Model', [5, 8], None)
     """
     # An adapter's wrapper (peft) puts its layers inside the model that it wraps, whose logits then
     # are the wrapper's.
-    inner: Any = model
-    if hasattr(inner, "get_base_model"):
-        inner = inner.get_base_model()
+    inner: Any = getattr(model, "get_base_model", lambda: model)()
     name = type(inner).__name__
     config = inner.config.get_text_config() if hasattr(inner, "config") else None
     layer: Any = inner.get_output_embeddings() if hasattr(inner, "get_output_embeddings") else None
@@ -152,24 +137,17 @@ def find_head(model: nn.Module) -> tuple[nn.Module, Head]:
     # Half precision rounds each logit by up to 2^-8 of itself, at several places.
     tolerance = 1e-5 if layer.weight.dtype in (torch.float32, torch.float64) else 0.05
     for number, head in enumerate(heads):
-        found = head.logits(hidden).double()
-        error = (
-            (found - expected).abs().max()
-            if found.shape == expected.shape
-            else torch.tensor(torch.inf)
-        )
-        if bool(error <= tolerance * expected.abs().max()):
+        logits = head.logits(hidden).double()
+        same = logits.shape == expected.shape
+        error = float((logits - expected).abs().max()) if same else float("inf")
+        if error <= tolerance * float(expected.abs().max()):
             _verified[model] = number
             return backbone, head
-    set_here = [
-        f"{key}={getattr(config, key)}"
-        for key in (*_SOFTCAPS, *_FACTORS)
-        if getattr(config, key, None)
-    ]
+    settings = {key: getattr(config, key, None) for key in (*_SOFTCAPS, *_FACTORS)}
+    set_here = ", ".join(f"{key}={value}" for key, value in settings.items() if value)
     raise ValueError(
         f"the logits of {name} are not its head applied to its last hidden states"
-        f"{' with ' + ', '.join(set_here) if set_here else ''} (off by {float(error):.2g}): "
-        f"{_DENSE}"
+        f"{' with ' + set_here if set_here else ''} (off by {error:.2g}): {_DENSE}"
     )
 
 

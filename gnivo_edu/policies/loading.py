@@ -27,9 +27,9 @@ def load_policy(
 ) -> tuple[Any, Any]:
     """(policy, tokenizer) of any name that a command or a configuration takes; dropout off, CPU.
 
-    "table": a `TabularLM` for `task`; "shipped": the small transformer for arithmetic; the folder of
-    a model that was trained here; any other folder or hub id (`load_model`). The tokenizer is None
-    where the tokens are those of a toy environment. In float64 the norms keep float64. Raises
+    "table": a `TabularLM` for `task`; "shipped": the small transformer for arithmetic; the folder
+    of a model that was trained here; any other folder or hub id (`load_model`). The tokenizer is
+    None where the tokens are those of a toy environment. In float64 the norms keep float64. Raises
     ValueError, in one line, on what cannot be loaded.
 
     >>> policy, tokenizer = load_policy("table", torch.float64, TokenMDP(2, 3))
@@ -51,7 +51,9 @@ def load_policy(
     if name and folder.is_dir() and not any(folder.glob("tokenizer*")):
         return load_transformer(folder, dtype), None
     policy, tokenizer = load_model(name, dtype)
-    return (precise_norms(policy) if dtype == torch.float64 else policy), tokenizer
+    if dtype == torch.float64:
+        precise_norms(policy)
+    return policy, tokenizer
 
 
 def load_model(
@@ -65,8 +67,8 @@ def load_model(
     name = fspath(path_or_id)
     if name == "PATH_OR_HUB_ID":
         raise ValueError(
-            "PATH_OR_HUB_ID stands for a model: give its folder or hub id, with train by --set "
-            "model=..."
+            "PATH_OR_HUB_ID stands for a model: give its folder or hub id, "
+            "with train by --set model=..."
         )
     folder = Path(name).expanduser()
     local = bool(name) and folder.exists()
@@ -75,8 +77,8 @@ def load_model(
             f"there is no folder {name!r}: give the folder of a model, or a hub id such as "
             "owner/name"
         )
-    if local and not (folder / "config.json").is_file():
-        raise ValueError(no_config(folder))
+    if local:
+        _check_config(folder)
     source = str(folder) if local else name
     if not local and not hub_answers(name):
         try:
@@ -93,8 +95,7 @@ def load_model(
             )
             tokenizer = AutoTokenizer.from_pretrained(source)
     except Exception as error:  # whatever a loader raises on files it cannot read
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = (lines or [type(error).__name__])[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].strip()
         hint = "" if local else " (a hub id needs a connection, or the files in the cache)"
         raise ValueError(
             f"{name!r} could not be loaded as a causal language model{hint}: {reason}"
@@ -115,8 +116,7 @@ def load_transformer(
 
     Raises ValueError on a folder that holds no model.
     """
-    if not (Path(folder) / "config.json").is_file():
-        raise ValueError(no_config(Path(folder)))
+    _check_config(Path(folder))
     with quiet(True):
         model = AutoModelForCausalLM.from_pretrained(
             str(folder), dtype=dtype, attn_implementation="sdpa"
@@ -152,14 +152,14 @@ class PreciseRMSNorm(nn.Module):
 
     def __init__(self, weight: Tensor, eps: float) -> None:
         super().__init__()
-        self.weight, self.eps = nn.Parameter(weight.detach().clone()), eps
+        self.weight = nn.Parameter(weight.detach().clone())
+        self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise the last dimension."""
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        return self.weight * (wide * (wide.square().mean(-1, keepdim=True) + self.eps).rsqrt()).to(
-            x.dtype
-        )
+        scale = (wide.square().mean(-1, keepdim=True) + self.eps).rsqrt()
+        return self.weight * (wide * scale).to(x.dtype)
 
 
 def precise_norms(model: PreTrainedModel) -> PreTrainedModel:
@@ -172,12 +172,14 @@ def precise_norms(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
-def no_config(folder: Path) -> str:
-    """What to say of a folder without a model; that of a run has one inside."""
-    inner, hint = folder / "model", "give one that save_pretrained or pretrain wrote"
-    if (inner / "config.json").is_file():
-        hint = f"did you mean {str(inner)!r}?"
-    return f"the folder {str(folder)!r} holds no config.json: {hint}"
+def _check_config(folder: Path) -> None:
+    """Raise ValueError on a folder without a model; that of a run has one inside."""
+    if (folder / "config.json").is_file():
+        return
+    hint = "give one that save_pretrained or pretrain wrote"
+    if (folder / "model" / "config.json").is_file():
+        hint = f"did you mean {str(folder / 'model')!r}?"
+    raise ValueError(f"the folder {str(folder)!r} holds no config.json: {hint}")
 
 
 @contextmanager

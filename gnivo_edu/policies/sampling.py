@@ -27,9 +27,9 @@ class SampledGroups:
     `logps` [N, K, T], nats, under the law that drew them, 0 after the end; `truncated`: the answer
     reached the horizon without the end-of-sequence token that the environment has; `prompt_index`
     [N], number of the prompt; `group_weight` [N], probability of each group where all of them are
-    listed (`all_groups`), else None; `law`: the temperature, top-k and top-p they were drawn with,
-    and `truncated_law` whether those cut answers off, which objectives that read values off a
-    policy refuse.
+    listed (`all_groups`), else None; `law`: the temperature, top-k and top-p they were drawn with.
+    Where `law.truncates`, some answers were cut off, which objectives that read values off a policy
+    refuse.
     """
 
     tokens: Int[Tensor, "N K T"]
@@ -41,24 +41,30 @@ class SampledGroups:
     law: SamplingLaw = field(default_factory=SamplingLaw)
 
     @property
-    def truncated_law(self) -> bool:
-        """Whether top-k or top-p cut answers off, so that some have probability 0 under the sampler
-        alone.
-        """
-        return self.law.truncates
-
-    @property
     def mask(self) -> Bool[Tensor, "N K T"]:
         """Ones, then zeros, made from the lengths."""
         places = torch.arange(self.tokens.shape[-1], device=self.tokens.device)
         return places < self.lengths[..., None]
 
-    def rewards(self, task: TokenMDP) -> Float[Tensor, "N K"]:
-        """What the task pays for each answer, float64, on the CPU."""
-        tokens, lengths = self.tokens.flatten(0, 1), self.lengths.flatten()
+    @property
+    def rows(self) -> tuple[Int[Tensor, "B T"], Int[Tensor, " B"], Int[Tensor, " B"]]:
+        """(tokens, lengths, prompt_index) of all answers, B = N K: row r is answer r % K to prompt
+        r // K.
+        """
         index = self.prompt_index.repeat_interleave(self.lengths.shape[1])
-        paid = task.reward(*(x.cpu().numpy() for x in (tokens, lengths, index)))
-        return torch.from_numpy(np.asarray(paid)).view(self.lengths.shape)
+        return self.tokens.flatten(0, 1), self.lengths.flatten(), index
+
+    def rewards(self, task: TokenMDP) -> Float[Tensor, "N K"]:
+        """What the task pays for each answer, float64, on the CPU.
+
+        >>> from gnivo_edu.policies import TabularLM
+        >>> task = TokenMDP(2, 3, reward=lambda tokens, lengths: tokens[:, 0])
+        >>> groups = sample_groups(TabularLM.from_mdp(task), task, group_size=4)
+        >>> bool((groups.rewards(task) == groups.tokens[..., 0]).all())
+        True
+        """
+        rewards = task.reward(*(x.cpu().numpy() for x in self.rows))
+        return torch.from_numpy(np.asarray(rewards)).view(self.lengths.shape)
 
 
 @torch.no_grad()
@@ -77,7 +83,8 @@ def sample_groups(
 
     >>> from gnivo_edu.policies import TabularLM
     >>> mdp = TokenMDP(2, 3, eos_token_id=1)
-    >>> groups = sample_groups(TabularLM.from_mdp(mdp), mdp, 4, [0], torch.Generator().manual_seed(0))
+    >>> random = torch.Generator().manual_seed(0)
+    >>> groups = sample_groups(TabularLM.from_mdp(mdp), mdp, group_size=4, generator=random)
     >>> groups.tokens.shape, groups.lengths.max().item() <= 3
     (torch.Size([1, 4, 3]), True)
     """
@@ -92,7 +99,8 @@ def sample_groups(
     columns = []
     with evaluating(policy):
         for t in range(T):
-            logps = next_token_logps(policy, mdp, tokens[:, :t], rows)[:, -1]
+            logps = next_token_logps(policy, mdp, prefixes=tokens[:, :t], prompt_index=rows)[:, -1]
+            # A generator draws on its own device, so that it draws the same whatever the policy's.
             place = device if generator is None else generator.device
             token = torch.multinomial(logps.exp().to(place), 1, generator=generator).to(device)
             columns.append(logps.gather(1, token)[:, 0].masked_fill(ended, 0.0))
@@ -101,11 +109,12 @@ def sample_groups(
             if mdp.eos_token_id is not None:
                 ended |= token[:, 0] == mdp.eos_token_id
     shape = (len(prompts), group_size)
+    truncated = ended if mdp.eos_token_id is None else ~ended
     return SampledGroups(
         tokens=tokens.view(*shape, T),
         lengths=lengths.view(shape),
         logps=torch.stack(columns, 1).view(*shape, T),
-        truncated=(~ended if mdp.eos_token_id is not None else ended).view(shape),
+        truncated=truncated.view(shape),
         prompt_index=prompts,
     )
 
@@ -124,16 +133,19 @@ def all_groups(
     answers of positive probability)**K. Raises ValueError above `max_groups`.
 
     >>> mdp = TokenMDP(2, 2, eos_token_id=1)
-    >>> groups = all_groups(mdp, [np.log([[0.5, 0.5]]), np.log([[0.25, 0.75], [0.5, 0.5]])], group_size=2)
+    >>> tables = [np.log([[0.5, 0.5]]), np.log([[0.25, 0.75], [0.5, 0.5]])]
+    >>> groups = all_groups(mdp, tables, group_size=2)
     >>> groups.tokens.shape, float(groups.group_weight.sum())
     (torch.Size([9, 2, 2]), 1.0)
     """
     V, T, eos = mdp.vocab_size, mdp.horizon, mdp.eos_token_id
     if max_groups < V**T:
         raise ValueError(
-            f"{V}**{T} answers are too many to list groups of them: the limit is {max_groups:,} "
-            "groups"
+            f"{V}**{T} answers are too many to list groups of them: "
+            f"the limit is {max_groups:,} groups"
         )
+    # Every sequence of T tokens, then only those that are a complete answer, each once: after its
+    # end an answer is written with end tokens.
     numbers = np.arange(V**T)
     tokens = digits(numbers, V, T)
     lengths = answer_lengths(tokens, eos)
@@ -141,8 +153,9 @@ def all_groups(
     logps = np.stack([tables[t][numbers // V ** (T - t), tokens[:, t]] for t in range(T)], 1)
     logps = np.where(inside, logps, 0.0)
     possible = (inside | (tokens == eos)).all(1) & (logps.sum(1) > -np.inf)
+    truncated = (tokens != eos).all(1)[possible] & (eos is not None)
     tokens = np.where(inside, tokens, mdp.pad_token_id)[possible]
-    logps, lengths = logps[possible], lengths[possible]
+    logps, lengths = (x[possible] for x in (logps, lengths))
     if len(tokens) ** group_size > max_groups:
         raise ValueError(
             f"{len(tokens)} answers make {len(tokens) ** group_size:,} groups of {group_size}, "
@@ -150,7 +163,6 @@ def all_groups(
         )
     choice = digits(np.arange(len(tokens) ** group_size), len(tokens), group_size)
     logs = torch.from_numpy(logps[choice])
-    truncated = np.zeros(len(tokens), dtype=bool) if eos is None else ~(tokens == eos).any(1)
     return SampledGroups(
         tokens=torch.from_numpy(tokens[choice]),
         lengths=torch.from_numpy(lengths[choice]),
@@ -173,16 +185,13 @@ def make_group_batch(
     `behaviour_logps` are those of the sampler; `reference_logps` those of `reference`, scored
     without gradient, or of the sampler. Rewards come from `mdp.reward`, in the policy's precision.
     `fields` are further fields of `GroupBatch`."""
-    N, K, T = samples.tokens.shape
-    tokens, lengths = samples.tokens.reshape(-1, T), samples.lengths.reshape(-1)
-    rows = samples.prompt_index.repeat_interleave(K)
-    logps = token_logps(policy, mdp, tokens, lengths, rows).view(N, K, T)
+    shape = samples.tokens.shape
+    logps = token_logps(policy, mdp, *samples.rows).view(shape)
     device = logps.device
     if reference is not None:
         with torch.no_grad(), evaluating(reference):
-            fields["reference_logps"] = (
-                token_logps(reference, mdp, tokens, lengths, rows).view(N, K, T).to(device)
-            )
+            reference_logps = token_logps(reference, mdp, *samples.rows)
+        fields["reference_logps"] = reference_logps.view(shape).to(device)
     if samples.group_weight is not None:
         fields.setdefault("group_weight", samples.group_weight.to(device))
     return GroupBatch(

@@ -65,6 +65,8 @@ class SamplingLaw:
             logits = logits.masked_fill(logits < last_kept, -torch.inf)
         logps = logits.log_softmax(-1)
         if self.top_p is not None and self.top_p < 1:
+            # An action is cut off where those before it, in the order of their probability, reach
+            # top_p without it.
             ordered, order = logps.sort(descending=True, stable=True)
             before = ordered.exp().cumsum(-1).roll(1, -1)  # mass of the actions before each
             before[..., 0] = 0.0
@@ -118,7 +120,8 @@ def inverse_cdf(logps: Float[Tensor, "B V"], uniforms: Float[Tensor, " B"]) -> I
 
     Taken where `uniforms` lie. An action of probability 0 is never drawn. Raises ValueError on nan.
 
-    >>> inverse_cdf(torch.tensor([[0.25, 0.0, 0.75]]).log().expand(3, 3), torch.tensor([0.0, 0.2499, 0.25]))
+    >>> logps = torch.tensor([[0.25, 0.0, 0.75]]).log().expand(3, 3)
+    >>> inverse_cdf(logps, torch.tensor([0.0, 0.2499, 0.25]))
     tensor([0, 0, 2])
     """
     cdf = logps.to(uniforms.device).exp().cumsum(-1, dtype=torch.float64)

@@ -13,16 +13,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from gnivo_edu.policies.cached_rows import prompts_of
-from gnivo_edu.policies.chunked import FIELDS, Reference, chunked_scores, chunked_weighted_sum
-from gnivo_edu.policies.divergences import entropy_of, kl_of
+from gnivo_edu.policies.cached_rows import prompts_of, without_padding
+from gnivo_edu.policies.chunked import Reference, chunked_scores, chunked_weighted_sum
+from gnivo_edu.policies.dense import FIELDS, law_scores
 from gnivo_edu.policies.heads import Head, find_head, has_hidden_states
 from gnivo_edu.policies.sampling import SampledGroups
 from gnivo_edu.policies.scoring import device_of, evaluating, next_token_logps
 from toy_envs import TokenMDP
-
-Fields = Mapping[str, Tensor]
-Rows = Int[Tensor, " B"]
 
 
 def score_rows(
@@ -55,13 +52,16 @@ def score_rows(
     >>> score_rows(TabularLM.from_mdp(mdp), mdp, *answers)["entropy"].exp()
     tensor([[2., 2.]], dtype=torch.float64, grad_fn=<ExpBackward0>)
     """
-    wanted = _known(fields, reference)
-    rows = _Answers(policy, task, tokens, lengths, prompt_index)
+    wanted = _scorable(fields, reference)
+    rows = _Answers(device_of(policy), task, tokens, lengths, prompt_index)
     if not _by_head(policy, reference):
-        return rows.spread(_dense(policy, task, rows, reference, wanted, temperature))
-    hidden, head = _hidden(policy, task, rows, temperature)
-    other = _constant(reference, task, rows, temperature) if "policy_kl" in wanted else None
-    return rows.spread(chunked_scores(hidden, head, rows.targets, wanted, other, chunk))
+        return rows.spread(_dense(policy, rows, reference, wanted, temperature))
+    hidden, head = _hidden(policy, rows, temperature=temperature)
+    constant = _constant(reference, rows, wanted, temperature)
+    scores = chunked_scores(
+        hidden, head, targets=rows.targets, fields=wanted, reference=constant, chunk=chunk
+    )
+    return rows.spread(scores)
 
 
 def score_tokens(
@@ -85,9 +85,9 @@ def score_tokens(
     >>> sorted(fields), bool((fields["policy_kl"] > 0).all())
     (['entropy', 'policy_kl', 'policy_logps'], True)
     """
-    rows = _Answers(policy, mdp, tokens, lengths, prompt_index)
-    wanted = _known(FIELDS, reference)
-    return rows.spread(_dense(policy, mdp, rows, reference, wanted, temperature=1.0))
+    rows = _Answers(device_of(policy), mdp, tokens, lengths, prompt_index)
+    wanted = _scorable(FIELDS, reference)
+    return rows.spread(_dense(policy, rows, reference, wanted, temperature=1.0))
 
 
 def weighted_rows(
@@ -96,7 +96,7 @@ def weighted_rows(
     tokens: Int[Tensor, "B T"],
     lengths: Int[Tensor, " B"],
     prompt_index: int | Int[Tensor, " B"],
-    coefficients: Fields,
+    coefficients: Mapping[str, Tensor],
     reference: nn.Module | None = None,
     temperature: float = 1.0,
     chunk: int | None = None,
@@ -109,21 +109,27 @@ def weighted_rows(
     or made twice. Otherwise as `score_rows`; raises ValueError on coefficients of a field that is
     not scored here, unless they are all zero.
     """
-    used = {name: c for name, c in coefficients.items() if bool(c.any())}
-    if beyond := set(used) - set(_known(FIELDS, reference)):
+    weights = {name: c for name, c in coefficients.items() if bool(c.any())}
+    if beyond := set(weights) - set(_scorable(FIELDS, reference)):
         hint = "give a reference" if beyond == {"policy_kl"} else f"known: {', '.join(FIELDS)}"
         raise ValueError(f"the loss depends on {min(beyond)}, which is not scored here: {hint}")
-    rows = _Answers(policy, task, tokens, lengths, prompt_index)
-    own = {name: c.to(rows.device)[rows.inside] for name, c in used.items()}
+    rows = _Answers(device_of(policy), task, tokens, lengths, prompt_index)
+    weights = {name: c.to(rows.device)[rows.inside] for name, c in weights.items()}
     if not _by_head(policy, reference):
-        scored = _dense(policy, task, rows, reference, FIELDS[:1] + tuple(own), temperature)
-        return sum(
-            ((c * scored[name]).sum() for name, c in own.items()),
-            0.0 * scored["policy_logps"].sum(),
-        )
-    hidden, head = _hidden(policy, task, rows, temperature)
-    other = _constant(reference, task, rows, temperature) if "policy_kl" in used else None
-    return chunked_weighted_sum(hidden, head, rows.targets, own, other, chunk)
+        scores = _dense(policy, rows, reference, (*FIELDS[:1], *weights), temperature)
+        # The zero term keeps the sum in the graph where no coefficient is left.
+        terms = ((c * scores[name]).sum() for name, c in weights.items())
+        return sum(terms, 0.0 * scores["policy_logps"].sum())
+    hidden, head = _hidden(policy, rows, temperature=temperature)
+    constant = _constant(reference, rows, tuple(weights), temperature)
+    return chunked_weighted_sum(
+        hidden,
+        head,
+        targets=rows.targets,
+        coefficients=weights,
+        reference=constant,
+        chunk=chunk,
+    )
 
 
 def two_pass_scorers(
@@ -134,23 +140,23 @@ def two_pass_scorers(
     fields: Sequence[str] = FIELDS,
     temperature: float = 1.0,
     chunk: int | None = None,
-) -> tuple[Callable[[Rows], dict[str, Tensor]], Callable[[Rows, Fields], Tensor]]:
+) -> tuple[Callable[[Tensor], dict[str, Tensor]], Callable[[Tensor, Mapping[str, Tensor]], Tensor]]:
     """(`score`, `weighted_sum`) for `training.two_pass_step`; row r is response r % K of prompt r
     // K; dropout off.
     """
-    K, T = samples.tokens.shape[1:]
-    tokens, lengths = samples.tokens.reshape(-1, T), samples.lengths.reshape(-1)
+    tokens, lengths, prompt_index = samples.rows
+    law: dict[str, Any] = {"reference": reference, "temperature": temperature, "chunk": chunk}
 
-    def of(rows: Rows) -> tuple[nn.Module, TokenMDP, Tensor, Tensor, Tensor]:
-        return policy, task, tokens[rows], lengths[rows], samples.prompt_index[rows // K]
+    def of(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return tokens[rows], lengths[rows], prompt_index[rows]
 
-    def score(rows: Rows) -> dict[str, Tensor]:
+    def score(rows: Int[Tensor, " B"]) -> dict[str, Tensor]:
         with evaluating(policy):
-            return score_rows(*of(rows), reference, fields, temperature, chunk)
+            return score_rows(policy, task, *of(rows), fields=fields, **law)
 
-    def weighted_sum(rows: Rows, coefficients: Fields) -> Tensor:
+    def weighted_sum(rows: Int[Tensor, " B"], coefficients: Mapping[str, Tensor]) -> Tensor:
         with evaluating(policy):
-            return weighted_rows(*of(rows), coefficients, reference, temperature, chunk)
+            return weighted_rows(policy, task, *of(rows), coefficients=coefficients, **law)
 
     return score, weighted_sum
 
@@ -169,38 +175,36 @@ def divergences(
     {'entropy': [1, 4, 3], 'policy_kl': [1, 4, 3]}
     """
     shape = samples.tokens.shape
-    score, _ = two_pass_scorers(policy, mdp, samples, reference, fields=FIELDS[1:])
-    fields = score(torch.arange(shape[0] * shape[1]))
+    with evaluating(policy):
+        fields = score_rows(policy, mdp, *samples.rows, reference=reference, fields=FIELDS[1:])
     return {name: x.view(shape) for name, x in fields.items()}
 
 
 class _Answers:
-    """Prompts and answers of some rows on the policy's device, cut to the longest of each."""
+    """Prompts and answers of some rows on one device, cut to the longest of each."""
 
     def __init__(
         self,
-        policy: nn.Module,
+        device: torch.device,
         task: TokenMDP,
         tokens: Tensor,
         lengths: Tensor,
         prompt_index: int | Tensor,
     ) -> None:
-        self.device = device_of(policy)
-        tokens, lengths = tokens.to(self.device), lengths.to(self.device)
-        self.index = torch.as_tensor(prompt_index, device=self.device).expand(len(tokens))
-        self.inside: Bool[Tensor, "B T"] = (
-            torch.arange(tokens.shape[1], device=self.device) < lengths[:, None]
-        )
+        self.device = device
+        self.task = task
+        tokens, lengths = (x.to(device) for x in (tokens, lengths))
+        self.index = torch.as_tensor(prompt_index, device=device).expand(len(tokens))
+        places = torch.arange(tokens.shape[1], device=device)
+        self.inside: Bool[Tensor, "B T"] = places < lengths[:, None]
         self.tokens = tokens.masked_fill(~self.inside, task.pad_token_id)
         self.targets = tokens[self.inside]
         index = self.index.cpu()
-        prompts, mask = (x[index].to(self.device) for x in prompts_of(task))
-        # Columns that are padding in every row are left out.
-        first = int((~mask).sum(1).min()) if len(mask) else 0
-        self.prompts, self.mask = prompts[:, first:], mask[:, first:]
+        prompts, mask = (x[index] for x in prompts_of(task))
+        self.prompts, self.mask = without_padding(prompts, mask, device)
         self.length = int(lengths.max()) if len(lengths) else 0
 
-    def spread(self, fields: Fields) -> dict[str, Float[Tensor, "B T"]]:
+    def spread(self, fields: Mapping[str, Tensor]) -> dict[str, Float[Tensor, "B T"]]:
         """Fields of the written tokens [M], one after the other, as rows with 0 after the end."""
         shape = self.inside.shape
         return {
@@ -208,47 +212,44 @@ class _Answers:
         }
 
 
-def _hidden(
-    policy: nn.Module, task: TokenMDP, rows: _Answers, temperature: float
-) -> tuple[Tensor, Head]:
+def _hidden(policy: nn.Module, rows: _Answers, temperature: float) -> tuple[Tensor, Head]:
     """Last hidden states [M, H] before each token of the answers, and the head over the actions."""
     backbone, head = find_head(policy)
-    if head.weight.shape[0] < task.vocab_size:
+    actions = rows.task.vocab_size
+    if head.weight.shape[0] < actions:
         raise ValueError(
-            f"the head has {head.weight.shape[0]} rows; the task has {task.vocab_size} actions"
+            f"the head has {head.weight.shape[0]} rows; the task has {actions} actions"
         )
     device = device_of(policy)
+    # The last token of an answer is scored and never read.
     ids = torch.cat([rows.prompts, rows.tokens[:, : max(rows.length - 1, 0)]], 1).to(device)
     inputs: dict[str, Any] = {"input_ids": ids, "use_cache": False}
     if not bool(rows.mask.all()):
-        # What follows an answer is attended by nothing that is scored, so only the left needs a
-        # mask.
-        mask = nn.functional.pad(
-            rows.mask.long(), (0, ids.shape[1] - rows.mask.shape[1]), value=1
-        ).to(device)
-        _check_attention(policy, head.weight.dtype)
+        # Nothing that is scored attends to what follows an answer, so only the left needs a mask.
+        written = ids.shape[1] - rows.mask.shape[1]
+        mask = nn.functional.pad(rows.mask.long(), (0, written), value=1).to(device)
+        attention = getattr(policy.config, "_attn_implementation", None)
+        if head.weight.dtype == torch.float64 and attention == "eager":
+            raise ValueError(
+                "eager attention gives nan on padding in float64: "
+                "load with attn_implementation='sdpa'"
+            )
         inputs["attention_mask"] = mask
         if "position_ids" in inspect.signature(backbone.forward).parameters:
             inputs["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)
     states: Tensor = backbone(**inputs).last_hidden_state[:, rows.prompts.shape[1] - 1 :]
     inside = rows.inside[:, : states.shape[1]].to(device)
-    return states[inside], replace(head, num_actions=task.vocab_size, temperature=temperature)
+    return states[inside], replace(head, num_actions=actions, temperature=temperature)
 
 
 def _constant(
-    reference: nn.Module | None, task: TokenMDP, rows: _Answers, temperature: float
+    reference: nn.Module | None, rows: _Answers, fields: Sequence[str], temperature: float
 ) -> Reference | None:
-    if reference is None:
+    """Hidden states and head of the reference, where a field needs them."""
+    if reference is None or "policy_kl" not in fields:
         return None
     with torch.no_grad(), evaluating(reference):
-        return _hidden(reference, task, rows, temperature)
-
-
-def _check_attention(policy: nn.Module, dtype: torch.dtype) -> None:
-    if dtype == torch.float64 and getattr(policy.config, "_attn_implementation", None) == "eager":
-        raise ValueError(
-            "eager attention gives nan on padding in float64: load with attn_implementation='sdpa'"
-        )
+        return _hidden(reference, rows, temperature=temperature)
 
 
 def _by_head(policy: nn.Module, reference: nn.Module | None) -> bool:
@@ -260,7 +261,6 @@ def _by_head(policy: nn.Module, reference: nn.Module | None) -> bool:
 
 def _dense(
     policy: nn.Module,
-    task: Any,
     rows: _Answers,
     reference: nn.Module | None,
     fields: Sequence[str],
@@ -271,29 +271,19 @@ def _dense(
     """
 
     def law_of(model: nn.Module) -> Tensor:
-        law = next_token_logps(model, task, rows.tokens[:, :-1], rows.index)[
-            rows.inside.to(device_of(model))
-        ]
-        return (law / temperature).log_softmax(-1)
-
-    law, scored = law_of(policy), {}
-    if "policy_logps" in fields:
-        scored["policy_logps"] = law.gather(-1, rows.targets[:, None])[:, 0]
-    if "entropy" in fields:
-        scored["entropy"] = entropy_of(law)
-    if "policy_kl" in fields and reference is not None:
-        with torch.no_grad(), evaluating(reference):
-            other = law_of(reference).to(law)
-        scored["policy_kl"] = kl_of(law, other)
-    return scored
-
-
-def _known(fields: Sequence[str], reference: nn.Module | None) -> tuple[str, ...]:
-    """The fields that can be scored: without a reference no KL."""
-    if unknown := set(fields) - set(FIELDS):
-        raise ValueError(
-            f"{min(unknown)} is nothing that can be scored; known: {', '.join(FIELDS)}"
+        logps = next_token_logps(
+            model, rows.task, prefixes=rows.tokens[:, :-1], prompt_index=rows.index
         )
-    return tuple(
-        name for name in FIELDS if name in fields and (reference is not None or name != "policy_kl")
-    )
+        return (logps[rows.inside.to(logps.device)] / temperature).log_softmax(-1)
+
+    law = law_of(policy)
+    constant = None
+    if reference is not None and "policy_kl" in fields:
+        with torch.no_grad(), evaluating(reference):
+            constant = law_of(reference).to(law)
+    return law_scores(law, rows.targets, fields=fields, reference=constant)
+
+
+def _scorable(fields: Sequence[str], reference: nn.Module | None) -> tuple[str, ...]:
+    """The fields without those that need a reference, if there is none."""
+    return tuple(name for name in fields if reference is not None or name != "policy_kl")

@@ -30,9 +30,8 @@ SIZES = {
     "medium": (192, 512, 4, 6, 6),
     "large": (512, 1536, 9, 8, 8),
 }
-WINDOW = (
-    64  # positions at least, so that one model also reads the longer chains of the same environment
-)
+# Positions at least, so that one model also reads the longer chains of the same environment.
+WINDOW = 64
 
 
 def small_transformer(
@@ -61,8 +60,7 @@ def small_transformer(
     if size not in SIZES or architecture not in ARCHITECTURES:
         raise ValueError(
             f"size must be one of {', '.join(SIZES)} and architecture one of "
-            f"{', '.join(ARCHITECTURES)}, "
-            f"got {size!r} and {architecture!r}"
+            f"{', '.join(ARCHITECTURES)}, got {size!r} and {architecture!r}"
         )
     width, inner, layers, heads, shared = SIZES[size]
     config_class, model_class = ARCHITECTURES[architecture]
@@ -79,7 +77,8 @@ def small_transformer(
         max_position_embeddings=max(WINDOW, mdp.prompts().shape[1] + mdp.horizon),
         tie_word_embeddings=False,
         initializer_range=initializer_range,
-        attn_implementation="sdpa",  # eager attention casts to float32, and gives nan where a row is all padding
+        # Eager attention casts to float32, and gives nan where a row is all padding.
+        attn_implementation="sdpa",
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

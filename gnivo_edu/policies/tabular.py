@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Int
-from numpy.typing import NDArray
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -19,10 +18,9 @@ from transformers import (
 )
 from transformers.modeling_outputs import CausalLMOutput
 
-from gnivo_edu.exact import random_reference, uniform_reference
+from gnivo_edu.exact import Array, random_reference, uniform_reference
 from toy_envs import TokenMDP
 
-Tables = list[NDArray[np.float64]]
 MAX_BYTES = 2**30
 
 
@@ -79,10 +77,10 @@ class TabularLM(PreTrainedModel, GenerationMixin):
     def __init__(self, config: TabularConfig) -> None:
         super().__init__(config)
         prompts = torch.tensor(config.prompts)
-        N, V = len(prompts), config.num_actions
-        _check_bytes(N, config.num_prefixes, V)
+        shape = (len(prompts), config.num_prefixes, config.num_actions)
+        _check_bytes(*shape)
         dtype = config.dtype if isinstance(config.dtype, torch.dtype) else torch.float64
-        self.logits = torch.nn.Parameter(torch.zeros(N, config.num_prefixes, V, dtype=dtype))
+        self.logits = torch.nn.Parameter(torch.zeros(shape, dtype=dtype))
         self.register_buffer("prompts", prompts, persistent=False)
         self.post_init()
 
@@ -116,7 +114,7 @@ class TabularLM(PreTrainedModel, GenerationMixin):
                 dtype=dtype,
             )
         )
-        rows = [torch.from_numpy(_rows(own, mdp)) for own in per_prompt]
+        rows = [torch.from_numpy(_rows(of_prompt, mdp)) for of_prompt in per_prompt]
         policy.logits.data.copy_(torch.stack(rows))
         return policy
 
@@ -128,14 +126,14 @@ class TabularLM(PreTrainedModel, GenerationMixin):
         logits with a seed.
         """
         V, T = mdp.vocab_size, mdp.horizon
-        _check_bytes(
-            len(mdp.prompts()), sum(V**t for t in range(T)), V
-        )  # before a table is made for each prompt
-        tables: list[Tables] = []
-        for i in range(len(mdp.prompts())):
-            own = mdp.reference(i) if seed is None else random_reference(V, T, seed + i)
-            tables.append(uniform_reference(V, T) if own is None else own)
-        return cls.from_tables(mdp, tables, dtype)
+        prompts = range(len(mdp.prompts()))
+        # Before a table is made for each prompt.
+        _check_bytes(len(prompts), sum(V**t for t in range(T)), actions=V)
+        if seed is None:
+            tables = [mdp.reference(i) or uniform_reference(V, T) for i in prompts]
+        else:
+            tables = [random_reference(V, T, seed=seed + i) for i in prompts]
+        return cls.from_tables(mdp, tables, dtype=dtype)
 
     def forward(
         self,
@@ -149,7 +147,8 @@ class TabularLM(PreTrainedModel, GenerationMixin):
         stands before is padding. Raises ValueError on a prompt that the table does not know.
         """
         config, device = self.config, input_ids.device
-        V, T, P, L = config.num_actions, config.horizon, self.prompts.shape[1], input_ids.shape[1]
+        V, T = config.num_actions, config.horizon
+        P, L = self.prompts.shape[1], input_ids.shape[1]
         if attention_mask is not None:
             input_ids = input_ids.masked_fill(attention_mask[:, :L] == 0, config.pad_token_id)
         start, prompt = self._find_prompts(input_ids)
@@ -158,7 +157,8 @@ class TabularLM(PreTrainedModel, GenerationMixin):
         # tokens.
         at = start[:, None] + torch.arange(P, P + T - 1, device=device)
         tokens = input_ids.gather(1, at.clamp(max=L - 1)).masked_fill(at >= L, config.pad_token_id)
-        number, numbers = torch.zeros_like(start), [torch.zeros_like(start)]
+        number = torch.zeros_like(start)
+        numbers = [number]
         for t in range(T - 1):
             number = number * V + torch.where(tokens[:, t] < V, tokens[:, t], 0)
             numbers.append(number + sum(V**d for d in range(t + 1)))
@@ -188,16 +188,15 @@ class TabularLM(PreTrainedModel, GenerationMixin):
         start = is_bos.int().argmax(1)
         at = start[:, None] + torch.arange(self.prompts.shape[1], device=input_ids.device)
         missing = at >= input_ids.shape[1]
-        found = input_ids.gather(1, at.clamp(max=input_ids.shape[1] - 1))
-        same = ((found[:, None] == self.prompts) | missing[:, None]).all(-1) & is_bos.any(
-            1, keepdim=True
-        )
+        read = input_ids.gather(1, at.clamp(max=input_ids.shape[1] - 1))
+        same = ((read[:, None] == self.prompts) | missing[:, None]).all(-1)
+        same &= is_bos.any(1, keepdim=True)
         if not bool(same.any(1).all()):
             row = int((~same.any(1)).int().argmax())
             raise ValueError(
                 f"row {row} of input_ids does not start with a prompt of this table, which has "
-                f"{len(self.prompts)} "
-                f"of {self.prompts.shape[1]} tokens, each starting with {self.config.bos_token_id}"
+                f"{len(self.prompts)} of {self.prompts.shape[1]} tokens, "
+                f"each starting with {self.config.bos_token_id}"
             )
         return start, same.int().argmax(1)
 
@@ -206,9 +205,8 @@ def _check_bytes(prompts: int, prefixes: int, actions: int) -> None:
     size = 8 * prompts * prefixes * actions
     if size > MAX_BYTES:
         raise ValueError(
-            f"a table of {prefixes:,} prefixes for {prompts} prompts takes {size / 2**20:,.0f} "
-            "MiB: "
-            f"take a smaller vocabulary or horizon, or a transformer"
+            f"a table of {prefixes:,} prefixes for {prompts} prompts takes "
+            f"{size / 2**20:,.0f} MiB: take a smaller vocabulary or horizon, or a transformer"
         )
 
 
@@ -217,14 +215,15 @@ def _seen(where: Tensor) -> Tensor:
     return torch.nn.functional.pad(where.cumsum(1) > 0, (1, 0), value=False)
 
 
-def _rows(tables: Sequence[Any], mdp: TokenMDP) -> NDArray[np.float64]:
+def _rows(tables: Sequence[Any], mdp: TokenMDP) -> Array:
     """Checked tables as rows [prefixes, V]; rows of finished prefixes, which are never read, are
     zero.
     """
-    V, eos = mdp.vocab_size, mdp.eos_token_id
+    V = mdp.vocab_size
     if len(tables) != mdp.horizon:
         raise ValueError(f"got {len(tables)} tables; one per step is needed: {mdp.horizon}")
-    rows, finished = [], np.zeros(1, dtype=bool)
+    rows = []
+    finished = np.zeros(1, dtype=bool)  # which prefixes of t tokens have ended
     for t, given in enumerate(tables):
         table = np.array(given, dtype=np.float64)
         if table.shape != (V**t, V):
@@ -234,7 +233,7 @@ def _rows(tables: Sequence[Any], mdp: TokenMDP) -> NDArray[np.float64]:
         if not (finished | (np.abs(total - 1) < 1e-9)).all():
             raise ValueError(f"a row of table {t} does not sum to one: give log-probabilities")
         rows.append(table)
-        finished = (finished[:, None] | (np.arange(V) == eos)).ravel()
+        finished = (finished[:, None] | (np.arange(V) == mdp.eos_token_id)).ravel()
     return np.concatenate(rows)
 
 

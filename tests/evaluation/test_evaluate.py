@@ -137,9 +137,9 @@ def test_a_stopped_run_goes_on_and_ends_the_same(tmp_path, monkeypatch):
     path.write_text(text[:-40])  # the stop came in the middle of a line
     drawn = []
 
-    def counted(policy, task, group_size, index, **options):
-        drawn.extend(index)
-        return sample_completions(policy, task, group_size, index, **options)
+    def counted(policy, task, group_size, prompt_index, **options):
+        drawn.extend(prompt_index)
+        return sample_completions(policy, task, group_size, prompt_index, **options)
 
     monkeypatch.setattr("gnivo_edu.policies.generation.sample_completions", counted)
     said = []

@@ -255,7 +255,7 @@ def test_continuations_start_with_their_prefix_and_do_not_hang_on_the_batch(task
     assert drawn != Asked(task, 0, seed=1, max_rows=64).after(reference, prefixes, 5, step=3)
     # Fresh answers are fresh: not those of a group that the same model drew, nor of one another.
     fresh = asked.continued(reference, [(0, 1, 2)], [np.arange(3)], 5)
-    assert fresh[()] != asked.drawn(reference, (), 5, 0)
+    assert fresh[()] != asked.after(reference, [()], 5, step=0)[()]
     assert [row[1:2] for row in fresh[(0,)]] != [row[:1] for row in fresh[()]]
 
 

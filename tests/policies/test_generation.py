@@ -133,9 +133,9 @@ def test_only_actions_are_drawn_and_they_are_renormalised() -> None:
 def test_a_truncated_law_says_so_and_is_renormalised(cut: dict[str, Any]) -> None:
     policy = policy_of("qwen2")
     samples = sample_completions(policy, MDP, 300, **cut)
-    assert samples.truncated_law
-    assert not sample_completions(policy, MDP, 2, top_p=1.0).truncated_law
-    assert not sample_groups(policy, MDP, 2).truncated_law
+    assert samples.law.truncates
+    assert not sample_completions(policy, MDP, 2, top_p=1.0).law.truncates
+    assert not sample_groups(policy, MDP, 2).law.truncates
     assert behaviour_check(policy, MDP, samples)["sampling/sampling_logp_difference/max"] < 1e-10
     first = {
         int(y): float(p)

@@ -22,10 +22,9 @@ from gnivo_edu.evaluation.step_values.estimate import (
 from gnivo_edu.evaluation.step_values.from_trees import exact_values
 from gnivo_edu.evaluation.step_values.record import AnswerValues, StepValues, step_boundaries
 from gnivo_edu.evaluation.step_values.samples import Asked, Row
-from gnivo_edu.exact import check_alpha
+from gnivo_edu.exact import Array, check_alpha
 from toy_envs import TokenMDP
 
-Array = NDArray[np.float64]
 MAX_SEQUENCES = 2**16  # tasks up to this size are enumerated
 
 
@@ -65,9 +64,9 @@ def step_values(
     estimate from the group and the fresh answers of the reference together, `estimate_log_z`. The
     credits do not depend on it; over an answer they sum to its log-ratio.
 
-    Monte-Carlo values stand at the ends of steps (`task.step_ids`). The interval holds the exact V with chance `level`, roughly, at each place by
-    itself. The log of a mean is too low on average; `Estimate.bias` says by how much. A complete
-    answer has V = R/alpha, no samples.
+    Monte-Carlo values stand at the ends of steps (`task.step_ids`). The interval holds the exact V
+    with chance `level`, roughly, at each place by itself. The log of a mean is too low on average;
+    `Estimate.bias` says by how much. A complete answer has V = R/alpha, no samples.
 
     `task` is a token MDP with prompts, rewards and (for a text) a tokenizer, as those of
     `tasks.get` and of `toy_envs`. `answers` are token ids of complete answers, K >= 1; by default
@@ -93,75 +92,82 @@ def step_values(
     >>> bool(np.allclose(answer.implicit_values, answer.exact_values))
     True
     """
-    alpha, count = check_alpha(alpha), len(task.prompts())
+    alpha = check_alpha(alpha)
     if continuations < 2 or (answers is None and group_size < 2) or max_rows < 1:
         raise ValueError(
             f"need at least 2 answers, 2 continuations and 1 row at a time, got {group_size}, "
             f"{continuations}, {max_rows}: an interval needs a spread"
         )
+    count = len(task.prompts())
     if not 0 <= prompt_index < count:
         raise ValueError(f"prompt_index must be in 0..{count - 1}, got {prompt_index}")
-    asked = Asked(task, prompt_index, seed, max_rows)
-    rows = asked.drawn(policy, (), group_size, 0) if answers is None else asked.given(answers)
-    steps = [task.step_ids(np.array([row]), [len(row)])[0] for row in rows]
-    rewards = asked.rewards(rows)
-    fresh = asked.continued(reference, rows, steps, continuations)
-    later = {prefix: asked.rewards(drawn) for prefix, drawn in fresh.items()}
-    everything = np.concatenate([rewards, *later.values()])
+    asked = Asked(task, prompt_index, seed=seed, max_rows=max_rows)
+    if answers is None:
+        group = asked.after(policy, [()], count=group_size, step=0)[()]
+    else:
+        group = asked.given(answers)
+    steps = [task.step_ids(np.array([row]), [len(row)])[0] for row in group]
+    rewards = asked.rewards(group)
+    fresh = asked.continued(reference, group, steps=steps, count=continuations)
+    rewards_after = {prefix: asked.rewards(rows) for prefix, rows in fresh.items()}
+    everything = np.concatenate([rewards, *rewards_after.values()])
     binary = bool(np.isin(everything, (0.0, 1.0)).all())
 
     # log Z is an average over answers whose writer is known: fresh ones from the reference, and the
     # group too if the policy drew it. Answers that a caller brought have no known writer.
-    root = fresh[()]
-    scores = [asked.scores(model, [*rows, *root]) for model in (policy, reference)]
-    sums = [np.array([row.sum() for row in score]) for score in scores]
-    for name, total in zip((policy_name, reference_name), sums, strict=True):
-        if not np.isfinite(total[: len(rows)]).all():
+    scores = [asked.scores(model, [*group, *fresh[()]]) for model in (policy, reference)]
+    logps = [np.array([row.sum() for row in score]) for score in scores]
+    for name, logp in zip((policy_name, reference_name), logps, strict=True):
+        if not np.isfinite(logp[: len(group)]).all():
             raise ValueError(
-                f"{name} cannot write answer {int(np.argmin(np.isfinite(total)))}: give another one"
+                f"{name} cannot write answer {int(np.argmin(np.isfinite(logp)))}: give another one"
             )
-    drawn_by_policy = len(rows) if answers is None else 0
-    known_writers = slice(len(rows) - drawn_by_policy, None)
+    drawn_by_policy = len(group) if answers is None else 0
+    known_writers = slice(len(group) - drawn_by_policy, None)
     log_z = estimate_log_z(
-        np.concatenate([rewards[:drawn_by_policy], later[()]]),
-        sums[0][known_writers],
-        sums[1][known_writers],
-        np.arange(drawn_by_policy + len(root)) < drawn_by_policy,
-        alpha,
-        level,
-        binary,
+        np.concatenate([rewards[:drawn_by_policy], rewards_after[()]]),
+        policy_logps=logps[0][known_writers],
+        reference_logps=logps[1][known_writers],
+        from_policy=np.arange(drawn_by_policy + continuations) < drawn_by_policy,
+        alpha=alpha,
+        level=level,
+        binary=binary,
     )
 
-    info, exact_lines, note = exact_values(
+    tree, exact_lines, note = exact_values(
         reference,
         task,
-        prompt_index,
-        rows,
-        alpha,
-        top_k,
-        tree_horizon,
-        max_sequences,
-        reference_name,
+        prompt_index=prompt_index,
+        answers=group,
+        alpha=alpha,
+        top_k=top_k,
+        tree_horizon=tree_horizon,
+        max_sequences=max_sequences,
+        reference_name=reference_name,
     )
-    pin = info.log_z if info is not None and info.kind == "full" else log_z.value
+    pinned = tree is not None and tree.kind == "full"
+    pin = tree.log_z if tree is not None and pinned else log_z.value
     estimates = {
-        prefix: estimate_value(rewards_after, alpha, level, binary)
-        for prefix, rewards_after in later.items()
+        prefix: estimate_value(sample, alpha, level=level, binary=binary)
+        for prefix, sample in rewards_after.items()
     }
     described = [
         _answer(
             task,
             row,
-            steps[k],
-            float(rewards[k]),
-            scores[0][k] - scores[1][k],
-            pin,
-            exact_lines[k],
-            alpha,
-            estimates,
+            ids=steps[k],
+            end=known(float(rewards[k]) / alpha),  # V of a complete answer
+            reward=float(rewards[k]),
+            credits=scores[0][k] - scores[1][k],
+            pin=pin,
+            exact_line=exact_lines[k],
+            estimates=estimates,
         )
-        for k, row in enumerate(rows)
+        for k, row in enumerate(group)
     ]
+    notes = _notes(
+        same=policy is reference, pinned=pinned, log_z=log_z, estimates=estimates, level=level
+    )
     return StepValues(
         policy=policy_name,
         reference=reference_name,
@@ -172,18 +178,9 @@ def step_values(
         seed=seed,
         binary_reward=binary,
         log_z=log_z,
-        exact=info,
+        exact=tree,
         answers=tuple(described),
-        notes=(
-            *_notes(
-                policy is reference,
-                info is not None and info.kind == "full",
-                log_z,
-                estimates,
-                level,
-            ),
-            note,
-        ),
+        notes=(*notes, note),
     )
 
 
@@ -199,11 +196,11 @@ def _answer(
     task: TokenMDP,
     row: Row,
     ids: NDArray[np.int64],
+    end: Estimate,
     reward: float,
     credits: Array,
     pin: float,
     exact_line: Array | None,
-    alpha: float,
     estimates: dict[Row, Estimate],
 ) -> AnswerValues:
     ends = step_boundaries(ids).tolist()
@@ -219,7 +216,6 @@ def _answer(
             "".join(texts[t] for t in range(a, b) if t not in special or b == a + 1)
             for a, b in pairwise(ends)
         ]
-    end = known(reward / alpha)  # V of a complete answer
     return AnswerValues(
         tokens=row,
         texts=texts,
@@ -240,29 +236,28 @@ def _notes(
     same: bool, pinned: bool, log_z: Estimate, estimates: dict[Row, Estimate], level: float
 ) -> list[str]:
     """What a reader has to know, in sentences."""
-    notes, samples = [], estimates[()].samples
+    about_models = (
+        "The optimal policy is that of this alpha and this reference: one that was trained at "
+        "another alpha, or against a reference that moved on, is not meant to match it."
+    )
     if same:
-        notes.append(
+        about_models = (
             "Policy and reference are the same model: every credit is 0. Give the model it started "
             "from."
         )
-    else:
-        notes.append(
-            "The optimal policy is that of this alpha and this reference: one that was trained at "
-            "another alpha, or against a reference that moved on, is not meant to match it."
-        )
-    if pinned:
-        notes.append("The implicit values start from the exact log Z.")
-    else:
-        notes.append(
+    about_pin = "The implicit values start from the exact log Z."
+    if not pinned:
+        about_pin = (
             f"The implicit values start from an estimate of log Z, {log_z.value:.2f} nats (its "
             f"{level:.0%} interval: {log_z.low:.2f} to {log_z.high:.2f}): the whole line moves "
             "with it, the credits do not."
         )
-    notes.append(
-        f"Each Monte-Carlo value is the log of a mean over {samples} fresh continuations of the "
-        f"reference, too low on average; its interval holds V with chance {level:.0%}, roughly."
+    about_means = (
+        f"Each Monte-Carlo value is the log of a mean over {estimates[()].samples} fresh "
+        "continuations of the reference, too low on average; its interval holds V with chance "
+        f"{level:.0%}, roughly."
     )
+    notes = [about_models, about_pin, about_means]
     if any(estimate.low == estimate.high for estimate in estimates.values()):
         notes.append(
             "An interval of no length says that all continuations from there earned the same, and "

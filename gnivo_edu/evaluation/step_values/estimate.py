@@ -8,12 +8,10 @@ from dataclasses import dataclass, replace
 from math import log, sqrt
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from gnivo_edu.exact import check_alpha, value_of_chance
 from gnivo_edu.statistics import t_quantile, wilson
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,9 @@ class Estimate:
 
 def known(value: float) -> Estimate:
     """A value that needs no samples, such as V = R/alpha of a complete answer."""
-    return Estimate(value, value, value, 0.0, 0.0, 0, "exact")
+    return Estimate(
+        value, low=value, high=value, standard_error=0.0, bias=0.0, samples=0, method="exact"
+    )
 
 
 def estimate_value(
@@ -68,14 +68,19 @@ def estimate_value(
     weights = np.exp(exponents - exponents.max())
     value = float(np.log(weights.mean()) + exponents.max())
     n = len(rewards)
+    # Delta method: the relative error of the mean is the error of its log.
     error = float(weights.std(ddof=1) / weights.mean() / sqrt(n))
     if not binary:
-        reach = t_quantile(level, n - 1) * error
-        return Estimate(value, value - reach, value + reach, error, -(error**2) / 2, n, "delta")
+        return _delta(value, error, reach=t_quantile(level, n - 1) * error, samples=n)
     if not np.isin(rewards, (0.0, 1.0)).all():
         raise ValueError("binary is for rewards of 0 and 1 only; these are graded")
-    low, high = (value_of_chance(p, alpha) for p in wilson(float(rewards.mean()), n, level))
-    return Estimate(value, min(low, value), max(high, value), error, -(error**2) / 2, n, "wilson")
+    low, high = (value_of_chance(p, alpha) for p in wilson(float(rewards.mean()), n, level=level))
+    return replace(
+        _delta(value, error, reach=0.0, samples=n),
+        low=min(low, value),
+        high=max(high, value),
+        method="wilson",
+    )
 
 
 def estimate_log_z(
@@ -142,8 +147,20 @@ def estimate_log_z(
         for count, which in zip(counts, (drawn_by_policy, ~drawn_by_policy), strict=True)
     )
     error = sqrt(variance) / n
-    reach = t_quantile(level, n - 2) * error
-    low, high = value - reach, value + reach
-    if binary:
-        low, high = max(low, 0.0), min(high, 1 / alpha)
-    return Estimate(value, low, high, error, -(error**2) / 2, n, "delta")
+    estimate = _delta(value, error, reach=t_quantile(level, n - 2) * error, samples=n)
+    if not binary:
+        return estimate
+    return replace(estimate, low=max(estimate.low, 0.0), high=min(estimate.high, 1 / alpha))
+
+
+def _delta(value: float, error: float, reach: float, samples: int) -> Estimate:
+    """The estimate with an interval of `reach` on both sides, and the bias of a log (Jensen)."""
+    return Estimate(
+        value,
+        low=value - reach,
+        high=value + reach,
+        standard_error=error,
+        bias=-(error**2) / 2,
+        samples=samples,
+        method="delta",
+    )

@@ -8,31 +8,28 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import nn
 
 from gnivo_edu import exact
 from gnivo_edu.evaluation.step_values.record import ExactValues
+from gnivo_edu.exact import Array
 from gnivo_edu.policies.from_model import TextTree, tree_from_model
-from gnivo_edu.policies.tables import tabulate
+from gnivo_edu.policies.scoring import tabulate
 from gnivo_edu.tasks.prompting import base_prompt
-
-Array = NDArray[np.float64]
-Answers = Sequence[Sequence[int]]
-Found = tuple[ExactValues | None, list[Array | None], str]
 
 
 def exact_values(
     reference: nn.Module,
     task: Any,
     prompt_index: int,
-    answers: Answers,
+    answers: Sequence[Sequence[int]],
     alpha: float,
     top_k: int | None,
     tree_horizon: int,
     max_sequences: int,
     reference_name: str,
-) -> Found:
+) -> tuple[ExactValues | None, list[Array | None], str]:
     """V of the prefixes of each answer, nats, where from, and a sentence that says so (or says why
     there are none).
 
@@ -44,45 +41,43 @@ def exact_values(
     values: list[Array | None]
     small = task.vocab_size**task.horizon <= max_sequences
     if small and len(task.eos_token_ids) < 2 and bool(mask.all()):
-        tables = tabulate(reference, task, prompt_index)
-        solution = exact.solve(exact.enumerate_tree(task, tables, prompt_index), alpha)
+        tables = tabulate(reference, task, prompt_index=prompt_index)
+        tree = exact.enumerate_tree(task, tables, prompt_index=prompt_index)
+        solution = exact.solve(tree, alpha)
         values = [_values(solution, answer) for answer in answers]
-        info = ExactValues("full", reference_name, solution.log_z, task.vocab_size, task.horizon)
+        sizes = {"top_k": task.vocab_size, "horizon": task.horizon}
+        info = ExactValues("full", reference_name, log_z=solution.log_z, **sizes)
         return (
             info,
             values,
             "The exact V is that of the whole task, enumerated under the reference.",
         )
-    tokenizer = task.tokenizer
-    if top_k is None or tokenizer is None:
-        return (
-            None,
-            [None] * len(answers),
-            "There is no exact V: the task is too large to enumerate.",
-        )
-    text = _as_text(tokenizer, task.prompts()[prompt_index][mask].tolist())
+    values = [None] * len(answers)
+    if top_k is None or task.tokenizer is None:
+        return None, values, "There is no exact V: the task is too large to enumerate."
+    text = _as_text(task.tokenizer, task.prompts()[prompt_index][mask].tolist())
     if text is None:
         why = (
             "There is no exact V: the prompt's tokens are not those of any text, and the pruned "
             "tree starts from one."
         )
-        return None, [None] * len(answers), why
+        return None, values, why
     horizon = min(tree_horizon, task.horizon)
 
     def reward(texts: list[str]) -> ArrayLike:
         return [grade.reward for grade in task.grade_texts(texts, prompt_index)]
 
-    mdp, tables = tree_from_model(
-        reference, tokenizer, text, top_k=top_k, horizon=horizon, reward=reward
+    mdp, _ = tree_from_model(
+        reference, task.tokenizer, prompt=text, top_k=top_k, horizon=horizon, reward=reward
     )
-    solution = exact.solve(exact.enumerate_tree(mdp, tables), alpha)
+    solution = exact.solve(exact.enumerate_tree(mdp), alpha)
     values = [_values(solution, ranks_of(mdp, answer)) for answer in answers]
-    named = (
+    cut = (
         f"{reference_name}, cut to its {top_k} most probable tokens and to answers of {horizon} "
         "tokens"
     )
-    info = ExactValues("pruned", named, solution.log_z, top_k, horizon)
-    note = f"The exact V is that of another, smaller problem: the reference there is {named}."
+    info = ExactValues("pruned", cut, log_z=solution.log_z, top_k=top_k, horizon=horizon)
+    note = f"The exact V is that of another, smaller problem: the reference there is {cut}."
     return info, values, note
 
 
@@ -90,11 +85,11 @@ def ranks_of(mdp: TextTree, answer: Sequence[int]) -> list[int]:
     """The ranks of the first tokens of an answer in a pruned tree, as many as stay inside it."""
     ranks: list[int] = []
     number = 0
-    for kept, token in zip(mdp.token_ids, answer, strict=False):
-        found = np.flatnonzero(kept[number] == token)
-        if not len(found):
+    for token_ids, token in zip(mdp.token_ids, answer, strict=False):
+        rank = np.flatnonzero(token_ids[number] == token)
+        if not len(rank):
             break
-        ranks.append(int(found[0]))
+        ranks.append(int(rank[0]))
         number = number * mdp.vocab_size + ranks[-1]
     return ranks
 
@@ -107,10 +102,10 @@ def _as_text(tokenizer: Any, ids: list[int]) -> str | None:
     """A text that is encoded to these tokens: with or without the special tokens that the tokenizer
     adds by itself.
     """
-    for own, skip in ((ids, True), (ids, False), (ids[1:], False)):
+    for some, skip in ((ids, True), (ids, False), (ids[1:], False)):
         text = str(
-            tokenizer.decode(own, skip_special_tokens=skip, clean_up_tokenization_spaces=False)
+            tokenizer.decode(some, skip_special_tokens=skip, clean_up_tokenization_spaces=False)
         )
-        if base_prompt(tokenizer, text, "{question}") == ids:
+        if base_prompt(tokenizer, text, template="{question}") == ids:
             return text
     return None

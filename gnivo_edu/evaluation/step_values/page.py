@@ -33,7 +33,7 @@ def lines_of(values: StepValues, answer: AnswerValues) -> ValueLines:
         f"bars: {values.level:.0%} intervals"
     )
     if source == "estimate":
-        low, high = nats(values.log_z.low - pin), nats(values.log_z.high - pin)
+        low, high = (nats(end - pin) for end in (values.log_z.low, values.log_z.high))
         caption += (
             f"; the implicit line as a whole is known to {low} to +{high} nats, those of log Z"
         )

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnivo_edu.evaluation.step_values.estimate import Estimate
+from gnivo_edu.exact import Array
 
-Array = NDArray[np.float64]
-SCHEMA = (
-    "gnivo_edu.step_values/1"  # the number goes up where a field changes its meaning or goes away
-)
+# The number goes up where a field changes its meaning or goes away.
+SCHEMA = "gnivo_edu.step_values/1"
 
 
 @dataclass(frozen=True, eq=False)

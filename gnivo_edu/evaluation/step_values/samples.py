@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gnivo_edu.evaluation.step_values.record import step_boundaries
+from gnivo_edu.exact import Array
 from gnivo_edu.policies.generation import sample_completions
 from gnivo_edu.policies.score_model import score_rows
 from gnivo_edu.policies.scoring import evaluating
 from toy_envs import TokenMDP
 
-Array = NDArray[np.float64]
 Row = tuple[int, ...]
 
 
@@ -25,33 +25,26 @@ class Asked:
     """One prompt of a task: answers with a given beginning are drawn, scored and rewarded."""
 
     def __init__(self, task: TokenMDP, prompt_index: int, seed: int, max_rows: int) -> None:
-        self.task, self.index, self.seed, self.max_rows = task, prompt_index, seed, max_rows
-
-    def drawn(self, policy: nn.Module, prefix: Row, count: int, step: int) -> list[Row]:
-        """`count` whole answers that start with one prefix."""
-        return self.after(policy, [prefix], count, step)[prefix]
+        self.task, self.index = task, prompt_index
+        self.seed, self.max_rows = seed, max_rows
 
     def after(
         self, policy: nn.Module, prefixes: Sequence[Row], count: int, step: int
     ) -> dict[Row, list[Row]]:
         """`count` whole answers that start with each of some prefixes of one length."""
-        view = _After(self.task, self.index, prefixes)
         drawn = sample_completions(
             policy,
-            view,
-            count,
-            range(len(prefixes)),
+            _After(self.task, self.index, prefixes=prefixes),
+            group_size=count,
+            prompt_index=range(len(prefixes)),
             seed=self.seed,
             step=step,
             max_rows=self.max_rows,
         )
-        rows, lengths = drawn.tokens.tolist(), drawn.lengths.tolist()
-        return {
-            prefix: [
-                (*prefix, *row[:length]) for row, length in zip(rows[i], lengths[i], strict=True)
-            ]
-            for i, prefix in enumerate(prefixes)
-        }
+        answers: dict[Row, list[Row]] = {prefix: [] for prefix in prefixes}
+        for row, length, i in zip(*(x.tolist() for x in drawn.rows), strict=True):
+            answers[prefixes[i]].append((*prefixes[i], *row[:length]))
+        return answers
 
     def continued(
         self,
@@ -72,7 +65,7 @@ class Asked:
         for t in sorted({len(prefix) for prefix in prefixes}):
             # Step 0 drew the group; each length has a stream of its own.
             of_length = sorted(prefix for prefix in prefixes if len(prefix) == t)
-            continuations |= self.after(reference, of_length, count, step=1 + t)
+            continuations |= self.after(reference, of_length, count=count, step=1 + t)
         return continuations
 
     def given(self, answers: Sequence[Sequence[int]]) -> list[Row]:
@@ -81,10 +74,9 @@ class Asked:
         if not rows:
             raise ValueError("answers is empty: give at least one, or leave it out to draw some")
         for k, row in enumerate(rows):
-            ends = [t + 1 for t, token in enumerate(row) if token in self.task.eos_token_ids][
-                :1
-            ] or [self.task.horizon]
-            if len(row) != ends[0] or not all(0 <= token < self.task.vocab_size for token in row):
+            ends = (t + 1 for t, token in enumerate(row) if token in self.task.eos_token_ids)
+            actions = all(0 <= token < self.task.vocab_size for token in row)
+            if not actions or len(row) != next(ends, self.task.horizon):
                 raise ValueError(
                     f"answer {k} is not complete: give token ids up to the first end token, or "
                     f"{self.task.horizon} of them"
@@ -94,22 +86,25 @@ class Asked:
     def rewards(self, rows: Sequence[Row]) -> Array:
         """Rewards of whole answers, float64."""
         tokens, lengths = _padded(rows, self.task.pad_token_id)
-        return np.asarray(
-            self.task.reward(tokens.numpy(), lengths.numpy(), self.index), dtype=np.float64
-        )
+        rewards = self.task.reward(tokens.numpy(), lengths.numpy(), prompt_index=self.index)
+        return np.asarray(rewards, dtype=np.float64)
 
     def scores(self, policy: nn.Module, rows: Sequence[Row]) -> list[Array]:
         """log pi of every token of each answer, nats, float64."""
         scores: list[Array] = []
         with evaluating(policy):
             for start in range(0, len(rows), self.max_rows):
-                tokens, lengths = _padded(
-                    rows[start : start + self.max_rows], self.task.pad_token_id
+                some = rows[start : start + self.max_rows]
+                tokens, lengths = _padded(some, self.task.pad_token_id)
+                fields = score_rows(
+                    policy,
+                    self.task,
+                    tokens=tokens,
+                    lengths=lengths,
+                    prompt_index=self.index,
+                    fields=("policy_logps",),
                 )
-                scored = score_rows(
-                    policy, self.task, tokens, lengths, self.index, fields=("policy_logps",)
-                )
-                logps = scored["policy_logps"].double().cpu().numpy()
+                logps = fields["policy_logps"].double().cpu().numpy()
                 scores += [row[:length] for row, length in zip(logps, lengths, strict=True)]
         return scores
 
