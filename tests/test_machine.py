@@ -80,3 +80,14 @@ def test_the_doctor_fails_where_something_required_is_missing(monkeypatch):
     monkeypatch.setattr(machine, "REQUIRED", ("numpy",))
     monkeypatch.setattr(machine, "OPTIONAL", {"no-such-package": "dev"})
     assert machine.examine()["passed"]
+
+
+def test_the_device_is_the_fastest_that_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert machine.pick_device(exact=True).type == "cpu"
+    assert machine.pick_device().type == "mps"
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert machine.pick_device().type == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert machine.pick_device(exact=True).type == "cuda"

@@ -1,4 +1,4 @@
-"""Sampling groups from a shared prompt cache: the law, the streams, the ends, and what it costs."""
+"""Completions of any causal LM: their law, their random streams, their ends."""
 
 from __future__ import annotations
 
@@ -8,19 +8,17 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM
 
 from gnivo_edu.exact import enumerate_tree
 from gnivo_edu.policies import TabularLM, load_model, sample_groups, tabulate, token_logps
 from gnivo_edu.policies.generation import behaviour_check, sample_completions
-from gnivo_edu.policies.sampling_law import SamplingLaw, inverse_cdf, uniforms_of
+from gnivo_edu.policies.sampling_law import uniforms_of
 from tests.training.small_transformer import RMSNorm, small_transformer
 from toy_envs import TokenMDP
 
 MDP = TokenMDP(
     3, 4, reward=lambda tokens, lengths: lengths / 4, eos_token_id=2, prompts=[[3, 0], [3, 1]]
 )
-NO_IDS: dict[str, None] = dict(bos_token_id=None, eos_token_id=None)
 KINDS = ("table", "qwen2", "llama")
 
 
@@ -65,9 +63,6 @@ def rescored(policy: nn.Module, mdp: TokenMDP, samples: Any) -> Tensor:
         return token_logps(
             policy, mdp, samples.tokens.view(-1, T), samples.lengths.view(-1), rows
         ).view(N, K, T)
-
-
-# --- the law --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -145,24 +140,6 @@ def test_a_truncated_law_says_so_and_is_renormalised(cut: dict[str, Any]) -> Non
     assert sum(first.values()) == pytest.approx(1)
 
 
-def test_top_k_keeps_that_many_and_ties() -> None:
-    logits = torch.tensor([[0.2, 0.5, 0.1, 0.2]], dtype=torch.float64).log()
-    for top_k, kept in ((1, [1]), (2, [0, 1, 3]), (3, [0, 1, 3]), (9, [0, 1, 2, 3])):
-        law = SamplingLaw(top_k=top_k).log_probabilities(logits)
-        assert (law[0] > -torch.inf).nonzero()[:, 0].tolist() == kept
-
-
-def test_top_p_keeps_the_fewest_actions_that_reach_it() -> None:
-    logits = torch.tensor([[0.2, 0.5, 0.1, 0.2]], dtype=torch.float64).log()
-    for top_p, kept in ((0.4, [1]), (0.6, [0, 1]), (0.8, [0, 1, 3]), (0.95, [0, 1, 2, 3])):
-        law = SamplingLaw(top_p=top_p).log_probabilities(logits)
-        assert (law[0] > -torch.inf).nonzero()[:, 0].tolist() == kept
-        assert law.exp().sum().item() == pytest.approx(1)
-
-
-# --- the streams ----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_completion_does_not_depend_on_its_batch(kind: str) -> None:
     policy = policy_of(kind)
@@ -198,77 +175,6 @@ def test_seed_step_prompt_and_number_make_streams_of_their_own() -> None:
         assert not torch.equal(sample_completions(table, MDP, 20, **other).tokens[0], twice[0])
 
 
-def test_the_inverse_of_the_cumulative_distribution() -> None:
-    logps = torch.tensor([0.0, 0.25, 0.0, 0.75, 0.0], dtype=torch.float64).log().expand(4, 5)
-    draws = inverse_cdf(
-        logps, torch.tensor([0.0, 0.25 - 1e-15, 0.25, 1 - 2**-53], dtype=torch.float64)
-    )
-    assert draws.tolist() == [1, 1, 3, 3]
-    short = (
-        logps[:1] - 1e-3
-    )  # rounding in low precision leaves a sum below 1: still an action is drawn
-    assert inverse_cdf(short, torch.tensor([1 - 2**-53], dtype=torch.float64)).tolist() == [3]
-
-
-# --- prompts and ends -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", ["qwen2", "llama", "gpt2", "mistral"])
-def test_prompts_padded_on_the_left_are_as_if_alone(kind: str) -> None:
-    task = Padded()
-    policy = {"gpt2": absolute_positions, "mistral": sliding_window}.get(
-        kind, lambda: small_transformer(sizes_of(task), kind)
-    )()
-    together = sample_completions(policy, task, 8, [0, 1, 2])
-    assert (
-        behaviour_check(policy, task, together, max_rows=5)["sampling/sampling_logp_difference/max"]
-        < 1e-10
-    )
-    for i, ids in enumerate(task.prompts()):
-        own = torch.tensor(ids[ids != 7])
-        for tokens, logps, length in zip(
-            together.tokens[i], together.logps[i], together.lengths[i], strict=True
-        ):
-            row = torch.cat([own, tokens[:length]])[None]
-            with torch.no_grad():
-                law = policy(input_ids=row).logits[0, len(own) - 1 : -1, :6].log_softmax(-1)
-            assert torch.allclose(
-                law.gather(1, tokens[:length, None])[:, 0], logps[:length], rtol=0, atol=1e-10
-            )
-
-
-def absolute_positions() -> nn.Module:
-    """A model to which a position is a place in a table, so that a shift by the padding would
-    show.
-    """
-    torch.manual_seed(0)
-    config = GPT2Config(
-        vocab_size=8,
-        n_embd=16,
-        n_layer=2,
-        n_head=2,
-        n_positions=16,
-        initializer_range=0.5,
-        **NO_IDS,
-    )
-    return GPT2LMHeadModel(config).double().eval()
-
-
-def sliding_window() -> nn.Module:
-    """A model that looks three tokens back; its cache keeps no more."""
-    torch.manual_seed(0)
-    sizes = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4)
-    config = MistralConfig(
-        vocab_size=8,
-        **NO_IDS,
-        num_key_value_heads=2,
-        sliding_window=3,
-        initializer_range=0.4,
-        **sizes,
-    )
-    return in_float64(MistralForCausalLM(config))
-
-
 def in_float64(model: nn.Module) -> nn.Module:
     """All of it, the norms too, which in the library work in float32."""
     for name, module in list(model.double().named_modules()):
@@ -298,28 +204,6 @@ def test_any_of_several_ids_ends_and_truncation_is_told_from_an_end() -> None:
     assert not sample_completions(
         policy_of("table", TokenMDP(2, 2)), TokenMDP(2, 2), 4
     ).truncated.any()
-
-
-# --- what it costs, and what it leaves behind -----------------------------------------------------
-
-
-def test_prompts_are_run_once_and_finished_rows_stop_costing() -> None:
-    policy = small_transformer(MDP)
-    counted = Counting(policy)
-    samples = sample_completions(policy, MDP, 10, [0, 1, 1])
-    going = [(int((samples.lengths > t).sum()), 1) for t in range(1, 4)]
-    assert counted.shapes == [
-        (2, 2),
-        *going,
-    ]  # two prompts of two tokens; then one token of each unfinished row
-    assert going[-1][0] < 30
-    counted.shapes.clear()
-    sample_completions(policy, MDP, 10, [0, 1], max_rows=5)
-    assert [shape for shape in counted.shapes if shape[1] == 2] == [(1, 2), (1, 2)]
-    table = policy_of("table")  # keeps no cache: whole rows, but unfinished ones only
-    counted = Counting(table)
-    lengths = sample_completions(table, MDP, 10, [0]).lengths
-    assert counted.shapes == [(1, 2), *((int((lengths > t).sum()), 2 + t) for t in range(1, 4))]
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -378,9 +262,6 @@ def test_stories_by_a_pretrained_model(shared_model: str) -> None:
     assert torch.equal(alone.tokens[0], samples.tokens[1])
 
 
-# --- what is refused ------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -399,27 +280,3 @@ def test_bad_settings_give_one_line(settings: dict[str, Any], message: str) -> N
     with pytest.raises(ValueError, match=message) as caught:
         sample_completions(policy_of("table"), MDP, **({"group_size": 2} | settings))
     assert "\n" not in str(caught.value)
-
-
-def test_problems_that_do_not_fit_the_model_give_one_line() -> None:
-    policy = small_transformer(MDP)  # 32 positions, 5 tokens
-    with pytest.raises(
-        ValueError,
-        match="longest prompt has 2 tokens; with horizon 31 that is above the model's 32",
-    ):
-        sample_completions(policy, TokenMDP(3, 31, prompts=[[3, 0]]), 2)
-    with pytest.raises(
-        ValueError, match="vocabulary has 5 tokens; 4 actions, the prompts and PAD need 6"
-    ):
-        sample_completions(policy, TokenMDP(4, 3), 2)
-
-    class Right(Padded):
-        def prompt_mask(self) -> Any:
-            return super().prompt_mask()[:, ::-1]
-
-    with pytest.raises(ValueError, match="padded on the left"):
-        sample_completions(policy, Right(), 2)
-    with torch.no_grad():
-        policy.lm_head.weight.fill_(torch.nan)
-    with pytest.raises(ValueError, match="the policy gives nan"):
-        sample_completions(policy, MDP, 2)

@@ -149,10 +149,12 @@ def test_save_and_load(policy: TabularLM, tmp_path: Path) -> None:
     assert TabularLM.from_pretrained(tmp_path, dtype=torch.float32).logits.dtype == torch.float32
 
 
-def test_from_mdp_uniform_or_the_environments_own_reference(mdp: TokenMDP) -> None:
+def test_from_mdp_uniform_or_the_environments_own_reference(
+    mdp: TokenMDP, monkeypatch: pytest.MonkeyPatch
+) -> None:
     np.testing.assert_allclose(tabulate(TabularLM.from_mdp(mdp), mdp)[0], np.log([[1 / 3] * 3]))
     own = random_reference(3, 4, seed=1)
-    mdp.reference = lambda prompt_index=0: own  # type: ignore[method-assign]
+    monkeypatch.setattr(mdp, "reference", lambda prompt_index=0: own)
     np.testing.assert_allclose(tabulate(TabularLM.from_mdp(mdp), mdp)[0], own[0], atol=1e-15)
     assert not np.allclose(tabulate(TabularLM.from_mdp(mdp, seed=3), mdp)[0], own[0])
 

@@ -1,4 +1,4 @@
-"""One law for sampling, scoring and tables, for a table of logits and for small transformers."""
+"""Groups of answers: drawn from the law that is scored, listed, and put on record."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from gnivo_edu.exact import enumerate_tree, uniform_reference
-from gnivo_edu.machine import pick_device
 from gnivo_edu.policies import (
     TabularLM,
     all_groups,
@@ -77,44 +76,6 @@ def padded(own: list[tuple[int, ...]], junk: int = 4) -> tuple[torch.Tensor, tor
     )
 
 
-def test_probabilities_of_all_answers_sum_to_one(mdp: TokenMDP, policy: nn.Module) -> None:
-    tokens, lengths = padded(answers())
-    assert len(tokens) == 1 + 2 + 4 + 8 * 3
-    policy.eval()
-    for i in (0, 1):
-        scored = token_logps(policy, mdp, tokens, lengths, i).sum(1).exp().sum()
-        assert abs(scored.item() - 1) < 1e-12
-        tree = enumerate_tree(mdp, tabulate(policy, mdp, i), i)
-        assert abs(np.exp(tree.prefix_logps[-1]).sum() - 1) < 1e-12
-        assert tree.num_sequences == len(tokens)
-
-
-def test_scores_agree_with_the_tables(mdp: TokenMDP, policy: nn.Module) -> None:
-    tokens, lengths = padded(answers())
-    policy.eval()
-    tolerance = (
-        1e-12 if isinstance(policy, TabularLM) else 5e-6
-    )  # the norms of transformers work in float32
-    for i in (0, 1):
-        scored = token_logps(policy, mdp, tokens, lengths, i)
-        tables = tabulate(policy, mdp, i, batch_size=5)
-        for row, y in enumerate(answers()):
-            number = 0
-            for t, token in enumerate(y):
-                assert scored[row, t].item() == pytest.approx(
-                    tables[t][number, token], abs=tolerance
-                )
-                number = number * 3 + token
-            assert (scored[row, len(y) :] == 0).all()
-
-
-def test_tabulate_does_not_depend_on_the_batch_and_puts_the_mode_back(mdp: TokenMDP) -> None:
-    policy = transformer("qwen2").train()
-    small, large = tabulate(policy, mdp, batch_size=2), tabulate(policy, mdp, batch_size=100)
-    assert all(np.allclose(a, b, atol=1e-6) for a, b in zip(small, large, strict=True))
-    assert policy.training
-
-
 def test_sampled_and_scored_log_probabilities_agree(mdp: TokenMDP, policy: nn.Module) -> None:
     groups = sample_groups(policy, mdp, 5, [0, 1, 1], torch.Generator().manual_seed(0))
     assert groups.tokens.shape == (3, 5, 4)
@@ -156,21 +117,6 @@ def test_samples_follow_the_law(mdp: TokenMDP) -> None:
     expected = token_logps(policy, mdp, everything, lengths, 1).sum(1).exp()
     seen = (groups.tokens[0, :, None] == everything).all(-1).double().mean(0)
     assert ((seen - expected).abs() < 5 * (expected / 20_000).sqrt()).all()
-
-
-def test_scores_are_differentiable_and_keep_their_precision(mdp: TokenMDP) -> None:
-    policy = TabularLM.from_mdp(mdp, seed=1, dtype=torch.float32)
-    tokens, lengths = padded(answers(), junk=-100)  # whatever stands after the end
-    scored = token_logps(policy, mdp, tokens, lengths)
-    assert scored.dtype == torch.float32
-    scored.sum().backward()
-    assert policy.logits.grad is not None
-    assert policy.logits.grad.abs().sum() > 0
-
-
-def test_a_vocabulary_that_is_too_small_is_refused(mdp: TokenMDP) -> None:
-    with pytest.raises(ValueError, match=r"4 tokens; 3 actions, BOS and PAD need 5"):
-        tabulate(transformer("llama", vocab_size=4), mdp)
 
 
 def test_all_groups_are_every_group_with_its_probability(mdp: TokenMDP) -> None:
@@ -221,12 +167,21 @@ def test_one_step_problems_and_environments_without_eos() -> None:
     assert (groups.lengths == 1).all()
 
 
-def test_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    assert pick_device(exact=True).type == "cpu"
-    assert pick_device().type == "mps"
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert pick_device().type == "cpu"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert pick_device(exact=True).type == "cuda"
+def test_rows_and_rewards_of_groups_are_those_of_each_answer_and_its_prompt() -> None:
+    class ByPrompt(TokenMDP):
+        def _score(self, tokens, lengths, prompt_index):
+            return 10 * prompt_index + lengths + tokens[:, 0] / 10
+
+    task = ByPrompt(3, 4, eos_token_id=2, prompts=[[3, 0], [3, 1]])
+    policy = TabularLM.from_mdp(task, seed=1)
+    groups = sample_groups(policy, task, 3, [1, 0, 1], torch.Generator().manual_seed(0))
+    tokens, lengths, index = groups.rows
+    assert index.tolist() == [1, 1, 1, 0, 0, 0, 1, 1, 1]
+    rewards = groups.rewards(task)
+    assert rewards.dtype == torch.float64
+    for r in range(9):
+        n, k = divmod(r, 3)
+        assert torch.equal(tokens[r], groups.tokens[n, k])
+        assert lengths[r] == groups.lengths[n, k]
+        expected = 10 * float(index[r]) + float(lengths[r]) + float(tokens[r, 0]) / 10
+        assert float(rewards[n, k]) == pytest.approx(expected, abs=1e-12)

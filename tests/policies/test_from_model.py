@@ -1,6 +1,4 @@
-"""The tree inside a language model: a small random one to float64 precision, and a real one from
-GNIVO_SHARED.
-"""
+"""The tree inside a language model: a small random one to float64 precision, and a real one."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import BertConfig, BertModel, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from gnivo_edu import exact
 from gnivo_edu.policies import load_model, tree_from_model
@@ -132,47 +130,6 @@ def test_requests_that_cannot_be_met(model: Any, tokenizer: Any) -> None:
         tree_from_model(model, tokenizer, "a" * 31, 2, 2, lengths_of)
     with pytest.raises(exact.TreeTooLargeError):
         tree_from_model(model, tokenizer, "a", 100, 9, lengths_of)
-
-
-def test_load_model_round_trip(model: Any, tokenizer: Any, tmp_path: Path) -> None:
-    model.save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    loaded, its_tokenizer = load_model(tmp_path)
-    assert loaded.dtype == torch.float32
-    assert not loaded.training
-    assert its_tokenizer("a b")["input_ids"] == tokenizer("a b")["input_ids"]
-    assert load_model(str(tmp_path), dtype=torch.float64)[0].dtype == torch.float64
-
-
-def test_load_model_says_in_one_line_what_is_wrong(
-    model: Any, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refused(path: Path | str, message: str) -> None:
-        with pytest.raises(ValueError, match=message) as error:
-            load_model(path)
-        assert "\n" not in str(error.value)
-
-    refused(tmp_path / "nowhere", "there is no folder")
-    refused("../nowhere", "there is no folder")
-    refused("", "there is no folder")
-    refused(tmp_path, "holds no config.json")
-    model.config.save_pretrained(tmp_path)
-    refused(tmp_path, "could not be loaded as a causal language model: ")
-    (tmp_path / "model.safetensors").write_bytes(b"not weights")
-    refused(tmp_path, "could not be loaded as a causal language model: ")
-    encoder = tmp_path / "encoder"
-    sizes = dict(
-        hidden_size=8,
-        intermediate_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        vocab_size=20,
-    )
-    BertModel(BertConfig(**sizes)).save_pretrained(encoder)
-    tokenizer.save_pretrained(encoder)
-    refused(encoder, "is no causal language model: it lacks weights, such as cls")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    refused("gnivo-edu-tests/no-such-model", "a hub id needs a connection")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,83 @@
+"""A real model explored: a page, and the same numbers as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gnivo_edu.evaluation.explore import answer_rows, explore
+from gnivo_edu.evaluation.step_values.record import StepValues
+from gnivo_edu.policies.small import small_transformer
+from gnivo_edu.tasks.arithmetic_text import ArithmeticText
+from toy_envs import ArithmeticChain
+
+
+def every_key(value: Any) -> set[str]:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    return set(value if isinstance(value, dict) else ()).union(*map(every_key, inside))
+
+
+def test_explore_writes_a_page_and_the_same_numbers_as_json(shared_model, tmp_path):
+    report = explore(
+        shared_model,
+        alpha=0.2,
+        group_size=2,
+        continuations=2,
+        horizon=6,
+        tree_horizon=2,
+        out=tmp_path,
+    )
+    page = report.pop("page")
+    assert json.loads((tmp_path / "values.json").read_text()) == report
+    assert "Once upon a time" in Path(page).read_text(encoding="utf-8")
+    assert report["notes"][0].startswith("Policy and reference are the same model")
+    assert {row["credit"] for row in answer_rows(report)} == {0.0}
+    with pytest.raises(ValueError, match="give --task, or --prompt"):
+        explore(shared_model, task="stories", prompt="One day")
+    assert all(f"`{key}`" in StepValues.to_json.__doc__ for key in every_key(report) | {"page"})
+    with pytest.raises(ValueError, match="give --task with it"):
+        explore(shared_model, prompt_index=2)
+
+
+def test_explore_takes_the_shipped_model_and_its_task():
+    report = explore(
+        "shipped", task="arithmetic", alpha=0.5, group_size=2, continuations=4, prompt_index=1
+    )
+    assert (report["binary_reward"], report["exact"]["kind"], report["exact"]["top_k"]) == (
+        True,
+        "pruned",
+        4,
+    )
+    for answer in report["answers"]:
+        assert answer["text"].count(";") == len(answer["steps"]) - 1
+        assert answer["special"] == [len(answer["tokens"]) - 1]
+        assert answer["monte_carlo"][-1]["value"] == answer["reward"] / 0.5
+    with pytest.raises(ValueError, match="give --task, such as arithmetic"):
+        explore("shipped")
+
+
+def test_explore_gives_options_to_the_task(tmp_path):
+    small = {"alpha": 0.5, "group_size": 2, "continuations": 2}
+    report = explore(
+        "shipped", task="arithmetic", task_options={"tiers": [3], "split": "test"}, **small
+    )
+    assert report["prompt"] == ArithmeticText(tiers=(3,), split="test").question(0)
+    assert report["exact"]["kind"] == "pruned"
+    chain = ArithmeticChain(operations=1)
+    small_transformer(chain, "tiny").save_pretrained(tmp_path)
+    report = explore(
+        str(tmp_path), task="toy_envs/ArithmeticChain-v0", task_options={"operations": 1}, **small
+    )
+    assert report["prompt"].endswith(chain.question(0))
+    with pytest.raises(ValueError, match="unexpected keyword argument 'operation'"):
+        explore(
+            str(tmp_path),
+            task="toy_envs/ArithmeticChain-v0",
+            task_options={"operation": 1},
+            **small,
+        )
+    with pytest.raises(ValueError, match="tiers: options of a task: give --task"):
+        explore("shipped", task_options={"tiers": [3]})

@@ -1,0 +1,161 @@
+"""Rows that grow from a shared prompt cache: padding, cost, and what does not fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM
+
+from gnivo_edu.policies import TabularLM
+from gnivo_edu.policies.generation import behaviour_check, sample_completions
+from tests.training.small_transformer import RMSNorm, small_transformer
+from toy_envs import TokenMDP
+
+MDP = TokenMDP(
+    3, 4, reward=lambda tokens, lengths: lengths / 4, eos_token_id=2, prompts=[[3, 0], [3, 1]]
+)
+NO_IDS: dict[str, None] = dict(bos_token_id=None, eos_token_id=None)
+
+
+def policy_of(kind: str, mdp: TokenMDP = MDP) -> nn.Module:
+    return TabularLM.from_mdp(mdp, seed=1) if kind == "table" else small_transformer(mdp, kind)
+
+
+class Padded:
+    """Prompts of 1, 4 and 2 tokens over 6 actions, padded on the left; two ids end a completion."""
+
+    vocab_size, horizon, pad_token_id, eos_token_ids = 6, 5, 7, (2, 4)
+
+    def prompts(self) -> Any:
+        return np.array([[7, 7, 7, 6], [6, 1, 0, 3], [7, 7, 6, 5]])
+
+    def prompt_mask(self) -> Any:
+        return self.prompts() != 7
+
+
+def sizes_of(task: Any) -> TokenMDP:
+    return TokenMDP(task.vocab_size, task.horizon)
+
+
+class Counting:
+    """Counts the rows and tokens that a model is run on."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.shapes: list[tuple[int, int]] = []
+        self.modes: list[bool] = []
+        model.register_forward_pre_hook(self, with_kwargs=True)
+
+    def __call__(self, model: nn.Module, args: Any, kwargs: dict[str, Tensor]) -> None:
+        self.shapes.append(tuple(kwargs["input_ids"].shape))
+        self.modes.append(model.training)
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "llama", "gpt2", "mistral"])
+def test_prompts_padded_on_the_left_are_as_if_alone(kind: str) -> None:
+    task = Padded()
+    policy = {"gpt2": absolute_positions, "mistral": sliding_window}.get(
+        kind, lambda: small_transformer(sizes_of(task), kind)
+    )()
+    together = sample_completions(policy, task, 8, [0, 1, 2])
+    assert (
+        behaviour_check(policy, task, together, max_rows=5)["sampling/sampling_logp_difference/max"]
+        < 1e-10
+    )
+    for i, ids in enumerate(task.prompts()):
+        own = torch.tensor(ids[ids != 7])
+        for tokens, logps, length in zip(
+            together.tokens[i], together.logps[i], together.lengths[i], strict=True
+        ):
+            row = torch.cat([own, tokens[:length]])[None]
+            with torch.no_grad():
+                law = policy(input_ids=row).logits[0, len(own) - 1 : -1, :6].log_softmax(-1)
+            assert torch.allclose(
+                law.gather(1, tokens[:length, None])[:, 0], logps[:length], rtol=0, atol=1e-10
+            )
+
+
+def absolute_positions() -> nn.Module:
+    """A model to which a position is a place in a table, so that a shift by the padding would
+    show.
+    """
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=8,
+        n_embd=16,
+        n_layer=2,
+        n_head=2,
+        n_positions=16,
+        initializer_range=0.5,
+        **NO_IDS,
+    )
+    return GPT2LMHeadModel(config).double().eval()
+
+
+def sliding_window() -> nn.Module:
+    """A model that looks three tokens back; its cache keeps no more."""
+    torch.manual_seed(0)
+    sizes = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4)
+    config = MistralConfig(
+        vocab_size=8,
+        **NO_IDS,
+        num_key_value_heads=2,
+        sliding_window=3,
+        initializer_range=0.4,
+        **sizes,
+    )
+    return in_float64(MistralForCausalLM(config))
+
+
+def in_float64(model: nn.Module) -> nn.Module:
+    """All of it, the norms too, which in the library work in float32."""
+    for name, module in list(model.double().named_modules()):
+        if type(module).__name__.endswith("RMSNorm"):
+            model.set_submodule(name, RMSNorm(module.weight, module.variance_epsilon))
+    return model.eval()
+
+
+def test_prompts_are_run_once_and_finished_rows_stop_costing() -> None:
+    policy = small_transformer(MDP)
+    counted = Counting(policy)
+    samples = sample_completions(policy, MDP, 10, [0, 1, 1])
+    going = [(int((samples.lengths > t).sum()), 1) for t in range(1, 4)]
+    assert counted.shapes == [
+        (2, 2),
+        *going,
+    ]  # two prompts of two tokens; then one token of each unfinished row
+    assert going[-1][0] < 30
+    counted.shapes.clear()
+    sample_completions(policy, MDP, 10, [0, 1], max_rows=5)
+    assert [shape for shape in counted.shapes if shape[1] == 2] == [(1, 2), (1, 2)]
+    table = policy_of("table")  # keeps no cache: whole rows, but unfinished ones only
+    counted = Counting(table)
+    lengths = sample_completions(table, MDP, 10, [0]).lengths
+    assert counted.shapes == [(1, 2), *((int((lengths > t).sum()), 2 + t) for t in range(1, 4))]
+
+
+def test_problems_that_do_not_fit_the_model_give_one_line() -> None:
+    policy = small_transformer(MDP)  # 32 positions, 5 tokens
+    with pytest.raises(
+        ValueError,
+        match="longest prompt has 2 tokens; with horizon 31 that is above the model's 32",
+    ):
+        sample_completions(policy, TokenMDP(3, 31, prompts=[[3, 0]]), 2)
+    with pytest.raises(
+        ValueError, match="vocabulary has 5 tokens; 4 actions, the prompts and PAD need 6"
+    ):
+        sample_completions(policy, TokenMDP(4, 3), 2)
+
+    class Right(Padded):
+        def prompt_mask(self) -> Any:
+            return super().prompt_mask()[:, ::-1]
+
+    with pytest.raises(ValueError, match="padded on the left"):
+        sample_completions(policy, Right(), 2)
+    with torch.no_grad():
+        policy.lm_head.weight.fill_(torch.nan)
+    with pytest.raises(ValueError, match="the policy gives nan"):
+        sample_completions(policy, MDP, 2)
