@@ -31,7 +31,7 @@ def test_the_reference_is_the_transformer_even_where_the_environment_states_its_
 ):
     trees = []
     monkeypatch.setattr(
-        verify, "verify_tree", lambda tree, *_: trees.append(tree) or {"passed": True}
+        verify, "verify_tree", lambda tree, *_, **__: trees.append(tree) or {"passed": True}
     )
     monkeypatch.setattr(verify, "fit_transformer", lambda **_: {"passed": True})
     verify.verify_transformer(["PosterProblem"], alphas=[0.5], group_sizes=[2])
