@@ -463,6 +463,41 @@ def test_explore_takes_task_options_and_says_where_its_json_is_explained(called,
     assert_one_line(called(*ask, "--task", "toy_envs/Brackets-v0", "--set", "length=3"), "length")
 
 
+def test_every_command_takes_an_environment_of_ones_own(called, tmp_path, monkeypatch):
+    (tmp_path / "module_at_hand.py").write_text(
+        "import gymnasium\n"
+        "import numpy as np\n"
+        "from toy_envs import TokenMDP\n\n\n"
+        "class Mine(TokenMDP):\n"
+        "    def __init__(self, horizon=2, render_mode=None):\n"
+        "        super().__init__(2, horizon, lambda tokens, lengths: (tokens == 1).mean(1))\n\n"
+        "    def demonstration(self, prompt_index):\n"
+        "        return np.ones(self.horizon, dtype=int)\n\n\n"
+        "gymnasium.register('Mine-v0', entry_point=Mine)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    mine = "module_at_hand:Mine-v0"
+
+    def report(*arguments):
+        printed = called(*arguments, "--json")
+        assert printed.returncode == 0, printed.stderr
+        return json.loads(printed.stdout)
+
+    asked = ("--task", mine, "--set", "horizon=3", "--samples", 3)
+    assert report("evaluate", "--model", "table", *asked)["task"] == mine
+    settings = ("model=table", f"task={mine}", "steps=2", "out=run", "report_questions=0")
+    trained = report("train", *(x for setting in settings for x in ("--set", setting)))
+    assert trained["config"]["task"] == mine
+    few = ("--alpha", 0.5, "--group-size", 2)
+    assert report("verify", "--env", mine, *few)["results"][0]["target"] == "Mine-v0"
+    recipe = report("pretrain", "--task", mine, "--steps", 1, "--size", "tiny", "--out", "base")
+    assert recipe["task"] == mine
+    look = ("--group-size", 2, "--continuations", 2, "--out", "page")
+    explored = report("explore", "--model", "base", "--task", mine, *look)
+    assert explored["schema"] == "gnivo_edu.step_values/1"
+    assert_one_line(called("evaluate", "--model", "table", "--task", mine[:-1] + "1"), "Mine")
+
+
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 
 

@@ -86,6 +86,7 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
         self.name = type(self).__name__
         self.vocab_size, self.horizon = int(vocab_size), int(horizon)
         self.eos_token_id = eos_token_id
+        # A task in words may have several tokens that end an answer; here there is one, or none.
         self.eos_token_ids: Prefix = () if eos_token_id is None else (eos_token_id,)
         self.bos_token_id, self.pad_token_id = self.vocab_size, self.vocab_size + 1
         self.vocabulary = tuple(vocabulary or (str(token) for token in range(vocab_size)))
@@ -125,23 +126,14 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
         shapes that do not fit, on tokens that are not actions, on an unknown prompt and on a reward
         that is not finite.
         """
-        tokens, lengths = np.asarray(tokens, dtype=np.int64), np.asarray(lengths, dtype=np.int64)
-        if tokens.ndim != 2 or lengths.shape != tokens.shape[:1]:
-            raise ValueError(
-                f"need tokens [B, T] and lengths [B], got {tokens.shape} and {lengths.shape}"
-            )
+        tokens, lengths = check_answers(tokens, lengths)
         columns = tokens.shape[1]
         if columns > self.horizon:
             raise ValueError(f"answers have at most {self.horizon} tokens, got {columns} columns")
-        if ((lengths < 0) | (lengths > columns)).any():
-            raise ValueError(
-                f"lengths must be in 0..{columns}, got {lengths.min()}..{lengths.max()}"
-            )
         if columns and self.eos_token_id is not None:
             ends = tokens == self.eos_token_id
-            lengths = np.where(
-                ends.any(axis=1), np.minimum(lengths, ends.argmax(axis=1) + 1), lengths
-            )
+            until_end = np.minimum(lengths, ends.argmax(axis=1) + 1)
+            lengths = np.where(ends.any(axis=1), until_end, lengths)
         inside = np.arange(columns) < lengths[:, None]
         strange = inside & ((tokens < 0) | (tokens >= self.vocab_size))
         if strange.any():
@@ -151,12 +143,7 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
             )
         padded = np.full((len(tokens), self.horizon), self.pad_token_id)
         padded[:, :columns] = np.where(inside, tokens, self.pad_token_id)
-        index = np.asarray(0 if prompt_index is None else prompt_index, dtype=np.int64)
-        if ((index < 0) | (index >= len(self._prompts))).any():
-            raise ValueError(
-                f"prompt_index must be in 0..{len(self._prompts) - 1}, got {index.tolist()}"
-            )
-        index = np.broadcast_to(index, lengths.shape)
+        index = self.prompt_numbers(0 if prompt_index is None else prompt_index, len(tokens))
         scores = self._score(padded, lengths, index)
         try:
             rewards = np.asarray(scores, dtype=np.float64)
@@ -171,10 +158,8 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
             )
         if not np.isfinite(rewards).all():
             bad = int(np.flatnonzero(~np.isfinite(rewards))[0])
-            raise ValueError(
-                f"the reward of {self.decode(padded[bad])!r} is {rewards[bad]}; rewards must be "
-                "finite"
-            )
+            answer = self.decode(padded[bad])
+            raise ValueError(f"the reward of {answer!r} is {rewards[bad]}; rewards must be finite")
         return rewards
 
     def _score(
@@ -186,6 +171,16 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
         parameters = inspect.signature(self._reward_function).parameters
         extra = (prompt_index,) if len(parameters) > 2 else ()
         return self._reward_function(tokens, lengths, *extra)
+
+    def prompt_numbers(self, prompt_index: ArrayLike, count: int) -> NDArray[np.int64]:
+        """The prompt of each of `count` answers, int64 [count], from an int or [count]; ValueError,
+        in one line, on a prompt that is not there.
+        """
+        index = np.asarray(prompt_index, dtype=np.int64)
+        if ((index < 0) | (index >= len(self._prompts))).any():
+            last = len(self._prompts) - 1
+            raise ValueError(f"prompt_index must be in 0..{last}, got {index.tolist()}")
+        return np.broadcast_to(index, (count,))
 
     def reference(self, prompt_index: int = 0) -> Tables | None:
         """Log-probability tables [V**t, V], t = 0..T-1, if the problem states them, else None."""
@@ -232,8 +227,9 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
     def statuses(
         self, tokens: ArrayLike, lengths: ArrayLike, prompt_index: ArrayLike = 0
     ) -> list[str | None]:
-        """What became of answers, "right", "wrong" and so on; None where there is no right one."""
-        return [None] * len(np.asarray(lengths))
+        """What became of answers, "right", "wrong" and so on; None where nothing grades them."""
+        grades = self.grade(tokens, lengths, prompt_index)
+        return [None] * np.size(lengths) if grades is None else [grade.status for grade in grades]
 
     def step_ids(self, tokens: ArrayLike, lengths: ArrayLike) -> NDArray[np.int64]:
         """Step of each token, int64 [B, T]: 0, 1, 2, ...; here each token is a step."""
@@ -263,38 +259,47 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
         >>> bool((tokens[0, : lengths[0]] == chain.demonstration(index[0])).all())
         True
         """
+        if count < 1 or not 0 <= wrong_rate <= 1:
+            raise ValueError(
+                f"count must be at least 1 and wrong_rate in 0..1, got {count} and {wrong_rate}"
+            )
         rng = np.random.default_rng(seed)
         index = rng.integers(len(self._prompts), size=count)
         tokens = np.full((count, self.horizon), self.pad_token_id)
         lengths = np.zeros(count, dtype=np.int64)
         for row, number in enumerate(index.tolist()):
-            right = self.demonstration(number)
-            if right is None:
-                raise ValueError(
-                    f"{self.name} writes no demonstrations: give it a method `demonstrations`"
-                )
-            answer = np.array(right, dtype=np.int64)
-            for t in np.flatnonzero(rng.random(len(answer) - 1) < wrong_rate):
-                kept_out = (answer[t], self.eos_token_id)
-                answer[t] = rng.choice([v for v in range(self.vocab_size) if v not in kept_out])
+            answer = self._demonstration_with_slips(number, wrong_rate, rng)
             lengths[row] = len(answer)
             tokens[row, : len(answer)] = answer
         return tokens, lengths, index
+
+    def _demonstration_with_slips(
+        self, prompt_index: int, wrong_rate: float, rng: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """Tokens of an answer to a prompt, int64: the right one but for slips."""
+        right = self.demonstration(prompt_index)
+        if right is None:
+            raise ValueError(
+                f"{self.name} writes no demonstrations: give it a method `demonstration`"
+            )
+        answer = np.array(right, dtype=np.int64)
+        for t in np.flatnonzero(rng.random(len(answer) - 1) < wrong_rate):
+            excluded = (answer[t], *self.eos_token_ids)
+            answer[t] = rng.choice([v for v in range(self.vocab_size) if v not in excluded])
+        return answer
 
     # --- texts and ends ---------------------------------------------------------------------------
 
     def decode(self, tokens: ArrayLike) -> str:
         """Text of an answer; `bos_token_id` and `pad_token_id` are left out."""
-        words = [
-            self.vocabulary[t]
-            for t in np.asarray(tokens, dtype=np.int64).tolist()
-            if 0 <= t < self.vocab_size
-        ]
-        return ("" if all(len(word) == 1 for word in self.vocabulary) else " ").join(words)
+        numbers = np.asarray(tokens, dtype=np.int64).tolist()
+        words = [self.vocabulary[t] for t in numbers if 0 <= t < self.vocab_size]
+        space = "" if all(len(word) == 1 for word in self.vocabulary) else " "
+        return space.join(words)
 
     def is_finished(self, prefix: Sequence[int]) -> bool:
-        """Whether an answer has ended: by its end-of-sequence token or at the horizon."""
-        return len(prefix) >= self.horizon or (len(prefix) > 0 and prefix[-1] == self.eos_token_id)
+        """Whether an answer has ended: by an end-of-sequence token or at the horizon."""
+        return len(prefix) >= self.horizon or (len(prefix) > 0 and prefix[-1] in self.eos_token_ids)
 
     # --- the problem, step by step ----------------------------------------------------------------
 
@@ -355,6 +360,23 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
                 picture[2:30, 32 * t + 2 : 32 * t + 30] = colour
             return picture
         return None
+
+
+def check_answers(
+    tokens: ArrayLike, lengths: ArrayLike
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Answers as arrays, tokens int64 [B, T] and lengths int64 [B]; ValueError, in one line, on
+    shapes that do not fit and on lengths outside 0..T.
+    """
+    tokens, lengths = np.asarray(tokens, dtype=np.int64), np.asarray(lengths, dtype=np.int64)
+    if tokens.ndim != 2 or lengths.shape != tokens.shape[:1]:
+        raise ValueError(
+            f"need tokens [B, T] and lengths [B], got {tokens.shape} and {lengths.shape}"
+        )
+    columns = tokens.shape[1]
+    if ((lengths < 0) | (lengths > columns)).any():
+        raise ValueError(f"lengths must be in 0..{columns}, got {lengths.min()}..{lengths.max()}")
+    return tokens, lengths
 
 
 # Okabe and Ito's eight colours, told apart by colour-blind readers.

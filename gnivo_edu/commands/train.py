@@ -151,8 +151,8 @@ def evaluate(
         if model or task:
             raise ValueError("--compare A B reads two results: leave out --model and --task")
         first, second = map(evaluation.load_report, compare)
-        found = evaluation.compare(first, second, ks=k)
-        finish(found, as_json, lambda: tables.print_comparison(found))
+        difference = evaluation.compare(first, second, ks=k)
+        finish(difference, as_json, lambda: tables.print_comparison(difference))
         return
     if not model or not task:
         raise ValueError("give --model and --task, or --compare A B, or --table A --table B ...")

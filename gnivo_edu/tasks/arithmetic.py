@@ -5,7 +5,8 @@ base policy.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from itertools import zip_longest
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -106,7 +107,7 @@ class Arithmetic(TokenMDP):
         token.
         """
         rows = [self.decode(row) for row in check_rows(tokens, lengths)]
-        index = np.broadcast_to(np.asarray(prompt_index, dtype=np.int64), (len(rows),))
+        index = self.prompt_numbers(prompt_index, len(rows))
         rewards = self.reward(tokens, lengths, index)
         grades = []
         for text, number, reward in zip(rows, index.tolist(), rewards.tolist(), strict=True):
@@ -118,17 +119,9 @@ class Arithmetic(TokenMDP):
             grades.append(Grade(text=text, answer=answer, gold=gold, status=status, reward=reward))
         return grades
 
-    def statuses(
-        self, tokens: ArrayLike, lengths: ArrayLike, prompt_index: ArrayLike = 0
-    ) -> list[str | None]:
-        """What became of answers: "right", "wrong" or "no answer"."""
-        return [grade.status for grade in self.grade(tokens, lengths, prompt_index)]
-
     def step_ids(self, tokens: ArrayLike, lengths: ArrayLike) -> NDArray[np.int64]:
-        """Step of each token, int64 [B, T]: 0, 1, 2, ...; the end token belongs to the last
-        step.
-        """
-        pieces = [[self.vocabulary[token] for token in row] for row in check_rows(tokens, lengths)]
+        """Step of each token, int64 [B, T]: 0, 1, 2, ...; the end token is of the last step."""
+        pieces = [self.pieces(row) for row in check_rows(tokens, lengths)]
         return step_ids_of(pieces, self._steps, np.asarray(tokens).shape[1])
 
     def demonstration(self, prompt_index: int) -> NDArray[np.int64]:
@@ -146,19 +139,13 @@ class Arithmetic(TokenMDP):
         from the larger (52-9=57); the next steps go on from there. Left out are mistakes that would
         bring a later total below 0 or above the largest, and those that cancel earlier ones: an
         answer with a wrong step ends wrong. Prompts are drawn evenly, with replacement."""
-        if count < 1 or not 0 <= wrong_rate <= 1:
-            raise ValueError(
-                f"count must be at least 1 and wrong_rate in 0..1, got {count} and {wrong_rate}"
-            )
-        rng = np.random.default_rng(seed)
-        index = rng.integers(len(self._prompts), size=count)
-        tokens = np.full((count, self.horizon), self.pad_token_id)
-        lengths = np.zeros(count, dtype=np.int64)
-        for row, number in enumerate(index.tolist()):
-            answer = self._written(self._walk(number, rng.random(self.tier[number]) < wrong_rate))
-            lengths[row] = len(answer)
-            tokens[row, : len(answer)] = answer
-        return tokens, lengths, index
+        return super().demonstrations(count, wrong_rate, seed=seed)
+
+    def _demonstration_with_slips(
+        self, prompt_index: int, wrong_rate: float, rng: np.random.Generator
+    ) -> NDArray[np.int64]:
+        slips = rng.random(self.tier[prompt_index]) < wrong_rate
+        return self._written(self._walk(prompt_index, slips))
 
     def first_wrong_step(
         self, tokens: ArrayLike, lengths: ArrayLike, prompt_index: ArrayLike = 0
@@ -168,25 +155,18 @@ class Arithmetic(TokenMDP):
 
         A missing step is wrong, and so is one more than the question has.
         """
-        rows = [
-            self.decode(row).removesuffix(".").split(";") for row in check_rows(tokens, lengths)
-        ]
-        index = np.broadcast_to(np.asarray(prompt_index, dtype=np.int64), (len(rows),))
-        first = np.full(len(rows), -1, dtype=np.int64)
-        for row, (fields, number) in enumerate(zip(rows, index.tolist(), strict=True)):
+        texts = [self.decode(row) for row in check_rows(tokens, lengths)]
+        index = self.prompt_numbers(prompt_index, len(texts)).tolist()
+        first = np.full(len(texts), -1, dtype=np.int64)
+        for row, (text, number) in enumerate(zip(texts, index, strict=True)):
+            written = text.removesuffix(".").split(";")
             right = [np.base_repr(total, self.base) for total in self.totals(number)[1:]]
-            wrong = [
-                t
-                for t in range(max(len(fields), len(right)))
-                if fields[t : t + 1] != right[t : t + 1]
-            ]
-            first[row] = wrong[0] if wrong else -1
+            pairs = enumerate(zip_longest(written, right))
+            first[row] = next((t for t, (total, true) in pairs if total != true), -1)
         return first
 
     def carries(self, prompt_index: int) -> list[bool]:
-        """Which steps of the right answer carry or borrow: those at which the demonstrations
-        err.
-        """
+        """Which steps of the right answer carry or borrow: where the demonstrations err."""
         operands = self._terms(prompt_index)[1]
         totals = self.totals(prompt_index)
         return [self._wrong(a, b) is not None for a, b in zip(totals, operands, strict=False)]
@@ -230,19 +210,15 @@ class Arithmetic(TokenMDP):
         rewards = np.zeros(len(tokens))
         for number, chain in enumerate(self._chains):
             rows = self._chain[prompt_index] == number
-            rewards[rows] = chain.reward(
-                tokens[rows], lengths[rows], self._number[prompt_index[rows]]
-            )
+            questions = self._number[prompt_index[rows]]
+            rewards[rows] = chain.reward(tokens[rows], lengths[rows], questions)
         return rewards
 
 
-def _check_arguments(tiers: object, num_prompts: object, split: str, *others: object) -> None:
+def _check_arguments(tiers: Any, num_prompts: object, split: str, *others: object) -> None:
     whole = (int, np.integer)
-    if (
-        not isinstance(tiers, Sequence)
-        or not tiers
-        or not all(isinstance(n, whole) and n >= 1 for n in tiers)
-    ):
+    listed = isinstance(tiers, Sequence) and len(tiers) > 0
+    if not listed or not all(isinstance(n, whole) and n >= 1 for n in tiers):
         raise ValueError(
             f"tiers lists numbers of operations, at least one tier such as [2, 3], got {tiers!r}"
         )

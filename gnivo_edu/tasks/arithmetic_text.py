@@ -50,11 +50,8 @@ class ArithmeticText(Arithmetic):
             answer = before + dot
             unknown = [character for character in answer if character not in code]
             if unknown or len(answer) > self.horizon:
-                problem = (
-                    f"holds {unknown[0]!r}"
-                    if unknown
-                    else f"is longer than {self.horizon} characters"
-                )
+                length = f"is longer than {self.horizon} characters"
+                problem = f"holds {unknown[0]!r}" if unknown else length
                 raise ValueError(
                     f"an answer is written in {''.join(self.vocabulary)!r}, but {text!r} {problem}"
                 )
@@ -76,10 +73,12 @@ def character_tokenizer(vocabulary: Sequence[str], bos_token_id: int, pad_token_
 
     ids = {character: token for token, character in enumerate(vocabulary)}
     ids |= {"<bos>": bos_token_id, "<pad>": pad_token_id}
-    own = Tokenizer(models.WordLevel(ids, unk_token="<pad>"))
-    own.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-    own.decoder = decoders.Fuse()
-    own.post_processor = processors.TemplateProcessing(
+    characters = Tokenizer(models.WordLevel(ids, unk_token="<pad>"))
+    characters.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    characters.decoder = decoders.Fuse()
+    characters.post_processor = processors.TemplateProcessing(
         single="<bos> $A", special_tokens=[("<bos>", bos_token_id)]
     )
-    return PreTrainedTokenizerFast(tokenizer_object=own, bos_token="<bos>", pad_token="<pad>")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=characters, bos_token="<bos>", pad_token="<pad>"
+    )

@@ -72,8 +72,9 @@ def end_tokens(tokenizer: Any, generation_config: Any = None) -> tuple[int, ...]
 
     Instruct models often have two, the end of a turn and the end of a text. Raises ValueError if
     there is none."""
-    own = getattr(generation_config, "eos_token_id", None)
-    listed = [tokenizer.eos_token_id, *(own if isinstance(own, list | tuple) else [own])]
+    of_model = getattr(generation_config, "eos_token_id", None)
+    more = of_model if isinstance(of_model, list | tuple) else [of_model]
+    listed = [tokenizer.eos_token_id, *more]
     ends = tuple(dict.fromkeys(int(token) for token in listed if token is not None))
     if not ends:
         raise ValueError("the tokenizer has no end-of-sequence token: pass eos_token_ids=(...)")

@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
+from pkgutil import resolve_name
 from typing import Any
 
 from gnivo_edu.names import current_folder, nearest
@@ -14,6 +15,13 @@ from toy_envs.core import TokenMDP
 # The tasks load what they need where they are made: their names are known without it.
 BENCHMARK_NAMES = ("math", "aime24", "aime25", "amc23", "math500", "minerva_math", "olympiadbench")
 NAMES = ("arithmetic", "gsm8k", *BENCHMARK_NAMES, "stories")
+_MAKERS = {
+    "arithmetic": "gnivo_edu.tasks.arithmetic:Arithmetic",
+    "gsm8k": "gnivo_edu.tasks.gsm8k:gsm8k",
+    "stories": "gnivo_edu.tasks.stories:stories",
+}
+# Arithmetic whose characters are the tokens of a tokenizer.
+_IN_TEXTS = "gnivo_edu.tasks.arithmetic_text:ArithmeticText"
 _OTHER_NAMES = {
     "aime2024": "aime24",
     "aime2025": "aime25",
@@ -38,7 +46,7 @@ def environments() -> list[str]:
 
 
 def environment(name: str, **options: Any) -> Any:
-    """A token MDP by its gymnasium id, `RandomTree` for `toy_envs/RandomTree-v0`, or `module:Id-v0`.
+    """A token MDP by its id: `toy_envs/RandomTree-v0`, `RandomTree` in short, or `module:Id-v0`.
 
     The module of `module:Id-v0` registers the id when it is imported; it is also looked for in the
     current folder. `options` go to the environment. Raises ValueError, in one line, on a name that
@@ -50,20 +58,22 @@ def environment(name: str, **options: Any) -> Any:
     import gymnasium
 
     known = environments()
-    short = {_short(name): name for name in known}
+    short = {_short(env_id): env_id for env_id in known}
     full = name if ":" in name or name in gymnasium.registry else short.get(name)
     if full is None:
         hint = nearest(name, [*short, *known], otherwise=f"known: {', '.join(short)}")
         raise ValueError(f"there is no environment {name!r}; {hint}")
     try:
         with current_folder():
-            unwrapped = gymnasium.make(full, **options).unwrapped
-    except (gymnasium.error.Error, ImportError, TypeError) as error:
-        raise ValueError(f"task {name!r} cannot be made: {' '.join(str(error).split())}") from error
-    if not isinstance(unwrapped, TokenMDP):
+            task = gymnasium.make(full, **options).unwrapped
+    # A module of the user's may raise anything while it is read, and may even call exit().
+    except (Exception, SystemExit) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"task {name!r} cannot be made: {reason}") from error
+    if not isinstance(task, TokenMDP):
         raise ValueError(f"{name!r} is no token MDP: derive it from toy_envs.TokenMDP")
-    unwrapped.name = full
-    return unwrapped
+    task.name = full
+    return task
 
 
 def get(
@@ -79,12 +89,11 @@ def get(
 
     A name of `names()`, or any that `environment` takes. `tokenizer` is that of the model that
     answers in words; `arithmetic` and toy environments have vocabularies of their own. `model`, if
-    given, says with what more an answer ends. `texts`: arithmetic with its characters as a tokenizer's
-    tokens. `path_or_id` is a file, a folder or a hub id of the
-    data; by default the published hub id. `split` "train" or "test" where a task has both. `options`
-    go to the task: see `Arithmetic`, `gsm8k`, `benchmark`, `stories` and `TextTask`. Raises
-    ValueError, in one line, on unknown names (with the nearest one), on unknown options, and on what
-    the task does not take.
+    given, says with what more an answer ends. `texts`: arithmetic with its characters as the tokens
+    of a tokenizer. `path_or_id` is a file, a folder or a hub id of the data; by default the
+    published hub id. `split` "train" or "test" where a task has both. `options` go to the task: see
+    `Arithmetic`, `gsm8k`, `benchmark`, `stories` and `TextTask`. Raises ValueError, in one line, on
+    unknown names (with the nearest one), on unknown options, and on what the task does not take.
 
     >>> task = get("arithmetic", tiers=(2, 4), num_prompts=3, split="test")
     >>> task.decode(task.prompts()[0][1:]), task.horizon
@@ -95,20 +104,22 @@ def get(
     Traceback (most recent call last):
     ValueError: there is no task 'gsm8'; did you mean 'gsm8k'?
     """
-    if "/" in name or ":" in name or name in map(_short, environments()):
+    given = {"split": split, "path_or_id": path_or_id}
+    options |= {option: value for option, value in given.items() if value is not None}
+    short = [_short(env_id) for env_id in environments()]
+    if "/" in name or ":" in name or name in short:
         return environment(name, **options)
-    name = _canonical(name)
+    name = _canonical(name, short)
     maker = _maker(name)
-    options |= {} if split is None else {"split": split}
     if getattr(maker, "own_vocabulary", False):
-        if tokenizer is not None or path_or_id is not None:
+        if tokenizer is not None:
             raise ValueError(
                 f"the task {name!r} makes its own questions and has a vocabulary of its own: pass "
                 "no tokenizer, take the model 'shipped' or one that `pretrain` made, or a task in "
                 "words"
             )
         task = _make(name, maker, options)
-        return _in_texts(options) if texts else task
+        return resolve_name(_IN_TEXTS)(**options) if texts else task
     if tokenizer is None:
         raise ValueError(
             f"the task {name!r} is answered in words, and the model comes without a tokenizer: "
@@ -118,7 +129,7 @@ def get(
         from gnivo_edu.tasks.prompting import end_tokens
 
         options["eos_token_ids"] = end_tokens(tokenizer, getattr(model, "generation_config", None))
-    return _make(name, partial(maker, tokenizer=tokenizer, path_or_id=path_or_id), options)
+    return _make(name, partial(maker, tokenizer=tokenizer), options)
 
 
 def load(
@@ -139,11 +150,10 @@ def load(
     from gnivo_edu.policies import load_policy
 
     dtype, options = dtype or torch.float32, dict(options or {})
-    if model == "table":
-        made = get(task, **options)
-        return load_policy(model, dtype, made)[0], made
-    policy, tokenizer = load_policy(model, dtype)
-    return policy, get(task, tokenizer, model=policy, **options)
+    # A table is made of its task; a task in words is made for its model.
+    of_table = get(task, **options) if model == "table" else None
+    policy, tokenizer = load_policy(model, dtype, of_table)
+    return policy, of_table or get(task, tokenizer, model=policy, **options)
 
 
 def with_demonstrations() -> list[str]:
@@ -168,44 +178,29 @@ def _short(env_id: str) -> str:
     return env_id.removeprefix("toy_envs/").rsplit("-v", 1)[0]
 
 
-def _canonical(name: str) -> str:
-    """A name as it is listed, whatever its case, marks and usual variants."""
+def _canonical(name: str, short: list[str]) -> str:
+    """A name as it is listed, whatever its case, marks and usual variants; `short`: what else there
+    is, to say so where there is no such name.
+    """
     plain = re.sub(r"[^a-z0-9]", "", name.lower())
     same = {known.replace("_", ""): known for known in NAMES} | _OTHER_NAMES
     if plain not in same:
-        raise ValueError(f"there is no task {name!r}; {nearest(name, NAMES)}")
+        raise ValueError(f"there is no task {name!r}; {nearest(name, [*NAMES, *short])}")
     return same[plain]
-
-
-def _in_texts(options: Mapping[str, Any]) -> Any:
-    from gnivo_edu.tasks.arithmetic_text import ArithmeticText
-
-    return ArithmeticText(**options)
 
 
 def _maker(name: str) -> Callable[..., Any]:
     """What makes a task of `NAMES`."""
-    if name == "arithmetic":
-        from gnivo_edu.tasks.arithmetic import Arithmetic
-
-        return Arithmetic
-    if name == "gsm8k":
-        from gnivo_edu.tasks.gsm8k import gsm8k
-
-        return gsm8k
-    if name == "stories":
-        from gnivo_edu.tasks.stories import stories
-
-        return stories
-    from gnivo_edu.tasks.benchmarks import benchmark
-
-    return partial(benchmark, name)
+    if name in BENCHMARK_NAMES:
+        return partial(resolve_name("gnivo_edu.tasks.benchmarks:benchmark"), name)
+    maker: Callable[..., Any] = resolve_name(_MAKERS[name])
+    return maker
 
 
-def _make(name: str, make: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+def _make(name: str, maker: Callable[..., Any], options: Mapping[str, Any]) -> Any:
     from gnivo_edu.tasks.text_task import TextTask
 
-    parameters = list(inspect.signature(make).parameters.values())
+    parameters = list(inspect.signature(maker).parameters.values())
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         parameters += inspect.signature(TextTask).parameters.values()
     keywords = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY or p.default is not p.empty]
@@ -213,4 +208,4 @@ def _make(name: str, make: Callable[..., Any], options: Mapping[str, Any]) -> An
         if option not in keywords:
             hint = nearest(option, keywords)
             raise ValueError(f"the task {name!r} has no option {option!r}; {hint}")
-    return make(**options)
+    return maker(**options)

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gnivo_edu.names import nearest
+from toy_envs.core import check_answers
 
 Segmenter = Callable[[Sequence[str]], NDArray[np.int64]]
 
@@ -141,16 +142,6 @@ def step_ids_of(
 
 
 def check_rows(tokens: ArrayLike, lengths: ArrayLike) -> list[list[int]]:
-    """The tokens of each answer as a list, without its padding; ValueError where shapes do not
-    fit.
-    """
-    tokens, lengths = np.asarray(tokens, dtype=np.int64), np.asarray(lengths, dtype=np.int64)
-    if tokens.ndim != 2 or lengths.shape != tokens.shape[:1]:
-        raise ValueError(
-            f"need tokens [B, T] and lengths [B], got {tokens.shape} and {lengths.shape}"
-        )
-    if ((lengths < 0) | (lengths > tokens.shape[1])).any():
-        raise ValueError(
-            f"lengths must be in 0..{tokens.shape[1]}, got {lengths.min()}..{lengths.max()}"
-        )
+    """The tokens of each answer as a list, without padding; ValueError where shapes do not fit."""
+    tokens, lengths = check_answers(tokens, lengths)
     return [row[:length].tolist() for row, length in zip(tokens, lengths.tolist(), strict=True)]

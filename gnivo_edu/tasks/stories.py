@@ -7,16 +7,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gnivo_edu.tasks.data_sets import field, first_rows, load_rows
+from gnivo_edu.tasks.grading import Grade, Problem
 from gnivo_edu.tasks.rewards import TextReward, get_reward
-
-if TYPE_CHECKING:
-    from gnivo_edu.tasks.grading import Grade, Problem
-    from gnivo_edu.tasks.text_task import TextTask
+from gnivo_edu.tasks.text_task import TextTask
 
 
 def _words(text: str) -> frozenset[str]:
@@ -101,10 +100,6 @@ def stories(
     ValueError on a data set without such a column, and on rewards that are not one finite number
     for each text.
     """
-    from gnivo_edu.tasks.data_sets import field, first_rows, load_rows
-    from gnivo_edu.tasks.grading import Problem
-    from gnivo_edu.tasks.text_task import TextTask
-
     if path_or_id is not None:
         if openings is not None:
             raise ValueError("pass openings or path_or_id, not both")
@@ -118,19 +113,15 @@ def stories(
         openings = OPENINGS
     problems = [Problem(question=text) for text in first_rows(openings, limit)]
     score = get_reward(reward) if isinstance(reward, str) else reward
-    merged: dict[str, Any] = {
-        "horizon": 64,
-        "segmenter": "sentence",
-        "instruction": "Continue this story.",
-    } | options
-    return TextTask("stories", problems, tokenizer, partial(_score_texts, score), **merged)
+    standard = {"horizon": 64, "segmenter": "sentence", "instruction": "Continue this story."}
+    grader = partial(_score_texts, score)
+    return TextTask("stories", problems, tokenizer, grader, **{**standard, **options})
 
 
 def _score_texts(
     score: TextReward, texts: Sequence[str], problems: Sequence[Problem]
 ) -> list[Grade]:
-    from gnivo_edu.tasks.grading import Grade
-
+    """Grades that hold the score of each text; `problems` have no gold answer to compare with."""
     given = score(list(texts))
     try:
         rewards = np.asarray(given, dtype=np.float64)

@@ -74,9 +74,8 @@ class TextTask(TokenMDP):
         self.eos_token_ids = tuple(eos_token_ids) if eos_token_ids else end_tokens(tokenizer)
         self.eos_token_id = self.eos_token_ids[0]
         self.bos_token_id = tokenizer.bos_token_id
-        self.pad_token_id = (
-            self.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-        )
+        pad = tokenizer.pad_token_id
+        self.pad_token_id = self.eos_token_id if pad is None else pad
         self.stop = () if self.chat else tuple(stop)
         self._grader, self._segmenter = grader, get_segmenter(segmenter)
         self._gradable: NDArray[np.int64] | None = None
@@ -105,8 +104,8 @@ class TextTask(TokenMDP):
         return [(self.problems[i].question, self.problems[i].gold) for i in prompts]
 
     def texts(self, tokens: ArrayLike, lengths: ArrayLike) -> list[str]:
-        """Texts of answers, tokens int [B, T] and lengths int [B], up to their end token, without
-        special tokens.
+        """Texts of answers, tokens int [B, T] and lengths int [B], up to their end token and
+        without special tokens.
         """
         rows = [self._until_end(row) for row in check_rows(tokens, lengths)]
         if not rows:
@@ -122,8 +121,8 @@ class TextTask(TokenMDP):
     def grade(
         self, tokens: ArrayLike, lengths: ArrayLike, prompt_index: ArrayLike = 0
     ) -> list[Grade]:
-        """The verdict on each answer: tokens int [B, T], lengths int [B], `prompt_index` an int or
-        [B].
+        """The verdict on each answer: tokens int [B, T], lengths int [B], `prompt_index` an int
+        or [B].
         """
         return self.grade_texts(self.texts(tokens, lengths), prompt_index)
 
@@ -131,14 +130,9 @@ class TextTask(TokenMDP):
         """The verdict on answers that are texts already, to the prompts of `prompt_index`, an int
         or [B].
         """
-        index = np.broadcast_to(np.asarray(prompt_index, dtype=np.int64), (len(texts),))
-        if ((index < 0) | (index >= len(self.problems))).any():
-            raise ValueError(
-                f"prompt_index must be in 0..{len(self.problems) - 1}, got {index.tolist()}"
-            )
-        return self._grader(
-            [self._until_stop(text) for text in texts], [self.problems[i] for i in index.tolist()]
-        )
+        index = self.prompt_numbers(prompt_index, len(texts)).tolist()
+        cut = [self._until_stop(text) for text in texts]
+        return self._grader(cut, [self.problems[i] for i in index])
 
     def statuses(
         self, tokens: ArrayLike, lengths: ArrayLike, prompt_index: ArrayLike = 0
@@ -148,9 +142,9 @@ class TextTask(TokenMDP):
         A reward without one is not asked a second time: it may be slow, and says no more than its
         number.
         """
-        if not self._has_gold():
+        if self._has_gold():
             return super().statuses(tokens, lengths, prompt_index)
-        return [grade.status for grade in self.grade(tokens, lengths, prompt_index)]
+        return [None] * np.size(lengths)
 
     def gradable(self) -> NDArray[np.int64]:
         """Numbers of the problems whose gold answer can be read; all, if none has a gold answer.
@@ -173,16 +167,9 @@ class TextTask(TokenMDP):
         return list(token_pieces(self.tokenizer, answer))
 
     def step_ids(self, tokens: ArrayLike, lengths: ArrayLike) -> NDArray[np.int64]:
-        """Step of each token, int64 [B, T]: 0, 1, 2, ...; the end token belongs to the last
-        step.
-        """
-        rows = check_rows(tokens, lengths)
-        pieces = [token_pieces(self.tokenizer, row) for row in rows]
+        """Step of each token, int64 [B, T]: 0, 1, 2, ...; the end token is of the last step."""
+        pieces = [self.pieces(row) for row in check_rows(tokens, lengths)]
         return step_ids_of(pieces, self._segmenter, np.asarray(tokens).shape[1])
-
-    def is_finished(self, prefix: Sequence[int]) -> bool:
-        """Whether an answer has ended: by any of its end tokens or at the horizon."""
-        return len(prefix) >= self.horizon or (len(prefix) > 0 and prefix[-1] in self.eos_token_ids)
 
     def _score(
         self, tokens: NDArray[np.int64], lengths: NDArray[np.int64], prompt_index: NDArray[np.int64]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ import torch
 from gnivo_edu import exact, objectives
 from gnivo_edu.machine import one_thread
 from gnivo_edu.policies import TabularLM, make_group_batch, sample_groups, tabulate
+from gnivo_edu.training.rollout import frozen
 
 Array = exact.Array
 
@@ -49,15 +49,11 @@ class TrainingRun:
 
     def credits(self, record: int, answer: tuple[int, ...]) -> list[float]:
         """Step credits log pi_theta/pi_ref read off the policy at a record, nats."""
-        credits, number, V = [], 0, self.key.tree.vocab_size
+        credits, number = [], 0  # the number of a prefix, its tokens read as digits
         for t, token in enumerate(answer):
-            credits.append(
-                float(
-                    self.tables[record][t][number, token]
-                    - self.key.tree.step_logps[t][number, token]
-                )
-            )
-            number = number * V + token
+            ratios = self.tables[record][t] - self.key.tree.step_logps[t]
+            credits.append(float(ratios[number, token]))
+            number = number * self.key.tree.vocab_size + token
         return credits
 
     def to_dicts(self) -> list[dict[str, Any]]:
@@ -107,7 +103,7 @@ def train(
     if objective in ("gnivo", "group_value") and settings.get("weights", "raw") == "raw":
         settings.setdefault("reward_max", 1.0)
     policy = TabularLM.from_mdp(mdp)
-    reference, key = _frozen(policy), _answer_key(policy, mdp, alpha, prompt_index)
+    reference, key = frozen(policy), _answer_key(policy, mdp, alpha, prompt_index)
     optimiser = torch.optim.Adam(policy.parameters(), lr=learning_rate)
     generator = torch.Generator().manual_seed(seed)
     prompts = torch.full((groups_per_step,), prompt_index)
@@ -128,18 +124,15 @@ def train(
         for group in optimiser.param_groups:
             group["lr"] = learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
         if refresh_every and step and step % refresh_every == 0:
-            reference, refreshes = _frozen(policy), refreshes + 1
+            reference, refreshes = frozen(policy), refreshes + 1
             key = _answer_key(policy, mdp, alpha, prompt_index)
         samples = sample_groups(reference, mdp, group_size, prompts, generator)
         out = loss_of(make_group_batch(policy, mdp, samples), alpha=alpha, **settings)
         optimiser.zero_grad()
         out.loss.backward()
         loss = float(out.loss.detach())
-        norm = float(
-            torch.nn.utils.get_total_norm(
-                [p.grad for p in policy.parameters() if p.grad is not None]
-            )
-        )
+        gradients = [p.grad for p in policy.parameters() if p.grad is not None]
+        norm = float(torch.nn.utils.get_total_norm(gradients))
         optimiser.step()
         groups = (step + 1) * groups_per_step
         if step + 1 == steps or (pending and groups >= pending[0]):
@@ -153,7 +146,8 @@ def distance_from_key(tables: exact.Tables, key: exact.Solution) -> tuple[float,
     in nats.
 
     The implicit value of a prefix is log pi_theta/pi_ref of it, plus log Z. Prefixes of probability
-    zero are left out."""
+    zero are left out.
+    """
     tree = key.tree
     logps: Array = np.zeros(1)
     error = 0.0
@@ -166,11 +160,6 @@ def distance_from_key(tables: exact.Tables, key: exact.Solution) -> tuple[float,
     return float(np.exp(optimal) @ (optimal - logps[reachable])), error
 
 
-def _frozen(policy: TabularLM) -> TabularLM:
-    return copy.deepcopy(policy).requires_grad_(False)
-
-
 def _answer_key(policy: TabularLM, mdp: Any, alpha: float, prompt_index: int) -> exact.Solution:
-    return exact.solve(
-        exact.enumerate_tree(mdp, tabulate(policy, mdp, prompt_index), prompt_index), alpha
-    )
+    tables = tabulate(policy, mdp, prompt_index)
+    return exact.solve(exact.enumerate_tree(mdp, tables, prompt_index), alpha)

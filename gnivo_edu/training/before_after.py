@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,16 +52,9 @@ def before_and_after(
     places = np.linspace(0, len(questions) - 1, min(prompts, len(questions))).round().astype(int)
     index = questions[np.unique(places)].tolist()
     samples = max(2, completions // len(index))
+    settings: dict[str, Any] = {"samples": samples, "ks": (1,), "prompts": index}
     before, after = (
-        evaluate(
-            model,
-            task,
-            samples=samples,
-            ks=(1,),
-            seed=SEED,
-            temperature=temperature,
-            prompts=index,
-        )
+        evaluate(model, task, **settings, seed=SEED, temperature=temperature)
         for model in (initial, policy)
     )
     change = compare(before, after)
@@ -88,7 +80,9 @@ def report_of(run: FineTuned, say: Callable[[str], None] = lambda line: None) ->
     """What `train --json` prints of a run: a summary of its rewards, its configuration and, if that
     asks for it, what the run has changed.
     """
-    config, rewards = run.config, _rewards(run.folder.path / "metrics.jsonl")
+    config = run.config
+    lines = (run.folder.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    rewards = [json.loads(line)["reward"] for line in lines]  # those before a resume among them
     early, late = (sum(part) / max(len(part), 1) for part in (rewards[:LAST], rewards[-LAST:]))
     summary = {
         "objective": config.objective,
@@ -109,8 +103,3 @@ def report_of(run: FineTuned, say: Callable[[str], None] = lambda line: None) ->
             temperature=config.temperature,
         )
     return report
-
-
-def _rewards(path: Path) -> list[float]:
-    """Mean reward of every step of the run, those before a resume among them."""
-    return [json.loads(line)["reward"] for line in path.read_text(encoding="utf-8").splitlines()]

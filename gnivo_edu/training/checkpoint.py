@@ -34,9 +34,8 @@ class RunFolder:
     def __init__(self, out: str | Path) -> None:
         self.path = Path(out)
         self.checkpoints = self.path / "checkpoints"
-        self.damaged: set[str] = (
-            set()
-        )  # checkpoints that were passed over: none of the `keep` that stay
+        # Checkpoints that were passed over: none of the `keep` that stay.
+        self.damaged: set[str] = set()
 
     def begin(self, config: TrainConfig, resume: bool) -> None:
         """Make the folder. Raises ValueError if it holds a run and `resume` is false, or none and
@@ -62,10 +61,9 @@ class RunFolder:
                     f"{saved} is not the configuration of a run: start another one in another "
                     "folder"
                 )
-            own = yaml.safe_load(
-                yaml.safe_dump(config.to_dict())
-            )  # a tuple of options is a list there
-            if changed := [name for name in config.changed(before) if own[name] != before[name]]:
+            # As it would be read back: a tuple of options is a list there.
+            now = yaml.safe_load(yaml.safe_dump(config.to_dict()))
+            if changed := [name for name in config.changed(before) if now[name] != before[name]]:
                 was = ", ".join(f"{name} was {before[name]!r}" for name in changed)
                 raise ValueError(
                     f"this run was started with other settings ({was}): resume with those, or "
@@ -87,10 +85,8 @@ class RunFolder:
         try:
             aside.mkdir()
             torch.save(tensors, aside / TENSORS)
-            _write(
-                aside / STATE,
-                json.dumps({"format": FORMAT, **state, "sha256": _sha(aside / TENSORS)}),
-            )
+            record = {"format": FORMAT, **state, "sha256": _sha(aside / TENSORS)}
+            _write(aside / STATE, json.dumps(record))
             _sync(aside / TENSORS)
             if final.exists():  # the same moment, saved again after a resume
                 shutil.rmtree(final)
@@ -101,9 +97,8 @@ class RunFolder:
             last = max((p.name for p in self._whole()), default="none yet")
             raise ValueError(
                 f"the checkpoint of step {state['step']} could not be written to "
-                f"{self.checkpoints} "
-                f"({why_not_written(error)}): make room and run again with --resume; the last good "
-                f"checkpoint is {last}"
+                f"{self.checkpoints} ({why_not_written(error)}): make room and run again with "
+                f"--resume; the last good checkpoint is {last}"
             ) from error
         self.damaged.discard(name)
         for old in self._whole()[:-keep]:
@@ -115,8 +110,7 @@ class RunFolder:
 
         A damaged one is named through `say` and passed over; ValueError if all of them are damaged.
         """
-        found = self._all()
-        for folder in reversed(found):
+        for folder in reversed(self._all()):
             try:
                 state = _checked(json.loads((folder / STATE).read_text(encoding="utf-8")))
                 if state["sha256"] != _sha(folder / TENSORS):
@@ -128,23 +122,19 @@ class RunFolder:
                     f"checkpoint {folder.name} is damaged and passed over: "
                     f"{' '.join(str(error).split())[:120]}"
                 )
-        if found:
+        if self._all():
             raise ValueError(
                 f"no checkpoint in {self.checkpoints} is whole: start another run in another folder"
             )
         return None
 
     def cut(self, lines: dict[str, int]) -> None:
-        """Drop what was logged after the checkpoint: those lines will be written again, the
-        same.
-        """
+        """Drop what was logged after the checkpoint: the same lines will be written again."""
         for name in ("metrics.jsonl", "completions.jsonl"):
             path = self.path / name
             if path.exists():
-                kept = path.read_text(encoding="utf-8").splitlines(keepends=True)[
-                    : lines.get(name, 0)
-                ]
-                _write(path, "".join(kept))
+                logged = path.read_text(encoding="utf-8").splitlines(keepends=True)
+                _write(path, "".join(logged[: lines.get(name, 0)]))
 
     def append(self, name: str, rows: list[dict[str, Any]]) -> None:
         """Add lines of JSON to a log; ValueError, in one line, where they cannot be written."""
@@ -154,8 +144,7 @@ class RunFolder:
         except OSError as error:
             raise ValueError(
                 f"{self.path / name} could not be written ({why_not_written(error)}): make room "
-                "and run again with "
-                f"--resume"
+                "and run again with --resume"
             ) from error
 
     def _holds_something(self) -> bool:
@@ -181,10 +170,8 @@ def _checked(state: Any) -> dict[str, Any]:
     """What state.json holds, if it is that of a run; else ValueError."""
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ValueError(f"its {STATE} is not that of a run, or of another version of the package")
-    if not (
-        isinstance(state.get("lines"), dict)
-        and all(isinstance(state.get(name), int) for name in COUNTS)
-    ):
+    counted = all(isinstance(state.get(name), int) for name in COUNTS)
+    if not counted or not isinstance(state.get("lines"), dict):
         raise ValueError(f"its {STATE} lacks one of lines, {', '.join(COUNTS)}")
     return state
 

@@ -138,6 +138,21 @@ class TrainConfig:
         ]
 
 
+def name_of(thing: Any) -> str:
+    """What a configuration calls a policy, a task or an objective that it is given: its name.
+
+    >>> from gnivo_edu import objectives
+    >>> from toy_envs import Brackets
+    >>> name_of("gnivo"), name_of(Brackets()), name_of(objectives.gvpo)
+    ('gnivo', 'Brackets', 'gvpo')
+    """
+    if isinstance(thing, str):
+        return thing
+    thing = getattr(thing, "func", thing)  # of a functools.partial
+    names = (getattr(thing, attribute, "") for attribute in ("name", "name_or_path", "__name__"))
+    return next((str(name) for name in names if name), type(thing).__name__)
+
+
 def load_config(
     path: str | Path | None = None, changes: Sequence[str] = (), **given: Any
 ) -> TrainConfig:

@@ -31,9 +31,8 @@ class Critic(nn.Module):
             self.table.logits.data = self.table.logits.data.to(dtype)
         else:
             assert isinstance(inner, PreTrainedModel)
-            self.head = nn.Linear(
-                inner.config.hidden_size, 1, dtype=torch.promote_types(dtype, torch.float32)
-            )
+            wide = torch.promote_types(dtype, torch.float32)
+            self.head = nn.Linear(inner.config.hidden_size, 1, dtype=wide)
             nn.init.zeros_(self.head.weight)
             nn.init.zeros_(self.head.bias)
 
@@ -46,17 +45,15 @@ class Critic(nn.Module):
     ) -> Float[Tensor, "B T"]:
         """Values at positions first..L-1: of the state after each of them."""
         if self.table is not None:
-            return self.table(input_ids=input_ids, attention_mask=attention_mask).logits[
-                :, first:, 0
-            ]
+            out = self.table(input_ids=input_ids, attention_mask=attention_mask)
+            return out.logits[:, first:, 0]
         inner: Any = policy.get_base_model() if hasattr(policy, "get_base_model") else policy  # type: ignore[operator]
         with torch.no_grad():
             out = inner.base_model(
                 input_ids=input_ids, attention_mask=attention_mask, use_cache=False
             )
         hidden: Tensor = out.last_hidden_state[:, first:]
-        with torch.autocast(
-            hidden.device.type, enabled=False
-        ):  # values are compared with rewards: not in bfloat16
+        # Values are compared with rewards: not in bfloat16.
+        with torch.autocast(hidden.device.type, enabled=False):
             value: Tensor = self.head(hidden.to(self.head.weight.dtype))[..., 0]
         return value

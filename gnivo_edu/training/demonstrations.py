@@ -18,24 +18,21 @@ NO_TARGET = -100  # what torch's cross-entropy leaves out
 def demonstrating(name: str, options: Mapping[str, Any] | None = None) -> Any:
     """The task or toy environment of this name, if it writes demonstrations.
 
-    `options` go to it. Raises ValueError, in one line that lists those that do, on one that does
-    not.
+    `options` go to it. Raises ValueError, in one line that lists those that do, on a name that is
+    not there and on one that writes none.
 
     >>> demonstrating("RandomTree")
     Traceback (most recent call last):
-    ValueError: 'RandomTree' writes no demonstrations to learn from; these do: arithmetic, toy_envs/ArithmeticChain-v0
+    ValueError: 'RandomTree' writes no demonstrations; these do: arithmetic, ...
     """
-    known, says = tasks.with_demonstrations(), "writes no demonstrations to learn from"
-    if name in known or ":" in name:
+    try:
         task = tasks.get(name, **(options or {}))
         if writes_answers(task):
             return task
-    elif name not in tasks.names():
-        try:
-            tasks.environment(name)
-        except ValueError:
-            says = "is no task"
-    raise ValueError(f"{name!r} {says}; these do: {', '.join(known)}")
+        problem = f"{name!r} writes no demonstrations; these do"
+    except ValueError as error:
+        problem = f"{error}; these write demonstrations"
+    raise ValueError(f"{problem}: {', '.join(tasks.with_demonstrations())}")
 
 
 def demonstration_rows(

@@ -22,7 +22,7 @@ from gnivo_edu.objectives.surrogate import average
 from gnivo_edu.policies import pick_device
 from gnivo_edu.policies.cached_rows import check_room
 from gnivo_edu.training.checkpoint import RunFolder, why_not_written
-from gnivo_edu.training.config import TrainConfig
+from gnivo_edu.training.config import TrainConfig, name_of
 from gnivo_edu.training.metrics import (
     exact_error,
     exact_keys,
@@ -33,14 +33,8 @@ from gnivo_edu.training.metrics import (
 from gnivo_edu.training.processes import Processes
 from gnivo_edu.training.rollout import Drawn, Rollouts, agree_on_questions, prompts_of_step
 from gnivo_edu.training.run_log import RunLog, check_trackers
-from gnivo_edu.training.settings import (
-    check_settings,
-    needs,
-    option_of,
-    rate_factor,
-    reward_name,
-)
-from gnivo_edu.training.setup import policy_and_task, save_policy
+from gnivo_edu.training.settings import check_settings, needs, option_of, rate_factor, reward_name
+from gnivo_edu.training.setup import make_policy_and_task, save_policy
 from gnivo_edu.training.state import RunState
 from gnivo_edu.training.two_pass import Coefficients, Passes, coefficients
 from toy_envs import TokenMDP
@@ -87,9 +81,9 @@ def fine_tune(
     """Run a configuration, or go on where its last checkpoint stands, as if it had never stopped.
 
     `policy`, `task` and `objective` take the place of what the configuration names: other names, or
-    the things themselves, any causal LM (it is trained in place), any token MDP, any function of a
-    `GroupBatch` that returns a `LossOutput`. The configuration that is saved then holds their
-    names, and a run of such things is resumed by the same call.
+    the things themselves, any causal LM (a copy of it is trained, in the precision that it has),
+    any token MDP, any function of a `GroupBatch` that returns a `LossOutput`. The configuration
+    that is saved then holds their names, and a run of such things is resumed by the same call.
 
     Algorithm 1 with any objective of the registry: draw groups, reward them, make `inner_steps`
     updates by the two-pass rule, so that a group may be scored in micro-batches of any size. On the
@@ -114,10 +108,10 @@ def fine_tune(
     >>> run.task.name, run.metrics["step"]
     ('Brackets', 0)
     """
-    config = config or TrainConfig()
+    task = getattr(task, "unwrapped", task)  # gymnasium.make puts wrappers around a token MDP
     given = {"model": policy, "task": task, "objective": objective}
     names: Row = {key: name_of(thing) for key, thing in given.items() if thing is not None}
-    config = replace(config, **names)
+    config = replace(config or TrainConfig(), **names)
     things = {key: None if isinstance(thing, str) else thing for key, thing in given.items()}
     check_trackers(config.trackers)
     # Accelerate has to be told of a CPU, or it misses the other processes.
@@ -154,7 +148,7 @@ class _Run:
         asked = needs(self.objective, config.objective_options, config.group_size)
         check_settings(config, asked, processes.world)
         self.alpha = option_of(self.objective, config, "alpha")
-        self.policy, self.task = policy_and_task(
+        self.policy, self.task = make_policy_and_task(
             config, self.device, policy=given["model"], task=given["task"]
         )
         self.rollouts = Rollouts(config, self.device, self.policy, self.task, needs=asked)
@@ -264,22 +258,21 @@ class _Run:
         }
         self.optimizer.step()
         rows = self._parts()[0][: self.config.group_size]
-        trouble = max(
-            self.processes.gather(lambda: self.rollouts.trouble(drawn, rows, self.trained))
-        )
-        if trouble:
+        troubles = self.processes.gather(lambda: self.rollouts.trouble(drawn, rows, self.trained))
+        if trouble := max(troubles):
             raise self._stop(ValueError(trouble))
         return row
 
     def _gradient(self, drawn: Drawn) -> tuple[GroupBatch, Coefficients]:
-        """Add the gradient of the loss to `.grad` by the two-pass rule.
+        """Add the gradient of the loss to `.grad` by the two-pass rule; the batch and its
+        coefficients.
 
         Each process scores and differentiates the rows of its share of the prompts; the
         coefficients between the two passes are those of the answers of all.
         """
         config, rollouts = self.config, self.rollouts
         share = self.processes.share(config.prompts_per_step)
-        first = share.start * config.group_size
+        first = share.start * config.group_size  # of the rows of this process among those of all
         passes = Passes(
             lambda rows: rollouts.score(drawn, rows + first),
             [rows - first for rows in self._parts()],
@@ -318,10 +311,10 @@ class _Run:
         if batch.policy_kl is not None and (config.kl_to_initial or config.reference == "initial"):
             kl = batch.policy_kl.masked_fill(~batch.mask, 0.0).sum(-1)
         elif self._reports() and self.state.inner + 1 == config.inner_steps:
-            parts = self._parts()
-            kl = self.processes.collect(lambda: {"kl": self.rollouts.kl_to_initial(drawn, parts)})[
-                "kl"
-            ]
+            measured = self.processes.collect(
+                lambda: {"kl": self.rollouts.kl_to_initial(drawn, self._parts())}
+            )
+            kl = measured["kl"]
         else:
             return {}
         return {"kl_to_initial": float(kl.mean())}
@@ -340,10 +333,8 @@ class _Run:
 
     def _reports(self) -> bool:
         """Whether this is one of the steps at which more is measured and written."""
-        return (
-            self.state.step % self.config.completions_every == 0
-            or self.state.step + 1 == self.config.steps
-        )
+        step, config = self.state.step, self.config
+        return step % config.completions_every == 0 or step + 1 == config.steps
 
     def _loss(self, batch: GroupBatch) -> LossOutput:
         """The objective, at the level asked for, and the KL to the initial model."""
@@ -354,9 +345,8 @@ class _Run:
             return out
         assert batch.policy_kl is not None
         kl = average(batch, batch.policy_kl.masked_fill(~batch.mask, 0.0), "seq-mean-token-sum")
-        return LossOutput(
-            out.loss + config.kl_to_initial * kl, {**out.metrics, "kl_to_initial": kl.detach()}
-        )
+        metrics = {**out.metrics, "kl_to_initial": kl.detach()}
+        return LossOutput(out.loss + config.kl_to_initial * kl, metrics)
 
     def _stop(self, error: ValueError) -> ValueError:
         """A message for a run that cannot go on, the answers that it learned from saved for
@@ -377,18 +367,3 @@ class _Run:
             "larger alpha or, for raw weights, reward_max may help",
             told,
         )
-
-
-def name_of(thing: Any) -> str:
-    """What a configuration calls a policy, a task or an objective: its own name.
-
-    >>> from toy_envs import Brackets
-    >>> name_of("gnivo"), name_of(Brackets()), name_of(objectives.gvpo)
-    ('gnivo', 'Brackets', 'gvpo')
-    """
-    if isinstance(thing, str):
-        return thing
-    for attribute in ("name", "name_or_path", "__name__"):
-        if name := getattr(thing, attribute, ""):
-            return str(name)
-    return type(thing).__name__

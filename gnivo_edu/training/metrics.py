@@ -91,12 +91,13 @@ def fit_metrics(batch: GroupBatch, alpha: float | None) -> dict[str, float]:
     """How much of the rewards the policy explains: `fit/residual_rms_over_target_rms`, 1 at the
     reference, 0 at pi*.
 
-        sqrt( sum_i (R_i - mean R - alpha (h_i - mean h))^2 / sum_i (R_i - mean R)^2 ),   h = log pi_theta/pi_ref.
+        sqrt( sum_i (R_i - mean R - alpha (h_i - mean h))^2 / sum_i (R_i - mean R)^2 )
 
-    Beside it `logratio`, the mean of h; `kl` and `entropy` where they are known; and what is said
-    of sampling."""
+    with h = log pi_theta/pi_ref. Beside it `logratio`, the mean of h; `kl` and `entropy` where they
+    are known; and what is said of sampling.
+    """
     gap = behaviour_logratio(batch)[batch.mask]
-    found: dict[str, Any] = {
+    row: dict[str, Any] = {
         "logratio": float(batch.sequence_logratio.mean()),
         "sampling/sampling_logp_difference/mean": float(gap.abs().mean()),
         "sampling/sampling_logp_difference/max": float(gap.abs().max()),
@@ -106,13 +107,13 @@ def fit_metrics(batch: GroupBatch, alpha: float | None) -> dict[str, float]:
         },
     }
     if batch.policy_kl is not None:
-        found["kl"] = float(batch.policy_kl.masked_fill(~batch.mask, 0.0).sum(-1).mean())
+        row["kl"] = float(batch.policy_kl.masked_fill(~batch.mask, 0.0).sum(-1).mean())
     if batch.entropy is not None:
-        found["entropy"] = float(batch.entropy[batch.mask].mean())
+        row["entropy"] = float(batch.entropy[batch.mask].mean())
     share = math.nan if alpha is None else unexplained(batch, alpha)
     if not math.isnan(share):  # it is where every group is tied
-        found["fit/residual_rms_over_target_rms"] = share
-    return found
+        row["fit/residual_rms_over_target_rms"] = share
+    return row
 
 
 def objective_metrics(
@@ -124,7 +125,7 @@ def objective_metrics(
     """What an objective reports, by known names where there are any; margins of log-ratios become
     reward units.
     """
-    found = {
+    row = {
         KNOWN.get(name, f"objective/{name}"): float(x)
         for name, x in metrics.items()
         if name not in SAID
@@ -132,12 +133,12 @@ def objective_metrics(
     alpha, low, high = (
         option_of(objective, config, name) for name in ("alpha", "clip_low", "clip_high")
     )
-    if "rewards/margins" in found and alpha is not None:
-        found["rewards/margins"] *= alpha
+    if "rewards/margins" in row and alpha is not None:
+        row["rewards/margins"] *= alpha
     if "clipped" in metrics and low is not None and high is not None:
-        seen = batch.by_step() if config.level == "step" else batch
-        found |= clip_metrics(seen, low, high, of_answers=config.objective == "rloo")
-    return found
+        acted = batch.by_step() if config.level == "step" else batch
+        row |= clip_metrics(acted, low, high, of_answers=config.objective == "rloo")
+    return row
 
 
 @torch.no_grad()

@@ -23,7 +23,8 @@ from gnivo_edu.training.algorithm1 import distance_from_key
 from toy_envs import TokenMDP
 
 MAX_BYTES = 2**30  # of the Jacobian
-MAX_DAMPING = 1e6  # relative to the mean curvature; a step this short that does not help will not help shorter
+# Relative to the mean curvature: a step this short that does not help will not help shorter.
+MAX_DAMPING = 1e6
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,8 @@ class FitRecord:
     from the answer key.
 
     `spread`: largest minus smallest log pi_theta/pi_ref - V over the prefixes of one depth, at the
-    worst depth;
-    `value_error`: largest |log pi_theta/pi_ref + log Z - V| over prefixes; `kl`: KL(pi* ||
-    pi_theta) over complete answers. All three in nats, from enumeration.
+    worst depth; `value_error`: largest |log pi_theta/pi_ref + log Z - V| over prefixes; `kl`:
+    KL(pi* || pi_theta) over complete answers. All three in nats, from enumeration.
     """
 
     iteration: int
@@ -163,9 +163,8 @@ class _Problem:
 
     def score(self) -> Float[Tensor, " X"]:
         """x of the network as it is, differentiable."""
-        return next_token_logps(self.policy, self.mdp, self.fed, self.prompt_index).flatten()[
-            self.place
-        ]
+        logps = next_token_logps(self.policy, self.mdp, self.fed, self.prompt_index)
+        return logps.flatten()[self.place]
 
     def jacobian(self, scores: Float[Tensor, " X"]) -> Float[Tensor, "X P"]:
         """dx / dtheta."""
@@ -181,9 +180,8 @@ class _Problem:
             (self.codes,), scores
         )
         logps = self.answers.token_logps(table.view_as(self.answers.reference))
-        return self.objective(
-            replace(self.batch, policy_logps=logps[self.choice]), **self.settings
-        ).loss
+        batch = replace(self.batch, policy_logps=logps[self.choice])
+        return self.objective(batch, **self.settings).loss
 
     def derivatives(
         self, scores: Float[Tensor, " X"]

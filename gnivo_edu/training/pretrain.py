@@ -60,18 +60,19 @@ def pretrain(
     """Next-token training on demonstrations; the cross-entropy counts the tokens of answers, not
     those of prompts.
 
-        L = - sum_i sum_t log pi(y_t^i | x^i, y_<t^i) / sum_i T_i,   nats per token, over the V actions.
+        L = - sum_i sum_t log pi(y_t^i | x^i, y_<t^i) / sum_i T_i,   nats per token
 
-    `env`: a token MDP that writes demonstrations: with a method `demonstrations` of its own, as
-    `gnivo_edu.tasks.arithmetic.Arithmetic` has, or with `demonstration`, the right answer to a
-    prompt, as `toy_envs.ArithmeticChain` has (see `TokenMDP.demonstrations`). They are fresh at every step, and `wrong_rate`, 0..1, is what the task
-    makes of it; in the first `right_first` of the steps it is 0, since a pupil who first learns how
-    to calculate picks up a bad habit sooner than one who has to learn both at once. AdamW,
-    gradients clipped at norm 1; the learning rate rises over `warmup` steps and falls along half a
-    cosine. float32, on the CPU; the same seed, machine and number of threads give the same model.
-    With `out`, the model goes there, and `recipe.json` beside it. Raises ValueError, before the
-    first step, on fewer than one step or row, a share outside 0..1, an environment that writes no
-    demonstrations, and an `out` that holds a model or cannot be written.
+    over the V actions. `env`: a token MDP that writes demonstrations: with a method
+    `demonstrations` that knows of slips, as `gnivo_edu.tasks.arithmetic.Arithmetic` has, or with
+    `demonstration`, the right answer to a prompt, as `toy_envs.ArithmeticChain` has (see
+    `TokenMDP.demonstrations`). They are fresh at every step, and `wrong_rate`, 0..1, is what the
+    task makes of it; in the first `right_first` of the steps it is 0, since a pupil who first
+    learns how to calculate picks up a bad habit sooner than one who has to learn both at once.
+    AdamW, gradients clipped at norm 1; the learning rate rises over `warmup` steps and falls along
+    half a cosine. float32, on the CPU; the same seed, machine and number of threads give the same
+    model. With `out`, the model goes there, and `recipe.json` beside it. Raises ValueError, before
+    the first step, on fewer than one step or row, a share outside 0..1, an environment that writes
+    no demonstrations, and an `out` that holds a model or cannot be written.
 
     >>> from gnivo_edu.tasks.arithmetic import Arithmetic
     >>> run = pretrain(Arithmetic(tiers=(2,), num_prompts=10), steps=3, batch_size=4, size="tiny")
@@ -159,10 +160,7 @@ def pretrain_arithmetic(
         if progress:
             progress(f"answering the test questions of tier {tier}")
         rates[str(tier)] = success_rates(run.model, Arithmetic((tier,), split="test"))
-    run = replace(run, recipe=run.recipe | {"tiers": list(tiers), "right_answers": rates})
-    if out is not None:
-        run.save(out)
-    return run
+    return _with_recipe(run, out, tiers=list(tiers), right_answers=rates)
 
 
 def pretrain_task(
@@ -176,16 +174,17 @@ def pretrain_task(
     prompts on record.
 
     `task_options` go to the task, `settings` to `pretrain`. Raises ValueError, in one line that
-    names those that do, on a task that writes no demonstrations.
+    lists those that do, on a task that writes no demonstrations.
     """
     env = demonstrating(name, task_options)
     run = pretrain(env, out, progress=progress, **settings)
-    own = {
-        "task": name,
-        "task_options": dict(task_options or {}),
-        "right_answers": success_rates(run.model, env),
-    }
-    run = replace(run, recipe=run.recipe | own)
+    rates, options = success_rates(run.model, env), dict(task_options or {})
+    return _with_recipe(run, out, task=name, task_options=options, right_answers=rates)
+
+
+def _with_recipe(run: Pretrained, out: str | PathLike[str] | None, **more: Any) -> Pretrained:
+    """The run with more on record, written once again."""
+    run = replace(run, recipe=run.recipe | more)
     if out is not None:
         run.save(out)
     return run
@@ -196,10 +195,9 @@ def make_room(out: str | PathLike[str]) -> None:
     written.
     """
     folder = Path(out)
+    files = ("config.json", "recipe.json", "model.safetensors")
     try:
-        if any(
-            (folder / name).exists() for name in ("config.json", "recipe.json", "model.safetensors")
-        ):
+        if any((folder / name).exists() for name in files):
             raise ValueError(f"{str(out)!r} holds a model: choose another folder, or delete it")
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

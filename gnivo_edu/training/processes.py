@@ -31,14 +31,10 @@ class Processes:
         if any(name in str(accelerator.distributed_type) for name in SHARDED):
             raise ValueError(
                 f"launched with {accelerator.distributed_type}, which splits the model: here every "
-                "process holds all "
-                f"of it, launch with --multi_gpu or torchrun"
+                "process holds all of it, launch with --multi_gpu or torchrun"
             )
-        if (
-            self.world == 1
-            and "WORLD_SIZE" not in os.environ
-            and {"ACCELERATE_USE_CPU", "MASTER_PORT"} <= {*os.environ}
-        ):
+        by_accelerate = {"ACCELERATE_USE_CPU", "MASTER_PORT"} <= {*os.environ}
+        if self.world == 1 and by_accelerate and "WORLD_SIZE" not in os.environ:
             raise ValueError(
                 "on a CPU accelerate starts one process, whatever is asked for: launch with "
                 "torchrun"
@@ -63,18 +59,18 @@ class Processes:
 
         Raises the error itself there, and ValueError with its message on the others.
         """
-        own, failed = None, None
+        made, failed = None, None
         try:
-            own = make()
+            made = make()
         except Exception as error:
             failed = error
         if self.world == 1:
             if failed is not None:
                 raise failed
-            return [own]  # type: ignore[list-item]
+            return [made]  # type: ignore[list-item]
         told: list[Any] = [None] * self.world
         why = None if failed is None else " ".join(f"{failed}".split()) or type(failed).__name__
-        distributed.all_gather_object(told, (own, why))
+        distributed.all_gather_object(told, (made, why))
         if failed is not None:
             failed.told = True  # type: ignore[attr-defined]  # the first process says it
             raise failed
@@ -87,9 +83,9 @@ class Processes:
 
     def agree(self, make: Callable[[], T]) -> T:
         """What `make` gives here, once it has succeeded on every process."""
-        kept: list[T] = []
-        self.gather(lambda: kept.append(make()))
-        return kept[0]
+        made: list[T] = []
+        self.gather(lambda: made.append(make()))
+        return made[0]
 
     def alone(self, make: Callable[[], object]) -> None:
         """Do it on the first process; the others wait, and hear of an error."""
@@ -102,7 +98,7 @@ class Processes:
         if self.world == 1:
             return make()
         shares = self.gather(lambda: {name: x.cpu() for name, x in make().items()})
-        return {name: torch.cat([own[name] for own in shares]) for name in shares[0]}
+        return {name: torch.cat([share[name] for share in shares]) for name in shares[0]}
 
     def sum_gradients(self, make: Callable[[], object], parameters: Sequence[Parameter]) -> None:
         """Run the backward pass `make` of this one's share, and add up the `.grad` of all of
@@ -117,8 +113,7 @@ class Processes:
         if self.world == 1:
             return
         for p, reached in zip(parameters, zip(*there, strict=True), strict=True):
-            if any(
-                reached
-            ):  # without one anywhere it stays None, and the optimiser leaves the parameter alone
+            # Without one anywhere it stays None, and the optimiser leaves the parameter alone.
+            if any(reached):
                 p.grad = torch.zeros_like(p) if p.grad is None else p.grad
                 distributed.all_reduce(p.grad)

@@ -63,8 +63,8 @@ class Rollouts:
             self.reference = frozen(self.policy)
 
     def draw(self, step: int, prompts: np.ndarray, share: slice = slice(None)) -> Drawn:
-        """Groups of answers to a share of these prompts, on the CPU: tokens, lengths,
-        log-probabilities, rewards.
+        """Groups of answers to a share of these prompts, on the CPU: tokens, lengths, rewards and
+        log-probabilities.
         """
         config = self.config
         sampler = self.policy if config.sampler == "policy" else self.reference
@@ -89,9 +89,8 @@ class Rollouts:
                 scored = [
                     self._score(self.reference, drawn, rows, ("policy_logps",)) for rows in parts
                 ]
-            drawn["reference_logps"] = torch.cat([x["policy_logps"].cpu() for x in scored]).view_as(
-                drawn["logps"]
-            )
+            logps = torch.cat([fields["policy_logps"].cpu() for fields in scored])
+            drawn["reference_logps"] = logps.view_as(drawn["logps"])
         if config.level == "step" or "step_ids" in self.needs:
             flat = [drawn[name].flatten(0, 1).numpy() for name in ("tokens", "lengths")]
             drawn["step_ids"] = torch.from_numpy(self.task.step_ids(*flat)).view_as(drawn["tokens"])
@@ -106,7 +105,7 @@ class Rollouts:
             for name in ("reference_logps", "step_ids")
             if name in drawn
         }
-        names = (*self.fields, *(("values",) if "values" in self.needs else ()))
+        names = (*self.fields, *({"values"} & self.needs))
         places = {name: torch.zeros(N, K, T, dtype=dtype, device=device) for name in names}
         if "log_z" in self.needs:
             places["log_z"] = torch.zeros(N, dtype=dtype, device=device)
@@ -163,10 +162,9 @@ class Rollouts:
         self, policy: nn.Module, drawn: Drawn, rows: Tensor, fields: tuple[str, ...]
     ) -> dict[str, Tensor]:
         reference = self._compared() if "policy_kl" in fields else None
-        answers = self._answers(drawn, rows)
         return score_rows(
             policy,
-            *answers,
+            *self._answers(drawn, rows),
             reference=reference,
             fields=fields,
             temperature=self.config.temperature,
@@ -187,6 +185,7 @@ class Rollouts:
         seen = torch.cat([mask, inside[:, :-1]], 1).to(self.device)
         value = self.critic(self.policy, ids, seen, first=prompts.shape[1] - 1)
         value = value.masked_fill(~inside.to(self.device), 0.0)
+        # Before the first token the prompt is all there is: what is said there is log Z.
         criticism = {"values": value, "log_z": value[:, 0]}
         return {name: x for name, x in criticism.items() if name in self.needs}
 
@@ -243,7 +242,8 @@ def _wide_head(policy: nn.Module) -> Iterator[None]:
         with torch.autocast(hidden.device.type, enabled=False):
             return nn.functional.linear(hidden.to(head.weight.dtype), head.weight, head.bias)
 
-    head.forward = wide  # type: ignore[assignment,method-assign]  # of this one layer: its class keeps its own
+    # Of this one layer, whose class is left as it is.
+    head.forward = wide  # type: ignore[assignment,method-assign]
     try:
         yield
     finally:

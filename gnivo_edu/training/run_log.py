@@ -34,9 +34,8 @@ class RunLog:
         """
         if self.config.trackers:
             purge = {"tensorboard": {"purge_step": step}} if resumed else {}
-            self.accelerator.init_trackers(
-                PROJECT, config=_plain(self.config.to_dict()), init_kwargs=purge
-            )
+            settings = _plain(self.config.to_dict())
+            self.accelerator.init_trackers(PROJECT, config=settings, init_kwargs=purge)
 
     def write(self, row: dict[str, Any], drawn: Drawn, lines: dict[str, int]) -> None:
         """Log the metrics of a step and now and then some of its answers; counts the lines."""
@@ -64,9 +63,8 @@ class RunLog:
             for name, x in drawn.items()
             if x.dim() > 1
         }
-        prompts = drawn["prompt_index"][:count].repeat_interleave(
-            len(few["lengths"]) // len(drawn["lengths"][:count])
-        )
+        index = drawn["prompt_index"][:count]
+        prompts = index.repeat_interleave(len(few["lengths"]) // len(index))
         rows = []
         grades = self.task.statuses(few["tokens"], few["lengths"], prompts.numpy())
         for i, (prompt, status) in enumerate(zip(prompts.tolist(), grades, strict=True)):

@@ -20,14 +20,7 @@ from toy_envs import TokenMDP
 DTYPES = {"float32": torch.float32, "bf16": torch.float32, "float64": torch.float64}
 
 
-def make_policy_and_task(config: TrainConfig, device: torch.device) -> tuple[nn.Module, Any]:
-    """Load the model and bind the task to its tokenizer; dropout off. ValueError, in one line, on
-    what is not there.
-    """
-    return policy_and_task(config, device)
-
-
-def policy_and_task(
+def make_policy_and_task(
     config: TrainConfig,
     device: torch.device,
     policy: nn.Module | None = None,
@@ -36,15 +29,17 @@ def policy_and_task(
     """What the configuration names, or what is given in its place.
 
     The policy comes as it is trained: with adapters if the configuration asks for them, on its
-    device, dropout off.
+    device, dropout off; of a given policy a copy. A task in words is bound to the tokenizer of its
+    model. Raises ValueError, in one line, on what is not there.
     """
     dtype, options = DTYPES[config.precision], config.task_options
-    if policy is None and task is None:
-        policy, task = tasks.load(config.model, config.task, dtype, options)
-    elif policy is None:
+    if policy is not None:
+        policy = copy.deepcopy(policy)
+        task = task or tasks.get(config.task, model=policy, **options)
+    elif task is not None:
         policy, _ = load_policy(config.model, dtype, task)
-    elif task is None:
-        task = tasks.get(config.task, model=policy, **options)
+    else:
+        policy, task = tasks.load(config.model, config.task, dtype=dtype, options=options)
     if config.lora_rank:
         policy = _with_adapters(policy, config)
     return policy.to(device).eval(), task
@@ -87,13 +82,13 @@ def save_policy(policy: Any, task: Any, folder: Path) -> None:
             whole = policy
             if hasattr(policy, "merge_and_unload"):
                 policy.save_pretrained(folder / "adapter", save_embedding_layers=False)
-                # Of a copy, in main memory: merging rounds, and the run's own weights are to stay
+                # Of a copy, in main memory: merging rounds, and the weights of the run are to stay
                 # as they are.
-                every = {
+                copies = {
                     id(p): nn.Parameter(p.detach().to("cpu", copy=True))
                     for p in policy.parameters()
                 }
-                whole = copy.deepcopy(policy, every).merge_and_unload()
+                whole = copy.deepcopy(policy, copies).merge_and_unload()
             whole.save_pretrained(folder / "model")
             if task.tokenizer is not None:
                 task.tokenizer.save_pretrained(folder / "model")

@@ -50,11 +50,11 @@ class RunState:
 
         Raises ValueError, in one line, on a checkpoint of another model.
         """
-        found = folder.load(say)
-        if found is None:
+        checkpoint = folder.load(say)
+        if checkpoint is None:
             say("there is no checkpoint yet: starting from the beginning")
             return
-        state, tensors = found
+        state, tensors = checkpoint
         rollouts = self.rollouts
         try:
             self._put(rollouts.policy, tensors["policy"])
@@ -69,28 +69,22 @@ class RunState:
                 f"the checkpoint in {folder.checkpoints} is of another model: "
                 f"{' '.join(str(error).split())[:160]}"
             ) from error
-        self.step, self.inner, self.tokens, self.drawn = (
-            *(state[name] for name in COUNTS),
-            tensors["drawn"],
-        )
-        self.lines = dict(state["lines"])
-        say(f"resuming at step {self.step}" + (f", update {self.inner}" if self.inner else ""))
+        self.step, self.inner, self.tokens = (state[name] for name in COUNTS)
+        self.drawn, self.lines = tensors["drawn"], dict(state["lines"])
+        update = f", update {self.inner}" if self.inner else ""
+        say(f"resuming at step {self.step}{update}")
 
     def _weights(self, model: nn.Module) -> dict[str, Tensor]:
         """What is trained, by name, whichever copy of the policy it is taken from."""
-        trained = {name for name, p in self.rollouts.policy.named_parameters() if p.requires_grad}
-        return {name: p.detach().cpu() for name, p in model.named_parameters() if name in trained}
+        named = model.named_parameters()
+        return {name: p.detach().cpu() for name, p in named if name in self._trained()}
 
     def _put(self, model: nn.Module, tensors: dict[str, Tensor]) -> None:
-        """Write saved weights into a model. The names are those that are trained here, all of
-        them.
-        """
+        """Write saved weights into a model: all those that are trained here, and no others."""
         named: dict[str, Any] = dict(model.named_parameters())
-        trained = {name for name, p in self.rollouts.policy.named_parameters() if p.requires_grad}
-        if other := trained ^ tensors.keys():
-            raise ValueError(
-                f"{min(other)} is {'not there' if min(other) in trained else 'not trained here'}"
-            )
+        if other := self._trained() ^ tensors.keys():
+            where = "not there" if min(other) in self._trained() else "not trained here"
+            raise ValueError(f"{min(other)} is {where}")
         with torch.no_grad():
             for name, x in tensors.items():
                 if named[name].shape != x.shape:
@@ -98,3 +92,6 @@ class RunState:
                         f"{name} is {list(x.shape)} there and {list(named[name].shape)} here"
                     )
                 named[name].copy_(x)
+
+    def _trained(self) -> set[str]:
+        return {name for name, p in self.rollouts.policy.named_parameters() if p.requires_grad}

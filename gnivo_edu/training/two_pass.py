@@ -1,11 +1,12 @@
-"""Two-pass gradient: differentiate the objective with respect to what is scored, then push that
-through the network.
+"""Two-pass gradient: differentiate the objective with respect to what is scored, then push the
+result through the network.
 
-    dL/dtheta = sum over rows i, tokens t and scored fields f of  c_it^f  df_it/dtheta,   c^f = dL/df.
+    dL/dtheta = sum over rows i, tokens t, scored fields f of  c_it^f  df_it/dtheta,   c^f = dL/df
 
 The coefficients c need all groups of the batch at once and no network; the sum needs one row at a
 time. So any split into micro-batches gives the gradient of loss.backward(). GradCache (arXiv
-2101.06983) does so for contrastive losses."""
+2101.06983) does so for contrastive losses.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from gnivo_edu.batch import CONSTANTS, PER_TOKEN, GroupBatch
 from gnivo_edu.objectives.output import LossOutput
+from gnivo_edu.training.config import name_of
 
 Objective = Callable[..., LossOutput]
 Rows = Int[Tensor, " B"]
@@ -101,7 +103,7 @@ def coefficients(
         c = gradient if name == "log_z" else gradient.masked_fill(~batch.mask, 0.0)
         if not bool(c.isfinite().all()):
             raise ValueError(
-                f"{_name(objective)} gives a coefficient of {name} that is not finite, at "
+                f"{name_of(objective)} gives a coefficient of {name} that is not finite, at "
                 f"{(~c.isfinite()).nonzero()[0].tolist()}, with loss {float(out.loss.detach()):g}: "
                 f"look there for a log-ratio too large for {c.dtype}, or a reward too large for "
                 "alpha"
@@ -185,8 +187,10 @@ def two_pass_step(
 
 
 class Passes:
-    """The two passes over some rows. One micro-batch is scored once: it keeps its graph for the
-    second pass; several are scored without gradient, and once more with it.
+    """The two passes over the rows `parts`.
+
+    A single micro-batch is scored once: its graph is there for the second pass. Several are scored
+    without gradient, and once more with it, so that one graph at a time is in memory.
     """
 
     def __init__(
@@ -199,19 +203,19 @@ class Passes:
         self.graph: Fields | None = None
 
     def first(self, shape: Sequence[int]) -> dict[str, Tensor]:
-        """What is scored, without gradient: [N, K, T] by field (`log_z` [N]), `shape` is N, K, T."""
+        """What is scored, detached, by field: [N, K, T] with `shape` = N, K, T; `log_z` [N]."""
         single = len(self.parts) == 1
         with torch.set_grad_enabled(single):
             scored = [self.score(rows) for rows in self.parts]
         if single:
             self.graph = scored[0]
         N, K, T = shape
-        back = torch.cat(list(self.parts)).argsort()
+        in_order = torch.cat(list(self.parts)).argsort()
         live = {}
         for name in scored[0]:
             for fields, rows in zip(scored, self.parts, strict=True):
                 _check_shape(name, fields, rows, T)
-            x = torch.cat([fields[name].detach() for fields in scored])[back]
+            x = torch.cat([fields[name].detach() for fields in scored])[in_order]
             # A prompt's log Z is scored with each of its K rows.
             live[name] = x.view(N, K).mean(1) if name == "log_z" else x.view(N, K, T)
         return live
@@ -219,7 +223,7 @@ class Passes:
     def second(
         self, taken: Coefficients, run_backward: Callable[[Tensor], object] = Tensor.backward
     ) -> None:
-        """Add the gradient to `.grad`."""
+        """Add the gradient of the loss, given its coefficients, to `.grad`."""
         if self.graph is None:
             backward(self.score, taken, self.parts, self.weighted_sum, run_backward)
         else:
@@ -311,8 +315,3 @@ def _check_same(name: str, x: Tensor, before: Tensor) -> None:
             "dropout off, take no step in between, and score row r as response r % K of prompt "
             "r // K"
         )
-
-
-def _name(objective: Objective) -> str:
-    function = getattr(objective, "func", objective)  # of a functools.partial
-    return str(getattr(function, "__name__", type(function).__name__))

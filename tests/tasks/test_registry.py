@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import gymnasium
+import numpy as np
 import pytest
+import torch
 
-from gnivo_edu.tasks import get, names
+from gnivo_edu.policies import TabularLM
+from gnivo_edu.tasks import get, load, names, with_demonstrations
 from gnivo_edu.tasks.benchmarks import BENCHMARKS
 from gnivo_edu.tasks.registry import BENCHMARK_NAMES
+from gnivo_edu.training.demonstrations import demonstrating
 from tests.tasks.small_data import Words, write
+from toy_envs import Brackets
 
 
 def test_names_and_near_names() -> None:
@@ -45,3 +53,94 @@ def test_other_spellings(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [{"problem": "?", "answer": 1}] * 30)
     for name in ("AIME-2024", "aime_24", "aime24"):
         assert get(name, Words(), path).name == "aime24-30"
+
+
+MODULE = """
+import numpy as np
+import gymnasium
+from toy_envs import TokenMDP
+
+class Mine(TokenMDP):
+    def __init__(self, horizon=3, render_mode=None):
+        super().__init__(2, horizon, eos_token_id=1, render_mode=render_mode)
+
+    def _score(self, tokens, lengths, prompt_index):
+        return lengths / self.horizon
+
+    def demonstration(self, prompt_index):
+        return np.array([0, 1])
+
+gymnasium.register("Mine-v0", entry_point=Mine)
+gymnasium.register("Else-v0", entry_point="gymnasium.envs.toy_text.taxi:TaxiEnv")
+"""
+
+
+@pytest.fixture
+def my_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A module in the current folder that registers an environment; gone from Python afterwards."""
+    name = "module_of_my_own"
+    (tmp_path / f"{name}.py").write_text(MODULE)
+    (tmp_path / "broken_module_of_my_own.py").write_text("raise RuntimeError('two\\nlines')")
+    monkeypatch.chdir(tmp_path)
+    before = dict(gymnasium.registry)
+    yield name
+    sys.modules.pop(name, None)
+    gymnasium.registry.clear()
+    gymnasium.registry.update(before)
+
+
+@pytest.mark.parametrize("name", ["toy_envs/Brackets-v0", "Brackets"])
+def test_a_toy_environment_by_its_id_or_its_short_name(name: str) -> None:
+    task = get(name, horizon=4)
+    assert isinstance(task, Brackets)
+    assert (task.name, task.horizon) == ("toy_envs/Brackets-v0", 4)
+
+
+def test_an_environment_of_ones_own_from_the_current_folder(my_module: str) -> None:
+    task = get(f"{my_module}:Mine-v0", horizon=5)
+    assert (task.name, task.horizon) == (f"{my_module}:Mine-v0", 5)
+    assert task.reward(np.array([[0, 1]]), [2]).tolist() == [0.4]
+    policy, same = load("table", f"{my_module}:Mine-v0", torch.float64, {"horizon": 2})
+    assert (same.horizon, policy.logits.dtype) == (2, torch.float64)
+    # Writes demonstrations, and is in no list: a name suffices to learn from it.
+    assert demonstrating(f"{my_module}:Mine-v0").name == task.name
+
+
+def test_environments_that_cannot_be_made_say_why_in_one_line(my_module: str) -> None:
+    for name, options, message in (
+        ("toy_envs/Bracket-v0", {}, "did you mean 'toy_envs/Brackets-v0'"),
+        ("Bracket", {}, "did you mean 'Brackets'"),
+        (f"{my_module}:Else-v0", {}, "is no token MDP: derive it from toy_envs.TokenMDP"),
+        (f"{my_module}:Mine-v1", {}, "cannot be made: .*Mine"),
+        ("no_such_module_at_all:Mine-v0", {}, "No module named 'no_such_module_at_all'"),
+        (f"broken_{my_module}:Mine-v0", {}, "cannot be made: two lines"),
+        ("Brackets", {"horizn": 3}, "cannot be made: .*horizn"),
+        ("Brackets", {"split": "test"}, "cannot be made: .*split"),
+        (f"{my_module}:Mine-v0", {"size": 3}, "cannot be made: .*size"),
+        ("Brackets", {"horizon": 0}, "horizon must be at least 3"),
+    ):
+        with pytest.raises(ValueError, match=message) as error:
+            get(name, **options)
+        assert "\n" not in str(error.value)
+
+
+def test_a_policy_and_a_task_are_loaded_for_one_another() -> None:
+    policy, task = load("table", "Brackets", options={"horizon": 3})
+    assert (type(policy), policy.logits.dtype) == (TabularLM, torch.float32)
+    assert (task.name, task.horizon) == ("toy_envs/Brackets-v0", 3)
+    policy, task = load("shipped", "arithmetic", torch.float64, {"tiers": [2], "num_prompts": 3})
+    assert (next(policy.parameters()).dtype, len(task.prompts())) == (torch.float64, 3)
+    with pytest.raises(ValueError, match="comes without a tokenizer"):
+        load("shipped", "gsm8k")
+
+
+def test_who_writes_demonstrations() -> None:
+    assert with_demonstrations() == ["arithmetic", "toy_envs/ArithmeticChain-v0"]
+    assert demonstrating("ArithmeticChain").name == "toy_envs/ArithmeticChain-v0"
+    for name, message in {
+        "RandomTree": "writes no demonstrations; these do: arithmetic, toy_envs/Arith",
+        "gsm8k": "answered in words.*; these write demonstrations: arithmetic, toy_envs/Arith",
+        "gsm": "there is no task 'gsm'; did you mean 'gsm8k'.*; these write demonstrations",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            demonstrating(name)

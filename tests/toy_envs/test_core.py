@@ -1,7 +1,10 @@
 """TokenMDP itself: one object that rewards a batch and an episode alike."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 
 from toy_envs import TokenMDP
 
@@ -95,3 +98,57 @@ def test_decode_leaves_out_bos_and_pad() -> None:
     mdp = TokenMDP(3, 4, vocabulary=("one", "two", "end"))
     assert mdp.decode([3, 0, 1, 2, 4, 4]) == "one two end"
     assert TokenMDP(3, 4, vocabulary="abc").decode([3, 0, 1, 2, 4]) == "abc"
+
+
+def test_what_a_task_says_of_itself_unless_told_otherwise() -> None:
+    mdp = TokenMDP(3, 4, eos_token_id=2, vocabulary=("one", "two", "end"), prompts=[[3, 0], [3, 1]])
+    assert (mdp.name, mdp.eos_token_ids, mdp.tokenizer) == ("TokenMDP", (2,), None)
+    assert TokenMDP(3, 4).eos_token_ids == ()
+    assert mdp.prompt_mask().tolist() == [[True, True], [True, True]]
+    assert mdp.gradable().tolist() == [0, 1]
+    assert [mdp.prompt_text(i) for i in (0, 1)] == ["one", "two"]
+    assert mdp.question_text(1) == "two"
+    assert mdp.asked([1, 0]) == [[3, 1], [3, 0]]
+    tokens, lengths = np.array([[0, 1, 2], [1, 2, 4]]), np.array([3, 2])
+    assert mdp.step_ids(tokens, lengths).tolist() == [[0, 1, 2], [0, 1, 2]]
+    assert mdp.pieces([0, 2]) == ["one", "end"]
+    assert mdp.grade(tokens, lengths) is None
+    assert mdp.statuses(tokens, lengths) == [None, None]
+    assert mdp.demonstration(0) is None
+    with pytest.raises(ValueError, match=r"^TokenMDP writes no demonstrations"):
+        mdp.demonstrations(1)
+
+
+def test_any_of_the_end_tokens_ends_an_answer(mdp: TokenMDP) -> None:
+    mdp.eos_token_ids = (0, 2)
+    assert [mdp.is_finished(prefix) for prefix in ((), (1,), (1, 0), (1, 2))] == [0, 0, 1, 1]
+
+
+class Shows(TokenMDP):
+    """Writes one right answer, and spells out the verdict on any."""
+
+    def demonstration(self, prompt_index: int) -> np.ndarray:
+        return np.array([0, 1, 0, 2])
+
+    def grade(self, tokens: ArrayLike, lengths: ArrayLike, prompt_index: ArrayLike = 0) -> list:
+        return [SimpleNamespace(status=f"{length} tokens") for length in np.asarray(lengths)]
+
+
+def test_statuses_are_those_of_the_grades() -> None:
+    assert Shows(3, 4).statuses(np.zeros((2, 4)), [1, 4]) == ["1 tokens", "4 tokens"]
+
+
+def test_demonstrations_slip_as_often_as_asked_but_never_at_the_end() -> None:
+    mdp = Shows(4, 5, eos_token_id=2, prompts=[[4, 0], [4, 1]])
+    tokens, lengths, index = mdp.demonstrations(2000, wrong_rate=0.25, seed=1)
+    assert (tokens.shape, set(lengths)) == ((2000, 5), {4})
+    assert abs(index.mean() - 0.5) < 0.05
+    wrong = tokens[:, :4] != mdp.demonstration(0)
+    assert not wrong[:, 3].any()
+    assert abs(wrong[:, :3].mean() - 0.25) < 0.03
+    assert set(tokens[:, :3][wrong[:, :3]]) == {0, 1, 3}  # another token, and none that ends
+    again = mdp.demonstrations(2000, wrong_rate=0.25, seed=1)[0]
+    assert (again == tokens).all()
+    for count, rate in ((0, 0.5), (1, 1.5)):
+        with pytest.raises(ValueError, match="must be at least 1 and wrong_rate in"):
+            mdp.demonstrations(count, rate)
