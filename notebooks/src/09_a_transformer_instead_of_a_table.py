@@ -539,7 +539,7 @@ for name, start in {"table": policies.TabularLM.from_mdp(digits),
 # | What changes with a transformer? | no theorem, if it can hold the answer; but prefixes teach each other, for better where they are alike and for worse where they are not |
 #
 # **Links.** `gnivo_edu/policies/small.py`, the transformers;
-# `gnivo_edu/policies/tables.py`, how one is written out as tables;
+# `gnivo_edu/policies/scoring.py`, how one is written out as tables;
 # `gnivo_edu/evaluation/agreement.py`, both sides of (9.2);
 # `gnivo_edu/training/population_fit.py`, the fit without samples;
 # `gnivo_edu/training/loop.py`, the loop for real runs. On the command
