@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
+from jaxtyping import Float
 from torch import Tensor
 
 from gnivo_edu.machine import one_thread
+from gnivo_edu.population.answers import Answers
 from gnivo_edu.population.atlas import Entry, find, rows_of
-from gnivo_edu.population.expectation import Objective, expect
-from gnivo_edu.population.groups import Point, Population
+from gnivo_edu.population.expectation import Objective, expect, point_at
+from gnivo_edu.population.groups import Population, Sampler
 
 Verdict = Literal["holds", "holds if", "fails"]
 ZERO = 1e-8  # an error below this is rounding
@@ -89,9 +91,24 @@ def entry(objective: str, variant: str) -> Entry:
     return find(next(row for row in rows_of(objective) if row.variant == variant))
 
 
-def gradient(objective: Objective, population: Population, point: Point, **settings: Any) -> Tensor:
-    """The expected gradient by the logits of the policy."""
-    return expect(objective, population, point=point, **settings).gradient["logits"]
+def gradient(
+    objective: Objective,
+    answers: Answers,
+    policy: Float[Tensor, "S V"],
+    group_size: int,
+    sampler: Sampler = "reference",
+    alpha: float = ALPHA,
+    **settings: Any,
+) -> Float[Tensor, "S V"]:
+    """The expected gradient by the logits at a policy."""
+    population = Population.of(answers, group_size, sampler=sampler)
+    point = point_at(answers, ALPHA, policy=policy)
+    return expect(objective, population, point=point, alpha=alpha, **settings).gradient["logits"]
+
+
+def angle(a: Tensor, b: Tensor) -> float:
+    """1 - cosine between two gradients."""
+    return 1 - float((a * b).sum() / (a.norm() * b.norm()))
 
 
 def miss(objective: str, variant: str) -> float:

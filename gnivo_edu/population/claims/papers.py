@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import torch
 
@@ -16,6 +16,7 @@ from gnivo_edu.population.claims.claim import (
     ALPHA,
     TV,
     Claim,
+    angle,
     entry,
     gradient,
     miss,
@@ -23,6 +24,7 @@ from gnivo_edu.population.claims.claim import (
 )
 from gnivo_edu.population.expectation import expect, point_at
 from gnivo_edu.population.groups import Population
+from gnivo_edu.population.questions import relative_error
 
 
 @cache
@@ -71,10 +73,9 @@ def _vimpo_swap() -> tuple[float]:
     answers = problem("tree")
     policy = answers.from_law(laws.vimpo_law(answers, ALPHA))
     swapped = replace(answers, reference=answers.tilted(answers.rewards.flip(0)))
-    population = Population.of(swapped, 2, sampler="current")
-    point = point_at(swapped, ALPHA, policy=policy)
-    settings = {"alpha": ALPHA, "actor": 0.0, "baseline": "leave_one_out"}
-    return (float(gradient(objectives.vimpo, population, point=point, **settings).norm()),)
+    value_loss = partial(objectives.vimpo, actor=0.0, baseline="leave_one_out")
+    slope = gradient(value_loss, swapped, policy=policy, group_size=2, sampler="current")
+    return (float(slope.norm()),)
 
 
 def _vimpo_mean() -> tuple[float, ...]:
@@ -101,28 +102,21 @@ def _actor() -> tuple[float, float]:
     """Distance of VIMPO's actor update from a step down the KL, and up it, relative to its size."""
     answers = problem("tree")
     policy = answers.tilted(answers.rewards / ALPHA)
-    population = Population.of(answers, 2, sampler="current")
-    point = point_at(answers, ALPHA, policy=policy)
-    update = -gradient(vimpo_actor, population, point=point, alpha=ALPHA)
+    update = -gradient(vimpo_actor, answers, policy=policy, group_size=2, sampler="current")
     # A step up the KL: alpha sum_s visits(s) grad KL(s), the visits held fixed, per token.
-    logits = point.logits.clone().requires_grad_()
+    logits = point_at(answers, ALPHA, policy=policy).logits.requires_grad_()
     cost = (answers.visits(policy) * answers.kl(answers.policy(logits))).sum()
     tokens = float(answers.law(policy) @ answers.lengths.double())
     up = torch.autograd.grad(ALPHA / tokens * cost, logits)[0]
-    return float((update + up).norm() / up.norm()), float((update - up).norm() / up.norm())
+    return relative_error(update, -up), relative_error(update, up)
 
 
 def _raw_prompts() -> tuple[float]:
     """1 - cosine of the expected gradients of raw and softmax weights, t = T, at the reference."""
     answers = problem("one step")
-    population = Population.of(answers, 2)
-    point = point_at(answers, ALPHA)
-    settings = {"alpha": ALPHA, "prefixes": "last"}
-    raw, softmax = (
-        gradient(objectives.gnivo, population, point=point, weights=weights, **settings)
-        for weights in ("raw", "softmax")
-    )
-    return (1 - float((raw * softmax).sum() / (raw.norm() * softmax.norm())),)
+    at_reference = partial(gradient, answers=answers, policy=answers.reference, group_size=2)
+    gnivo = partial(at_reference, objectives.gnivo, prefixes="last")
+    return (angle(gnivo(weights="raw"), gnivo(weights="softmax")),)
 
 
 POSTER, GNIVO = "GN-IVO, ICLR 2026", "GN-IVO, Eq. 9"

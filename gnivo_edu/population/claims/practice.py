@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from gnivo_edu.population.claims.claim import (
     ALPHA,
     TV,
     Claim,
+    angle,
     entry,
     gradient,
     miss,
@@ -26,6 +27,12 @@ from gnivo_edu.population.claims.claim import (
 from gnivo_edu.population.expectation import expect, point_at
 from gnivo_edu.population.groups import Population
 from gnivo_edu.population.kl_laboratory import KLReport, kl_laboratory
+from gnivo_edu.population.questions import (
+    loss_and_push,
+    relative_error,
+    scattered_gvpo,
+    total_probability,
+)
 
 
 @cache
@@ -54,73 +61,57 @@ def _tied(name: str) -> float:
     """Norm of the gradient in a group with equal rewards, off the reference, on-policy."""
     answers = problem("one step")
     flat = replace(answers, rewards=torch.full_like(answers.rewards, 0.5))
-    point = point_at(answers, ALPHA, policy=answers.tilted(answers.rewards / ALPHA))
+    policy = answers.tilted(answers.rewards / ALPHA)
     settings = {"grpo": {"kl": "none"}}.get(name, {})
-    population = Population.of(flat, 3, sampler="current")
-    objective = objectives.get(name)
-    return float(gradient(objective, population, point=point, alpha=ALPHA, **settings).norm())
+    objective = partial(objectives.get(name), **settings)
+    slope = gradient(objective, flat, policy=policy, group_size=3, sampler="current")
+    return float(slope.norm())
 
 
 def _j_gradient() -> tuple[float]:
     """RLOO's expected gradient against minus that of J = E[R] - alpha KL, a sum over answers."""
     answers = problem("tree")
-    point = point_at(answers, ALPHA, policy=answers.tilted(answers.rewards))
-    population = Population.of(answers, 2, sampler="current")
-    slope = gradient(objectives.rloo, population, point=point, alpha=ALPHA)
-    logits = point.logits.clone().requires_grad_()
+    policy = answers.tilted(answers.rewards)
+    slope = gradient(objectives.rloo, answers, policy=policy, group_size=2, sampler="current")
+    logits = point_at(answers, ALPHA, policy=policy).logits.requires_grad_()
     law = answers.law(answers.policy(logits))
     J = law @ (answers.rewards - ALPHA * (law / answers.law(answers.reference)).log())
     return (float((slope + torch.autograd.grad(J, logits)[0]).abs().max()),)
 
 
-def _micro_batches(scattered: bool) -> float:
+def _micro_batches() -> tuple[float, float]:
     """Relative error of GVPO's gradient where a cut group is centred by halves, or as a whole."""
     answers = problem("one step")
-    rewards = answers.rewards[None, :4]
     leaf = answers.token_logps(answers.tilted(answers.rewards))[None, :4].detach().requires_grad_()
     record = GroupBatch(
         policy_logps=leaf,
         behaviour_logps=answers.token_logps(answers.reference)[None, :4],
-        rewards=rewards,
+        rewards=answers.rewards[None, :4],
         mask=torch.ones_like(leaf, dtype=torch.bool),
     )
-    whole = torch.autograd.grad(objectives.gvpo(record, ALPHA).loss, leaf)[0]
-    if scattered:
-        halves = (
-            replace(record, **{n: getattr(record, n)[:, s] for n in _PER_RESPONSE}) for s in _HALVES
-        )
-        losses = [objectives.gvpo(half, ALPHA).loss / 2 for half in halves]
-    else:
-        # The mean of the whole group, frozen: then every response can be pushed alone.
-        h = record.sequence_logratio
-        residual = (rewards - rewards.mean(1)) - ALPHA * (h - h.mean(1)).detach()
-        losses = [-ALPHA * (residual[:, s] * h[:, s]).sum() / 3 for s in _HALVES]
-    slope = torch.autograd.grad(torch.stack(losses).sum(), leaf)[0]
-    return float((slope - whole).norm() / whole.norm())
+    _, whole = loss_and_push(objectives.gvpo, record, alpha=ALPHA)
+    halves, frozen = (
+        scattered_gvpo(record, ALPHA, order=torch.arange(4), size=2, means=means)
+        for means in ("micro-batch", "whole group")
+    )
+    # GVPO divides by K - 1: by 3 in the group, by 1 in a half; the mean of two halves by 2.
+    return relative_error(3 / 2 * halves, whole), relative_error(frozen, whole)
 
 
-_PER_RESPONSE = ("policy_logps", "behaviour_logps", "reference_logps", "rewards", "mask")
-_HALVES = (slice(0, 2), slice(2, 4))
-
-
-def _end_token() -> tuple[float, float]:
+def _end_token() -> tuple[float, ...]:
     """Total probability of all complete answers minus 1, without the end token and with it."""
-    answers = problem("tree")
-    logps = answers.token_logps(answers.reference)
-    is_end = answers.tokens.eq(answers.tree.eos_token_id or 0)
-    without = logps.masked_fill(is_end, 0.0).sum(-1).exp().sum()
-    return abs(float(without) - 1), abs(float(logps.sum(-1).exp().sum()) - 1)
+    mdp = toy_envs.TokenMDP(3, 3, eos_token_id=2)
+    tables = problem("tree").tree.step_logps
+    totals = (total_probability(mdp, tables, mask=mask) for mask in ("not pad", "lengths"))
+    return tuple(abs(total - 1) for total in totals)
 
 
 def _dpo_limit() -> tuple[float]:
     """GN-IVO, softmax weights, t = T, K = 2, against DPO, beta 1, labels sigma((R1 - R2)/alpha)."""
     answers = problem("tree")
-    population = Population.of(answers, 2)
-    point = point_at(answers, ALPHA, policy=answers.tilted(answers.rewards))
-    implicit = {"alpha": ALPHA, "weights": "softmax", "prefixes": "last"}
-    preference = {"alpha": 1.0, "labels": "soft", "label_temperature": ALPHA}
-    gnivo = gradient(objectives.gnivo, population, point=point, **implicit)
-    dpo = gradient(objectives.online_dpo, population, point=point, **preference)
+    slope = partial(gradient, answers=answers, policy=answers.tilted(answers.rewards), group_size=2)
+    gnivo = slope(objectives.gnivo, weights="softmax", prefixes="last")
+    dpo = slope(objectives.online_dpo, alpha=1.0, labels="soft", label_temperature=ALPHA)
     return (float((gnivo - dpo).abs().max()),)
 
 
@@ -144,14 +135,9 @@ def _std_shift() -> tuple[float]:
 def _length_bias(normaliser: str) -> float:
     """1 - cosine between the expected gradients under a normaliser and under plain sums."""
     answers = problem("tree")
-    point = point_at(answers, ALPHA)
-    population = Population.of(answers, 2, sampler="current")
-    settings = {"alpha": ALPHA, "kl": "none", "scale": "none"}
-    plain, divided = (
-        gradient(objectives.grpo, population, point=point, normaliser=name, **settings)
-        for name in ("seq-mean-token-sum", normaliser)
-    )
-    return float(1 - (plain * divided).sum() / (plain.norm() * divided.norm()))
+    on_policy = partial(gradient, policy=answers.reference, group_size=2, sampler="current")
+    grpo = partial(on_policy, objectives.grpo, answers, kl="none", scale="none")
+    return angle(grpo(normaliser="seq-mean-token-sum"), grpo(normaliser=normaliser))
 
 
 GRPO = "GRPO, arXiv 2402.03300"
@@ -368,7 +354,7 @@ CLAIMS = [
         read="third party",
         expected="holds if",
         unit="relative error of GVPO's gradient",
-        errors=lambda: (_micro_batches(scattered=True), _micro_batches(scattered=False)),
+        errors=_micro_batches,
         condition="the group's means are taken once, over the whole group",
     ),
     Claim(
