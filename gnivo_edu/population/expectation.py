@@ -86,22 +86,32 @@ def expect(objective: Objective, population: Population, point: Point, **setting
     >>> abs(at_optimum.loss) < 1e-20, float(at_optimum.gradient["logits"].abs().max()) < 1e-12
     (True, True)
     """
-    if population.parts > 1:
-        return _expect_in_parts(objective, population, point=point, settings=settings)
-    if not population.sampled:
+    count = BATCHES if population.sampled else population.parts
+    if count == 1:
         return _expect_once(objective, population, point=point, settings=settings)
-    parts = [
-        _expect_once(objective, replace(population, choice=choice), point=point, settings=settings)
-        for choice in population.choice.tensor_split(BATCHES)
-    ]
-    losses = torch.tensor([part.loss for part in parts], dtype=torch.float64)
+    answers = population.answers
+    current = answers.policy(point.logits.detach())
+    sampling = sampling_policy(answers, population.sampler, current=current)
+    cuts = zip(
+        *(x.tensor_split(count) for x in (population.choice, population.multiplicity)), strict=True
+    )
+    parts = [replace(population, choice=x, multiplicity=times, parts=1) for x, times in cuts]
+    means = [_expect_once(objective, part, point=point, settings=settings) for part in parts]
+    shares = torch.stack([part.weights(sampling).sum() for part in parts])
+    shares /= shares.sum()
+    losses = torch.tensor([mean.loss for mean in means], dtype=torch.float64)
     gradients = {
-        name: torch.stack([part.gradient[name] for part in parts]) for name in Point.FIELDS
+        name: torch.stack([mean.gradient[name] for mean in means]) for name in Point.FIELDS
     }
+    whole = Expected(
+        float(shares @ losses),
+        {name: torch.tensordot(shares, x, dims=1) for name, x in gradients.items()},
+    )
+    if not population.sampled:
+        return whole
     # The batches are independent: the error of their mean is their deviation over the root of 20.
-    return Expected(
-        float(losses.mean()),
-        {name: x.mean(0) for name, x in gradients.items()},
+    return replace(
+        whole,
         loss_error=float(losses.std()) / math.sqrt(BATCHES),
         gradient_error={name: x.std(0) / math.sqrt(BATCHES) for name, x in gradients.items()},
     )
@@ -114,26 +124,6 @@ def _expect_once(
     out = objective(population.batch(leaves), **settings)
     gradient = _gradient(out.loss, [getattr(leaves, name) for name in Point.FIELDS])
     return Expected(float(out.loss.detach()), dict(zip(Point.FIELDS, gradient, strict=True)))
-
-
-def _expect_in_parts(
-    objective: Objective, population: Population, point: Point, settings: dict[str, Any]
-) -> Expected:
-    """The expectation as a weighted sum over parts of the groups, each a population of its own."""
-    assert population.multiplicity is not None
-    answers = population.answers
-    with torch.no_grad():
-        current = answers.policy(point.logits)
-        sampling = sampling_policy(answers, population.sampler, current=current)
-    cut = [x.tensor_split(population.parts) for x in (population.choice, population.multiplicity)]
-    total = Expected(0.0, {name: torch.zeros_like(getattr(point, name)) for name in Point.FIELDS})
-    for choice, multiplicity in zip(*cut, strict=True):
-        part = replace(population, choice=choice, multiplicity=multiplicity, parts=1)
-        share = float(part.weights(sampling).sum())
-        mean = _expect_once(objective, part, point=point, settings=settings)
-        gradient = {name: x + share * mean.gradient[name] for name, x in total.gradient.items()}
-        total = Expected(total.loss + share * mean.loss, gradient)
-    return total
 
 
 def gradient_covariance(

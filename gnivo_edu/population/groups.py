@@ -65,7 +65,7 @@ class Population:
     """Groups of K answers to one prompt, drawn independently from a sampler.
 
     `choice` [G, K]: which answers each group holds. `multiplicity` [G]: how many ordered groups a
-    listed one stands for; it is None where the groups were drawn at random (`sampled`).
+    listed one stands for; all ones where the groups were drawn at random (`sampled`).
     `sampler`: "reference", "current" (the policy itself: on-policy), "uniform" (over the legal
     actions of each state), tables, or a mixture such as {"reference": 0.5, "uniform": 0.5}, a coin
     flip per answer.
@@ -77,8 +77,9 @@ class Population:
     group_size: int
     sampler: Sampler
     choice: Int[Tensor, "G K"]
-    multiplicity: Float[Tensor, " G"] | None
+    multiplicity: Float[Tensor, " G"]
     parts: int = 1
+    sampled: bool = False
 
     @classmethod
     def of(
@@ -114,7 +115,8 @@ class Population:
             law = answers.law(sampling_policy(answers, sampler, current=None)).expand(draws, n)
             generator = torch.Generator().manual_seed(seed)
             choice = torch.multinomial(law, K, replacement=True, generator=generator)
-            return cls(answers, K, sampler=sampler, choice=choice, multiplicity=None)
+            ones = torch.ones(draws, dtype=torch.float64)
+            return cls(answers, K, sampler=sampler, choice=choice, multiplicity=ones, sampled=True)
         count = n**K if ordered else math.comb(n + K - 1, K)
         if count * K * answers.tokens.shape[1] > MAX_ENTRIES:
             raise ValueError(
@@ -138,15 +140,10 @@ class Population:
             multiplicity = math.factorial(K) / rank.double().prod(1)
         return cls(answers, K, sampler=sampler, choice=choice, multiplicity=multiplicity)
 
-    @property
-    def sampled(self) -> bool:
-        """Whether the groups are a random sample rather than all of them."""
-        return self.multiplicity is None
-
     def weights(self, sampling: Float[Tensor, "S V"]) -> Float[Tensor, " G"]:
         """Probability of each listed group under a sampling policy; a random sample's are equal."""
-        if self.multiplicity is None:
-            return torch.full((len(self.choice),), 1 / len(self.choice), dtype=torch.float64)
+        if self.sampled:
+            return self.multiplicity / len(self.choice)
         return self.multiplicity * self.answers.law(sampling)[self.choice].prod(1)
 
     @cached_property

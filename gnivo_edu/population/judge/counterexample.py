@@ -237,7 +237,6 @@ def _in_fractions(subject: Subject, population: Population, optimum: Point) -> F
     if any(bool((slopes[name] != 0).any()) for name in ("policy_kl", "entropy")):
         return None
     assert batch.group_weight is not None
-    assert population.multiplicity is not None
     slope = slopes["policy_logps"] / batch.group_weight[:, None, None]
     current = answers.policy(optimum.logits)
     drawn = answers.law(sampling_policy(answers, population.sampler, current=current))
