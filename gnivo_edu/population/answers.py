@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +11,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from gnivo_edu import exact
 from gnivo_edu.exact.tree import Tables, TokenTree, answer_lengths, digits
+from toy_envs import TokenMDP
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,6 +168,22 @@ class Answers:
         mass = torch.zeros(len(self.depths), dtype=torch.float64)
         weight = self.law(policy)[:, None].expand_as(self.mask)[self.mask]
         return mass.index_add(0, self.states[self.mask], weight)
+
+
+def ended_answers(vocab_size: int, rewards: Sequence[float]) -> Answers:
+    """All answers of at most three tokens, the last of which ends one, under a random reference.
+
+    `rewards`: in the order of `TokenTree.answers`; 15 of three tokens, 4 of two.
+    """
+    mdp = TokenMDP(
+        vocab_size,
+        3,
+        reward=lambda tokens, lengths: np.zeros(len(tokens)),
+        eos_token_id=vocab_size - 1,
+    )
+    tree = exact.enumerate_tree(mdp, exact.random_reference(vocab_size, 3, seed=1))
+    tree.rewards[tree.reachable(3)] = rewards
+    return Answers.of(tree)
 
 
 def total_variation(p: Float[Tensor, " n"], q: Float[Tensor, " n"]) -> float:

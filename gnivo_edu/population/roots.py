@@ -73,6 +73,22 @@ def jacobian(field: Field, x: Float[Tensor, " p"]) -> Float[Tensor, "p p"]:
     return torch.stack([(field(x + step) - field(x - step)) / (2 * STEP) for step in steps], 1)
 
 
+def slopes(
+    objective: Objective,
+    population: Population,
+    point: Point,
+    extra: Callable[[Point], Tensor] | None = None,
+    **settings: Any,
+) -> dict[str, Tensor]:
+    """Expected gradient of an objective, by field, and of `extra`, a loss of the policy's logits
+    that is added to it (a KL to a model other than the reference)."""
+    gradient = expect(objective, population, point=point, **settings).gradient
+    if extra is not None:
+        leaves = point.detached()
+        gradient["logits"] += torch.autograd.grad(extra(leaves), leaves.logits)[0]
+    return gradient
+
+
 def rest(
     objective: Objective,
     population: Population,
@@ -87,19 +103,14 @@ def rest(
     Each entry is divided by the probability with which the sampler takes this action in this state.
     On-policy that is the natural gradient of a table: it does not fade as an action grows rare, so
     that deterministic policies, where every on-policy gradient vanishes, are no roots; and rare
-    states are solved as well as common ones. `extra`, a loss of the point that is added (a KL to a
-    model other than the reference). Minimisers are roots too; an objective without one runs off,
-    and `converged` is false.
+    states are solved as well as common ones. `extra`: see `slopes`. Minimisers are roots too; an
+    objective without one runs off, and `converged` is false.
     """
     answers = population.answers
 
     def field(x: Tensor) -> Tensor:
         point = start.with_flat(free, x)
-        gradient = expect(objective, population, point=point, **settings).gradient
-        if extra is not None:
-            leaves = point.detached()
-            (slope,) = torch.autograd.grad(extra(leaves), leaves.logits)
-            gradient["logits"] = gradient["logits"] + slope
+        gradient = slopes(objective, population, point=point, extra=extra, **settings)
         # The chance that the sampler passes through a state, and that it takes an action there;
         # 1e-300 keeps a quotient finite where both vanish.
         current = answers.policy(point.logits)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,14 +18,13 @@ from torch import Tensor
 from gnivo_edu import exact, objectives
 from gnivo_edu.machine import one_thread
 from gnivo_edu.population import laws
-from gnivo_edu.population.answers import Answers, divergence, total_variation
+from gnivo_edu.population.answers import Answers, divergence, ended_answers, total_variation
 from gnivo_edu.population.atlas import baselines, implicit
 from gnivo_edu.population.atlas.row import Case, Row
 from gnivo_edu.population.expectation import expect, point_at
 from gnivo_edu.population.groups import Point, Population, sampling_policy
 from gnivo_edu.population.laws import SAME, Verdict
-from gnivo_edu.population.roots import Rest, rest
-from toy_envs import TokenMDP
+from gnivo_edu.population.roots import Rest, rest, slopes
 
 GRID = tuple(2.0**k for k in range(-3, 5))  # nats from the worst to the best answer, on the path
 # Of the 15 answers of "tree"; some tie.
@@ -88,14 +87,7 @@ def problem(name: str) -> Answers:
     0..1, some tie, one is the best.
     """
     if name == "tree":
-        table = dict(zip(sorted(_ended_answers()), REWARDS, strict=True))
-
-        def reward(tokens: Any, lengths: Any) -> Any:
-            rows = zip(tokens.tolist(), lengths.tolist(), strict=True)
-            return np.array([table[tuple(row[:length])] for row, length in rows])
-
-        mdp = TokenMDP(3, 3, reward=reward, eos_token_id=2)
-        return Answers.of(exact.enumerate_tree(mdp, exact.random_reference(3, 3, seed=1)))
+        return ended_answers(3, REWARDS)
     if name == "one step":
         reference = exact.random_reference(5, 1, seed=1)
         rewards = np.array([0.0, 0.3, 0.3, 0.7, 1.0])
@@ -106,12 +98,6 @@ def problem(name: str) -> Answers:
     return Answers.of(exact.enumerate_tree_from_rewards(rewards, vocab_size, reference=reference))
 
 
-def _ended_answers() -> list[tuple[int, ...]]:
-    """Answers over a = 0, b = 1, end = 2 of at most three tokens."""
-    inner = [()] + [(a,) for a in (0, 1)] + [(a, b) for a in (0, 1) for b in (0, 1)]
-    return [(*x, 2) for x in inner] + [(*x, a) for x in inner if len(x) == 2 for a in (0, 1)]
-
-
 @one_thread()
 def find(row: Row) -> Entry:
     """Solve one row by Newton's method; evidence where its objective has no interior rest."""
@@ -120,8 +106,8 @@ def find(row: Row) -> Entry:
     population = replace(Population.of(answers, row.group_size, sampler=sampler), parts=row.parts)
     optimum = laws.tilt(answers, row.alpha)
     at_optimum = _start(row, answers, policy=answers.from_law(optimum))
-    gradient = expect(row.loss, population, point=at_optimum).gradient
-    norm = float(_with_anchor(row, answers, gradient=gradient, point=at_optimum).norm())
+    gradient = slopes(row.loss, population, point=at_optimum, extra=_anchor(row, answers))
+    norm = float(torch.cat([gradient[name].flatten() for name in row.free]).norm())
 
     # Where theory knows a law there is a root to look for. Otherwise the objective may run off:
     # first see whether it pushes mass to the best answers all along a path.
@@ -234,7 +220,7 @@ def _settle(row: Row, population: Population) -> Rest:
         easy = replace(row, warm={}, **row.warm)
         smaller = Population.of(answers, easy.group_size, sampler=population.sampler)
         start = _settle(easy, smaller).point
-    anchor = partial(_anchor, row, answers) if row.anchor else None
+    anchor = _anchor(row, answers)
     for _ in range(row.refreshes):
         search = rest(row.loss, population, start=start, free=row.free, extra=anchor)
         # The next reference, on the same answers; where the objective ends is then told from the
@@ -245,20 +231,14 @@ def _settle(row: Row, population: Population) -> Rest:
     return search
 
 
-def _anchor(row: Row, answers: Answers, point: Point) -> Tensor:
+def _anchor(row: Row, answers: Answers) -> Callable[[Point], Tensor] | None:
     """beta KL(pi || pi_0) of whole answers: the KL of each state, times the chance to pass it."""
-    policy = answers.policy(point.logits)
-    return row.anchor * (answers.visits(policy) * answers.kl(policy)).sum()
 
+    def loss(point: Point) -> Tensor:
+        policy = answers.policy(point.logits)
+        return row.anchor * (answers.visits(policy) * answers.kl(policy)).sum()
 
-def _with_anchor(row: Row, answers: Answers, gradient: dict[str, Tensor], point: Point) -> Tensor:
-    """The expected gradient of everything that is solved for, with that of beta KL(pi || pi_0)."""
-    parts = dict(gradient)
-    if row.anchor:
-        leaves = point.detached()
-        slope = torch.autograd.grad(_anchor(row, answers, point=leaves), leaves.logits)[0]
-        parts["logits"] = parts["logits"] + slope
-    return torch.cat([parts[name].flatten() for name in row.free])
+    return loss if row.anchor else None
 
 
 def _law(row: Row, answers: Answers, point: Point) -> Tensor:

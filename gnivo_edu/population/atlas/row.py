@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 from torch import Tensor
 
 from gnivo_edu import objectives
 from gnivo_edu.batch import GroupBatch
-from gnivo_edu.exact.tree import Tables
+from gnivo_edu.exact import Tables, solve
 from gnivo_edu.objectives import LossOutput
 from gnivo_edu.population import laws
 from gnivo_edu.population.answers import Answers
@@ -40,9 +40,7 @@ class Case:
     @cached_property
     def value(self) -> float:
         """The critic's value of the empty prefix: alpha log Z and the row's shift, reward units."""
-        reference = self.answers.law(self.answers.reference)
-        z = (reference * (self.answers.rewards / self.alpha).exp()).sum()
-        return self.alpha * float(z.log()) + self.shift
+        return self.alpha * solve(self.answers.tree, self.alpha).log_z + self.shift
 
 
 @dataclass(frozen=True)
@@ -118,21 +116,12 @@ def family(objective: str, source: str, read_in: str, rows: list[Row]) -> list[R
     return [replace(row, objective=objective, source=source, read_in=read_in) for row in rows]
 
 
-def exact(variant: str, **more: Any) -> Row:
-    """A row that ends at pi*."""
-    return Row("", variant, expected="exact", theory=OPTIMUM, **{"law": optimum} | more)
-
-
 def other(variant: str, theory: str, law: Callable[[Case], Tensor], **more: Any) -> Row:
     """A row that ends at another law, known in closed or self-consistent form."""
     return Row("", variant, expected="other optimum", theory=theory, law=law, **more)
 
 
-def biased(variant: str, **more: Any) -> Row:
-    """A row that ends elsewhere, without a closed form."""
-    return Row("", variant, expected="biased", theory=NOT_OPTIMUM, **more)
-
-
-def collapses(variant: str, **more: Any) -> Row:
-    """A row without an interior rest."""
-    return Row("", variant, expected="collapses", theory=ARGMAX, **more)
+# Rows that end at pi*; elsewhere, without a closed form; and nowhere inside.
+exact = partial(Row, "", expected="exact", theory=OPTIMUM, law=optimum)
+biased = partial(Row, "", expected="biased", theory=NOT_OPTIMUM)
+collapses = partial(Row, "", expected="collapses", theory=ARGMAX)

@@ -13,14 +13,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gnivo_edu import exact
-from gnivo_edu.population.answers import Answers, divergence, total_variation
+from gnivo_edu.population.answers import Answers, divergence, ended_answers, total_variation
 from gnivo_edu.population.expectation import expect, point_at
 from gnivo_edu.population.groups import Point, Population, Sampler
 from gnivo_edu.population.judge.end_names import name_of
 from gnivo_edu.population.judge.subject import Subject
 from gnivo_edu.population.laws import SAME, Law, Verdict
 from gnivo_edu.population.roots import jacobian, rest
-from toy_envs import TokenMDP
 
 SAMPLERS: Mapping[str, Sampler] = {
     "reference": "reference",
@@ -47,25 +46,16 @@ def small_tree(name: str) -> Answers:
     """
     if name == "one token":
         reference = [np.log(np.array([[0.1, 0.2, 0.3, 0.4]]))]
-        rewards = [1.0, 0.3, 0.0, 0.3]
-        return Answers.of(exact.enumerate_tree_from_rewards(rewards, 4, reference=reference))
+        tree = exact.enumerate_tree_from_rewards([1.0, 0.3, 0.0, 0.3], 4, reference=reference)
+        return Answers.of(tree)
     fifteen = (0.3, 0.6, 0.0, 0.3, 0.6, 1.0, 0.0, 0.3, 1.0, 0.3, 0.0, 0.6, 0.6, 0.3, 0.3)
-    vocabulary, answer_rewards = {
+    vocab_size, rewards = {
         "15 answers": (3, fifteen),
         "15 tied": (3, (0.5,) * 15),
         "4 answers": (2, (0.3, 1.0, 0.0, 0.3)),
         "4 tied": (2, (0.5,) * 4),
     }[name]
-    mdp = TokenMDP(
-        vocabulary,
-        3,
-        reward=lambda tokens, lengths: np.zeros(len(tokens)),
-        eos_token_id=vocabulary - 1,
-    )
-    zero = exact.enumerate_tree(mdp, exact.random_reference(vocabulary, 3, seed=1))
-    table = zero.rewards.copy()
-    table[zero.reachable(3)] = answer_rewards
-    return Answers.of(replace(zero, rewards=table))
+    return ended_answers(vocab_size, rewards)
 
 
 @dataclass(frozen=True, eq=False)
