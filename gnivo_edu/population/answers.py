@@ -103,12 +103,18 @@ class Answers:
         """Probability of each answer."""
         return self.token_logps(policy).sum(-1).exp()
 
+    def by_token(self, x: Float[Tensor, " n"]) -> Float[Tensor, "S V"]:
+        """Sum of x over the answers that take an action in a state; differentiable."""
+        flat = self.states[self.mask] * self.reference.shape[1] + self.tokens[self.mask]
+        sums = torch.zeros(self.reference.numel(), dtype=x.dtype)
+        return sums.index_add(0, flat, x[:, None].expand_as(self.mask)[self.mask]).view_as(
+            self.reference
+        )
+
     def from_law(self, law: Float[Tensor, " n"]) -> Float[Tensor, "S V"]:
         """The policy with this law of answers; states that it never reaches keep the reference."""
         # pi(a | s) is the mass of the answers that take a in s, over that of those that pass s.
-        mass = torch.zeros_like(self.reference)
-        flat = self.states[self.mask] * mass.shape[1] + self.tokens[self.mask]
-        mass.view(-1).index_add_(0, flat, law[:, None].expand_as(self.mask)[self.mask])
+        mass = self.by_token(law)
         total = mass.sum(-1, keepdim=True)
         return torch.where(total > 0, (mass / total).log(), self.reference)
 
@@ -137,19 +143,18 @@ class Answers:
     @cached_property
     def state_numbers(self) -> list[tuple[int, int]]:
         """Depth and number of each state, its place in the tree's tables and values."""
-        return self._places(self.states.where(self.mask, -1), shift=0)
+        return self._places(self.states, shift=0)
 
     @cached_property
     def end_numbers(self) -> list[tuple[int, int]]:
         """Depth and number of each prefix of at least one token, none of them after an end."""
-        return self._places(self.ends.where(self.mask, -1), shift=1)
+        return self._places(self.ends, shift=1)
 
     def _places(self, index: Int[Tensor, "n T"], shift: int) -> list[tuple[int, int]]:
-        places: dict[int, tuple[int, int]] = {}
-        for row, tokens in zip(index.tolist(), self.tokens.tolist(), strict=True):
-            for t, i in enumerate(row):
-                if i >= 0 and i not in places:
-                    places[i] = self.tree.index(tokens[: t + shift])
+        places = {
+            int(index[i, t]): self.tree.index(self.tokens[i, : t + shift].tolist())
+            for i, t in self.mask.nonzero().tolist()
+        }
         return [places[i] for i in range(len(places))]
 
     def entropy(self, policy: Float[Tensor, "S V"]) -> Float[Tensor, " S"]:
@@ -165,9 +170,7 @@ class Answers:
 
     def visits(self, policy: Float[Tensor, "S V"]) -> Float[Tensor, " S"]:
         """Probability of passing through each state: its occupancy, since no state is met twice."""
-        mass = torch.zeros(len(self.depths), dtype=torch.float64)
-        weight = self.law(policy)[:, None].expand_as(self.mask)[self.mask]
-        return mass.index_add(0, self.states[self.mask], weight)
+        return self.by_token(self.law(policy)).sum(-1)
 
 
 def ended_answers(vocab_size: int, rewards: Sequence[float]) -> Answers:

@@ -131,12 +131,9 @@ class Population:
             multisets = chain.from_iterable(combinations_with_replacement(range(n), K))
             choice = torch.from_numpy(np.fromiter(multisets, np.int64, count * K)).view(count, K)
             # A multiset in which answer i stands n_i times stands for K!/prod_i n_i! ordered
-            # groups. Equal answers are neighbours, and 1, 2, ..., n_i, their ranks within the run,
-            # multiply to n_i!: so K! is divided by the product of all ranks.
-            new = torch.ones_like(choice, dtype=torch.bool)
-            new[:, 1:] = choice[:, 1:] != choice[:, :-1]
-            place = torch.arange(K).expand_as(choice)
-            rank = place - torch.where(new, place, 0).cummax(1).values + 1
+            # groups. Counted among its equals up to itself, answer i gives 1, 2, ..., n_i, whose
+            # product is n_i!: so K! is divided by the product of all these ranks.
+            rank = (choice[:, :, None] == choice[:, None, :]).tril().sum(-1)
             multiplicity = math.factorial(K) / rank.double().prod(1)
         return cls(answers, K, sampler=sampler, choice=choice, multiplicity=multiplicity)
 

@@ -131,9 +131,8 @@ class KLReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as plain Python values."""
-        targets = {name: gradient.tolist() for name, gradient in self.targets.items()}
         return vars(self) | {
-            "targets": targets,
+            "targets": {name: gradient.tolist() for name, gradient in self.targets.items()},
             "rows": [r.to_dict() for r in self.rows],
             "passed": self.passed,
         }
@@ -231,12 +230,11 @@ def target_gradients(
     ref = answers.reference
     visits = answers.visits(sampler)
     h = (answers.token_logps(pi) - answers.token_logps(ref)).sum(-1)
-    forward = (ref.exp() * (ref - pi).masked_fill(~answers.legal, 0.0)).sum(-1)
     losses = {
         "reverse KL": answers.law(pi) @ h,
         "forward KL": -answers.law(ref) @ h,
         "reverse KL per state": visits @ answers.kl(pi),
-        "forward KL per state": visits @ forward,
+        "forward KL per state": visits @ answers.kl(ref, pi),
     }
     gradients = {
         name: torch.autograd.grad(loss, logits, retain_graph=True)[0]

@@ -15,8 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gnivo_edu.exact import Array, GroupObjective
+from gnivo_edu.exact import GroupObjective
 from gnivo_edu.population.answers import Answers
+from gnivo_edu.population.roots import newton
 
 Verdict = Literal["exact", "other optimum", "biased", "collapses"]  # on where an objective ends
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)  # from best to worst
@@ -67,23 +68,13 @@ def preference_tilt(answers: Answers, alpha: float, sampler: Law) -> Law:
 
 def vimpo_law(answers: Answers, alpha: float) -> Law:
     """pi_V(a|s) in proportion to pi_ref e^{Q(s,a)/alpha}, Q the expected reward under pi_V."""
-    # Backward induction, as for the soft value, but with the mean of Q under pi_V where pi* has
-    # alpha log E_ref[e^{Q/alpha}]: the KL of later tokens is not charged.
-    q = torch.zeros_like(answers.reference)
-    value = torch.zeros(len(answers.depths), dtype=q.dtype)
-    policy = answers.reference.clone()
-    T = answers.tokens.shape[1]
-    for t in reversed(range(T)):
-        running = answers.mask[:, t]  # the answers that have a token t
-        state = answers.states[running, t]
-        after = answers.states[running, min(t + 1, T - 1)]
-        last = answers.lengths[running] == t + 1
-        earned = torch.where(last, answers.rewards[running], value[after])
-        q[state, answers.tokens[running, t]] = earned
-        rows = state.unique()
-        policy[rows] = (answers.reference[rows] + q[rows] / alpha).log_softmax(-1)
-        value[rows] = (policy[rows].exp() * q[rows]).sum(-1)
-    return answers.law(policy)
+    # Q of a state asks only for the policy in later ones: each pass gets one more depth right,
+    # from the last to the first. The KL of later tokens is not charged.
+    law = _reference(answers)
+    for _ in range(answers.tokens.shape[1]):
+        q = answers.by_token(law * answers.rewards) / answers.by_token(law).clamp(min=1e-300)
+        law = answers.law((answers.reference + q / alpha).log_softmax(-1))
+    return law
 
 
 def mean_given_own(answers: Answers, K: int, law: Law, statistic: Statistic) -> Float[Tensor, " n"]:
@@ -120,27 +111,19 @@ def self_consistent(step: Callable[[Law], Law], start: Law) -> Law:
     raise ValueError("the self-consistent law does not settle: raise alpha")
 
 
-def grpo_one_step(answers: Answers, alpha: float, K: int, scale: bool) -> Law:
-    """alpha pi_ref/(alpha - A), A(y) = E[A_i | y_i = y] under the law: one-step GRPO with k3."""
-    # k3 differentiated is the forward KL's gradient (see kl_laboratory). At rest the push on
-    # log pi(y), pi A + alpha pi_ref, is in proportion to pi: pi (alpha - A) = alpha pi_ref.
-    reference = _reference(answers)
-
-    def step(law: Law) -> Law:
-        A = mean_given_own(answers, K, law=law, statistic=centred_rewards(scale))
-        new = alpha * reference / (alpha - A)
-        return new / new.sum()
-
-    return self_consistent(step, reference)
-
-
 def grpo_by_state(answers: Answers, alpha: float, K: int, scale: bool) -> Law:
-    """In every state alpha pi_ref(a|s)/(alpha - (A(s,a) - E_pi A(s,.))): GRPO with token sums."""
+    """In every state alpha pi_ref(a|s)/(alpha - (A(s,a) - E_pi A(s,.))): GRPO with token sums.
+
+    A(y) = E[A_i | y_i = y] under the law itself. For answers of one token E_pi A = 0, and this is
+    alpha pi_ref/(alpha - A): one-step GRPO with k3.
+    """
+    # k3 differentiated is the forward KL's gradient (see kl_laboratory). At rest the push on
+    # log pi(a|s), pi A + alpha pi_ref, is in proportion to pi: pi (alpha - A) = alpha pi_ref.
 
     def step(law: Law) -> Law:
         A = mean_given_own(answers, K, law=law, statistic=centred_rewards(scale))
         policy = answers.from_law(law)
-        at = _average_over_answers(answers, law, x=A)
+        at = answers.by_token(law * A) / answers.by_token(law).clamp(min=1e-300)
         gap = at - (policy.exp() * at).sum(-1, keepdim=True)
         new = alpha * answers.reference.exp() / (alpha - gap)
         return answers.law((new / new.sum(-1, keepdim=True)).log())
@@ -148,55 +131,39 @@ def grpo_by_state(answers: Answers, alpha: float, K: int, scale: bool) -> Law:
     return self_consistent(step, _reference(answers))
 
 
-def grpo_tilt(answers: Answers, alpha: float, K: int, scale: bool) -> Law:
-    """pi_ref e^{A/alpha}/Z with that A: GRPO with the reverse KL of whole answers in the loss."""
+def self_tilt(answers: Answers, K: int, statistic: Statistic, temperature: float) -> Law:
+    """pi_ref e^{f/temperature}/Z, f(y) = E[statistic_i | y_i = y] under the law itself.
 
-    def step(law: Law) -> Law:
-        A = mean_given_own(answers, K, law=law, statistic=centred_rewards(scale))
-        return tilt_by(answers, A / alpha)
-
-    return self_consistent(step, _reference(answers))
-
-
-def moving_with_anchor(answers: Answers, alpha: float, beta: float, K: int) -> Law:
-    """pi_0 e^{f/beta}/Z, f(y) = K E[softmax(R/alpha)_i | y_i = y] under the law itself.
-
-    This is GN-IVO with softmax weights at t = T, with a reference that follows the policy and
-    beta KL(pi || pi_0) in the loss.
+    With GRPO's advantage as statistic it is GRPO with alpha times the reverse KL of whole answers
+    in the loss.
     """
 
     def step(law: Law) -> Law:
-        f = mean_given_own(answers, K, law=law, statistic=lambda R: K * (R / alpha).softmax(1))
-        return tilt_by(answers, f / beta)
+        f = mean_given_own(answers, K, law=law, statistic=statistic)
+        return tilt_by(answers, f / temperature)
 
     return self_consistent(step, _reference(answers))
 
 
 def dro_wrong_value(answers: Answers, alpha: float, value: float, sampler: Law) -> Law:
     """DRO with a fixed V, Proposition 1: alpha h = R - V - (pi/mu)(V^pi - V), solved for pi."""
-    reference = _reference(answers).numpy()
-    excess = answers.rewards.numpy() - value
-    mu = sampler.numpy()
-
-    def given(multiplier: float) -> Array:
-        # alpha log(pi/pi_ref) + multiplier pi/mu = R - V has one root in x = log pi, since its left
-        # side grows with x; it is convex, so Newton's method from above never overshoots.
-        x = np.log(reference) + excess / alpha
-        for _ in range(200):
-            pull = multiplier * np.exp(x) / mu
-            x = x - (alpha * (x - np.log(reference)) + pull - excess) / (alpha + pull)
-        return np.exp(x)
-
-    if given(0.0).sum() < 1:
+    log_reference = _reference(answers).log()
+    excess = answers.rewards - value
+    unconstrained = log_reference + excess / alpha
+    if float(unconstrained.exp().sum()) < 1:
         raise ValueError("value must be at most alpha log Z")
-    # The multiplier is V^pi - V. The mass falls as it grows: bisection finds where it is 1.
-    low, high = 0.0, 1.0
-    while given(high).sum() > 1:
-        high *= 2
-    for _ in range(200):
-        middle = (low + high) / 2
-        low, high = (middle, high) if given(middle).sum() > 1 else (low, middle)
-    return torch.from_numpy(given(low))
+
+    # The multiplier is V^pi - V: the number for which the masses add up to one.
+    def residual(unknowns: Tensor) -> Tensor:
+        log_law, multiplier = unknowns[:-1], unknowns[-1]
+        pull = multiplier * log_law.exp() / sampler
+        equations = alpha * (log_law - log_reference) + pull - excess
+        return torch.cat([equations, log_law.exp().sum(0, keepdim=True) - 1])
+
+    root, error, _ = newton(residual, torch.cat([unconstrained, torch.zeros_like(excess[:1])]))
+    if error > 1e-10:
+        raise ValueError("Proposition 1 of DRO has no solution that can be found: raise value")
+    return root[:-1].exp()
 
 
 def vimpo_one_step(answers: Answers, alpha: float, actor: float, K: int) -> Law:
@@ -245,19 +212,8 @@ def gnivo_stale_prefixes(
 def prefix_law(answers: Answers, law: Law, depth: int) -> Float[Tensor, " m"]:
     """Mass of each prefix of `depth` tokens, a finished answer being its own later prefixes."""
     _, index = answers.ends[:, depth - 1].unique(return_inverse=True)
-    return torch.zeros(int(index.max()) + 1, dtype=law.dtype).index_add(0, index, law)
+    return index.bincount(law)
 
 
 def _reference(answers: Answers) -> Law:
     return answers.law(answers.reference)
-
-
-def _average_over_answers(
-    answers: Answers, law: Law, x: Float[Tensor, " n"]
-) -> Float[Tensor, "S V"]:
-    """E[x | state, action] under a law of answers; 0 where no answer passes."""
-    flat = answers.states[answers.mask] * answers.reference.shape[1] + answers.tokens[answers.mask]
-    per_token = torch.stack([law, law * x])[:, :, None].expand(-1, *answers.mask.shape)
-    sums = torch.zeros(2, answers.reference.numel(), dtype=law.dtype)
-    mass, total = sums.index_add(1, flat, per_token[:, answers.mask])
-    return (total / mass.clamp(min=1e-300)).view_as(answers.reference)

@@ -37,7 +37,7 @@ def test_the_vimpo_law_has_no_residual():
 def test_the_laws_of_grpo_solve_their_own_equations():
     answers, alpha, K = problem("one step"), 2.0, 3
     for scale in (False, True):
-        law = laws.grpo_one_step(answers, alpha, K, scale)
+        law = laws.grpo_by_state(answers, alpha, K, scale)
         A = laws.mean_given_own(answers, K, law, laws.centred_rewards(scale))
         assert float(law.sum()) == pytest.approx(1.0, abs=1e-12)
         assert float(law @ A) == pytest.approx(0.0, abs=1e-12)

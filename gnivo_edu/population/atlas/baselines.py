@@ -21,7 +21,7 @@ ROWS: list[Row] = [
             other(
                 "k3 in the loss, no std, one step",
                 "alpha pi_ref/(alpha - A)",
-                law=lambda c: laws.grpo_one_step(c.answers, c.alpha, K=c.K, scale=False),
+                law=lambda c: laws.grpo_by_state(c.answers, c.alpha, K=c.K, scale=False),
                 settings={"scale": "none"},
                 sampling="current",
                 alpha=2.0,
@@ -30,7 +30,7 @@ ROWS: list[Row] = [
             other(
                 "k3 in the loss, std, one step",
                 "alpha pi_ref/(alpha - A)",
-                law=lambda c: laws.grpo_one_step(c.answers, c.alpha, K=c.K, scale=True),
+                law=lambda c: laws.grpo_by_state(c.answers, c.alpha, K=c.K, scale=True),
                 settings={"scale": "group"},
                 sampling="current",
                 alpha=2.0,
@@ -55,7 +55,9 @@ ROWS: list[Row] = [
             other(
                 "KL of whole answers, std, token sums",
                 "pi_ref e^{A/alpha}/Z: a temperature per prompt",
-                law=lambda c: laws.grpo_tilt(c.answers, c.alpha, K=c.K, scale=True),
+                law=lambda c: laws.self_tilt(
+                    c.answers, c.K, statistic=laws.centred_rewards(scale=True), temperature=c.alpha
+                ),
                 settings={"kl": "sequence", "normaliser": "seq-mean-token-sum"},
                 sampling="current",
                 alpha=1.0,

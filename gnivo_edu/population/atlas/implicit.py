@@ -34,7 +34,7 @@ from gnivo_edu.population.groups import sampling_policy
 HALF_UNIFORM = {"reference": 0.5, "uniform": 0.5}
 # 490,314 multisets, in parts that fit into memory. Pairs have the same root at a small share of the
 # cost: their search goes first, and the large population only has to confirm it.
-EIGHT_OF_SIXTEEN = {
+EIGHT_OF_SIXTEEN: dict[str, Any] = {
     "group_size": 8,
     "problem": "16 answers",
     "parts": 64,
@@ -155,7 +155,12 @@ ROWS: list[Row] = [
             other(
                 "reference refreshed, KL to pi_0, softmax, last depth",
                 "pi_0 e^{f/beta}/Z, f = K E[softmax(R/alpha)_i | y_i = y], beta = 0.5",
-                law=lambda c: laws.moving_with_anchor(c.answers, c.alpha, beta=0.5, K=c.K),
+                law=lambda c: laws.self_tilt(
+                    c.answers,
+                    c.K,
+                    statistic=lambda R: c.K * (R / c.alpha).softmax(1),
+                    temperature=0.5,
+                ),
                 function=follow("gnivo"),
                 settings={"weights": "softmax", "prefixes": "last"},
                 sampling="current",

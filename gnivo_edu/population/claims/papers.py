@@ -24,7 +24,7 @@ from gnivo_edu.population.claims.claim import (
 )
 from gnivo_edu.population.expectation import expect, point_at
 from gnivo_edu.population.groups import Population
-from gnivo_edu.population.questions import relative_error
+from gnivo_edu.population.questions import loss_and_push, relative_error
 
 
 @cache
@@ -44,12 +44,10 @@ def _one_batch() -> tuple[float]:
     """Spread over an answer's tokens of what its reward gives them, per prefix that they are in."""
     answers = problem("16 answers")
     batch = Population.of(answers, 2).batch(point_at(answers, ALPHA).detached())
-    leaf = batch.policy_logps.detach().requires_grad_()
-    loss = objectives.gnivo(replace(batch, policy_logps=leaf), ALPHA).loss
-    (slope,) = torch.autograd.grad(loss, leaf)
+    _, push = loss_and_push(objectives.gnivo, batch, alpha=ALPHA)
     # Token t of T is inside T - t + 1 of the prefixes; divided by that count, what it gets is one
     # number per answer.
-    per_prefix = slope / torch.arange(leaf.shape[-1], 0, -1)
+    per_prefix = push / torch.arange(push.shape[-1], 0, -1)
     return (float((per_prefix.amax(-1) - per_prefix.amin(-1)).abs().max()),)
 
 

@@ -14,8 +14,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import torch
-
 from gnivo_edu import objectives
 from gnivo_edu.machine import one_thread
 from gnivo_edu.population.answers import total_variation
@@ -243,8 +241,8 @@ def _length(subject: Subject, home: End, alpha: float) -> Line:
     length = answers.lengths.to(reference.dtype)
     # By how much an answer is longer than the reference's answers of the same reward.
     _, level = answers.rewards.unique(return_inverse=True)
-    total, mass = (_per_level(x, level)[level] for x in (reference * length, reference))
-    excess = length - total / mass
+    total, mass = (level.bincount(x) for x in (reference * length, reference))
+    excess = length - (total / mass)[level]
     population = population_of(subject, answers, group_size=K, sampler=sampler)
     first = push_along(subject, population, policy=answers.reference, score=excess, alpha=alpha)
     first /= abs(push_along_rewards(subject, population, alpha=alpha, c=0.0)) or 1.0
@@ -269,10 +267,6 @@ def _length(subject: Subject, home: End, alpha: float) -> Line:
 
 def _token(x: float) -> str:
     return f"{x:+.2g}" if abs(x) > NONE else "0"
-
-
-def _per_level(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-    return torch.zeros(int(level.max()) + 1, dtype=x.dtype).index_add(0, level, x)
 
 
 def _noise(subject: Subject, alpha: float) -> Line:

@@ -49,12 +49,17 @@ class RationalTree:
     @property
     def reference(self) -> Fractions:
         """Probability of each answer under the reference."""
-        p = self.chances
-        if len(p) == 1:
-            return (p[0], 1 - p[0])
-        first = (p[0] * p[1], p[0] * (1 - p[1]))
-        second = 1 - p[0]
-        return (*first, second) if len(p) == 2 else (*first, second * p[2], second * (1 - p[2]))
+        chances = dict(zip(("", "a", "b"), self.chances, strict=False))
+        return tuple(
+            math.prod(
+                (
+                    chances[name[:t]] if token == "a" else 1 - chances[name[:t]]
+                    for t, token in enumerate(name)
+                ),
+                start=Fraction(1),
+            )
+            for name in self.names
+        )
 
     @property
     def optimum(self) -> Fractions:
@@ -130,21 +135,17 @@ class Counterexample:
     def to_json(self) -> dict[str, Any]:
         """Fractions as text, "1/3"."""
         tree = self.tree
-
-        def texts(numbers: Fractions | None) -> list[str] | None:
-            return None if numbers is None else [str(x) for x in numbers]
-
         return {
             "answers": list(tree.names),
-            "chances": texts(tree.chances),
-            "rewards": texts(tree.rewards),
-            "reference": texts(tree.reference),
-            "optimum": texts(tree.optimum),
+            "chances": [str(x) for x in tree.chances],
+            "rewards": [str(x) for x in tree.rewards],
+            "reference": [str(x) for x in tree.reference],
+            "optimum": [str(x) for x in tree.optimum],
             "alpha": ALPHA,
             "sampler": self.sampler,
             "group_size": 2,
             "gradient_at_optimum": list(self.gradient),
-            "gradient_at_optimum_exact": texts(self.exact),
+            "gradient_at_optimum_exact": self.exact and [str(x) for x in self.exact],
             "end": None if self.end is None else list(self.end),
             "tv": self.tv,
         }
@@ -161,12 +162,11 @@ class Search:
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers and texts."""
-        counterexample = self.found and self.found.to_json()
         return {
             "sampler": self.sampler,
             "tried": self.tried,
             "of": self.of,
-            "found": counterexample,
+            "found": self.found and self.found.to_json(),
         }
 
 
@@ -240,23 +240,22 @@ def _in_fractions(subject: Subject, population: Population, optimum: Point) -> F
     slope = slopes["policy_logps"] / batch.group_weight[:, None, None]
     current = answers.policy(optimum.logits)
     drawn = answers.law(sampling_policy(answers, population.sampler, current=current))
+    fractions = np.vectorize(_small, otypes=[object])
     try:
-        by_group = [[[_small(x) for x in row] for row in group] for group in slope.tolist()]
-        policy = [_small(x) for x in current[:, 0].exp().tolist()]
-        law = [_small(x) for x in drawn.tolist()]
+        by_group = fractions(slope.numpy())
+        policy = fractions(current[:, 0].exp().numpy())
+        law = fractions(drawn.numpy())
     except ArithmeticError:
         return None
     # sum over groups of P(group) x sum over tokens of slope x d log pi(token)/d log-odds, where
     # that derivative is one minus the chance of the first token, or minus that chance.
-    total = [Fraction(0)] * len(policy)
-    orders = population.multiplicity.tolist()
-    for rows, choice, times in zip(by_group, population.choice.tolist(), orders, strict=True):
-        chance = Fraction(int(times)) * math.prod((law[i] for i in choice), start=Fraction(1))
-        for i, row in zip(choice, rows, strict=True):
-            for t in range(int(answers.lengths[i])):
-                s = int(answers.states[i, t])
-                total[s] += chance * row[t] * (int(answers.tokens[i, t] == 0) - policy[s])
-    return tuple(x for x, legal in zip(total, answers.legal[:, 0].tolist(), strict=True) if legal)
+    choice = population.choice.numpy()
+    states = answers.states.numpy()
+    chance = population.multiplicity.numpy().astype(int) * law[choice].prod(1)
+    score = answers.mask.numpy() * ((answers.tokens.numpy() == 0).astype(int) - policy[states])
+    total = np.full(len(policy), Fraction(0))
+    np.add.at(total, states[choice], chance[:, None, None] * by_group * score[choice])
+    return tuple(total[answers.legal[:, 0].numpy()].tolist())
 
 
 def _small(x: float) -> Fraction:

@@ -39,8 +39,7 @@ def name_of(
     if total_variation(law, laws.best_of(answers, group_size, sampler=reference)) < SAME:
         return f"the law of the best of {group_size}"
     levels, index = R.unique(return_inverse=True)
-    mass = torch.zeros_like(levels)
-    given = mass.index_add(0, index, law) / mass.index_add(0, index, reference)
+    given = index.bincount(law) / index.bincount(reference)
     if len(levels) < len(R) and total_variation(reference * given[index], law) < SAME:
         pairs = zip(levels.tolist(), given.tolist(), strict=True)
         factors = ", ".join(f"{factor:.3g} at R = {level:g}" for level, factor in pairs)
