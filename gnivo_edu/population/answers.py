@@ -11,8 +11,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from gnivo_edu import exact
-from gnivo_edu.exact.tree import Tables, TokenTree, answer_lengths, digits
+from gnivo_edu.exact.tree import (
+    Tables,
+    TokenTree,
+    answer_lengths,
+    digits,
+    enumerate_tree,
+    random_reference,
+)
 from toy_envs import TokenMDP
 
 
@@ -184,7 +190,7 @@ def ended_answers(vocab_size: int, rewards: Sequence[float]) -> Answers:
         reward=lambda tokens, lengths: np.zeros(len(tokens)),
         eos_token_id=vocab_size - 1,
     )
-    tree = exact.enumerate_tree(mdp, exact.random_reference(vocab_size, 3, seed=1))
+    tree = enumerate_tree(mdp, random_reference(vocab_size, 3, seed=1))
     tree.rewards[tree.reachable(3)] = rewards
     return Answers.of(tree)
 

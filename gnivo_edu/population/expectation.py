@@ -122,7 +122,7 @@ def _expect_once(
 ) -> Expected:
     leaves = point.detached()
     out = objective(population.batch(leaves), **settings)
-    gradient = _gradient(out.loss, [getattr(leaves, name) for name in Point.FIELDS])
+    gradient = gradients_of(out.loss, [getattr(leaves, name) for name in Point.FIELDS])
     return Expected(float(out.loss.detach()), dict(zip(Point.FIELDS, gradient, strict=True)))
 
 
@@ -154,7 +154,7 @@ def gradient_covariance(
     out = objective(batch, **settings)
     weight = batch.group_weight
     assert weight is not None
-    coefficients = dict(zip(leaves, _gradient(out.loss, list(leaves.values())), strict=True))
+    coefficients = dict(zip(leaves, gradients_of(out.loss, list(leaves.values())), strict=True))
     n, T = population.answers.tokens.shape
     logits = point.logits.detach().clone().requires_grad_()
     per_group = torch.zeros(len(weight), logits.numel(), dtype=logits.dtype)
@@ -162,7 +162,9 @@ def gradient_covariance(
     for name, c in coefficients.items():
         if bool((c == 0).all()) or not rows[name].requires_grad:
             continue
-        jacobian = torch.stack([_gradient(x, [logits])[0].flatten() for x in rows[name].flatten()])
+        jacobian = torch.stack(
+            [gradients_of(x, [logits])[0].flatten() for x in rows[name].flatten()]
+        )
         # Sum the coefficients of a group by answer and token, then apply that answer's Jacobian.
         place = (population.choice[..., None] * T + torch.arange(T)).flatten(1)
         summed = torch.zeros(len(weight), n * T, dtype=c.dtype).scatter_add(1, place, c.flatten(1))
@@ -174,7 +176,7 @@ def gradient_covariance(
     return mean.view_as(logits), centred.T @ (weight[:, None] * centred)
 
 
-def _gradient(loss: Tensor, leaves: list[Tensor]) -> list[Tensor]:
+def gradients_of(loss: Tensor, leaves: list[Tensor]) -> list[Tensor]:
     """Gradients; zeros for what the loss does not depend on."""
     if not loss.requires_grad:
         return [torch.zeros_like(x) for x in leaves]

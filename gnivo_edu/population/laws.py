@@ -149,20 +149,18 @@ def dro_wrong_value(answers: Answers, alpha: float, value: float, sampler: Law) 
     """DRO with a fixed V, Proposition 1: alpha h = R - V - (pi/mu)(V^pi - V), solved for pi."""
     log_reference = _reference(answers).log()
     excess = answers.rewards - value
-    unconstrained = log_reference + excess / alpha
-    if float(unconstrained.exp().sum()) < 1:
+    if float((log_reference + excess / alpha).exp().sum()) < 1:
         raise ValueError("value must be at most alpha log Z")
 
     # The multiplier is V^pi - V: the number for which the masses add up to one.
     def residual(unknowns: Tensor) -> Tensor:
-        log_law, multiplier = unknowns[:-1], unknowns[-1]
+        log_law, multiplier = unknowns.split([len(excess), 1])
         pull = multiplier * log_law.exp() / sampler
         equations = alpha * (log_law - log_reference) + pull - excess
         return torch.cat([equations, log_law.exp().sum(0, keepdim=True) - 1])
 
-    root, error, _ = newton(residual, torch.cat([unconstrained, torch.zeros_like(excess[:1])]))
-    if error > 1e-10:
-        raise ValueError("Proposition 1 of DRO has no solution that can be found: raise value")
+    start = torch.cat([tilt(answers, alpha).log(), torch.zeros_like(excess[:1])])
+    root, _, _ = newton(residual, start)
     return root[:-1].exp()
 
 

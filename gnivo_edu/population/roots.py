@@ -10,8 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gnivo_edu.population.expectation import Objective, expect
-from gnivo_edu.population.groups import Point, Population, sampling_policy
+from gnivo_edu.population import Objective, Point, Population, expect, sampling_policy
 
 # Step of the central differences of the Jacobian. Their error, about 1e-10, only slows the last
 # Newton steps: where the search stops is decided by the field itself.

@@ -8,9 +8,7 @@ from functools import cache
 from typing import Any
 
 from gnivo_edu import exact, objectives
-from gnivo_edu.population.answers import Answers
-from gnivo_edu.population.expectation import gradient_covariance, point_at
-from gnivo_edu.population.groups import Population
+from gnivo_edu.population import Answers, Population, gradient_covariance, point_at
 
 # The policy pi_ref e^{x R/alpha}/Z: pi* at x = 1.
 PLACES = {"reference": 0.0, "half-way": 0.5, "near the optimum": 0.9}

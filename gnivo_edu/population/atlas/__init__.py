@@ -17,12 +17,20 @@ from torch import Tensor
 
 from gnivo_edu import exact, objectives
 from gnivo_edu.machine import one_thread
-from gnivo_edu.population import laws
-from gnivo_edu.population.answers import Answers, divergence, ended_answers, total_variation
+from gnivo_edu.population import (
+    Answers,
+    Point,
+    Population,
+    divergence,
+    ended_answers,
+    expect,
+    laws,
+    point_at,
+    sampling_policy,
+    total_variation,
+)
 from gnivo_edu.population.atlas import baselines, implicit
 from gnivo_edu.population.atlas.row import Case, Row
-from gnivo_edu.population.expectation import expect, point_at
-from gnivo_edu.population.groups import Point, Population, sampling_policy
 from gnivo_edu.population.laws import SAME, Verdict
 from gnivo_edu.population.roots import Rest, rest, slopes
 

@@ -16,8 +16,7 @@ from gnivo_edu.batch import GroupBatch
 from gnivo_edu.exact.tree import Tables
 from gnivo_edu.objectives import LossOutput
 from gnivo_edu.objectives.groups import Weights
-from gnivo_edu.population import laws
-from gnivo_edu.population.answers import Answers
+from gnivo_edu.population import Answers, Objective, laws, sampling_policy
 from gnivo_edu.population.atlas.row import (
     Row,
     biased,
@@ -28,8 +27,6 @@ from gnivo_edu.population.atlas.row import (
     prefixes,
     tilt_at,
 )
-from gnivo_edu.population.expectation import Objective
-from gnivo_edu.population.groups import sampling_policy
 
 HALF_UNIFORM = {"reference": 0.5, "uniform": 0.5}
 # 490,314 multisets, in parts that fit into memory. Pairs have the same root at a small share of the

@@ -16,10 +16,7 @@ from gnivo_edu import objectives
 from gnivo_edu.batch import GroupBatch
 from gnivo_edu.exact import Tables, solve
 from gnivo_edu.objectives import LossOutput
-from gnivo_edu.population import laws
-from gnivo_edu.population.answers import Answers
-from gnivo_edu.population.expectation import Objective
-from gnivo_edu.population.groups import Sampler
+from gnivo_edu.population import Answers, Objective, Sampler, laws
 from gnivo_edu.population.laws import Verdict
 
 OPTIMUM = "pi*"

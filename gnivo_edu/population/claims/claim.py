@@ -11,10 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gnivo_edu.machine import one_thread
-from gnivo_edu.population.answers import Answers
+from gnivo_edu.population import Answers, Objective, Population, Sampler, expect, point_at
 from gnivo_edu.population.atlas import Entry, find, rows_of
-from gnivo_edu.population.expectation import Objective, expect, point_at
-from gnivo_edu.population.groups import Population, Sampler
 
 Verdict = Literal["holds", "holds if", "fails"]
 ZERO = 1e-8  # an error below this is rounding

@@ -8,8 +8,7 @@ from functools import cache, partial
 import torch
 
 from gnivo_edu import exact, objectives
-from gnivo_edu.population import laws
-from gnivo_edu.population.answers import total_variation
+from gnivo_edu.population import Population, expect, laws, point_at, total_variation
 from gnivo_edu.population.atlas import problem
 from gnivo_edu.population.atlas.implicit import vimpo_actor
 from gnivo_edu.population.claims.claim import (
@@ -22,8 +21,6 @@ from gnivo_edu.population.claims.claim import (
     miss,
     off_theory,
 )
-from gnivo_edu.population.expectation import expect, point_at
-from gnivo_edu.population.groups import Population
 from gnivo_edu.population.questions import loss_and_push, relative_error
 
 

@@ -11,8 +11,7 @@ import torch
 import toy_envs
 from gnivo_edu import exact, objectives
 from gnivo_edu.batch import GroupBatch
-from gnivo_edu.population import laws
-from gnivo_edu.population.answers import total_variation
+from gnivo_edu.population import Population, expect, laws, point_at, total_variation
 from gnivo_edu.population.atlas import problem
 from gnivo_edu.population.claims.claim import (
     ALPHA,
@@ -24,8 +23,6 @@ from gnivo_edu.population.claims.claim import (
     miss,
     off_theory,
 )
-from gnivo_edu.population.expectation import expect, point_at
-from gnivo_edu.population.groups import Population
 from gnivo_edu.population.kl_laboratory import KLReport, kl_laboratory
 from gnivo_edu.population.questions import (
     loss_and_push,

@@ -16,9 +16,7 @@ from typing import Any
 
 from gnivo_edu import objectives
 from gnivo_edu.machine import one_thread
-from gnivo_edu.population.answers import total_variation
-from gnivo_edu.population.expectation import gradient_covariance, point_at
-from gnivo_edu.population.groups import Population
+from gnivo_edu.population import Population, gradient_covariance, point_at, total_variation
 from gnivo_edu.population.judge.contract import Finding, examine
 from gnivo_edu.population.judge.counterexample import search
 from gnivo_edu.population.judge.ends import (

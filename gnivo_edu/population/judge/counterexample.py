@@ -14,9 +14,14 @@ import numpy as np
 import torch
 
 from gnivo_edu.exact.tree import TokenTree
-from gnivo_edu.population.answers import Answers, total_variation
-from gnivo_edu.population.expectation import expect
-from gnivo_edu.population.groups import Point, Population, sampling_policy
+from gnivo_edu.population import (
+    Answers,
+    Point,
+    Population,
+    expect,
+    sampling_policy,
+    total_variation,
+)
 from gnivo_edu.population.judge.ends import SAMPLERS, attracts, first_of, law_at, optimum_of
 from gnivo_edu.population.judge.subject import Subject
 from gnivo_edu.population.roots import rest

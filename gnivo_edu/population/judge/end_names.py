@@ -6,8 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gnivo_edu.population import laws
-from gnivo_edu.population.answers import Answers, total_variation
+from gnivo_edu.population import Answers, laws, total_variation
 from gnivo_edu.population.laws import SAME
 
 

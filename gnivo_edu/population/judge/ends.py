@@ -13,9 +13,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gnivo_edu import exact
-from gnivo_edu.population.answers import Answers, divergence, ended_answers, total_variation
-from gnivo_edu.population.expectation import expect, point_at
-from gnivo_edu.population.groups import Point, Population, Sampler
+from gnivo_edu.population import (
+    Answers,
+    Point,
+    Population,
+    Sampler,
+    divergence,
+    ended_answers,
+    expect,
+    point_at,
+    total_variation,
+)
 from gnivo_edu.population.judge.end_names import name_of
 from gnivo_edu.population.judge.subject import Subject
 from gnivo_edu.population.laws import SAME, Law, Verdict

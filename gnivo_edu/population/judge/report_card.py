@@ -10,7 +10,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from gnivo_edu.population.judge.counterexample import Counterexample, Search
 from gnivo_edu.population.judge.ends import End
@@ -81,10 +81,8 @@ class Report:
     def text(self, width: int = 100) -> str:
         """The card as a page of plain text."""
         title = escape(f"{self.objective}, alpha = {self.alpha:g}: {self.verdict}")
-        table = Table(title=title, box=SIMPLE_HEAD)
-        table.add_column("question", no_wrap=True)
-        table.add_column("answer")
-        table.add_column("holds")
+        question = Column("question", no_wrap=True)
+        table = Table(question, "answer", "holds", title=title, box=SIMPLE_HEAD)
         marks = {True: "yes", False: "NO", None: ""}
         for line in self.lines:
             table.add_row(line.question, escape(line.answer), marks[line.holds])
@@ -130,9 +128,8 @@ def _drawn(example: Counterexample) -> tuple[Table, str]:
     tree = example.tree
     samples = f"answers from {FROM[example.sampler]}"
     title = f"The smallest counterexample, {samples}, K = 2, e^(R/alpha) = 4^R"
-    table = Table(title=title, box=SIMPLE_HEAD)
-    for heading in ("answer", "pi_ref", "R", "pi*", "where it ends"):
-        table.add_column(heading)
+    headings = ("answer", "pi_ref", "R", "pi*", "where it ends")
+    table = Table(*headings, title=title, box=SIMPLE_HEAD)
     ends = [f"{p:.4f}" for p in example.end or ()] or ["nowhere"] * len(tree.names)
     columns = (tree.names, tree.reference, tree.rewards, tree.optimum, ends)
     for row in zip(*columns, strict=True):

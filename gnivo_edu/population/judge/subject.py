@@ -13,6 +13,7 @@ from gnivo_edu import objectives
 from gnivo_edu.batch import GroupBatch
 from gnivo_edu.names import load_function
 from gnivo_edu.objectives import LossOutput
+from gnivo_edu.population.expectation import gradients_of
 
 # What a gradient may flow to.
 LIVE = ("policy_logps", "policy_kl", "entropy", "values", "prefix_values")
@@ -126,11 +127,7 @@ def _slopes(
     live = {name: getattr(batch, name) for name in LIVE if getattr(batch, name) is not None}
     leaves = {name: x.detach().clone().requires_grad_() for name, x in live.items()}
     loss = function(replace(batch, **leaves))
-    if not loss.requires_grad:
-        return loss.detach(), {name: torch.zeros_like(x) for name, x in leaves.items()}
-    gradients = torch.autograd.grad(
-        loss, list(leaves.values()), allow_unused=True, materialize_grads=True
-    )
+    gradients = gradients_of(loss, list(leaves.values()))
     return loss.detach(), dict(zip(leaves, gradients, strict=True))
 
 
