@@ -111,11 +111,9 @@ class Answers:
 
     def by_token(self, x: Float[Tensor, " n"]) -> Float[Tensor, "S V"]:
         """Sum of x over the answers that take an action in a state; differentiable."""
-        flat = self.states[self.mask] * self.reference.shape[1] + self.tokens[self.mask]
-        sums = torch.zeros(self.reference.numel(), dtype=x.dtype)
-        return sums.index_add(0, flat, x[:, None].expand_as(self.mask)[self.mask]).view_as(
-            self.reference
-        )
+        place = (self.states[self.mask], self.tokens[self.mask])
+        per_token = x[:, None].expand_as(self.mask)[self.mask]
+        return torch.zeros_like(self.reference).index_put(place, per_token, accumulate=True)
 
     def from_law(self, law: Float[Tensor, " n"]) -> Float[Tensor, "S V"]:
         """The policy with this law of answers; states that it never reaches keep the reference."""

@@ -134,8 +134,9 @@ def grpo_by_state(answers: Answers, alpha: float, K: int, scale: bool) -> Law:
 def self_tilt(answers: Answers, K: int, statistic: Statistic, temperature: float) -> Law:
     """pi_ref e^{f/temperature}/Z, f(y) = E[statistic_i | y_i = y] under the law itself.
 
-    With GRPO's advantage as statistic it is GRPO with alpha times the reverse KL of whole answers
-    in the loss.
+    With GRPO's advantage as statistic it is GRPO with the reverse KL of whole answers in the loss;
+    with K softmax(R/alpha), GN-IVO with softmax weights at t = T, whose reference follows the
+    policy, and KL(pi || pi_0) in the loss. `temperature` is the KL's coefficient.
     """
 
     def step(law: Law) -> Law:

@@ -143,7 +143,8 @@ def find(row: Row) -> Entry:
     error = None
     if row.law is not None:
         drawn = answers.law(sampling_policy(answers, sampler, current=answers.from_law(end)))
-        case = Case(answers, row.alpha, K=row.group_size, sampler=drawn, shift=row.shift)
+        value = row.alpha * float(at_optimum.log_z)
+        case = Case(answers, row.alpha, K=row.group_size, sampler=drawn, value=value)
         error = total_variation(end_law, row.law(case))
     return Entry(
         row,

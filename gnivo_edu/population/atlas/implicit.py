@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from gnivo_edu.batch import GroupBatch
 from gnivo_edu.exact.tree import Tables
 from gnivo_edu.objectives import LossOutput
 from gnivo_edu.objectives.groups import Weights
-from gnivo_edu.population import Answers, Objective, laws, sampling_policy
+from gnivo_edu.population import Answers, laws, sampling_policy
 from gnivo_edu.population.atlas.row import (
     Row,
     biased,
@@ -39,14 +39,10 @@ EIGHT_OF_SIXTEEN: dict[str, Any] = {
 }
 
 
-def at_depth(t: int, weights: Weights = "raw") -> Objective:
+def at_depth(batch: GroupBatch, alpha: float, t: int, weights: Weights = "raw") -> LossOutput:
     """GN-IVO at the single depth t, the same for every group."""
-
-    def objective(batch: GroupBatch, alpha: float) -> LossOutput:
-        depths = torch.full((len(batch.rewards),), t)
-        return objectives.gnivo(batch, alpha, weights=weights, prefixes="given", depths=depths)
-
-    return objective
+    depths = torch.full((len(batch.rewards),), t)
+    return objectives.gnivo(batch, alpha, weights=weights, prefixes="given", depths=depths)
 
 
 def group_maximum(batch: GroupBatch, alpha: float) -> LossOutput:
@@ -55,14 +51,10 @@ def group_maximum(batch: GroupBatch, alpha: float) -> LossOutput:
     return objectives.gnivo(replace(batch, rewards=batch.rewards - largest), alpha)
 
 
-def follow(name: str) -> Objective:
+def follow(batch: GroupBatch, name: str, **settings: Any) -> LossOutput:
     """An objective whose reference is the policy that samples, refreshed at every step."""
-
-    def objective(batch: GroupBatch, **settings: Any) -> LossOutput:
-        moved = replace(batch, reference_logps=batch.behaviour_logps)
-        return objectives.get(name)(moved, **settings)
-
-    return objective
+    moved = replace(batch, reference_logps=batch.behaviour_logps)
+    return objectives.get(name)(moved, **settings)
 
 
 def vimpo_actor(batch: GroupBatch, alpha: float) -> LossOutput:
@@ -71,15 +63,11 @@ def vimpo_actor(batch: GroupBatch, alpha: float) -> LossOutput:
     return LossOutput(both - objectives.vimpo(batch, alpha, actor=0.0).loss)
 
 
-def uniform_then_reference(depth: int) -> Callable[[Answers], Tables]:
+def uniform_then_reference(answers: Answers, depth: int) -> Tables:
     """A sampler, as tables, of `depth` uniform tokens; it completes them with the reference."""
-
-    def tables(answers: Answers) -> Tables:
-        uniform = sampling_policy(answers, "uniform", current=None)
-        first = (answers.depths < depth)[:, None]
-        return answers.to_tables(torch.where(first, uniform, answers.reference))
-
-    return tables
+    uniform = sampling_policy(answers, "uniform", current=None)
+    first = (answers.depths < depth)[:, None]
+    return answers.to_tables(torch.where(first, uniform, answers.reference))
 
 
 ROWS: list[Row] = [
@@ -92,8 +80,12 @@ ROWS: list[Row] = [
             exact("raw weights, all depths, K=4", group_size=4),
             exact("raw weights, all depths, K=8, 16 answers", **EIGHT_OF_SIXTEEN),
             exact("raw weights, last depth", settings={"prefixes": "last"}),
-            exact("raw weights, depth 1", function=at_depth(1), depth=1, law=prefixes(1)),
-            exact("raw weights, depth 2", function=at_depth(2), depth=2, law=prefixes(2)),
+            exact(
+                "raw weights, depth 1", function=partial(at_depth, t=1), depth=1, law=prefixes(1)
+            ),
+            exact(
+                "raw weights, depth 2", function=partial(at_depth, t=2), depth=2, law=prefixes(2)
+            ),
             exact("lengths: mean over the horizon", settings={"lengths": "horizon", "horizon": 3}),
             exact("lengths: sum to the shortest", settings={"lengths": "sum_min"}),
             biased("lengths: mean to the longest", settings={"lengths": "mean_max"}),
@@ -113,7 +105,7 @@ ROWS: list[Row] = [
                 "softmax weights, depth 1",
                 "the v that E[softmax weight | prefix] fits (integral form)",
                 law=lambda c: laws.gnivo_softmax_prefixes(c.answers, c.alpha, K=c.K, depth=1),
-                function=at_depth(1, "softmax"),
+                function=partial(at_depth, t=1, weights="softmax"),
                 depth=1,
             ),
             biased("raw weights, stale samples", sampling=HALF_UNIFORM),
@@ -123,7 +115,7 @@ ROWS: list[Row] = [
                 law=lambda c: laws.gnivo_stale_prefixes(
                     c.answers, c.alpha, depth=1, sampler=c.sampler
                 ),
-                function=at_depth(1),
+                function=partial(at_depth, t=1),
                 sampling="uniform",
                 depth=1,
             ),
@@ -134,8 +126,8 @@ ROWS: list[Row] = [
             ),
             exact(
                 "raw weights, stale prefixes, fresh completions, depth 2",
-                function=at_depth(2),
-                sampling=uniform_then_reference(2),
+                function=partial(at_depth, t=2),
+                sampling=partial(uniform_then_reference, depth=2),
                 sampling_name="uniform, then reference",
                 depth=2,
                 law=prefixes(2),
@@ -147,7 +139,9 @@ ROWS: list[Row] = [
                 refreshes=3,
             ),
             collapses(
-                "reference refreshed at every step", function=follow("gnivo"), sampling="current"
+                "reference refreshed at every step",
+                function=partial(follow, name="gnivo"),
+                sampling="current",
             ),
             other(
                 "reference refreshed, KL to pi_0, softmax, last depth",
@@ -158,7 +152,7 @@ ROWS: list[Row] = [
                     statistic=lambda R: c.K * (R / c.alpha).softmax(1),
                     temperature=0.5,
                 ),
-                function=follow("gnivo"),
+                function=partial(follow, name="gnivo"),
                 settings={"weights": "softmax", "prefixes": "last"},
                 sampling="current",
                 anchor=0.5,
@@ -169,7 +163,7 @@ ROWS: list[Row] = [
                 law=lambda c: laws.tilt_by(
                     c.answers, (c.K - 1) * (c.answers.rewards / c.alpha).exp() / 10
                 ),
-                function=follow("gnivo"),
+                function=partial(follow, name="gnivo"),
                 settings={"prefixes": "last"},
                 sampling="current",
                 anchor=10.0,
@@ -193,7 +187,9 @@ ROWS: list[Row] = [
                 refreshes=3,
             ),
             collapses(
-                "reference refreshed at every step", function=follow("gvpo"), sampling="current"
+                "reference refreshed at every step",
+                function=partial(follow, name="gvpo"),
+                sampling="current",
             ),
         ],
     ),

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, Literal
 
 from torch import Tensor
 
 from gnivo_edu import objectives
 from gnivo_edu.batch import GroupBatch
-from gnivo_edu.exact import Tables, solve
+from gnivo_edu.exact import Tables
 from gnivo_edu.objectives import LossOutput
 from gnivo_edu.population import Answers, Objective, Sampler, laws
 from gnivo_edu.population.laws import Verdict
@@ -26,18 +26,14 @@ ARGMAX = "no interior rest; the best answers"
 
 @dataclass(frozen=True)
 class Case:
-    """What a law may look at: the answers, alpha, K and the law of the sampler."""
+    """What a law may look at: the answers, alpha, K, the law of the sampler, and the critic's value
+    of the empty prefix, alpha log Z and the row's shift, reward units."""
 
     answers: Answers
     alpha: float
     K: int
     sampler: Tensor
-    shift: float
-
-    @cached_property
-    def value(self) -> float:
-        """The critic's value of the empty prefix: alpha log Z and the row's shift, reward units."""
-        return self.alpha * solve(self.answers.tree, self.alpha).log_z + self.shift
+    value: float
 
 
 @dataclass(frozen=True)

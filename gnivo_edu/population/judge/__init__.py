@@ -284,8 +284,10 @@ def _noise(subject: Subject, alpha: float) -> Line:
     ]
     answer = "no signal at the reference"
     if told:
-        times = ", ".join(told)
-        answer = f"groups needed for RLOO's signal to noise at the reference: {times} times as many"
+        answer = (
+            "groups needed for RLOO's signal to noise at the reference: "
+            f"{', '.join(told)} times as many"
+        )
     return Line("gradient noise", answer, holds=None, numbers=numbers)
 
 

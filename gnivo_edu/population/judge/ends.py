@@ -94,17 +94,16 @@ class End:
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers."""
-        names = (
-            "tree",
-            "sampler",
-            "group_size",
-            "verdict",
-            "tv",
-            "kl",
-            "push_at_optimum",
-            "evidence",
-        )
-        return {name: getattr(self, name) for name in names}
+        return {
+            "tree": self.tree,
+            "sampler": self.sampler,
+            "group_size": self.group_size,
+            "verdict": self.verdict,
+            "tv": self.tv,
+            "kl": self.kl,
+            "push_at_optimum": self.push_at_optimum,
+            "evidence": self.evidence,
+        }
 
 
 def population_of(

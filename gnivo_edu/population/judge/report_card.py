@@ -93,8 +93,9 @@ class Report:
             if search.found is not None:
                 page.print(*_drawn(search.found), sep="\n", highlight=False)
         page.print(escape(self.summary), highlight=False)
-        how = f"{self.seconds:.0f} s; exact expectations over all groups, float64."
-        page.print(how, highlight=False)
+        page.print(
+            f"{self.seconds:.0f} s; exact expectations over all groups, float64.", highlight=False
+        )
         return "\n".join(x.rstrip() for x in sheet.getvalue().splitlines())
 
     def __str__(self) -> str:
@@ -126,17 +127,18 @@ def counterexample_line(searches: list[Search]) -> Line:
 def _drawn(example: Counterexample) -> tuple[Table, str]:
     """A counterexample as a table, and its gradient."""
     tree = example.tree
-    samples = f"answers from {FROM[example.sampler]}"
-    title = f"The smallest counterexample, {samples}, K = 2, e^(R/alpha) = 4^R"
+    title = (
+        f"The smallest counterexample, answers from {FROM[example.sampler]}, K = 2, "
+        "e^(R/alpha) = 4^R"
+    )
     headings = ("answer", "pi_ref", "R", "pi*", "where it ends")
     table = Table(*headings, title=title, box=SIMPLE_HEAD)
     ends = [f"{p:.4f}" for p in example.end or ()] or ["nowhere"] * len(tree.names)
     columns = (tree.names, tree.reference, tree.rewards, tree.optimum, ends)
     for row in zip(*columns, strict=True):
         table.add_row(*(str(x) for x in row))
-    slopes, kind = [f"{x:.4g}" for x in example.gradient], "float64"
-    if example.exact:
-        slopes, kind = [str(x) for x in example.exact], "exact"
+    kind = "exact" if example.exact else "float64"
+    slopes = [str(x) for x in example.exact or ()] or [f"{x:.4g}" for x in example.gradient]
     by = (
         "the log-odds of the first token in each state" if example.policy else "each explicit value"
     )
