@@ -60,7 +60,7 @@ def room_of(module):
 
 
 def circles(arrows):
-    """Sets of modules that can each be reached from the others (Tarjan's components of size > 1)."""
+    """Sets of modules that can each be reached from the others."""
     reach = {}
     for start in arrows:
         seen, stack = set(), [start]

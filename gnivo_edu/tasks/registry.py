@@ -65,15 +65,15 @@ def environment(name: str, **options: Any) -> Any:
         raise ValueError(f"there is no environment {name!r}; {hint}")
     try:
         with current_folder():
-            task = gymnasium.make(full, **options).unwrapped
+            unwrapped = gymnasium.make(full, **options).unwrapped
     # A module of the user's may raise anything while it is read, and may even call exit().
     except (Exception, SystemExit) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"task {name!r} cannot be made: {reason}") from error
-    if not isinstance(task, TokenMDP):
+    if not isinstance(unwrapped, TokenMDP):
         raise ValueError(f"{name!r} is no token MDP: derive it from toy_envs.TokenMDP")
-    task.name = full
-    return task
+    unwrapped.name = full
+    return unwrapped
 
 
 def get(

@@ -108,8 +108,9 @@ def fine_tune(
     >>> run.task.name, run.metrics["step"]
     ('Brackets', 0)
     """
-    task = getattr(task, "unwrapped", task)  # gymnasium.make puts wrappers around a token MDP
     given = {"model": policy, "task": task, "objective": objective}
+    # gymnasium.make puts wrappers around a token MDP.
+    given = {key: getattr(thing, "unwrapped", thing) for key, thing in given.items()}
     names: Row = {key: name_of(thing) for key, thing in given.items() if thing is not None}
     config = replace(config or TrainConfig(), **names)
     things = {key: None if isinstance(thing, str) else thing for key, thing in given.items()}

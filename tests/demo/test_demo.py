@@ -22,7 +22,8 @@ def test_the_demo_says_four_lines_and_writes_one_page(shown):
     assert data["passed"] is True
     shape = [
         r"1/4 Counting every answer: 128 answers, \d+\.\d s",
-        r"2/4 Theorem 1 holds: largest error below 1e-12 nats over 255 prefixes, and so does Theorem 2",
+        r"2/4 Theorem 1 holds: largest error below 1e-12 nats over 255 prefixes, "
+        r"and so does Theorem 2",
         r"3/4 Breaking it on purpose: softmax weights miss by 0\.\d\d nats, stale samples by "
         r"\d\.\d, as predicted",
         r"4/4 Learning from 8 answers at a time, on a random tree: KL to the optimum 0\.35 -> "
