@@ -29,7 +29,7 @@ ROWS ?= kernels one-thread two-threads surroundings
 test-elsewhere: $(VENV)/.installed-dev
 	@WORKERS=$(WORKERS) bash tests/elsewhere.sh $(BIN)/python $(ROWS)
 
-# Not part of `make test`: what a test there reads off the code is run here, about four minutes.
+# Not part of `make test`: runs each student copy, of which a test there reads the code. Five minutes.
 nightly: $(VENV)/.installed-dev
 	$(TESTS) -m nightly
 

@@ -198,7 +198,7 @@ def test_jupyter_starts_as_root_and_at_a_port_of_ones_choice(called, monkeypatch
         assert ("--allow-root" in called("lab", "--dry-run").stdout) == (user == 0)
     if shutil.which("make"):
         for port, option in (("8899", " lab --port 8899"), ("", " lab")):
-            command = ["make", "-n", "lab", f"PORT={port}"]
+            command = ["make", "-n", "--no-print-directory", "lab", f"PORT={port}"]
             recipe = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
             assert recipe.stdout.rstrip().endswith(option)
 

@@ -240,6 +240,10 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
         """Text of each token of an answer."""
         return [self.vocabulary[token] for token in answer]
 
+    def token_texts(self, answer: Sequence[int]) -> list[str]:
+        """What each token says where it stands in an answer; here its piece."""
+        return self.pieces(answer)
+
     def demonstration(self, prompt_index: int) -> NDArray[np.int64] | None:
         """Tokens of a right answer to a prompt, None if the task writes none."""
         return None

@@ -138,7 +138,7 @@ class PosterProblem(TokenMDP):
         """The question."""
         return self.question
 
-    def pieces(self, answer: Sequence[int]) -> list[str]:
+    def token_texts(self, answer: Sequence[int]) -> list[str]:
         """Text of each step of an answer."""
         return self._texts(answer)[0][: len(answer)]
 

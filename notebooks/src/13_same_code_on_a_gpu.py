@@ -269,8 +269,7 @@ def picture_of(name, config, before, after, task, measured):
     key = answer_key(before, task)
     answer, credits = credits_of_a_wrong_answer(
         before, after, task, measured["drawn"])
-    words = (task.pieces(answer) if hasattr(task, "pieces")
-             else [task.vocabulary[token] for token in answer])
+    words = task.pieces(answer)
     gap = measured["drift"]["sampling/sampling_logp_difference/max"]
     rows, last = measured["rows"], measured["rows"][-1]
     count = sum(p.numel() for p in before.parameters())

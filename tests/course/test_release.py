@@ -201,7 +201,7 @@ def test_which_cells_depend_on_an_exercise(tiny):
 @pytest.mark.parametrize(
     "source",
     [
-        pytest.param(p, id=p.stem, marks=() if p.stem[:2] in QUICK else pytest.mark.slow)
+        pytest.param(p, id=p.stem, marks=() if p.stem[:2] in QUICK else pytest.mark.nightly)
         for p in SOURCES
     ],
 )

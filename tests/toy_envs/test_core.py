@@ -111,7 +111,7 @@ def test_what_a_task_says_of_itself_unless_told_otherwise() -> None:
     assert mdp.asked([1, 0]) == [[3, 1], [3, 0]]
     tokens, lengths = np.array([[0, 1, 2], [1, 2, 4]]), np.array([3, 2])
     assert mdp.step_ids(tokens, lengths).tolist() == [[0, 1, 2], [0, 1, 2]]
-    assert mdp.pieces([0, 2]) == ["one", "end"]
+    assert mdp.pieces([0, 2]) == mdp.token_texts([0, 2]) == ["one", "end"]
     assert mdp.grade(tokens, lengths) is None
     assert mdp.statuses(tokens, lengths) == [None, None]
     assert mdp.demonstration(0) is None

@@ -92,7 +92,7 @@ def test_a_stop_says_why_also_where_its_answers_cannot_be_saved(tmp_path):
     said = said_with_files_of_at_most(
         4_000, lambda: run(tmp_path, **settings, completions_every=1000)
     )
-    assert said.startswith("ValueError: stopped at step"), said
+    assert said.startswith("RunStoppedError: stopped at step"), said
     assert "\n" not in said
     assert "its answers could not be written to" in said
     assert not list(tmp_path.glob("stopped-at-step-*.pt"))

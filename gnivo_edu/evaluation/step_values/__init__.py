@@ -206,7 +206,8 @@ def _answer(
     ends = step_boundaries(ids).tolist()
     special = special_places(task, row)
     texts = tuple(
-        text or task.vocabulary[token] for text, token in zip(task.pieces(row), row, strict=True)
+        text or task.vocabulary[token]
+        for text, token in zip(task.token_texts(row), row, strict=True)
     )
     if task.tokenizer is None and len(ends) <= len(row):
         # Words of a toy environment: it knows how to join them.
