@@ -12,7 +12,6 @@ from safetensors import SafetensorError
 from torch import nn
 
 from gnivo_edu import tasks
-from gnivo_edu.policies.heads import has_hidden_states
 from gnivo_edu.policies.loading import load_policy, quiet
 from gnivo_edu.training.config import TrainConfig
 from toy_envs import TokenMDP
@@ -55,7 +54,7 @@ def _with_adapters(policy: Any, config: TrainConfig) -> Any:
         raise ValueError(
             "lora_rank needs peft: install the extra, pip install -e '.[llm]'"
         ) from error
-    if not has_hidden_states(policy):
+    if not any(isinstance(layer, nn.Linear) for layer in policy.modules()):
         raise ValueError(
             f"model {config.model!r} has no layers to adapt: lora_rank needs a transformer, or set "
             "it to 0"
