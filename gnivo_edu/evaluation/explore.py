@@ -40,14 +40,16 @@ def explore(
     `out` a page too.
 
     `model` and `reference` are folders or hub ids of causal LMs with one vocabulary, or "shipped",
-    the small transformer for arithmetic; without a reference the model is its own, and its credits
-    are 0. Either `prompt`, a text, and `reward`, a named one or `module:function` (by default "Once
-    upon a time" and "sentiment"; steps are sentences), or `task`, a name of `tasks.get` or the id
-    of a toy environment, and `prompt_index`, the number of its question (0); `task_options` go to
-    the task. `horizon`: most tokens of an answer. With `out`, a folder: `index.html` and
-    `values.json`, and the report has `page`, the path. Raises ValueError, in one line, on what
-    cannot be loaded, on vocabularies that differ and on options that exclude each other.
+    the small transformer for arithmetic, or "table", a uniform one for a toy environment; without a
+    reference the model is its own, and its credits are 0. Either `prompt`, a text, and `reward`, a
+    named one or `module:function` (by default "Once upon a time" and "sentiment"; steps are
+    sentences), or `task`, a name of `tasks.get` or the id of a toy environment, and `prompt_index`,
+    the number of its question (0); `task_options` go to the task. `horizon`: most tokens of an
+    answer. With `out`, a folder: `index.html` and `values.json`, and the report has `page`, the
+    path. Raises ValueError, in one line, on what cannot be loaded, on vocabularies that differ and
+    on options that exclude each other.
     """
+    from gnivo_edu import tasks
     from gnivo_edu.policies import load_policy, pick_device
 
     check_alpha(alpha)
@@ -59,20 +61,24 @@ def explore(
         raise ValueError(f"{', '.join(task_options)}: options of a task: give --task with them")
     if task is None and prompt_index is not None:
         raise ValueError("prompt_index is the number of a task's question: give --task with it")
+    options = dict(task_options or {})
+    if horizon is not None:
+        options["horizon"] = horizon
+    # A table is made for its task, which has a vocabulary of its own.
+    toy = None
+    if task is not None and "table" in (model, reference):
+        toy = tasks.get(task, texts=True, **options)
     say(f"reading {model}")
-    policy, tokenizer = load_policy(model)
+    policy, tokenizer = load_policy(model, task=toy)
     base = policy
     if reference is not None and reference != model:
         say(f"reading {reference}")
-        base, other = load_policy(reference)
+        base, other = load_policy(reference, task=toy)
         if vocabulary_of(tokenizer) != vocabulary_of(other):
             raise ValueError(
                 f"{model!r} and {reference!r} do not share a vocabulary: their answers cannot be "
                 "compared"
             )
-    options = dict(task_options or {})
-    if horizon is not None:
-        options["horizon"] = horizon
     asked = _task(policy, tokenizer, prompt, task, reward, options)
     device = pick_device()
     say("drawing answers and continuing them")

@@ -81,3 +81,12 @@ def test_explore_gives_options_to_the_task(tmp_path):
         )
     with pytest.raises(ValueError, match="tiers: options of a task: give --task"):
         explore("shipped", task_options={"tiers": [3]})
+
+
+def test_a_table_is_a_model_and_a_reference_of_a_toy_environment():
+    small = {"alpha": 0.5, "group_size": 2, "continuations": 2}
+    report = explore("table", task="Brackets", **small)
+    assert report["exact"]["kind"] == "full"
+    assert report["policy"] == report["reference"] == "table"
+    with pytest.raises(ValueError, match="give the task too"):
+        explore("table", **small)
