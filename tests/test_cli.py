@@ -61,6 +61,7 @@ def rewards_module(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_bad_input_is_one_line_and_exit_2(called, tmp_path):
     assert_one_line(gnivo("verify", "--alpha", "0"), "alpha", "positive")
     assert_one_line(called("verify", "--alpha", "-0.5"), "alpha", "positive")
@@ -123,6 +124,7 @@ def test_a_reward_of_ones_own(called, monkeypatch, shared_model, rewards_module)
     assert json.loads(result.stdout)["results"][0]["sequences"] == 64
 
 
+@pytest.mark.slow
 def test_verify_json_meets_its_contract():
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     result = gnivo("verify", "--json")
@@ -165,6 +167,7 @@ def test_a_check_that_does_not_hold_exits_1(called, monkeypatch):
     assert "NO" in result.stdout
 
 
+@pytest.mark.slow
 def test_verify_prints_a_table_that_fits():
     result = gnivo(
         "verify", "--env", "ArithmeticChain", "--alpha", "0.1", "--group-size", "2", COLUMNS="80"
@@ -175,6 +178,7 @@ def test_verify_prints_a_table_that_fits():
     assert max(map(len, result.stdout.splitlines())) <= 82
 
 
+@pytest.mark.slow
 def test_help_doctor_lab_and_bench():
     shown = gnivo("--help")
     assert shown.returncode == 0
@@ -223,6 +227,7 @@ def test_help_imports_nothing_heavy():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
+@pytest.mark.slow
 def test_the_atlas_prints_one_object_or_a_table_and_exits_1_if_theory_is_wrong(called, monkeypatch):
     from dataclasses import replace
 
@@ -256,6 +261,7 @@ def test_claims_prints_a_page_or_one_object(called):
     assert_one_line(called("claims", "--only", "gvpo-unbiasd"), "did you mean 'gvpo-unbiased'")
 
 
+@pytest.mark.slow
 def test_judge_prints_a_card_and_exits_1_unless_everything_holds(called, tmp_path, monkeypatch):
     (tmp_path / "my_losses.py").write_text(
         "def reinforce(batch, alpha=0.1):\n"
@@ -385,6 +391,7 @@ def test_a_task_option_that_does_not_fit_is_one_line(called):
     assert_one_line(called(*ask, "--set", "tires=[2]"), "did you mean 'tiers'")
 
 
+@pytest.mark.slow
 def test_pretrain_refuses_before_it_trains(called, monkeypatch, tmp_path):
     monkeypatch.setattr("torch.nn.functional.cross_entropy", None)  # the first step would fail
     (tmp_path / "file").write_text("kept")
@@ -434,6 +441,7 @@ def test_pretrain_on_a_toy_environment(called, tmp_path):
     assert json.loads(found.stdout)["problems"] == 4
 
 
+@pytest.mark.slow
 def test_explore_takes_task_options_and_says_where_its_json_is_explained(called, tmp_path):
     few = ["--group-size", 2, "--continuations", 2, "--out", tmp_path, "--json"]
     report = json.loads(

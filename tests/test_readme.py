@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -22,6 +24,7 @@ def test_its_links_lead_somewhere():
     ] == []
 
 
+@pytest.mark.slow
 def test_its_commands_and_options_exist():
     lines = re.findall(r"^gnivo-edu (\S+)(.*)$", TEXT, re.MULTILINE)
     assert {"verify", "build-course", "check"} <= {command for command, _ in lines}
@@ -40,6 +43,7 @@ def test_its_commands_and_options_exist():
     assert set(re.findall(r"(?:`|^)make ([a-z-]+)", TEXT, re.MULTILINE)) <= set(targets)
 
 
+@pytest.mark.slow
 def test_its_own_objective_is_in_the_atlas_and_ends_where_it_says(monkeypatch):
     from gnivo_edu import objectives
     from gnivo_edu.population.atlas import atlas

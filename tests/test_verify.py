@@ -16,6 +16,7 @@ def report():
     )
 
 
+@pytest.mark.slow
 def test_both_theorems_hold_with_a_transformer_as_the_reference(report):
     assert report["passed"]
     assert len(report["results"]) == 4

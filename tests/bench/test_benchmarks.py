@@ -24,6 +24,7 @@ COLUMNS = ["case", "ours", "peer", "ratio", "ratio_min", "ratio_max", "unit", "b
 
 
 @pytest.mark.parametrize("name", bench.BENCHMARKS)
+@pytest.mark.slow
 def test_a_record_meets_its_contract(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(bench.BENCHMARKS, name, SMALL[name])
     said: list[str] = []

@@ -83,6 +83,7 @@ def cells(root, name="tiny"):
     return nbformat.read(root / "notebooks" / f"{name}.ipynb", as_version=4).cells
 
 
+@pytest.mark.slow
 def test_a_second_build_gives_the_same_bytes(built, tmp_path):
     committed = (built / "notebooks" / "tiny.ipynb").read_bytes()
     again = build(
@@ -121,6 +122,7 @@ def test_form_of_the_file(built):
     assert len({cell["id"] for cell in notebook["cells"]}) == 5
 
 
+@pytest.mark.slow
 def test_check_finds_a_changed_output_a_missing_and_an_orphaned_notebook(built, tmp_path):
     root = course(tmp_path, tiny=GOOD, new="# %%\n1 + 1\n")
     text = (built / "notebooks" / "tiny.ipynb").read_text(encoding="utf-8")
@@ -140,6 +142,7 @@ def test_check_finds_a_changed_output_a_missing_and_an_orphaned_notebook(built, 
     assert not (root / "notebooks" / "new.ipynb").exists()
 
 
+@pytest.mark.slow
 def test_every_failure_is_reported_and_the_rest_is_built(tmp_path, capfd):
     root = course(
         tmp_path,
@@ -168,6 +171,7 @@ def test_every_failure_is_reported_and_the_rest_is_built(tmp_path, capfd):
     assert "1/6 a_raises: failed" in progress
 
 
+@pytest.mark.slow
 def test_a_cell_that_takes_too_long(tmp_path):
     source = (
         course(tmp_path, slow="# %%\nimport time\ntime.sleep(30)\n")

@@ -60,6 +60,7 @@ def body(line):
 
 
 @pytest.mark.parametrize("exercise", exercises.all(), ids=lambda exercise: exercise.name)
+@pytest.mark.slow
 def test_every_exercise_can_be_graded(exercise):
     right = listing(exercise.reference)
     assert grade_exercise(exercise, [right], seed=3).status == "passed"
@@ -175,6 +176,7 @@ def test_tampering_earns_nothing(cells):
     assert verdict(*cells).status in ("failed", "not attempted")
 
 
+@pytest.mark.slow
 def test_endless_submissions_are_stopped_in_time():
     start = time.perf_counter()
     for line in (
@@ -221,6 +223,7 @@ def gnivo(*arguments):
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.slow
 def test_a_folder_of_submissions(class_of_students, tmp_path):
     before = {path: path.read_bytes() for path in class_of_students.rglob("*") if path.is_file()}
     done = gnivo(
@@ -265,6 +268,7 @@ def test_a_folder_of_submissions(class_of_students, tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_a_notebook_that_passes_and_one_that_does_not(class_of_students):
     done = gnivo(class_of_students / "alice.ipynb")
     assert done.returncode == 0

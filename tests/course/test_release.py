@@ -82,6 +82,7 @@ def tiny(tmp_path_factory):
     return {kind: built(folder, TINY, kind) for kind in ("student", "solution", "nbgrader")}
 
 
+@pytest.mark.slow
 def test_the_students_notebook(tiny):
     path, (_, imports, answer, test, ladder, credits, double, rebound, after, last) = tiny[
         "student"
@@ -148,6 +149,7 @@ def test_what_nbgrader_reads(tiny):
     assert test.checksum == "71e9fbbd18c9b3278b0edbd343615b13"
 
 
+@pytest.mark.slow
 def test_a_second_release_gives_the_same_bytes(tiny, tmp_path):
     for kind, (path, _) in tiny.items():
         again, _ = built(tmp_path, TINY, kind)
@@ -173,6 +175,7 @@ def test_a_second_release_gives_the_same_bytes(tiny, tmp_path):
          "is not Python"),
     ],
 )  # fmt: skip
+@pytest.mark.slow
 def test_what_ends_a_release(tmp_path, old, new, complaint):
     assert old in TINY
     kind = "solution" if "CheckFailed" in complaint else "student"
@@ -205,6 +208,7 @@ def test_which_cells_depend_on_an_exercise(tiny):
         for p in SOURCES
     ],
 )
+@pytest.mark.slow
 def test_what_a_student_sees_is_what_the_full_notebook_shows(source, tmp_path):
     """Run past the stubs, a student's copy prints what is committed, by which it is released."""
     full = {
@@ -244,6 +248,7 @@ def tiny_course(built_course, tmp_path):
     return shutil.copytree(built_course, tmp_path / "course")
 
 
+@pytest.mark.slow
 def test_a_course_is_released_without_running_it(tiny_course, tiny, nothing_runs, capsys):
     """And is to the byte what running the copies would give."""
     out = release_course(tiny_course / "out", root=tiny_course)
@@ -272,6 +277,7 @@ def test_a_notebook_that_was_not_built_from_its_source_is_not_released(tiny_cour
     assert not list((tiny_course / "out").rglob("*.ipynb"))
 
 
+@pytest.mark.slow
 def test_every_notebook_is_released(nothing_runs, tmp_path):
     out = release_course(tmp_path)
     assert len(out) == 3 * len(SOURCES)

@@ -17,6 +17,7 @@ def shown(tmp_path_factory):
     return lines, run_demo(folder, say=lines.append), folder
 
 
+@pytest.mark.slow
 def test_the_demo_says_four_lines_and_writes_one_page(shown):
     lines, data, folder = shown
     assert data["passed"] is True
@@ -55,6 +56,7 @@ def test_the_demo_says_four_lines_and_writes_one_page(shown):
         assert re.search(pattern, shown), pattern
 
 
+@pytest.mark.slow
 def test_the_demo_goes_inside_a_real_model(tmp_path, shared_model, shown, monkeypatch):
     learned = dict(shown[1]["training"])
     strips = learned.pop("strips")

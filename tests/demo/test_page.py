@@ -212,12 +212,14 @@ def test_missing_parts_and_graded_rewards_are_refused():
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.37, 4.2])
+@pytest.mark.slow
 def test_browser_and_python_agree(show, alpha):
     values = show().evaluate("(alpha) => gnivo.softValues(alpha)", alpha)
     for ours, theirs in zip(exact.solve(TREE, alpha).values, values, strict=True):
         np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_slider_moves_credits_but_not_chances(show):
     page = show()
     before = page.locator("#strips .chance").all_inner_texts()
@@ -254,6 +256,7 @@ def test_disagreement_is_said(show):
     assert "differ from Python’s by 10⁻⁹" in show(data).inner_text("#parity")
 
 
+@pytest.mark.slow
 def test_sentence_follows_the_numbers(show):
     answer = PROBLEM.examples["wrong at 3"]
     chance = [KEY.success_probability(answer[:t]) for t in range(8)]
@@ -283,6 +286,7 @@ def test_sentence_follows_the_numbers(show):
     assert residual[1] == "0" or "10⁻¹" in residual[1]
 
 
+@pytest.mark.slow
 def test_sentence_of_an_answer_with_one_drop_and_without_a_pick(show):
     data = synthetic()
     examples = data["problem"]["examples"]
@@ -301,6 +305,7 @@ def test_sentence_of_an_answer_with_one_drop_and_without_a_pick(show):
     )
 
 
+@pytest.mark.slow
 def test_verdicts_follow_the_data(show):
     data = synthetic()
     page = show(data)
@@ -321,6 +326,7 @@ def test_verdicts_follow_the_data(show):
 
 
 @pytest.mark.parametrize("model", [False, True])
+@pytest.mark.slow
 def test_at_most_350_words(show, model):
     page = show(synthetic(model))
     counts = []
@@ -337,6 +343,7 @@ def test_at_most_350_words(show, model):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.slow
 def test_contrast(show, theme):
     page = show(synthetic(model=True), color_scheme=theme)
     blame(page, 5)
@@ -361,6 +368,7 @@ def test_contrast(show, theme):
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280, 2560])
+@pytest.mark.slow
 def test_nothing_scrolls_sideways(show, width):
     page = show(synthetic(model=True), viewport={"width": width, "height": 720})
     blame(page, 5)
@@ -431,6 +439,7 @@ def test_everything_has_a_name_and_needs_no_mouse(show):
     )
 
 
+@pytest.mark.slow
 def test_motion_only_where_wanted(show):
     duration = "getComputedStyle(document.querySelector('.chip')).transitionDuration"
     assert show().evaluate(duration) == "0s"

@@ -47,6 +47,7 @@ def test_its_two_numbers_are_those_of_the_definition(three):
     )
 
 
+@pytest.mark.slow
 def test_text_and_sentence_hold_the_same_numbers(three):
     lines = three.text().splitlines()
     assert lines[1].split() == [
@@ -138,6 +139,7 @@ def test_no_two_texts_overlap_and_none_leaves_the_page(count):
             )
 
 
+@pytest.mark.slow
 def test_the_same_bytes_each_time_and_no_wider_than_a_page(three):
     assert three.png() == three.png()
     assert image.imread(io.BytesIO(three.png())).shape[1] <= 1950

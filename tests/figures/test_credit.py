@@ -52,6 +52,7 @@ def test_credit_strips_of_unequal_length(brackets, bracket_key):
     assert signed(1 / bracket_key.alpha - bracket_key.log_z) in strips.text().splitlines()[-2]
 
 
+@pytest.mark.slow
 def test_credits_of_zero_have_no_colour_and_do_no_harm():
     key = exact.solve(exact.enumerate_tree_from_rewards([1, 1, 1, 1], vocab_size=2), 0.5)
     for shown in (

@@ -77,6 +77,7 @@ def test_alt_is_one_sentence_and_the_caption_names_reference_and_alpha(shown, ti
 
 
 @each
+@pytest.mark.slow
 def test_png_is_the_same_whatever_the_reader_has_set(shown, title):
     first = shown[title].png()
     strange = {
@@ -128,6 +129,7 @@ def test_text_is_plain_lines(shown, title):
     assert shown[title].caption.replace(" ", "") in text.replace("\n", "").replace(" ", "")
 
 
+@pytest.mark.slow
 def test_svg_is_the_same_text_each_time(shown):
     assert shown["Waterfall"].svg() == shown["Waterfall"].svg()
     assert "<text" not in shown["Waterfall"].svg()  # outlines: no font is needed

@@ -14,6 +14,7 @@ from gnivo_edu.figures.values import chance_axis
 
 @settings(deadline=None, max_examples=40)
 @given(st.floats(0.02, 5.0), st.floats(-0.5, 0.8), st.floats(0.1, 1.2))
+@pytest.mark.slow
 def test_the_second_axis_is_the_chance_of_ending_right(alpha, start, length):
     axes = Figure().add_subplot()
     axes.set_ylim(start / alpha, (start + length) / alpha)

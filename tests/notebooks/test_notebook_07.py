@@ -170,6 +170,7 @@ def test_equation_7_4(seed, size):
 
 @pytest.mark.parametrize("seed", OTHER_TREES)
 @pytest.mark.parametrize("t", [1, 2, 3])
+@pytest.mark.slow
 def test_equation_7_5(t, seed):
     """Whoever writes the prefix, the law fitted at depth t holds the mean weight of who completes
     it.
@@ -400,6 +401,7 @@ def test_the_race_is_what_the_claim_says(race, book):
     assert min(nearer[1:-1]) < nearer[0] < nearer[-1], "nearer for a while"
 
 
+@pytest.mark.slow
 def test_the_race_can_be_run_again(race, book):
     answers, start = book["answers"], book["start"]
     for name, loss, mixture in (

@@ -78,6 +78,7 @@ def book():
 # --- the equations --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_equation_10_1(book):
     """The masses and rows of the shipped model's first two depths, from its softmax and nothing
     else.

@@ -216,6 +216,7 @@ def test_rungs_that_were_not_run_say_how():
     assert "GNIVO_MODEL" in text["5 a model from the hub"]
 
 
+@pytest.mark.slow
 def test_float32_drifts_by_millionths_and_bf16_by_a_tenth_of_a_credit():
     drifts = dict(
         re.findall(
@@ -271,6 +272,7 @@ def definitions():
     return space
 
 
+@pytest.mark.slow
 def test_rung_4_goes_to_school_and_climbs_with_a_smaller_stand_in(monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     names = definitions()
@@ -282,6 +284,7 @@ def test_rung_4_goes_to_school_and_climbs_with_a_smaller_stand_in(monkeypatch):
     assert "gain" in rung.facts[3]
 
 
+@pytest.mark.slow
 def test_the_computation_in_bf16_runs_after_one_in_float64(monkeypatch):
     """One process may run several precisions: the ladder does."""
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")

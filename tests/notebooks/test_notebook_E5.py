@@ -102,6 +102,7 @@ def test_equation_E5_5():
 # --- the claims of the prose ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_curves_cross(world):
     *_, warm, cool = world
     assert pass_at(cool, 1).mean() > pass_at(warm, 1).mean() + 0.1

@@ -51,6 +51,7 @@ def fit_value_mse(
     return tabulate(policy, problem.mdp), log_z.item()
 
 
+@pytest.mark.slow
 def test_value_mse_is_exact_with_true_values_and_at_the_end(ragged: Problem) -> None:
     solution = exact.solve(exact.enumerate_tree(ragged.mdp, ragged.reference), ragged.alpha)
     tokens = all_groups(ragged.mdp, ragged.reference, 1).tokens

@@ -199,6 +199,7 @@ def test_backward_of_a_weighted_sum_is_for_once() -> None:
 
 
 @pytest.mark.parametrize("fields", [FIELDS[:1], FIELDS])
+@pytest.mark.slow
 def test_memory_stays_far_below_the_dense_computation(fields: tuple[str, ...]) -> None:
     tokens, vocabulary = 512, 4096
     x, y = torch.randn(tokens, 8, requires_grad=True), torch.randint(vocabulary, (tokens,))

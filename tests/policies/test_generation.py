@@ -66,6 +66,7 @@ def rescored(policy: nn.Module, mdp: TokenMDP, samples: Any) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_samples_follow_the_enumerated_law(kind: str) -> None:
     policy, count = policy_of(kind), 20_000
     tree = enumerate_tree(MDP, tabulate(policy, MDP, 1), 1)

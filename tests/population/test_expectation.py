@@ -82,6 +82,7 @@ def test_the_covariance_is_that_of_the_gradients_of_single_groups(answers, name)
     )
 
 
+@pytest.mark.slow
 def test_a_random_sample_of_groups_says_how_far_off_it_may_be(answers):
     point, alpha = moved(answers), ALPHA
     true = expect(objectives.gvpo, Population.of(answers, 3), point, alpha=alpha)

@@ -116,6 +116,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.slow
 def test_forms_of_a_right_answer_are_right() -> None:
     assert {pair: status for pair, status in verdicts(RIGHT).items() if status != "right"} == {}
 
@@ -214,6 +215,7 @@ def test_unparsable_golds_are_reported() -> None:
     assert count(grades) == {"unparsable gold": 2, "right": 1, "wrong": 1}
 
 
+@pytest.mark.slow
 def test_any_grader_says_which_golds_it_cannot_read() -> None:
     problems = [Problem(question="?", gold=gold) for gold in ("E_{1},E_{2}", "5")]
     assert unparsable_golds(
@@ -231,6 +233,7 @@ def test_without_math_verify_one_line_says_what_to_install(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_an_answer_that_never_ends_is_stopped() -> None:
     texts = [r"\boxed{10^{10^{10}}}", r"\boxed{5}", r"\boxed{9^{9^{9^{9}}}}", r"\boxed{6}"]
     grade_answers(

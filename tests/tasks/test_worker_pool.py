@@ -48,6 +48,7 @@ def ends(pid: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_a_request_that_takes_too_long_is_killed_and_the_others_are_answered() -> None:
     pool = make_pool(workers=1)
     ((before, _),) = pool.map(["a"])
@@ -66,6 +67,7 @@ def test_a_request_that_takes_too_long_is_killed_and_the_others_are_answered() -
     pool.close()
 
 
+@pytest.mark.slow
 def test_a_worker_that_was_killed_from_outside_costs_nothing(pool: WorkerPool) -> None:
     for pause in (0.0, 0.5):  # before the pool has noticed, and after
         for pid in {pid for pid, _ in pool.map(list(range(8)))}:
@@ -130,6 +132,7 @@ def run_script(folder: Path, then: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("then", ["", "sys.exit(1)", "os._exit(1)"])
+@pytest.mark.slow
 def test_a_script_without_a_guard_runs_once_and_its_workers_end_with_it(
     tmp_path: Path, then: str
 ) -> None:
@@ -141,6 +144,7 @@ def test_a_script_without_a_guard_runs_once_and_its_workers_end_with_it(
     assert script.returncode == (1 if then else 0)
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_the_caller_and_its_workers_at_once(tmp_path: Path) -> None:
     script = run_script(tmp_path, "pool.map(['endless'] * 3)")
     assert script.stdout is not None

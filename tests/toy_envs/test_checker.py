@@ -66,5 +66,6 @@ def test_anything_else_is_refused() -> None:
         ArithmeticChain(operations=4, base=10, digits=2, num_prompts=9),
     ],
 )
+@pytest.mark.slow
 def test_sound_environments_pass(env: TokenMDP) -> None:
     check_token_mdp(env)

@@ -58,6 +58,7 @@ def test_gymnasium_checker_finds_nothing(env_id: str, render_mode: str | None) -
         check_env(gym.make(env_id, render_mode=render_mode).unwrapped)
 
 
+@pytest.mark.slow
 def test_our_checker_finds_nothing(env_id: str) -> None:
     toy_envs.check_token_mdp(gym.make(env_id))
 

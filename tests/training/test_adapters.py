@@ -79,6 +79,7 @@ def answers(task, policy, count=6):
 
 
 @pytest.mark.parametrize("settings", ["tiny", "shipped", "stories260k"], indirect=True)
+@pytest.mark.slow
 def test_only_adapters_learn_and_the_saved_model_is_the_policy(settings, tmp_path):
     done, rows = run(tmp_path / "run", **settings)
     learning = {name for name, p in done.policy.named_parameters() if p.requires_grad}
@@ -117,6 +118,7 @@ def _load(folder, with_tokenizer):
     return load_model(folder)[0] if with_tokenizer else load_transformer(folder)
 
 
+@pytest.mark.slow
 def test_a_step_with_adapters_is_the_full_step_projected_on_them(tmp_path):
     """SGD from B = 0: W moves by s B A, B = - rate s G A^T, where the full step moves it by - rate
     G; s = alpha/r.
@@ -169,6 +171,7 @@ def test_the_reference_is_the_model_without_adapters_and_shares_its_weights(tmp_
     assert float((score(done.policy)["policy_logps"] - before).abs().max()) > 1e-3
 
 
+@pytest.mark.slow
 def test_kl_to_initial_holds_the_policy_to_the_model_without_adapters(tmp_path):
     """The logged KL is that of the finished policy to the shipped model, one update earlier; and it
     holds it back.
@@ -215,6 +218,7 @@ def _prompts_of_step(task, step):
     ],
     ids=["refreshed", "kl_to_initial"],
 )
+@pytest.mark.slow
 def test_a_run_with_adapters_that_stops_goes_on_bit_for_bit(changes, tmp_path):
     settings = SHIPPED | {"steps": 4} | changes
     run(tmp_path / "whole", **settings)
@@ -245,12 +249,14 @@ def test_the_seed_alone_makes_the_adapters():
     assert not torch.equal(start(1), first)
 
 
+@pytest.mark.slow
 def test_other_adapters_are_not_resumed(tmp_path):
     run(tmp_path / "out", **SHIPPED)
     with pytest.raises(ValueError, match=r"lora_rank was 4"):
         run(tmp_path / "out", resume=True, **SHIPPED | {"lora_rank": 2, "steps": 3})
 
 
+@pytest.mark.slow
 def test_a_trained_model_is_evaluated_explored_and_trained_again(tmp_path, capsys, shared_model):
     run(tmp_path / "sums", **SHIPPED)
     run(tmp_path / "stories", model=shared_model, **STORIES)

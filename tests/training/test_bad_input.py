@@ -141,6 +141,7 @@ def test_an_empty_data_set_is_one_line(what, called, shared_model, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_tokenizer_without_a_pad_token_pads_with_its_end(called, shared_model, tmp_path):
     shutil.copytree(shared_model, tmp_path / "model")
     path = tmp_path / "model" / "tokenizer_config.json"
@@ -166,6 +167,7 @@ def test_a_tokenizer_without_a_pad_token_pads_with_its_end(called, shared_model,
     ],
     ids=["raises", "nan", "wrong count"],
 )
+@pytest.mark.slow
 def test_a_reward_that_fails_is_one_line_and_the_run_may_be_started_again(
     body, words, called, shared_model, tmp_path, monkeypatch
 ):
@@ -182,6 +184,7 @@ def test_a_reward_that_fails_is_one_line_and_the_run_may_be_started_again(
     )
 
 
+@pytest.mark.slow
 def test_a_reward_that_fails_later_leaves_what_was_learned(
     called, shared_model, tmp_path, monkeypatch
 ):
@@ -235,6 +238,7 @@ def test_arithmetic_asks_for_a_model_of_its_own(called, shared_model):
     )
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_written_is_one_line_and_the_run_is_not_lost(tmp_path, monkeypatch):
     few = FEW | {"model": "shipped", "task": "arithmetic", "task_options": {"tiers": [2]}}
 

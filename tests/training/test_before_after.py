@@ -21,6 +21,7 @@ def coins(chances):
     return mdp, TabularLM.from_tables(mdp, [[np.log([[1 - p, p]])] for p in chances])
 
 
+@pytest.mark.slow
 def test_the_difference_is_that_of_the_two_models_and_its_interval_is_paired():
     mdp, before = coins([0.5, 0.2])
     _, after = coins([0.7, 0.4])

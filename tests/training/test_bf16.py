@@ -31,6 +31,7 @@ FEW = {
 
 
 @pytest.mark.parametrize("objective", ["gnivo", "vimpo", "ppo", "value_mse"])
+@pytest.mark.slow
 def test_a_run_in_bf16_is_close_to_one_in_float32(objective, tmp_path):
     options = {"alpha": 0.2}
     settings = FEW | {"objective": objective, "objective_options": options, "micro_batch": 5}
@@ -45,6 +46,7 @@ def test_a_run_in_bf16_is_close_to_one_in_float32(objective, tmp_path):
     assert first["entropy"] != same["entropy"]  # it was not float32 after all
 
 
+@pytest.mark.slow
 def test_sampler_and_scorer_agree_and_what_is_left_is_reported(tmp_path, shared_model, monkeypatch):
     settings = FEW | {"objective": "grpo", "learning_rate": 1e-6}
     _, rows = run(tmp_path / "sums", **settings)
@@ -93,6 +95,7 @@ def test_scores_are_summed_in_float32():
 @pytest.mark.parametrize(
     "changes", [{"objective": "ppo"}, {"lora_rank": 2, "reference": "refreshed"}], ids=str
 )
+@pytest.mark.slow
 def test_a_run_in_bf16_that_stops_goes_on_bit_for_bit(changes, tmp_path):
     if "lora_rank" in changes:
         pytest.importorskip("peft", reason="needs peft, of the extra llm")

@@ -35,6 +35,7 @@ class Stop(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_sample_score_train_resume_and_evaluate_are_the_same_calls_on_every_rung(rung, tmp_path):
     def config(out):
         few = {

@@ -54,6 +54,7 @@ def left(out: Path) -> tuple[bytes, list[dict], list[str]]:
 
 
 @pytest.mark.parametrize("name", TRAINABLE)
+@pytest.mark.slow
 def test_every_objective_trains(name, tmp_path):
     rows = run(tmp_path, objective=name, steps=40, prompts_per_step=4, save_every=1000)
     early, late = (sum(row["reward"] for row in part) / 10 for part in (rows[:10], rows[-10:]))
@@ -95,6 +96,7 @@ class Stop(Exception):
     ],
     ids=lambda changes: "-".join(map(str, changes.values())),
 )
+@pytest.mark.slow
 def test_a_run_that_stops_at_any_step_goes_on_bit_for_bit(changes, tmp_path):
     run(tmp_path / "whole", **changes)
     for at in (1, 3, 5):

@@ -116,6 +116,7 @@ def test_nothing_is_trained_for_a_request_that_must_fail(tmp_path):
     assert asked.asked == []
 
 
+@pytest.mark.slow
 def test_an_environment_with_right_answers_is_learned_from():
     chain = ArithmeticChain()
     chance = pretrain(chain, steps=1, size="tiny", wrong_rate=0.0)

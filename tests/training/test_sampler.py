@@ -30,12 +30,14 @@ def error(tmp_path, **changes):
     return run.metrics["value/exact_error"]
 
 
+@pytest.mark.slow
 def test_gnivo_ends_at_the_optimum_on_answers_of_its_reference_and_elsewhere_on_its_own(tmp_path):
     right, own = (error(tmp_path, sampler=name) for name in ("reference", "policy"))
     assert right < 0.05
     assert own > 2 * right
 
 
+@pytest.mark.slow
 def test_gvpo_forgives_either(tmp_path):
     options = {"objective": "gvpo", "objective_options": {"alpha": 0.3}}
     for sampler in ("reference", "policy"):

@@ -80,6 +80,7 @@ def test_two_processes_learn_what_one_learns(changes, tmp_path):
     close(tmp_path / "one", tmp_path / "two", 1e-12)
 
 
+@pytest.mark.slow
 def test_a_transformer_with_adapters_on_three_processes_learns_what_it_learns_on_one(tmp_path):
     pytest.importorskip("peft", reason="needs peft, of the extra llm")
     changes = {
@@ -109,6 +110,7 @@ def test_shares_are_drawn_as_they_would_be_among_all():
     assert not torch.equal(whole[0], whole[1])
 
 
+@pytest.mark.slow
 def test_a_run_on_two_processes_that_stops_goes_on_bit_for_bit_and_on_one_up_to_rounding(tmp_path):
     changes = TABLE | {"save_every": 1, "steps": 4, "objective": "gvpo"}
 

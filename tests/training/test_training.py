@@ -9,6 +9,7 @@ from gnivo_edu.policies import TabularLM, tabulate
 from gnivo_edu.training.algorithm1 import distance_from_key
 
 
+@pytest.mark.slow
 def test_sampled_groups_find_the_optimum_of_a_random_tree():
     """The issue's bar: V=4, T=4, K=8, raw weights, alpha 0.3, KL(pi* || pi) below 0.01."""
     seen = []
@@ -34,6 +35,7 @@ def test_training_is_deterministic_given_its_seed():
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
 
 
+@pytest.mark.slow
 def test_softmax_weights_stop_short_of_the_optimum():
     raw, softmax = (
         training.train(toy_envs.RandomTree(3, 3), 0.1, 2, steps=800, weights=weights, seed=0)
@@ -89,6 +91,7 @@ def test_with_a_moving_reference_exact_rounds_compound():
         )
 
 
+@pytest.mark.slow
 def test_a_refreshed_reference_moves_the_answer_key():
     mdp = toy_envs.RandomTree(vocab_size=2, horizon=3)
     fixed = training.train(mdp, 0.5, 8, steps=200, seed=0)

@@ -224,6 +224,7 @@ def test_the_batch_is_a_hard_one(kind: str) -> None:
     ("case", "kind"),
     [*itertools.product(CASES, ["table", "qwen2"]), ("gnivo", "llama"), ("ppo", "llama")],
 )
+@pytest.mark.slow
 def test_the_gradient_is_that_of_the_whole_batch_for_every_split(case: str, kind: str) -> None:
     here, objective = world(kind), CASES[case]
     expected, out = here.direct(objective)
@@ -248,6 +249,7 @@ def test_the_gradient_is_that_of_the_whole_batch_for_every_split(case: str, kind
 @hypothesis.given(
     st.permutations(range(ROWS)), st.sets(st.integers(1, ROWS - 1)), st.sampled_from(sorted(CASES))
 )
+@pytest.mark.slow
 def test_the_gradient_is_that_of_the_whole_batch_for_random_splits(
     order: list[int], cuts: set[int], case: str
 ) -> None:

@@ -179,6 +179,7 @@ class TestEveryExercise:
 
 
 @pytest.mark.parametrize(("exercise", "name"), WRONG)
+@pytest.mark.slow
 def test_wrong_answer_is_rejected_and_named(exercise, name):
     wrong = exercise.wrong_answers[name]
     cause = " ".join(wrong.__doc__.split()).rstrip(".")

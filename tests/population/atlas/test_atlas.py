@@ -23,6 +23,7 @@ FIELDS = {
 
 
 @pytest.mark.parametrize("name", objectives.names())
+@pytest.mark.slow
 def test_theory_and_computation_agree_in_every_row(name):
     for row in rows_of(name):
         entry = solved(name, row.variant)

@@ -11,6 +11,7 @@ from gnivo_edu.population.judge.counterexample import family
 from tests.population.judge.subjects import first_two, lines
 
 
+@pytest.mark.slow
 def test_gvpo_is_exact_and_safe_and_has_no_counterexample(cards):
     card, found = cards["gvpo"], lines(cards["gvpo"])
     assert card.verdict == "exact"
