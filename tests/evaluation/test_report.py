@@ -85,7 +85,7 @@ def test_compare_is_the_paired_difference_of_shared_problems():
     assert (found["first"], found["second"], found["problems"]) == ("before", "after", 8)
     for k in (1, 3):
         gap = second.pass_at(k) - first.pass_at(k)
-        assert found[f"difference@{k}"] == pytest.approx(gap.mean(), abs=1e-15)
+        assert found[f"difference@{k}"] == pytest.approx(gap.mean(), abs=1e-13)
         assert found[f"better@{k}"] == (gap > 0).sum()
         low, high = found[f"interval@{k}"]
         assert low < gap.mean() < high

@@ -250,7 +250,7 @@ def test_equation_7_8(book, seed):
             )
         assert policy[state].exp().numpy() == pytest.approx(weight / weight.sum(), abs=1e-13)
     population = Population.of(answers, 3, "current")
-    assert push_at(LEAVE_ONE_OUT, population, policy, alpha=alpha) < 1e-15
+    assert push_at(LEAVE_ONE_OUT, population, policy, alpha=alpha) < 1e-13
     assert (
         push_at(LEAVE_ONE_OUT, population, answers.tilted(answers.rewards / alpha), alpha=alpha)
         > 1e-4
@@ -275,9 +275,9 @@ def test_equation_7_9(book, size):
     population = Population.of(answers, size, "current")
     moved = answers.from_tables(book["vimpo_target"](answers.tree, alpha * size / (size - 1)))
     aim = answers.from_tables(book["vimpo_target"](answers.tree, alpha))
-    assert push_at(VALUE_LOSS, population, moved, alpha=alpha) < 1e-15
+    assert push_at(VALUE_LOSS, population, moved, alpha=alpha) < 1e-13
     assert push_at(VALUE_LOSS, population, aim, alpha=alpha) > 1e-4
-    assert push_at(LEAVE_ONE_OUT, population, aim, alpha=alpha) < 1e-15
+    assert push_at(LEAVE_ONE_OUT, population, aim, alpha=alpha) < 1e-13
 
 
 @pytest.mark.parametrize("seed", OTHER_TREES)
@@ -348,7 +348,7 @@ def test_whole_answers_forgive_every_writer_and_prefixes_do_not(seed):
         {"reference": 0.5, "uniform": 0.5},
     ):
         population = Population.of(answers, 3, writer)
-        assert push_at(objectives.gvpo, population, best, alpha=alpha) < 1e-15
+        assert push_at(objectives.gvpo, population, best, alpha=alpha) < 1e-13
         assert push_at(last, population, best, alpha=alpha) < 1e-12
         all_prefixes = push_at(objectives.gnivo, population, best, alpha=alpha)
         assert all_prefixes < 1e-12 if writer == "reference" else all_prefixes > 1e-2
@@ -367,7 +367,7 @@ def test_a_writer_who_lacks_an_answer_leaves_it_free(book):
     )
     moved[0] = best[0] + math.log(0.1 / (1 - best[0, 1].exp()))
     moved[0, 1] = math.log(0.9)
-    assert push_at(objectives.gvpo, population, moved, alpha=0.3) < 1e-15
+    assert push_at(objectives.gvpo, population, moved, alpha=0.3) < 1e-13
     assert push_at(objectives.gvpo, Population.of(answers, 2), moved, alpha=0.3) > 1e-3
     rows = re.findall(r"(\d+)% begin with b, (\S+) from π\*, loss is zero: True", BOOK.printed)
     assert [int(share) for share, _ in rows] == [1, 30, 90]
@@ -429,7 +429,7 @@ def test_centred_errors_let_vimpo_use_anybodys_answers(book, seed):
 
     for writer in ("reference", "uniform", exact.random_reference(3, 3, seed=9)):
         population = Population.of(answers, 2, writer)
-        assert push_at(centred_vimpo, population, aim, alpha=alpha) < 1e-15
+        assert push_at(centred_vimpo, population, aim, alpha=alpha) < 1e-13
         assert push_at(LEAVE_ONE_OUT, population, aim, alpha=alpha) > 1e-4
     assert len(re.findall(r"rests 0\.000 from π_V", BOOK.printed)) == 3
 
@@ -450,7 +450,7 @@ def test_leaving_out_the_centring_or_the_exact_kl_fails(book):
         given = ours, theirs, ours - theirs, answers.mask.numpy(), answers.rewards.numpy(), 0.3
         rewards = answers.rewards.numpy()
         assert book["vimpo_residual"](*given)[0] == pytest.approx(
-            rewards.mean() - rewards, abs=1e-15
+            rewards.mean() - rewards, abs=1e-13
         )
 
 

@@ -48,11 +48,11 @@ def test_dr_grpo_climbs_the_reward_and_with_a_kl_stops_at_a_shrunken_reward(
     policy = random_reference(2, 3, 8)
     flat = tree.ascent(policy, 0.0)
     ours = tree.gradient(dr_grpo, policy, policy, group_size)
-    assert torch.allclose(-ours, (1 - 1 / group_size) * flat, rtol=0, atol=1e-15)
+    assert torch.allclose(-ours, (1 - 1 / group_size) * flat, rtol=0, atol=1e-13)
     optimum, _ = tree.tilt(0.4 * group_size / (group_size - 1))
     assert (
         tree.gradient(dr_grpo, optimum, optimum, group_size, alpha=0.4, kl="sequence").abs().max()
-        < 1e-15
+        < 1e-13
     )
     optimum, _ = tree.tilt(0.4)
     assert (

@@ -49,7 +49,7 @@ def test_dro_gradients_are_those_of_the_paper(scaled: bool) -> None:
     h, value = batch.sequence_logratio.detach(), record["values"].detach()[..., 0]
     weight = -alpha * ((batch.rewards - value) - alpha / 2 * 2 * h) / (alpha if scaled else 1) / 12
     assert torch.allclose(
-        record["policy_logps"].grad, weight[..., None] * batch.mask, rtol=1e-12, atol=1e-15
+        record["policy_logps"].grad, weight[..., None] * batch.mask, rtol=1e-12, atol=1e-13
     )
     assert torch.allclose(
         record["values"].grad[..., 0], (value - batch.rewards + alpha * h) / 12, rtol=1e-12
@@ -66,7 +66,7 @@ def test_a_wrong_value_moves_dro_off_policy_as_proposition_1_says() -> None:
     tokens = all_groups(tree.mdp, tree.reference, 1).tokens
     fields = {"values": tree.of_states(tokens, [values[0] + shift])}
     gradient = tree.gradient(dro, optimum, optimum, 1, alpha=alpha, fields=fields)
-    assert gradient.abs().max() < 1e-15
+    assert gradient.abs().max() < 1e-13
     sampler = random_reference(4, 1, 99)
     assert tree.gradient(dro, optimum, sampler, 1, alpha=alpha, fields=fields).abs().max() > 1e-3
     tables = torch.from_numpy(optimum[0][0])
@@ -90,7 +90,7 @@ def test_dro_with_its_value_profiled_out_is_gvpo() -> None:
     fields = {"values": best.expand(single.mask.shape)}
     ours = tree.gradient(dro, policy, tree.reference, 1, alpha=alpha, scaled=False, fields=fields)
     theirs = tree.gradient(gvpo, policy, tree.reference, 2, alpha=alpha)
-    assert torch.allclose(ours, theirs, rtol=0, atol=1e-15)
+    assert torch.allclose(ours, theirs, rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("horizon", [1, 2, 3])

