@@ -6,7 +6,8 @@ MODEL ?=
 PORT ?=
 WORKERS ?= 2
 # Two processes of one thread each: on two cores faster than one process of two.
-TESTS = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
+# Each process of a test finds the modules compiled, whatever this shell says of it.
+TESTS = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: demo test test-fast test-elsewhere nightly lab notebooks lint browser gallery mutants nbgrader-check

@@ -7,6 +7,7 @@ python=$(realpath -s "$1")
 shift
 fast=(-m "(not slow or notebook) and not nightly")  # and every notebook comparison, slow or not
 failed=()
+unset PYTHONDONTWRITEBYTECODE  # each process finds the modules compiled
 
 suite() { "$python" -m pytest -n "${WORKERS:-2}" -p no:cacheprovider "$@"; }
 

@@ -80,6 +80,7 @@ def texts(path):
 KINDS = ["notebooks/*.ipynb", "notebooks/*.md", "*.md", "gnivo_edu/**/*.py", "toy_envs/**/*.py"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_text_states_a_number_that_rounding_makes(kind):
     paths = sorted(ROOT.glob(kind))

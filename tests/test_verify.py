@@ -27,6 +27,7 @@ def test_both_theorems_hold_with_a_transformer_as_the_reference(report):
     assert report["results"][0]["target"] == "toy_envs/Brackets-v0 (small transformer)"
 
 
+@pytest.mark.slow
 def test_the_reference_is_the_transformer_even_where_the_environment_states_its_own(
     report, monkeypatch
 ):

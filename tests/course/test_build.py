@@ -92,6 +92,7 @@ def test_a_second_build_gives_the_same_bytes(built, tmp_path):
     assert again.read_bytes() == committed
 
 
+@pytest.mark.slow
 def test_outputs(built):
     _, first, picture, both, failing = cells(built)
     assert first.outputs[0].text.startswith("static True 1 notebooks\n")

@@ -112,6 +112,7 @@ def test_the_students_notebook(tiny):
     assert "SOLUTION" not in text
 
 
+@pytest.mark.slow
 def test_the_solution(tiny):
     path, cells = tiny["solution"]
     assert "SOLUTION" not in path.read_text(encoding="utf-8")
@@ -265,6 +266,7 @@ def test_a_course_is_released_without_running_it(tiny_course, tiny, nothing_runs
         release_course(tiny_course / "notebooks", root=tiny_course)
 
 
+@pytest.mark.slow
 def test_a_notebook_that_was_not_built_from_its_source_is_not_released(tiny_course):
     source = tiny_course / "notebooks" / "src" / "tiny.py"
     source.write_text(source.read_text().replace("scale = 2.0", "scale = 3.0"))

@@ -3,10 +3,13 @@
 import re
 import sys
 
+import pytest
+
 from gnivo_edu.demo import gallery
 from tests.figures.reader import Page
 
 
+@pytest.mark.slow
 def test_the_gallery_page_holds_every_output(monkeypatch, tmp_path, capsys):
     every = gallery.gallery_figures(training=False)
     few = {name: every[name] for name in ("Hostile tokens", "Waterfall")}

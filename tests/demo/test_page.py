@@ -250,6 +250,7 @@ def test_slider_moves_credits_but_not_chances(show):
     )
 
 
+@pytest.mark.slow
 def test_disagreement_is_said(show):
     data = synthetic()
     data["parity"]["values"][1][77] += 1e-9
@@ -383,6 +384,7 @@ def test_nothing_scrolls_sideways(show, width):
         assert cut == 0
 
 
+@pytest.mark.slow
 def test_hostile_strings_are_shown_as_they_are(show):
     data = synthetic(model=True)
     texts = data["problem"]["examples"]["wrong at 3"]["steps"]
@@ -417,6 +419,7 @@ def test_hostile_strings_are_shown_as_they_are(show):
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
+@pytest.mark.slow
 def test_everything_has_a_name_and_needs_no_mouse(show):
     page = show(synthetic(model=True))
     page.focus("#answers button >> nth=2")
@@ -446,6 +449,7 @@ def test_motion_only_where_wanted(show):
     assert show(reduced_motion="no-preference").evaluate(duration) == "0.7s"
 
 
+@pytest.mark.slow
 def test_without_javascript_the_page_says_so(show):
     page = show(java_script_enabled=False)
     assert "allow JavaScript" in page.inner_text("body")

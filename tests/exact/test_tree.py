@@ -20,6 +20,7 @@ def test_a_masked_token_stays_at_probability_zero():
     assert exact.verify_constant_shift(tree, 1.0, 2).passed
 
 
+@pytest.mark.slow
 def test_many_prompts():
     mdp = toy_envs.ArithmeticChain()
     trees = exact.enumerate_prompts(mdp)

@@ -130,6 +130,7 @@ def test_the_verdicts_look_different_to_everybody(vision):
     assert all(contrast(look.colour, PAPER) >= 3 for look in LOOKS.values())
 
 
+@pytest.mark.slow
 def test_the_sentence_counts_the_verdicts(atlas):
     assert "2 exact" in atlas.alt()
     assert "1 collapses" in atlas.alt()

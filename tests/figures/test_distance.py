@@ -109,6 +109,7 @@ def test_no_two_texts_overlap_and_none_leaves_the_page(shares):
             assert min(width, height) < 0.04 * figure.dpi, f"{word!r} and {other!r} overlap"
 
 
+@pytest.mark.slow
 def test_the_same_bytes_each_time_and_no_wider_than_a_page(six):
     first = six.png()
     assert six.png() == first

@@ -96,6 +96,7 @@ def test_png_is_the_same_whatever_the_reader_has_set(shown, title):
     assert np.array_equal(corners, np.ones((4, 3)))
 
 
+@pytest.mark.slow
 @each
 def test_letters_are_large_enough_and_apart(shown, title):
     with drawing():

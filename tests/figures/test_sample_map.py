@@ -33,6 +33,7 @@ def test_the_sample_map_sorts_hatches_and_marks_the_end(brackets, bracket_key, w
     assert np.ma.getmaskarray(grid).sum() == 9
 
 
+@pytest.mark.slow
 def test_a_wide_sample_map_keeps_signs_only(problem, words):
     shown = figures.SampleMap(
         [["a"] * 20], [[0.5, -0.5] * 10], [1.0], [True], "reference: r; alpha = 1", 1.0

@@ -136,6 +136,7 @@ def test_all_weights_reach_the_best_policy_and_the_last_layer_does_not():
     assert kl > 0.01
 
 
+@pytest.mark.slow
 def test_the_last_layer_rests_though_it_is_not_there():
     small = toy_envs.RandomTree(vocab_size=2, horizon=5)
     model = writer(small, weights=0.4)

@@ -99,6 +99,7 @@ def test_equation_10_1(book):
             )
 
 
+@pytest.mark.slow
 def test_equation_10_2(book):
     """The model's own probability of some prefixes, token by token, in one forward pass."""
     rng = np.random.default_rng(0)

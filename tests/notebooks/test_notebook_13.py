@@ -297,6 +297,7 @@ def test_the_computation_in_bf16_runs_after_one_in_float64(monkeypatch):
         assert len(rung.rewards) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not STORIES.is_dir(), reason=f"no story model in {STORIES.parent.name}/{STORIES.name}"
 )

@@ -157,6 +157,7 @@ def test_nothing_honest_can_be_said_beyond_n():
     assert "pass@8 needs at least 8 samples to a problem, got 4" in BOOK.printed
 
 
+@pytest.mark.slow
 def test_the_exam(world):
     chain, model, warm, _ = world
     report = evaluation.evaluate(model, chain, samples=8, prompts=range(30)).to_json()

@@ -132,7 +132,8 @@ def without_torch(tmp_path, monkeypatch):
 
 
 @pytest.mark.notebook
-@marked(pytest.mark.slow)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
 def test_the_committed_notebook_is_what_its_source_builds(name, without_torch):
     """The one execution; of 00 to 04 in a kernel that cannot import torch."""
     if name[:2] in NO_TORCH:
@@ -140,6 +141,7 @@ def test_the_committed_notebook_is_what_its_source_builds(name, without_torch):
     assert build_course(only=[name], check=True) == []
 
 
+@pytest.mark.slow
 def test_a_notebook_that_needs_torch_stops_where_there_is_none(tmp_path, without_torch):
     (tmp_path / "needs.py").write_text("# %%\nimport torch\n")
     without_torch()
@@ -309,6 +311,7 @@ def test_much_of_a_students_notebook_runs_before_any_answer(notebook, released):
     assert later - bound == set()
 
 
+@pytest.mark.slow
 @marked(pytest.mark.nightly)
 def test_the_students_notebook_stops_only_at_stubs(name, tmp_path):
     """Every answer cell runs; every check says there is nothing to check yet; of the others, only

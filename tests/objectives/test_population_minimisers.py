@@ -44,6 +44,7 @@ def test_raw_weights_are_exact_at_every_single_depth(
     assert ragged.tv(fitted, depth) < EXACT < 1e-3 < ragged.tv(ragged.reference, depth)
 
 
+@pytest.mark.slow
 def test_softmax_weights_are_exact_at_the_end_and_biased_before_it(fixed: Problem) -> None:
     assert fixed.tv(fixed.minimise(objectives.gnivo, 2, weights="softmax", prefixes="last")) < EXACT
     for settings in ({}, {"prefixes": "given", "depths": 1}):

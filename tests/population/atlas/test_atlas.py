@@ -40,6 +40,7 @@ def test_theory_and_computation_agree_in_every_row(name):
             assert min(entry.evidence["push"]) > 0
 
 
+@pytest.mark.slow
 def test_a_wrong_theory_is_found_out():
     row = next(row for row in rows_of("gvpo") if row.expected == "exact")
     assert solved("gvpo", row.variant).agrees

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from gnivo_edu.population import Population, expect, point_at
@@ -11,6 +12,7 @@ from gnivo_edu.population.atlas import find, problem, rows_of
 from gnivo_edu.population.claims.claim import entry as solved
 
 
+@pytest.mark.slow
 def test_softmax_weights_err_less_in_larger_groups():
     row = next(
         row for row in rows_of("gnivo") if row.variant.startswith("softmax weights, all depths")

@@ -8,6 +8,7 @@ from gnivo_edu.population.claims import papers
 from tests.population.claims.verdicts import assert_verdict
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("claim", papers.CLAIMS, ids=lambda claim: claim.name)
 def test_the_numbers_give_the_verdict_of_the_ledger(claim):
     assert_verdict(claim)

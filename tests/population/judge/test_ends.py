@@ -10,6 +10,7 @@ from gnivo_edu.population.judge.subject import Subject
 from tests.population.judge.subjects import first_two, subject_of, turned_sign
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "sampler", "verdict"),
     [

@@ -34,6 +34,7 @@ def test_gvpo_is_exact_and_safe_and_has_no_counterexample(cards):
         assert noise["signal_to_noise"] == pytest.approx(noise["rloo"], rel=1e-10)
 
 
+@pytest.mark.slow
 def test_softmax_weights_are_biased_but_not_for_one_token(cards):
     card = cards["softmax"]
     assert card.verdict == "biased"
