@@ -32,6 +32,11 @@ def key_values(pairs: list[str] | None) -> dict[str, Any]:
     return dict(read_change(pair) for pair in pairs or [])
 
 
+def given_only(**options: Any) -> dict[str, Any]:
+    """The options that have a value; for the others the callee's own default holds."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def finish(report: dict[str, Any], as_json: bool, show: Callable[[], None]) -> None:
     """Print a report as JSON, or show it; exit with 1 where it says that a check did not hold."""
     if as_json:

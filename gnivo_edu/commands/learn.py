@@ -27,7 +27,7 @@ def demo(
     from gnivo_edu.demo import run_demo
 
     report = run_demo(out, model, say=say(quiet=as_json))
-    finish(report, as_json, lambda: None)
+    finish(report, as_json, show=lambda: None)
 
 
 @app.command(rich_help_panel=PANEL)
@@ -78,11 +78,18 @@ def check(
     """Grade a notebook, or a folder of submissions; it is no sandbox."""
     from gnivo_edu.course import grade as grading
 
-    grades = grading.grade(path, exercise, seed, seed_per_student, timeout, say(quiet=True))
+    grades = grading.grade(
+        path,
+        exercise,
+        seed=seed,
+        per_student=seed_per_student,
+        timeout=timeout,
+        progress=say(quiet=True),
+    )
     if csv is not None:
         grading.write_csv(grades, csv)
     report = grading.report(grades)
-    finish(report, as_json, lambda: tables.print_rows(str(path), grading.table(grades)))
+    finish(report, as_json, show=lambda: tables.print_rows(str(path), grading.table(grades)))
 
 
 @app.command(rich_help_panel=PANEL)
@@ -158,4 +165,4 @@ def explore(
             typer.echo(note)
         typer.echo(f"Open {report['page']}")
 
-    finish(report, as_json, show)
+    finish(report, as_json, show=show)

@@ -25,7 +25,7 @@ def bench(
 
     with status(as_json) as progress:
         report = run_benchmark(name, progress)
-    finish(report, as_json, lambda: tables.print_rows(report["benchmark"], report["results"]))
+    finish(report, as_json, show=lambda: tables.print_rows(report["benchmark"], report["results"]))
 
 
 @app.command("build-course", rich_help_panel=PANEL)
@@ -71,4 +71,4 @@ def doctor(as_json: Json = False) -> None:
     from gnivo_edu.machine import examine
 
     report = examine()
-    finish(report, as_json, lambda: tables.print_rows("doctor", report["findings"]))
+    finish(report, as_json, show=lambda: tables.print_rows("doctor", report["findings"]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -13,70 +15,57 @@ def print_verification(report: dict[str, Any]) -> None:
     """The results of `gnivo_edu.verify` as a table of at most 80 columns, and why a control cannot
     bite, if so.
     """
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(
-        title="Both theorems and two controls, in nats",
-        box=None,
-        padding=(0, 2, 0, 0),
-        pad_edge=False,
-    )
-    for heading in (
-        "target",
-        "alpha",
-        "K",
-        "answers",
-        "thm 1",
-        "thm 2",
-        "softmax",
-        "stale",
-        "holds",
-    ):
-        table.add_column(heading, justify="left" if heading == "target" else "right", no_wrap=True)
-    previous = None
-    for r in report["results"]:
-        name = Path(r["target"].removesuffix(" (small transformer)")).name.removesuffix("-v0")[:17]
-        if previous not in (None, name):
-            table.add_section()
-        table.add_row(
-            "" if name == previous else name,
-            f"{r['alpha']:g}",
-            str(r["constant_shift"]["group_size"]),
-            f"{r['sequences']:,}",
-            f"{r['soft_value_theorem']['max_abs_error']:.0e}",
-            f"{r['constant_shift']['spread']:.0e}",
-            *(_violation(r, control) for control in ("softmax_weights", "off_policy_samples")),
-            "yes" if r["passed"] else "NO",
-        )
-        previous = name
-    Console().print(table)
+    columns = ("alpha", "K", "answers", "thm 1", "thm 2", "softmax", "stale", "holds")
+    table = _ruleless("Both theorems and two controls, in nats", left=["target"], right=columns)
+    for column in table.columns:
+        column.no_wrap = True
+    for target, results in groupby(report["results"], key=_short_target):
+        for number, result in enumerate(results):
+            # The name stands in the first row of its target only.
+            table.add_row(target if number == 0 else "", *_verification_cells(result))
+    _draw(table)
     print("thm 1, thm 2: largest errors; softmax, stale: two controls (t < T) that must miss.")
     reasons = {
-        f"{r['target']}, {name}: {why}"
-        for r in report["results"]
-        for name, why in r["not_applicable"].items()
+        f"{result['target']}, {control}: {why}"
+        for result in report["results"]
+        for control, why in result["not_applicable"].items()
     }
     for reason in sorted(reasons):
         print(f"cannot bite: {reason}")
     if "fit" in report:
-        fit = report["fit"]
-        print(
-            f"A transformer of {fit['parameters']:,} parameters, fitted to the exact loss over all "
-            "groups of "
-            f"{fit['group_size']} (alpha {fit['alpha']:g}, {fit['sequences']} answers): spread "
-            f"{fit['spread']:.0e}, "
-            f"KL(pi*||pi) {fit['kl']:.0e}, {fit['steps']} steps: "
-            f"{'holds' if fit['passed'] else 'MISSES'}."
-        )
+        print(_fit_sentence(report["fit"]))
     print("All hold." if report["passed"] else "Not everything holds: see the rows with NO.")
 
 
-def _violation(result: dict[str, Any], control: str) -> str:
+def _short_target(result: dict[str, Any]) -> str:
+    """The name of an environment or a model, without what is the same for all."""
+    name = Path(result["target"].removesuffix(" (small transformer)")).name
+    return name.removesuffix("-v0")[:17]
+
+
+def _verification_cells(result: dict[str, Any]) -> list[str]:
+    violations = [
+        # A control that can do no harm on a target is absent from the report.
+        f"{result['controls'][name]['violation']:.2g}" if name in result["controls"] else "cannot"
+        for name in ("softmax_weights", "off_policy_samples")
+    ]
+    return [
+        f"{result['alpha']:g}",
+        str(result["constant_shift"]["group_size"]),
+        f"{result['sequences']:,}",
+        f"{result['soft_value_theorem']['max_abs_error']:.0e}",
+        f"{result['constant_shift']['spread']:.0e}",
+        *violations,
+        "yes" if result["passed"] else "NO",
+    ]
+
+
+def _fit_sentence(fit: dict[str, Any]) -> str:
     return (
-        f"{result['controls'][control]['violation']:.2g}"
-        if control in result["controls"]
-        else "cannot"
+        f"A transformer of {fit['parameters']:,} parameters, fitted to the exact loss over all "
+        f"groups of {fit['group_size']} (alpha {fit['alpha']:g}, {fit['sequences']} answers): "
+        f"spread {fit['spread']:.0e}, KL(pi*||pi) {fit['kl']:.0e}, {fit['steps']} steps: "
+        f"{'holds' if fit['passed'] else 'MISSES'}."
     )
 
 
@@ -84,118 +73,76 @@ def print_atlas(report: dict[str, Any]) -> None:
     """The rows of the atlas, grouped by objective, and the rows where theory and computation
     disagree.
     """
-    from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
-    table = Table(
-        title="Where each objective comes to rest", box=None, padding=(0, 2, 0, 0), pad_edge=False
+    table = _ruleless(
+        "Where each objective comes to rest",
+        left=["objective, variant", "samples", "ends"],
+        right=["TV to pi*", "off theory"],
     )
-    for heading in ("objective, variant", "samples", "ends", "TV to pi*", "off theory"):
-        table.add_column(heading, justify="right" if heading.startswith(("TV", "off")) else "left")
-    previous = None
-    for r in report["rows"]:
-        if r["objective"] != previous:
-            table.add_section()
-            table.add_row(f"[bold]{r['objective']}[/bold]")
-        error = "" if r["theory_error"] is None else f"{r['theory_error']:.0e}"
-        table.add_row(
-            "  " + escape(r["variant"]),
-            r["sampling"],
-            r["verdict"] + ("" if r["agrees"] else " (theory: another)"),
-            f"{r['tv_from_optimum']:.1g}"
-            if r["verdict"] == "exact"
-            else f"{r['tv_from_optimum']:.4f}",
-            error,
-        )
-        previous = r["objective"]
-    Console().print(table)
+    for objective, rows in groupby(report["rows"], key=lambda row: row["objective"]):
+        table.add_row(f"[bold]{objective}[/bold]")
+        for row in rows:
+            # Where the end is pi* itself, the distance is rounding: its size says enough.
+            form = ".1g" if row["verdict"] == "exact" else ".4f"
+            distance = f"{row['tv_from_optimum']:{form}}"
+            disagreement = "" if row["agrees"] else " (theory: another)"
+            error = "" if row["theory_error"] is None else f"{row['theory_error']:.0e}"
+            end = row["verdict"] + disagreement
+            table.add_row(f"  {escape(row['variant'])}", row["sampling"], end, distance, error)
+    _draw(table)
     print(
         "off theory: total variation from the law that theory states, where it states one; --json "
         "gives the statements."
     )
-    wrong = [r for r in report["rows"] if not r["agrees"]]
-    for r in wrong:
-        print(f"disagrees: {r['objective']}, {r['variant']}: theory says {r['theory']}")
-    print(
-        f"{len(report['rows'])} rows; "
-        + ("all agree with theory." if not wrong else f"{len(wrong)} disagree.")
-    )
+    wrong = [row for row in report["rows"] if not row["agrees"]]
+    for row in wrong:
+        print(f"disagrees: {row['objective']}, {row['variant']}: theory says {row['theory']}")
+    summary = f"{len(wrong)} disagree." if wrong else "all agree with theory."
+    print(f"{len(report['rows'])} rows; {summary}")
 
 
 def print_claims(report: dict[str, Any]) -> None:
     """The claim ledger on one page: verdict, claim, condition, source, what was read, and the
     number.
     """
-    from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
-    table = Table(
-        title="What is said, and what is so", box=None, padding=(0, 2, 0, 0), pad_edge=False
-    )
-    for heading in ("verdict", "claim; its source (and what was read of it)", "error"):
-        table.add_column(
-            heading, justify="right" if heading == "error" else "left", overflow="fold"
-        )
-    for c in report["claims"]:
-        condition = (
-            f"\n[italic]only if {escape(c['condition'])}[/italic]"
-            if c["verdict"] == "holds if"
-            else ""
-        )
-        number = f"{c['number']:.2g}" + (
-            f" ({c['number_under_condition']:.0e})" if condition else ""
-        )
-        verdict = (c["verdict"] or "unclear") + ("" if c["passed"] else " (!)")
-        where = f"{c['name']}: {c['source']} ({c['read']}); error: {c['unit']}"
-        says = f"{escape(c['claim'])}{condition}\n[dim]{escape(where)}[/dim]"
-        table.add_row(verdict, says, number)
-    Console().print(table)
+    says = "claim; its source (and what was read of it)"
+    table = _ruleless("What is said, and what is so", left=["verdict", says], right=["error"])
+    for claim in report["claims"]:
+        text, number = escape(claim["claim"]), f"{claim['number']:.2g}"
+        if claim["verdict"] == "holds if":
+            text += f"\n[italic]only if {escape(claim['condition'])}[/italic]"
+            number += f" ({claim['number_under_condition']:.0e})"
+        where = f"{claim['name']}: {claim['source']} ({claim['read']}); error: {claim['unit']}"
+        mark = "" if claim["passed"] else " (!)"
+        verdict = (claim["verdict"] or "unclear") + mark
+        table.add_row(verdict, f"{text}\n[dim]{escape(where)}[/dim]", number)
+    _draw(table)
     print(
         "error: zero if the claim is true as said; in brackets, under the condition. `--only NAME` "
         "recomputes one."
     )
-    wrong = [c["name"] for c in report["claims"] if not c["passed"]]
-    print(
-        f"{len(report['claims'])} claims; "
-        + (f"the ledger is wrong on {', '.join(wrong)}." if wrong else "all as stated.")
-    )
-
-
-def print_rows(title: str, rows: list[dict[str, Any]]) -> None:
-    """Plain rows, all with the same keys, as a table."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=escape(title), box=SIMPLE_HEAD)
-    for heading in rows[0]:
-        table.add_column(heading)
-    for row in rows:
-        table.add_row(
-            *(f"{v:.3g}" if isinstance(v, float) else escape(str(v)) for v in row.values())
-        )
-    Console().print(table)
+    wrong = ", ".join(claim["name"] for claim in report["claims"] if not claim["passed"])
+    summary = f"the ledger is wrong on {wrong}." if wrong else "all as stated."
+    print(f"{len(report['claims'])} claims; {summary}")
 
 
 def print_evaluation(report: dict[str, Any]) -> None:
     """Pass@k, maj@k and mean reward with their intervals."""
     rows = []
-    for name, value in report.items():
+    for name, mean in report.items():
         if name.startswith(("pass@", "maj@")) or name == "reward":
-            ends = report[
-                "interval" + (name.removeprefix("pass") if name.startswith("pass") else f"_{name}")
-            ]
-            shown = "" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
-            rows.append({"measure": name, "mean": value, "95% interval": shown})
+            # The keys of the intervals: interval@1 for pass@1, interval_maj@3, interval_reward.
+            key = f"interval_{name}".replace("_pass", "")
+            ends = _interval(report[key], form=".3f")
+            rows.append({"measure": name, "mean": mean, "95% interval": ends})
     print_rows(f"{report['model']} on {report['task']}", rows)
     print(
         f"{report['problems']} problems, {report['samples']} samples each; "
-        f"{report['truncated']:.1%} cut off, "
-        f"{report['mean_length']:.1f} tokens on average; {report['skipped']} problems left out. "
-        "Intervals: bootstrap over problems."
+        f"{report['truncated']:.1%} cut off, {report['mean_length']:.1f} tokens on average; "
+        f"{report['skipped']} problems left out. Intervals: bootstrap over problems."
     )
 
 
@@ -207,31 +154,44 @@ def print_benchmarks(rows: list[dict[str, Any]]) -> None:
 
     # On two lines each: "amc23-40 pass@1" and "42.5 [27.5, 57.5]".
     rows = [
-        {
-            name.replace(" ", "\n"): text if name == "model" else text.replace(" ", "\n", 1)
-            for name, text in row.items()
-        }
+        {name.replace(" ", "\n"): text.replace(" ", "\n", 1) for name, text in row.items()}
+        | {"model": row["model"]}
         for row in rows
     ]
     width = {
         name: max(len(line) for row in rows for line in f"{name}\n{row[name]}".split("\n")) + 3
         for name in rows[0]
     }
-    headings = [name for name in width if name != "model"]
-    at_once = max(
-        2, (Console().width - width["model"]) // max(width[name] for name in headings) // 2 * 2
-    )
-    for start in range(0, len(headings), at_once):
-        print_rows(
-            "",
-            [
-                {name: row[name] for name in ("model", *headings[start : start + at_once])}
-                for row in rows
-            ],
-        )
+    names = [name for name in width if name != "model"]
+    room = (Console().width - width["model"]) // max(width[name] for name in names)
+    at_once = max(2, room // 2 * 2)  # an even number: the columns of one benchmark come in twos
+    for start in range(0, len(names), at_once):
+        shown = ("model", *names[start : start + at_once])
+        print_rows("", [{name: row[name] for name in shown} for row in rows])
     print(
         "Percent, mean over problems [95% interval: bootstrap over problems]; a blank: not tried."
     )
+
+
+def print_comparison(comparison: dict[str, Any]) -> None:
+    """Second minus first, paired, and what the interval would be without the pairs."""
+    prefix = "difference"
+    rows = []
+    for name, difference in comparison.items():
+        if name.startswith(prefix):
+            # Every measure has its number under each of five names: difference@1, interval@1, ...
+            key = name.removeprefix(prefix)
+            better, worse = comparison[f"better{key}"], comparison[f"worse{key}"]
+            row = {
+                "measure": f"pass{key}".replace("pass_", ""),
+                "difference": f"{difference:+.3f}",
+                "95% interval": _interval(comparison[f"interval{key}"], form="+.3f"),
+                "if unpaired": _interval(comparison[f"unpaired_interval{key}"], form="+.3f"),
+                "better / worse on": f"{better} / {worse}",
+            }
+            rows.append(row)
+    pair = f"{comparison['second']} minus {comparison['first']}"
+    print_rows(f"{pair}, {comparison['task']}, {comparison['problems']} problems", rows)
 
 
 def print_training(report: dict[str, Any]) -> None:
@@ -240,46 +200,52 @@ def print_training(report: dict[str, Any]) -> None:
     change = report.get("change")
     if change is None:
         return
-    ends = change["interval"]
-    shown = (
-        ""
-        if ends is None
-        else f" (95% interval over questions, paired: {ends[0]:+.3f} to {ends[1]:+.3f})"
-    )
+    ends = _interval(change["interval"], form="+.3f")
+    interval = f" (95% interval over questions, paired: {ends})" if ends else ""
     print(
         f"Mean reward on {change['questions']} of the training questions, {change['answers']} "
-        "answers: "
-        f"{change['before']:.3f} before, {change['after']:.3f} after, "
-        f"{change['difference']:+.3f}{shown}."
+        f"answers: {change['before']:.3f} before, {change['after']:.3f} after, "
+        f"{change['difference']:+.3f}{interval}."
     )
     for pair in change["texts"]:
         print(f"\n{pair['prompt']}")
         for when in ("before", "after"):
-            print(
-                f"  {when:<6} {pair[when]['reward']:.2f}  "
-                f"{shorten(pair[when]['text'], 400, placeholder=' ...')}"
-            )
+            text = shorten(pair[when]["text"], 400, placeholder=" ...")
+            print(f"  {when:<6} {pair[when]['reward']:.2f}  {text}")
 
 
-def print_comparison(found: dict[str, Any]) -> None:
-    """Second minus first, paired, and what the interval would be without the pairs."""
+def _interval(ends: tuple[float, float] | None, form: str) -> str:
+    """Nothing where there is no interval: of one problem there is none."""
+    return "" if ends is None else f"{ends[0]:{form}} to {ends[1]:{form}}"
 
-    def text(ends: list[float] | None) -> str:
-        return "" if ends is None else f"{ends[0]:+.3f} to {ends[1]:+.3f}"
 
-    rows = [
-        {
-            "measure": "reward" if key == "_reward" else f"pass{key}",
-            "difference": f"{found[f'difference{key}']:+.3f}",
-            "95% interval": text(found[f"interval{key}"]),
-            "if unpaired": text(found[f"unpaired_interval{key}"]),
-            "better / worse on": f"{found[f'better{key}']} / {found[f'worse{key}']}",
-        }
-        for key in (
-            name.removeprefix("difference") for name in found if name.startswith("difference")
+def print_rows(title: str, rows: list[dict[str, Any]]) -> None:
+    """Plain rows, all with the same keys, as a table."""
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(*rows[0], title=escape(title), box=SIMPLE_HEAD)
+    for row in rows:
+        table.add_row(
+            *(f"{v:.3g}" if isinstance(v, float) else escape(str(v)) for v in row.values())
         )
-    ]
-    print_rows(
-        f"{found['second']} minus {found['first']}, {found['task']}, {found['problems']} problems",
-        rows,
-    )
+    _draw(table)
+
+
+def _ruleless(title: str, left: Iterable[str], right: Iterable[str]) -> Any:
+    """A table without rules, with columns flush left and then columns flush right."""
+    from rich.table import Table
+
+    table = Table(title=title, box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for heading in left:
+        table.add_column(heading, overflow="fold")
+    for heading in right:
+        table.add_column(heading, justify="right", overflow="fold")
+    return table
+
+
+def _draw(table: Any) -> None:
+    from rich.console import Console
+
+    Console().print(table)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from gnivo_edu.commands import tables
-from gnivo_edu.commands.app import Json, app, finish, key_values, say, status
+from gnivo_edu.commands.app import Json, app, finish, given_only, key_values, say, status
 
 PANEL = "Train"
 
@@ -50,34 +50,35 @@ def pretrain(
     """A base model for a task, from demonstrations with a bad habit."""
     from gnivo_edu.training.pretrain import pretrain_arithmetic, pretrain_task
 
-    asked = {
-        "steps": steps,
-        "wrong_rate": wrong_rate,
-        "size": size,
-        "architecture": architecture,
-        "seed": seed,
-    }
-    given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    settings = given_only(
+        tiers=tier or None,
+        steps=steps,
+        wrong_rate=wrong_rate,
+        size=size,
+        architecture=architecture,
+        seed=seed,
+    )
     options = key_values(set_)
+    if options and task == "arithmetic":
+        raise ValueError(
+            "the questions of arithmetic are chosen by --tier: --set is for toy environments"
+        )
+    if tier and task != "arithmetic":
+        raise ValueError(
+            "--tier is for arithmetic: give the options of a toy environment with --set"
+        )
     with status(as_json) as progress:
         if task == "arithmetic":
-            if options:
-                raise ValueError(
-                    "the questions of arithmetic are chosen by --tier: --set is for toy "
-                    "environments"
-                )
-            given |= {"tiers": tier} if tier else {}
-            recipe = pretrain_arithmetic(out, progress=progress, **given).recipe
-            rows = [{"tier": tier, **rates} for tier, rates in recipe["right_answers"].items()]
+            recipe = pretrain_arithmetic(out, progress=progress, **settings).recipe
+            rates = recipe["right_answers"].items()
+            rows = [{"tier": operations, **rate} for operations, rate in rates]
         else:
-            if tier:
-                raise ValueError(
-                    "--tier is for arithmetic: give the options of a toy environment with --set"
-                )
-            recipe = pretrain_task(task, out, options, progress=progress, **given).recipe
+            recipe = pretrain_task(
+                task, out, task_options=options, progress=progress, **settings
+            ).recipe
             rows = [{"task": task, **recipe["right_answers"]}]
     title = f"right answers of {out}, after {recipe['seconds']:.0f} s"
-    finish(recipe, as_json, lambda: tables.print_rows(title, rows))
+    finish(recipe, as_json, show=lambda: tables.print_rows(title, rows))
 
 
 @app.command(rich_help_panel=PANEL)
@@ -98,9 +99,10 @@ def train(
     from gnivo_edu.training.config import load_config
     from gnivo_edu.training.progress import train_with_progress
 
-    run = train_with_progress(load_config(config, set_ or []), resume, say(quiet=as_json))
-    report = report_of(run, say(quiet=as_json))
-    finish(report, as_json, lambda: tables.print_training(report))
+    tell = say(quiet=as_json)
+    run = train_with_progress(load_config(config, set_ or []), resume, say=tell)
+    report = report_of(run, tell)
+    finish(report, as_json, show=lambda: tables.print_training(report))
 
 
 @app.command(rich_help_panel=PANEL)
@@ -142,17 +144,18 @@ def evaluate(
         if model or task or compare:
             raise ValueError("--table reads results: leave out --model, --task and --compare")
         reports = [evaluation.load_report(folder) for folder in table]
-        reports = [replace(report, ks=tuple(k)) for report in reports] if k else reports
+        if k:
+            reports = [replace(report, ks=tuple(k)) for report in reports]
         rows = evaluation.benchmark_table(reports)
         listed = {"rows": rows, "results": [report.to_json() for report in reports]}
-        finish(listed, as_json, lambda: tables.print_benchmarks(rows))
+        finish(listed, as_json, show=lambda: tables.print_benchmarks(rows))
         return
     if compare is not None:
         if model or task:
             raise ValueError("--compare A B reads two results: leave out --model and --task")
         first, second = map(evaluation.load_report, compare)
         difference = evaluation.compare(first, second, ks=k)
-        finish(difference, as_json, lambda: tables.print_comparison(difference))
+        finish(difference, as_json, show=lambda: tables.print_comparison(difference))
         return
     if not model or not task:
         raise ValueError("give --model and --task, or --compare A B, or --table A --table B ...")
@@ -174,4 +177,4 @@ def evaluate(
             say=progress,
             model=model,
         ).to_json()
-    finish(report, as_json, lambda: tables.print_evaluation(report))
+    finish(report, as_json, show=lambda: tables.print_evaluation(report))

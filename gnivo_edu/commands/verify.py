@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from gnivo_edu.commands import tables
-from gnivo_edu.commands.app import Json, app, finish, key_values, status
+from gnivo_edu.commands.app import Json, app, finish, given_only, key_values, status
 
 PANEL = "Verify"
 
@@ -50,28 +50,29 @@ def verify(
     """Both theorems, to machine precision, and two controls that must fail."""
     from gnivo_edu import verify as checks
 
-    alphas, sizes = alpha or checks.ALPHAS, group_size or checks.GROUP_SIZES
-    asked = {"prompt": prompt, "top_k": top_k, "horizon": horizon, "reward": reward}
-    given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-    if given and model is None:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+    alphas = alpha or checks.ALPHAS
+    sizes = group_size or checks.GROUP_SIZES
+    of_model = given_only(prompt=prompt, top_k=top_k, horizon=horizon, reward=reward)
+    if of_model and model is None:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in of_model)
         raise ValueError(f"{options} can only be given with --model: environments have their own")
     if policy not in (None, "small-transformer"):
         raise ValueError(f"--policy must be small-transformer, got {policy!r}")
     if policy and model is not None:
         raise ValueError("--policy and --model exclude each other: verify them in two calls")
+    if env and model is not None:
+        raise ValueError("--model and --env exclude each other: verify them in two calls")
     with status(as_json) as progress:
         if model is not None:
-            if env:
-                raise ValueError("--model and --env exclude each other: verify them in two calls")
             report = checks.verify_model(
-                model, **given, alphas=alphas, group_sizes=sizes, progress=progress
+                model, **of_model, alphas=alphas, group_sizes=sizes, progress=progress
             )
-        elif policy:
-            report = checks.verify_transformer(env, alphas, sizes, prompt_index, progress=progress)
         else:
-            report = checks.verify_environments(env, alphas, sizes, prompt_index, progress)
-    finish(report, as_json, lambda: tables.print_verification(report))
+            on_environments = checks.verify_transformer if policy else checks.verify_environments
+            report = on_environments(
+                env, alphas, group_sizes=sizes, prompt_index=prompt_index, progress=progress
+            )
+    finish(report, as_json, show=lambda: tables.print_verification(report))
 
 
 @app.command(rich_help_panel=PANEL)
@@ -86,7 +87,7 @@ def atlas(
 
     with status(as_json) as progress:
         report = draw(only, progress)
-    finish(report, as_json, lambda: tables.print_atlas(report))
+    finish(report, as_json, show=lambda: tables.print_atlas(report))
 
 
 @app.command(rich_help_panel=PANEL)
@@ -105,7 +106,7 @@ def judge(
 
     with status(as_json):
         card = judging.judge(objective, alpha, **key_values(set_))
-    finish(card.to_json(), as_json, lambda: typer.echo(card.text()))
+    finish(card.to_json(), as_json, show=lambda: typer.echo(card.text()))
 
 
 @app.command(rich_help_panel=PANEL)
@@ -118,4 +119,4 @@ def claims(
 
     with status(as_json) as progress:
         report = judge_all(only, progress)
-    finish(report, as_json, lambda: tables.print_claims(report))
+    finish(report, as_json, show=lambda: tables.print_claims(report))
