@@ -51,7 +51,7 @@ def bench_exact(
         "numpy.exp": lambda repeat: np.exp(rewards).nbytes,
         "solve": lambda repeat: exact.solve(tree, 0.3).log_z,
     }
-    runs = race(calls, repeats, progress)
+    runs = race(calls, repeats, progress=progress)
     tracemalloc.start()
     exact.solve(tree, 0.3)
     peak = tracemalloc.get_traced_memory()[1]
@@ -77,7 +77,7 @@ def bench_import(repeats: int = 7, progress: Progress = None) -> list[dict[str, 
         "ours": lambda repeat: _python("-c", "import toy_envs, gnivo_edu.exact"),
         "--help": lambda repeat: _python("-m", "gnivo_edu.cli", "--help"),
     }
-    seconds = {name: runs.seconds for name, runs in race(calls, repeats, progress).items()}
+    seconds = {name: runs.seconds for name, runs in race(calls, repeats, progress=progress).items()}
     return [
         ratio_row(
             "import / numpy and gymnasium",

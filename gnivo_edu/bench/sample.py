@@ -53,7 +53,7 @@ def bench_sample(
             "ours": partial(_sample, model, task, group_size),
             "peer": partial(_generate, model, task, group_size),
         }
-        runs = race(calls, repeats, progress, label=f"{name}, ", threads=threads)
+        runs = race(calls, repeats, progress=progress, label=f"{name}, ", threads=threads)
         speeds = {side: np.array(run.results) / np.array(run.seconds) for side, run in runs.items()}
         rows.append(ratio_row(name, ours=speeds["ours"], peer=speeds["peer"], unit="tokens/s"))
     return rows
@@ -64,7 +64,8 @@ def _sample(model: Any, task: _Task, group_size: int, seed: int) -> int:
     from gnivo_edu.policies.generation import sample_completions
 
     prompts = range(len(task.prompts()))
-    return int(sample_completions(model, task, group_size, prompts, step=seed).lengths.sum())
+    drawn = sample_completions(model, task, group_size=group_size, prompt_index=prompts, step=seed)
+    return int(drawn.lengths.sum())
 
 
 def _generate(model: Any, task: _Task, group_size: int, seed: int) -> int:
@@ -72,10 +73,10 @@ def _generate(model: Any, task: _Task, group_size: int, seed: int) -> int:
     import torch
 
     torch.manual_seed(seed)
-    prompts, mask = torch.from_numpy(task.prompts()), torch.from_numpy(task.prompt_mask())
+    prompts = torch.from_numpy(task.prompts())
     out = model.generate(
         input_ids=prompts,
-        attention_mask=mask.long(),
+        attention_mask=torch.from_numpy(task.prompt_mask()).long(),
         do_sample=True,
         top_k=0,
         max_new_tokens=task.horizon,
@@ -84,8 +85,9 @@ def _generate(model: Any, task: _Task, group_size: int, seed: int) -> int:
         pad_token_id=task.pad_token_id,
     )
     answers = out[:, prompts.shape[1] :]
-    ended = torch.isin(answers, torch.tensor(task.eos_token_ids, dtype=torch.int64)).int()
-    return int(((ended.cumsum(1) - ended) == 0).sum())
+    ends = torch.isin(answers, torch.tensor(task.eos_token_ids, dtype=torch.int64)).int()
+    ends_before = ends.cumsum(1) - ends  # an end token is still one of the completion
+    return int((ends_before == 0).sum())
 
 
 class _Task(TokenMDP):

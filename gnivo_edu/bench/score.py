@@ -44,11 +44,11 @@ def bench_score(
         ("log-probs", FIELDS[:1], tokens),
         ("with entropy and KL", FIELDS, tokens // 4),
     ):
-        case = _Case(count, vocabulary, width, fields)
+        case = _Case(count, vocabulary, width=width, fields=fields)
         rows += _compare(case, f"{name}, {count:,} tokens", repeats=repeats, progress=progress)
     if progress:
         progress("the error in float64")
-    error = float64_error(min(tokens, 32), vocabulary, width)
+    error = float64_error(min(tokens, 32), vocabulary, width=width)
     # An error of nothing would be a ratio of infinity.
     measured = [max(error, 1e-300)]
     name = f"largest float64 error / limit of {LIMIT:g}"
@@ -59,7 +59,7 @@ def float64_error(tokens: int, vocabulary: int, width: int) -> float:
     """Largest difference of chunked and dense scores and gradients, in nats (gradients: per unit of
     their largest).
     """
-    case = _Case(tokens, vocabulary, width, FIELDS, dtype=torch.float64)
+    case = _Case(tokens, vocabulary, width=width, fields=FIELDS, dtype=torch.float64)
     chunk = max(1, tokens // 5)
     case.dense()
     expected = case.take_gradients()
@@ -68,9 +68,9 @@ def float64_error(tokens: int, vocabulary: int, width: int) -> float:
         call(chunk)
         for gradient, true in zip(case.take_gradients(), expected, strict=True):
             errors.append((gradient - true).abs().max() / true.abs().max().clamp(min=1.0))
-    inputs = (case.x, case.head, case.y, FIELDS, case.reference)
     with torch.no_grad():
-        chunked, dense = chunked_scores(*inputs, chunk), dense_scores(*inputs)
+        chunked = case.scores(chunked_scores, chunk=chunk)
+        dense = case.scores(dense_scores)
     errors += [(chunked[name] - dense[name]).abs().max() for name in FIELDS]
     return float(max(errors))
 
@@ -126,19 +126,29 @@ class _Case:
 
     def dense(self) -> None:
         """All logits at once, by autograd."""
-        fields = tuple(self.coefficients)
-        self._backward(dense_scores(self.x, self.head, self.y, fields, self.reference))
+        self._backward(self.scores(dense_scores))
 
     def recomputed(self, chunk: int | None = None) -> None:
         """Chunks that are made again in backward."""
-        fields = tuple(self.coefficients)
-        self._backward(chunked_scores(self.x, self.head, self.y, fields, self.reference, chunk))
+        self._backward(self.scores(chunked_scores, chunk=chunk))
 
     def known(self, chunk: int | None = None) -> None:
         """Chunks that are made once."""
-        chunked_weighted_sum(
-            self.x, self.head, self.y, self.coefficients, self.reference, chunk
-        ).backward()
+        loss = chunked_weighted_sum(
+            self.x,
+            self.head,
+            targets=self.y,
+            coefficients=self.coefficients,
+            reference=self.reference,
+            chunk=chunk,
+        )
+        loss.backward()
+
+    def scores(self, of: Callable[..., dict[str, Tensor]], **options: Any) -> dict[str, Tensor]:
+        """All fields, as `dense_scores` or `chunked_scores` computes them."""
+        fields = tuple(self.coefficients)
+        inputs = {"targets": self.y, "fields": fields, "reference": self.reference}
+        return of(self.x, self.head, **inputs, **options)
 
     def _backward(self, scores: dict[str, Tensor]) -> None:
         weighted = [(c * scores[name]).sum() for name, c in self.coefficients.items()]
@@ -166,11 +176,16 @@ def _compare(case: _Case, label: str, repeats: int, progress: Progress) -> list[
         "recomputed": lambda repeat: watched(case.recomputed),
         "known": lambda repeat: watched(case.known),
     }
-    runs = race(calls, repeats, progress, label=f"{label}, ")
-    dense, rows = runs.pop("dense"), []
-    for way, run in runs.items():
-        name = f"{label}, {way}: peak memory"
-        rows.append(ratio_row(name, ours=run.results, peer=dense.results, unit="bytes"))
-    for way, run in runs.items():
-        rows.append(ratio_row(f"{label}, {way}: time", run.seconds, peer=dense.seconds, unit="s"))
-    return rows
+    runs = race(calls, repeats, progress=progress, label=f"{label}, ")
+    dense = runs.pop("dense")
+    memory = [
+        ratio_row(
+            f"{label}, {way}: peak memory", ours=run.results, peer=dense.results, unit="bytes"
+        )
+        for way, run in runs.items()
+    ]
+    time = [
+        ratio_row(f"{label}, {way}: time", ours=run.seconds, peer=dense.seconds, unit="s")
+        for way, run in runs.items()
+    ]
+    return memory + time

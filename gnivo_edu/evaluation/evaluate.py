@@ -68,30 +68,25 @@ def evaluate(
     for k in ks:
         check_k(k, samples)
     index = _problems(task, prompts)
-    law = {
-        "samples": samples,
-        "seed": seed,
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-    }
+    law = {"seed": seed, "temperature": temperature, "top_k": top_k, "top_p": top_p}
     settings = {
         "task": task_name or task.name,
         "model": model or _name_of(policy),
+        "samples": samples,
         **law,
         "questions": _questions(task, index),
         "prompts": _prompts(task, index),
         "weights": _weights(policy),
     }
     store = CompletionStore(out, settings)
-    left = [i for i in index if i not in store.rows]
-    if len(left) < len(index):
-        say(f"{len(index) - len(left)} of {len(index)} problems were done before")
+    remaining = [i for i in index if i not in store.rows]
+    if len(remaining) < len(index):
+        say(f"{len(index) - len(remaining)} of {len(index)} problems were done before")
     rows = max_rows or ROWS_AT_ONCE
     at_once = max(1, rows // samples)
-    for start in range(0, len(left), at_once):
-        some = left[start : start + at_once]
-        store.add(_graded(policy, task, index=some, law=law, max_rows=rows))
+    for start in range(0, len(remaining), at_once):
+        some = remaining[start : start + at_once]
+        store.add(_graded(policy, task, index=some, samples=samples, max_rows=rows, **law))
         say(f"{len(store.rows)} of {len(index)} problems")
     graded = [store.rows[i] for i in index]
     report = report_of(graded, settings, ks=ks, solved_at=solved_at)
@@ -102,14 +97,12 @@ def evaluate(
 
 
 def _graded(
-    policy: Any, task: Any, index: list[int], law: dict[str, Any], max_rows: int
+    policy: Any, task: Any, index: list[int], samples: int, **law: Any
 ) -> Iterator[list[Row]]:
     """The graded completions to each of some problems."""
     from gnivo_edu.policies.generation import sample_completions
 
-    how = {name: value for name, value in law.items() if name != "samples"}
-    K = law["samples"]
-    drawn = sample_completions(policy, task, K, prompt_index=index, max_rows=max_rows, **how)
+    drawn = sample_completions(policy, task, group_size=samples, prompt_index=index, **law)
     tokens, lengths, problems = (x.cpu().numpy() for x in drawn.rows)
     answers = [row[:length].tolist() for row, length in zip(tokens, lengths, strict=True)]
     # A task has verdicts on answers, or rewards alone.
@@ -126,12 +119,12 @@ def _graded(
             for grade in grades
         ]
     rows: list[Row] = [
-        {"problem": int(problems[r]), "sample": r % K, "tokens": answer}
+        {"problem": int(problems[r]), "sample": r % samples, "tokens": answer}
         | verdicts[r]
         | {"length": len(answer), "truncated": bool(drawn.truncated.flatten()[r])}
         for r, answer in enumerate(answers)
     ]
-    return (rows[start : start + K] for start in range(0, len(rows), K))
+    return (rows[start : start + samples] for start in range(0, len(rows), samples))
 
 
 def _problems(task: Any, prompts: Sequence[int] | None) -> list[int]:

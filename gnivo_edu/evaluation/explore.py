@@ -79,14 +79,23 @@ def explore(
                 f"{model!r} and {reference!r} do not share a vocabulary: their answers cannot be "
                 "compared"
             )
-    asked = _task(policy, tokenizer, prompt, task, reward, options)
+    asked = _task(policy, tokenizer, prompt=prompt, task=task, reward=reward, options=options)
     device = pick_device()
     say("drawing answers and continuing them")
     values = step_values(
-        policy.to(device), base.to(device), asked, prompt_index or 0, group_size, alpha=alpha,
-        continuations=continuations, top_k=top_k, tree_horizon=tree_horizon, seed=seed,
-        policy_name=str(model), reference_name=str(reference or model),
-    )  # fmt: skip
+        policy.to(device),
+        base.to(device),
+        task=asked,
+        prompt_index=prompt_index or 0,
+        group_size=group_size,
+        alpha=alpha,
+        continuations=continuations,
+        top_k=top_k,
+        tree_horizon=tree_horizon,
+        seed=seed,
+        policy_name=str(model),
+        reference_name=str(reference or model),
+    )
     report = values.to_json()
     if out is not None:
         page = write_page(values, Path(out) / "index.html")

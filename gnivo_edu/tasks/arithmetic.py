@@ -48,14 +48,21 @@ class Arithmetic(TokenMDP):
         digits: int = 2,
         prompt_seed: int = 0,
     ) -> None:
-        _check_arguments(tiers, num_prompts, split, base, digits, prompt_seed)
+        _check_arguments(
+            tiers, num_prompts, split=split, base=base, digits=digits, prompt_seed=prompt_seed
+        )
         count = num_prompts or {"train": TRAIN_QUESTIONS, "test": TEST_QUESTIONS}[split]
         if split == "test" and count > TEST_QUESTIONS:
             raise ValueError(
                 f"the test split has {TEST_QUESTIONS} questions a tier, got num_prompts={count}"
             )
         first = TEST_QUESTIONS if split == "train" else 0
-        self._chains = [ArithmeticChain(n, base, digits, first + count, prompt_seed) for n in tiers]
+        self._chains = [
+            ArithmeticChain(
+                n, base, digits=digits, num_prompts=first + count, prompt_seed=prompt_seed
+            )
+            for n in tiers
+        ]
         self._chain = np.repeat(np.arange(len(tiers)), count)
         self._number = np.tile(np.arange(first, first + count), len(tiers))
         self.tier = np.asarray(tiers, dtype=np.int64)[self._chain]
@@ -108,7 +115,7 @@ class Arithmetic(TokenMDP):
         """
         rows = [self.decode(row) for row in check_rows(tokens, lengths)]
         index = self.prompt_numbers(prompt_index, len(rows))
-        rewards = self.reward(tokens, lengths, index)
+        rewards = self.reward(tokens, lengths, prompt_index=index)
         grades = []
         for text, number, reward in zip(rows, index.tolist(), rewards.tolist(), strict=True):
             answer = text[:-1].rpartition(";")[2] if text.endswith(".") else None
@@ -122,7 +129,7 @@ class Arithmetic(TokenMDP):
     def step_ids(self, tokens: ArrayLike, lengths: ArrayLike) -> NDArray[np.int64]:
         """Step of each token, int64 [B, T]: 0, 1, 2, ...; the end token is of the last step."""
         pieces = [self.pieces(row) for row in check_rows(tokens, lengths)]
-        return step_ids_of(pieces, self._steps, np.asarray(tokens).shape[1])
+        return step_ids_of(pieces, self._steps, width=np.asarray(tokens).shape[1])
 
     def demonstration(self, prompt_index: int) -> NDArray[np.int64]:
         """The right answer to a prompt, int64: its running totals."""
@@ -211,11 +218,11 @@ class Arithmetic(TokenMDP):
         for number, chain in enumerate(self._chains):
             rows = self._chain[prompt_index] == number
             questions = self._number[prompt_index[rows]]
-            rewards[rows] = chain.reward(tokens[rows], lengths[rows], questions)
+            rewards[rows] = chain.reward(tokens[rows], lengths[rows], prompt_index=questions)
         return rewards
 
 
-def _check_arguments(tiers: Any, num_prompts: object, split: str, *others: object) -> None:
+def _check_arguments(tiers: Any, num_prompts: object, split: str, **numbers: object) -> None:
     whole = (int, np.integer)
     listed = isinstance(tiers, Sequence) and len(tiers) > 0
     if not listed or not all(isinstance(n, whole) and n >= 1 for n in tiers):
@@ -229,7 +236,6 @@ def _check_arguments(tiers: Any, num_prompts: object, split: str, *others: objec
         )
     if split not in ("train", "test"):
         raise ValueError(f"the split is 'train' or 'test', got {split!r}")
-    if not all(isinstance(number, whole) for number in others):
-        raise ValueError(
-            f"base, digits and prompt_seed are whole numbers, got {', '.join(map(repr, others))}"
-        )
+    if not all(isinstance(number, whole) for number in numbers.values()):
+        values = ", ".join(map(repr, numbers.values()))
+        raise ValueError(f"base, digits and prompt_seed are whole numbers, got {values}")

@@ -35,7 +35,9 @@ class ArithmeticText(Arithmetic):
     def __init__(self, *args: Any, segmenter: str | Segmenter = "after:;", **options: Any) -> None:
         super().__init__(*args, **options)
         self._steps = get_segmenter(segmenter)
-        self.tokenizer = character_tokenizer(self.vocabulary, self.bos_token_id, self.pad_token_id)
+        self.tokenizer = character_tokenizer(
+            self.vocabulary, self.bos_token_id, pad_token_id=self.pad_token_id
+        )
 
     def grade_texts(self, texts: Sequence[str], prompt_index: ArrayLike = 0) -> list[Grade]:
         """The verdict on answers that are texts already; what follows the first "." is not read.
@@ -57,14 +59,14 @@ class ArithmeticText(Arithmetic):
                 )
             lengths[row] = len(answer)
             tokens[row, : len(answer)] = [code[character] for character in answer]
-        return self.grade(tokens, lengths, prompt_index)
+        return self.grade(tokens, lengths, prompt_index=prompt_index)
 
 
 def character_tokenizer(vocabulary: Sequence[str], bos_token_id: int, pad_token_id: int) -> Any:
     """A Hugging Face tokenizer of single characters: token i is `vocabulary[i]`; BOS stands before
     what is encoded.
 
-    >>> tokenizer = character_tokenizer("ab", 2, 3)
+    >>> tokenizer = character_tokenizer("ab", bos_token_id=2, pad_token_id=3)
     >>> tokenizer("ba")["input_ids"], tokenizer.decode([2, 1, 0], skip_special_tokens=True)
     ([2, 1, 0], 'ba')
     """

@@ -33,25 +33,31 @@ class Benchmark:
 BENCHMARKS = {
     "math": Benchmark(
         "rasbt/math_full_minus_math500",
-        "train",
-        {12_000: "all of MATH but the problems of MATH-500: for training"},
+        split="train",
+        variants={12_000: "all of MATH but the problems of MATH-500: for training"},
     ),
-    "aime24": Benchmark("HuggingFaceH4/aime_2024", "train", {30: "AIME I and II of 2024"}),
-    "aime25": Benchmark("yentinglin/aime_2025", "train", {30: "AIME I and II of 2025"}),
+    "aime24": Benchmark(
+        "HuggingFaceH4/aime_2024", split="train", variants={30: "AIME I and II of 2024"}
+    ),
+    "aime25": Benchmark(
+        "yentinglin/aime_2025", split="train", variants={30: "AIME I and II of 2025"}
+    ),
     "amc23": Benchmark(
         "math-ai/amc23",
-        "test",
-        {
+        split="test",
+        variants={
             40: "AMC 12A and 12B of 2023, 40 of their 50 problems",
             83: "AMC 12 of 2022 and 2023, some reworded so that the answer is a whole number",
         },
     ),
-    "math500": Benchmark("HuggingFaceH4/MATH-500", "test", {500: "MATH-500"}),
-    "minerva_math": Benchmark("math-ai/minervamath", "test", {272: "the problems of OCWCourses"}),
+    "math500": Benchmark("HuggingFaceH4/MATH-500", split="test", variants={500: "MATH-500"}),
+    "minerva_math": Benchmark(
+        "math-ai/minervamath", split="test", variants={272: "the problems of OCWCourses"}
+    ),
     "olympiadbench": Benchmark(
         "math-ai/olympiadbench",
-        "test",
-        {
+        split="test",
+        variants={
             675: "English, open-ended, text-only mathematics, as in the Qwen2.5-Math files",
             674: "the same, as on the hub under Hothan/OlympiadBench, configuration "
             "OE_TO_maths_en_COMP, split train",
@@ -87,11 +93,11 @@ def benchmark(
     ValueError on a number of rows that no known version has, and on a row without question or
     answer.
     """
-    known = BENCHMARKS[name]
-    source = path_or_id or known.hub_id
-    rows = load_rows(source, split or known.split, config=config or known.config)
-    if check_rows and len(rows) not in known.variants:
-        versions = "; ".join(f"{count:,} ({what})" for count, what in known.variants.items())
+    published = BENCHMARKS[name]
+    source = path_or_id or published.hub_id
+    rows = load_rows(source, split or published.split, config=config or published.config)
+    if check_rows and len(rows) not in published.variants:
+        versions = "; ".join(f"{count:,} ({what})" for count, what in published.variants.items())
         raise ValueError(
             f"{name} is known with these numbers of problems: {versions}; {source!r} has "
             f"{len(rows):,}: pass check_rows=False if that is meant"
@@ -106,8 +112,8 @@ def benchmark(
         "horizon": 2048,
     } | options
     grader = partial(grade_answers, extract=last_box, timeout=grader_timeout)
-    task = TextTask(f"{name}-{len(rows)}", problems, tokenizer, grader, **merged)
-    task.variant = known.variants.get(len(rows), f"{len(rows):,} problems of {source}")
+    task = TextTask(f"{name}-{len(rows)}", problems, tokenizer=tokenizer, grader=grader, **merged)
+    task.variant = published.variants.get(len(rows), f"{len(rows):,} problems of {source}")
     return task
 
 
@@ -121,9 +127,9 @@ def problem_of(row: Row, number: int, source: str) -> Problem:
     >>> row = {"question": "?", "final_answer": ["$4.2$\n"], "unit": "%", "error": "1e-1"}
     >>> problem_of(row, 0, source="").gold
     '$4.2$'
-    >>> problem_of({"problem": "?", "solution": r"So \boxed{\pi}"}, 0, "").gold
+    >>> problem_of({"problem": "?", "solution": r"So \boxed{\pi}"}, 0, source="").gold
     '\\pi'
-    >>> problem_of({"problem": "?", "answer": 7.0}, 0, "").gold
+    >>> problem_of({"problem": "?", "answer": 7.0}, 0, source="").gold
     '7'
     """
     question = field(row, ("problem", "question"))
@@ -147,9 +153,11 @@ def problem_of(row: Row, number: int, source: str) -> Problem:
             f"row {number} of {source!r} has no question or no answer; its columns: "
             f"{', '.join(row)}"
         )
-    error, context = field(row, ("error",)), field(row, ("context",))
+    if context := field(row, ("context",)):
+        question = f"{context}\n{question}"
+    error = field(row, ("error",))
     return Problem(
-        question=f"{context}\n{question}" if context else str(question),
+        question=str(question),
         gold=gold,
         unit=field(row, ("unit",)),
         tolerance=None if error in (None, "") else float(error),

@@ -44,7 +44,7 @@ def load_rows(path_or_id: str | PathLike[str], split: str, config: str | None = 
         raise ValueError(
             f"there is no file or folder {name!r}: give one, or a hub id such as owner/name"
         )
-    return _read_with_datasets(path, name, split, config)
+    return _read_with_datasets(path, name, split=split, config=config)
 
 
 def _read_jsonl(path: Path) -> list[Row]:

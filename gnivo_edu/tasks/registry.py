@@ -57,11 +57,11 @@ def environment(name: str, **options: Any) -> Any:
     """
     import gymnasium
 
-    known = environments()
-    short = {_short(env_id): env_id for env_id in known}
+    ids = environments()
+    short = {_short(env_id): env_id for env_id in ids}
     full = name if ":" in name or name in gymnasium.registry else short.get(name)
     if full is None:
-        hint = nearest(name, [*short, *known], otherwise=f"known: {', '.join(short)}")
+        hint = nearest(name, [*short, *ids], otherwise=f"known: {', '.join(short)}")
         raise ValueError(f"there is no environment {name!r}; {hint}")
     try:
         with current_folder():
@@ -104,8 +104,8 @@ def get(
     Traceback (most recent call last):
     ValueError: there is no task 'gsm8'; did you mean 'gsm8k'?
     """
-    given = {"split": split, "path_or_id": path_or_id}
-    options |= {option: value for option, value in given.items() if value is not None}
+    data = {"split": split, "path_or_id": path_or_id}
+    options |= {option: value for option, value in data.items() if value is not None}
     short = [_short(env_id) for env_id in environments()]
     if "/" in name or ":" in name or name in short:
         return environment(name, **options)
@@ -118,7 +118,7 @@ def get(
                 "no tokenizer, take the model 'shipped' or one that `pretrain` made, or a task in "
                 "words"
             )
-        task = _make(name, maker, options)
+        task = _make(name, maker, options=options)
         return resolve_name(_IN_TEXTS)(**options) if texts else task
     if tokenizer is None:
         raise ValueError(
@@ -129,7 +129,7 @@ def get(
         from gnivo_edu.tasks.prompting import end_tokens
 
         options["eos_token_ids"] = end_tokens(tokenizer, getattr(model, "generation_config", None))
-    return _make(name, partial(maker, tokenizer=tokenizer), options)
+    return _make(name, partial(maker, tokenizer=tokenizer), options=options)
 
 
 def load(
@@ -149,10 +149,10 @@ def load(
 
     from gnivo_edu.policies import load_policy
 
-    dtype, options = dtype or torch.float32, dict(options or {})
+    options = dict(options or {})
     # A table is made of its task; a task in words is made for its model.
     of_table = get(task, **options) if model == "table" else None
-    policy, tokenizer = load_policy(model, dtype, of_table)
+    policy, tokenizer = load_policy(model, dtype or torch.float32, task=of_table)
     return policy, of_table or get(task, tokenizer, model=policy, **options)
 
 
@@ -183,7 +183,7 @@ def _canonical(name: str, short: list[str]) -> str:
     is, to say so where there is no such name.
     """
     plain = re.sub(r"[^a-z0-9]", "", name.lower())
-    same = {known.replace("_", ""): known for known in NAMES} | _OTHER_NAMES
+    same = {listed.replace("_", ""): listed for listed in NAMES} | _OTHER_NAMES
     if plain not in same:
         raise ValueError(f"there is no task {name!r}; {nearest(name, [*NAMES, *short])}")
     return same[plain]

@@ -113,18 +113,20 @@ def stories(
         openings = OPENINGS
     problems = [Problem(question=text) for text in first_rows(openings, limit)]
     score = get_reward(reward) if isinstance(reward, str) else reward
-    standard = {"horizon": 64, "segmenter": "sentence", "instruction": "Continue this story."}
     grader = partial(_score_texts, score)
-    return TextTask("stories", problems, tokenizer, grader, **{**standard, **options})
+    standard = {"horizon": 64, "segmenter": "sentence", "instruction": "Continue this story."}
+    return TextTask(
+        "stories", problems, tokenizer=tokenizer, grader=grader, **{**standard, **options}
+    )
 
 
 def _score_texts(
     score: TextReward, texts: Sequence[str], problems: Sequence[Problem]
 ) -> list[Grade]:
     """Grades that hold the score of each text; `problems` have no gold answer to compare with."""
-    given = score(list(texts))
+    scores = score(list(texts))
     try:
-        rewards = np.asarray(given, dtype=np.float64)
+        rewards = np.asarray(scores, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError("the reward must give one number for each text") from error
     if rewards.shape != (len(texts),):

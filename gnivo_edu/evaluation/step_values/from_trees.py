@@ -47,11 +47,8 @@ def exact_values(
         values = [_values(solution, answer) for answer in answers]
         sizes = {"top_k": task.vocab_size, "horizon": task.horizon}
         info = ExactValues("full", reference_name, log_z=solution.log_z, **sizes)
-        return (
-            info,
-            values,
-            "The exact V is that of the whole task, enumerated under the reference.",
-        )
+        note = "The exact V is that of the whole task, enumerated under the reference."
+        return info, values, note
     values = [None] * len(answers)
     if top_k is None or task.tokenizer is None:
         return None, values, "There is no exact V: the task is too large to enumerate."

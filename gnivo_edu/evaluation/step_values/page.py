@@ -29,7 +29,7 @@ def lines_of(values: StepValues, answer: AnswerValues) -> ValueLines:
     if values.exact is not None and values.exact.kind == "full" and answer.exact_values is not None:
         lines = {"exact": answer.exact_values[ends], **lines}
     caption = (
-        f"{conditions(values.reference, values.alpha, pin)} ({source}); "
+        f"{conditions(values.reference, values.alpha, log_z=pin)} ({source}); "
         f"bars: {values.level:.0%} intervals"
     )
     if source == "estimate":
