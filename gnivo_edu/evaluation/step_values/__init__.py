@@ -10,18 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from gnivo_edu.evaluation.step_values.estimate import (
-    Estimate,
-    estimate_log_z,
-    estimate_value,
-    known,
-)
+from gnivo_edu.evaluation.step_values.estimate import Estimate, estimate_value, known
 from gnivo_edu.evaluation.step_values.from_trees import exact_values
 from gnivo_edu.evaluation.step_values.record import AnswerValues, StepValues, step_boundaries
-from gnivo_edu.evaluation.step_values.samples import Asked, Row
+from gnivo_edu.evaluation.step_values.samples import Asked, Row, Samples, draw_samples
 from gnivo_edu.exact import Array, check_alpha
 from toy_envs import TokenMDP
 
@@ -101,44 +95,25 @@ def step_values(
     count = len(task.prompts())
     if not 0 <= prompt_index < count:
         raise ValueError(f"prompt_index must be in 0..{count - 1}, got {prompt_index}")
-    asked = Asked(task, prompt_index, seed=seed, max_rows=max_rows)
-    if answers is None:
-        group = asked.after(policy, [()], count=group_size, step=0)[()]
-    else:
-        group = asked.given(answers)
-    steps = [task.step_ids(np.array([row]), [len(row)])[0] for row in group]
-    rewards = asked.rewards(group)
-    fresh = asked.continued(reference, group, steps=steps, count=continuations)
-    rewards_after = {prefix: asked.rewards(rows) for prefix, rows in fresh.items()}
-    everything = np.concatenate([rewards, *rewards_after.values()])
-    binary = bool(np.isin(everything, (0.0, 1.0)).all())
-
-    # log Z is an average over answers whose writer is known: fresh ones from the reference, and the
-    # group too if the policy drew it. Answers that a caller brought have no known writer.
-    scores = [asked.scores(model, [*group, *fresh[()]]) for model in (policy, reference)]
-    logps = [np.array([row.sum() for row in score]) for score in scores]
-    for name, logp in zip((policy_name, reference_name), logps, strict=True):
-        if not np.isfinite(logp[: len(group)]).all():
-            raise ValueError(
-                f"{name} cannot write answer {int(np.argmin(np.isfinite(logp)))}: give another one"
-            )
-    drawn_by_policy = len(group) if answers is None else 0
-    known_writers = slice(len(group) - drawn_by_policy, None)
-    log_z = estimate_log_z(
-        np.concatenate([rewards[:drawn_by_policy], rewards_after[()]]),
-        policy_logps=logps[0][known_writers],
-        reference_logps=logps[1][known_writers],
-        from_policy=np.arange(drawn_by_policy + continuations) < drawn_by_policy,
-        alpha=alpha,
-        level=level,
-        binary=binary,
+    samples = draw_samples(
+        Asked(task, prompt_index, seed=seed, max_rows=max_rows),
+        policy,
+        reference=reference,
+        answers=answers,
+        group_size=group_size,
+        continuations=continuations,
+        names=(policy_name, reference_name),
     )
-
+    estimates = {
+        prefix: estimate_value(rewards, alpha, level=level, binary=samples.binary)
+        for prefix, rewards in samples.rewards_after.items()
+    }
+    log_z = samples.log_z(alpha, level)
     tree, exact_lines, note = exact_values(
         reference,
         task,
         prompt_index=prompt_index,
-        answers=group,
+        answers=samples.group,
         alpha=alpha,
         top_k=top_k,
         tree_horizon=tree_horizon,
@@ -147,24 +122,11 @@ def step_values(
     )
     pinned = tree is not None and tree.kind == "full"
     pin = tree.log_z if tree is not None and pinned else log_z.value
-    estimates = {
-        prefix: estimate_value(sample, alpha, level=level, binary=binary)
-        for prefix, sample in rewards_after.items()
+    # Of a complete answer V = R/alpha is known; what was sampled tells V of its beginnings.
+    values = estimates | {
+        row: known(reward / alpha)
+        for row, reward in zip(samples.group, samples.rewards.tolist(), strict=True)
     }
-    described = [
-        _answer(
-            task,
-            row,
-            ids=steps[k],
-            end=known(float(rewards[k]) / alpha),  # V of a complete answer
-            reward=float(rewards[k]),
-            credits=scores[0][k] - scores[1][k],
-            pin=pin,
-            exact_line=exact_lines[k],
-            estimates=estimates,
-        )
-        for k, row in enumerate(group)
-    ]
     notes = _notes(
         same=policy is reference, pinned=pinned, log_z=log_z, estimates=estimates, level=level
     )
@@ -176,10 +138,13 @@ def step_values(
         prompt_index=prompt_index,
         level=level,
         seed=seed,
-        binary_reward=binary,
+        binary_reward=samples.binary,
         log_z=log_z,
         exact=tree,
-        answers=tuple(described),
+        answers=tuple(
+            _answer(task, samples, k=k, pin=pin, values=values, exact_line=line)
+            for k, line in enumerate(exact_lines)
+        ),
         notes=(*notes, note),
     )
 
@@ -194,15 +159,15 @@ def special_places(task: TokenMDP, row: Row) -> tuple[int, ...]:
 
 def _answer(
     task: TokenMDP,
-    row: Row,
-    ids: NDArray[np.int64],
-    end: Estimate,
-    reward: float,
-    credits: Array,
+    samples: Samples,
+    k: int,
     pin: float,
+    values: dict[Row, Estimate],
     exact_line: Array | None,
-    estimates: dict[Row, Estimate],
 ) -> AnswerValues:
+    """Answer k of the group; `values`: of its beginnings and of itself."""
+    row, ids = samples.group[k], samples.steps[k]
+    credits = samples.policy_logps[k] - samples.reference_logps[k]
     ends = step_boundaries(ids).tolist()
     special = special_places(task, row)
     texts = tuple(
@@ -222,13 +187,13 @@ def _answer(
         texts=texts,
         special=special,
         text=str(task.decode(row)),
-        reward=reward,
+        reward=float(samples.rewards[k]),
         truncated=bool(task.eos_token_ids) and row[-1] not in task.eos_token_ids,
         credits=credits,
         implicit_values=pin + np.concatenate([[0.0], credits.cumsum()]),
         step_ids=ids,
         step_texts=tuple(steps),
-        monte_carlo=(*(estimates[row[:t]] for t in ends[:-1]), end),
+        monte_carlo=tuple(values[row[:t]] for t in ends),
         exact_values=exact_line,
     )
 

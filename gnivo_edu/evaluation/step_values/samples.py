@@ -5,12 +5,14 @@ estimated from.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gnivo_edu.evaluation.step_values.estimate import Estimate, estimate_log_z
 from gnivo_edu.evaluation.step_values.record import step_boundaries
 from gnivo_edu.exact import Array
 from gnivo_edu.policies.generation import sample_completions
@@ -107,6 +109,83 @@ class Asked:
                 logps = fields["policy_logps"].double().cpu().numpy()
                 scores += [row[:length] for row, length in zip(logps, lengths, strict=True)]
         return scores
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """K answers to one prompt, the group, and what was drawn to find their values; float64.
+
+    `steps`: step ids of each answer. `rewards` [K] of the group, `rewards_after[prefix]` [N] of the
+    fresh answers of the reference that start with a prefix. `policy_logps`, `reference_logps`: log
+    pi and log pi_ref of every token, nats, of the group and then of the fresh answers from the
+    empty prefix on.
+    """
+
+    group: list[Row]
+    drawn_by_policy: bool
+    steps: list[NDArray[np.int64]]
+    rewards: Array
+    rewards_after: dict[Row, Array]
+    policy_logps: list[Array]
+    reference_logps: list[Array]
+
+    @property
+    def binary(self) -> bool:
+        """Whether every reward is 0 or 1."""
+        rewards = np.concatenate([self.rewards, *self.rewards_after.values()])
+        return bool(np.isin(rewards, (0.0, 1.0)).all())
+
+    def log_z(self, alpha: float, level: float) -> Estimate:
+        """log Z, nats, an average over the answers whose writer is known.
+
+        Those are the fresh ones from the reference, and the group too if the policy drew it.
+        Answers that a caller brought have no known writer.
+        """
+        rewards = np.concatenate([self.rewards, self.rewards_after[()]])
+        first = 0 if self.drawn_by_policy else len(self.group)
+        return estimate_log_z(
+            rewards[first:],
+            policy_logps=[row.sum() for row in self.policy_logps[first:]],
+            reference_logps=[row.sum() for row in self.reference_logps[first:]],
+            from_policy=(np.arange(len(rewards)) < len(self.group))[first:],
+            alpha=alpha,
+            level=level,
+            binary=self.binary,
+        )
+
+
+def draw_samples(
+    asked: Asked,
+    policy: nn.Module,
+    reference: nn.Module,
+    answers: Sequence[Sequence[int]] | None,
+    group_size: int,
+    continuations: int,
+    names: tuple[str, str],
+) -> Samples:
+    """The answers, drawn from the policy unless a caller brought some, with fresh continuations of
+    the reference and the scores of both models, which are called `names`.
+    """
+    if answers is None:
+        group = asked.after(policy, [()], count=group_size, step=0)[()]
+    else:
+        group = asked.given(answers)
+    steps = [asked.task.step_ids(np.array([row]), [len(row)])[0] for row in group]
+    fresh = asked.continued(reference, group, steps=steps, count=continuations)
+    scores = [asked.scores(model, [*group, *fresh[()]]) for model in (policy, reference)]
+    for name, logps in zip(names, scores, strict=True):
+        written = [bool(np.isfinite(row).all()) for row in logps[: len(group)]]
+        if not all(written):
+            raise ValueError(f"{name} cannot write answer {written.index(False)}: give another one")
+    return Samples(
+        group=group,
+        drawn_by_policy=answers is None,
+        steps=steps,
+        rewards=asked.rewards(group),
+        rewards_after={prefix: asked.rewards(rows) for prefix, rows in fresh.items()},
+        policy_logps=scores[0],
+        reference_logps=scores[1],
+    )
 
 
 class _After(TokenMDP):
