@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal
 
 from jaxtyping import Float
@@ -110,12 +110,27 @@ def angle(a: Tensor, b: Tensor) -> float:
 
 
 def miss(objective: str, variant: str) -> float:
-    """Total variation between where a row ends and pi*."""
+    """Total variation between where a row of the atlas ends and pi*."""
     return entry(objective, variant).tv_from_optimum
 
 
-def off_theory(objective: str, variant: str) -> float:
-    """Total variation between where a row ends and its closed form."""
-    error = entry(objective, variant).theory_error
-    assert error is not None
-    return error
+# --- words to write claims with -------------------------------------------------------------------
+
+holds = partial(Claim, expected="holds")
+holds_if = partial(Claim, expected="holds if")
+fails = partial(Claim, expected="fails")
+
+
+def off_optimum(objective: str, *variants: str) -> dict[str, Any]:
+    """The number of a claim that a row of the atlas ends at pi*; a second row is under the
+    condition.
+    """
+    return {"unit": TV, "errors": lambda: tuple(miss(objective, variant) for variant in variants)}
+
+
+def off_law(objective: str, variant: str) -> dict[str, Any]:
+    """The number of a claim that a row of the atlas ends at the law that its theory states."""
+    return {
+        "unit": "total variation from that law",
+        "errors": lambda: (entry(objective, variant).theory_error,),
+    }

@@ -14,12 +14,15 @@ from gnivo_edu.population.atlas.implicit import vimpo_actor
 from gnivo_edu.population.claims.claim import (
     ALPHA,
     TV,
-    Claim,
     angle,
     entry,
+    fails,
     gradient,
+    holds,
+    holds_if,
     miss,
-    off_theory,
+    off_law,
+    off_optimum,
 )
 from gnivo_edu.population.questions import loss_and_push, relative_error
 
@@ -116,150 +119,121 @@ def _raw_prompts() -> tuple[float]:
 
 POSTER, GNIVO = "GN-IVO, ICLR 2026", "GN-IVO, Eq. 9"
 CLAIMS = [
-    Claim(
+    holds(
         "theorem-1",
         "For every prefix, pi*(s_t) = pi_ref(s_t) e^{V(s_t)}/Z.",
         source=f"{POSTER}, Theorem 1",
         read="poster",
-        expected="holds",
         unit="nats",
         errors=lambda: (
             exact.verify_soft_value_theorem(problem("tree").tree, ALPHA).max_abs_error,
         ),
     ),
-    Claim(
+    holds(
         "theorem-2",
         "For any K > 1 and t the minimiser is V up to one constant per depth.",
         source=f"{POSTER}, Theorem 2",
         read="poster",
-        expected="holds",
         unit="nats",
         errors=lambda: (max(_shift(K).max_abs_error for K in (2, 3, 4)),),
     ),
-    Claim(
+    holds_if(
         "index",
         "The targets' denominators run from j = 1.",
         source=f"{POSTER}, Eq. 7 as printed",
         read="poster",
-        expected="holds if",
         unit="sum of the targets minus 1",
         errors=_index,
         condition="j = 0 is meant, as in the model",
     ),
-    Claim(
+    holds(
         "no-log-z",
         "Group normalisation avoids the partition function: adding a constant to V_theta changes "
         "nothing.",
         source=f"{POSTER}, abstract",
         read="poster",
-        expected="holds",
         unit="gradient at V + log C, relative to V = 0",
         errors=lambda: (_shift(3)["gradient_norm_at_shifted_optimum"],),
     ),
-    Claim(
+    holds(
         "gnivo-optimum",
         "The GN-IVO loss has the optimal policy as its minimiser.",
         source=GNIVO,
         read="poster",
-        expected="holds",
-        unit=TV,
-        errors=lambda: (miss("gnivo", "raw weights, all depths, K=2"),),
+        **off_optimum("gnivo", "raw weights, all depths, K=2"),
     ),
-    Claim(
+    holds_if(
         "gnivo-softmax",
         "Group-normalised weights softmax(R/alpha) may stand for e^{R/alpha}.",
         source="GN-IVO in practice, as its reviews report",
         read="third party",
-        expected="holds if",
-        unit=TV,
-        errors=lambda: (
-            miss("gnivo", "softmax weights, all depths, K=2"),
-            miss("gnivo", "softmax weights, last depth"),
-        ),
         condition="only complete responses enter (t = T)",
+        **off_optimum("gnivo", "softmax weights, all depths, K=2", "softmax weights, last depth"),
     ),
-    Claim(
+    holds_if(
         "gnivo-refresh",
         "Setting pi_old <- pi_theta in every iteration keeps the optimum of the stated objective.",
         source=f"{POSTER}, Algorithm 1",
         read="poster",
-        expected="holds if",
-        unit=TV,
-        errors=lambda: (
-            miss("gnivo", "3 refreshes of the reference"),
-            miss("gnivo", "raw weights, all depths, K=4"),
-        ),
         condition="the reference is not refreshed",
+        **off_optimum("gnivo", "3 refreshes of the reference", "raw weights, all depths, K=4"),
     ),
-    Claim(
+    holds(
         "gnivo-compounds",
         "n exact iterations of GN-IVO end at pi_0 e^{nR/alpha}/Z.",
         source="derived in this project",
         read="third party",
-        expected="holds",
-        unit="total variation from that law",
-        errors=lambda: (off_theory("gnivo", "3 refreshes of the reference"),),
+        **off_law("gnivo", "3 refreshes of the reference"),
     ),
-    Claim(
+    holds_if(
         "gnivo-lengths",
         "With responses of unequal length, each may draw its own t ~ U{1..T_i}.",
         source="a reading of Eq. 9, which does not say",
         read="poster",
-        expected="holds if",
-        unit=TV,
-        errors=lambda: (
-            miss("gnivo", "lengths: each its own 1/T"),
-            miss("gnivo", "lengths: mean over the horizon"),
-        ),
         condition="t is drawn from 1..horizon and finished responses are absorbing",
+        **off_optimum("gnivo", "lengths: each its own 1/T", "lengths: mean over the horizon"),
     ),
-    Claim(
+    holds_if(
         "gnivo-stale",
         "GN-IVO may learn from answers of another policy.",
         source="a common use of stored samples",
         read="third party",
-        expected="holds if",
-        unit=TV,
-        errors=lambda: (
-            miss("gnivo", "raw weights, stale samples"),
-            miss("gnivo", "raw weights, stale prefixes, fresh completions, depth 2"),
-        ),
         condition="only the prefixes are old: completions come from the reference",
+        **off_optimum(
+            "gnivo",
+            "raw weights, stale samples",
+            "raw weights, stale prefixes, fresh completions, depth 2",
+        ),
     ),
-    Claim(
+    holds(
         "gnivo-one-batch",
         "In one batch all tokens of a response get the same credit; step credit appears only over "
         "many.",
         source="review 3 of GN-IVO",
         read="third party",
-        expected="holds",
         unit="spread within an answer, per prefix it is in",
         errors=_one_batch,
     ),
-    Claim(
+    fails(
         "gnivo-one-step-softmax",
         "At complete answers softmax weights only rescale the update of raw ones.",
         source="a common reading of GN-IVO's practice",
         read="third party",
-        expected="fails",
         unit="1 - cosine of the expected gradients at the reference",
         errors=_raw_prompts,
     ),
-    Claim(
+    holds(
         "gvpo-optimum",
         "GVPO has a unique optimal solution, exactly the KL-constrained optimum.",
         source="GVPO, arXiv 2504.19599, abstract, Theorem 3.1",
         read="paper",
-        expected="holds",
-        unit=TV,
-        errors=lambda: (miss("gvpo", "reference samples, K=2"),),
+        **off_optimum("gvpo", "reference samples, K=2"),
     ),
-    Claim(
+    holds(
         "gvpo-sampling",
         "GVPO supports flexible sampling distributions.",
         source="GVPO, abstract, Corollary 3.2",
         read="paper",
-        expected="holds",
         unit=TV,
         errors=lambda: (
             max(
@@ -268,127 +242,106 @@ CLAIMS = [
             ),
         ),
     ),
-    Claim(
+    holds(
         "gvpo-unbiased",
         "With 1/(k - 1) the GVPO loss is unbiased for every k.",
         source="GVPO, Theorem 3.4",
         read="third party",
-        expected="holds",
         unit="reward^2",
         errors=_unbiased,
     ),
-    Claim(
+    holds_if(
         "gvpo-moving",
         "GVPO whose reference is the rollout policy, as in its code, ends at the KL-constrained "
         "optimum.",
         source="jszkc/GVPO, old_log_probs as reference",
         read="code",
-        expected="holds if",
-        unit=TV,
-        errors=lambda: (
-            miss("gvpo", "reference refreshed at every step"),
-            miss("gvpo", "any sampler: the policy itself"),
-        ),
         condition="the reference stays",
+        **off_optimum(
+            "gvpo", "reference refreshed at every step", "any sampler: the policy itself"
+        ),
     ),
-    Claim(
+    holds_if(
         "vimpo-optimum",
         "A policy with zero VIMPO value loss is the KL-regularised optimum.",
         source="VIMPO, arXiv 2606.20008, as summarised",
         read="third party",
-        expected="holds if",
-        unit=TV,
-        errors=lambda: (
-            miss("vimpo", "value loss, leave-one-out mean"),
-            miss("vimpo", "value loss, leave-one-out mean, one step"),
-        ),
         condition="the response is one step",
+        **off_optimum(
+            "vimpo", "value loss, leave-one-out mean", "value loss, leave-one-out mean, one step"
+        ),
     ),
-    Claim(
+    holds(
         "vimpo-law",
         "VIMPO's value loss ends at pi_V, tilted by raw values under itself.",
         source="derived in this project",
         read="third party",
-        expected="holds",
-        unit="total variation from that law",
-        errors=lambda: (off_theory("vimpo", "value loss, leave-one-out mean"),),
+        **off_law("vimpo", "value loss, leave-one-out mean"),
     ),
-    Claim(
+    holds_if(
         "vimpo-mean",
         "The group mean, a response's own reward included, is a harmless baseline in VIMPO's "
         "value loss.",
         source="backprop07/VIMPO, baseline by uid",
         read="code",
-        expected="holds if",
         unit="total variation from pi_V at alpha",
         errors=_vimpo_mean,
         condition="the response itself is left out; else alpha becomes alpha K/(K - 1)",
     ),
-    Claim(
+    fails(
         "vimpo-actor",
         "VIMPO's actor branch improves the policy towards the regularised objective: it lowers "
         "the KL.",
         source="VIMPO, abstract, one reading",
         read="paper",
-        expected="fails",
         unit="distance from a step down the KL, relative",
         errors=lambda: _actor()[:1],
     ),
-    Claim(
+    holds(
         "vimpo-actor-climbs",
         "In expectation VIMPO's actor branch climbs the KL at fixed occupancies.",
         source="derived in this project",
         read="third party",
-        expected="holds",
         unit="distance from a step up the KL, relative",
         errors=lambda: _actor()[1:],
     ),
-    Claim(
+    fails(
         "vimpo-swap",
         "A policy that solved VIMPO's value loss still solves it after the reference is swapped.",
         source="doubted in question 1 under VIMPO's paper page",
         read="paper",
-        expected="fails",
         unit="norm of the expected gradient after the swap",
         errors=_vimpo_swap,
     ),
-    Claim(
+    holds(
         "vimpo-refresh",
         "Right after a refresh the value loss jumps to half the rewards' group variance.",
         source="question 3 under VIMPO's paper page",
         read="third party",
-        expected="holds",
         unit="relative to the variance",
         errors=_refresh,
     ),
-    Claim(
+    holds(
         "dro-optimum",
         "DRO has (pi*, V*) as its solution, on-policy or not.",
         source="DRO, arXiv 2405.19107, Theorem 1",
         read="paper",
-        expected="holds",
         unit=TV,
         errors=lambda: (max(miss("dro", "V learnt"), miss("dro", "V learnt, stale samples")),),
     ),
-    Claim(
+    holds_if(
         "dro-baseline",
         "DRO's V is only a baseline: a wrong one does no harm.",
         source="a reading that DRO, Proposition 1, corrects",
         read="paper",
-        expected="holds if",
-        unit=TV,
-        errors=lambda: (
-            miss("dro", "a wrong V, stale samples"),
-            miss("dro", "a wrong V, on-policy"),
-        ),
         condition="the samples are on-policy",
+        **off_optimum("dro", "a wrong V, stale samples", "a wrong V, on-policy"),
     ),
-    Claim(
+    holds(
         "oreo-optimum",
         "OREO's consistency at all states and actions gives the optimum.",
         source="OREO, arXiv 2412.16145, Theorem 2",
         read="paper",
-        expected="holds",
         unit=TV,
         errors=lambda: (
             max(
@@ -397,14 +350,12 @@ CLAIMS = [
             ),
         ),
     ),
-    Claim(
+    holds_if(
         "oreo-kl",
         "OREO with its KL regulariser keeps that optimum.",
         source="OREO's published settings, weight 0.01",
         read="paper",
-        expected="holds if",
-        unit=TV,
-        errors=lambda: (miss("oreo", "a KL term, weight 0.01"), miss("oreo", "V learnt, by token")),
         condition="the weight of the KL term is 0",
+        **off_optimum("oreo", "a KL term, weight 0.01", "V learnt, by token"),
     ),
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,13 +16,15 @@ from gnivo_edu.population import Population, expect, laws, point_at, total_varia
 from gnivo_edu.population.atlas import problem
 from gnivo_edu.population.claims.claim import (
     ALPHA,
-    TV,
-    Claim,
     angle,
     entry,
+    fails,
     gradient,
+    holds,
+    holds_if,
     miss,
-    off_theory,
+    off_law,
+    off_optimum,
 )
 from gnivo_edu.population.kl_laboratory import KLReport, kl_laboratory
 from gnivo_edu.population.questions import (
@@ -39,10 +42,15 @@ def _laboratory() -> KLReport:
     return kl_laboratory(answers.tree, policy)
 
 
-def _relative(place: tuple[str, str, str], target: str) -> float:
-    """Distance of an estimator's expected gradient from a target, over the reverse KL's norm."""
-    report = _laboratory()
-    return report[place].distances[target] / float(report.targets["reverse KL"].norm())
+def _off_reverse_kl(estimator: str, place: str) -> dict[str, Any]:
+    """The distance of an estimator's expected gradient from that of the reverse KL."""
+
+    def errors() -> tuple[float]:
+        report, target = _laboratory(), "reverse KL"
+        distance = report[estimator, place, "sequence"].distances[target]
+        return (distance / float(report.targets[target].norm()),)
+
+    return {"unit": "distance from the KL's gradient, relative", "errors": errors}
 
 
 def _zero_loss() -> tuple[float]:
@@ -139,67 +147,56 @@ def _length_bias(normaliser: str) -> float:
 
 GRPO = "GRPO, arXiv 2402.03300"
 CLAIMS = [
-    Claim(
+    holds(
         "rloo-gradient",
         "RLOO's expected gradient is that of E[R] - alpha KL.",
         source="RLOO, arXiv 2402.14740, and TRL",
         read="code",
-        expected="holds",
         unit="largest difference",
         errors=_j_gradient,
     ),
-    Claim(
+    fails(
         "grpo-optimum",
         "GRPO with its k3 term maximises E[R] - alpha KL(pi || pi_ref).",
         source=GRPO,
         read="third party",
-        expected="fails",
-        unit=TV,
-        errors=lambda: (miss("grpo", "k3 in the loss, no std, one step"),),
+        **off_optimum("grpo", "k3 in the loss, no std, one step"),
     ),
-    Claim(
+    holds(
         "grpo-law",
         "One-step GRPO with k3 ends at alpha pi_ref/(alpha - A).",
         source="arXiv 2502.18548, and derived in this project",
         read="third party",
-        expected="holds",
-        unit="total variation from that law",
-        errors=lambda: (off_theory("grpo", "k3 in the loss, no std, one step"),),
+        **off_law("grpo", "k3 in the loss, no std, one step"),
     ),
-    Claim(
+    fails(
         "grpo-std",
         "Dividing by the group's standard deviation does not move where GRPO ends.",
         source="common teaching",
         read="third party",
-        expected="fails",
         unit="total variation from pi* at alpha K/(K - 1)",
         errors=_std_shift,
     ),
-    Claim(
+    fails(
         "dr-grpo-optimum",
         "Dr. GRPO, unbiased, ends at the KL-regularised optimum.",
         source="a reading of 'done right', arXiv 2503.20783",
         read="third party",
-        expected="fails",
-        unit=TV,
-        errors=lambda: (miss("dr_grpo", "no KL, as published"),),
+        **off_optimum("dr_grpo", "no KL, as published"),
     ),
-    Claim(
+    fails(
         "mean-baseline",
         "With the reverse KL in the loss, a mean that includes the response itself only rescales "
         "the gradient.",
         source="common teaching",
         read="third party",
-        expected="fails",
-        unit=TV,
-        errors=lambda: (miss("dr_grpo", "KL of whole answers"),),
+        **off_optimum("dr_grpo", "KL of whole answers"),
     ),
-    Claim(
+    holds_if(
         "length-normaliser",
         "Dividing each response's loss by its length is neutral.",
         source="common practice (1/|o_i|)",
         read="code",
-        expected="holds if",
         unit="cosine distance from the gradient of the sum, a reward that does not depend on "
         "length",
         errors=lambda: (
@@ -208,167 +205,137 @@ CLAIMS = [
         ),
         condition="the divisor is one constant for all",
     ),
-    Claim(
+    fails(
         "zero-loss",
         "A policy-gradient loss of zero means that nothing is learned.",
         source="trl#2703, trl#3452, open-r1#239",
         read="third party",
-        expected="fails",
         unit="norm of the expected gradient at loss 0",
         errors=_zero_loss,
     ),
-    Claim(
+    holds(
         "equal-rewards-grpo",
         "A group with equal rewards gives GRPO without KL nothing.",
         source="trl#3708",
         read="third party",
-        expected="holds",
         unit="norm of the gradient",
         errors=lambda: (_tied("grpo"),),
     ),
-    Claim(
+    fails(
         "equal-rewards",
         "A group with equal rewards gives no objective anything.",
         source="a reading of trl#3708",
         read="third party",
-        expected="fails",
         unit="norm of GVPO's gradient",
         errors=lambda: (_tied("gvpo"),),
     ),
-    Claim(
+    fails(
         "k1-in-the-loss",
         "k1 estimates the KL, so differentiating it regularises.",
         source="trl#6503, NVIDIA-NeMo/RL#2506",
         read="third party",
-        expected="fails",
-        unit="distance from the KL's gradient, relative",
-        errors=lambda: (_relative(("k1", "loss", "sequence"), "reverse KL"),),
+        **_off_reverse_kl("k1", place="loss"),
     ),
-    Claim(
+    fails(
         "k3-in-the-loss",
         "k3 estimates the KL with less variance, so differentiating it gives the KL's gradient.",
         source="a common reading of Schulman's note on KL estimators",
         read="third party",
-        expected="fails",
-        unit="distance from the KL's gradient, relative",
-        errors=lambda: (_relative(("k3", "loss", "sequence"), "reverse KL"),),
+        **_off_reverse_kl("k3", place="loss"),
     ),
-    Claim(
+    holds(
         "k2-in-the-loss",
         "k2, biased as a value, has the reverse KL's gradient on-policy.",
         source="NVIDIA-NeMo/RL#2506, and derived in this project",
         read="third party",
-        expected="holds",
-        unit="distance from the KL's gradient, relative",
-        errors=lambda: (_relative(("k2", "loss", "sequence"), "reverse KL"),),
+        **_off_reverse_kl("k2", place="loss"),
     ),
-    Claim(
+    holds(
         "k1-in-the-reward",
         "k1 in the reward gives the reverse KL's gradient.",
         source="arXiv 2510.01555, 2512.21852",
         read="third party",
-        expected="holds",
-        unit="distance from the KL's gradient, relative",
-        errors=lambda: (_relative(("k1", "reward", "sequence"), "reverse KL"),),
+        **_off_reverse_kl("k1", place="reward"),
     ),
-    Claim(
+    fails(
         "ppo-critic",
         "PPO needs an exact critic to end at the optimum.",
         source="common teaching",
         read="third party",
-        expected="fails",
         unit="1 if lam = 1 with a wrong critic ends there too",
         errors=lambda: (float(miss("ppo", "lam=1, a wrong critic") < 1e-8),),
     ),
-    Claim(
+    holds_if(
         "ppo-gae",
         "GAE with lam = 0.95 is harmless whatever the critic.",
         source="common teaching",
         read="third party",
-        expected="holds if",
-        unit=TV,
-        errors=lambda: (
-            miss("ppo", "lam=0.95, a wrong critic"),
-            miss("ppo", "lam=0.95, a critic that has learnt"),
-        ),
         condition="the critic is exact",
+        **off_optimum("ppo", "lam=0.95, a wrong critic", "lam=0.95, a critic that has learnt"),
     ),
-    Claim(
+    holds_if(
         "dpo-optimum",
         "Online DPO converges to the KL-regularised optimum.",
         source="DPO, arXiv 2305.18290; TRL's online trainer labels by the larger score",
         read="code",
-        expected="holds if",
-        unit=TV,
-        errors=lambda: (
-            miss("online_dpo", "hard labels, ties half and half"),
-            miss("online_dpo", "Bradley-Terry labels, tau=1"),
-        ),
         condition="labels are drawn from Bradley-Terry at temperature 1",
+        **off_optimum(
+            "online_dpo", "hard labels, ties half and half", "Bradley-Terry labels, tau=1"
+        ),
     ),
-    Claim(
+    holds(
         "dpo-is-gnivo",
         "For pairs of complete answers GN-IVO with softmax weights is DPO at beta 1 with soft "
         "labels.",
         source="derived in this project",
         read="third party",
-        expected="holds",
         unit="largest difference of the gradients",
         errors=_dpo_limit,
     ),
-    Claim(
+    fails(
         "best-of-k",
         "Imitating the best of K reaches the KL-regularised optimum.",
         source="common practice",
         read="third party",
-        expected="fails",
-        unit=TV,
-        errors=lambda: (miss("sft_winning", "best of K, one round, ties shared"),),
+        **off_optimum("sft_winning", "best of K, one round, ties shared"),
     ),
-    Claim(
+    holds(
         "best-of-k-law",
         "One round of best-of-K ends at F(r)^K - F(r-)^K.",
         source="derived in this project",
         read="third party",
-        expected="holds",
-        unit="total variation from that law",
-        errors=lambda: (off_theory("sft_winning", "best of K, one round, ties shared"),),
+        **off_law("sft_winning", "best of K, one round, ties shared"),
     ),
-    Claim(
+    holds_if(
         "end-token",
         "The end token may be masked out.",
         source="masks from id != pad where pad is the end token",
         read="code",
-        expected="holds if",
         unit="total probability of all answers minus 1",
         errors=_end_token,
         condition="masks come from lengths and the end token is scored",
     ),
-    Claim(
+    holds_if(
         "micro-batches",
         "A loss over groups may be computed micro-batch by micro-batch.",
         source="trl#3021, trl#3017",
         read="third party",
-        expected="holds if",
         unit="relative error of GVPO's gradient",
         errors=_micro_batches,
         condition="the group's means are taken once, over the whole group",
     ),
-    Claim(
+    fails(
         "group-maximum",
         "Subtracting the group's largest reward from raw weights is a safe guard against overflow.",
         source="common practice with softmaxes",
         read="third party",
-        expected="fails",
-        unit=TV,
-        errors=lambda: (miss("gnivo", "the group's largest reward subtracted"),),
+        **off_optimum("gnivo", "the group's largest reward subtracted"),
     ),
-    Claim(
+    fails(
         "first-drop",
         "The largest drop in value marks the first mistake.",
         source="a common reading of step values",
         read="story",
-        expected="fails",
         unit="share of wrong answers of the poster's problem where it does not",
         errors=_first_drop,
     ),
