@@ -230,6 +230,8 @@ def verify_tree(
 
 
 def _check_request(alphas: Sequence[float], group_sizes: Sequence[int]) -> None:
+    if not alphas or not group_sizes:
+        raise ValueError("nothing to verify: give at least one alpha and one group size")
     for alpha in alphas:
         check_alpha(alpha)
     if min(group_sizes) < 2:

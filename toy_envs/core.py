@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Sequence
-from typing import Any, SupportsInt
+from collections.abc import Sequence
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from toy_envs.arguments import (
+    RewardFunction,
+    read_reward,
+    read_rewards,
+    whole_number,
+    whole_numbers,
+)
+
 Prefix = tuple[int, ...]
 Tables = list[NDArray[np.float64]]
-RewardFunction = Callable[..., ArrayLike]
 
 
 class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
@@ -30,9 +36,10 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
     array([0.5])
 
     ## Action Space
-    `Discrete(vocab_size)`: the token to append. A token outside 0..vocab_size-1 is illegal: the
-    episode ends at once with reward 0, the prefix unchanged and `info["illegal_action"]` true. It
-    never raises.
+    `Discrete(vocab_size)`: the token to append, an integer of Python, numpy or torch (True is 1, as
+    in Python). Anything else is illegal, be it -1, vocab_size, 1.0, 1.7, nan, None or an array of
+    one: the episode ends at once with reward 0, the prefix unchanged and `info["illegal_action"]`
+    true. No action raises.
 
     ## Observation Space
     `MultiDiscrete`, int64 of length P + horizon: the prompt (P tokens, the first is
@@ -55,10 +62,11 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
 
     ## Arguments
     `vocab_size` >= 1; `horizon` >= 1; `reward`, a batched function of `(tokens, lengths)` or
-    `(tokens, lengths, prompt_index)`, tokens int64 [B, horizon] padded after `lengths` [B];
-    `eos_token_id`; `vocabulary`, the text of each token; `prompts` int [N, P], each row starting
-    with `bos_token_id`; `render_mode` None, "ansi" or "rgb_array". Raises ValueError, in one line,
-    on anything else.
+    `(tokens, lengths, prompt_index)`, tokens int64 [B, horizon] padded after `lengths` [B], whose
+    parameters are read by name: others keep their defaults (see `read_reward`); `eos_token_id`;
+    `vocabulary`, the text of each token; `prompts` int [N, P], each row starting with
+    `bos_token_id`; `render_mode` None, "ansi" or "rgb_array". Raises ValueError, in one line, on
+    anything else.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}  # noqa: RUF012
@@ -73,18 +81,23 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
         prompts: ArrayLike | None = None,
         render_mode: str | None = None,
     ) -> None:
+        vocab_size = whole_number(vocab_size, "vocab_size")
+        horizon = whole_number(horizon, "horizon")
         if vocab_size < 1 or horizon < 1:
             raise ValueError(
                 f"vocab_size and horizon must be at least 1, got {vocab_size} and {horizon}"
             )
-        if eos_token_id is not None and not 0 <= eos_token_id < vocab_size:
-            raise ValueError(
-                f"eos_token_id must be one of the actions 0..{vocab_size - 1}, got {eos_token_id}"
-            )
+        if eos_token_id is not None:
+            eos_token_id = whole_number(eos_token_id, "eos_token_id")
+            if not 0 <= eos_token_id < vocab_size:
+                raise ValueError(
+                    f"eos_token_id must be one of the actions 0..{vocab_size - 1}, "
+                    f"got {eos_token_id}"
+                )
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise ValueError(f"render_mode must be 'ansi' or 'rgb_array', got {render_mode!r}")
         self.name = type(self).__name__
-        self.vocab_size, self.horizon = int(vocab_size), int(horizon)
+        self.vocab_size, self.horizon = vocab_size, horizon
         self.eos_token_id = eos_token_id
         # A task in words may have several tokens that end an answer; here there is one, or none.
         self.eos_token_ids: Prefix = () if eos_token_id is None else (eos_token_id,)
@@ -94,14 +107,18 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
             raise ValueError(
                 f"vocabulary has {len(self.vocabulary)} entries for vocab_size={vocab_size}"
             )
-        self._prompts = np.asarray(
-            [[self.bos_token_id]] if prompts is None else prompts, dtype=np.int64
-        )
-        if self._prompts.ndim != 2 or (self._prompts[:, 0] != self.bos_token_id).any():
+        self._prompts = whole_numbers(
+            [[self.bos_token_id]] if prompts is None else prompts, "prompts"
+        ).copy()
+        if (
+            self._prompts.ndim != 2
+            or self._prompts.size == 0
+            or (self._prompts[:, 0] != self.bos_token_id).any()
+        ):
             raise ValueError(
                 f"prompts must be [N, P] and start with bos_token_id={self.bos_token_id}"
             )
-        self._reward_function = reward
+        self._reward_call = None if reward is None else read_reward(reward)
         self.render_mode = render_mode
         self.action_space = gym.spaces.Discrete(self.vocab_size)
         shape = self._prompts.shape[1] + self.horizon
@@ -144,13 +161,7 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
         padded = np.full((len(tokens), self.horizon), self.pad_token_id)
         padded[:, :columns] = np.where(inside, tokens, self.pad_token_id)
         index = self.prompt_numbers(0 if prompt_index is None else prompt_index, len(tokens))
-        scores = self._score(padded, lengths, index)
-        try:
-            rewards = np.asarray(scores, dtype=np.float64)
-        except (ValueError, TypeError) as error:
-            raise ValueError(
-                f"the reward function must return numbers, one per answer: {error}"
-            ) from error
+        rewards = read_rewards(self._score(padded, lengths, index))
         if rewards.shape != lengths.shape:
             raise ValueError(
                 f"the reward function returned shape {rewards.shape}: give one number per answer, "
@@ -166,17 +177,15 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
         self, tokens: NDArray[np.int64], lengths: NDArray[np.int64], prompt_index: NDArray[np.int64]
     ) -> ArrayLike:
         """Reward of answers padded to [B, horizon]; override this, or pass `reward=`."""
-        if self._reward_function is None:
+        if self._reward_call is None:
             raise ValueError("this TokenMDP has no reward: pass reward=function(tokens, lengths)")
-        parameters = inspect.signature(self._reward_function).parameters
-        extra = (prompt_index,) if len(parameters) > 2 else ()
-        return self._reward_function(tokens, lengths, *extra)
+        return self._reward_call(tokens, lengths, prompt_index)
 
     def prompt_numbers(self, prompt_index: ArrayLike, count: int) -> NDArray[np.int64]:
         """The prompt of each of `count` answers, int64 [count], from an int or [count]; ValueError,
         in one line, on a prompt that is not there.
         """
-        index = np.asarray(prompt_index, dtype=np.int64)
+        index = whole_numbers(prompt_index, "prompt_index")
         if ((index < 0) | (index >= len(self._prompts))).any():
             last = len(self._prompts) - 1
             raise ValueError(f"prompt_index must be in 0..{last}, got {index.tolist()}")
@@ -316,26 +325,36 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
         index = (options or {}).get("prompt_index")
         if index is None:
             index = int(self.np_random.integers(count))
+        index = whole_number(index, "prompt_index")
         if not 0 <= index < count:
             raise ValueError(f"prompt_index must be in 0..{count - 1}, got {index}")
-        self._prompt_index, self._prefix = int(index), ()
+        self._prompt_index, self._prefix = index, ()
         self._finished = self._illegal = False
         return self._observation(), self._info()
 
-    def step(
-        self, action: SupportsInt
-    ) -> tuple[NDArray[np.int64], float, bool, bool, dict[str, Any]]:
-        """Append one token; the reward comes with the token that ends the answer."""
+    def step(self, action: Any) -> tuple[NDArray[np.int64], float, bool, bool, dict[str, Any]]:
+        """Append one token; the reward comes with the token that ends the answer. What is no token
+        ends the answer too, as illegal: no action raises.
+        """
         reward = 0.0
         if not self._finished:
-            self._illegal = not 0 <= int(action) < self.vocab_size
-            if not self._illegal:
-                self._prefix = (*self._prefix, int(action))
+            token = self._token_of(action)
+            self._illegal = token is None
+            if token is not None:
+                self._prefix = (*self._prefix, token)
             self._finished = self._illegal or self.is_finished(self._prefix)
             if self._finished and not self._illegal:
                 answer = np.array([self._prefix], dtype=np.int64)
                 reward = float(self.reward(answer, [answer.shape[1]], self._prompt_index)[0])
         return self._observation(), reward, self._finished, False, self._info()
+
+    def _token_of(self, action: Any) -> int | None:
+        """The token that an action stands for; None if it is none of 0..vocab_size-1."""
+        try:
+            token = whole_number(action, "action")
+        except Exception:  # an action may be anything, and none may raise
+            return None
+        return token if 0 <= token < self.vocab_size else None
 
     def _observation(self) -> NDArray[np.int64]:
         padding = (self.pad_token_id,) * (self.horizon - len(self._prefix))
@@ -370,9 +389,9 @@ def check_answers(
     tokens: ArrayLike, lengths: ArrayLike
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Answers as arrays, tokens int64 [B, T] and lengths int64 [B]; ValueError, in one line, on
-    shapes that do not fit and on lengths outside 0..T.
+    shapes that do not fit, on numbers that are not whole and on lengths outside 0..T.
     """
-    tokens, lengths = np.asarray(tokens, dtype=np.int64), np.asarray(lengths, dtype=np.int64)
+    tokens, lengths = whole_numbers(tokens, "tokens"), whole_numbers(lengths, "lengths")
     if tokens.ndim != 2 or lengths.shape != tokens.shape[:1]:
         raise ValueError(
             f"need tokens [B, T] and lengths [B], got {tokens.shape} and {lengths.shape}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +16,7 @@ Prefix = Sequence[int]
 Tables = list[Array]
 
 DEFAULT_MAX_BYTES = 2 * 2**30
+MOST_DIGITS = 1000  # of a number of sequences that is still worked out: longer ones take minutes
 CHUNK = 1 << 16  # answers scored at a time, so that the token matrix never exists as a whole
 
 
@@ -74,11 +76,30 @@ def _mebibytes(number: int) -> str:
 def tree_size(vocab_size: int, horizon: int) -> TreeSize:
     """Size of a full tree: V**T sequences, sum_t V**t prefixes, and the bytes of its arrays.
 
+    Raises TreeTooLargeError at once on numbers of more than a thousand digits, and ValueError on
+    V < 1 or T < 0.
+
     >>> print(tree_size(vocab_size=10, horizon=7))
     10,000,000 sequences, 11,111,111 prefixes, 245.8 MiB
+    >>> tree_size(vocab_size=4, horizon=100_000)
+    Traceback (most recent call last):
+    gnivo_edu.exact.tree.TreeTooLargeError: the tree has about 1e60206 sequences: take a smaller
+    vocabulary or horizon
     """
+    if vocab_size < 1 or horizon < 0:
+        raise ValueError(
+            f"a tree has V >= 1 tokens and T >= 0 steps, got {vocab_size} and {horizon}"
+        )
+    digits = horizon * math.log10(vocab_size)
+    if digits > MOST_DIGITS:
+        raise TreeTooLargeError(
+            f"the tree has about 1e{digits:.0f} sequences: take a smaller vocabulary or horizon"
+        )
     sequences = vocab_size**horizon
-    prefixes = sum(vocab_size**t for t in range(horizon + 1))
+    # The sum of V**t over t = 0..T is a geometric series.
+    prefixes = horizon + 1
+    if vocab_size > 1:
+        prefixes = (vocab_size * sequences - 1) // (vocab_size - 1)
     # float64: the rewards, a conditional log-probability for every prefix but the root, and the
     # log-probability of every prefix.
     return TreeSize(sequences, prefixes, bytes=8 * (sequences + (prefixes - 1) + prefixes))
@@ -87,7 +108,7 @@ def tree_size(vocab_size: int, horizon: int) -> TreeSize:
 def check_size(vocab_size: int, horizon: int, max_bytes: int | None = None) -> TreeSize:
     """Size of a full tree; TreeTooLargeError if it is above `max_bytes` (2 GiB by default)."""
     size = tree_size(vocab_size, horizon)
-    limit = max_bytes or DEFAULT_MAX_BYTES
+    limit = DEFAULT_MAX_BYTES if max_bytes is None else max_bytes
     if size.bytes > limit:
         raise TreeTooLargeError(
             f"the tree has {size}, above the limit of {limit / 2**20:,.0f} MiB: "
@@ -186,13 +207,19 @@ def prefix_log_law(tables: Tables) -> Tables:
     return laws
 
 
-def uniform_reference(vocab_size: int, horizon: int) -> Tables:
-    """The uniform policy as tables [V**t, V] of log-probabilities, nats."""
+def uniform_reference(vocab_size: int, horizon: int, max_bytes: int | None = None) -> Tables:
+    """The uniform policy as tables [V**t, V] of log-probabilities, nats; sizes as `check_size`."""
+    check_size(vocab_size, horizon, max_bytes)
     return [np.full((vocab_size**t, vocab_size), -np.log(vocab_size)) for t in range(horizon)]
 
 
-def random_reference(vocab_size: int, horizon: int, seed: int, scale: float = 1.0) -> Tables:
-    """A policy whose logits at every prefix are independent normals of deviation `scale`, nats."""
+def random_reference(
+    vocab_size: int, horizon: int, seed: int, scale: float = 1.0, max_bytes: int | None = None
+) -> Tables:
+    """A policy whose logits at every prefix are independent normals of deviation `scale`, nats;
+    sizes as `check_size`.
+    """
+    check_size(vocab_size, horizon, max_bytes)
     rng = np.random.default_rng(seed)
     tables = [scale * rng.standard_normal((vocab_size**t, vocab_size)) for t in range(horizon)]
     return [table - np.logaddexp.reduce(table, axis=1, keepdims=True) for table in tables]
@@ -224,7 +251,7 @@ def enumerate_tree(
     if reference is None:
         reference = mdp.reference(prompt_index)
     if reference is None:
-        reference = uniform_reference(mdp.vocab_size, mdp.horizon)
+        reference = uniform_reference(mdp.vocab_size, mdp.horizon, max_bytes)
     return TokenTree(
         vocab_size=mdp.vocab_size,
         horizon=mdp.horizon,
@@ -249,7 +276,7 @@ def enumerate_prompts(
     """
     count = len(mdp.prompts())
     size = tree_size(mdp.vocab_size, mdp.horizon)
-    limit = max_bytes or DEFAULT_MAX_BYTES
+    limit = DEFAULT_MAX_BYTES if max_bytes is None else max_bytes
     if count * size.bytes > limit:
         raise TreeTooLargeError(
             f"{count} prompts of {size} each are above the limit of {limit / 2**20:,.0f} MiB: "
@@ -264,11 +291,19 @@ def enumerate_prompts(
 def enumerate_tree_from_rewards(
     rewards: ArrayLike, vocab_size: int, reference: Tables | None = None
 ) -> TokenTree:
-    """A tree from its V**T rewards alone, for short examples; uniform reference by default."""
+    """A tree from its V**T rewards alone, for short examples; uniform reference by default.
+
+    Raises ValueError on V < 2, rewards that are not V**T numbers in one row, and rewards that are
+    not finite.
+    """
+    if vocab_size < 2:
+        raise ValueError(f"need at least 2 tokens to read V**T rewards, got V={vocab_size}")
     rewards = np.asarray(rewards, dtype=np.float64)
-    horizon = round(np.log(len(rewards)) / np.log(vocab_size))
-    if vocab_size**horizon != len(rewards):
-        raise ValueError(f"need V**T rewards for V={vocab_size}, got {len(rewards)}")
+    horizon = round(math.log(max(rewards.size, 1)) / math.log(vocab_size))
+    if rewards.shape != (vocab_size**horizon,):
+        count = len(rewards) if rewards.ndim == 1 else f"an array {list(rewards.shape)}"
+        raise ValueError(f"need V**T rewards for V={vocab_size}, got {count}")
+    _check_finite(rewards)
     tables = uniform_reference(vocab_size, horizon) if reference is None else reference
     return TokenTree(
         vocab_size,
@@ -323,10 +358,14 @@ def _all_rewards(mdp: FiniteTokenMDP, prompt_index: int) -> Array:
         after_end = np.arange(mdp.horizon) >= lengths[:, None]
         possible = (~after_end | (tokens == mdp.eos_token_id)).all(axis=1)
         rewards[numbers[possible]] = mdp.reward(tokens[possible], lengths[possible], prompt_index)
+    _check_finite(rewards)
+    return rewards
+
+
+def _check_finite(rewards: Array) -> None:
     infinite = np.flatnonzero(~np.isfinite(rewards))
     if len(infinite):
         bad = int(infinite[0])
         raise ValueError(
             f"the reward of answer number {bad} is {rewards[bad]}: rewards must be finite"
         )
-    return rewards

@@ -1,4 +1,5 @@
 import math
+import time
 import tracemalloc
 
 import numpy as np
@@ -52,6 +53,53 @@ def test_size_is_estimated_and_refused_before_anything_is_allocated():
     tree = exact.enumerate_tree(small, max_bytes=10**6)
     held = tree.rewards.nbytes + sum(a.nbytes for a in [*tree.step_logps, *tree.prefix_logps])
     assert exact.tree_size(2, 3).bytes == held
+
+
+@pytest.mark.parametrize(("vocab_size", "horizon"), [(4, 10**5), (2, 10**12), (10**9, 10**6)])
+def test_a_tree_beyond_all_numbers_is_refused_at_once(vocab_size, horizon):
+    words = f"^the tree has about 1e{horizon * math.log10(vocab_size):.0f} sequences: take a"
+    for call in (
+        lambda: exact.tree_size(vocab_size, horizon),
+        lambda: exact.check_size(vocab_size, horizon, max_bytes=2**80),
+        lambda: exact.uniform_reference(vocab_size, horizon),
+        lambda: exact.random_reference(vocab_size, horizon, seed=0),
+    ):
+        start = time.perf_counter()
+        with pytest.raises(exact.TreeTooLargeError, match=words) as error:
+            call()
+        assert time.perf_counter() - start < 0.5
+        assert "\n" not in str(error.value)
+
+
+def test_sizes_are_counted_as_the_tree_is():
+    for vocab_size, horizon in ((1, 0), (1, 5), (2, 0), (3, 4), (7, 2)):
+        size = exact.tree_size(vocab_size, horizon)
+        assert size.sequences == vocab_size**horizon
+        assert size.prefixes == sum(vocab_size**t for t in range(horizon + 1))
+    assert exact.tree_size(1, 10**7).prefixes == 10**7 + 1
+    assert "about 1e999 sequences" in str(exact.tree_size(10, 999))
+    for bad in ((0, 3), (2, -1)):
+        with pytest.raises(ValueError, match="V >= 1 tokens and T >= 0 steps"):
+            exact.tree_size(*bad)
+    # A limit of nothing is a limit.
+    with pytest.raises(exact.TreeTooLargeError):
+        exact.check_size(2, 3, max_bytes=0)
+
+
+@pytest.mark.parametrize(
+    ("rewards", "vocab_size", "words"),
+    [
+        ([0.0, np.nan], 2, "answer number 1 is nan: rewards must be finite"),
+        ([-np.inf, 0.0, 1.0, 1.0], 2, "answer number 0 is -inf"),
+        ([], 2, r"need V\*\*T rewards for V=2, got 0"),
+        ([[0.0, 1.0], [1.0, 0.0]], 2, r"need V\*\*T rewards for V=2, got an array \[2, 2\]"),
+        ([0.0], 1, "need at least 2 tokens"),
+    ],
+)
+def test_rewards_that_make_no_tree_are_refused(rewards, vocab_size, words):
+    with pytest.raises(ValueError, match=words) as error:
+        exact.enumerate_tree_from_rewards(rewards, vocab_size)
+    assert "\n" not in str(error.value)
 
 
 def test_bad_requests_are_one_clear_line():

@@ -1,7 +1,15 @@
 """The checker accepts sound environments and names what is broken."""
 
+import functools
+import sys
+import threading
+import types
+from typing import Any
+
 import gymnasium as gym
+import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec
 
 from tests.toy_envs import broken
 from toy_envs import ArithmeticChain, TokenMDP, check_token_mdp
@@ -69,3 +77,78 @@ def test_anything_else_is_refused() -> None:
 @pytest.mark.slow
 def test_sound_environments_pass(env: TokenMDP) -> None:
     check_token_mdp(env)
+
+
+class OfATest(TokenMDP):
+    """An environment that only this module knows.
+
+    ## Information
+    `action_mask`, `prefix`, `prompt_index`, `illegal_action`.
+    """
+
+    def __init__(self, horizon: int = 2, reward: Any = None, render_mode: str | None = None):
+        super().__init__(2, horizon, reward or (lambda y: y.mean(axis=1)), render_mode=render_mode)
+
+
+class HashOfATest(OfATest):
+    def _score(self, tokens: Any, lengths: Any, prompt_index: Any) -> Any:
+        return np.full(len(tokens), hash("the seed of the interpreter") % 97 / 97)
+
+
+def local_class() -> type[TokenMDP]:
+    class Local(OfATest):
+        """Known to nobody outside this function.
+
+        ## Information
+        `action_mask`, `prefix`, `prompt_index`, `illegal_action`.
+        """
+
+    return Local
+
+
+# Ways of registering a sound environment.
+SOUND: dict[str, dict[str, Any]] = {
+    "class": {"entry_point": OfATest},
+    "local class": {"entry_point": local_class()},
+    "lambda": {"entry_point": lambda **options: OfATest(**options)},
+    "partial": {"entry_point": functools.partial(OfATest, horizon=np.int64(3))},
+    "of the main module": {"entry_point": "__main__:OfATest"},
+    "numbers of numpy": {"entry_point": OfATest, "kwargs": {"horizon": np.int32(3)}},
+    "reward": {"entry_point": OfATest, "kwargs": {"reward": lambda y: y.sum(axis=1) / 2}},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", SOUND)
+def test_a_sound_environment_passes_however_it_was_registered(
+    how: str, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.setattr(sys.modules["__main__"], "OfATest", OfATest, raising=False)
+    check_token_mdp(gym.make(EnvSpec("OfATest-v0", **SOUND[how])))
+    assert not [w for w in recwarn if "second process" in str(w.message)]
+
+
+@pytest.mark.slow
+def test_a_class_of_the_main_module_is_compared_with_its_copy() -> None:
+    spec = EnvSpec("OfATest-v0", lambda **options: HashOfATest(**options))
+    with pytest.raises(AssertionError, match="another stream in a second process"):
+        check_token_mdp(gym.make(spec))
+
+
+@pytest.mark.parametrize("trouble", ["cannot be pickled", "cannot be found there"])
+def test_a_second_process_that_cannot_build_it_is_said_aloud(
+    trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if trouble == "cannot be pickled":
+        lock = threading.Lock()
+        spec = EnvSpec("OfATest-v0", lambda **options: OfATest(2 + 0 * lock.locked(), **options))
+    else:
+        ghost = types.ModuleType("module_of_nowhere")
+        ghost.__dict__["Env"] = OfATest
+        monkeypatch.setitem(sys.modules, "module_of_nowhere", ghost)
+        spec = EnvSpec("OfATest-v0", "module_of_nowhere:Env")
+    with pytest.warns(
+        UserWarning, match=r"OfATest: a second process cannot build it.*Error"
+    ) as said:
+        check_token_mdp(gym.make(spec))
+    assert all("\n" not in str(w.message) for w in said)

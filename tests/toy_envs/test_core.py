@@ -1,9 +1,12 @@
 """TokenMDP itself: one object that rewards a batch and an episode alike."""
 
+import math
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import ArrayLike
 
 from toy_envs import TokenMDP
@@ -65,7 +68,17 @@ def test_prompts_are_drawn_from_the_seed() -> None:
         (lambda mdp: mdp.reward([[0, -1]], [2]), "token -1 is not an action"),
         (lambda mdp: mdp.reward([[0, 1]], [2], 1), "prompt_index"),
         (lambda mdp: mdp.reset(options={"prompt_index": 1}), "prompt_index"),
+        (lambda mdp: mdp.reset(options={"prompt_index": 0.5}), "prompt_index must be a whole"),
+        (lambda mdp: mdp.reset(options={"prompt_index": "0"}), "prompt_index must be a whole"),
+        (lambda mdp: mdp.reward([[0, 1]], [2], [0.5]), "prompt_index must be whole numbers"),
+        (lambda mdp: mdp.reward([[0, 1.5]], [2]), r"tokens must be whole numbers, got 1\.5"),
+        (lambda mdp: mdp.reward([[0, 1]], [np.nan]), "lengths must be whole numbers, got nan"),
         (lambda mdp: TokenMDP(3, 2).reward([[0]], [1]), "has no reward"),
+        (lambda mdp: TokenMDP(2.5, 2), r"vocab_size must be a whole number, got 2\.5"),
+        (lambda mdp: TokenMDP(3, "2"), "horizon must be a whole number, got '2'"),
+        (lambda mdp: TokenMDP(3, 2, eos_token_id=1.5), "eos_token_id must be a whole number"),
+        (lambda mdp: TokenMDP(3, 2, prompts=[[3.5]]), "prompts must be whole numbers"),
+        (lambda mdp: TokenMDP(3, 2, prompts=[[]]), "bos_token_id=3"),
         (lambda mdp: TokenMDP(3, 2, eos_token_id=3), "eos_token_id"),
         (lambda mdp: TokenMDP(3, 2, vocabulary="ab"), "vocabulary"),
         (lambda mdp: TokenMDP(3, 2, prompts=[[0]]), "bos_token_id=3"),
@@ -92,6 +105,35 @@ def test_an_illegal_token_ends_the_answer_and_never_raises(mdp: TokenMDP, token:
     assert info["illegal_action"] is True
     assert info["prefix"] == (1,)
     assert mdp.step(2)[1] == 0.0  # nothing can be collected after it
+
+
+class Unreadable:
+    def __index__(self) -> int:
+        raise RuntimeError("no number today")
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no name either")
+
+
+@pytest.mark.parametrize(
+    ("action", "token"),
+    [
+        *[(number, 1) for number in (1, True, np.int8(1), np.uint64(1), np.array(1))],
+        (torch.tensor(1), 1),
+        *[(x, None) for x in (1.0, 1.7, np.float32(1), math.nan, -math.inf, None, "1", b"1", [1])],
+        *[(x, None) for x in (np.array([1]), np.array([0, 1]), np.array(1.0), np.True_, {}, 1j)],
+        *[(x, None) for x in (-1, 3, 10**40, -(10**40), np.int64(-1), Unreadable(), object())],
+    ],
+)
+def test_an_action_is_a_whole_number_of_the_actions_and_none_raises(
+    mdp: TokenMDP, action: Any, token: int | None
+) -> None:
+    mdp.reset(seed=0)
+    _, reward, terminated, truncated, info = mdp.step(action)
+    assert info["prefix"] == (() if token is None else (token,))
+    assert info["illegal_action"] is (token is None)
+    assert (reward, terminated, truncated) == (0.0, token is None, False)
+    assert (mdp.step(action)[-1]["prefix"] == ()) is (token is None)
 
 
 def test_decode_leaves_out_bos_and_pad() -> None:
