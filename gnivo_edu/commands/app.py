@@ -27,7 +27,7 @@ Json = Annotated[
 
 def key_values(pairs: list[str] | None) -> dict[str, Any]:
     """The `key=value` pairs of `--set`, their values read as those of a configuration are."""
-    from gnivo_edu.training.config import read_change
+    from gnivo_edu.training.yaml_values import read_change
 
     return dict(read_change(pair) for pair in pairs or [])
 

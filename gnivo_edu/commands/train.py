@@ -100,7 +100,7 @@ def train(
     from gnivo_edu.training.progress import train_with_progress
 
     tell = say(quiet=as_json)
-    run = train_with_progress(load_config(config, set_ or []), resume, say=tell)
+    run = train_with_progress(load_config(config, set_ or []), resume, progress=tell)
     report = report_of(run, tell)
     finish(report, as_json, show=lambda: tables.print_training(report))
 

@@ -4,11 +4,12 @@ micro-batches.
 
 from gnivo_edu.training.algorithm1 import TrainingRecord, TrainingRun, distance_from_key, train
 from gnivo_edu.training.config import TrainConfig, load_config
+from gnivo_edu.training.field_gradients import Coefficients, coefficients
 from gnivo_edu.training.loop import FineTuned, fine_tune
 from gnivo_edu.training.population_fit import FitRecord, PopulationFit, fit_population
 from gnivo_edu.training.pretrain import Pretrained, pretrain, pretrain_arithmetic, success_rates
 from gnivo_edu.training.rounds import ExactRound, exact_rounds
-from gnivo_edu.training.two_pass import Coefficients, backward, coefficients, two_pass_step
+from gnivo_edu.training.two_pass import backward, two_pass_step
 
 __all__ = [
     "Coefficients",

@@ -49,12 +49,12 @@ class TrainingRun:
 
     def credits(self, record: int, answer: tuple[int, ...]) -> list[float]:
         """Step credits log pi_theta/pi_ref read off the policy at a record, nats."""
-        credits, number = [], 0  # the number of a prefix, its tokens read as digits
-        for t, token in enumerate(answer):
-            ratios = self.tables[record][t] - self.key.tree.step_logps[t]
-            credits.append(float(ratios[number, token]))
-            number = number * self.key.tree.vocab_size + token
-        return credits
+        tables, tree = self.tables[record], self.key.tree
+        steps = [(*tree.index(answer[:t]), token) for t, token in enumerate(answer)]
+        return [
+            float(tables[t][number, token] - tree.step_logps[t][number, token])
+            for t, number, token in steps
+        ]
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """The records as plain dictionaries."""
@@ -103,7 +103,10 @@ def train(
     if objective in ("gnivo", "group_value") and settings.get("weights", "raw") == "raw":
         settings.setdefault("reward_max", 1.0)
     policy = TabularLM.from_mdp(mdp)
-    reference, key = frozen(policy), _answer_key(policy, mdp, alpha, prompt_index)
+    reference, key = (
+        frozen(policy),
+        _answer_key(policy, mdp, alpha=alpha, prompt_index=prompt_index),
+    )
     optimiser = torch.optim.Adam(policy.parameters(), lr=learning_rate)
     generator = torch.Generator().manual_seed(seed)
     prompts = torch.full((groups_per_step,), prompt_index)
@@ -113,9 +116,18 @@ def train(
     loss, norm, refreshes = math.nan, math.nan, 0
 
     def record(groups: int) -> None:
-        tables.append(tabulate(policy, mdp, prompt_index))
+        tables.append(tabulate(policy, mdp, prompt_index=prompt_index))
         kl, error = distance_from_key(tables[-1], key)
-        records.append(TrainingRecord(groups, kl, error, loss, norm, refreshes))
+        records.append(
+            TrainingRecord(
+                groups,
+                kl,
+                value_error=error,
+                loss=loss,
+                gradient_norm=norm,
+                refreshes=refreshes,
+            )
+        )
         if on_record:
             on_record(records[-1])
 
@@ -125,9 +137,11 @@ def train(
             group["lr"] = learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
         if refresh_every and step and step % refresh_every == 0:
             reference, refreshes = frozen(policy), refreshes + 1
-            key = _answer_key(policy, mdp, alpha, prompt_index)
-        samples = sample_groups(reference, mdp, group_size, prompts, generator)
-        out = loss_of(make_group_batch(policy, mdp, samples), alpha=alpha, **settings)
+            key = _answer_key(policy, mdp, alpha=alpha, prompt_index=prompt_index)
+        samples = sample_groups(
+            reference, mdp, group_size=group_size, prompt_index=prompts, generator=generator
+        )
+        out = loss_of(make_group_batch(policy, mdp, samples=samples), alpha=alpha, **settings)
         optimiser.zero_grad()
         out.loss.backward()
         loss = float(out.loss.detach())
@@ -138,7 +152,7 @@ def train(
         if step + 1 == steps or (pending and groups >= pending[0]):
             record(groups)
             pending = [n for n in pending if n > groups]
-    return TrainingRun(policy, records, tables, key)
+    return TrainingRun(policy, records, tables=tables, key=key)
 
 
 def distance_from_key(tables: exact.Tables, key: exact.Solution) -> tuple[float, float]:
@@ -161,5 +175,5 @@ def distance_from_key(tables: exact.Tables, key: exact.Solution) -> tuple[float,
 
 
 def _answer_key(policy: TabularLM, mdp: Any, alpha: float, prompt_index: int) -> exact.Solution:
-    tables = tabulate(policy, mdp, prompt_index)
-    return exact.solve(exact.enumerate_tree(mdp, tables, prompt_index), alpha)
+    tables = tabulate(policy, mdp, prompt_index=prompt_index)
+    return exact.solve(exact.enumerate_tree(mdp, tables, prompt_index=prompt_index), alpha)

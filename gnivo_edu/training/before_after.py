@@ -52,9 +52,10 @@ def before_and_after(
     places = np.linspace(0, len(questions) - 1, min(prompts, len(questions))).round().astype(int)
     index = questions[np.unique(places)].tolist()
     samples = max(2, completions // len(index))
-    settings: dict[str, Any] = {"samples": samples, "ks": (1,), "prompts": index}
     before, after = (
-        evaluate(model, task, **settings, seed=SEED, temperature=temperature)
+        evaluate(
+            model, task, samples=samples, ks=(1,), prompts=index, seed=SEED, temperature=temperature
+        )
         for model in (initial, policy)
     )
     change = compare(before, after)
@@ -76,7 +77,7 @@ def before_and_after(
     }
 
 
-def report_of(run: FineTuned, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+def report_of(run: FineTuned, progress: Callable[[str], None]) -> dict[str, Any]:
     """What `train --json` prints of a run: a summary of its rewards, its configuration and, if that
     asks for it, what the run has changed.
     """
@@ -94,11 +95,11 @@ def report_of(run: FineTuned, say: Callable[[str], None] = lambda line: None) ->
     }
     report = {"passed": True, "summary": summary, "config": config.to_dict()}
     if config.report_questions:
-        say("comparing the model with what it was")
+        progress("comparing the model with what it was")
         report["change"] = before_and_after(
             run.initial,
             run.policy,
-            run.task,
+            task=run.task,
             prompts=config.report_questions,
             temperature=config.temperature,
         )

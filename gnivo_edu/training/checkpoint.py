@@ -22,6 +22,14 @@ TENSORS, STATE = "tensors.pt", "state.json"
 COUNTS = ("step", "inner", "tokens")  # of state.json, beside the lines of the logs
 
 
+class RunStoppedError(ValueError):
+    """A run that cannot go on; `told`: whether every process knows it."""
+
+    def __init__(self, message: str, told: bool) -> None:
+        super().__init__(message)
+        self.told = told
+
+
 class RunFolder:
     """The folder of a run: config.yaml, metrics.jsonl, completions.jsonl, checkpoints/ and, at the
     end, model/.
@@ -74,7 +82,7 @@ class RunFolder:
             shutil.rmtree(left)
         _write(saved, yaml.safe_dump(config.to_dict(), sort_keys=False))
 
-    def save(self, state: dict[str, Any], tensors: dict[str, Any], keep: int) -> Path:
+    def save(self, state: dict[str, Any], tensors: dict[str, Any], keep: int) -> None:
         """Write the state: `COUNTS`, the `lines` of the logs, and tensors. Of whole checkpoints the
         last `keep` stay.
 
@@ -97,18 +105,18 @@ class RunFolder:
             last = max((p.name for p in self._whole()), default="none yet")
             raise ValueError(
                 f"the checkpoint of step {state['step']} could not be written to "
-                f"{self.checkpoints} ({why_not_written(error)}): make room and run again with "
+                f"{self.checkpoints} ({_why_not_written(error)}): make room and run again with "
                 f"--resume; the last good checkpoint is {last}"
             ) from error
         self.damaged.discard(name)
         for old in self._whole()[:-keep]:
             shutil.rmtree(old)
-        return final
 
-    def load(self, say: Callable[[str], None]) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    def load(self, progress: Callable[[str], None]) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """(state, tensors) of the newest checkpoint that is whole, or None if there is none at all.
 
-        A damaged one is named through `say` and passed over; ValueError if all of them are damaged.
+        A damaged one is named through `progress` and passed over; ValueError if all of them are
+        damaged.
         """
         for folder in reversed(self._all()):
             try:
@@ -118,7 +126,7 @@ class RunFolder:
                 return state, _tensors(folder / TENSORS)
             except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
                 self.damaged.add(folder.name)
-                say(
+                progress(
                     f"checkpoint {folder.name} is damaged and passed over: "
                     f"{' '.join(str(error).split())[:120]}"
                 )
@@ -143,9 +151,28 @@ class RunFolder:
                 file.writelines(json.dumps(row) + "\n" for row in rows)
         except OSError as error:
             raise ValueError(
-                f"{self.path / name} could not be written ({why_not_written(error)}): make room "
+                f"{self.path / name} could not be written ({_why_not_written(error)}): make room "
                 "and run again with --resume"
             ) from error
+
+    def stop(self, error: ValueError, step: int, drawn: Any, write: bool) -> RunStoppedError:
+        """The error of a run that cannot go on at this step, the answers that it learned from saved
+        for inspection (by the process that is to `write`).
+        """
+        path = self.path / f"stopped-at-step-{step}.pt"
+        saved = f"its answers are in {path}"
+        if write:
+            try:
+                torch.save(drawn, path)
+            except (OSError, RuntimeError) as full:
+                path.unlink(missing_ok=True)
+                saved = f"its answers could not be written to {path} ({_why_not_written(full)})"
+        # All processes see the same numbers, so all know of this error.
+        return RunStoppedError(
+            f"stopped at step {step}: {error}; {saved}. A smaller learning_rate, a larger alpha "
+            "or, for raw weights, reward_max may help",
+            told=getattr(error, "told", True),
+        )
 
     def _holds_something(self) -> bool:
         """Whether a run came as far as a first step: what stopped before that may be started
@@ -161,7 +188,7 @@ class RunFolder:
         return [p for p in self._all() if p.name not in self.damaged]
 
 
-def why_not_written(error: Exception) -> str:
+def _why_not_written(error: Exception) -> str:
     """The system's reason; torch keeps it to itself, and names a line of its own source instead."""
     return getattr(error, "strerror", None) or "not all of it could be written: is the disk full?"
 

@@ -5,18 +5,19 @@ the nearest name.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
-import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from gnivo_edu import objectives
 from gnivo_edu.names import nearest
+from gnivo_edu.training.yaml_values import read_change, read_file
 
 
 @dataclass(frozen=True)
@@ -99,25 +100,10 @@ class TrainConfig:
             raise ValueError(
                 "sampler=reference needs a reference of its own: set reference=initial or refreshed"
             )
-        counts = ("steps", "prompts_per_step", "group_size", "inner_steps", "refresh_every")
-        for name in (*counts, "save_every", "keep", "completions_every", "lora_alpha"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.micro_batch is not None and self.micro_batch < 1:
-            raise ValueError(
-                f"micro_batch must be at least 1 answer, or null for all, got {self.micro_batch}"
-            )
-        if not self.max_grad_norm > 0:  # .inf is a way to say: no clipping
-            raise ValueError(f"max_grad_norm must be positive, got {self.max_grad_norm}")
-        for name in ("temperature", "learning_rate", "value_learning_rate"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}")
-        amounts = ("kl_to_initial", "weight_decay", "warmup_steps", "lora_rank", "report_questions")
-        for name in (*amounts, "seed"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(
-                    f"{name} must not be negative, and finite, got {getattr(self, name)}"
-                )
+        for rule, holds, names in _RULES:
+            for name in names:
+                if not holds(getattr(self, name)):
+                    raise ValueError(f"{name} must {rule}, got {getattr(self, name)}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they are written to YAML and JSON."""
@@ -127,15 +113,39 @@ class TrainConfig:
         """Names of the settings that decide a run's numbers and differ from those of a saved
         configuration.
         """
-        settings = self.to_dict()
         free = set(self.FREE)
         if self.schedule != "constant":  # then the rate of every step depends on the last one
             free.discard("steps")
         return [
             name
-            for name, value in settings.items()
+            for name, value in self.to_dict().items()
             if name not in free and value != other.get(name, value)
         ]
+
+
+# What a number must be, and which settings are held to it.
+_RULES: tuple[tuple[str, Callable[[Any], bool], tuple[str, ...]], ...] = (
+    (
+        "be at least 1",
+        lambda x: x >= 1,
+        (
+            *("steps", "prompts_per_step", "group_size", "inner_steps", "refresh_every"),
+            *("save_every", "keep", "completions_every", "lora_alpha"),
+        ),
+    ),
+    ("be at least 1 answer, or null for all", lambda x: x is None or x >= 1, ("micro_batch",)),
+    ("be positive", lambda x: x > 0, ("max_grad_norm",)),  # .inf is a way to say: no clipping
+    (
+        "be positive and finite",
+        lambda x: 0 < x < math.inf,
+        ("temperature", "learning_rate", "value_learning_rate"),
+    ),
+    (
+        "not be negative, and finite",
+        lambda x: 0 <= x < math.inf,
+        ("kl_to_initial", "weight_decay", "warmup_steps", "lora_rank", "report_questions", "seed"),
+    ),
+)
 
 
 def name_of(thing: Any) -> str:
@@ -171,7 +181,7 @@ def load_config(
     Traceback (most recent call last):
     ValueError: there is no setting 'learning_rat'; did you mean 'learning_rate'?
     """
-    values = _read_file(path) if path is not None else {}
+    values = read_file(path) if path is not None else {}
     parsed = [read_change(change) for change in changes]
     before = values.get("objective", TrainConfig.objective)
     objective = _convert("objective", {**dict(parsed), **given}.get("objective", before))
@@ -189,70 +199,10 @@ def load_config(
     return TrainConfig(**{key: _convert(key, value) for key, value in values.items()})
 
 
-def _read_file(path: str | Path) -> dict[Any, Any]:
-    try:
-        values = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if values is not None and not isinstance(values, dict):
-        raise ValueError(f"{path} must hold settings, one `key: value` a line")
-    return values or {}
-
-
-def read_change(change: str) -> tuple[str, Any]:
-    """Key and value of `key=value`, the value read as YAML, in which `1e-3` is a number.
-
-    A plain word is text, and so is what YAML would cut off as a comment, or take for a mapping or a
-    list although it has no brackets. Raises ValueError, in one line, on brackets that do not close.
-
-    >>> [read_change(change)[1] for change in ("x=1e-3", "x=false", "x=[1, a]", "x=###", "x=Q:")]
-    [0.001, False, [1, 'a'], '###', 'Q:']
-    """
-    key, equals, text = change.partition("=")
-    if not equals:
-        raise ValueError(f"--set takes key=value, got {change!r}")
-    try:
-        node = yaml.compose(text, _Loader)
-        value = text.strip(" ") if _is_text(node, text) else yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        if text.lstrip().startswith(("{", "[", '"', "'")):
-            raise ValueError(
-                f"--set {change}: the value is not YAML: {' '.join(str(error).split())}"
-            ) from error
-        value = text
-    return key.strip(), value
-
-
-def _is_text(node: yaml.Node | None, text: str) -> bool:
-    """Whether a value on the command line is to be taken as it stands."""
-    if node is None:  # nothing, or a comment
-        return bool(text)
-    if isinstance(node, yaml.CollectionNode):
-        return not node.flow_style
-    is_whole = node.end_mark.index == len(text.rstrip())
-    is_word = node.tag in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:timestamp")
-    return node.style is None and (is_word or not is_whole)
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which 1e-3 is a number; YAML 1.1 asks for a point and a sign, 1.0e-3."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
-
-
 def _taken(objective: str, options: dict[str, Any]) -> dict[str, Any]:
     """Those options that an objective has a parameter for."""
-    import inspect
-
-    from gnivo_edu import objectives
-
-    known = inspect.signature(objectives.get(objective)).parameters
-    return {name: value for name, value in options.items() if name in known}
+    parameters = inspect.signature(objectives.get(objective)).parameters
+    return {name: value for name, value in options.items() if name in parameters}
 
 
 _KINDS = {

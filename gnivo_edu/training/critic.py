@@ -25,8 +25,8 @@ class Critic(nn.Module):
     def __init__(self, policy: nn.Module) -> None:
         super().__init__()
         inner: Any = policy.get_base_model() if hasattr(policy, "get_base_model") else policy  # type: ignore[operator]
-        self.table = TabularLM(inner.config) if isinstance(inner, TabularLM) else None
         dtype = next(policy.parameters()).dtype
+        self.table = TabularLM(inner.config) if isinstance(inner, TabularLM) else None
         if self.table is not None:
             self.table.logits.data = self.table.logits.data.to(dtype)
         else:

@@ -131,13 +131,13 @@ def objective_metrics(
         if name not in SAID
     }
     alpha, low, high = (
-        option_of(objective, config, name) for name in ("alpha", "clip_low", "clip_high")
+        option_of(objective, config, name=name) for name in ("alpha", "clip_low", "clip_high")
     )
     if "rewards/margins" in row and alpha is not None:
         row["rewards/margins"] *= alpha
     if "clipped" in metrics and low is not None and high is not None:
         acted = batch.by_step() if config.level == "step" else batch
-        row |= clip_metrics(acted, low, high, of_answers=config.objective == "rloo")
+        row |= clip_metrics(acted, low, high=high, of_answers=config.objective == "rloo")
     return row
 
 
@@ -181,7 +181,7 @@ def exact_keys(reference: nn.Module, task: Any, alpha: float | None) -> list[exa
     small = len(mask) * task.vocab_size**task.horizon <= MAX_SEQUENCES
     if alpha is None or not small or len(task.eos_token_ids) > 1 or not mask.all():
         return []
-    return answer_keys(reference, task, alpha)
+    return answer_keys(reference, task, alpha=alpha)
 
 
 def exact_error(policy: nn.Module, task: Any, keys: list[exact.Solution]) -> dict[str, float]:
@@ -193,7 +193,7 @@ def exact_error(policy: nn.Module, task: Any, keys: list[exact.Solution]) -> dic
     """
     if not keys:
         return {}
-    agreement = agreement_with(policy, task, keys)
+    agreement = agreement_with(policy, task, keys=keys)
     error = {
         "value/exact_error": agreement.rms,
         "value/rank_correlation": agreement.rank_correlation,

@@ -95,14 +95,22 @@ def fit_population(
     """
     start = time.perf_counter()
     with evaluating(policy):
-        problem = _Problem(policy, mdp, alpha, group_size, objective, reference, prompt_index)
+        problem = _Problem(
+            policy,
+            mdp,
+            alpha=alpha,
+            group_size=group_size,
+            objective=objective,
+            reference=reference,
+            prompt_index=prompt_index,
+        )
         records: list[FitRecord] = []
         scores, damping, converged = problem.score(), 1e-2, False
         for iteration in range(max_iterations + 1):
             jacobian = problem.jacobian(scores)
             loss, gradient, hessian = problem.derivatives(scores.detach())
             norm = float((jacobian.T @ gradient).norm())
-            records.append(problem.record(iteration, loss, norm))
+            records.append(problem.record(iteration, loss, gradient_norm=norm))
             if progress:
                 progress(
                     f"Gauss-Newton step {iteration}: gradient {norm:.1e}, KL {records[-1].kl:.1e} "
@@ -111,10 +119,13 @@ def fit_population(
             converged = norm <= tolerance * records[0].gradient_norm
             if converged or iteration == max_iterations:
                 break
-            scores, damping = problem.step(loss, gradient, hessian, jacobian, damping)
+            scores, damping = problem.step(
+                loss, gradient, hessian=hessian, jacobian=jacobian, damping=damping
+            )
             if damping > MAX_DAMPING:
                 break
-    return PopulationFit(records, problem.key, converged, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return PopulationFit(records, problem.key, converged=converged, seconds=seconds)
 
 
 class _Problem:
@@ -136,8 +147,8 @@ class _Problem:
         self.parameters = [p for p in policy.parameters() if p.requires_grad]
         if any(p.dtype != torch.float64 for p in self.parameters):
             raise ValueError("an exact fit needs float64: make the policy with dtype=torch.float64")
-        tables = tabulate(reference or policy, mdp, prompt_index)
-        tree = exact.enumerate_tree(mdp, tables, prompt_index)
+        tables = tabulate(reference or policy, mdp, prompt_index=prompt_index)
+        tree = exact.enumerate_tree(mdp, tables, prompt_index=prompt_index)
         self.key, self.answers = exact.solve(tree, alpha), Answers.of(tree)
         tokens, mask, (T, V) = self.answers.tokens, self.answers.mask, (mdp.horizon, mdp.vocab_size)
         # Each token in each state, and the first answer that takes it; answers that differ in their
@@ -163,7 +174,9 @@ class _Problem:
 
     def score(self) -> Float[Tensor, " X"]:
         """x of the network as it is, differentiable."""
-        logps = next_token_logps(self.policy, self.mdp, self.fed, self.prompt_index)
+        logps = next_token_logps(
+            self.policy, self.mdp, prefixes=self.fed, prompt_index=self.prompt_index
+        )
         return logps.flatten()[self.place]
 
     def jacobian(self, scores: Float[Tensor, " X"]) -> Float[Tensor, "X P"]:
@@ -217,13 +230,22 @@ class _Problem:
 
     def record(self, iteration: int, loss: float, gradient_norm: float) -> FitRecord:
         """Measured on the tables of the network, which the fit does not use."""
-        tables, tree = tabulate(self.policy, self.mdp, self.prompt_index), self.key.tree
+        tables, tree = (
+            tabulate(self.policy, self.mdp, prompt_index=self.prompt_index),
+            self.key.tree,
+        )
         laws = prefix_log_law(tables)
-        gaps = []
-        for t in range(1, tree.horizon + 1):
-            seen = tree.reachable(t)  # the others have probability 0, and no ratio
-            gaps.append(
-                spread(laws[t][seen] - tree.prefix_logps[t][seen] - self.key.values[t][seen])
-            )
+        # Prefixes out of reach have probability 0, and no ratio.
+        gaps = [
+            spread(laws[t][seen] - tree.prefix_logps[t][seen] - self.key.values[t][seen])
+            for t, seen in ((t, tree.reachable(t)) for t in range(1, tree.horizon + 1))
+        ]
         kl, error = distance_from_key(tables, self.key)
-        return FitRecord(iteration, loss, gradient_norm, max(gaps), error, max(kl, 0.0))
+        return FitRecord(
+            iteration,
+            loss,
+            gradient_norm=gradient_norm,
+            spread=max(gaps),
+            value_error=error,
+            kl=max(kl, 0.0),
+        )

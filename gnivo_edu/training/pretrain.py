@@ -86,7 +86,7 @@ def pretrain(
         raise ValueError(
             f"wrong_rate and right_first must be in 0..1, got {wrong_rate} and {right_first}"
         )
-    model = small_transformer(task, size, architecture, seed=seed)
+    model = small_transformer(task, size, architecture=architecture, seed=seed)
     if out is not None:
         make_room(out)
     optimiser = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=weight_decay)
@@ -97,9 +97,11 @@ def pretrain(
     model.train()
     for step in range(steps):
         rate = wrong_rate if step >= right_first * steps else 0.0
-        tokens, lengths, index = task.demonstrations(batch_size, rate, seed=_seed(seed, step))
+        # A seed of its own for every step.
+        seed_of_step = int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
+        tokens, lengths, index = task.demonstrations(batch_size, rate, seed=seed_of_step)
         inputs, targets = demonstration_rows(
-            [prompts[i] for i in index], tokens, lengths, task.pad_token_id
+            [prompts[i] for i in index], tokens, lengths=lengths, pad_token_id=task.pad_token_id
         )
         logits = model(input_ids=inputs, use_cache=False).logits[..., : task.vocab_size]
         loss = nn.functional.cross_entropy(
@@ -132,7 +134,7 @@ def pretrain(
         "threads": torch.get_num_threads(),
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
     }
-    run = Pretrained(model.eval(), losses, recipe)
+    run = Pretrained(model.eval(), losses, recipe=recipe)
     if out is not None:
         run.save(out)
     return run
@@ -225,9 +227,10 @@ def success_rates(
     if not mdp.prompt_mask().all():
         raise ValueError("the prompts are of unequal length: measure one tier at a time")
     every = torch.arange(len(mdp.prompts()))
-    groups = sample_groups(policy, mdp, samples, every, torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    groups = sample_groups(policy, mdp, group_size=samples, prompt_index=every, generator=generator)
     by_prompt = groups.rewards(mdp).numpy().mean(1)
-    greedy = _greedy(policy, mdp, every).numpy()
+    greedy = _greedy(policy, mdp, prompts=every).numpy()
     return {
         "sampled": float(by_prompt.mean()),
         "sampled_error": float(by_prompt.std() / len(every) ** 0.5),
@@ -243,11 +246,8 @@ def _greedy(policy: nn.Module, mdp: TokenMDP, prompts: Tensor) -> Tensor:
     tokens = torch.zeros(len(prompts), 0, dtype=torch.long)
     with evaluating(policy):
         for _ in range(mdp.horizon):
-            best = next_token_logps(policy, mdp, tokens, prompts)[:, -1].argmax(-1)
+            best = next_token_logps(policy, mdp, prefixes=tokens, prompt_index=prompts)[
+                :, -1
+            ].argmax(-1)
             tokens = torch.cat([tokens, best[:, None]], 1)
     return tokens
-
-
-def _seed(seed: int, step: int) -> int:
-    """A seed of its own for every step."""
-    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])

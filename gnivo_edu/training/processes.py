@@ -1,5 +1,5 @@
-"""The processes of a run: which prompts are whose, what all must know, and an error that no process
-waits behind.
+"""The processes of a run: which prompts are drawn and whose they are, what all must know, and an
+error that no process waits behind.
 """
 
 from __future__ import annotations
@@ -8,10 +8,14 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from accelerate import Accelerator
+from jaxtyping import Int
 from torch import Tensor, distributed
 from torch.nn import Parameter
+
+from toy_envs import TokenMDP
 
 T = TypeVar("T")
 SHARDED = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
@@ -33,6 +37,7 @@ class Processes:
                 f"launched with {accelerator.distributed_type}, which splits the model: here every "
                 "process holds all of it, launch with --multi_gpu or torchrun"
             )
+        # What `accelerate launch --cpu` leaves in the surroundings, and torchrun does not.
         by_accelerate = {"ACCELERATE_USE_CPU", "MASTER_PORT"} <= {*os.environ}
         if self.world == 1 and by_accelerate and "WORLD_SIZE" not in os.environ:
             raise ValueError(
@@ -109,11 +114,50 @@ class Processes:
             make()
             return [p.grad is not None for p in parameters]
 
-        there = self.gather(pushed)
+        by_process = self.gather(pushed)
         if self.world == 1:
             return
-        for p, reached in zip(parameters, zip(*there, strict=True), strict=True):
+        for p, reached in zip(parameters, zip(*by_process, strict=True), strict=True):
             # Without one anywhere it stays None, and the optimiser leaves the parameter alone.
             if any(reached):
                 p.grad = torch.zeros_like(p) if p.grad is None else p.grad
                 distributed.all_reduce(p.grad)
+
+
+def agree_on_questions(
+    task: TokenMDP, processes: Processes, progress: Callable[[str], None]
+) -> Int[np.ndarray, " N"]:
+    """Numbers of the prompts that can be graded, the same on every process; says how many are left
+    out, if any. Raises ValueError where none is left.
+    """
+    # One of them asks: a comparison that runs into its time limit here might end in time on
+    # another.
+    questions: Any = processes.gather(lambda: task.gradable() if processes.first else None)[0]
+    count = len(task.prompts())
+    if not len(questions):
+        raise ValueError(
+            f"none of the {count:,} gold answers can be read: nothing can be rewarded, check the "
+            "data"
+        )
+    if len(questions) < count:
+        progress(
+            f"{count - len(questions):,} of {count:,} questions are left out: their gold answers "
+            "cannot be read"
+        )
+    return np.asarray(questions)
+
+
+def prompts_of_step(seed: int, step: int, count: int, total: int) -> np.ndarray:
+    """Numbers of the prompts of a step, int64 [count]: each epoch is a permutation of all, made
+    from (seed, epoch).
+
+    >>> steps = [prompts_of_step(0, step, 2, 4) for step in range(4)]
+    >>> [sorted(np.concatenate(steps[i : i + 2]).tolist()) for i in (0, 2)]
+    [[0, 1, 2, 3], [0, 1, 2, 3]]
+    """
+    places = np.arange(step * count, (step + 1) * count)
+    epochs = {
+        int(e): np.random.default_rng([seed, int(e)]).permutation(total)
+        for e in np.unique(places // total)
+    }
+    return np.array([epochs[int(i // total)][i % total] for i in places])

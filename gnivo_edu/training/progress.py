@@ -14,7 +14,9 @@ from gnivo_edu.training.config import TrainConfig
 from gnivo_edu.training.loop import FineTuned, fine_tune
 
 
-def train_with_progress(config: TrainConfig, resume: bool, say: Callable[[str], None]) -> FineTuned:
+def train_with_progress(
+    config: TrainConfig, resume: bool, progress: Callable[[str], None]
+) -> FineTuned:
     """Run `fine_tune` with a bar on standard error, in a terminal.
 
     Under a launcher the first process speaks for all: the others end here, with the same exit
@@ -22,7 +24,7 @@ def train_with_progress(config: TrainConfig, resume: bool, say: Callable[[str], 
     """
     first = os.environ.get("RANK", "0") == "0"
     try:
-        run = _with_bar(config, resume, say, shown=first)
+        run = _with_bar(config, resume, progress=progress, shown=first)
     except ValueError as error:
         if first or not getattr(error, "told", False):
             raise
@@ -36,7 +38,7 @@ def train_with_progress(config: TrainConfig, resume: bool, say: Callable[[str], 
 
 
 def _with_bar(
-    config: TrainConfig, resume: bool, say: Callable[[str], None], shown: bool
+    config: TrainConfig, resume: bool, progress: Callable[[str], None], shown: bool
 ) -> FineTuned:
     rows: list[dict[str, Any]] = []
     console = Console(stderr=True)
@@ -56,9 +58,9 @@ def _with_bar(
             bar.update(task, completed=row["step"] + 1, now=_now(rows))
 
         try:
-            return fine_tune(config, resume, say, on_step)
+            return fine_tune(config, resume, progress=progress, on_step=on_step)
         except KeyboardInterrupt:
-            say(
+            progress(
                 f"interrupted after {len(rows)} steps of this run: --resume goes on from its last "
                 "checkpoint"
             )
@@ -73,6 +75,6 @@ def _now(rows: list[dict[str, Any]]) -> str:
     'reward 0.200 KL 0.250 1,000 tokens/s'
     """
     row = rows[-1]
-    known = [x for x in (past.get("kl_to_initial") for past in reversed(rows)) if x is not None][:1]
-    kl = f" KL {known[0]:.3f}" if known else ""
+    measured = [past["kl_to_initial"] for past in rows if past.get("kl_to_initial") is not None]
+    kl = f" KL {measured[-1]:.3f}" if measured else ""
     return f"reward {row['reward']:.3f}{kl} {row['step_tokens'] / row['step_time']:,.0f} tokens/s"

@@ -5,24 +5,22 @@ and looked at again after an update.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from gnivo_edu.batch import GroupBatch
-from gnivo_edu.policies.cached_rows import prompts_of
+from gnivo_edu.policies.cached_rows import check_room, prompts_of
 from gnivo_edu.policies.generation import sample_completions
 from gnivo_edu.policies.heads import has_hidden_states
 from gnivo_edu.policies.score_model import score_rows, weighted_rows
 from gnivo_edu.training.config import TrainConfig
 from gnivo_edu.training.critic import Critic
-from gnivo_edu.training.processes import Processes
-from toy_envs import TokenMDP
 
 Drawn = dict[str, Tensor]
 
@@ -49,6 +47,9 @@ class Rollouts:
         self.initial = frozen(policy)
         self.reference = self.initial
         self.prompts, self.prompt_mask = prompts_of(task)
+        # All prompts have to fit, before the first step.
+        every = torch.arange(len(self.prompts))
+        check_room(policy, task, ids=self.prompts, mask=self.prompt_mask, index=every)
         self.critic = Critic(policy).to(device) if {"values", "log_z"} & needs else None
         kl = ("policy_kl",) if "policy_kl" in needs or config.kl_to_initial else ()
         self.fields = ("policy_logps", "entropy", *kl)
@@ -72,8 +73,8 @@ class Rollouts:
             samples = sample_completions(
                 sampler,
                 self.task,
-                config.group_size,
-                prompts,
+                group_size=config.group_size,
+                prompt_index=prompts,
                 seed=config.seed,
                 step=step,
                 temperature=config.temperature,
@@ -84,10 +85,10 @@ class Rollouts:
         drawn["rewards"] = samples.rewards(self.task)
         if config.reference != "sampler":
             with torch.no_grad(), self._precision():
-                every = torch.arange(drawn["lengths"].numel())
-                parts = every.split(config.micro_batch or len(every))
+                count = drawn["lengths"].numel()
                 scored = [
-                    self._score(self.reference, drawn, rows, ("policy_logps",)) for rows in parts
+                    self._score(self.reference, drawn, rows=rows, fields=("policy_logps",))
+                    for rows in torch.arange(count).split(config.micro_batch or count)
                 ]
             logps = torch.cat([fields["policy_logps"].cpu() for fields in scored])
             drawn["reference_logps"] = logps.view_as(drawn["logps"])
@@ -120,7 +121,10 @@ class Rollouts:
     def score(self, drawn: Drawn, rows: Tensor) -> dict[str, Tensor]:
         """The live fields of some rows, with gradient: for `two_pass_step`."""
         with self._precision():
-            fields = self._score(self.policy, drawn, rows, self.fields)
+            reference = self._compared() if "policy_kl" in self.fields else None
+            fields = self._score(
+                self.policy, drawn, rows=rows, fields=self.fields, reference=reference
+            )
             return fields | self._criticise(drawn, rows)
 
     def weighted_sum(
@@ -159,9 +163,13 @@ class Rollouts:
         return self.task, tokens, lengths, drawn["prompt_index"][rows // K]
 
     def _score(
-        self, policy: nn.Module, drawn: Drawn, rows: Tensor, fields: tuple[str, ...]
+        self,
+        policy: nn.Module,
+        drawn: Drawn,
+        rows: Tensor,
+        fields: tuple[str, ...],
+        reference: nn.Module | None = None,
     ) -> dict[str, Tensor]:
-        reference = self._compared() if "policy_kl" in fields else None
         return score_rows(
             policy,
             *self._answers(drawn, rows),
@@ -183,8 +191,9 @@ class Rollouts:
         # The last token is followed by no state that an action is taken in.
         ids = torch.cat([prompts, written[:, :-1]], 1).to(self.device)
         seen = torch.cat([mask, inside[:, :-1]], 1).to(self.device)
-        value = self.critic(self.policy, ids, seen, first=prompts.shape[1] - 1)
-        value = value.masked_fill(~inside.to(self.device), 0.0)
+        value = self.critic(
+            self.policy, ids, attention_mask=seen, first=prompts.shape[1] - 1
+        ).masked_fill(~inside.to(self.device), 0.0)
         # Before the first token the prompt is all there is: what is said there is log Z.
         criticism = {"values": value, "log_z": value[:, 0]}
         return {name: x for name, x in criticism.items() if name in self.needs}
@@ -200,18 +209,13 @@ class Rollouts:
         answers, never negative. On answers of another sampler (sampler=reference, or after several
         updates on one draw) it is a mean along theirs.
         """
+        fields = ("policy_kl",)
         with self._precision():
             scored = [
-                score_rows(
-                    self.policy,
-                    *self._answers(drawn, rows),
-                    reference=self.initial,
-                    fields=("policy_kl",),
-                    temperature=self.config.temperature,
-                )["policy_kl"]
+                self._score(self.policy, drawn, rows=rows, fields=fields, reference=self.initial)
                 for rows in parts
             ]
-        return torch.cat([x.sum(-1) for x in scored])
+        return torch.cat([x["policy_kl"].sum(-1) for x in scored])
 
     @torch.no_grad()
     def trouble(self, drawn: Drawn, rows: Tensor, parameters: Iterable[Tensor]) -> str:
@@ -224,8 +228,12 @@ class Rollouts:
         if not all(bool(p.isfinite().all()) for p in parameters):
             return "after the update not all weights are finite"
         with self._precision():
-            logps = self._score(self.policy, drawn, rows, ("policy_logps",))["policy_logps"]
-        return "after the update the policy gives nan" if bool(logps.isnan().any()) else ""
+            scored = self._score(self.policy, drawn, rows=rows, fields=("policy_logps",))
+        return (
+            "after the update the policy gives nan"
+            if bool(scored["policy_logps"].isnan().any())
+            else ""
+        )
 
 
 @contextmanager
@@ -250,48 +258,9 @@ def _wide_head(policy: nn.Module) -> Iterator[None]:
         del head.forward
 
 
-def agree_on_questions(
-    task: TokenMDP, processes: Processes, say: Callable[[str], None]
-) -> Int[np.ndarray, " N"]:
-    """Numbers of the prompts that can be graded, the same on every process; says how many are left
-    out, if any. Raises ValueError where none is left.
-    """
-    # One of them asks: a comparison that runs into its time limit here might end in time on
-    # another.
-    questions: Any = processes.gather(lambda: task.gradable() if processes.first else None)[0]
-    count = len(task.prompts())
-    if not len(questions):
-        raise ValueError(
-            f"none of the {count:,} gold answers can be read: nothing can be rewarded, check the "
-            "data"
-        )
-    if len(questions) < count:
-        say(
-            f"{count - len(questions):,} of {count:,} questions are left out: their gold answers "
-            "cannot be read"
-        )
-    return np.asarray(questions)
-
-
 def frozen(policy: nn.Module) -> nn.Module:
     """A copy that does not learn; what the policy does not train itself (all but its adapters) is
     shared with it.
     """
     shared: dict[int, Any] = {id(p): p for p in policy.parameters() if not p.requires_grad}
     return copy.deepcopy(policy, shared).requires_grad_(False).eval()
-
-
-def prompts_of_step(seed: int, step: int, count: int, total: int) -> np.ndarray:
-    """Numbers of the prompts of a step, int64 [count]: each epoch is a permutation of all, made
-    from (seed, epoch).
-
-    >>> steps = [prompts_of_step(0, step, 2, 4) for step in range(4)]
-    >>> [sorted(np.concatenate(steps[i : i + 2]).tolist()) for i in (0, 2)]
-    [[0, 1, 2, 3], [0, 1, 2, 3]]
-    """
-    places = np.arange(step * count, (step + 1) * count)
-    epochs = {
-        int(e): np.random.default_rng([seed, int(e)]).permutation(total)
-        for e in np.unique(places // total)
-    }
-    return np.array([epochs[int(i // total)][i % total] for i in places])

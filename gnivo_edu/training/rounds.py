@@ -49,13 +49,13 @@ def exact_rounds(mdp: Any, alpha: float, rounds: int = 3, group_size: int = 2) -
     done = []
     for n in range(1, rounds + 1):
         reference = tabulate(policy, mdp)
-        samples = all_groups(mdp, reference, group_size)
-        _minimise(policy, mdp, samples, alpha)
+        samples = all_groups(mdp, reference, group_size=group_size)
+        _minimise(policy, mdp, samples=samples, alpha=alpha)
         tables = tabulate(policy, mdp)
         kl, error = distance_from_key(tables, exact.solve(start, alpha / n))
         fitted = exact.enumerate_tree(mdp, tables)
         reward = float(np.exp(fitted.prefix_logps[-1]) @ fitted.rewards)
-        done.append(ExactRound(n, kl, error, reward))
+        done.append(ExactRound(n, kl, value_error=error, expected_reward=reward))
     return done
 
 
@@ -72,7 +72,9 @@ def _minimise(policy: TabularLM, mdp: Any, samples: Any, alpha: float) -> None:
 
     def closure() -> torch.Tensor:
         optimiser.zero_grad()
-        loss = gnivo(make_group_batch(policy, mdp, samples), alpha=alpha, reward_max=1.0).loss
+        loss = gnivo(
+            make_group_batch(policy, mdp, samples=samples), alpha=alpha, reward_max=1.0
+        ).loss
         loss.backward()
         return loss
 

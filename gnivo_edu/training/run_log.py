@@ -1,32 +1,52 @@
-"""What a run writes as it goes: metrics, a few answers as text, and the trackers that accelerate
-knows.
+"""What a run writes as it goes: metrics, at some steps a few answers as text and the error of its
+values, and the trackers that accelerate knows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 
+from gnivo_edu import exact
 from gnivo_edu.names import nearest
 from gnivo_edu.training.checkpoint import RunFolder
 from gnivo_edu.training.config import TrainConfig
+from gnivo_edu.training.metrics import exact_error, exact_keys
 from gnivo_edu.training.rollout import Drawn
+from gnivo_edu.training.state import RunState
 
 PROJECT = "gnivo_edu"
 
 
 class RunLog:
     """The logs of a run in its folder, and its trackers; only the first process has one that
-    writes.
+    writes. `alpha`: that of the objective, None if it has none.
     """
 
     def __init__(
-        self, config: TrainConfig, accelerator: Accelerator, folder: RunFolder, task: Any
+        self,
+        config: TrainConfig,
+        accelerator: Accelerator,
+        folder: RunFolder,
+        state: RunState,
+        alpha: float | None,
     ) -> None:
-        self.config, self.accelerator, self.folder, self.task = config, accelerator, folder, task
+        self.config, self.accelerator, self.folder = config, accelerator, folder
+        self.state, self.alpha = state, alpha
+        self.policy, self.task = state.rollouts.policy, state.rollouts.task
+
+    def reports(self, step: int) -> bool:
+        """Whether this is one of the steps at which more is measured and written."""
+        return step % self.config.completions_every == 0 or step + 1 == self.config.steps
+
+    @cached_property
+    def keys(self) -> list[exact.Solution]:
+        """The answer key of every prompt under the initial model, where they can be enumerated."""
+        return exact_keys(self.state.rollouts.initial, self.task, alpha=self.alpha)
 
     def begin(self, step: int, resumed: bool) -> None:
         """Start the trackers. TensorBoard forgets what it was told of `step` and later ones before
@@ -37,15 +57,22 @@ class RunLog:
             settings = _plain(self.config.to_dict())
             self.accelerator.init_trackers(PROJECT, config=settings, init_kwargs=purge)
 
-    def write(self, row: dict[str, Any], drawn: Drawn, lines: dict[str, int]) -> None:
-        """Log the metrics of a step and now and then some of its answers; counts the lines."""
-        step = row["step"]
+    def write(self, row: dict[str, Any]) -> None:
+        """Log the metrics of a step and now and then some of its answers; counts the lines.
+
+        What is measured now and then, of the policy as it has become, is put into the row.
+        """
+        step, lines = row["step"], self.state.lines
+        reports = self.reports(step)
+        if reports:
+            row |= exact_error(self.policy, self.task, keys=self.keys)
         if self.config.trackers:
             self.accelerator.log({k: v for k, v in row.items() if k != "step"}, step=step)
         self.folder.append("metrics.jsonl", [row])
         lines["metrics.jsonl"] += 1
-        if step % self.config.completions_every == 0 or step + 1 == self.config.steps:
-            rows = self._completions(step, drawn)
+        if reports:
+            assert self.state.drawn is not None
+            rows = self._completions(step, self.state.drawn)
             self.folder.append("completions.jsonl", rows)
             lines["completions.jsonl"] += len(rows)
 
@@ -58,24 +85,24 @@ class RunLog:
         """A few answers as text: to which question, with which reward and, where there is a right
         answer, status.
         """
-        few = {
+        sample = {
             name: x[:count, :count].flatten(0, 1).numpy()
             for name, x in drawn.items()
             if x.dim() > 1
         }
         index = drawn["prompt_index"][:count]
-        prompts = index.repeat_interleave(len(few["lengths"]) // len(index))
+        prompts = index.repeat_interleave(len(sample["lengths"]) // len(index))
         rows = []
-        grades = self.task.statuses(few["tokens"], few["lengths"], prompts.numpy())
+        grades = self.task.statuses(sample["tokens"], sample["lengths"], prompts.numpy())
         for i, (prompt, status) in enumerate(zip(prompts.tolist(), grades, strict=True)):
-            tokens = few["tokens"][i, : int(few["lengths"][i])].tolist()
+            tokens = sample["tokens"][i, : int(sample["lengths"][i])].tolist()
             row = {
                 "step": step,
                 "prompt": prompt,
                 "question": self.task.question_text(prompt),
                 "tokens": tokens,
                 "text": self.task.decode(tokens),
-                "reward": float(few["rewards"][i]),
+                "reward": float(sample["rewards"][i]),
             }
             rows.append(row if status is None else {**row, "status": status})
         return rows
@@ -88,10 +115,10 @@ def check_trackers(names: Sequence[str]) -> None:
     Traceback (most recent call last):
     ValueError: there is no tracker 'tensorbord'; did you mean 'tensorboard'?
     """
-    known = sorted(map(str, LOGGER_TYPE_TO_CLASS))
+    trackers = sorted(map(str, LOGGER_TYPE_TO_CLASS))
     for name in names:
-        if name not in known:
-            raise ValueError(f"there is no tracker {name!r}; {nearest(name, known)}")
+        if name not in trackers:
+            raise ValueError(f"there is no tracker {name!r}; {nearest(name, trackers)}")
         if name not in map(str, get_available_trackers()):
             raise ValueError(
                 f"the tracker {name!r} is not installed: pip install {name.replace('_', '-')}"

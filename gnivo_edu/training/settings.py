@@ -1,5 +1,5 @@
-"""What the settings of a run mean together: the learning rate of a step, what the objective asks of
-its batch, alpha, and what does not fit.
+"""What the settings of a run mean together: the learning rate of a step, the loss, what the
+objective asks of its batch, alpha, and what does not fit.
 """
 
 from __future__ import annotations
@@ -7,12 +7,14 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import torch
 
 from gnivo_edu.batch import GroupBatch, MissingField
 from gnivo_edu.objectives import LossOutput
+from gnivo_edu.objectives.surrogate import average
 from gnivo_edu.training.config import TrainConfig
 
 
@@ -32,6 +34,30 @@ def rate_factor(config: TrainConfig, step: int) -> float:
     return 1 - done if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
 
 
+def loss_of(
+    objective: Callable[..., LossOutput], config: TrainConfig
+) -> Callable[[GroupBatch], LossOutput]:
+    """The loss that a run minimises, by the objective's name: the objective at the level asked for,
+    plus `kl_to_initial` times the exact KL to the initial model.
+    """
+
+    @wraps(objective)
+    def loss(batch: GroupBatch) -> LossOutput:
+        acted = batch.by_step() if config.level == "step" else batch
+        out = objective(acted, **config.objective_options)
+        if not config.kl_to_initial:
+            return out
+        assert batch.policy_kl is not None
+        inside = batch.policy_kl.masked_fill(~batch.mask, 0.0)
+        # Of whole answers, so that its coefficient is a price per nat, like alpha.
+        kl = average(batch, inside, normaliser="seq-mean-token-sum")
+        return LossOutput(
+            out.loss + config.kl_to_initial * kl, {**out.metrics, "kl_to_initial": kl.detach()}
+        )
+
+    return loss
+
+
 def needs(
     objective: Callable[..., LossOutput], options: dict[str, Any], group_size: int
 ) -> set[str]:
@@ -49,7 +75,7 @@ def needs(
     zeros = torch.zeros(shape, dtype=torch.float64)
     available = {name: zeros for name in ("policy_kl", "prefix_values", "values", "entropy")}
     available |= {"step_ids": torch.tensor([0, 1]).expand(shape), "log_z": zeros[:, 0, 0]}
-    given: dict[str, torch.Tensor] = {}
+    fields: dict[str, torch.Tensor] = {}
     while True:
         batch = GroupBatch(
             policy_logps=zeros - 0.7,
@@ -57,29 +83,29 @@ def needs(
             # Small rewards, so that no weight exp(R/alpha) overflows.
             rewards=torch.linspace(0, 1e-3, group_size, dtype=torch.float64)[None],
             mask=zeros == 0,
-            **given,
+            **fields,
         )
         try:
             objective(batch, **options)
-            return set(given)
+            return set(fields)
         except MissingField as error:
             if error.field not in available:
                 raise
-            given[error.field] = available.pop(error.field)
+            fields[error.field] = available.pop(error.field)
         except TypeError as error:
             raise ValueError(f"objective_options do not fit the objective: {error}") from error
 
 
-def check_settings(config: TrainConfig, asked: set[str], world: int) -> None:
-    """ValueError, in one line, on settings that exclude each other; `asked`: what the objective
+def check_settings(config: TrainConfig, fields: set[str], world: int) -> None:
+    """ValueError, in one line, on settings that exclude each other; `fields`: what the objective
     needs of its batch.
     """
-    if "prefix_values" in asked:
+    if "prefix_values" in fields:
         raise ValueError(
             f"{config.objective} fits an explicit V_theta and moves no policy: train with gnivo "
             "instead"
         )
-    if config.kl_to_initial and "policy_kl" in asked and config.reference != "initial":
+    if config.kl_to_initial and "policy_kl" in fields and config.reference != "initial":
         raise ValueError(
             f"{config.objective} has a KL of its own: with kl_to_initial, set reference=initial"
         )
@@ -114,5 +140,6 @@ def reward_name(config: TrainConfig) -> str:
     >>> reward_name(TrainConfig(task="stories", task_options={"reward": "my:own"}))
     'own'
     """
-    given = config.task_options.get("reward")
-    return (given if isinstance(given, str) else config.task).rpartition("/")[2].rpartition(":")[2]
+    reward = config.task_options.get("reward")
+    name = reward if isinstance(reward, str) else config.task
+    return name.rpartition("/")[2].rpartition(":")[2]

@@ -1,4 +1,6 @@
-"""The policy and the task that a configuration names, and where a trained policy is written."""
+"""The policy, the task and the optimiser that a configuration names, and where a trained policy is
+written.
+"""
 
 from __future__ import annotations
 
@@ -36,12 +38,26 @@ def make_policy_and_task(
         policy = copy.deepcopy(policy)
         task = task or tasks.get(config.task, model=policy, **options)
     elif task is not None:
-        policy, _ = load_policy(config.model, dtype, task)
+        policy, _ = load_policy(config.model, dtype, task=task)
     else:
         policy, task = tasks.load(config.model, config.task, dtype=dtype, options=options)
     if config.lora_rank:
         policy = _with_adapters(policy, config)
     return policy.to(device).eval(), task
+
+
+def make_optimizer(
+    config: TrainConfig, policy: nn.Module, critic: nn.Module | None = None
+) -> torch.optim.Optimizer:
+    """What moves the policy's weights (of one with adapters, those alone), and the critic's at a
+    rate of their own: its first group is the policy's.
+    """
+    learning = [p for p in policy.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [{"params": learning, "lr": config.learning_rate}]
+    if critic is not None:
+        groups.append({"params": list(critic.parameters()), "lr": config.value_learning_rate})
+    kind = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[config.optimizer]
+    return kind(groups, weight_decay=config.weight_decay)
 
 
 def _with_adapters(policy: Any, config: TrainConfig) -> Any:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gnivo_edu.training.checkpoint import COUNTS, RunFolder
+from gnivo_edu.training.processes import Processes
 from gnivo_edu.training.rollout import Drawn, Rollouts, frozen
 
 
@@ -35,24 +36,39 @@ class RunState:
         """Write a checkpoint; see `RunFolder.save`."""
         rollouts = self.rollouts
         moved = rollouts.reference is not rollouts.initial
+        reference = self._weights(rollouts.reference) if moved else None
+        critic = rollouts.critic.state_dict() if rollouts.critic is not None else None
         tensors = {
             "policy": self._weights(rollouts.policy),
-            "reference": self._weights(rollouts.reference) if moved else None,
-            "critic": None if rollouts.critic is None else rollouts.critic.state_dict(),
+            "reference": reference,
+            "critic": critic,
             "optimizer": self.optimizer.state_dict(),
             "drawn": self.drawn if self.inner else None,
         }
-        at = {"step": self.step, "inner": self.inner, "tokens": self.tokens, "lines": self.lines}
-        folder.save(at, tensors, keep)
+        state = {"step": self.step, "inner": self.inner, "tokens": self.tokens, "lines": self.lines}
+        folder.save(state, tensors, keep=keep)
 
-    def restore(self, folder: RunFolder, say: Callable[[str], None]) -> None:
-        """Go to the newest whole checkpoint, or stay at the start if there is none.
+    def restore(
+        self, folder: RunFolder, processes: Processes, progress: Callable[[str], None]
+    ) -> None:
+        """Go to the newest whole checkpoint, or stay at the start if there is none; the logs are
+        cut to what they held there.
 
-        Raises ValueError, in one line, on a checkpoint of another model.
+        Raises ValueError, in one line, on a checkpoint of another model, and where processes do not
+        read the same one.
         """
-        checkpoint = folder.load(say)
+        processes.agree(lambda: self._load(folder, progress))
+        moments = processes.gather(lambda: (self.step, self.inner))
+        if len(set(moments)) > 1:
+            raise ValueError(
+                f"the processes do not read the same checkpoint in {folder.path}: share that folder"
+            )
+        processes.alone(lambda: folder.cut(self.lines))
+
+    def _load(self, folder: RunFolder, progress: Callable[[str], None]) -> None:
+        checkpoint = folder.load(progress)
         if checkpoint is None:
-            say("there is no checkpoint yet: starting from the beginning")
+            progress("there is no checkpoint yet: starting from the beginning")
             return
         state, tensors = checkpoint
         rollouts = self.rollouts
@@ -72,7 +88,7 @@ class RunState:
         self.step, self.inner, self.tokens = (state[name] for name in COUNTS)
         self.drawn, self.lines = tensors["drawn"], dict(state["lines"])
         update = f", update {self.inner}" if self.inner else ""
-        say(f"resuming at step {self.step}{update}")
+        progress(f"resuming at step {self.step}{update}")
 
     def _weights(self, model: nn.Module) -> dict[str, Tensor]:
         """What is trained, by name, whichever copy of the policy it is taken from."""

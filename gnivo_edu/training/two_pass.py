@@ -10,107 +10,25 @@ time. So any split into micro-batches gives the gradient of loss.backward(). Gra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Int
 from torch import Tensor
 
-from gnivo_edu.batch import CONSTANTS, PER_TOKEN, GroupBatch
+from gnivo_edu.batch import GroupBatch
 from gnivo_edu.objectives.output import LossOutput
-from gnivo_edu.training.config import name_of
+from gnivo_edu.training.field_gradients import (
+    Coefficients,
+    Fields,
+    Objective,
+    Rows,
+    coefficients,
+)
 
-Objective = Callable[..., LossOutput]
-Rows = Int[Tensor, " B"]
-Fields = Mapping[str, Tensor]
 Split = int | Sequence[int] | Sequence[Rows]
-
-# What a network may be asked for; all other fields of a GroupBatch are constants.
-LIVE = tuple(name for name in (*PER_TOKEN, "log_z") if name not in CONSTANTS)
-
-
-@dataclass(frozen=True, eq=False)
-class Coefficients:
-    """d loss / d field of a batch, by name of the field, and where they were taken.
-
-    `output`: the loss and the metrics, detached. `by_field` [N, K, T], 0 outside the mask (`log_z`
-    [N]), loss per unit of the field. `scored`: the fields themselves; `mask` [N, K, T]. Row r is
-    response r % K of prompt r // K."""
-
-    output: LossOutput
-    by_field: dict[str, Tensor]
-    scored: dict[str, Tensor]
-    mask: Bool[Tensor, "N K T"]
-
-    def of_rows(self, rows: Rows) -> dict[str, Tensor]:
-        """Coefficients of some rows, [B, T]; that of a prompt's `log_z`, [B], is shared out among
-        its K responses.
-        """
-        shares = {
-            name: c / self.mask.shape[1] if name == "log_z" else c
-            for name, c in self.by_field.items()
-        }
-        return {name: _take(c, rows, self.mask) for name, c in shares.items()}
-
-    def of_prompts(self, prompts: slice) -> Coefficients:
-        """Those of some prompts: the share of one process, whose gradients are then summed over
-        processes.
-        """
-        by_field, scored = (
-            {name: x[prompts] for name, x in fields.items()}
-            for fields in (self.by_field, self.scored)
-        )
-        return replace(self, by_field=by_field, scored=scored, mask=self.mask[prompts])
-
-
-def coefficients(
-    objective: Objective, batch: GroupBatch, live: Iterable[str] = LIVE, **settings: Any
-) -> Coefficients:
-    """Run the objective once and differentiate it with respect to the `live` fields of the batch,
-    whole groups at once.
-
-    No graph behind the batch is needed or used. What the objective detaches stays detached, and
-    what it does not use has coefficients zero. `settings` go to the objective. Raises ValueError,
-    with the names of the objective and of the field, on a coefficient that is not finite, and on a
-    field that is a constant.
-
-    >>> from gnivo_edu.objectives import gvpo
-    >>> half = torch.full((1, 2, 1), 0.5).log()
-    >>> rewards, mask = torch.tensor([[1.0, 0.0]]), torch.ones(1, 2, 1)
-    >>> batch = GroupBatch(policy_logps=half, behaviour_logps=half, rewards=rewards, mask=mask)
-    >>> coefficients(gvpo, batch, alpha=1.0).by_field["policy_logps"].flatten()
-    tensor([-0.5000,  0.5000])
-    """
-    live = set(live)
-    if live - set(LIVE):
-        raise ValueError(
-            f"{min(live - set(LIVE))} is a constant, or no field; a network can score "
-            f"{', '.join(LIVE)}"
-        )
-    fields = {name: getattr(batch, name) for name in LIVE if name in live}
-    scored = {name: x.detach() for name, x in fields.items() if x is not None}
-    with torch.enable_grad():
-        leaves = {name: x.detach().requires_grad_() for name, x in scored.items()}
-        out = objective(replace(batch, **leaves), **settings)
-        gradients: Sequence[Tensor] = [torch.zeros_like(x) for x in scored.values()]
-        if leaves and out.loss.requires_grad:
-            gradients = torch.autograd.grad(out.loss, list(leaves.values()), materialize_grads=True)
-    by_field = {}
-    for name, gradient in zip(scored, gradients, strict=True):
-        c = gradient if name == "log_z" else gradient.masked_fill(~batch.mask, 0.0)
-        if not bool(c.isfinite().all()):
-            raise ValueError(
-                f"{name_of(objective)} gives a coefficient of {name} that is not finite, at "
-                f"{(~c.isfinite()).nonzero()[0].tolist()}, with loss {float(out.loss.detach()):g}: "
-                f"look there for a log-ratio too large for {c.dtype}, or a reward too large for "
-                "alpha"
-            )
-        by_field[name] = c
-    metrics = {name: x.detach() for name, x in out.metrics.items()}
-    return Coefficients(LossOutput(out.loss.detach(), metrics), by_field, scored, batch.mask)
 
 
 def backward(
@@ -138,14 +56,10 @@ def backward(
     of another shape, without gradient, or not those of the first pass; `.grad` may then hold a part
     of the sum.
     """
-    for rows in split_rows(taken.mask.shape[:2].numel(), micro_batch):
-        with torch.enable_grad():
-            # No name for the sum or for what was scored: a name would hold this graph while the
-            # next one is built.
-            if weighted_sum is None:
-                run_backward(_weighted(score(rows), taken, rows))
-            else:
-                run_backward(weighted_sum(rows, taken.of_rows(rows)))
+    passes = Passes(
+        score, split_rows(taken.mask.shape[:2].numel(), micro_batch), weighted_sum=weighted_sum
+    )
+    passes.second(taken, run_backward)
 
 
 def two_pass_step(
@@ -179,15 +93,18 @@ def two_pass_step(
     >>> out.loss.requires_grad, policy.logits.grad.abs().sum() > 0
     (False, tensor(True))
     """
-    passes = Passes(score, split_rows(batch.rewards.numel(), micro_batch), weighted_sum)
-    live = passes.first(batch.mask.shape)
-    taken = coefficients(objective, replace(batch, **live), live, **settings)
+    passes = Passes(
+        score, split_rows(batch.rewards.numel(), micro_batch), weighted_sum=weighted_sum
+    )
+    fields = passes.first(batch.mask.shape)
+    taken = coefficients(objective, replace(batch, **fields), live=fields, **settings)
     passes.second(taken, run_backward)
     return taken.output
 
 
 class Passes:
-    """The two passes over the rows `parts`.
+    """The two passes over the rows `parts`: all of a batch, or the share of one process, whose
+    gradients are then summed over processes.
 
     A single micro-batch is scored once: its graph is there for the second pass. Several are scored
     without gradient, and once more with it, so that one graph at a time is in memory.
@@ -211,25 +128,30 @@ class Passes:
             self.graph = scored[0]
         N, K, T = shape
         in_order = torch.cat(list(self.parts)).argsort()
-        live = {}
+        by_name = {}
         for name in scored[0]:
             for fields, rows in zip(scored, self.parts, strict=True):
-                _check_shape(name, fields, rows, T)
+                _check_shape(name, fields, rows=rows, length=T)
             x = torch.cat([fields[name].detach() for fields in scored])[in_order]
             # A prompt's log Z is scored with each of its K rows.
-            live[name] = x.view(N, K).mean(1) if name == "log_z" else x.view(N, K, T)
-        return live
+            by_name[name] = x.view(N, K).mean(1) if name == "log_z" else x.view(N, K, T)
+        return by_name
 
     def second(
         self, taken: Coefficients, run_backward: Callable[[Tensor], object] = Tensor.backward
     ) -> None:
-        """Add the gradient of the loss, given its coefficients, to `.grad`."""
-        if self.graph is None:
-            backward(self.score, taken, self.parts, self.weighted_sum, run_backward)
-        else:
-            with torch.enable_grad():
-                run_backward(_weighted(self.graph, taken, self.parts[0]))
-            self.graph = None
+        """Add the gradient of the loss, given its coefficients in the whole batch, to `.grad`."""
+        graph, self.graph = self.graph, None
+        with torch.enable_grad():
+            for rows in self.parts:
+                # No name for the sum or for what was scored: a name would hold this graph while
+                # the next one is built.
+                if graph is not None:
+                    run_backward(_weighted(graph, taken, rows=rows))
+                elif self.weighted_sum is None:
+                    run_backward(_weighted(self.score(rows), taken, rows=rows))
+                else:
+                    run_backward(self.weighted_sum(rows, taken.of_rows(rows)))
 
 
 def split_rows(count: int, micro_batch: Split | None = None) -> list[Rows]:
@@ -270,12 +192,12 @@ def _weighted(fields: Fields, taken: Coefficients, rows: Rows) -> Tensor:
     for name, c in taken.of_rows(rows).items():
         if name not in fields and not bool(c.any()):
             continue
-        _check_shape(name, fields, rows, taken.mask.shape[2])
-        x, before = fields[name], _take(taken.scored[name], rows, taken.mask)
+        _check_shape(name, fields, rows=rows, length=taken.mask.shape[2])
+        x, before = fields[name], taken.take(taken.scored[name], rows)
         if x.requires_grad:
             if name != "log_z":
                 x, before = x.masked_fill(outside, 0.0), before.masked_fill(outside, 0.0)
-            _check_same(name, x.detach(), before)
+            _check_same(name, x.detach(), before=before)
             terms.append((c * x).sum())
     if not terms:
         raise ValueError(
@@ -283,11 +205,6 @@ def _weighted(fields: Fields, taken: Coefficients, rows: Rows) -> Tensor:
             "no_grad?"
         )
     return sum(terms[1:], terms[0])
-
-
-def _take(x: Tensor, rows: Rows, mask: Tensor) -> Tensor:
-    """Rows of a field [N, K, T], or of one per prompt [N]."""
-    return x[rows // mask.shape[1]] if x.dim() == 1 else x.flatten(0, 1)[rows]
 
 
 def _check_shape(name: str, fields: Fields, rows: Rows, length: int) -> None:

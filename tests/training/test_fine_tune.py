@@ -18,7 +18,7 @@ from gnivo_edu import objectives
 from gnivo_edu.training import checkpoint
 from gnivo_edu.training.config import load_config
 from gnivo_edu.training.loop import fine_tune
-from gnivo_edu.training.rollout import prompts_of_step
+from gnivo_edu.training.processes import prompts_of_step
 
 TINY = {
     "model": "table",
@@ -359,10 +359,10 @@ def test_nan_that_only_the_next_answers_show_stops_with_the_answers_of_the_updat
 
     draw = Rollouts.draw
 
-    def broken(self, step, *arguments):
+    def broken(self, step, *arguments, **named):
         if step == 2:
             raise ValueError("the policy gives nan: load it in float32")
-        return draw(self, step, *arguments)
+        return draw(self, step, *arguments, **named)
 
     monkeypatch.setattr(Rollouts, "draw", broken)
     with pytest.raises(

@@ -38,7 +38,7 @@ def unreadable(monkeypatch):
 def test_what_cannot_be_graded_is_not_drawn_and_a_line_says_so(unreadable, tmp_path):
     unreadable(0, 2)
     said: list[str] = []
-    fine_tune(load_config(**CHAIN, out=str(tmp_path)), say=said.append)
+    fine_tune(load_config(**CHAIN, out=str(tmp_path)), progress=said.append)
     assert said == ["2 of 4 questions are left out: their gold answers cannot be read"]
     saved = [json.loads(line) for line in (tmp_path / "completions.jsonl").read_text().splitlines()]
     assert {row["prompt"] for row in saved} == {1, 3}  # all prompts of each step

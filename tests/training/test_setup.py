@@ -199,7 +199,7 @@ def test_kl_to_initial_holds_the_policy_to_the_model_without_adapters(tmp_path):
 
 
 def _prompts_of_step(task, step):
-    from gnivo_edu.training.rollout import prompts_of_step
+    from gnivo_edu.training.processes import prompts_of_step
 
     return prompts_of_step(0, step, 2, len(task.prompts()))
 

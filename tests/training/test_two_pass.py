@@ -30,7 +30,8 @@ from gnivo_edu.policies import (
     two_pass_scorers,
 )
 from gnivo_edu.training import backward, coefficients, two_pass_step
-from gnivo_edu.training.two_pass import LIVE, split_rows
+from gnivo_edu.training.field_gradients import LIVE
+from gnivo_edu.training.two_pass import Passes, split_rows
 from tests.training.small_transformer import small_transformer
 from toy_envs import TokenMDP
 
@@ -435,9 +436,8 @@ def test_processes_that_share_the_prompts_add_up_to_the_whole() -> None:
     expected, _ = here.direct(objectives.vimpo)
     taken = coefficients(objectives.vimpo, here.batch())
     total = torch.zeros_like(expected)
-    for own in (slice(0, 1), slice(1, 3)):
-        first = own.start * K
-        backward(lambda rows, first=first: here.score(rows + first), taken.of_prompts(own), 3)
+    for rows in (torch.arange(K), torch.arange(K, ROWS)):
+        Passes(here.score, rows.split(3)).second(taken)
         total += here.gradient()
     assert distance(total, expected) < 1e-12
 
