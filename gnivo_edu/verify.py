@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from gnivo_edu import exact, tasks
 from gnivo_edu.exact.solution import check_alpha
-from gnivo_edu.exact.tree import FiniteTokenMDP
 
 if TYPE_CHECKING:
     from gnivo_edu.policies.small import Architecture
+    from toy_envs import TokenMDP
 
 ALPHAS = (0.1, 0.5, 1.0)
 GROUP_SIZES = (2, 3, 4)
@@ -165,7 +165,7 @@ def verify_model(
 
 
 def _verify_mdp(
-    mdp: FiniteTokenMDP,
+    mdp: TokenMDP,
     reference: exact.Tables,
     target: str,
     alphas: Sequence[float],

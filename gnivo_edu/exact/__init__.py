@@ -3,6 +3,7 @@
 from gnivo_edu.exact.certificate import Certificate, below
 from gnivo_edu.exact.controls import Control, off_policy_samples, softmax_weights
 from gnivo_edu.exact.groups import GroupObjective
+from gnivo_edu.exact.size import TreeTooLargeError, check_size, tree_size
 from gnivo_edu.exact.solution import (
     Solution,
     check_alpha,
@@ -19,13 +20,10 @@ from gnivo_edu.exact.tree import (
     Array,
     Tables,
     TokenTree,
-    TreeTooLargeError,
-    check_size,
     enumerate_prompts,
     enumerate_tree,
     enumerate_tree_from_rewards,
     random_reference,
-    tree_size,
     uniform_reference,
 )
 

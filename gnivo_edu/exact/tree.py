@@ -6,115 +6,21 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from gnivo_edu.exact.size import check_size
+
+if TYPE_CHECKING:
+    from toy_envs import TokenMDP
 
 Array = NDArray[np.float64]
 Prefix = Sequence[int]
 Tables = list[Array]
 
-DEFAULT_MAX_BYTES = 2 * 2**30
-MOST_DIGITS = 1000  # of a number of sequences that is still worked out: longer ones take minutes
 CHUNK = 1 << 16  # answers scored at a time, so that the token matrix never exists as a whole
-
-
-class FiniteTokenMDP(Protocol):
-    """What enumeration asks of an environment; `toy_envs.TokenMDP` has it."""
-
-    vocab_size: int
-    horizon: int
-    eos_token_id: int | None
-
-    def prompts(self) -> NDArray[np.int64]:
-        """Prompts, int64 [N, P]."""
-        ...
-
-    def reward(
-        self, tokens: ArrayLike, lengths: ArrayLike, prompt_index: ArrayLike | None = None
-    ) -> Array:
-        """Rewards of whole answers, float64 [B]."""
-        ...
-
-    def reference(self, prompt_index: int = 0) -> Tables | None:
-        """The reference policy that the problem states, if it does."""
-        ...
-
-    def decode(self, tokens: ArrayLike) -> str:
-        """Text of an answer."""
-        ...
-
-
-class TreeTooLargeError(ValueError):
-    """The tree would take more memory than allowed; raised before anything is allocated."""
-
-
-@dataclass(frozen=True)
-class TreeSize:
-    """What an enumeration would cost."""
-
-    sequences: int
-    prefixes: int
-    bytes: int
-
-    def __str__(self) -> str:
-        return (
-            f"{_count(self.sequences)} sequences, {_count(self.prefixes)} prefixes, "
-            f"{_mebibytes(self.bytes)} MiB"
-        )
-
-
-def _count(number: int) -> str:
-    return f"{number:,}" if number < 10**15 else f"about 1e{len(str(number)) - 1}"
-
-
-def _mebibytes(number: int) -> str:
-    return f"{number / 2**20:,.1f}" if number < 2**60 else _count(number >> 20)
-
-
-def tree_size(vocab_size: int, horizon: int) -> TreeSize:
-    """Size of a full tree: V**T sequences, sum_t V**t prefixes, and the bytes of its arrays.
-
-    Raises TreeTooLargeError at once on numbers of more than a thousand digits, and ValueError on
-    V < 1 or T < 0.
-
-    >>> print(tree_size(vocab_size=10, horizon=7))
-    10,000,000 sequences, 11,111,111 prefixes, 245.8 MiB
-    >>> tree_size(vocab_size=4, horizon=100_000)
-    Traceback (most recent call last):
-    gnivo_edu.exact.tree.TreeTooLargeError: the tree has about 1e60206 sequences: take a smaller
-    vocabulary or horizon
-    """
-    if vocab_size < 1 or horizon < 0:
-        raise ValueError(
-            f"a tree has V >= 1 tokens and T >= 0 steps, got {vocab_size} and {horizon}"
-        )
-    digits = horizon * math.log10(vocab_size)
-    if digits > MOST_DIGITS:
-        raise TreeTooLargeError(
-            f"the tree has about 1e{digits:.0f} sequences: take a smaller vocabulary or horizon"
-        )
-    sequences = vocab_size**horizon
-    # The sum of V**t over t = 0..T is a geometric series.
-    prefixes = horizon + 1
-    if vocab_size > 1:
-        prefixes = (vocab_size * sequences - 1) // (vocab_size - 1)
-    # float64: the rewards, a conditional log-probability for every prefix but the root, and the
-    # log-probability of every prefix.
-    return TreeSize(sequences, prefixes, bytes=8 * (sequences + (prefixes - 1) + prefixes))
-
-
-def check_size(vocab_size: int, horizon: int, max_bytes: int | None = None) -> TreeSize:
-    """Size of a full tree; TreeTooLargeError if it is above `max_bytes` (2 GiB by default)."""
-    size = tree_size(vocab_size, horizon)
-    limit = DEFAULT_MAX_BYTES if max_bytes is None else max_bytes
-    if size.bytes > limit:
-        raise TreeTooLargeError(
-            f"the tree has {size}, above the limit of {limit / 2**20:,.0f} MiB: "
-            "take a smaller vocabulary or horizon, or raise max_bytes"
-        )
-    return size
 
 
 @dataclass(frozen=True)
@@ -177,7 +83,7 @@ class TokenTree:
 
     def prefix(self, t: int, number: int) -> tuple[int, ...]:
         """The prefix of t tokens with this number, without the repeated end-of-sequence tokens."""
-        tokens = digits(np.array([number]), self.vocab_size, t)[0]
+        tokens = digits(np.array([number]), self.vocab_size, count=t)[0]
         return tuple(tokens[: answer_lengths(tokens[None], self.eos_token_id)[0]].tolist())
 
     def answers(self) -> Iterator[tuple[int, ...]]:
@@ -209,7 +115,7 @@ def prefix_log_law(tables: Tables) -> Tables:
 
 def uniform_reference(vocab_size: int, horizon: int, max_bytes: int | None = None) -> Tables:
     """The uniform policy as tables [V**t, V] of log-probabilities, nats; sizes as `check_size`."""
-    check_size(vocab_size, horizon, max_bytes)
+    check_size(vocab_size, horizon, max_bytes=max_bytes)
     return [np.full((vocab_size**t, vocab_size), -np.log(vocab_size)) for t in range(horizon)]
 
 
@@ -219,39 +125,40 @@ def random_reference(
     """A policy whose logits at every prefix are independent normals of deviation `scale`, nats;
     sizes as `check_size`.
     """
-    check_size(vocab_size, horizon, max_bytes)
+    check_size(vocab_size, horizon, max_bytes=max_bytes)
     rng = np.random.default_rng(seed)
     tables = [scale * rng.standard_normal((vocab_size**t, vocab_size)) for t in range(horizon)]
     return [table - np.logaddexp.reduce(table, axis=1, keepdims=True) for table in tables]
 
 
 def enumerate_tree(
-    mdp: FiniteTokenMDP,
+    mdp: TokenMDP,
     reference: Tables | None = None,
     prompt_index: int = 0,
     max_bytes: int | None = None,
 ) -> TokenTree:
     """Enumerate a token MDP under a reference policy.
 
-    `reference`: float64 tables [V**t, V], t = 0..T-1, of log-probabilities in nats (-inf allowed);
-    by default the one that the environment states, else the uniform one. The size is estimated
-    first: a tree above `max_bytes` (default 2 GiB) raises TreeTooLargeError before anything is
-    allocated. Raises ValueError on tables of another shape, rows that do not sum to one, and
-    rewards that are not finite.
+    `mdp`: anything with the sizes, `eos_token_id`, `prompts`, `reward`, `reference` and `decode` of
+    a `toy_envs.TokenMDP`. `reference`: float64 tables [V**t, V], t = 0..T-1, of log-probabilities
+    in nats (-inf allowed); by default the one that the environment states, else the uniform one.
+    The size is estimated first: a tree above `max_bytes` (default 2 GiB) raises TreeTooLargeError
+    before anything is allocated. Raises ValueError on tables of another shape, rows that do not sum
+    to one, and rewards that are not finite.
 
     >>> import toy_envs
     >>> mdp = toy_envs.TokenMDP(2, 3, reward=lambda tokens, lengths: tokens.mean(axis=1))
     >>> enumerate_tree(mdp).rewards.round(2)
     array([0.  , 0.33, 0.33, 0.67, 0.33, 0.67, 0.67, 1.  ])
     """
-    check_size(mdp.vocab_size, mdp.horizon, max_bytes)
+    check_size(mdp.vocab_size, mdp.horizon, max_bytes=max_bytes)
     prompts = len(mdp.prompts())
     if not 0 <= prompt_index < prompts:
         raise ValueError(f"prompt_index must be in 0..{prompts - 1}, got {prompt_index}")
     if reference is None:
         reference = mdp.reference(prompt_index)
     if reference is None:
-        reference = uniform_reference(mdp.vocab_size, mdp.horizon, max_bytes)
+        reference = uniform_reference(mdp.vocab_size, mdp.horizon, max_bytes=max_bytes)
     return TokenTree(
         vocab_size=mdp.vocab_size,
         horizon=mdp.horizon,
@@ -266,7 +173,7 @@ def enumerate_tree(
 
 
 def enumerate_prompts(
-    mdp: FiniteTokenMDP,
+    mdp: TokenMDP,
     reference: Callable[[int], Tables] | Tables | None = None,
     max_bytes: int | None = None,
 ) -> list[TokenTree]:
@@ -275,13 +182,7 @@ def enumerate_prompts(
     `max_bytes` limits the sum. Raises as `enumerate_tree`.
     """
     count = len(mdp.prompts())
-    size = tree_size(mdp.vocab_size, mdp.horizon)
-    limit = DEFAULT_MAX_BYTES if max_bytes is None else max_bytes
-    if count * size.bytes > limit:
-        raise TreeTooLargeError(
-            f"{count} prompts of {size} each are above the limit of {limit / 2**20:,.0f} MiB: "
-            "enumerate them one by one, or raise max_bytes"
-        )
+    check_size(mdp.vocab_size, mdp.horizon, max_bytes=max_bytes, trees=count)
     tables = reference if callable(reference) else lambda _: reference
     return [
         enumerate_tree(mdp, tables(i), prompt_index=i, max_bytes=max_bytes) for i in range(count)
@@ -347,12 +248,12 @@ def _checked_tables(
     return tables
 
 
-def _all_rewards(mdp: FiniteTokenMDP, prompt_index: int) -> Array:
+def _all_rewards(mdp: TokenMDP, prompt_index: int) -> Array:
     """Rewards of all V**T sequences; 0 for those that go on after EOS: their probability is 0."""
     rewards = np.zeros(mdp.vocab_size**mdp.horizon)
     for start in range(0, len(rewards), CHUNK):
         numbers = np.arange(start, min(start + CHUNK, len(rewards)), dtype=np.int64)
-        tokens = digits(numbers, mdp.vocab_size, mdp.horizon)
+        tokens = digits(numbers, mdp.vocab_size, count=mdp.horizon)
         lengths = answer_lengths(tokens, mdp.eos_token_id)
         # Absorbing: after the first EOS only EOS may follow.
         after_end = np.arange(mdp.horizon) >= lengths[:, None]
