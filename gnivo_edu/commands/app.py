@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,17 +55,10 @@ def say(quiet: bool) -> Callable[[str], None]:
     return lambda line: typer.echo(line, err=quiet)
 
 
-def status(quiet: bool) -> Any:
-    """A context manager that yields a progress function; it shows on standard error, in a terminal
-    only.
-    """
-    from contextlib import contextmanager
-
+@contextmanager
+def status(quiet: bool) -> Iterator[Callable[[str], None]]:
+    """Yields a progress function, which shows on standard error, in a terminal only."""
     from rich.console import Console
 
-    @contextmanager
-    def running() -> Any:
-        with Console(stderr=True, quiet=quiet).status("starting") as status:
-            yield lambda line: status.update(line)
-
-    return running()
+    with Console(stderr=True, quiet=quiet).status("starting") as shown:
+        yield shown.update

@@ -16,9 +16,8 @@ def print_verification(report: dict[str, Any]) -> None:
     bite, if so.
     """
     columns = ("alpha", "K", "answers", "thm 1", "thm 2", "softmax", "stale", "holds")
-    table = _ruleless("Both theorems and two controls, in nats", left=["target"], right=columns)
-    for column in table.columns:
-        column.no_wrap = True
+    title = "Both theorems and two controls, in nats"
+    table = _ruleless(title, left=["target"], right=columns, no_wrap=True)
     for target, results in groupby(report["results"], key=_short_target):
         for number, result in enumerate(results):
             # The name stands in the first row of its target only.
@@ -109,7 +108,8 @@ def print_claims(report: dict[str, Any]) -> None:
     from rich.markup import escape
 
     says = "claim; its source (and what was read of it)"
-    table = _ruleless("What is said, and what is so", left=["verdict", says], right=["error"])
+    title = "What is said, and what is so"
+    table = _ruleless(title, left=["verdict", says], right=["error"], overflow="fold")
     for claim in report["claims"]:
         text, number = escape(claim["claim"]), f"{claim['number']:.2g}"
         if claim["verdict"] == "holds if":
@@ -233,15 +233,17 @@ def print_rows(title: str, rows: list[dict[str, Any]]) -> None:
     _draw(table)
 
 
-def _ruleless(title: str, left: Iterable[str], right: Iterable[str]) -> Any:
-    """A table without rules, with columns flush left and then columns flush right."""
+def _ruleless(title: str, left: Iterable[str], right: Iterable[str], **column: Any) -> Any:
+    """A table without rules, with columns flush left and then columns flush right; `column`: more
+    of what rich says of a column.
+    """
     from rich.table import Table
 
     table = Table(title=title, box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for heading in left:
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, **column)
     for heading in right:
-        table.add_column(heading, justify="right", overflow="fold")
+        table.add_column(heading, justify="right", **column)
     return table
 
 

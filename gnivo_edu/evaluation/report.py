@@ -147,33 +147,33 @@ def compare(first: Report, second: Report, ks: Iterable[int] | None = None) -> d
     unbiased for each. Raises ValueError on different tasks or problems, and on a k that one of them
     has too few samples for.
     """
-    a, b = first, second
     for name, more in (("task", ""), ("questions", ", with different questions")):
-        if a.settings.get(name) != b.settings.get(name):
+        if first.settings.get(name) != second.settings.get(name):
             raise ValueError(
                 "only results on the same questions can be paired: these are "
-                f"{a.settings['task']!r} and {b.settings['task']!r}{more}"
+                f"{first.settings['task']!r} and {second.settings['task']!r}{more}"
             )
-    if a.solved_at != b.solved_at:
+    if first.solved_at != second.solved_at:
         raise ValueError(
-            f"solved means a reward of {a.solved_at:g} in the one and {b.solved_at:g} in the other"
+            f"solved means a reward of {first.solved_at:g} in the one and {second.solved_at:g} in "
+            "the other"
         )
-    if a.problems.tolist() != b.problems.tolist():
+    if first.problems.tolist() != second.problems.tolist():
         raise ValueError(
             "the two do not have the same problems: "
-            f"{len(a.problems)} and {len(b.problems)} of them"
+            f"{len(first.problems)} and {len(second.problems)} of them"
         )
     comparison: dict[str, Any] = {
-        "task": a.settings["task"],
-        "first": a.settings["model"],
-        "second": b.settings["model"],
-        "problems": len(a.problems),
-        "samples": [a.rewards.shape[1], b.rewards.shape[1]],
+        "task": first.settings["task"],
+        "first": first.settings["model"],
+        "second": second.settings["model"],
+        "problems": len(first.problems),
+        "samples": [first.rewards.shape[1], second.rewards.shape[1]],
     }
-    ks = ks or sorted(set(a.ks) & set(b.ks)) or (1,)
-    pairs = {f"@{k}": (a.pass_at(k), b.pass_at(k)) for k in ks}
-    pairs["_reward"] = a.rewards.mean(axis=1), b.rewards.mean(axis=1)
-    several = len(a.problems) > 1  # of one problem there is no interval
+    ks = ks or sorted(set(first.ks) & set(second.ks)) or (1,)
+    pairs = {f"@{k}": (first.pass_at(k), second.pass_at(k)) for k in ks}
+    pairs["_reward"] = first.rewards.mean(axis=1), second.rewards.mean(axis=1)
+    several = len(first.problems) > 1  # of one problem there is no interval
     for key, (x, y) in pairs.items():
         paired = paired_difference(x, y).ends if several else None
         unpaired = unpaired_difference(x, y).ends if several else None
