@@ -12,23 +12,7 @@ from gnivo_edu.evaluation import (
     exact_chances,
 )
 from gnivo_edu.policies.generation import sample_completions
-
-CHAIN = toy_envs.ArithmeticChain(num_prompts=4)
-
-
-def table(seed=0, sharp=0.0, task=CHAIN):
-    """A policy on a small task; `sharp` moves it towards each prompt's demonstration."""
-    own = []
-    for i in range(len(task.prompts())):
-        tables = exact.random_reference(task.vocab_size, task.horizon, seed + i)
-        number = 0
-        for t, token in enumerate(task.demonstration(i).tolist() if sharp else ()):
-            row = tables[t][number]
-            row[token] += sharp
-            row -= np.logaddexp.reduce(row)
-            number = number * task.vocab_size + token
-        own.append(tables)
-    return policies.TabularLM.from_tables(task, own)
+from tests.evaluation.chain import CHAIN, table
 
 
 def chances(policy, task=CHAIN):

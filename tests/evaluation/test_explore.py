@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,12 +11,8 @@ from gnivo_edu.evaluation.explore import answer_rows, explore
 from gnivo_edu.evaluation.step_values.record import StepValues
 from gnivo_edu.policies.small import small_transformer
 from gnivo_edu.tasks.arithmetic_text import ArithmeticText
+from tests.evaluation.keys import every_key
 from toy_envs import ArithmeticChain
-
-
-def every_key(value: Any) -> set[str]:
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
-    return set(value if isinstance(value, dict) else ()).union(*map(every_key, inside))
 
 
 def test_explore_writes_a_page_and_the_same_numbers_as_json(shared_model, tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import toy_envs
-from gnivo_edu import exact, policies
+from gnivo_edu import policies
 from gnivo_edu.evaluation import (
     benchmark_table,
     compare,
@@ -15,23 +15,7 @@ from gnivo_edu.evaluation import (
     load_report,
     paired_difference,
 )
-
-CHAIN = toy_envs.ArithmeticChain(num_prompts=4)
-
-
-def table(seed=0, sharp=0.0, task=CHAIN):
-    """A policy on a small task; `sharp` moves it towards each prompt's demonstration."""
-    own = []
-    for i in range(len(task.prompts())):
-        tables = exact.random_reference(task.vocab_size, task.horizon, seed + i)
-        number = 0
-        for t, token in enumerate(task.demonstration(i).tolist() if sharp else ()):
-            row = tables[t][number]
-            row[token] += sharp
-            row -= np.logaddexp.reduce(row)
-            number = number * task.vocab_size + token
-        own.append(tables)
-    return policies.TabularLM.from_tables(task, own)
+from tests.evaluation.chain import CHAIN, table
 
 
 @dataclass(frozen=True)

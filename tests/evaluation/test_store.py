@@ -2,33 +2,14 @@
 
 import json
 
-import numpy as np
 import pytest
 
-import toy_envs
-from gnivo_edu import exact, policies
 from gnivo_edu.evaluation import (
     evaluate,
     load_report,
 )
 from gnivo_edu.policies.generation import sample_completions
-
-CHAIN = toy_envs.ArithmeticChain(num_prompts=4)
-
-
-def table(seed=0, sharp=0.0, task=CHAIN):
-    """A policy on a small task; `sharp` moves it towards each prompt's demonstration."""
-    own = []
-    for i in range(len(task.prompts())):
-        tables = exact.random_reference(task.vocab_size, task.horizon, seed + i)
-        number = 0
-        for t, token in enumerate(task.demonstration(i).tolist() if sharp else ()):
-            row = tables[t][number]
-            row[token] += sharp
-            row -= np.logaddexp.reduce(row)
-            number = number * task.vocab_size + token
-        own.append(tables)
-    return policies.TabularLM.from_tables(task, own)
+from tests.evaluation.chain import CHAIN, table
 
 
 def test_every_completion_is_written_with_its_reward(tmp_path):

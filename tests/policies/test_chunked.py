@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
@@ -13,23 +12,9 @@ from gnivo_edu.bench.score import peak_bytes
 from gnivo_edu.policies.chunked import chunked_scores, chunked_weighted_sum
 from gnivo_edu.policies.dense import FIELDS, dense_scores
 from gnivo_edu.policies.heads import Head
+from tests.policies.head_laws import HEADS, gap, law
 
 M, H, V = 7, 5, 11
-HEADS: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "softcap": {"softcap": 1.5},
-    "scale": {"scale": 0.3},
-    "temperature": {"temperature": 0.7},
-    "fewer actions": {"num_actions": 9},
-    "ids left out": {"leave_out": (1, 4)},
-    "all of it": {
-        "softcap": 2.0,
-        "scale": 1.7,
-        "temperature": 1.3,
-        "num_actions": 10,
-        "leave_out": (0, 8),
-    },
-}
 SUBSETS = [FIELDS, FIELDS[:1], FIELDS[1:2], FIELDS[2:], FIELDS[:2], FIELDS[1:]]
 
 
@@ -45,10 +30,6 @@ def tensors(seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple[Tensor, 
     return *(t.to(dtype).requires_grad_() for t in (x, w, b)), y, r
 
 
-def law(name: str, weight: Tensor, bias: Tensor | None) -> Head:
-    return Head(weight=weight, bias=bias, **HEADS[name])
-
-
 def reference_of(name: str, hidden: Tensor) -> tuple[Tensor, Head]:
     weight = torch.randn(V + 1, 3, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
     head = Head(weight=weight, softcap=3.0, num_actions=HEADS[name].get("num_actions", V))
@@ -58,10 +39,6 @@ def reference_of(name: str, hidden: Tensor) -> tuple[Tensor, Head]:
 def coefficients(fields: tuple[str, ...]) -> dict[str, Tensor]:
     g = torch.Generator().manual_seed(3)
     return {name: torch.randn(M, generator=g, dtype=torch.float64) for name in fields}
-
-
-def gap(a: Any, b: Any) -> float:
-    return max(float((x - y).detach().abs().max()) for x, y in zip(a, b, strict=True))
 
 
 @pytest.mark.parametrize("chunk", [None, 1, 2, 3, 7, 100])

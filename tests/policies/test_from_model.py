@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from gnivo_edu import exact
 from gnivo_edu.policies import load_model, tree_from_model
@@ -24,34 +22,6 @@ PROMPT = "Once upon a time, there was a little girl. She was very"
 
 def lengths_of(texts: list[str]) -> list[float]:
     return [len(text) / 10 for text in texts]
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    """One token per byte, a few longer ones, and specials; no BOS is added."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokens = ["<pad>", "<eos>", *alphabet, "Ġa", "the"]
-    own = Tokenizer(
-        models.BPE({token: i for i, token in enumerate(tokens)}, [("Ġ", "a")], unk_token=None)
-    )
-    own.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    own.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=own, pad_token="<pad>", eos_token="<eos>")
-
-
-@pytest.fixture(scope="module")
-def model(tokenizer: Any) -> Any:
-    """float64 throughout (layer norms too), with more outputs than the tokenizer has tokens."""
-    torch.manual_seed(0)
-    config = GPT2Config(
-        vocab_size=len(tokenizer) + 5,
-        n_embd=16,
-        n_layer=2,
-        n_head=2,
-        n_positions=32,
-        initializer_range=0.7,
-    )
-    return GPT2LMHeadModel(config).double().eval()
 
 
 def brute_force(

@@ -25,11 +25,7 @@ from transformers import (
 )
 
 from gnivo_edu.policies.heads import find_head
-
-
-def gap(a: Any, b: Any) -> float:
-    return max(float((x - y).detach().abs().max()) for x, y in zip(a, b, strict=True))
-
+from tests.policies.head_laws import gap
 
 SIZES = dict(
     vocab_size=13,

@@ -7,14 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
     BertConfig,
     BertModel,
-    GPT2Config,
-    GPT2LMHeadModel,
-    PreTrainedTokenizerFast,
 )
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
@@ -63,34 +59,6 @@ def test_the_shipped_checkpoint_is_small_and_loads_in_float64():
     model = load_checkpoint(dtype=torch.float64)
     assert model.dtype == torch.float64
     assert not model.training
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    """One token per byte, a few longer ones, and specials; no BOS is added."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokens = ["<pad>", "<eos>", *alphabet, "Ġa", "the"]
-    own = Tokenizer(
-        models.BPE({token: i for i, token in enumerate(tokens)}, [("Ġ", "a")], unk_token=None)
-    )
-    own.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    own.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=own, pad_token="<pad>", eos_token="<eos>")
-
-
-@pytest.fixture(scope="module")
-def model(tokenizer: Any) -> Any:
-    """float64 throughout (layer norms too), with more outputs than the tokenizer has tokens."""
-    torch.manual_seed(0)
-    config = GPT2Config(
-        vocab_size=len(tokenizer) + 5,
-        n_embd=16,
-        n_layer=2,
-        n_head=2,
-        n_positions=32,
-        initializer_range=0.7,
-    )
-    return GPT2LMHeadModel(config).double().eval()
 
 
 def test_load_model_round_trip(model: Any, tokenizer: Any, tmp_path: Path) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from gnivo_edu.exact import enumerate_tree, uniform_reference
 from gnivo_edu.policies import (
@@ -19,61 +16,8 @@ from gnivo_edu.policies import (
     tabulate,
     token_logps,
 )
+from tests.policies.three_actions import answers, padded, reward
 from toy_envs import TokenMDP
-
-SIZES = dict(
-    hidden_size=16,
-    intermediate_size=24,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    num_key_value_heads=2,
-)
-
-
-def reward(tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    return lengths / 4 + 0.1 * (tokens[:, 0] == 1)
-
-
-@pytest.fixture
-def mdp() -> TokenMDP:
-    return TokenMDP(3, 4, reward=reward, eos_token_id=2, prompts=[[3, 0], [3, 1]])
-
-
-def transformer(kind: str, vocab_size: int = 5) -> nn.Module:
-    torch.manual_seed(0)
-    if kind == "llama":
-        model: nn.Module = LlamaForCausalLM(
-            LlamaConfig(vocab_size=vocab_size, initializer_range=0.5, **SIZES)
-        )
-    else:
-        own = Qwen2Config(
-            vocab_size=vocab_size, initializer_range=0.5, attention_dropout=0.5, **SIZES
-        )
-        model = Qwen2ForCausalLM(own)
-    return model.double()
-
-
-@pytest.fixture(params=["table", "llama", "qwen2", "wide"])
-def policy(request: pytest.FixtureRequest, mdp: TokenMDP) -> nn.Module:
-    if request.param == "table":
-        return TabularLM.from_mdp(mdp, seed=1)
-    if request.param == "wide":  # a vocabulary beyond the actions, BOS and PAD
-        return transformer("llama", vocab_size=11)
-    return transformer(request.param)
-
-
-def answers(horizon: int = 4, eos: int = 2) -> list[tuple[int, ...]]:
-    """Every complete answer, by hand."""
-    whole = itertools.chain.from_iterable(
-        itertools.product(range(3), repeat=t) for t in range(1, horizon + 1)
-    )
-    return [y for y in whole if eos not in y[:-1] and (y[-1] == eos or len(y) == horizon)]
-
-
-def padded(own: list[tuple[int, ...]], junk: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.tensor([[*y, *[junk] * (4 - len(y))] for y in own]), torch.tensor(
-        [len(y) for y in own]
-    )
 
 
 def test_sampled_and_scored_log_probabilities_agree(mdp: TokenMDP, policy: nn.Module) -> None:

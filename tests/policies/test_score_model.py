@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -18,36 +16,11 @@ from gnivo_edu.policies import (
     sample_groups,
 )
 from gnivo_edu.policies.dense import FIELDS
-from gnivo_edu.policies.heads import Head
 from gnivo_edu.policies.score_model import score_rows, two_pass_scorers, weighted_rows
 from gnivo_edu.training import two_pass_step
+from tests.policies.head_laws import gap
 from tests.training.small_transformer import small_transformer
 from toy_envs import TokenMDP
-
-HEADS: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "softcap": {"softcap": 1.5},
-    "scale": {"scale": 0.3},
-    "temperature": {"temperature": 0.7},
-    "fewer actions": {"num_actions": 9},
-    "ids left out": {"leave_out": (1, 4)},
-    "all of it": {
-        "softcap": 2.0,
-        "scale": 1.7,
-        "temperature": 1.3,
-        "num_actions": 10,
-        "leave_out": (0, 8),
-    },
-}
-
-
-def law(name: str, weight: Tensor, bias: Tensor | None) -> Head:
-    return Head(weight=weight, bias=bias, **HEADS[name])
-
-
-def gap(a: Any, b: Any) -> float:
-    return max(float((x - y).detach().abs().max()) for x, y in zip(a, b, strict=True))
-
 
 MDP = TokenMDP(
     4, 4, reward=lambda tokens, lengths: tokens[:, 0] / 3, eos_token_id=3, prompts=[[4, 0], [4, 1]]

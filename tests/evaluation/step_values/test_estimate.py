@@ -7,23 +7,8 @@ import pytest
 
 from gnivo_edu import exact
 from gnivo_edu.evaluation.step_values.estimate import estimate_log_z, estimate_value
-from toy_envs import Brackets, RandomTree, TokenMDP
-
-ALPHA = 0.5
-TASKS = {"tree": RandomTree(3, 3), "brackets": Brackets(5)}
-
-
-def random_tables(task: TokenMDP, seed: int) -> exact.Tables:
-    return exact.random_reference(task.vocab_size, task.horizon, seed)
-
-
-def solved(task: TokenMDP, seed: int = 1, alpha: float = ALPHA) -> exact.Solution:
-    return exact.solve(exact.enumerate_tree(task, random_tables(task, seed)), alpha)
-
-
-@pytest.fixture(params=TASKS)
-def task(request):
-    return TASKS[request.param]
+from tests.evaluation.step_values.small_tasks import ALPHA, random_tables, solved
+from toy_envs import Brackets
 
 
 def test_intervals_of_log_z_hold_the_exact_one_about_as_often_as_they_say(task):

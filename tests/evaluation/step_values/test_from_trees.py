@@ -13,14 +13,6 @@ from gnivo_edu.evaluation.step_values import step_values
 from gnivo_edu.evaluation.step_values.page import render_page
 from gnivo_edu.policies import load_model, tree_from_model
 from gnivo_edu.tasks.stories import sentiment, stories
-from toy_envs import Brackets, RandomTree
-
-TASKS = {"tree": RandomTree(3, 3), "brackets": Brackets(5)}
-
-
-@pytest.fixture(params=TASKS)
-def task(request):
-    return TASKS[request.param]
 
 
 @pytest.fixture(scope="module")

@@ -4,25 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from gnivo_edu import exact
 from gnivo_edu.evaluation.step_values import step_values
 from gnivo_edu.evaluation.step_values.page import lines_of, render_page, write_page
 from gnivo_edu.policies import TabularLM
-from toy_envs import Brackets, PosterProblem, RandomTree, TokenMDP
-
-ALPHA = 0.5
-TASKS = {"tree": RandomTree(3, 3), "brackets": Brackets(5)}
-
-
-def table_of(task: TokenMDP, tables: exact.Tables) -> TabularLM:
-    return TabularLM.from_tables(task, tables)
-
-
-@pytest.fixture(params=TASKS)
-def task(request):
-    return TASKS[request.param]
+from tests.evaluation.step_values.small_tasks import ALPHA, table_of
+from toy_envs import PosterProblem
 
 
 def test_the_page_stands_alone_and_names_reference_and_alpha(tmp_path):

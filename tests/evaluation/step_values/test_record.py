@@ -8,13 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gnivo_edu import exact
 from gnivo_edu.evaluation.step_values import step_values
-from gnivo_edu.policies import TabularLM
-from toy_envs import Brackets, RandomTree, TokenMDP
-
-ALPHA = 0.5
-TASKS = {"tree": RandomTree(3, 3), "brackets": Brackets(5)}
+from tests.evaluation.keys import every_key
+from tests.evaluation.step_values.small_tasks import ALPHA, random_tables, table_of
+from toy_envs import Brackets, RandomTree
 
 
 class InSteps(RandomTree):
@@ -22,19 +19,6 @@ class InSteps(RandomTree):
 
     def step_ids(self, tokens: Any, lengths: Any) -> Any:
         return np.broadcast_to([0, 1, 1, 1], np.asarray(tokens).shape)
-
-
-def random_tables(task: TokenMDP, seed: int) -> exact.Tables:
-    return exact.random_reference(task.vocab_size, task.horizon, seed)
-
-
-def table_of(task: TokenMDP, tables: exact.Tables) -> TabularLM:
-    return TabularLM.from_tables(task, tables)
-
-
-@pytest.fixture(params=TASKS)
-def task(request):
-    return TASKS[request.param]
 
 
 def test_steps_follow_the_task():
@@ -54,11 +38,6 @@ def test_steps_follow_the_task():
     record = found.to_json()["answers"][0]
     assert [(s["start"], s["stop"]) for s in record["steps"]] == [(0, 1), (1, 4)]
     assert [place["after"] for place in record["monte_carlo"]] == [0, 1, 4]
-
-
-def every_key(value: Any) -> set[str]:
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
-    return set(value if isinstance(value, dict) else ()).union(*map(every_key, inside))
 
 
 def test_the_json_has_the_documented_keys(task):

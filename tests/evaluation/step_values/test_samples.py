@@ -3,27 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from gnivo_edu import exact
 from gnivo_edu.evaluation.step_values.samples import Asked
-from gnivo_edu.policies import TabularLM
-from toy_envs import Brackets, RandomTree, TokenMDP
-
-TASKS = {"tree": RandomTree(3, 3), "brackets": Brackets(5)}
-
-
-def random_tables(task: TokenMDP, seed: int) -> exact.Tables:
-    return exact.random_reference(task.vocab_size, task.horizon, seed)
-
-
-def table_of(task: TokenMDP, tables: exact.Tables) -> TabularLM:
-    return TabularLM.from_tables(task, tables)
-
-
-@pytest.fixture(params=TASKS)
-def task(request):
-    return TASKS[request.param]
+from tests.evaluation.step_values.small_tasks import random_tables, table_of
 
 
 def test_continuations_start_with_their_prefix_and_do_not_hang_on_the_batch(task):

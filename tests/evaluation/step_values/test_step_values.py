@@ -11,27 +11,8 @@ from gnivo_edu.evaluation.step_values import step_values
 from gnivo_edu.evaluation.step_values.estimate import estimate_value
 from gnivo_edu.evaluation.step_values.samples import Asked
 from gnivo_edu.policies import TabularLM, token_logps
-from toy_envs import Brackets, RandomTree, TokenMDP
-
-ALPHA = 0.5
-TASKS = {"tree": RandomTree(3, 3), "brackets": Brackets(5)}
-
-
-def random_tables(task: TokenMDP, seed: int) -> exact.Tables:
-    return exact.random_reference(task.vocab_size, task.horizon, seed)
-
-
-def solved(task: TokenMDP, seed: int = 1, alpha: float = ALPHA) -> exact.Solution:
-    return exact.solve(exact.enumerate_tree(task, random_tables(task, seed)), alpha)
-
-
-def table_of(task: TokenMDP, tables: exact.Tables) -> TabularLM:
-    return TabularLM.from_tables(task, tables)
-
-
-@pytest.fixture(params=TASKS)
-def task(request):
-    return TASKS[request.param]
+from tests.evaluation.step_values.small_tasks import ALPHA, TASKS, random_tables, solved, table_of
+from toy_envs import TokenMDP
 
 
 def test_credits_of_an_answer_sum_to_its_log_ratio(task):
