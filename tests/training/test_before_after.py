@@ -2,11 +2,9 @@
 
 import numpy as np
 import pytest
-import torch
 
 from gnivo_edu.policies import TabularLM
 from gnivo_edu.training.before_after import before_and_after
-from gnivo_edu.training.metrics import exact_error, exact_keys
 from toy_envs import ArithmeticChain, PosterProblem, TokenMDP
 
 
@@ -54,21 +52,12 @@ def test_questions_are_spread_over_the_task():
     assert [text["prompt"] for text in found["texts"]] == [mdp.question(i) for i in (0, 2, 5, 7)]
 
 
-def test_the_exact_error_is_zero_for_the_optimal_policy_alone():
+def test_the_report_asks_only_what_can_be_graded(unreadable):
+    unreadable(0, 3)
     mdp = ArithmeticChain()
-    reference = TabularLM.from_mdp(mdp, seed=0)
-    keys = exact_keys(reference, mdp, 0.5)
-    assert exact_error(reference, mdp, keys)["value/exact_error"] > 0.1
-    optimal = TabularLM.from_mdp(mdp)
-    with torch.no_grad():
-        for i, key in enumerate(keys):
-            optimal.logits[i] = TabularLM.from_tables(mdp, key.optimal_step_logps).logits[i]
-    found = exact_error(optimal, mdp, keys)
-    assert found["value/exact_error"] < 1e-12
-    assert found["value/rank_correlation"] == pytest.approx(1, abs=1e-12)
-
-
-def test_no_exact_error_where_it_cannot_be_counted():
-    mdp = ArithmeticChain()
-    assert exact_keys(TabularLM.from_mdp(mdp), mdp, None) == []
-    assert exact_error(TabularLM.from_mdp(mdp), mdp, []) == {}
+    assert mdp.gradable().tolist() == [1, 2]
+    policy = TabularLM.from_mdp(mdp)
+    found = before_and_after(policy, policy, mdp, completions=4)
+    assert found["questions"] == 2
+    assert [text["prompt"] for text in found["texts"]] == [mdp.question(i) for i in (1, 2)]
+    np.testing.assert_allclose(found["difference"], 0)

@@ -9,19 +9,10 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from gnivo_edu import tasks
-from gnivo_edu.policies import evaluating, load_checkpoint
-from gnivo_edu.policies.dense import dense_scores
-from gnivo_edu.policies.heads import find_head
 from gnivo_edu.training import rollout
-from gnivo_edu.training.config import load_config
-from gnivo_edu.training.rollout import Rollouts
-from tests.training.training_runs import Stop, left, run
+from tests.training.training_runs import SUMS, Stop, left, run
 
-FEW = {
-    "model": "shipped",
-    "task": "arithmetic",
-    "task_options": {"tiers": [2]},
+FEW = SUMS | {
     "precision": "bf16",
     "steps": 2,
     "prompts_per_step": 4,
@@ -60,36 +51,6 @@ def test_sampler_and_scorer_agree_and_what_is_left_is_reported(tmp_path, shared_
     monkeypatch.setattr(rollout, "_wide_head", lambda policy: nullcontext())
     _, rows = run(tmp_path / "narrow", **settings)
     assert max(row["sampling/sampling_logp_difference/max"] for row in rows) > 2e-3
-
-
-def test_scores_are_summed_in_float32():
-    config = load_config(**FEW, objective="vimpo")
-    policy, task = load_checkpoint(), tasks.get(config.task, **config.task_options)
-    rollouts = Rollouts(config, torch.device("cpu"), policy, task, {"policy_kl", "values"})
-    drawn = rollouts.draw(0, torch.arange(4).numpy())
-    fields = rollouts.score(drawn, torch.arange(16))
-    assert fields.keys() == {"policy_logps", "entropy", "policy_kl", "values"}
-    assert {x.dtype for x in fields.values()} == {torch.float32}
-    seen = []
-    backbone, head = find_head(policy)
-    hook = backbone.register_forward_hook(lambda *call: seen.append(call[-1].last_hidden_state))
-    with evaluating(policy), torch.no_grad():
-        scored = rollouts.score(drawn, torch.arange(1))["policy_logps"][0]
-    hook.remove()
-    length = int(drawn["lengths"][0, 0])
-    hidden, targets = seen[0][0, -length:].float(), drawn["tokens"][0, 0, :length]
-    head = type(head)(weight=head.weight, num_actions=task.vocab_size)
-    wide = dense_scores(hidden, head, targets)["policy_logps"].detach()
-    assert float((scored[:length] - wide).abs().max()) < 1e-5
-    half = (
-        head.logits(hidden.bfloat16().float())
-        .bfloat16()
-        .float()
-        .log_softmax(-1)
-        .gather(1, targets[:, None])[:, 0]
-        .detach()
-    )
-    assert float((half - wide).abs().max()) > 1e-4  # which a head in bfloat16 would not give
 
 
 @pytest.mark.parametrize(

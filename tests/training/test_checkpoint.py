@@ -1,9 +1,11 @@
-"""A disk that is full, for real: writes stop at a size. One line says which file, and what to
-do.
+"""Checkpoints: whole or passed over, whatever has happened to them; and a disk that is full, for
+real: writes stop at a size. One line says which file, and what to do.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import signal
 import sys
@@ -11,21 +13,154 @@ import sys
 import pytest
 import torch
 
-from tests.training.training_runs import left, run
+from gnivo_edu.training import checkpoint
+from tests.training.training_runs import TINY, Stop, left, run, tiny
 
-pytestmark = pytest.mark.skipif(
+LINUX = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="forks, and sets a limit on files"
 )
+DISK = TINY | {"steps": 4, "completions_every": 20}
 
-TINY = {
-    "model": "table",
-    "task": "toy_envs/Brackets-v0",
-    "precision": "float64",
-    "steps": 4,
-    "prompts_per_step": 2,
-    "group_size": 4,
-    "learning_rate": 0.1,
-}
+
+def test_records_past_the_checkpoint_are_cut_and_written_again(tmp_path):
+    tiny(tmp_path / "whole", save_every=2)
+    tiny(tmp_path / "again", save_every=2)
+    newest = max((tmp_path / "again" / "checkpoints").iterdir())
+    assert newest.name == "000006-000"
+    for path in newest.iterdir():
+        path.unlink()
+    newest.rmdir()
+    with (tmp_path / "again" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "rew')  # a line that a kill cut short
+    tiny(tmp_path / "again", resume=True, save_every=2)
+    assert left(tmp_path / "again") == left(tmp_path / "whole")
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_all_damaged_is_one_line(tmp_path):
+    tiny(tmp_path / "whole", save_every=2)
+    tiny(tmp_path / "hurt", save_every=2)
+    newest = max((tmp_path / "hurt" / "checkpoints").iterdir())
+    tensors = newest / checkpoint.TENSORS
+    tensors.write_bytes(tensors.read_bytes()[:-20])
+    said: list[str] = []
+    tiny(tmp_path / "hurt", resume=True, progress=said.append, save_every=2)
+    assert any("000006-000 is damaged and passed over" in line for line in said)
+    assert left(tmp_path / "hurt") == left(tmp_path / "whole")
+    for folder in (tmp_path / "hurt" / "checkpoints").iterdir():
+        (folder / checkpoint.STATE).write_text("{")
+    with pytest.raises(ValueError, match=r"no checkpoint in .* is whole"):
+        tiny(tmp_path / "hurt", resume=True, save_every=2)
+
+
+def spoil_state(folder):
+    state = json.loads((folder / checkpoint.STATE).read_text())
+    del state["lines"]
+    (folder / checkpoint.STATE).write_text(json.dumps(state))
+
+
+def put_another_program_s_file(folder, content=b"not a zip, not a pickle"):
+    (folder / checkpoint.TENSORS).write_bytes(content)
+    state = json.loads((folder / checkpoint.STATE).read_text())
+    state["sha256"] = hashlib.sha256(content).hexdigest()
+    (folder / checkpoint.STATE).write_text(json.dumps(state))
+
+
+def put_a_lone_tensor(folder):
+    torch.save(torch.zeros(2), folder / "other.pt")
+    put_another_program_s_file(folder, (folder / "other.pt").read_bytes())
+
+
+def put_another_version(folder):
+    state = json.loads((folder / checkpoint.STATE).read_text())
+    (folder / checkpoint.STATE).write_text(json.dumps(state | {"format": 1}))
+
+
+def put_a_list(folder):
+    (folder / checkpoint.STATE).write_text("[1]")
+
+
+@pytest.mark.parametrize(
+    ("hurt", "why"),
+    [
+        (spoil_state, "its state.json lacks one of lines"),
+        (put_a_list, "its state.json is not that of a run"),
+        (put_another_version, "its state.json is not that of a run, or of another version"),
+        (put_another_program_s_file, "its tensors.pt is not that of a run"),
+        (put_a_lone_tensor, "its tensors.pt is not that of a run"),
+    ],
+    ids=lambda x: getattr(x, "__name__", ""),
+)
+def test_a_checkpoint_of_another_kind_is_passed_over(hurt, why, tmp_path):
+    tiny(tmp_path / "whole", save_every=2)
+    tiny(tmp_path / "hurt", save_every=2)
+    hurt(max((tmp_path / "hurt" / "checkpoints").iterdir()))
+    said: list[str] = []
+    tiny(tmp_path / "hurt", resume=True, progress=said.append, save_every=2)
+    assert any(f"000006-000 is damaged and passed over: {why}" in line for line in said), said
+    assert not any("\n" in line for line in said)
+    assert left(tmp_path / "hurt") == left(tmp_path / "whole")
+
+
+def test_a_damaged_checkpoint_is_none_of_those_that_are_kept(tmp_path):
+    tiny(tmp_path, save_every=3)
+    newest = max((tmp_path / "checkpoints").iterdir())
+    assert newest.name == "000006-000"
+    spoil_state(newest)
+
+    with pytest.raises(Stop):
+        tiny(
+            tmp_path, resume=True, save_every=1, keep=1, stop_at=4
+        )  # from step 3; step 3 is done and saved
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == [
+        "000004-000",
+        "000006-000",
+    ]
+    tiny(tmp_path, resume=True, save_every=1, keep=1)
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["000006-000"]
+    assert (
+        tiny(tmp_path, resume=True, save_every=1, keep=1) == []
+    )  # whole again, nothing left to do
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1", "\x00"])
+def test_a_configuration_that_cannot_be_read_is_one_line(text, tmp_path):
+    tiny(tmp_path)
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"config.yaml is not the configuration of a run") as error:
+        tiny(tmp_path, resume=True)
+    assert "\n" not in str(error.value)
+
+
+def test_a_full_disk_is_one_line_and_the_previous_checkpoint_stays(tmp_path, monkeypatch):
+    real, calls = torch.save, []
+
+    def full(*arguments, **named):
+        calls.append(1)
+        if len(calls) == 3:
+            raise OSError(28, "No space left on device")
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(
+        ValueError, match=r"No space left on device.*the last good checkpoint is 000002-000"
+    ) as error:
+        tiny(tmp_path / "run", save_every=1)
+    assert "\n" not in str(error.value)
+    assert not list((tmp_path / "run" / "checkpoints").glob(".writing*"))
+    tiny(tmp_path / "run", resume=True, save_every=1)
+    tiny(tmp_path / "whole", save_every=1)
+    assert left(tmp_path / "run") == left(tmp_path / "whole")
+
+
+def test_nothing_that_is_there_is_overwritten_and_other_settings_are_not_resumed(tmp_path):
+    tiny(tmp_path)
+    with pytest.raises(ValueError, match=r"holds a run: --resume continues it"):
+        tiny(tmp_path)
+    with pytest.raises(ValueError, match=r"learning_rate was 0.1"):
+        tiny(tmp_path, resume=True, learning_rate=0.2)
+    with pytest.raises(ValueError, match=r"holds no run to resume"):
+        tiny(tmp_path / "nowhere", resume=True)
+    assert len(tiny(tmp_path, resume=True, steps=8)) == 2  # a run may be told to go on for longer
 
 
 def said_with_files_of_at_most(size, act):
@@ -52,6 +187,7 @@ def said_with_files_of_at_most(size, act):
         return pipe.read()
 
 
+@LINUX
 @pytest.mark.parametrize(
     ("size", "changes", "words"),
     [
@@ -68,7 +204,7 @@ def said_with_files_of_at_most(size, act):
 def test_it_is_one_line_that_names_the_file_and_the_run_goes_on_afterwards(
     size, changes, words, tmp_path
 ):
-    settings = TINY | changes
+    settings = DISK | changes
     said = said_with_files_of_at_most(size, lambda: run(tmp_path / "full", **settings))
     assert said.startswith("ValueError: "), said
     assert "\n" not in said
@@ -82,16 +218,16 @@ def test_it_is_one_line_that_names_the_file_and_the_run_goes_on_afterwards(
     assert left(tmp_path / "full") == left(tmp_path / "whole")
 
 
+@LINUX
 def test_a_stop_says_why_also_where_its_answers_cannot_be_saved(tmp_path):
-    settings = TINY | {
+    settings = DISK | {
         "objective_options": {"alpha": 1e-4},
         "steps": 30,
         "group_size": 64,
         "save_every": 1000,
+        "completions_every": 1000,
     }
-    said = said_with_files_of_at_most(
-        4_000, lambda: run(tmp_path, **settings, completions_every=1000)
-    )
+    said = said_with_files_of_at_most(4_000, lambda: run(tmp_path, **settings))
     assert said.startswith("RunStoppedError: stopped at step"), said
     assert "\n" not in said
     assert "its answers could not be written to" in said

@@ -6,7 +6,6 @@ import re
 import pytest
 
 from gnivo_edu import objectives
-from gnivo_edu.commands.app import key_values
 from gnivo_edu.training.config import load_config
 
 FILE = """
@@ -76,6 +75,8 @@ def test_a_run_may_go_on_for_longer_unless_its_rate_depends_on_the_end():
         ("objective_options: {alpha: 1}", ["objective=1"], "objective must be text, got 1"),
         ("", ["completions_every=0"], "completions_every must be at least 1, got 0"),
         ("", ["seed=-1"], "seed must not be negative"),
+        ("", ["micro_batch=0"], "micro_batch must be at least 1 answer, or null for all, got 0"),
+        ("", ["max_grad_norm=0"], "max_grad_norm must be positive, got 0"),
     ],
 )
 def test_what_is_no_setting_is_one_line(text, changes, says, tmp_path):
@@ -95,55 +96,6 @@ def test_a_group_with_nothing_below_it_is_an_empty_one(tmp_path):
     assert load_config(path).task_options == {}
     assert load_config(path, ["task_options.x=1"]).task_options == {"x": 1}
     assert load_config(changes=["max_grad_norm=.inf"]).max_grad_norm == float("inf")  # no clipping
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("1e-3", 0.001),
-        ("-2E5", -2e5),
-        (".5e2", 50.0),
-        ("3", 3),
-        ("0.25", 0.25),
-        ("true", True),
-        ("false", False),
-        ("False", False),
-        ("no", False),
-        ("null", None),
-        ("", None),
-        ("[1e-3, two]", [0.001, "two"]),
-        ("{a: 1e-3}", {"a": 0.001}),
-        ("softmax", "softmax"),
-        (" softmax ", "softmax"),
-        ("'1e-3'", "1e-3"),
-        ("1e-3 a", "1e-3 a"),
-        ("###", "###"),
-        ("three #4", "three #4"),
-        ("7 # a comment", "7 # a comment"),
-        ("Problem:", "Problem:"),
-        ("- a", "- a"),
-        ("\nQ: {question}\nA:", "\nQ: {question}\nA:"),
-        ("\n\n", "\n\n"),
-        ("*", "*"),
-        ("2026-01-02", "2026-01-02"),
-        ("a=b", "a=b"),
-    ],
-)
-def test_one_reader_of_values_for_all_commands(text, value):
-    for read in (
-        key_values([f"x={text}"])["x"],
-        load_config(changes=[f"task_options.x={text}"]).task_options["x"],
-    ):
-        assert read == value
-        assert type(read) is type(value)
-
-
-def test_a_number_of_a_file_is_one_wherever_it_stands(tmp_path):
-    path = tmp_path / "run.yaml"
-    path.write_text("learning_rate: 1e-3\ntask_options: {rates: [1e-3, a1e-3]}\nsteps: 1e2\n")
-    config = load_config(path)
-    assert (config.learning_rate, config.steps) == (0.001, 100)
-    assert config.task_options == {"rates": [0.001, "a1e-3"]}
 
 
 @pytest.mark.parametrize(
@@ -178,3 +130,8 @@ def test_a_number_may_be_written_as_the_other_kind():
     assert numbers == (3, 1.0, 2, 4)
     assert [type(number) for number in numbers] == [int, float, int, int]
     assert load_config(changes=["micro_batch=null"]).micro_batch is None
+
+
+def test_a_sampler_without_a_reference_is_refused():
+    with pytest.raises(ValueError, match="sampler=reference needs a reference of its own"):
+        load_config(sampler="reference")

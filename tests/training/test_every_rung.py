@@ -12,6 +12,7 @@ from gnivo_edu.evaluation import compare, evaluate, load_report
 from gnivo_edu.policies import behaviour_check, sample_completions, score_rows, small_transformer
 from gnivo_edu.training import fine_tune, load_config
 from gnivo_edu.training.setup import make_policy_and_task
+from tests.training.training_runs import Stop
 from toy_envs import Brackets
 
 TABLE = {"model": "table", "task": "toy_envs/Brackets-v0", "learning_rate": 0.1}
@@ -29,10 +30,6 @@ def rung(request, tmp_path):
         )
         return {**SMALL, "model": str(tmp_path / "base")}
     return {**REAL, "model": request.getfixturevalue("shared_model")}
-
-
-class Stop(Exception):
-    pass
 
 
 @pytest.mark.slow

@@ -1,7 +1,14 @@
-"""fine_tune on things themselves: a policy, a task and an objective that no name stands for."""
+"""Fine-tuning: every objective, any micro-batch, a run that cannot tell that it was stopped; and a
+policy, a task and an objective that no name stands for.
+"""
 
 from __future__ import annotations
 
+import os
+import random
+import shutil
+import signal
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,22 +23,177 @@ from gnivo_edu.batch import GroupBatch
 from gnivo_edu.objectives import LossOutput
 from gnivo_edu.policies import TabularLM
 from gnivo_edu.training import fine_tune, load_config
-from tests.training.training_runs import Stop, left
+from gnivo_edu.training.rollout import Rollouts
+from tests.training.training_runs import TINY, Stop, left, run, tiny
 from toy_envs import RandomTree, TokenMDP
 
-SETTINGS = {
-    "model": "table",
+TRAINABLE = [name for name in objectives.names() if name != "group_value"]
+SETTINGS = TINY | {
     "task": "toy_envs/RandomTree-v0",
     "task_options": {"vocab_size": 2, "horizon": 3},
     "objective_options": {"alpha": 0.5},
-    "precision": "float64",
     "steps": 4,
-    "prompts_per_step": 2,
     "group_size": 3,
     "learning_rate": 0.05,
     "save_every": 1,
     "completions_every": 1,
 }
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+@pytest.mark.slow
+def test_every_objective_trains(name, tmp_path):
+    rows = tiny(tmp_path, objective=name, steps=40, prompts_per_step=4, save_every=1000)
+    early, late = (sum(row["reward"] for row in part) / 10 for part in (rows[:10], rows[-10:]))
+    assert late > early + 0.1, (early, late)
+    assert rows[0]["sampling/sampling_logp_difference/max"] < 1e-10
+
+
+@pytest.mark.parametrize("name", ["gnivo", "ppo", "vimpo", "value_mse"])
+def test_the_run_does_not_depend_on_the_micro_batch(name, tmp_path):
+    whole, cut = (
+        tiny(tmp_path / str(size), objective=name, inner_steps=2, micro_batch=size)
+        for size in (None, 3)
+    )
+    for one, two in zip(whole, cut, strict=True):
+        one.pop("step_time")
+        two.pop("step_time")
+        assert two == pytest.approx(one, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"inner_steps": 3, "save_every": 4},
+        {"reference": "refreshed", "refresh_every": 2, "inner_steps": 2, "save_every": 3},
+        {"reference": "initial", "objective": "vimpo", "micro_batch": 3, "save_every": 2},
+        {"objective": "vimpo", "inner_steps": 2, "save_every": 1},
+        {
+            "objective": "ppo",
+            "inner_steps": 2,
+            "save_every": 3,
+            "schedule": "cosine",
+            "warmup_steps": 2,
+        },
+        {"kl_to_initial": 0.1, "save_every": 1},
+    ],
+    ids=lambda changes: "-".join(map(str, changes.values())),
+)
+@pytest.mark.slow
+def test_a_run_that_stops_at_any_step_goes_on_bit_for_bit(changes, tmp_path):
+    tiny(tmp_path / "whole", **changes)
+    for at in (1, 3, 5):
+        out = tmp_path / f"stopped-{at}"
+        with pytest.raises(Stop):
+            tiny(out, stop_at=at, **changes)
+        tiny(out, resume=True, **changes)
+        assert left(out) == left(tmp_path / "whole"), at
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_at_twenty_random_moments_goes_on_bit_for_bit(tmp_path):
+    """SIGKILL, in a process of its own: also while a checkpoint is being written."""
+    changes = {
+        "steps": 40,
+        "inner_steps": 2,
+        "save_every": 1,
+        "micro_batch": 5,
+        "objective": "gvpo",
+    }
+    began = time.monotonic()
+    tiny(tmp_path / "whole", **changes)
+    seconds = time.monotonic() - began
+    out, rng, kills, finished = tmp_path / "killed", random.Random(0), 0, False
+    while not finished:
+        child = os.fork()
+        if child == 0:
+            try:
+                torch.set_num_threads(1)
+                tiny(out, resume=(out / "config.yaml").exists(), **changes)
+            finally:
+                os._exit(0 if (out / "model").exists() else 1)
+        if kills < 20:
+            time.sleep(rng.uniform(0.02, 0.25) * seconds)
+            os.kill(child, signal.SIGKILL)
+            kills += 1
+        _, status = os.waitpid(child, 0)
+        finished = os.WIFEXITED(status) and kills >= 20
+        if (
+            os.WIFEXITED(status) and kills < 20
+        ):  # done before it was killed: begin again, from an older checkpoint
+            (out / "model" / "model.safetensors").unlink()
+            shutil.rmtree(max((out / "checkpoints").iterdir()))
+    assert left(out) == left(tmp_path / "whole")
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_answers_saved(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"stopped at step .*overflows.*its answers are in"
+    ) as error:
+        tiny(tmp_path, objective_options={"alpha": 1e-4}, steps=30)
+    assert "\n" not in str(error.value)
+    saved = torch.load(next(tmp_path.glob("stopped-at-step-*.pt")), weights_only=True)
+    assert set(saved) >= {"tokens", "rewards", "logps"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"learning_rate": 1e308}, "not all weights are finite"),
+        (
+            {"learning_rate": 1e306, "optimizer": "sgd", "max_grad_norm": 1e3},
+            "not all weights are finite",
+        ),
+        (
+            {
+                "model": "shipped",
+                "task": "arithmetic",
+                "precision": "float32",
+                "learning_rate": 1e30,
+            },
+            "gives nan",
+        ),
+        (
+            {"objective": "ppo", "value_learning_rate": 1e308, "inner_steps": 2},
+            "not all weights are finite",
+        ),
+    ],
+    ids=["adamw", "sgd", "finite and too large", "critic"],
+)
+def test_an_update_that_breaks_the_weights_stops_before_they_are_saved(changes, why, tmp_path):
+    with pytest.raises(
+        ValueError, match=rf"stopped at step .*{why}.*its answers are in.*smaller learning_rate"
+    ) as error:
+        tiny(tmp_path, save_every=1, **changes)
+    assert "\n" not in str(error.value)
+    saved = torch.load(next(tmp_path.glob("stopped-at-step-*.pt")), weights_only=True)
+    assert set(saved) >= {"tokens", "rewards", "logps"}
+    for path in (tmp_path / "checkpoints").glob("*/tensors.pt"):
+        kept = torch.load(path, weights_only=True)["policy"]
+        assert all(bool(x.isfinite().all()) for x in kept.values())
+        assert max(float(x.abs().max()) for x in kept.values()) < 1e6
+
+
+def test_nan_that_only_the_next_answers_show_stops_with_the_answers_of_the_update(
+    tmp_path, monkeypatch
+):
+    draw = Rollouts.draw
+
+    def broken(self, step, *arguments, **named):
+        if step == 2:
+            raise ValueError("the policy gives nan: load it in float32")
+        return draw(self, step, *arguments, **named)
+
+    monkeypatch.setattr(Rollouts, "draw", broken)
+    with pytest.raises(
+        ValueError,
+        match=r"stopped at step 2: since the last update the policy gives nan; its answers",
+    ):
+        tiny(tmp_path)
+    assert "tokens" in torch.load(tmp_path / "stopped-at-step-2.pt", weights_only=True)
+
+
+# --- things themselves ----------------------------------------------------------------------------
 
 
 def uneven() -> TokenMDP:
@@ -51,12 +213,9 @@ def things(task: TokenMDP) -> dict[str, Any]:
     return {"policy": policy, "task": task, "objective": pulled}
 
 
-def run(out: Path, resume: bool = False, stop_at: int | None = None, **given: Any) -> Any:
-    def on_step(row: dict[str, Any]) -> None:
-        if row["step"] == stop_at:
-            raise Stop
-
-    return fine_tune(load_config(**SETTINGS, out=str(out)), resume, on_step=on_step, **given)
+def run_of(out: Path, resume: bool = False, stop_at: int | None = None, **given: Any) -> Any:
+    """The finished run of things."""
+    return run(out, resume, stop_at=stop_at, things=given, **SETTINGS)[0]
 
 
 def saved(out: Path) -> dict[str, Any]:
@@ -65,15 +224,15 @@ def saved(out: Path) -> dict[str, Any]:
 
 
 def test_a_task_and_an_objective_given_are_those_that_their_names_stand_for(tmp_path: Path) -> None:
-    run(tmp_path / "names")
+    run_of(tmp_path / "names")
     given = {
         "task": RandomTree(vocab_size=2, horizon=3),
         "objective": objectives.gnivo,
         "policy": "table",
     }
-    run(tmp_path / "things", **given)
+    run_of(tmp_path / "things", **given)
     assert left(tmp_path / "things")[0] == left(tmp_path / "names")[0]
-    run(
+    run_of(
         tmp_path / "wrapped", task=gymnasium.make("toy_envs/RandomTree-v0", vocab_size=2, horizon=3)
     )
     assert left(tmp_path / "wrapped")[0] == left(tmp_path / "names")[0]
@@ -82,7 +241,7 @@ def test_a_task_and_an_objective_given_are_those_that_their_names_stand_for(tmp_
 def test_a_policy_given_alone_is_where_the_run_starts_and_stays_as_it_is(tmp_path: Path) -> None:
     policy = TabularLM.from_mdp(RandomTree(vocab_size=2, horizon=3), seed=3, dtype=torch.float64)
     before = policy.logits.detach().clone()
-    trained = run(tmp_path, policy=policy)
+    trained = run_of(tmp_path, policy=policy)
     assert torch.equal(policy.logits, before)
     assert torch.equal(trained.initial.logits, before)
     assert not torch.equal(trained.policy.logits, before)
@@ -91,19 +250,19 @@ def test_a_policy_given_alone_is_where_the_run_starts_and_stays_as_it_is(tmp_pat
 
 
 def test_an_objective_given_alone_is_the_one_that_is_minimised(tmp_path: Path) -> None:
-    half = run(tmp_path / "half", objective=pulled)
-    whole = run(tmp_path / "whole", objective="gvpo")
+    half = run_of(tmp_path / "half", objective=pulled)
+    whole = run_of(tmp_path / "whole", objective="gvpo")
     assert half.config.objective == "pulled"
     assert whole.config.objective == "gvpo"
     rows = [left(tmp_path / name)[1][0] for name in ("half", "whole")]
     assert rows[0]["grad_norm"] == rows[1]["grad_norm"] / 2 > 0
     # A partial is called what its function is.
-    bound = run(tmp_path / "bound", objective=partial(pulled, alpha=0.5))
+    bound = run_of(tmp_path / "bound", objective=partial(pulled, alpha=0.5))
     assert bound.config.objective == "pulled"
 
 
 def test_a_task_given_alone_gets_a_table_of_its_size(tmp_path: Path) -> None:
-    trained = run(tmp_path, task=uneven())
+    trained = run_of(tmp_path, task=uneven())
     assert isinstance(trained.policy, TabularLM)
     assert trained.policy.logits.dtype == torch.float64
     assert saved(tmp_path)["task"] == "TokenMDP"
@@ -111,12 +270,12 @@ def test_a_task_given_alone_gets_a_table_of_its_size(tmp_path: Path) -> None:
 
 
 def test_the_same_call_resumes_a_run_of_things_bit_for_bit(tmp_path: Path) -> None:
-    run(tmp_path / "whole", **things(uneven()))
+    run_of(tmp_path / "whole", **things(uneven()))
     given = things(uneven())
     with pytest.raises(Stop):
-        run(tmp_path / "stopped", stop_at=1, **given)
+        run_of(tmp_path / "stopped", stop_at=1, **given)
     # The very objects of the first call: had the run trained them, it would go on from elsewhere.
-    run(tmp_path / "stopped", resume=True, **given)
+    run_of(tmp_path / "stopped", resume=True, **given)
     assert left(tmp_path / "stopped") == left(tmp_path / "whole")
     names = {key: saved(tmp_path / "whole")[key] for key in ("model", "task", "objective")}
     assert names == {"model": "TabularLM", "task": "TokenMDP", "objective": "pulled"}
@@ -124,9 +283,9 @@ def test_the_same_call_resumes_a_run_of_things_bit_for_bit(tmp_path: Path) -> No
 
 def test_other_things_do_not_resume_a_run(tmp_path: Path) -> None:
     with pytest.raises(Stop):
-        run(tmp_path, stop_at=1, **things(uneven()))
+        run_of(tmp_path, stop_at=1, **things(uneven()))
     with pytest.raises(ValueError, match="objective was 'pulled'") as error:
-        run(tmp_path, resume=True, **{**things(uneven()), "objective": "gvpo"})
+        run_of(tmp_path, resume=True, **{**things(uneven()), "objective": "gvpo"})
     assert "\n" not in str(error.value)
 
 

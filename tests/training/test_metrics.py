@@ -2,7 +2,6 @@
 resume.
 """
 
-import json
 import math
 
 import numpy as np
@@ -11,20 +10,20 @@ import torch
 
 from gnivo_edu import exact, objectives, policies
 from gnivo_edu.batch import GroupBatch
+from gnivo_edu.policies import TabularLM
 from gnivo_edu.training.config import TrainConfig
-from gnivo_edu.training.metrics import clip_metrics, fit_metrics, objective_metrics, rollout_metrics
-from tests.training.training_runs import Stop, left, run
+from gnivo_edu.training.metrics import (
+    clip_metrics,
+    exact_error,
+    exact_keys,
+    fit_metrics,
+    objective_metrics,
+    rollout_metrics,
+)
+from tests.training.training_runs import TINY, Stop, left, run
+from toy_envs import ArithmeticChain
 
-TINY = {
-    "model": "table",
-    "task": "toy_envs/Brackets-v0",
-    "precision": "float64",
-    "steps": 5,
-    "prompts_per_step": 2,
-    "group_size": 4,
-    "learning_rate": 0.1,
-    "completions_every": 2,
-}
+FIVE = TINY | {"steps": 5}
 
 
 def batch_of(ratios, rewards=((1.0, 0.0),)):
@@ -113,7 +112,7 @@ def test_every_objective_is_known_by_known_names_and_says_nothing_twice(name):
 
 
 def test_num_tokens_is_a_running_total_of_prompts_and_answers_that_a_resume_takes_up(tmp_path):
-    changes = TINY | {"task": "toy_envs/ArithmeticChain-v0", "inner_steps": 2, "save_every": 3}
+    changes = FIVE | {"task": "toy_envs/ArithmeticChain-v0", "inner_steps": 2, "save_every": 3}
     done, rows = run(tmp_path / "whole", **changes)
     width = done.task.prompts().shape[1]
     steps = [row["step_tokens"] + 8 * width for row in rows]
@@ -130,7 +129,7 @@ def test_num_tokens_is_a_running_total_of_prompts_and_answers_that_a_resume_take
     "changes", [{}, {"inner_steps": 3}, {"micro_batch": 3}, {"reference": "initial"}]
 )
 def test_the_kl_to_the_initial_model_is_measured_now_and_then_and_moves(changes, tmp_path):
-    _, rows = run(tmp_path, **TINY | changes)
+    _, rows = run(tmp_path, **FIVE | changes)
     assert [row["step"] for row in rows if "kl_to_initial" in row] == [0, 2, 4]
     measured = [row["kl_to_initial"] for row in rows if "kl_to_initial" in row]
     assert changes.get("inner_steps", 1) > 1 or measured[0] == pytest.approx(0, abs=1e-12)
@@ -141,14 +140,14 @@ def test_the_kl_to_the_initial_model_is_measured_now_and_then_and_moves(changes,
     "changes", [{"kl_to_initial": 0.1}, {"objective": "vimpo", "reference": "initial"}]
 )
 def test_where_the_loss_has_that_kl_it_is_there_at_every_step(changes, tmp_path):
-    _, rows = run(tmp_path, **TINY | changes)
+    _, rows = run(tmp_path, **FIVE | changes)
     assert [row["kl_to_initial"] for row in rows] == [row["kl"] for row in rows]
     assert rows[-1]["kl_to_initial"] > 0.01
 
 
 def test_it_estimates_the_kl_of_the_two_laws_of_answers(tmp_path):
     """With many answers it is close to the exact one, of the policy before the last update."""
-    changes = TINY | {"group_size": 1000, "learning_rate": 0.3}
+    changes = FIVE | {"group_size": 1000, "learning_rate": 0.3}
     _, rows = run(tmp_path / "three", **changes | {"steps": 3})
     done, _ = run(tmp_path / "two", **changes | {"steps": 2})
     tables = [policies.tabulate(model, done.task) for model in (done.policy, done.initial)]
@@ -158,40 +157,21 @@ def test_it_estimates_the_kl_of_the_two_laws_of_answers(tmp_path):
     assert rows[2]["kl_to_initial"] == pytest.approx(kl, rel=0.05)
 
 
-def test_saved_answers_come_with_their_question_and_their_status(tmp_path):
-    run(
-        tmp_path,
-        model="shipped",
-        task="arithmetic",
-        task_options={"tiers": [2]},
-        steps=1,
-        prompts_per_step=3,
-    )
-    rows = [json.loads(line) for line in (tmp_path / "completions.jsonl").read_text().splitlines()]
-    assert len(rows) == 4
-    for row in rows:
-        assert row["question"].endswith("=")
-        assert (row["status"] == "right") == (row["reward"] == 1)
-        assert row["status"] in ("right", "wrong", "no answer")
-    assert rows[0]["question"] != rows[2]["question"]
-    assert [row["prompt"] for row in rows] == [rows[0]["prompt"]] * 2 + [rows[2]["prompt"]] * 2
+def test_the_exact_error_is_zero_for_the_optimal_policy_alone():
+    mdp = ArithmeticChain()
+    reference = TabularLM.from_mdp(mdp, seed=0)
+    keys = exact_keys(reference, mdp, 0.5)
+    assert exact_error(reference, mdp, keys)["value/exact_error"] > 0.1
+    optimal = TabularLM.from_mdp(mdp)
+    with torch.no_grad():
+        for i, key in enumerate(keys):
+            optimal.logits[i] = TabularLM.from_tables(mdp, key.optimal_step_logps).logits[i]
+    found = exact_error(optimal, mdp, keys)
+    assert found["value/exact_error"] < 1e-12
+    assert found["value/rank_correlation"] == pytest.approx(1, abs=1e-12)
 
 
-def test_a_reward_without_a_right_answer_is_not_asked_again_for_a_status(
-    shared_model, tmp_path, monkeypatch
-):
-    asked: list[int] = []
-
-    def counted(texts):
-        asked.append(len(texts))
-        return [0.5] * len(texts)
-
-    monkeypatch.setattr("gnivo_edu.tasks.stories.sentiment", counted)
-    few = {"steps": 1, "prompts_per_step": 1, "group_size": 2, "task_options": {"horizon": 4}}
-    run(tmp_path, model=shared_model, task="stories", **few)
-    assert asked == [2]
-    (first, _) = (
-        json.loads(line) for line in (tmp_path / "completions.jsonl").read_text().splitlines()
-    )
-    assert "status" not in first
-    assert first["question"]
+def test_no_exact_error_where_it_cannot_be_counted():
+    mdp = ArithmeticChain()
+    assert exact_keys(TabularLM.from_mdp(mdp), mdp, None) == []
+    assert exact_error(TabularLM.from_mdp(mdp), mdp, []) == {}

@@ -1,5 +1,5 @@
-"""Several processes: the same run as one, whatever the objective; and no process waits behind
-another's error.
+"""Several processes: the same run as one, whatever the objective; no process waits behind another's
+error; and all draw the same prompts, of those that can be graded.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import torch
 
 from gnivo_edu.policies import TabularLM, sample_completions
 from gnivo_edu.training import checkpoint
-from gnivo_edu.training.processes import Processes
+from gnivo_edu.training.processes import Processes, prompts_of_step
 from tests.training.training_runs import (
+    SUMS,
+    TINY,
     Stop,
     largest_difference,
     left,
@@ -26,29 +28,15 @@ from tests.training.training_runs import (
 )
 from toy_envs import Brackets
 
-pytestmark = pytest.mark.skipif(
+LINUX = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="forks, which torch survives on Linux"
 )
 
 # One prompt only, so that every process draws to the same one; three of them on two processes are
 # unequal shares.
-TABLE = {
-    "model": "table",
-    "task": "toy_envs/Brackets-v0",
-    "precision": "float64",
-    "steps": 3,
-    "prompts_per_step": 3,
-    "group_size": 4,
-    "inner_steps": 2,
-    "learning_rate": 0.1,
-    "completions_every": 2,
-}
-SHIPPED = TABLE | {
-    "model": "shipped",
-    "task": "arithmetic",
-    "task_options": {"tiers": (2,)},
-    "learning_rate": 1e-3,
-}
+TABLE = TINY | {"steps": 3, "prompts_per_step": 3, "inner_steps": 2}
+SHIPPED = TABLE | SUMS | {"learning_rate": 1e-3}
+CHAIN = TINY | {"task": "toy_envs/ArithmeticChain-v0", "group_size": 2, "completions_every": 1}
 
 
 def close(one, two, tolerance):
@@ -59,6 +47,7 @@ def close(one, two, tolerance):
     assert (one / "completions.jsonl").read_text() == (two / "completions.jsonl").read_text()
 
 
+@LINUX
 @pytest.mark.parametrize(
     "changes",
     [
@@ -80,6 +69,7 @@ def test_two_processes_learn_what_one_learns(changes, tmp_path):
     close(tmp_path / "one", tmp_path / "two", 1e-12)
 
 
+@LINUX
 @pytest.mark.slow
 def test_a_transformer_with_adapters_on_three_processes_learns_what_it_learns_on_one(tmp_path):
     pytest.importorskip("peft", reason="needs peft, of the extra llm")
@@ -110,6 +100,7 @@ def test_shares_are_drawn_as_they_would_be_among_all():
     assert not torch.equal(whole[0], whole[1])
 
 
+@LINUX
 @pytest.mark.slow
 def test_a_run_on_two_processes_that_stops_goes_on_bit_for_bit_and_on_one_up_to_rounding(tmp_path):
     changes = TABLE | {"save_every": 1, "steps": 4, "objective": "gvpo"}
@@ -133,6 +124,7 @@ def test_a_run_on_two_processes_that_stops_goes_on_bit_for_bit_and_on_one_up_to_
     close(tmp_path / "whole", tmp_path / "one", 1e-12)
 
 
+@LINUX
 def test_only_the_first_process_writes_and_speaks(tmp_path):
     def act(rank):
         _, rows = run(tmp_path / "out", **TABLE)
@@ -143,6 +135,7 @@ def test_only_the_first_process_writes_and_speaks(tmp_path):
     assert len(metrics(tmp_path / "out")) == 3
 
 
+@LINUX
 def test_an_error_on_one_process_is_told_by_the_first_and_nobody_waits(tmp_path, monkeypatch):
     reward, log = Brackets.reward, tmp_path / "out" / "metrics.jsonl"
 
@@ -164,6 +157,7 @@ def test_an_error_on_one_process_is_told_by_the_first_and_nobody_waits(tmp_path,
     assert left(tmp_path / "out") == left(tmp_path / "whole")
 
 
+@LINUX
 def test_a_loss_that_is_not_finite_stops_both_with_the_answers_of_all_saved(tmp_path):
     changes = {"objective_options": {"alpha": 1e-4}, "steps": 30, "prompts_per_step": 5}
     first, second = on_processes(2, lambda rank: run(tmp_path, **TABLE | changes))
@@ -175,6 +169,7 @@ def test_a_loss_that_is_not_finite_stops_both_with_the_answers_of_all_saved(tmp_
     )
 
 
+@LINUX
 def test_a_full_disk_ends_both_in_one_line(tmp_path, monkeypatch):
     def full(*arguments):
         raise OSError(28, "No space left on device")
@@ -187,6 +182,7 @@ def test_a_full_disk_ends_both_in_one_line(tmp_path, monkeypatch):
     )
 
 
+@LINUX
 def test_a_process_without_a_prompt_is_one_line(tmp_path):
     said = on_processes(2, lambda rank: run(tmp_path / "out", **TABLE | {"prompts_per_step": 1}))
     assert set(said) == {
@@ -214,6 +210,7 @@ def test_a_launch_that_splits_the_model_or_that_accelerate_misses_is_one_line(mo
         Processes(Launched())
 
 
+@LINUX
 @pytest.mark.slow
 def test_torchrun_prints_once(tmp_path):
     sets = [
@@ -236,3 +233,33 @@ def test_torchrun_prints_once(tmp_path):
     again = subprocess.run([*launch, *sets], capture_output=True, text=True, timeout=300)
     assert again.returncode != 0
     assert again.stderr.count("holds a run: --resume continues it") == 1
+
+
+def test_prompts_go_round_in_permutations():
+    seen = torch.cat([torch.from_numpy(prompts_of_step(3, step, 4, 10)) for step in range(5)])
+    assert sorted(seen[:10].tolist()) == sorted(seen[10:].tolist()) == list(range(10))
+    assert seen[:10].tolist() != seen[10:].tolist()
+
+
+def test_what_cannot_be_graded_is_not_drawn_and_a_line_says_so(unreadable, tmp_path):
+    unreadable(0, 2)
+    said: list[str] = []
+    run(tmp_path, progress=said.append, **CHAIN)
+    assert said == ["2 of 4 questions are left out: their gold answers cannot be read"]
+    saved = [json.loads(line) for line in (tmp_path / "completions.jsonl").read_text().splitlines()]
+    assert {row["prompt"] for row in saved} == {1, 3}  # all prompts of each step
+
+
+def test_nothing_left_out_is_the_run_that_it_was(unreadable, tmp_path):
+    run(tmp_path / "plain", **CHAIN)
+    unreadable()
+    run(tmp_path / "none", **CHAIN)
+    assert metrics(tmp_path / "none") == metrics(tmp_path / "plain")
+
+
+def test_all_left_out_is_one_line_before_anything_is_written(unreadable, tmp_path):
+    unreadable(0, 1, 2, 3)
+    with pytest.raises(ValueError, match="none of the 4 gold answers can be read") as error:
+        run(tmp_path / "out", **CHAIN)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out" / "config.yaml").exists()

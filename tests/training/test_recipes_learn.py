@@ -5,7 +5,6 @@ minute each.
 from pathlib import Path
 
 import pytest
-import torch
 
 from gnivo_edu import tasks
 from gnivo_edu.evaluation import compare, evaluate
@@ -15,12 +14,7 @@ from gnivo_edu.training.before_after import before_and_after
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.slow

@@ -1,5 +1,5 @@
-"""Trackers: TensorBoard is told what metrics.jsonl holds, also by a run that was stopped and
-resumed.
+"""What a run writes: a few answers as text; and TensorBoard is told what metrics.jsonl holds, also
+by a run that was stopped and resumed.
 """
 
 from __future__ import annotations
@@ -8,17 +8,9 @@ import json
 
 import pytest
 
-from tests.training.training_runs import Stop, command, metrics, run
+from tests.training.training_runs import TINY, Stop, command, metrics, run
 
-TINY = {
-    "model": "table",
-    "task": "toy_envs/Brackets-v0",
-    "steps": 6,
-    "prompts_per_step": 2,
-    "group_size": 4,
-    "save_every": 3,
-    "trackers": ["tensorboard"],
-}
+TOLD = TINY | {"save_every": 3, "trackers": ["tensorboard"]}
 
 
 def told(out):
@@ -48,7 +40,7 @@ def without_timings(found):
 
 def test_tensorboard_is_told_every_metric(tmp_path):
     pytest.importorskip("tensorboard", reason="needs tensorboard")
-    run(tmp_path, **TINY)
+    run(tmp_path, **TOLD)
     found = told(tmp_path)
     assert len(found["step_time"]) == 6
     assert without_timings(found) == expected(tmp_path)
@@ -58,10 +50,10 @@ def test_after_a_resume_every_step_is_there_once(tmp_path):
     pytest.importorskip("tensorboard", reason="needs tensorboard")
     with pytest.raises(Stop):
         run(
-            tmp_path, stop_at=4, **TINY
+            tmp_path, stop_at=4, **TOLD
         )  # the checkpoint is that of step 3; steps 3 and 4 will be written again
     assert [step for step, _ in told(tmp_path)["reward"]] == [0, 1, 2, 3, 4]
-    run(tmp_path, resume=True, **TINY)
+    run(tmp_path, resume=True, **TOLD)
     found = told(tmp_path)
     assert [step for step, _ in found["step_time"]] == [0, 1, 2, 3, 4, 5]
     assert without_timings(found) == expected(tmp_path)
@@ -81,10 +73,49 @@ def test_a_tracker_that_is_not_there_is_one_line_before_anything_is_written(
     monkeypatch.setattr(
         "gnivo_edu.training.run_log.get_available_trackers", lambda: ["tensorboard"]
     )
-    sets = {**TINY, "trackers": [name], "out": str(tmp_path / "out")}
+    sets = {**TOLD, "trackers": [name], "out": str(tmp_path / "out")}
     status, out, said = command(
         capsys, "train", *(f"--set={key}={json.dumps(value)}" for key, value in sets.items())
     )
     assert (status, out, said.count("\n")) == (2, "", 1)
     assert says in said
     assert not (tmp_path / "out").exists()
+
+
+def test_saved_answers_come_with_their_question_and_their_status(tmp_path):
+    run(
+        tmp_path,
+        model="shipped",
+        task="arithmetic",
+        task_options={"tiers": [2]},
+        steps=1,
+        prompts_per_step=3,
+    )
+    rows = [json.loads(line) for line in (tmp_path / "completions.jsonl").read_text().splitlines()]
+    assert len(rows) == 4
+    for row in rows:
+        assert row["question"].endswith("=")
+        assert (row["status"] == "right") == (row["reward"] == 1)
+        assert row["status"] in ("right", "wrong", "no answer")
+    assert rows[0]["question"] != rows[2]["question"]
+    assert [row["prompt"] for row in rows] == [rows[0]["prompt"]] * 2 + [rows[2]["prompt"]] * 2
+
+
+def test_a_reward_without_a_right_answer_is_not_asked_again_for_a_status(
+    shared_model, tmp_path, monkeypatch
+):
+    asked: list[int] = []
+
+    def counted(texts):
+        asked.append(len(texts))
+        return [0.5] * len(texts)
+
+    monkeypatch.setattr("gnivo_edu.tasks.stories.sentiment", counted)
+    few = {"steps": 1, "prompts_per_step": 1, "group_size": 2, "task_options": {"horizon": 4}}
+    run(tmp_path, model=shared_model, task="stories", **few)
+    assert asked == [2]
+    (first, _) = (
+        json.loads(line) for line in (tmp_path / "completions.jsonl").read_text().splitlines()
+    )
+    assert "status" not in first
+    assert first["question"]

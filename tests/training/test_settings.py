@@ -1,14 +1,18 @@
-"""What a run has to compute because its objective asks for it."""
+"""What the settings of a run mean together: the loss, what it asks for, and what does not fit."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+import torch
 
 from gnivo_edu import objectives
 from gnivo_edu.batch import GroupBatch, MissingField
-from gnivo_edu.training.settings import needs
+from gnivo_edu.objectives import LossOutput
+from gnivo_edu.training.config import TrainConfig
+from gnivo_edu.training.settings import loss_of, needs
+from tests.training.training_runs import tiny
 
 
 @pytest.mark.parametrize(
@@ -42,3 +46,54 @@ def test_a_field_that_nobody_can_give_is_an_error() -> None:
 
     with pytest.raises(MissingField, match=r"^needs truncated$"):
         needs(asks, {}, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"objective": "grop"}, "did you mean 'grpo'"),
+        ({"objective": "group_value"}, "moves no policy"),
+        ({"objective": "vimpo", "kl_to_initial": 0.1}, "set reference=initial"),
+        ({"objective_options": {"alpah": 1}}, "alpah"),
+        ({"group_size": 1}, "K = 1|single response"),
+        ({"task": "toy_envs/Bracket-v0"}, "Bracket"),
+    ],
+)
+def test_what_does_not_fit_is_said_in_one_line_before_anything_is_drawn(changes, says, tmp_path):
+    with pytest.raises(ValueError, match=says) as error:
+        tiny(tmp_path, **changes)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "config.yaml").exists()
+
+
+def batch_of_two() -> GroupBatch:
+    """Two answers of three tokens in two steps, the second one shorter; a KL of 1, 2 and 3 nats."""
+    zeros = torch.zeros(1, 2, 3, dtype=torch.float64)
+    return GroupBatch(
+        policy_logps=zeros - 0.5,
+        behaviour_logps=zeros - 1,
+        rewards=torch.tensor([[1.0, 0.0]], dtype=torch.float64),
+        mask=torch.tensor([[[1, 1, 1], [1, 1, 0]]]),
+        policy_kl=zeros + torch.tensor([1.0, 2.0, 3.0]),
+        step_ids=torch.tensor([0, 0, 1]).expand(1, 2, 3),
+    )
+
+
+def actions(batch: GroupBatch, scale: float = 1.0) -> LossOutput:
+    """A loss that says how many actions the objective was shown."""
+    return LossOutput(scale * batch.mask.sum().double(), {})
+
+
+def test_the_loss_is_the_objective_at_its_level_with_its_options() -> None:
+    batch, options = batch_of_two(), {"scale": 0.5}
+    for level, count in (("token", 5), ("step", 3)):
+        config = TrainConfig(objective_options=options, level=level)
+        assert float(loss_of(actions, config)(batch).loss) == count / 2
+
+
+def test_the_kl_to_the_initial_model_is_added_per_answer_and_reported() -> None:
+    loss = loss_of(actions, TrainConfig(kl_to_initial=0.1))
+    out = loss(batch_of_two())
+    assert float(out.metrics["kl_to_initial"]) == (6 + 3) / 2
+    assert float(out.loss) == pytest.approx(5 + 0.1 * 4.5)
+    assert loss.__name__ == "actions"

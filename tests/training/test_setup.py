@@ -20,9 +20,10 @@ from gnivo_edu.policies import (
 )
 from gnivo_edu.policies.small import small_transformer
 from gnivo_edu.training.config import load_config
+from gnivo_edu.training.processes import prompts_of_step
 from gnivo_edu.training.rollout import frozen
 from gnivo_edu.training.setup import make_policy_and_task
-from tests.training.training_runs import Stop, command, largest_difference, left, run, weights
+from tests.training.training_runs import SUMS, Stop, command, largest_difference, left, run, weights
 from toy_envs import Brackets
 
 peft = pytest.importorskip("peft", reason="needs peft, of the extra llm")
@@ -38,12 +39,7 @@ FEW = {
     "learning_rate": 1e-2,
     "completions_every": 100,
 }
-SHIPPED = FEW | {
-    "model": "shipped",
-    "task": "arithmetic",
-    "task_options": {"tiers": [2]},
-    "steps": 2,
-}
+SHIPPED = FEW | SUMS | {"steps": 2}
 EXACT = SHIPPED | {"precision": "float64"}
 STORIES = FEW | {"task": "stories", "task_options": {"horizon": 8}, "steps": 2}
 
@@ -184,9 +180,8 @@ def test_kl_to_initial_holds_the_policy_to_the_model_without_adapters(tmp_path):
     assert held[1][0]["kl"] == pytest.approx(0, abs=1e-12)
     assert 0 < held[1][-1]["kl"] < free[1][-1]["kl"] / 2
     again = run(tmp_path / "longer", **weak | {"steps": 7})
-    drawn = sample_completions(
-        free[0].policy, free[0].task, 4, _prompts_of_step(free[0].task, 6), seed=0, step=6
-    )
+    prompts = prompts_of_step(0, 6, 2, len(free[0].task.prompts()))
+    drawn = sample_completions(free[0].policy, free[0].task, 4, prompts, seed=0, step=6)
     rows = (
         drawn.tokens.flatten(0, 1),
         drawn.lengths.flatten(),
@@ -196,12 +191,6 @@ def test_kl_to_initial_holds_the_policy_to_the_model_without_adapters(tmp_path):
         free[0].policy, free[0].task, *rows, reference=load_checkpoint(dtype=torch.float64)
     )["policy_kl"]
     assert again[1][-1]["kl"] == pytest.approx(float(kl.detach().sum(1).mean()), rel=1e-10)
-
-
-def _prompts_of_step(task, step):
-    from gnivo_edu.training.processes import prompts_of_step
-
-    return prompts_of_step(0, step, 2, len(task.prompts()))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 
 from gnivo_edu import exact, objectives
 from gnivo_edu.batch import GroupBatch
@@ -32,18 +32,9 @@ from gnivo_edu.policies import (
 from gnivo_edu.training import backward, coefficients, two_pass_step
 from gnivo_edu.training.field_gradients import LIVE
 from gnivo_edu.training.two_pass import Passes, split_rows
-from tests.training.small_transformer import small_transformer
+from tests.training.two_pass_world import MDP, ROWS, K, N, T, V, World, distance, world
 from toy_envs import TokenMDP
 
-V, N, K, T = 4, 3, 4, 5
-ROWS = N * K
-MDP = TokenMDP(
-    V,
-    T,
-    reward=lambda tokens, lengths: lengths / 6 + 0.1 * (tokens[:, 0] == 1),
-    eos_token_id=V - 1,
-    prompts=[[V, 0], [V, 1]],
-)
 DEPTHS = torch.tensor([1, 3, 4])
 WEIGHTS = torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64)
 
@@ -112,104 +103,6 @@ def entropy_bonus(batch: GroupBatch) -> LossOutput:
 
 
 CASES["entropy_bonus"] = entropy_bonus
-
-
-class Heads(nn.Module):
-    """values before a token, prefix_values after it, log_z of a prompt: from the tokens, or from
-    hidden states.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        g = torch.Generator().manual_seed(5)
-        self.width = width
-        self.tokens = nn.Parameter(torch.randn(V + 2, width, generator=g, dtype=torch.float64))
-        self.weight = nn.Parameter(torch.randn(width, 2, generator=g, dtype=torch.float64) / width)
-        self.log_z = nn.Parameter(torch.randn(2, generator=g, dtype=torch.float64))
-
-    def forward(self, ids: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        states = self.tokens[ids].cumsum(1).tanh()
-        both = (states if hidden is None else states + hidden) @ self.weight
-        return both[:, -T - 1 : -1, 0], both[:, -T:, 1]
-
-
-class World:
-    """A policy with heads, groups from another policy, a third one as the reference; and the rows'
-    scores.
-    """
-
-    def __init__(self, kind: str, dropout: float = 0.0) -> None:
-        transformer = kind != "table"
-        self.policy, self.reference, sampler = (
-            small_transformer(MDP, kind, seed, dropout)
-            if transformer
-            else TabularLM.from_mdp(MDP, seed=seed)
-            for seed in (1, 2, 3)
-        )
-        self.heads = Heads(16)
-        self.modules = nn.ModuleList([self.policy, self.heads])
-        self.transformer = transformer
-        g = torch.Generator().manual_seed(0)
-        self.samples = sample_groups(sampler, MDP, K, [0, 1, 0], g)
-        self.policy_scores = two_pass_scorers(self.policy, MDP, self.samples, self.reference)[0]
-        junk = torch.where(self.samples.mask, 1.0, torch.nan)
-        with torch.no_grad():
-            self.record = make_group_batch(
-                self.policy,
-                MDP,
-                self.samples,
-                self.reference,
-                behaviour_values=0.3 * torch.randn(N, K, T, generator=g, dtype=torch.float64),
-                step_ids=(torch.arange(T) // 2).expand(N, K, T),
-            )
-        # The batch need not hold the policy's scores, and what stands after an answer may be
-        # anything.
-        self.record = replace(self.record, policy_logps=self.record.behaviour_logps * junk)
-
-    def score(self, rows: Tensor) -> dict[str, Tensor]:
-        index = self.samples.prompt_index[rows // K]
-        ids = torch.cat(
-            [torch.from_numpy(MDP.prompts())[index], self.samples.tokens.view(ROWS, T)[rows]], 1
-        )
-        hidden = self.policy.model(input_ids=ids).last_hidden_state if self.transformer else None
-        values, prefix_values = self.heads(ids, hidden)
-        own = {"values": values, "prefix_values": prefix_values, "log_z": self.heads.log_z[index]}
-        return self.policy_scores(rows) | own
-
-    def gradient(self) -> Tensor:
-        """All gradients in one vector; then none."""
-        pieces = [
-            torch.zeros_like(p) if p.grad is None else p.grad for p in self.modules.parameters()
-        ]
-        self.modules.zero_grad()
-        return torch.cat([piece.flatten() for piece in pieces])
-
-    def batch(self) -> GroupBatch:
-        """The batch scored with gradient, all rows at once."""
-        fields = self.score(torch.arange(ROWS))
-        log_z = fields.pop("log_z").view(N, K)[:, 0]
-        return replace(
-            self.record, log_z=log_z, **{name: x.view(N, K, T) for name, x in fields.items()}
-        )
-
-    def direct(
-        self, objective: Callable[..., LossOutput], **settings: Any
-    ) -> tuple[Tensor, LossOutput]:
-        """What everything is held to: one graph, one loss.backward()."""
-        out = objective(self.batch(), **settings)
-        if out.loss.requires_grad:
-            out.loss.backward()
-        return self.gradient(), out
-
-
-@functools.cache
-def world(kind: str) -> World:
-    return World(kind)
-
-
-def distance(x: Tensor, y: Tensor) -> float:
-    """Of two gradients, relative to the larger."""
-    return float((x - y).norm() / torch.maximum(x.norm(), y.norm()).clamp(min=1e-300))
 
 
 @pytest.mark.parametrize("kind", ["table", "qwen2", "llama"])
@@ -301,30 +194,6 @@ def test_whole_groups_are_not_enough_where_a_loss_couples_the_batch() -> None:
         assert distance(naive(here, objective, groups), expected) > 0.05
         two_pass_step(objective, here.record, here.score, K)
         assert distance(here.gradient(), expected) < 1e-12
-
-
-def test_what_an_objective_detaches_has_no_coefficients() -> None:
-    taken = coefficients(objectives.vimpo, world("table").batch(), alpha=0.1, actor=1.0)
-    assert set(taken.by_field) == set(LIVE)
-    used = {name for name, c in taken.by_field.items() if c.any()}
-    assert used == {"policy_logps"}, "kappa, the exact KL, is a constant in VIMPO"
-    exact_kl = coefficients(objectives.grpo, world("table").batch(), kl="exact")
-    assert {name for name, c in exact_kl.by_field.items() if c.any()} == {
-        "policy_logps",
-        "policy_kl",
-    }
-    outside = ~world("table").record.mask
-    assert not any(c[outside].any() for name, c in exact_kl.by_field.items() if name != "log_z")
-
-
-def test_coefficients_of_gvpo_sum_to_zero_in_each_group() -> None:
-    """They are - alpha/(N (K - 1)) times the centred residual, at every token of a response."""
-    here = world("table")
-    own = here.batch()
-    c = coefficients(objectives.gvpo, own, alpha=0.3).by_field["policy_logps"]
-    bracket = own.rewards - 0.3 * own.sequence_logratio.detach()
-    by_hand = -0.3 / (N * (K - 1)) * (bracket - bracket.mean(1, keepdim=True))
-    assert torch.allclose(c, by_hand[..., None] * own.mask, rtol=1e-12, atol=1e-13)
 
 
 def test_a_loss_without_parameters_has_coefficients_zero() -> None:
@@ -503,9 +372,6 @@ def test_actions_of_probability_zero_leave_kl_and_entropy_finite_with_their_grad
     assert (backwards == torch.inf).all()
 
 
-# --- errors ---------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("split", "message"),
     [
@@ -522,23 +388,6 @@ def test_a_split_that_does_not_cover_the_rows_is_one_clear_line(split: Any, mess
     with pytest.raises(ValueError, match=message) as error:
         two_pass_step(objectives.gvpo, here.record, here.score, split)
     assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("split", [None, 5])
-def test_coefficients_that_are_not_finite_name_the_objective_and_the_field(
-    split: int | None,
-) -> None:
-    here = world("table")
-
-    def far(rows: Tensor) -> dict[str, Tensor]:
-        fields = here.policy_scores(rows)
-        return fields | {"policy_logps": fields["policy_logps"] - 1000}
-
-    with pytest.raises(
-        ValueError,
-        match=r"grpo gives a coefficient of policy_logps .* at \[0, 0, 0\], with loss inf",
-    ):
-        two_pass_step(functools.partial(objectives.grpo, kl="k3"), here.record, far, split)
 
 
 def test_what_score_must_return_is_said() -> None:

@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,32 @@ class Stop(Exception):
     """Raised by `on_step` to end a run in the middle."""
 
 
-def run(out: Path, resume: bool = False, stop_at: int | None = None, **settings: Any) -> Any:
-    """The finished run, its metrics as `rows`; `stop_at` ends it with Stop after that step."""
+# A run of a table, in milliseconds.
+TINY = {
+    "model": "table",
+    "task": "toy_envs/Brackets-v0",
+    "precision": "float64",
+    "steps": 6,
+    "prompts_per_step": 2,
+    "group_size": 4,
+    "learning_rate": 0.1,
+    "completions_every": 2,
+}
+# What the shipped model is for: add to it how long, and how precisely.
+SUMS = {"model": "shipped", "task": "arithmetic", "task_options": {"tiers": [2]}}
+
+
+def run(
+    out: Path,
+    resume: bool = False,
+    stop_at: int | None = None,
+    progress: Callable[[str], None] | None = None,
+    things: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Any:
+    """The finished run, its metrics as `rows`; `stop_at` ends it with Stop after that step;
+    `things` take the place of what the settings name.
+    """
     rows: list[dict[str, Any]] = []
 
     def on_step(row: dict[str, Any]) -> None:
@@ -34,7 +58,14 @@ def run(out: Path, resume: bool = False, stop_at: int | None = None, **settings:
         if row["step"] == stop_at:
             raise Stop
 
-    return fine_tune(load_config(**settings, out=str(out)), resume, on_step=on_step), rows
+    config = load_config(**settings, out=str(out))
+    return fine_tune(config, resume, progress=progress, on_step=on_step, **things or {}), rows
+
+
+def tiny(out: Path, resume: bool = False, **changes: Any) -> list[dict[str, Any]]:
+    """The metrics of a tiny run; `changes` of its settings, or of how it is run."""
+    rows: list[dict[str, Any]] = run(out, resume, **TINY | changes)[1]
+    return rows
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
