@@ -136,7 +136,7 @@ def _group_sizes(subject: Subject, alpha: float) -> tuple[int, ...]:
 
 def _invariances(subject: Subject, batch: GroupBatch, alpha: float) -> list[Finding]:
     """Numbers outside the mask, empty columns, the order of a group, float32."""
-    told = subject.slopes(batch, alpha)
+    stated = subject.slopes(batch, alpha)
     T = batch.policy_logps.shape[-1]
     loud = {
         k: torch.where(batch.mask, x, 7.0 + x.abs())
@@ -151,26 +151,26 @@ def _invariances(subject: Subject, batch: GroupBatch, alpha: float) -> list[Find
     single = random_record(batch.rewards.shape[1], torch.float32)
     try:
         loss32 = float(subject.loss(single, alpha))
-        loss64 = float(told[0])
+        loss64 = float(stated[0])
         close = math.isclose(loss32, loss64, rel_tol=1e-3, abs_tol=1e-4 * (1 + abs(loss64)))
     except ValueError:
         close = False
     checks = [
         (
             "mask",
-            silent and _same(told, outside),
+            silent and _same(stated, outside),
             "ignores what stands outside the mask",
             "reads numbers outside the mask",
         ),
         (
             "padding",
-            _same(told, (wider[0], {k: x[..., :T] for k, x in wider[1].items()})),
+            _same(stated, (wider[0], {k: x[..., :T] for k, x in wider[1].items()})),
             "empty columns change nothing",
             "two empty columns change the loss: it divides by the padded length",
         ),
         (
             "order",
-            _same(told, (turned[0], {k: x.flip(1) for k, x in turned[1].items()})),
+            _same(stated, (turned[0], {k: x.flip(1) for k, x in turned[1].items()})),
             "the order of a group does not matter",
             "the order of a group matters",
         ),

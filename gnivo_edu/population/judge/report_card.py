@@ -104,7 +104,7 @@ class Report:
 
 def counterexample_line(searches: list[Search]) -> Line:
     """What the searches found; the first decides, and only if it went through all trees."""
-    said = []
+    sentences = []
     for search in searches:
         tried, of = f"{search.tried:,}", f"{search.of:,}"
         outcome = f"tree {tried} of {of}, below"
@@ -112,13 +112,13 @@ def counterexample_line(searches: list[Search]) -> Line:
             short = "" if search.tried == search.of else f" (of {of}: time ran out)"
             family = "two tokens, at most two long, rational numbers"
             outcome = f"none in {tried} trees{short}: {family}"
-        said.append(f"answers from {FROM[search.sampler]}: {outcome}")
+        sentences.append(f"answers from {FROM[search.sampler]}: {outcome}")
     first = searches[0]
     # A search that time cut short says neither yes nor no.
     undecided = first.found is None and first.tried < first.of
     return Line(
         "counterexample",
-        ".\n".join(said),
+        ".\n".join(sentences),
         holds=None if undecided else first.found is None,
         numbers={"tried": [search.tried for search in searches]},
     )
