@@ -83,6 +83,7 @@ def centred(x: Float[Tensor, "N K"], leave_one_out: bool = False) -> Float[Tenso
     >>> centred(torch.tensor([[1.0, 0.0]])), centred(torch.tensor([[1.0, 0.0]]), leave_one_out=True)
     (tensor([[ 0.5000, -0.5000]]), tensor([[ 1., -1.]]))
     """
+    x = x - x[:, :1]  # so that equal numbers leave 0, where their mean may be off by rounding
     difference = x - x.mean(1, keepdim=True)
     return difference * (x.shape[1] / (x.shape[1] - 1)) if leave_one_out else difference
 

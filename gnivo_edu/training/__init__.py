@@ -2,6 +2,9 @@
 micro-batches.
 """
 
+import sys
+
+from gnivo_edu.training import loop
 from gnivo_edu.training.algorithm1 import TrainingRecord, TrainingRun, distance_from_key, train
 from gnivo_edu.training.config import TrainConfig, load_config
 from gnivo_edu.training.field_gradients import Coefficients, coefficients
@@ -10,6 +13,9 @@ from gnivo_edu.training.population_fit import FitRecord, PopulationFit, fit_popu
 from gnivo_edu.training.pretrain import Pretrained, pretrain, pretrain_arithmetic, success_rates
 from gnivo_edu.training.rounds import ExactRound, exact_rounds
 from gnivo_edu.training.two_pass import backward, two_pass_step
+
+# Scripts that were written when `fine_tune` lived in a module of its name go on finding it there.
+sys.modules[__name__ + ".fine_tune"] = loop
 
 __all__ = [
     "Coefficients",

@@ -47,6 +47,19 @@ class Coefficients:
             for name, c in self.by_field.items()
         }
 
+    def for_fields(self, fields: Fields) -> Coefficients:
+        """The same for a network that scored these `fields`: in their precision, on their device.
+
+        A coefficient that is smaller than the rounding of the loss is rounding itself, and 0: raw
+        weights of e^50 leave 1e5 where they should cancel.
+        """
+        rounding = 4 * torch.finfo(self.output.loss.dtype).eps * self.output.loss.abs()
+        by_field = {
+            name: c.masked_fill(c.abs() <= rounding, 0.0).to(fields[name])
+            for name, c in self.by_field.items()
+        }
+        return replace(self, by_field=by_field, scored=dict(fields))
+
     def take(self, x: Tensor, rows: Rows) -> Tensor:
         """Rows of a field [N, K, T], or of one per prompt [N]."""
         return x[rows // self.mask.shape[1]] if x.dim() == 1 else x.flatten(0, 1)[rows]

@@ -261,19 +261,27 @@ class _Run:
         )
         shape = (self.share.stop - self.share.start, *drawn["tokens"].shape[1:])
         scored = self.processes.collect(lambda: passes.first(shape))
+        if self.state.inner == 0 and self.config.sampler == "policy":
+            # The policy that is scored here wrote the answers. What it scores takes the place of
+            # what the sampler noted, which differs by rounding alone: by a cache, by other shapes.
+            # Else the log-ratio of this update would be that rounding, and all of its gradient
+            # where the rewards are equal.
+            drawn["behaviour_logps"] = scored["policy_logps"].cpu()
+        batch = self.rollouts.record(drawn, **scored)
         fields = {name: x.to(self.device) for name, x in scored.items()}
-        batch = self.rollouts.record(drawn, **fields)
-        gradient = coefficients(self.loss, batch, live=fields)
+        gradient = coefficients(self.loss, batch, live=fields).for_fields(fields)
         self.processes.sum_gradients(lambda: passes.second(gradient), self.trained)
         return batch, gradient
 
     def _metrics(self, drawn: Drawn, batch: GroupBatch, out: LossOutput) -> Row:
         """What is said of an update, of the policy before it."""
+        # What is said of sampling is about what the sampler noted, rounding included.
+        sampled = replace(batch, behaviour_logps=drawn["logps"].to(batch.rewards))
         return {
             "loss": float(out.loss),
             **rollout_metrics(drawn, reward_name(self.config)),
             "num_tokens": self.state.tokens,
-            **fit_metrics(batch, self.alpha),
+            **fit_metrics(sampled, self.alpha),
             **self._moved(drawn, batch),
             **objective_metrics(out.metrics, batch, objective=self.objective, config=self.config),
         }

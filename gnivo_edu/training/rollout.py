@@ -84,38 +84,50 @@ class Rollouts:
         drawn = {name: getattr(samples, name).cpu() for name in names}
         drawn["rewards"] = samples.rewards(self.task)
         if config.reference != "sampler":
+            # As the policy is scored: the same micro-batches, and the same chunks of tokens. So a
+            # reference that has the policy's weights gives its log-probabilities bit for bit.
+            fields = tuple(name for name in self.fields if name != "policy_kl")
             with torch.no_grad(), self._precision():
                 count = drawn["lengths"].numel()
                 scored = [
-                    self._score(self.reference, drawn, rows=rows, fields=("policy_logps",))
+                    self._score(self.reference, drawn, rows=rows, fields=fields)
                     for rows in torch.arange(count).split(config.micro_batch or count)
                 ]
             logps = torch.cat([fields["policy_logps"].cpu() for fields in scored])
-            drawn["reference_logps"] = logps.view_as(drawn["logps"])
+            drawn["reference_logps"] = logps.view_as(drawn["tokens"])
+            if config.sampler == "reference":
+                drawn["behaviour_logps"] = drawn["reference_logps"]
         if config.level == "step" or "step_ids" in self.needs:
             flat = [drawn[name].flatten(0, 1).numpy() for name in ("tokens", "lengths")]
             drawn["step_ids"] = torch.from_numpy(self.task.step_ids(*flat)).view_as(drawn["tokens"])
         return drawn
 
     def record(self, drawn: Drawn, **live: Tensor) -> GroupBatch:
-        """The constants of the step as a GroupBatch; live fields are place holders unless given."""
-        device, dtype = self.device, torch.promote_types(drawn["logps"].dtype, torch.float32)
+        """The step as a GroupBatch in float64, whatever the precision of the network; live fields
+        are place holders unless given.
+
+        It is small beside the network. In float32 the mean of three equal rewards is off by 1e-8,
+        which AdamW would make a step of full size of; in float64 by 1e-17, of which it makes none.
+        """
+        device = torch.device("cpu") if self.device.type == "mps" else self.device
         N, K, T = drawn["tokens"].shape
-        constants = {
-            name: drawn[name].to(device)
-            for name in ("reference_logps", "step_ids")
-            if name in drawn
-        }
+        constants = {name: drawn[name] for name in ("reference_logps", "step_ids") if name in drawn}
         names = (*self.fields, *({"values"} & self.needs))
-        places = {name: torch.zeros(N, K, T, dtype=dtype, device=device) for name in names}
+        places = {name: torch.zeros(N, K, T) for name in names}
         if "log_z" in self.needs:
-            places["log_z"] = torch.zeros(N, dtype=dtype, device=device)
-        return GroupBatch(
-            behaviour_logps=drawn["logps"].to(device, dtype),
-            rewards=drawn["rewards"].to(device, dtype),
-            mask=torch.arange(T, device=device) < drawn["lengths"].to(device)[..., None],
-            truncated=drawn["truncated"].to(device),
+            places["log_z"] = torch.zeros(N)
+        numbers = {
+            "behaviour_logps": drawn.get("behaviour_logps", drawn["logps"]),
+            "rewards": drawn["rewards"],
+            "mask": torch.arange(T) < drawn["lengths"][..., None],
+            "truncated": drawn["truncated"],
             **{**places, **constants, **live},
+        }
+        return GroupBatch(
+            **{
+                name: x.to(device, torch.float64 if x.is_floating_point() else x.dtype)
+                for name, x in numbers.items()
+            }
         )
 
     def score(self, drawn: Drawn, rows: Tensor) -> dict[str, Tensor]:

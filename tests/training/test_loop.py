@@ -299,3 +299,11 @@ def test_what_a_run_of_things_cannot_do_is_one_line(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=message) as error:
             fine_tune(load_config(steps=1, group_size=2, out=str(tmp_path)), **given)
         assert "\n" not in str(error.value)
+
+
+def test_fine_tune_is_found_under_its_old_module_too() -> None:
+    from gnivo_edu.training.fine_tune import fine_tune as by_its_old_name
+
+    import gnivo_edu.training
+
+    assert by_its_old_name is fine_tune is gnivo_edu.training.fine_tune
