@@ -32,7 +32,13 @@ def print_verification(report: dict[str, Any]) -> None:
     for reason in sorted(reasons):
         print(f"cannot bite: {reason}")
     if "fit" in report:
-        print(_fit_sentence(report["fit"]))
+        fit = report["fit"]
+        print(
+            f"A transformer of {fit['parameters']:,} parameters, fitted to the exact loss over all "
+            f"groups of {fit['group_size']} (alpha {fit['alpha']:g}, {fit['sequences']} answers): "
+            f"spread {fit['spread']:.0e}, KL(pi*||pi) {fit['kl']:.0e}, {fit['steps']} steps: "
+            f"{'holds' if fit['passed'] else 'MISSES'}."
+        )
     print("All hold." if report["passed"] else "Not everything holds: see the rows with NO.")
 
 
@@ -57,15 +63,6 @@ def _verification_cells(result: dict[str, Any]) -> list[str]:
         *violations,
         "yes" if result["passed"] else "NO",
     ]
-
-
-def _fit_sentence(fit: dict[str, Any]) -> str:
-    return (
-        f"A transformer of {fit['parameters']:,} parameters, fitted to the exact loss over all "
-        f"groups of {fit['group_size']} (alpha {fit['alpha']:g}, {fit['sequences']} answers): "
-        f"spread {fit['spread']:.0e}, KL(pi*||pi) {fit['kl']:.0e}, {fit['steps']} steps: "
-        f"{'holds' if fit['passed'] else 'MISSES'}."
-    )
 
 
 def print_atlas(report: dict[str, Any]) -> None:
@@ -131,13 +128,16 @@ def print_claims(report: dict[str, Any]) -> None:
 
 def print_evaluation(report: dict[str, Any]) -> None:
     """Pass@k, maj@k and mean reward with their intervals."""
-    rows = []
-    for name, mean in report.items():
-        if name.startswith(("pass@", "maj@")) or name == "reward":
-            # The keys of the intervals: interval@1 for pass@1, interval_maj@3, interval_reward.
-            key = f"interval_{name}".replace("_pass", "")
-            ends = _interval(report[key], form=".3f")
-            rows.append({"measure": name, "mean": mean, "95% interval": ends})
+    # By the key of its interval: interval@1 for pass@1, interval_maj@3, interval_reward.
+    measures = {
+        f"interval_{name}".replace("_pass", ""): name
+        for name in report
+        if name.startswith(("pass@", "maj@")) or name == "reward"
+    }
+    rows = [
+        {"measure": name, "mean": report[name], "95% interval": _interval(report[key], form=".3f")}
+        for key, name in measures.items()
+    ]
     print_rows(f"{report['model']} on {report['task']}", rows)
     print(
         f"{report['problems']} problems, {report['samples']} samples each; "
@@ -175,21 +175,18 @@ def print_benchmarks(rows: list[dict[str, Any]]) -> None:
 
 def print_comparison(comparison: dict[str, Any]) -> None:
     """Second minus first, paired, and what the interval would be without the pairs."""
-    prefix = "difference"
-    rows = []
-    for name, difference in comparison.items():
-        if name.startswith(prefix):
-            # Every measure has its number under each of five names: difference@1, interval@1, ...
-            key = name.removeprefix(prefix)
-            better, worse = comparison[f"better{key}"], comparison[f"worse{key}"]
-            row = {
-                "measure": f"pass{key}".replace("pass_", ""),
-                "difference": f"{difference:+.3f}",
-                "95% interval": _interval(comparison[f"interval{key}"], form="+.3f"),
-                "if unpaired": _interval(comparison[f"unpaired_interval{key}"], form="+.3f"),
-                "better / worse on": f"{better} / {worse}",
-            }
-            rows.append(row)
+    # What ends the names of a measure's five numbers: @1 in difference@1, interval@1, ...
+    keys = [name.removeprefix("difference") for name in comparison if name.startswith("difference")]
+    rows = [
+        {
+            "measure": f"pass{key}".replace("pass_", ""),
+            "difference": f"{comparison[f'difference{key}']:+.3f}",
+            "95% interval": _interval(comparison[f"interval{key}"], form="+.3f"),
+            "if unpaired": _interval(comparison[f"unpaired_interval{key}"], form="+.3f"),
+            "better / worse on": f"{comparison[f'better{key}']} / {comparison[f'worse{key}']}",
+        }
+        for key in keys
+    ]
     pair = f"{comparison['second']} minus {comparison['first']}"
     print_rows(f"{pair}, {comparison['task']}, {comparison['problems']} problems", rows)
 
