@@ -2,9 +2,10 @@ r"""Grading: find the answer in a text, then let math-verify compare it with the
 a time limit.
 
 An answer is what stands in the last balanced box, or after the task's own marker; nothing else
-counts, however right it looks. A gold answer that cannot be read is reported and skipped: no answer
-to it is rewarded. What math-verify 0.9.0 does with doubtful cases is measured in
-tests/tasks/test_grading.py.
+counts, however right it looks. It is read whole or not at all: letters keep their case, and no
+number is taken out of what cannot be read (`answers` says how). A gold answer that cannot be read
+is reported and skipped: no answer to it is rewarded. How often the grader is right is measured by
+`gnivo-edu bench grading`, and doubtful cases stand in tests/tasks/test_grading.py.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from gnivo_edu.tasks import math_worker
+from gnivo_edu.tasks.answers.line import answer_line
 from gnivo_edu.tasks.worker_pool import WorkerPool
 
 Status = Literal["right", "wrong", "no answer", "unparsable gold", "timeout", "scored"]
@@ -101,22 +103,24 @@ def _last_box_span(text: str) -> tuple[int, int, int] | None:
 
 
 def after_marker(text: str, marker: str = "####") -> str | None:
-    """The number on the line after the last `marker`, without currency, thousands separators and
-    what follows it.
+    r"""The answer on the last line after a `marker` that gives one: a number with its sign,
+    fraction and magnitude, without currency, thousands separators and the words that follow it.
 
-    Where an operator follows the number, the whole line is the answer, for math-verify to read.
+    A heading is no answer. Where the line says more than one number, the whole line is the answer,
+    for math-verify to read.
 
-    >>> after_marker("So 6*3=18.\\n#### $1,018.50 per day"), after_marker("#### 36/2")
-    ('1018.50', '36/2')
-    >>> after_marker("#### none") is None
-    True
+    >>> after_marker("So 6*3=18.\n#### $1,018.50 per day"), after_marker("#### 36 / 2 = 18 eggs")
+    ('1018.50', '18')
+    >>> after_marker("#### 18\n\n#### Why: 6*3 is 18"), after_marker("#### Step 2") is None
+    ('18', True)
     """
-    if marker not in text:
-        return None
-    line = text.rpartition(marker)[2].strip().partition("\n")[0]
-    if re.match(r"[\s$-]*[\d.,]+\s*[-+*/^]", line):
-        return line.strip()
-    return first_number(line)
+    below = False
+    for part in reversed(text.split(marker)[1:]):
+        line, _, rest = part.lstrip("#").strip().partition("\n")
+        if (answer := answer_line(line, below=below or bool(rest.strip()))) is not None:
+            return answer
+        below = below or bool(line)
+    return None
 
 
 def first_number(text: str) -> str | None:
@@ -132,16 +136,14 @@ def first_number(text: str) -> str | None:
 
 
 def marker_or_box(text: str) -> str | None:
-    r"""The number after the last `####`; where there is no such line, what stands in the last box.
+    r"""The answer after the last `####` that gives one; without such a line, that in the last box.
 
-    A box that holds one number and words is that number: \boxed{18 dollars} is 18.
+    A box is read as such a line is: \boxed{18 dollars} is 18.
     """
-    if (number := after_marker(text)) is not None:
-        return number
+    if (answer := after_marker(text)) is not None:
+        return answer
     box = last_box(text)
-    if box is not None and len(_NUMBER.findall(box)) == 1 and "\\" not in box:
-        return first_number(box)
-    return box
+    return box if box is None else answer_line(box) or box
 
 
 def grade_answers(

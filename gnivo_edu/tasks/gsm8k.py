@@ -36,10 +36,10 @@ def gsm8k(
     """GSM8K, from a folder with train.jsonl and test.jsonl, a file of either, or a hub id (the
     published one).
 
-    The answer is the number after the last `####`, else what stands in the last box. `limit` keeps
-    the first problems of the split, once its number of rows is checked; `check_rows=False` takes
-    any number. `options` are those of `TextTask`. Raises ValueError on another split, another
-    number of rows, and rows without an answer."""
+    The answer is that after the last `####` with one (a heading has none), else that in the last
+    box. `limit` keeps the first problems of the split, once its number of rows is checked;
+    `check_rows=False` takes any number. `options` are those of `TextTask`. Raises ValueError on
+    another split, another number of rows, and rows without an answer."""
     if split not in ROWS:
         raise ValueError(f"GSM8K has the splits {' and '.join(ROWS)}, got {split!r}")
     source = path_or_id or HUB_ID

@@ -14,28 +14,18 @@ import re
 import signal
 from typing import Any
 
+from gnivo_edu.tasks.answers.reading import Reading, read
+from gnivo_edu.tasks.answers.symbols import letters, word
+from gnivo_edu.tasks.answers.text import clean
+
+__all__ = ["MEMORY_LIMIT", "clean", "judge", "prepare", "reply"]
+
 MEMORY_LIMIT = 4 * 2**30  # bytes; an answer that needs more is wrong
-RELATIVE_ERROR = 1e-3  # math-verify compares six decimals, and those of 4.6e-24 are all zero
 
-_SCIENTIFIC = re.compile(r"(?<![\w\\.])(\d+(?:\.\d*)?)[eE]([+-]?\d+)(?![\w.])")
-_BARE_POINT = re.compile(r"(?<=\d)\.(?=\s*[-+*/^=,;)\]}])")
 _BASE = re.compile(r"\d\s*_\s*\{?\s*(\d+)\s*\}?$")
-_SYMBOL = re.compile(
-    r"\\(?:hbar|ell|mho|(?:var)?(?:alpha|beta|gamma|delta|epsilon|zeta|eta|theta|iota|kappa|lambda|mu|nu|xi|rho|sigma"
-    r"|tau|upsilon|phi|chi|psi|omega))(?![a-z])",
-    re.IGNORECASE,
+_WORDS = re.compile(
+    r"\\(?:text[a-z]*|mbox|math[a-z]+)\s*\{[^{}]*\}|\\[A-Za-z]+|_\s*(?:\{[^{}]*\}|\w)"
 )
-
-
-def clean(text: str) -> str:
-    r"""An answer or gold without what stands around its mathematics: currency and math signs, "\!",
-    a full stop.
-
-    >>> clean(r"\$32,\!348"), clean("$f(x)=x$,$f(x)=2-x$."), clean(r" \left(1, 2\right) ")
-    ('32,348', 'f(x)=x,f(x)=2-x', '(1, 2)')
-    """
-    text = re.sub(r"\\left\.|\\right\.|\\(?:left|right)(?=[\[\]()|\\])|\\?\$|\\!", "", text)
-    return text.strip().rstrip(".").strip()
 
 
 def judge(
@@ -43,120 +33,111 @@ def judge(
 ) -> str:
     """ "right", "wrong", "no answer" (where `answer` is None) or "unparsable gold", by math-verify.
 
-    A gold that math-verify cannot read as mathematics, or misreads, is unparsable, whatever the
-    answer. `unit` may follow the answer; a number within `tolerance` of the gold is right. An
-    answer with the base of its digits must name that of the gold (ten where the gold names none);
-    one without is taken to be in the base that was asked for. Tiny numbers must agree to one part
-    in a thousand. Words and units after a number are not read.
+    Gold and answer are read whole or not at all: a gold that is not read is unparsable, whatever
+    the answer; an answer that is not read is wrong. `unit` may follow the answer; a number within
+    `tolerance` of the gold is right. An answer with the base of its digits must name that of the
+    gold (ten where the gold names none); one without is taken to be in the base that was asked for.
+    Words that name a unit after a number are not compared, only their powers where both have one.
     """
-    gold_parsed = _parse(gold)
-    if not _expressions(gold_parsed) or _misread(gold, gold_parsed):
+    imaginary = _has_imaginary(gold)
+    gold_reading = read(gold, imaginary=imaginary)
+    gold_words = _words(gold_reading.latex)
+    if gold_reading.expression is None and gold_words is None:
         return "unparsable gold"
     if answer is None:
         return "no answer"
-    from math_verify import verify
-
     if unit and clean(unit) in ("%", "\\%"):
         answer = answer.replace("\\%", "").replace("%", "")
-    answer_parsed = _parse(answer, scientific=not _has_euler(gold_parsed))
-    if _braces_against_brackets(gold, answer, gold_parsed, answer_parsed):
-        return "wrong"
-    if _base(answer) not in ("", _base(gold) or "10"):
+    scientific = not _has_euler(gold_reading.expression)
+    answer_reading = read(answer, scientific=scientific, unit=unit, imaginary=imaginary)
+    if gold_words is not None:
+        return "right" if _same_words(gold_words, answer_reading.latex) else "wrong"
+    return _verdict(gold_reading, answer_reading, tolerance)
+
+
+def _verdict(gold: Reading, answer: Reading, tolerance: float | None) -> str:
+    """Right or wrong, of an answer in mathematics."""
+    from gnivo_edu.tasks.answers.numbers import distance, verifier
+
+    powers = {reading.unit_power for reading in (gold, answer)} - {""}
+    base = _base(answer.latex)
+    if (
+        answer.expression is None
+        or len(powers) > 1
+        or base not in ("", _base(gold.latex) or "10")
+        or _braces_against_brackets(gold, answer)
+    ):
         return "wrong"
     # Gold first: verify is not symmetric. Relations and intervals are compared both ways round.
-    if verify(gold_parsed, answer_parsed, timeout_seconds=None, allow_set_relation_comp=True):
-        return "right" if tolerance or not _far_apart(gold_parsed, answer_parsed) else "wrong"
-    return "right" if tolerance and _close(gold_parsed, answer_parsed, tolerance) else "wrong"
+    if verifier()(
+        gold.expression, answer.expression, timeout_seconds=None, allow_set_relation_comp=True
+    ):
+        return "right"
+    if tolerance:
+        apart = distance(gold.expression, answer.expression)
+        # A little more than the tolerance: 4.2 and 4.3 are 0.1 apart only up to rounding.
+        if apart is not None and apart <= tolerance * (1 + 1e-9):
+            return "right"
+    return "wrong"
 
 
-def _parse(text: str, scientific: bool = True) -> list[Any]:
-    """What math-verify reads, once 3e6 is written as a power of ten (it would be 3*e*6) and 1./3
-    without its point.
+def _words(latex: str) -> list[str] | None:
+    """The words of an answer in words, on either side of its equals signs; None where it is
+    mathematics.
     """
-    from math_verify import parse
-
-    text = _BARE_POINT.sub("", clean(text))
-    if scientific:
-        text = _SCIENTIFIC.sub(lambda match: rf"{match[1]} \times 10^{{{int(match[2])}}}", text)
-    # Between dollar signs, since math-verify finds no LaTeX in running text; without its alarm, see
-    # above.
-    parsed: list[Any] = parse(f"${text}$", parsing_timeout=None)
-    return parsed
-
-
-def _expressions(parsed: list[Any]) -> list[Any]:
-    return [item for item in parsed if not isinstance(item, str)]
+    parts = [part.strip() for part in latex.split("=")]
+    words = [word(part) for part in parts]
+    if not any(words):
+        return None
+    # Beside a word, two capitals are a word as well: MR = SRMC.
+    words = [
+        known or (part if part.isupper() else None)
+        for known, part in zip(words, parts, strict=True)
+    ]
+    return [known for known in words if known] if all(words) else None
 
 
-def _misread(gold: str, parsed: list[Any]) -> bool:
-    r"""Whether what was read cannot be meant: \gamma^{2}-1 as zoo, and a lone number out of \hbar
-    \omega(v+1/2).
-    """
-    from sympy import EulerGamma, Expr, nan, zoo
+def _same_words(words: list[str], answer: str) -> bool:
+    parts = answer.split("=")
+    if len(parts) != len(words):
+        return False
+    return sorted(letters(part, like=words[0]) for part in parts) == sorted(words)
 
-    first = _expressions(parsed)[0]
-    if first.has(zoo, nan):
-        return True
-    return (
-        bool(_SYMBOL.search(gold))
-        and isinstance(first, Expr)
-        and first.is_number
-        and not first.has(EulerGamma)
+
+def _has_imaginary(gold: str) -> bool:
+    """Whether the letter i is the root of -1: beside it no letter but e, or e to a power of it."""
+    names = set(re.findall("[A-Za-z]", _WORDS.sub("", gold)))
+    return "i" in names and (
+        names <= {"i", "e"} or re.search(r"e\s*\^\s*\{[^{}]*i", gold) is not None
     )
 
 
-def _has_euler(parsed: list[Any]) -> bool:
+def _has_euler(expression: Any) -> bool:
     """Whether e is a number here: then 2e-2 may be twice e less two."""
     from sympy import E, exp
 
-    return bool(_expressions(parsed)[0].has(E, exp))
+    return expression is not None and bool(expression.has(E, exp))
 
 
-def _base(text: str) -> str:
+def _base(latex: str) -> str:
     """The base that a numeral names, as 8 in 52_8 or 52_{8}; "" where it names none."""
-    match = _BASE.search(clean(text))
+    match = _BASE.search(latex)
     return match[1] if match else ""
 
 
-def _braces_against_brackets(
-    gold: str, answer: str, gold_parsed: list[Any], answer_parsed: list[Any]
-) -> bool:
+def _braces_against_brackets(gold: Reading, answer: Reading) -> bool:
     """Whether one is a set in braces and the other a pair or an interval, which math-verify takes
     for equal.
     """
     from sympy import FiniteSet, Interval, Tuple
 
     kinds = set()
-    for text, parsed in ((gold, gold_parsed), (answer, answer_parsed)):
-        first = next(iter(_expressions(parsed)), None)
-        if isinstance(first, FiniteSet) and clean(text).startswith("\\{"):
+    for reading in (gold, answer):
+        if isinstance(reading.expression, FiniteSet) and reading.latex.startswith("\\{"):
             kinds.add("braces")
-        elif isinstance(first, Interval | Tuple):
+        elif isinstance(reading.expression, Interval | Tuple):
             kinds.add("brackets")
     return kinds == {"braces", "brackets"}
-
-
-def _numbers(gold_parsed: list[Any], answer_parsed: list[Any]) -> tuple[float, float] | None:
-    """Gold and answer as floats, where both are real numbers."""
-    try:
-        gold, answer = (
-            float(_expressions(parsed)[0].evalf()) for parsed in (gold_parsed, answer_parsed)
-        )
-    except (IndexError, TypeError, ValueError, AttributeError):
-        return None
-    return gold, answer
-
-
-def _close(gold_parsed: list[Any], answer_parsed: list[Any], tolerance: float) -> bool:
-    numbers = _numbers(gold_parsed, answer_parsed)
-    # A little more than the tolerance: 4.2 and 4.3 are 0.1 apart only up to rounding.
-    return numbers is not None and abs(numbers[0] - numbers[1]) <= tolerance * (1 + 1e-9)
-
-
-def _far_apart(gold_parsed: list[Any], answer_parsed: list[Any]) -> bool:
-    """Whether these are numbers further apart than `RELATIVE_ERROR`, as 4.6e-24 and 4.6e-23 are."""
-    gold, answer = _numbers(gold_parsed, answer_parsed) or (0.0, 0.0)
-    return abs(gold - answer) > RELATIVE_ERROR * abs(gold)
 
 
 def prepare() -> None:
@@ -174,16 +155,21 @@ def prepare() -> None:
         os.dup2(nowhere.fileno(), 2)
     logging.disable(logging.WARNING)  # one warning a request that there is no alarm
     with contextlib.suppress(ImportError):  # `reply` says so
-        _parse("1")
+        judge("x+1", "1+x")
 
 
 def reply(request: dict[str, Any]) -> str:
-    """The verdict of `judge`; "wrong" where an answer makes sympy raise. ImportError without
-    math-verify.
+    """The verdict of `judge`; where sympy raises, "unparsable gold" if the gold alone makes it do
+    so, else "wrong". ImportError without math-verify.
     """
     import math_verify  # noqa: F401  # that it is missing is no fault of the answer
 
     try:
         return judge(**request)
     except Exception:  # whatever sympy raises on what a model wrote
-        return "wrong"
+        pass
+    try:
+        verdict = judge(**request | {"answer": None})
+    except Exception:
+        return "unparsable gold"
+    return "unparsable gold" if verdict == "unparsable gold" else "wrong"

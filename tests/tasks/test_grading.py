@@ -83,9 +83,7 @@ RIGHT = [
     ("9", r"9\%"),  # math-verify lets a whole number be one of per cent
     ("0", "-0"),
     ("0.0000123", "0.00001230"),
-    ("5", r"5 \text{ or anything}"),  # words after a number are not read
-    (r"864 \mbox{ inches}^2", "864"),
-    (r"864 \mbox{ inches}^2", r"864 \mbox{ inches}^7"),  # nor is the power of a unit
+    (r"864 \mbox{ inches}^2", "864"),  # a unit is not compared
 ]
 WRONG = [
     ("5", "-5"),
@@ -113,6 +111,8 @@ WRONG = [
     ("52_8", "52_4"),
     ("4210_{5}", "4210_{2}"),
     ("5", "5_{7}"),
+    ("5", r"5 \text{ or anything}"),
+    (r"864 \mbox{ inches}^2", r"864 \mbox{ inches}^7"),
 ]
 
 
@@ -140,8 +140,7 @@ def test_the_gold_comes_first_whatever_the_order_in_the_library() -> None:
 
 
 def test_naming_several_answers_gains_nothing() -> None:
-    # Of a chain math-verify reads the last, of a number and words the number: naming both is a
-    # guess like any other.
+    # Of a chain the last part is read: naming both is a guess like any other.
     hedges = [
         r"5 \text{ or } 6",
         "5,6",
@@ -192,14 +191,18 @@ def test_mathematics_outside_a_box_is_no_answer() -> None:
     assert grade(r"\sqrt{2}", r"The answer is \boxed{\sqrt{2}}.").reward == 1
 
 
-UNREADABLE = ["", "E_{1},E_{2}", r"\frac{", r"$m_{\max }=n^{2}-n-1$", "np.arcsin(10/13)"]
-MISREAD = [
-    r"m c^{2}\left(\gamma^{2}-1\right)",
-    r"\hbar \omega(v+1 / 2)-\frac{E_{0}^{2} e^{2}}{2 m \omega^{2}}",
-]  # zoo, 2
+UNREADABLE = [
+    "",
+    r"\frac{",
+    "np.arcsin(10/13)",
+    r"\neq 5",
+    "5 6",
+    r"5\ldots",
+    "$f(x)=a x+b$, where $b$ is an arbitrary integer",
+]
 
 
-@pytest.mark.parametrize("gold", UNREADABLE + MISREAD)
+@pytest.mark.parametrize("gold", UNREADABLE)
 def test_an_unparsable_gold_is_never_rewarded(gold: str) -> None:
     for text in (rf"\boxed{{{gold}}}", r"\boxed{5}", r"\boxed{}", gold, "no box"):
         own = grade(gold, text)
@@ -208,7 +211,7 @@ def test_an_unparsable_gold_is_never_rewarded(gold: str) -> None:
 
 def test_unparsable_golds_are_reported() -> None:
     problems = [
-        Problem(question="?", gold=gold) for gold in ("5", "E_{1},E_{2}", r"\frac{1}{2}", r"\frac{")
+        Problem(question="?", gold=gold) for gold in ("5", "> 5", r"\frac{1}{2}", r"\frac{")
     ]
     assert unparsable_golds(problems) == [1, 3]
     grades = grade_answers([r"\boxed{5}"] * 4, problems)
@@ -217,7 +220,7 @@ def test_unparsable_golds_are_reported() -> None:
 
 @pytest.mark.slow
 def test_any_grader_says_which_golds_it_cannot_read() -> None:
-    problems = [Problem(question="?", gold=gold) for gold in ("E_{1},E_{2}", "5")]
+    problems = [Problem(question="?", gold=gold) for gold in ("> 5", "5")]
     assert unparsable_golds(
         problems, partial(grade_answers, extract=marker_or_box, timeout=30.0)
     ) == [0]
@@ -235,7 +238,8 @@ def test_without_math_verify_one_line_says_what_to_install(
 
 @pytest.mark.slow
 def test_an_answer_that_never_ends_is_stopped() -> None:
-    texts = [r"\boxed{10^{10^{10}}}", r"\boxed{5}", r"\boxed{9^{9^{9^{9}}}}", r"\boxed{6}"]
+    tower = r"\boxed{9^{9^{9^{9}}}}"
+    texts = [tower, r"\boxed{5}", tower.replace("}}}}", "}}}+1}"), r"\boxed{6}"]
     grade_answers(
         ["\\boxed{1}"], [Problem(question="?", gold="1")], timeout=2.0
     )  # the workers start
@@ -341,7 +345,7 @@ def test_many_open_boxes_take_linear_time() -> None:
         ("#### -$5", "-5"),
         ("#### 50%", "50"),
         ("#### 1/2", "1/2"),
-        ("#### 18, 20", "18"),
+        ("#### 18, 20", "18, 20"),
         ("####18", "18"),
         ("#### 1\nno:\n#### 2", "2"),
         ("#### 3\n\nQuestion: what is 4?", "3"),

@@ -88,10 +88,11 @@ def test_every_gold_is_right_against_itself_but_for_the_unreadable(
         grader = partial(grade_answers, timeout=TIMEOUT, workers=2)
         assert numbers == unparsable_golds(golds[name], grader), name
     counts = {name: len(texts) for name, texts in unreadable.items() if texts}
-    assert counts == {"minerva_math": 6, "olympiadbench": 3}
-    # Two that math-verify reads as 2 and as zoo, and one as 0: any such answer would be right.
+    assert counts == {"minerva_math": 2, "olympiadbench": 2}
+    # A program, a sun as a subscript, a family of functions, an interval behind a letter.
     texts = [gold for texts in unreadable.values() for gold in texts]
-    assert sum(re.search(r"hbar|gamma|mho", gold) is not None for gold in texts) == 3
+    for text, part in zip(texts, ("np.arcsin", r"\odot", "arbitrary", "t(0,4]"), strict=True):
+        assert part in text
 
 
 def test_a_gold_with_an_exponent_means_a_power_of_ten(golds: dict[str, list[Problem]]) -> None:
@@ -106,7 +107,6 @@ def test_a_gold_with_an_exponent_means_a_power_of_ten(golds: dict[str, list[Prob
 
 
 def test_a_gold_with_one_digit_changed_is_wrong(golds: dict[str, list[Problem]]) -> None:
-    """What remains: the exponent of a unit is not read, so that 15 cm^8 is right for 15 cm^2."""
     rng, taken_for_right = random.Random(0), []
     for name, problems in golds.items():
         # Not of the one problem that allows an error: there the next digit may be right.
@@ -120,11 +120,7 @@ def test_a_gold_with_one_digit_changed_is_wrong(golds: dict[str, list[Problem]])
         assert {grade.status for grade in grades} <= {"wrong", "right", "unparsable gold"}
         right = [grade for grade in grades if grade.status == "right"]
         taken_for_right += [(grade.gold, grade.answer) for grade in right]
-    unit = re.compile(r"\\(?:mbox|text)\{[^}]*\}\^\S*$")
-    assert [
-        pair for pair in taken_for_right if unit.sub("", pair[0]) != unit.sub("", pair[1] or "")
-    ] == []
-    assert len(taken_for_right) <= 3
+    assert taken_for_right == []
 
 
 def test_a_thousand_answers_take_less_than_a_minute_on_two_cores(graded: Graded) -> None:

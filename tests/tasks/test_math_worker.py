@@ -31,8 +31,9 @@ def test_a_worker_prints_nothing_and_answers_whatever_sympy_raises() -> None:
         "from gnivo_edu.tasks import math_worker\n"
         "math_worker.prepare()\n"
         "print('to standard output', flush=True); os.write(2, b'to standard error')\n"
-        "math_worker.judge = lambda **request: 1 / 0\n"
-        "os._exit(7 if math_worker.reply({}) == 'wrong' else 8)"
+        "judge = math_worker.judge\n"
+        "math_worker.judge = lambda gold, answer: 1 / 0 if answer else judge(gold, answer)\n"
+        "os._exit(7 if math_worker.reply({'gold': '1', 'answer': '2'}) == 'wrong' else 8)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (7, "", "")

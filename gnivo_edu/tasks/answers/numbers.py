@@ -1,0 +1,166 @@
+r"""When two expressions are equal, in place of the two comparisons of math-verify that take what is
+tiny for nothing.
+
+math-verify rounds to six decimals and drops what is below 1e-15, so that 1e-400 is 0 for it, and
+x + 10^{-20} is x. Here a value is compared with its own size.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+DIGITS = 60  # a value is computed to so many
+ROUNDED = 1e-3  # a decimal that agrees to six places must agree to this part of its size too
+SAME_DECIMALS = 2e-6  # and where the gold is a decimal as well, to this
+# Expressions with letters are compared where all are above 0, where all are below, and in between.
+POINTS = ((9, 11), (-60, -13), (-8, 19))
+STEPS = 60
+
+
+@functools.cache
+def verifier() -> Callable[..., bool]:
+    """math-verify's `verify`, with our comparison of numbers wherever it compares two, as in sets,
+    and with letters that keep their case.
+
+    A copy of its module of our own is changed, so that nobody else's is.
+    """
+    spec = importlib.util.find_spec("math_verify.grader")
+    if spec is None or spec.loader is None:
+        raise ImportError("math_verify has no module grader")
+    grader: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(grader)
+    simplified = grader.sympy_symbolic_eq
+
+    def same(gold: Any, answer: Any, *precision: int) -> bool:
+        verdict = equal(gold, answer)
+        return bool(simplified(gold, answer)) if verdict is None else verdict
+
+    grader.sympy_numeric_eq = grader.sympy_compare_symbols = same
+    grader.sympy_symbolic_eq = lambda gold, answer: False  # `same` has asked already
+    verify: Callable[..., bool] = grader.verify
+    return verify
+
+
+def equal(gold: Any, answer: Any) -> bool | None:
+    """Whether two expressions are equal; None where that cannot be computed.
+
+    A percentage is its number or a hundredth of it where the gold is in per cent, and where a whole
+    number is compared with whole per cent; elsewhere a hundredth.
+
+    >>> from sympy import Float, Integer, Rational
+    >>> equal(Rational(1, 3), Float("0.333333")), equal(Rational(1, 3), Float("0.333"))
+    (True, False)
+    >>> equal(Integer(0), Integer(10) ** -400), equal(Float("4.6e-24"), Float("4.6e-23"))
+    (False, False)
+    """
+    from sympy import Expr, MatrixBase
+
+    if isinstance(gold, MatrixBase) and isinstance(answer, MatrixBase):
+        if gold.shape != answer.shape:
+            return False
+        verdicts = [equal(a, b) for a, b in zip(gold.flat(), answer.flat(), strict=True)]
+        return None if None in verdicts else all(verdicts)
+    if not (isinstance(gold, Expr) and isinstance(answer, Expr)):
+        return None
+    in_gold, in_answer = _per_cent(gold), _per_cent(answer)
+    if in_gold is not None and in_answer is None and equal(in_gold, answer):
+        return True
+    if in_answer is not None and in_gold is None and _may_be_per_cent(gold, in_answer):
+        return equal(gold, in_answer)
+    if in_gold is not None and in_answer is not None:
+        gold, answer = in_gold, in_answer
+    gold = gold if in_gold is None or in_answer is not None else in_gold / 100
+    answer = answer if in_answer is None or in_gold is not None else in_answer / 100
+    if gold.free_symbols | answer.free_symbols:
+        return _equal_at_points(gold, answer)
+    return _equal_numbers(gold, answer)
+
+
+def distance(gold: Any, answer: Any) -> float | None:
+    """How far apart two numbers are; None where one of them is none."""
+    values = [_value(number.doit()) for number in (gold, answer) if hasattr(number, "doit")]
+    if len(values) < 2 or None in values:
+        return None
+    return float(abs(values[0] - values[1]))
+
+
+def _per_cent(expression: Any) -> Any:
+    """What is in per cent; None where an expression is not."""
+    from sympy import Mul, Rational, UnevaluatedExpr
+
+    hundredth = UnevaluatedExpr(Rational(1, 100))
+    if not isinstance(expression, Mul) or hundredth not in expression.args:
+        return None
+    return Mul(*(factor for factor in expression.args if factor != hundredth))
+
+
+def _may_be_per_cent(gold: Any, in_answer: Any) -> bool:
+    """Whether a gold without a sign may be meant in per cent: a whole one, or one above 1."""
+    if gold.is_Integer and in_answer.is_Integer:
+        return True
+    return bool(gold.is_Number and abs(gold) > 1 and equal(gold, in_answer))
+
+
+def _value(expression: Any) -> Any:
+    """A number to `DIGITS` digits, 0 where it is nothing but rounding; None where there is none."""
+    from sympy import I, Integer
+
+    parts = []
+    for part in expression.evalf(DIGITS).as_real_imag():
+        if not (part.is_Float or part.is_Rational):
+            return None
+        # sympy gives a zero that it cannot recognise a precision of a few bits.
+        parts.append(Integer(0) if part.is_Float and part._prec < 8 else part)
+    return parts[0] if parts[1] == 0 else parts[0] + parts[1] * I
+
+
+def _equal_numbers(gold: Any, answer: Any) -> bool | None:
+    from sympy import Float
+
+    decimal = gold.is_Float or answer.is_Float
+    x, y = _value(gold), _value(answer)
+    if x is None or y is None:
+        return None
+    apart, size = abs(x - y), max(abs(x), abs(y))
+    if decimal:
+        # A decimal may be a rounded fraction or root: 0.333333 is right for 1/3.
+        part = SAME_DECIMALS if gold.is_Float and answer.is_Float else ROUNDED
+        return bool(apart <= part * size and x.round(6) == y.round(6))
+    if gold.has(Float) or answer.has(Float):
+        return bool(apart <= 1e-12 * size)
+    if apart > size * 10 ** (10 - DIGITS):
+        return False
+    # Equal to fifty digits: exact where both are whole numbers or fractions.
+    difference = gold.doit() - answer.doit()
+    return bool(difference == 0) if difference.is_Rational else True
+
+
+def _equal_at_points(gold: Any, answer: Any) -> bool | None:
+    """Whether two expressions with letters agree at some points; None where they have no value."""
+    from sympy import Float, Mod, Rational, ceiling, expand, floor
+
+    names = sorted(gold.free_symbols | answer.free_symbols, key=str)
+    decimal = gold.has(Float) or answer.has(Float)
+    part = 1e-9 if decimal else Rational(1, 10) ** (DIGITS - 15)
+    points = [
+        [Rational(start + step * i, 7 + i) for i in range(len(names))] for start, step in POINTS
+    ]
+    if gold.has(floor, ceiling, Mod) or answer.has(floor, ceiling, Mod):
+        # Steps may agree between two points: so ask at many whole numbers.
+        points += [[n + 17 * i for i in range(len(names))] for n in range(1, STEPS + 1)]
+    valued = False
+    for point in points:
+        x, y = (_value(side.subs(list(zip(names, point, strict=True)))) for side in (gold, answer))
+        if x is None or y is None:
+            continue
+        if abs(x - y) > part * max(abs(x), abs(y)):
+            return False
+        valued = True
+    if valued and not decimal:
+        # What is too small for the digits of a point: x + 10^{-400}.
+        difference = expand(gold - answer)
+        return not (difference.is_Rational and difference != 0)
+    return True if valued else None

@@ -1,0 +1,142 @@
+r"""From the text of an answer to sympy, whole or not at all.
+
+math-verify's `parse` takes a number out of a text that its grammar does not read. So its grammar is
+called here without that search, letters keep their case, and what the grammar would drop without a
+word is refused first.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from gnivo_edu.tasks.answers.symbols import named
+from gnivo_edu.tasks.answers.text import clean
+from gnivo_edu.tasks.answers.units import magnitude, per_cent, without_unit
+
+_SCIENTIFIC = re.compile(r"(?<![\w\\.])(\d+(?:\.\d*)?|\.\d+)[eE]([+-]?\d+)(?![\w.])")
+_BARE_POINT = re.compile(r"(?<=\d)\.(?=\s*[-+*/^=,;)\]}])")
+_PLAIN = re.compile(r"[+-]?\s*(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[+-]?\s*\.\d+")
+_ARGUMENTS = re.compile(
+    r"\\(?:[dtc]?frac|binom)\s*(?:\d|\{[^{}]*\})\s*(?:\d+|\{[^{}]*\})"
+    r"|\\[A-Za-z]+\s*(?:\[[^\]]*\])?(?:\s*\{[^{}]*\})+|[_^]\s*(?:\{[^{}]*\}|\w)"
+)
+# What the grammar drops without a word: dots, quotes, one of two numbers side by side, and the
+# subscript of a number, which is a base where it stands behind a whole answer.
+_DROPPED = re.compile(r"\\[lc]?dots|\.\.\.|['\"`#?]")
+_SIDE_BY_SIDE = re.compile(r"\d[\s{}]+\d")
+_SUBSCRIPT = re.compile(r"(?<!\^)\d\s*_")
+_NUMERAL = re.compile(r"[-+]?\s*[\d.,]+\s*_\s*(?:\d+|\{\s*\d+\s*\})")
+_PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}(?:\s+[A-Za-z]{2,}){2,}")
+# The left side of S_{\max} = 5 or \angle ABC = 90: a name, which the grammar need not read.
+_NAME = re.compile(
+    r"(?:[A-Za-z\s()|,_{}]|\\(?:angle|triangle|text|mathrm|operatorname|max|min|overline|vec|left|right)"
+    r"(?![A-Za-z]))+"
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """LaTeX of an answer, what it says (None where it cannot be read), the power of its unit."""
+
+    latex: str
+    expression: Any
+    unit_power: str = ""
+
+
+def read(
+    text: str, scientific: bool = True, unit: str | None = None, imaginary: bool = False
+) -> Reading:
+    r"""What a text says. With `scientific`, 3e6 is three million and not 3*e*6; `unit` may follow;
+    with `imaginary`, the letter i is the root of -1.
+
+    >>> read("3e6").expression, read("5 6").expression, read(r"\neq 5").expression
+    (3*10**6, None, None)
+    """
+    latex = per_cent(re.sub(r"\\[bf]box(?:ed)?\s*(?=\{)|\\boxed\s*(?=\{)", "", clean(text)))
+    latex, power = without_unit(magnitude(_BARE_POINT.sub("", latex)), unit)
+    if scientific:
+        latex = _SCIENTIFIC.sub(lambda m: rf"{m[1]} \times 10^{{{int(m[2])}}}", latex)
+    latex = re.sub(r"\(\s*(\d+)\s*\)\s*(?=_)", r"\1", latex)  # (52)_8 is no permutation
+    latex = re.sub(r"^(['\"`])(.*)\1$", r"\2", latex.strip()).strip()
+    return Reading(latex, _expression(named(latex, imaginary)), power)
+
+
+@functools.lru_cache(4096)
+def _expression(latex: str) -> Any:
+    """The sympy expression of LaTeX; None where any of it is not read."""
+    if _PLAIN.fullmatch(latex):
+        return _number(latex)
+    if latex.endswith(r"\%") and not re.fullmatch(r"[-+]?\s*[\d.,]+\s*\\%", latex):
+        return _hundredth(_expression(latex.removesuffix(r"\%").strip()))
+    if _loses(latex):
+        return None
+    parts = re.split(r"(?<![\\<>!])=", latex)
+    single = not re.search("[,;]", latex)
+    for candidate in [latex, parts[-1]] if single and len(parts) > 1 else [latex]:
+        # Of a chain of equations, or of a name and its value, the last part is the answer.
+        if candidate is latex or len(parts) > 2 or _NAME.fullmatch(parts[0]):
+            expression = _parse(candidate)
+            if expression is not None:
+                return expression
+    return None
+
+
+def _loses(latex: str) -> bool:
+    """Whether the grammar would read only a part."""
+    bare, before = latex, ""
+    while bare != before:
+        bare, before = _ARGUMENTS.sub(";", bare), bare
+    return bool(
+        _DROPPED.search(latex)
+        or _SIDE_BY_SIDE.search(bare)
+        or _PROSE.search(bare)
+        or (_SUBSCRIPT.search(latex) and not _NUMERAL.fullmatch(latex))
+    )
+
+
+def _number(text: str) -> Any:
+    from sympy import Float, Integer
+
+    digits = re.sub(r"[\s,]", "", text)
+    return Float(digits) if "." in digits else Integer(digits)
+
+
+def _hundredth(expression: Any) -> Any:
+    """An expression in per cent, in the form that math-verify gives it."""
+    from sympy import Mul, Rational, UnevaluatedExpr
+
+    if expression is None:
+        return None
+    return Mul(expression, UnevaluatedExpr(Rational(1, 100)), evaluate=False)
+
+
+def _parse(latex: str) -> Any:
+    """What math-verify's grammar reads, without its search for a part that it can read."""
+    from latex2sympy2_extended.latex2sympy2 import ConversionConfig, latex2sympy
+    from latex2sympy2_extended.math_normalization import NormalizationConfig
+    from sympy import Basic, Derivative, MatrixBase, nan, zoo
+
+    normalization = NormalizationConfig(
+        basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none"
+    )
+    try:
+        expression = latex2sympy(
+            latex,
+            is_real=True,
+            normalization_config=normalization,
+            conversion_config=ConversionConfig(lowercase_symbols=False),
+        )
+    except RecursionError:
+        raise
+    except Exception:  # the grammar has errors of many kinds
+        return None
+    if not isinstance(expression, Basic | MatrixBase) or expression.has(zoo, nan):
+        return None
+    for derivative in expression.atoms(Derivative) if isinstance(expression, Basic) else ():
+        # sympy takes whatever does not contain the variable for a constant.
+        if not derivative.expr.has(*derivative.variables):
+            return None
+    return expression

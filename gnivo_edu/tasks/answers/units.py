@@ -1,0 +1,102 @@
+r"""What may follow a number: a percent sign, a magnitude, a unit.
+
+A magnitude is part of the number. A unit is words alone, and is taken away; words that change what
+is said ("or", "at most", "half") are no unit, and the answer stays unread.
+"""
+
+from __future__ import annotations
+
+import re
+
+MAGNITUDES = {
+    "dozen": 12,
+    "hundred": 10**2,
+    "thousand": 10**3,
+    "million": 10**6,
+    "billion": 10**9,
+    "trillion": 10**12,
+}
+_CHANGES = """or and not no none nor but if when where for mod modulo to than least most more less
+over under above below about approximately around nearly almost plus minus times half halves third
+thirds quarter quarters double twice is isn base e i d pi"""
+NO_UNIT = frozenset(_CHANGES.split())
+
+TEXT = r"\\(?:text(?:rm|it|bf|normal|sf)?|mbox|math(?:rm|it|bf|sf)|operatorname|boldsymbol|bm)"
+_PER_CENT = re.compile(
+    rf"\s*(?:\\?%|{TEXT}\s*\{{\s*(?:per\s?cent|pct|\\?%)\s*\}}|\b(?:per\s?cent|pct)\b)"
+)
+_MAGNITUDE = re.compile(
+    rf"(?<=[\d}}])\s*(?:{TEXT}\s*\{{)?\s*({'|'.join(MAGNITUDES)})\b(?:\s*\}}|(?P<rest>[^{{}}]*\}}))?"
+)
+_UNIT = re.compile(
+    rf"(?<=[\w}})\]!])\s*/?\s*{TEXT}\s*\{{(?P<words>[A-Za-z\s.,/()^\d$-]*)\}}"
+    r"(?:\s*\^\s*\{?\s*(?P<power>-?\d+)\s*\}?)?\s*$"
+)
+# Without braces a letter may be a variable: so only these words.
+_COMMON = re.compile(
+    r"(?<=[\d}\s)])\s*(?:(?:square|sq|cubic|cu)\.?\s+)?(?P<words>[ckm]m|k?g|m[gls]|km/h|m/s|mph"
+    r"|feet|foot|ft|inch(?:es)?|yards?|miles?|(?:centi|milli|kilo)?met(?:er|re)s?|(?:kilo)?grams?"
+    r"|lit(?:er|re)s?|pounds?|lbs?|hours?|hrs?|min(?:ute)?s?|sec(?:ond)?s?|days?|weeks?|months?"
+    r"|years?|degrees?|radians?|dollars?|cents?|units?|students?|people|ways|coins?|points?)"
+    r"(?:\s*\^\s*\{?\s*(?P<power>\d+)\s*\}?)?\s*$"
+)
+
+
+def per_cent(latex: str) -> str:
+    r"""Every way to write per cent as `\%`.
+
+    >>> per_cent(r"17.5 percent"), per_cent(r"5\text{ per cent}"), per_cent("8 %")
+    ('17.5\\%', '5\\%', '8\\%')
+    """
+    return _PER_CENT.sub(r"\\%", latex)
+
+
+def magnitude(latex: str) -> str:
+    r"""Thousands and millions as factors; what else stands between their braces stays.
+
+    >>> magnitude("1.5 million"), magnitude(r"2\text{ thousand dollars}")
+    ('1.5 \\times 1000000', '2 \\times 1000\\text{ dollars}')
+    """
+
+    def factor(match: re.Match[str]) -> str:
+        rest = match["rest"]
+        unit = "" if rest is None else rf"\text{{{rest}"
+        return rf" \times {MAGNITUDES[match[1]]}{unit}"
+
+    return _MAGNITUDE.sub(factor, latex)
+
+
+def without_unit(latex: str, unit: str | None = None) -> tuple[str, str]:
+    r"""The text before a unit at its end, and the power of that unit ("" where it has none).
+
+    `unit` is one that the problem names, in letters without braces.
+
+    >>> without_unit(r"864 \mbox{ inches}^2"), without_unit("18 dollars")
+    (('864', '2'), ('18', ''))
+    >>> without_unit(r"5 \text{ or anything}"), without_unit("6m")
+    (('5 \\text{ or anything}', ''), ('6m', ''))
+    """
+    power = ""
+    for _ in range(2):  # \text{ m}\text{/s}, or a power of its own
+        match = _UNIT.search(latex) or _COMMON.search(latex)
+        if match is None or not is_unit(match["words"]):
+            break
+        latex, power = latex[: match.start()].rstrip(), power or match["power"] or ""
+    if unit:
+        name = re.escape(re.sub(r"[${}\\^\d\s]", "", unit))
+        latex = re.sub(rf"(?<=[\d}}\s)])\s*{name}s?(?:\^\{{?\d\}}?)?\s*$", "", latex)
+    return latex, power
+
+
+def is_unit(words: str) -> bool:
+    """Whether words only name what is counted: no digit, and nothing that changes what is said.
+
+    >>> is_unit(" cm"), is_unit(" dollars per day"), is_unit(" or 6"), is_unit(" at least")
+    (True, True, False, False)
+    """
+    names = re.findall(r"[a-z]+", words.lower())
+    return (
+        bool(names)
+        and not re.search(r"\d", re.sub(r"\^\s*-?\d", "", words))
+        and NO_UNIT.isdisjoint(names)
+    )
