@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -10,12 +12,38 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from gnivo_edu.names import check_keywords
+
 # What is a sum over the tokens of a step, in `by_step`.
 SUMMED = ("policy_logps", "behaviour_logps", "reference_logps", "policy_kl", "entropy")
 # These are read inside the mask only, and may hold anything outside it.
 PER_TOKEN = (*SUMMED, "values", "behaviour_values", "prefix_values")
-# No gradient flows to these.
+# No gradient flows to these, and the batch keeps copies of them.
 CONSTANTS = ("behaviour_logps", "reference_logps", "rewards", "behaviour_values", "group_weight")
+COPIED = (*CONSTANTS, "step_ids", "truncated")
+LOGPS = ("policy_logps", "behaviour_logps", "reference_logps")
+# What a field is called elsewhere.
+SYNONYMS = {
+    **dict.fromkeys(
+        ("logps", "logp", "log_probs", "log_prob", "new_logps", "per_token_logps"), "policy_logps"
+    ),
+    **dict.fromkeys(
+        ("old_logps", "old_logp", "old_log_probs", "old_log_prob", "old_per_token_logps",
+         "sampler_logps", "sampling_logps", "sampling_per_token_logps", "rollout_logps",
+         "rollout_log_probs", "behavior_logps", "behavior_log_probs"),
+        "behaviour_logps",
+    ),
+    **dict.fromkeys(
+        ("ref_logps", "ref_logp", "ref_log_probs", "ref_log_prob", "ref_per_token_logps"),
+        "reference_logps",
+    ),
+    **dict.fromkeys(
+        ("masks", "response_mask", "completion_mask", "attention_mask", "loss_mask"), "mask"
+    ),
+    **dict.fromkeys(("reward", "scores", "returns", "token_level_rewards"), "rewards"),
+    **dict.fromkeys(("old_values", "behavior_values"), "behaviour_values"),
+    "value": "values", "kl": "policy_kl", "weights": "group_weight", "steps": "step_ids",
+}  # fmt: skip
 FILLED_IN: Any = None  # by __post_init__
 
 
@@ -41,8 +69,8 @@ class MissingField(ValueError):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GroupBatch:
-    """N prompts, K responses each, padded to T tokens. Floating point tensors, of any one
-    precision.
+    """N prompts, K responses each, padded to T tokens, none of them 0. Floating point tensors, all
+    of one precision and on one device.
 
     `policy_logps`, `behaviour_logps`, `reference_logps` [N, K, T], nats: log-probability of each
     token under the policy that is trained, the behaviour policy that sampled the responses (the
@@ -59,9 +87,12 @@ class GroupBatch:
     nats; `group_weight` [N], non-negative with sum 1 (default 1/N): with every possible group and
     its probability, `group_mean` is the exact expectation.
 
-    No gradient flows to behaviour, reference, rewards or weights. Raises ValueError, in one line,
-    on shapes that do not fit, other dtypes, a mask with holes, and log-probabilities or rewards
-    that are not finite.
+    No gradient flows to behaviour, reference, rewards or weights. Of these, of the mask, the steps
+    and `truncated` the batch keeps copies: what becomes of the caller's tensors does not move it.
+    Raises ValueError, in one line, on shapes that do not fit or are empty, other dtypes, mixed
+    precisions or devices, a mask with holes or without a token, rewards that are not finite,
+    log-probabilities that are not finite or above 0 by more than rounding (a warning for
+    `policy_logps` with a gradient), and on a name that is no field (which is a TypeError too).
 
     >>> half = torch.full((1, 2, 3), 0.5).log()
     >>> mask = torch.tensor([[[1, 1, 1], [1, 0, 0]]])
@@ -88,15 +119,24 @@ class GroupBatch:
     log_z: Float[Tensor, " N"] | None = None
     group_weight: Float[Tensor, " N"] | None = None
 
+    def __new__(cls, **fields: Any) -> GroupBatch:
+        """Only to say which field is meant by another name."""
+        check_keywords(fields, cls.__dataclass_fields__, of=cls.__name__, synonyms=SYNONYMS)
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
-        if self.reference_logps is None:
+        stated = self.reference_logps is not None
+        if not stated:
             object.__setattr__(self, "reference_logps", self.behaviour_logps)
         self._check_shapes()
         object.__setattr__(self, "mask", _checked_mask(self.mask))
-        for name in CONSTANTS:
+        for name in COPIED:
             if getattr(self, name) is not None:
-                object.__setattr__(self, name, getattr(self, name).detach())
+                object.__setattr__(self, name, getattr(self, name).detach().clone())
+        if not stated:
+            object.__setattr__(self, "reference_logps", self.behaviour_logps)
         self._check_numbers()
+        self._check_precision()
 
     # --- vocabulary -------------------------------------------------------------------------------
 
@@ -105,10 +145,15 @@ class GroupBatch:
         """Number of tokens of each response."""
         return self.mask.sum(-1)
 
+    @cached_property
+    def outside(self) -> Bool[Tensor, "N K T"]:
+        """Where no token is: the opposite of the mask."""
+        return ~self.mask
+
     @property
     def logratio(self) -> Float[Tensor, "N K T"]:
         """log pi_theta/pi_ref of each token, nats; 0 outside the mask."""
-        return (self.policy_logps - self.reference_logps).masked_fill(~self.mask, 0.0)
+        return (self.policy_logps - self.reference_logps).masked_fill(self.outside, 0.0)
 
     @property
     def prefix_logratio(self) -> Float[Tensor, "N K T"]:
@@ -160,7 +205,7 @@ class GroupBatch:
                 "step_ids",
                 "by_step needs step_ids: pass the number of the step of each token, 0, 1, 2, ...",
             )
-        ids = self.step_ids.long().masked_fill(~self.mask, 0)
+        ids = self.step_ids.long().masked_fill(self.outside, 0)
         count = int(ids.max()) + 1
         tokens = torch.zeros(*ids.shape[:2], count, dtype=torch.long, device=ids.device)
         tokens.scatter_add_(2, ids, self.mask.long())
@@ -170,7 +215,7 @@ class GroupBatch:
         first = (last - tokens + 1).clamp(min=0, max=self.mask.shape[-1] - 1)
 
         def total(x: Tensor) -> Tensor:
-            x = x.masked_fill(~self.mask, 0.0)
+            x = x.masked_fill(self.outside, 0.0)
             return torch.zeros(tokens.shape, dtype=x.dtype, device=x.device).scatter_add(2, ids, x)
 
         # A value belongs to a state: before the first token of a step, or after its last one.
@@ -189,6 +234,11 @@ class GroupBatch:
             raise ValueError(
                 f"policy_logps must be a tensor [N, K, T], got {_describe(self.policy_logps)}"
             )
+        if 0 in self.policy_logps.shape:
+            raise ValueError(
+                f"policy_logps is empty, {_describe(self.policy_logps)}: a batch has at least one "
+                "prompt, one response and one token"
+            )
         N, K, T = self.policy_logps.shape
         shapes: dict[str, tuple[int, ...]] = {
             name: (N, K, T) for name in (*PER_TOKEN, "mask", "step_ids")
@@ -203,6 +253,11 @@ class GroupBatch:
                     f"{name} must be a tensor {list(shape)} (policy_logps: [N, K, T]), "
                     f"got {_describe(x)}"
                 )
+            if x.device != self.policy_logps.device:
+                raise ValueError(
+                    f"{name} is on {x.device}, policy_logps on {self.policy_logps.device}: "
+                    "move all fields to one device"
+                )
             if name not in ("mask", "step_ids", "truncated") and not x.is_floating_point():
                 raise ValueError(
                     f"{name} must be floating point, got {x.dtype}: call .double() or .float()"
@@ -215,11 +270,25 @@ class GroupBatch:
     def _check_numbers(self) -> None:
         for name in PER_TOKEN:
             x = getattr(self, name)
-            if x is not None and not bool((x.isfinite() | ~self.mask).all()):
+            if x is None or (name == "reference_logps" and x is self.behaviour_logps):
+                continue
+            # The smallest and the largest number inside the mask; nan if there is one.
+            ends = x.detach().masked_fill(self.outside, 0.0).aminmax()
+            low, high = float(ends.min), float(ends.max)
+            if not (math.isfinite(low) and math.isfinite(high)):
                 raise ValueError(
                     f"{name} holds inf or nan inside the mask, "
                     f"at {_first(~x.isfinite() & self.mask)}"
                 )
+            if name in LOGPS and high > _rounding(x.dtype):
+                message = (
+                    f"{name} holds {high:.3g}, at {_first((x == high) & self.mask)}: "
+                    "a log-probability is at most 0 (are these probabilities, or logits?)"
+                )
+                # What is differentiated may be a coordinate that a search moves anywhere.
+                if not x.requires_grad:
+                    raise ValueError(message)
+                warnings.warn(message, stacklevel=4)
         for name in ("rewards", "log_z"):
             x = getattr(self, name)
             if x is not None and not bool(x.isfinite().all()):
@@ -244,16 +313,32 @@ class GroupBatch:
                     f"{_first(bad)}"
                 )
 
+    def _check_precision(self) -> None:
+        for name in (*PER_TOKEN, "rewards", "log_z", "group_weight"):
+            x = getattr(self, name)
+            if x is not None and x.dtype != self.policy_logps.dtype:
+                raise ValueError(
+                    f"{name} is {x.dtype}, policy_logps {self.policy_logps.dtype}: "
+                    "give all fields one precision, by .to(dtype)"
+                )
+
+
+def _rounding(dtype: torch.dtype) -> float:
+    """How far above 0 rounding may lift a log-probability, nats: logits reach some tens."""
+    return max(1e-3, 32 * torch.finfo(dtype).eps)
+
 
 def _checked_mask(mask: Tensor) -> Bool[Tensor, "N K T"]:
     if mask.dtype != torch.bool and not bool(((mask == 0) | (mask == 1)).all()):
         raise ValueError("mask must hold 0 and 1 only")
-    mask = mask.bool()
+    mask = mask.to(torch.bool, copy=True)
     hole = mask[..., 1:] & ~mask[..., :-1]
     if bool(hole.any()):
         raise ValueError(
             f"mask must be ones, then zeros, in each response; it is not at {_first(hole)}"
         )
+    if not bool(mask.any()):
+        raise ValueError("mask is 0 throughout: no response has a token")
     return mask
 
 

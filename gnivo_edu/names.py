@@ -6,7 +6,7 @@ import difflib
 import importlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,6 +28,30 @@ def nearest(
     if close:
         return f"did you mean {spellings[close[0]]!r}?"
     return f"known: {', '.join(spellings.values())}" if otherwise is None else otherwise
+
+
+class UnknownName(TypeError, ValueError):
+    """A keyword that a call does not take: Python's TypeError, and a value that is refused."""
+
+
+def check_keywords(
+    given: Iterable[str], known: Iterable[str], of: str, synonyms: Mapping[str, str]
+) -> None:
+    """UnknownName, in one line with the nearest name, if a keyword given to `of` is not known.
+
+    `synonyms`: what other libraries call the same thing.
+
+    >>> check_keywords(["beta"], ["batch", "alpha"], of="gvpo", synonyms={"beta": "alpha"})
+    Traceback (most recent call last):
+    gnivo_edu.names.UnknownName: gvpo takes no 'beta'; did you mean 'alpha'?
+    """
+    known = list(known)
+    for name in given:
+        if name in known:
+            continue
+        meant = synonyms.get(name.lower())
+        hint = f"did you mean {meant!r}?" if meant in known else nearest(name, known)
+        raise UnknownName(f"{of} takes no {name!r}; {hint}")
 
 
 def load_function(target: str) -> Callable[..., Any]:

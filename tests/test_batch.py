@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from typing import Any
 
 import pytest
 import torch
 
-from gnivo_edu.batch import GroupBatch, MissingField, group_log_softmax
+from gnivo_edu.batch import LOGPS, GroupBatch, MissingField, group_log_softmax
 
 N, K, T = 2, 3, 4
 LENGTHS = torch.tensor([[4, 2, 1], [3, 3, 0]])
@@ -110,6 +111,13 @@ def test_by_step_sums_tokens_of_a_step() -> None:
     assert steps.prefix_values[0, 0].tolist() == [1.0, 2.0, 3.0]
 
 
+FLOATS = {
+    "behaviour_logps": (N, K, T),
+    "rewards": (N, K),
+    "values": (N, K, T),
+    "policy_kl": (N, K, T),
+    "log_z": (N,),
+}
 NAN = torch.full((N, K, T), torch.nan, dtype=torch.float64)
 HOLE = torch.tensor([1, 0, 1, 0]).expand(N, K, T)
 
@@ -145,12 +153,96 @@ HOLE = torch.tensor([1, 0, 1, 0]).expand(N, K, T)
             r"step_ids must start at 0.*\[0, 0, 0\]",
         ),
         ({"truncated": torch.ones(N, K)}, "truncated must be bool"),
+        ({"mask": torch.zeros(N, K, T)}, "mask is 0 throughout: no response has a token"),
+        *[
+            ({name: torch.full((N, K, T), x, dtype=torch.float64)}, f"{name} holds {x:.3g}, at")
+            for name in LOGPS
+            for x in (2e-3, 0.5, 30.0)
+        ],
+        *[
+            ({name: torch.zeros(shape)}, rf"^{name} is torch\.float32, policy_logps torch\.float64")
+            for name, shape in FLOATS.items()
+        ],
+        *[
+            ({name: torch.zeros(shape, device="meta")}, f"^{name} is on meta, policy_logps on cpu")
+            for name, shape in (FLOATS | {"mask": (N, K, T), "step_ids": (N, K, T)}).items()
+        ],
+        ({"old_logps": NAN}, "^GroupBatch takes no 'old_logps'; did you mean 'behaviour_logps'"),
+        ({"ref_logps": NAN}, "did you mean 'reference_logps'"),
+        ({"logps": NAN}, "did you mean 'policy_logps'"),
+        ({"completion_mask": HOLE}, "did you mean 'mask'"),
+        ({"reward": NAN}, "did you mean 'rewards'"),
+        ({"behaviour_logp": NAN}, "did you mean 'behaviour_logps'"),
     ],
 )
 def test_errors_are_one_line(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message) as error:
         GroupBatch(**fields(**changes))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("shape", [(0, 2, 3), (1, 0, 2), (1, 2, 0), (0, 0, 0)])
+def test_an_empty_batch_is_refused(shape: tuple[int, int, int]) -> None:
+    x = torch.zeros(shape)
+    with pytest.raises(
+        ValueError, match=r"^policy_logps is empty, \[.*\]: a batch has at least one"
+    ):
+        GroupBatch(
+            policy_logps=x,
+            behaviour_logps=x,
+            rewards=torch.zeros(shape[:2]),
+            mask=torch.ones(shape),
+        )
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_rounding_may_lift_a_log_probability_a_little_above_0(dtype: torch.dtype) -> None:
+    def batch(x: float) -> GroupBatch:
+        logps = torch.full((1, 2, 1), x, dtype=dtype)
+        rewards = torch.zeros(1, 2, dtype=dtype)
+        return GroupBatch(
+            policy_logps=logps, behaviour_logps=logps, rewards=rewards, mask=logps == logps
+        )
+
+    # Logits of some tens, rounded in this precision.
+    rounding = 16 * torch.finfo(dtype).eps
+    assert batch(rounding).policy_logps.max() > 0
+    with pytest.raises(ValueError, match="a log-probability is at most 0"):
+        batch(max(0.01, 4 * rounding))
+
+
+def test_a_policy_that_a_search_moves_above_0_is_reported_not_refused() -> None:
+    f = fields()
+    leaf = f["policy_logps"].clone().requires_grad_()
+    with torch.no_grad():
+        leaf[0, 0, 1] = 89.0
+    with pytest.warns(UserWarning, match=r"policy_logps holds 89, at \[0, 0, 1\]"):
+        GroupBatch(**f | {"policy_logps": leaf})
+
+
+def test_what_becomes_of_the_callers_tensors_does_not_move_a_batch() -> None:
+    f = fields(
+        behaviour_values=torch.zeros(N, K, T, dtype=torch.float64),
+        group_weight=torch.full((N,), 0.5, dtype=torch.float64),
+        step_ids=torch.arange(T).expand(N, K, T).clone(),
+        truncated=torch.zeros(N, K, dtype=torch.bool),
+    )
+    batch = GroupBatch(**f)
+    names = [name for name in f if name != "policy_logps"]
+    kept = {name: getattr(batch, name).clone() for name in names}
+    for name in names:
+        f[name].zero_() if f[name].any() else f[name].fill_(1)
+    for name in names:
+        assert torch.equal(getattr(batch, name).nan_to_num(), kept[name].nan_to_num()), name
+    # What carries a gradient has to be the caller's own tensor.
+    assert batch.policy_logps is f["policy_logps"]
+
+
+def test_a_batch_can_be_copied_and_pickled() -> None:
+    batch = GroupBatch(**fields())
+    for again in (copy.copy(batch), copy.deepcopy(batch), pickle.loads(pickle.dumps(batch))):
+        assert torch.equal(again.rewards, batch.rewards)
+        assert again.lengths.tolist() == LENGTHS.tolist()
 
 
 def test_missing_fields_are_named() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gnivo_edu.names import load_function, nearest
+from gnivo_edu.names import UnknownName, check_keywords, load_function, nearest
 
 
 def test_the_nearest_name_is_found_in_any_case_and_shown_as_it_is_written() -> None:
@@ -21,6 +21,24 @@ def test_a_name_far_from_all_is_answered_with_all_of_them_or_as_the_caller_says(
     assert nearest("zzz", ["grpo", "gnivo"], otherwise="see the list") == "see the list"
     assert nearest(1, ["grpo"]) == "known: grpo"  # a key of a YAML file need not be text
     assert nearest("zzz", []) == "known: "
+
+
+def test_a_keyword_is_answered_by_what_it_means_then_by_the_nearest() -> None:
+    synonyms = {"beta": "alpha", "clip": "clip_low"}
+    known = ["batch", "alpha", "lam"]
+    check_keywords(["alpha", "batch"], known, of="f", synonyms=synonyms)
+    for name, hint in (
+        ("beta", "did you mean 'alpha'?"),
+        ("Beta", "did you mean 'alpha'?"),
+        ("alhpa", "did you mean 'alpha'?"),
+        ("clip", "known: batch, alpha, lam"),  # what it means elsewhere is not known here
+    ):
+        with pytest.raises(UnknownName) as error:
+            check_keywords(["lam", name], known, of="f", synonyms=synonyms)
+        assert str(error.value) == f"f takes no {name!r}; {hint}"
+        # As Python's own error on a call, and as every refusal of a value.
+        assert isinstance(error.value, TypeError)
+        assert isinstance(error.value, ValueError)
 
 
 def test_a_function_of_the_current_folder_is_loaded_and_the_path_is_as_before(

@@ -41,7 +41,8 @@ def reward_weights(
     if weights == "softmax":
         return group_log_softmax(batch.rewards / alpha).exp()
     w = ((batch.rewards - reward_max) / alpha).exp()
-    if not bool(w.isfinite().all()):
+    # The gradient holds their sum over the group too.
+    if not bool(w.sum(1).isfinite().all()):
         raise ValueError(
             f"exp((R - reward_max)/alpha) overflows {w.dtype} at "
             f"R = {float(batch.rewards.max()):g}, alpha = {alpha:g}, reward_max = {reward_max:g}: "

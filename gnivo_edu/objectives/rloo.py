@@ -73,7 +73,7 @@ def rloo(
     logratio = behaviour_logratio(batch).sum(-1)
     if clip_low is None:
         # REINFORCE: the same gradient on-policy, and no ratio that could be clipped.
-        terms = -advantages * batch.policy_logps.masked_fill(~batch.mask, 0.0).sum(-1)
+        terms = -advantages * batch.policy_logps.masked_fill(batch.outside, 0.0).sum(-1)
         share = torch.zeros_like(variance)
     else:
         terms = clipped_loss(logratio, advantages, low=clip_low, high=clip_high)

@@ -72,7 +72,7 @@ def sft_winning(
             )
         won = rewards >= threshold
         weights = won.to(rewards.dtype) / rewards.shape[1]
-    logp = batch.policy_logps.masked_fill(~batch.mask, 0.0).sum(-1)
+    logp = batch.policy_logps.masked_fill(batch.outside, 0.0).sum(-1)
     loss = batch.group_mean(-(weights * logp).sum(1))
     with torch.no_grad():
         share = batch.group_mean(won.to(rewards.dtype).mean(1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, get_args
 
 import torch
@@ -44,17 +45,17 @@ def needed(batch: GroupBatch, field: str, name: str) -> Float[Tensor, "N K T"]:
     x = getattr(batch, field)
     if x is None:
         raise MissingField(field, f"{name} needs {field} [N, K, T]: put it in the GroupBatch")
-    return x.masked_fill(~batch.mask, 0.0)
+    return x.masked_fill(batch.outside, 0.0)
 
 
 def behaviour_logratio(batch: GroupBatch) -> Float[Tensor, "N K T"]:
     """log pi_theta/pi_behaviour of each token, nats; 0 outside the mask."""
-    return (batch.policy_logps - batch.behaviour_logps).masked_fill(~batch.mask, 0.0)
+    return (batch.policy_logps - batch.behaviour_logps).masked_fill(batch.outside, 0.0)
 
 
 def behaviour_divergence(batch: GroupBatch) -> Float[Tensor, "N K T"]:
     """log pi_behaviour/pi_ref of each token, nats: k1 of the behaviour policy, a constant."""
-    return (batch.behaviour_logps - batch.reference_logps).masked_fill(~batch.mask, 0.0)
+    return (batch.behaviour_logps - batch.reference_logps).masked_fill(batch.outside, 0.0)
 
 
 def kl_estimate(logratio: Tensor, estimator: Estimator) -> Tensor:
@@ -93,14 +94,24 @@ def clipped_loss(
 ) -> Tensor:
     """PPO's loss, element by element: - min(r A, clip(r, 1 - low, 1 + high) A), r = e^{logratio}.
 
-    With `dual_clip` c > 1 it is at most - c A where A < 0: one huge ratio cannot rule a step.
+    With `dual_clip` c > 1 it is at most - c A where A < 0: one huge ratio cannot rule a step. Where
+    clips hold, the gradient is 0, however large the log-ratio; without a dual clip the loss of a
+    negative advantage grows with the ratio, and is inf where that is.
     """
-    ratio = logratio.exp()
+    # Past log(1 + high), or log(dual_clip) where A < 0, the loss is constant. There e^x may
+    # overflow, and 0 times its derivative be nan: x is held one nat beyond, where nothing changes.
+    bound = math.log(max(1 + high, dual_clip or 1)) + 1
+    if dual_clip is None:
+        bounds = torch.full_like(advantages, bound).masked_fill_(advantages < 0, math.inf)
+        ratio = logratio.clamp(max=bounds).exp()
+    else:
+        ratio = logratio.clamp(max=bound).exp()
+    cost = -advantages
     # - min(r A, clip(r) A) is the maximum of the two with their signs changed.
-    loss = torch.maximum(-advantages * ratio, -advantages * ratio.clamp(1 - low, 1 + high))
+    loss = torch.maximum(cost * ratio, cost * ratio.clamp(1 - low, 1 + high))
     if dual_clip is None:
         return loss
-    return torch.where(advantages < 0, torch.minimum(loss, -dual_clip * advantages), loss)
+    return torch.where(advantages < 0, torch.minimum(loss, dual_clip * cost), loss)
 
 
 def suffix_sums(x: Float[Tensor, "N K T"], discount: float) -> Float[Tensor, "N K T"]:
@@ -120,20 +131,25 @@ def moments(batch: GroupBatch, x: Tensor, mask: Tensor | None = None) -> tuple[T
 
     The variance has Bessel's correction; with `group_weight` the batch is a population: none.
     """
+    weight, total = _weights(batch, x, mask=mask)
+    mean = (weight * x).sum() / total
     # With group weights the entries of a batch are no sample: they are all that can happen.
+    degrees = (total - 1).clamp(min=1) if batch.group_weight is None else total
+    return mean, (weight * (x - mean).square()).sum() / degrees
+
+
+def _weights(batch: GroupBatch, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """How much each entry of x counts, and their sum."""
     weight = torch.ones_like(x) if mask is None else mask.to(x.dtype)
     if batch.group_weight is not None:
         weight = weight * batch.group_weight.view(-1, *[1] * (x.dim() - 1))
-    total = weight.sum().clamp(min=torch.finfo(x.dtype).tiny)
-    mean = (weight * x).sum() / total
-    degrees = (total - 1).clamp(min=1) if batch.group_weight is None else total
-    return mean, (weight * (x - mean).square()).sum() / degrees
+    return weight, weight.sum().clamp(min=torch.finfo(x.dtype).tiny)
 
 
 def whiten(batch: GroupBatch, x: Float[Tensor, "N K T"]) -> Float[Tensor, "N K T"]:
     """(x - mean)/sqrt(variance + 1e-8) over all tokens inside the mask; 0 outside it."""
     mean, variance = moments(batch, x, mask=batch.mask)
-    return ((x - mean) * (variance + 1e-8).rsqrt()).masked_fill(~batch.mask, 0.0)
+    return ((x - mean) * (variance + 1e-8).rsqrt()).masked_fill(batch.outside, 0.0)
 
 
 def average(
@@ -152,7 +168,7 @@ def average(
     check_choice("normaliser", normaliser, literal=Normaliser)
     if max_length is not None and max_length < 1:
         raise ValueError(f"max_length must be at least 1 token, got {max_length}")
-    sums = x.masked_fill(~batch.mask, 0.0).sum(-1)
+    sums = x.masked_fill(batch.outside, 0.0).sum(-1)
     if normaliser == "seq-mean-token-mean":
         sums = sums / batch.lengths.clamp(min=1)
     total = batch.group_mean(sums.mean(1))
@@ -182,6 +198,7 @@ def clipped_share(
     batch: GroupBatch, logratio: Tensor, mask: Tensor | None, low: float, high: float
 ) -> Float[Tensor, ""]:
     """Share of the ratios in `mask` (None: of all) outside [1 - low, 1 + high]."""
-    ratio = logratio.exp()
+    ratio = logratio.detach().exp()
     outside = (ratio < 1 - low) | (ratio > 1 + high)
-    return moments(batch, outside.to(ratio.dtype), mask=mask)[0]
+    weight, total = _weights(batch, ratio, mask=mask)
+    return (weight * outside).sum() / total

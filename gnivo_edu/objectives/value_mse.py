@@ -65,7 +65,7 @@ def value_mse(
         raise ValueError(
             f"targets must be {list(batch.policy_logps.shape)}, got {list(targets.shape)}"
         )
-    if not bool((targets.isfinite() | ~batch.mask).all()):
+    if not bool((targets.isfinite() | batch.outside).all()):
         raise ValueError("targets hold inf or nan inside the mask")
     column = torch.arange(1, targets.shape[-1] + 1, device=targets.device)
     terms = batch.mask if prefixes == "all" else column == batch.lengths[..., None]

@@ -183,21 +183,22 @@ def make_group_batch(
     """Score sampled groups with the policy (with gradient), reward them, and put them on record.
 
     `behaviour_logps` are those of the sampler; `reference_logps` those of `reference`, scored
-    without gradient, or of the sampler. Rewards come from `mdp.reward`, in the policy's precision.
+    without gradient, or of the sampler. Rewards come from `mdp.reward`; all in the policy's
+    precision.
     `fields` are further fields of `GroupBatch`."""
     shape = samples.tokens.shape
     logps = token_logps(policy, mdp, *samples.rows).view(shape)
-    device = logps.device
+    device, dtype = logps.device, logps.dtype
     if reference is not None:
         with torch.no_grad(), evaluating(reference):
             reference_logps = token_logps(reference, mdp, *samples.rows)
-        fields["reference_logps"] = reference_logps.view(shape).to(device)
+        fields["reference_logps"] = reference_logps.view(shape).to(device, dtype)
     if samples.group_weight is not None:
-        fields.setdefault("group_weight", samples.group_weight.to(device))
+        fields.setdefault("group_weight", samples.group_weight.to(device, dtype))
     return GroupBatch(
         policy_logps=logps,
-        behaviour_logps=samples.logps.to(device),
-        rewards=samples.rewards(mdp).to(device, logps.dtype),
+        behaviour_logps=samples.logps.to(device, dtype),
+        rewards=samples.rewards(mdp).to(device, dtype),
         mask=samples.mask.to(device),
         truncated=samples.truncated.to(device),
         **fields,

@@ -28,5 +28,7 @@ def random_batch() -> dict[str, torch.Tensor]:
     mask = torch.arange(5) < lengths[..., None]
     names = ("policy_logps", "behaviour_logps", "prefix_values")
     fields = {name: torch.randn(3, 4, 5, generator=g, dtype=torch.float64) for name in names}
+    for name in names[:2]:
+        fields[name] -= 6.0  # a log-probability is negative
     fields["rewards"] = torch.rand(3, 4, generator=g, dtype=torch.float64)
     return fields | {"mask": mask, "log_z": torch.tensor([0.1, -0.4, 1.3], dtype=torch.float64)}

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from gnivo_edu.batch import GroupBatch
+from gnivo_edu.batch import LOGPS, GroupBatch
 from gnivo_edu.exact import random_reference
 from gnivo_edu.policies import TabularLM, all_groups, make_group_batch
 from toy_envs import TokenMDP
@@ -35,6 +35,7 @@ PER_TOKEN = {
     "v": "values",
     "bv": "behaviour_values",
 }
+LEVEL = 6.0  # nats by which random numbers are lowered where they are log-probabilities
 Tables = list[np.ndarray]
 
 
@@ -63,6 +64,8 @@ def random_record(seed: int = 1) -> dict[str, Any]:
     record: dict[str, Any] = {"mask": torch.arange(5) < lengths[..., None]}
     for name in PER_TOKEN.values():
         record[name] = 0.4 * torch.randn(3, 4, 5, generator=g, dtype=torch.float64)
+    for name in LOGPS:
+        record[name] -= LEVEL  # a log-probability is negative
     record["policy_kl"] = record["policy_kl"].abs()
     record["rewards"] = torch.rand(3, 4, generator=g, dtype=torch.float64)
     record["step_ids"] = torch.tensor([0, 0, 1, 1, 2]).expand(3, 4, 5).clone()
@@ -192,13 +195,11 @@ def check_invariances(
             gradients(objective, repeated, **settings)[0], rel=1e-12
         )
 
-    empty = record | {
-        "mask": torch.zeros_like(record["mask"]),
-        "rewards": torch.zeros_like(record["rewards"]),
-    }
-    empty_loss, nothing = gradients(objective, empty, **settings)
+    empty = {name: record[name].clone() for name in ("mask", "rewards")}
+    empty["mask"][0], empty["rewards"][0] = False, 0.0
+    empty_loss, some = gradients(objective, record | empty, **settings)
     assert np.isfinite(empty_loss)
-    assert not nothing.any()
+    assert not some[:, 0].any()
     live = {
         name: record[name].clone().requires_grad_()
         for name in ("policy_logps", "values", "policy_kl")
@@ -261,9 +262,9 @@ def loops_with_ties(loops: Any) -> Any:
 def full_record() -> dict[str, Any]:
     """`random_record` with a wide range of ratios, every field, a tied group and a tied pair."""
     record = random_record()
-    record["policy_logps"] = 4 * record["policy_logps"]
+    record["policy_logps"] = 4 * (record["policy_logps"] + LEVEL) - LEVEL
     # A ratio of 50 where what follows is bad.
-    record["policy_logps"][2, 2, :2] = torch.tensor([4.0, -7.0])
+    record["policy_logps"][2, 2, :2] = torch.tensor([4.0, -7.0]) - LEVEL
     record["rewards"][1] = 0.7
     record["rewards"][2, :2] = 0.6
     g = torch.Generator().manual_seed(9)

@@ -65,7 +65,7 @@ def test_gradient_weights_are_w_minus_W_q(
 def test_two_responses_with_softmax_weights_are_soft_label_dpo() -> None:
     torch.manual_seed(0)
     fields = {
-        name: torch.randn(5, 2, 3, dtype=torch.float64)
+        name: torch.randn(5, 2, 3, dtype=torch.float64) - 6
         for name in ("policy_logps", "behaviour_logps")
     }
     batch = GroupBatch(
@@ -118,8 +118,8 @@ def test_metrics_on_hand_made_numbers() -> None:
     ratio = torch.tensor([[[1.0], [0.0]], [[0.0], [0.0]]], dtype=torch.float64)
     rewards = torch.tensor([[1.0, 0.0], [0.5, 0.5]], dtype=torch.float64)
     batch = GroupBatch(
-        policy_logps=ratio,
-        behaviour_logps=torch.zeros_like(ratio),
+        policy_logps=ratio - 1,
+        behaviour_logps=-torch.ones_like(ratio),
         rewards=rewards,
         mask=ratio >= 0,
     )
@@ -136,16 +136,18 @@ def test_metrics_on_hand_made_numbers() -> None:
     assert objectives.gnivo(batch, alpha=0.5).metrics["misfit"] > 0.01
 
 
-def test_empty_batch_gives_a_differentiable_zero() -> None:
-    logps = torch.full((1, 2, 3), torch.nan, requires_grad=True)
-    mask = torch.zeros(1, 2, 3)
-    out = objectives.gnivo(
-        GroupBatch(policy_logps=logps, behaviour_logps=logps, rewards=torch.ones(1, 2), mask=mask)
-    )
-    out.loss.backward()
-    assert out.loss == 0
+def test_a_group_without_tokens_gives_a_differentiable_zero() -> None:
+    logps = torch.full((2, 2, 1), torch.nan)
+    logps[1] = torch.tensor([[-1.0], [-2.0]])
+    logps.requires_grad_()
+    mask = torch.tensor([[[0], [0]], [[1], [1]]])
+    fields = {"policy_logps": logps, "behaviour_logps": logps, "rewards": torch.ones(2, 2)}
+    loss = objectives.gnivo(GroupBatch(**fields, mask=mask), alpha=1.0).loss
+    loss.backward()
+    # The other group: two weights e, each with log softmax - log 2, in a mean over two groups.
+    assert loss.item() == pytest.approx(math.e * math.log(2))
     assert logps.grad is not None
-    assert (logps.grad == 0).all()
+    assert (logps.grad[0] == 0).all()
 
 
 @pytest.mark.parametrize(
