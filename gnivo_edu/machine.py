@@ -4,7 +4,6 @@ installed. Imports nothing heavy; torch and the hub's client only where a functi
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import shutil
@@ -36,13 +35,14 @@ OPTIONAL = {"trl": "trl", "datasets": "llm", "peft": "llm", "math-verify": "llm"
 def is_static() -> bool:
     """Whether a figure should be a still picture (PNG) rather than something to drag and click.
 
-    True where the environment variable `GNIVO_STATIC` is set (to anything but 0), as it is while
-    the course is built, and where no notebook kernel is running, as in a script or a terminal.
+    True where the environment variable `GNIVO_STATIC` is set (to anything but 0, false, no or off),
+    as it is while the course is built, and where no notebook kernel is running, as in a script or a
+    terminal.
 
     >>> is_static()
     True
     """
-    if os.environ.get("GNIVO_STATIC", "0") not in ("", "0"):
+    if os.environ.get("GNIVO_STATIC", "").strip().lower() not in ("", "0", "false", "no", "off"):
         return True
     if "IPython" not in sys.modules:  # a kernel has imported it; nothing else need
         return True
@@ -114,7 +114,7 @@ def examine() -> dict[str, Any]:
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     shared = os.environ.get("GNIVO_SHARED")
     findings = [
-        _row("gnivo-edu", importlib.metadata.version("gnivo-edu")),
+        _row("gnivo-edu", _version("gnivo-edu")),
         _row("python", platform.python_version()),
         _row("system", f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"),
         *(_row(package, version, f"run: {INSTALL} .") for package, version in required.items()),
@@ -136,9 +136,11 @@ def _row(what: str, finding: str | None, mend: str = "") -> dict[str, str]:
 
 
 def _version(package: str) -> str | None:
+    from importlib import metadata  # takes a twentieth of a second, and few ask
+
     try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
         return None
 
 

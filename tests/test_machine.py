@@ -13,7 +13,8 @@ from gnivo_edu import machine
 
 
 @pytest.mark.parametrize(
-    ("value", "static"), [("1", True), ("yes", True), ("0", False), ("", False)]
+    ("value", "static"),
+    [("1", True), ("yes", True), ("0", False), ("", False), ("False", False), ("off", False)],
 )
 def test_one_variable_asks_for_still_pictures_where_a_kernel_runs(monkeypatch, value, static):
     shell = SimpleNamespace(kernel=object())

@@ -75,8 +75,9 @@ def check(
     timeout: Annotated[float, typer.Option(help="Seconds for an exercise.")] = 20.0,
     as_json: Json = False,
 ) -> None:
-    """Grade a notebook, or a folder of submissions; it is no sandbox."""
+    """Grade a notebook, or a folder of submissions."""
     from gnivo_edu.course import grade as grading
+    from gnivo_edu.course.isolation import SAID
 
     grades = grading.grade(
         path,
@@ -85,11 +86,15 @@ def check(
         per_student=seed_per_student,
         timeout=timeout,
         progress=say(quiet=True),
+        csv=csv,
     )
-    if csv is not None:
-        grading.write_csv(grades, csv)
     report = grading.report(grades)
-    finish(report, as_json, show=lambda: tables.print_rows(str(path), grading.table(grades)))
+
+    def show() -> None:
+        tables.print_rows(grading.escaped(str(path)), grading.table(grades))
+        typer.echo(SAID[report["isolation"]])
+
+    finish(report, as_json, show=show)
 
 
 @app.command(rich_help_panel=PANEL)

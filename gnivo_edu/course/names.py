@@ -18,6 +18,12 @@ def names(code: str) -> tuple[set[str], set[str]]:
     >>> sorted(reads), sorted(binds)
     (['area', 'pi', 'x'], ['area', 'os', 'x'])
     """
+    return names_of(ast.parse(code))
+
+
+def names_of(tree: ast.AST) -> tuple[set[str], set[str]]:
+    """The same of a piece of code that has been read already."""
+    code = ast.unparse(tree)
     reads, binds = set(), set()
     tables = [symtable.symtable(code, "<cell>", "exec")]
     for table in tables:  # the list grows while it is read, by the functions inside
@@ -28,7 +34,7 @@ def names(code: str) -> tuple[set[str], set[str]]:
                     reads.add(symbol.get_name())
                 if symbol.is_assigned() or symbol.is_imported():
                     binds.add(symbol.get_name())
-    for node in ast.walk(ast.parse(code)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store):
             base: ast.expr = node
             while isinstance(base, ast.Subscript | ast.Attribute):

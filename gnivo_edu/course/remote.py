@@ -7,65 +7,113 @@ from __future__ import annotations
 import builtins
 import contextlib
 import math
-import os
-import signal
-import subprocess
-import sys
-import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, Literal
 
-import gnivo_edu
 from gnivo_edu.course import wire
-from gnivo_edu.course.exercises.base import CheckFailed, Exercise
+from gnivo_edu.course.exercises.base import CheckFailed, Exercise, NothingYet
+from gnivo_edu.course.isolation import Place, Started, start
 
 Status = Literal["passed", "failed", "not attempted"]
-PASSED_ON = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
+MOST_WAYS = 4  # in which a function is looked for
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one exercise, with the reason in one line unless it passed."""
+    """What became of one exercise, with the reason unless it passed: one line of printable text,
+    whoever wrote it.
+    """
 
     status: Status
     reason: str = ""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", one_line(self.reason))
+
 
 def one_line(text: str) -> str:
-    """A text that others wrote, fit for a cell of a table: printable, in one line, at most 500
-    characters.
+    """A text that others wrote, fit for a cell of a table: in one line, what does not print made
+    visible, at most 500 characters.
+
+    >>> one_line("red \\x1b[31m\\n text")
+    'red \\\\x1b[31m text'
     """
-    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    text = escaped(" ".join(text[:2000].split()))
     return text if len(text) <= 500 else text[:497] + "..."
 
 
+def escaped(text: str) -> str:
+    """A text in which everything that does not print is made visible: escapes, line breaks, marks
+    that turn the direction of writing, bytes of a file name that are no UTF-8.
+
+    >>> escaped("a\\nb\\u202ec\\udce9")
+    'a\\\\nb\\\\u202ec\\\\xe9'
+    """
+    return "".join(c if c.isprintable() else _code(c) for c in text)
+
+
+def _code(c: str) -> str:
+    if 0xDC80 <= ord(c) <= 0xDCFF:  # how Python carries a byte that is no UTF-8
+        c = chr(ord(c) - 0xDC00)
+    return c.encode("unicode_escape").decode()
+
+
 def grade_exercise(
-    exercise: Exercise, cells: Sequence[str], seed: int = 0, timeout: float = 20.0
+    exercise: Exercise,
+    cells: Sequence[str],
+    seed: int = 0,
+    timeout: float = 20.0,
+    place: Place | None = None,
 ) -> Verdict:
     """Grade one function of a notebook, given its code cells, in a process of its own.
 
-    `timeout` is in seconds.
+    `timeout` is in seconds, for all of it; `place` is where the notebook lies. The function is
+    looked for in up to four ways (`gnivo_edu.course.flow.plans`), each in a new process, until one
+    passes.
     """
+    end = time.monotonic() + timeout
     verdicts: list[Verdict] = []
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-        process = _start(scratch, timeout)
-        # A thread, so that a submission that keeps the pipe open and says nothing cannot keep us.
-        talk = threading.Thread(
-            target=lambda: verdicts.append(_converse(exercise, process, cells, seed)), daemon=True
-        )
-        talk.start()
-        talk.join(timeout)
-        in_time = list(verdicts)
-        _stop(process)
-        talk.join(1)
-        if not talk.is_alive():
-            for pipe in filter(None, (process.stdin, process.stdout)):
-                with contextlib.suppress(OSError):
-                    pipe.close()
-    return in_time[0] if in_time else Verdict("failed", f"took longer than {timeout:g} s")
+    ways = 1
+    while len(verdicts) < ways:
+        limit = end - time.monotonic()
+        verdict, told = _attempt(exercise, cells, seed, limit, place or Place(), len(verdicts))
+        if verdict is None:
+            break
+        verdicts.append(verdict)
+        ways = min(told, MOST_WAYS)
+        if verdict.status == "passed":
+            return verdict
+    failed = [verdict for verdict in verdicts if verdict.status == "failed"]
+    # The later an attempt, the more of the notebook was run: its reason is the truest.
+    return [Verdict("failed", f"took longer than {timeout:g} s"), *verdicts, *failed][-1]
+
+
+def _attempt(
+    exercise: Exercise, cells: Sequence[str], seed: int, limit: float, place: Place, number: int
+) -> tuple[Verdict | None, int]:
+    """One attempt: the verdict, None where it takes longer than `limit`, and how many ways there
+    are.
+    """
+    results: list[tuple[Verdict, int]] = []
+    started = start(place, math.ceil(limit) + 5)
+    # A thread, so that a submission that keeps the pipe open and says nothing cannot keep us.
+    talk = threading.Thread(
+        target=lambda: results.append(_converse(exercise, started, cells, seed, number)),
+        daemon=True,
+    )
+    talk.start()
+    talk.join(max(limit, 0.0))
+    in_time = list(results)
+    started.stop()
+    talk.join(1)
+    if not talk.is_alive():
+        for pipe in (started.to, started.back):
+            with contextlib.suppress(OSError):
+                pipe.close()
+    return in_time[0] if in_time else (None, 0)
 
 
 class _Ended(BaseException):
@@ -77,20 +125,19 @@ class _Ended(BaseException):
 class _Remote:
     """The student's function: called here, run there."""
 
-    def __init__(self, process: subprocess.Popen[bytes], cells: Sequence[str], name: str) -> None:
-        self.process = process
-        self.to, self.back = cast(BinaryIO, process.stdin), cast(BinaryIO, process.stdout)
-        self.answer = self._ask({"cells": list(cells), "name": name})
+    def __init__(self, started: Started, cells: Sequence[str], name: str, attempt: int) -> None:
+        self.started = started
+        self.answer = self.ask({"cells": list(cells), "name": name, "attempt": attempt})
 
     def __call__(self, *arguments: Any) -> Any:
         calls: list[wire.Call] = []
-        reply = self._ask({"arguments": [wire.encode(argument, calls) for argument in arguments]})
+        reply = self.ask({"arguments": [wire.encode(argument, calls) for argument in arguments]})
         while "call" in reply:  # the function calls one that it was given
             try:
                 value = calls[reply["call"]](*wire.decode(reply["arguments"]))
-                reply = self._ask({"value": wire.encode(value, [])})
+                reply = self.ask({"value": wire.encode(value, [])})
             except Exception as error:
-                reply = self._ask({"error": f"{type(error).__name__}: {error}"})
+                reply = self.ask({"error": f"{type(error).__name__}: {error}"})
         match reply:
             case {"error": [str(kind), str(text), str(line)]}:
                 raise _error(kind, text + (f", in its line: {line}" if line else ""))
@@ -98,10 +145,11 @@ class _Remote:
                 return wire.decode(value)
         raise _Ended("its process answered with no value")
 
-    def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Send a message and wait for its answer."""
         try:
-            wire.send(self.to, message)
-            reply = wire.receive(self.back)
+            wire.send(self.started.to, message)
+            reply = wire.receive(self.started.back)
         except BrokenPipeError:
             reply = None
         except (ValueError, RecursionError):
@@ -109,42 +157,51 @@ class _Remote:
                 f"its process answered with no value, or with more than {wire.LIMIT >> 20} MB"
             ) from None
         if reply is None:
-            raise _Ended(f"its process ended (exit status {self.process.wait()})")
+            raise _Ended(f"its process ended (exit status {self.started.status()})")
         return reply
 
 
 def _converse(
-    exercise: Exercise, process: subprocess.Popen[bytes], cells: Sequence[str], seed: int
-) -> Verdict:
-    name = exercise.name
+    exercise: Exercise, started: Started, cells: Sequence[str], seed: int, attempt: int
+) -> tuple[Verdict, int]:
+    """The verdict on one way to look for the function, and the number of ways, 0 where it is not
+    told.
+    """
     try:
-        remote = _Remote(process, cells, name)
-        match remote.answer:
-            case {"ready": True}:
-                exercise.run(remote, seed)
-                return Verdict("passed")
-            case {"missing": str(why)}:
-                return Verdict("not attempted", why)
-            case {"broken": str(why)}:
-                return Verdict("failed", why)
-        return Verdict("failed", "its process did not say whether there is a function")
-    except CheckFailed as error:
-        if "nothing to check yet" in str(error):
-            return Verdict(
-                "not attempted", "the function returns None, or still raises NotImplementedError"
-            )
-        return Verdict(
-            "failed",
-            one_line(
-                str(error).removeprefix(f"{name}: ").replace(f"check.{name}.hint() helps", "")
-            ),
-        )
+        remote = _Remote(started, cells, exercise.name, attempt)
+        verdict = _verdict(exercise, remote, seed)
     except _Ended as error:
-        return Verdict("failed", str(error))
+        return Verdict("failed", str(error)), 0
+    if verdict.status != "passed":
+        with contextlib.suppress(_Ended):
+            match remote.ask({"ways": True}):
+                case {"ways": int(number)}:
+                    return verdict, number
+    return verdict, 0
+
+
+def _verdict(exercise: Exercise, remote: _Remote, seed: int) -> Verdict:
+    match remote.answer:
+        case {"missing": str(why)}:
+            return Verdict("not attempted", why)
+        case {"broken": str(why)}:
+            return Verdict("failed", why)
+        case {"ready": True}:
+            pass
+        case _:
+            return Verdict("failed", "its process did not say whether there is a function")
+    try:
+        exercise.run(remote, seed)
+        return Verdict("passed")
+    except NothingYet:
+        why = "the function returns None, or still raises NotImplementedError"
+        return Verdict("not attempted", why)
+    except CheckFailed as error:
+        hint = f"check.{exercise.name}.hint() helps"
+        why = str(error).removeprefix(f"{exercise.name}: ").replace(hint, "")
     except Exception as error:  # a value that no check expects
-        return Verdict(
-            "failed", one_line(f"its answer cannot be read: {type(error).__name__}: {error}")
-        )
+        why = f"its answer cannot be read: {type(error).__name__}: {error}"
+    return Verdict("failed", why)
 
 
 def _error(kind: str, text: str) -> Exception:
@@ -156,36 +213,3 @@ def _error(kind: str, text: str) -> Exception:
         return known(text)
     except TypeError:  # some want more than a text
         return RuntimeError(f"{kind}: {text}")
-
-
-def _start(folder: str, timeout: float) -> subprocess.Popen[bytes]:
-    environment = {key: os.environ[key] for key in PASSED_ON if key in os.environ} | {
-        "HOME": folder,
-        "PYTHONPATH": str(Path(gnivo_edu.__file__).resolve().parents[1]),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONUTF8": "1",
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-        "MPLBACKEND": "Agg",
-        "GNIVO_STATIC": "1",
-    }
-    return subprocess.Popen(
-        [sys.executable, "-m", "gnivo_edu.course.submission", str(math.ceil(timeout) + 5)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        cwd=folder,
-        env=environment,
-        start_new_session=True,
-    )
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    try:
-        os.killpg(process.pid, signal.SIGKILL)  # and whatever it started
-    except AttributeError:  # Windows
-        process.kill()
-    except (ProcessLookupError, PermissionError):
-        pass
-    process.wait()

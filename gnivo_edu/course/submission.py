@@ -1,13 +1,15 @@
-"""The process in which a submission's function runs: `python -m gnivo_edu.course.submission`,
-started by the grader.
+"""The process in which a submission's function runs, started by the grader through
+`gnivo_edu.course.supervisor`.
 
-It is told the notebook's code cells and the name of a function. It runs that function's definition
-and, of all other statements, only those that bind a name it needs (imports, helpers, constants).
+It is told the notebook's code cells and the name of an exercise. It runs the part of the notebook
+that the function needs (`gnivo_edu.course.flow`), in a module `__main__`, as Jupyter would: magics
+are read as IPython reads them, and `check.NAME(...)` takes note of the function that it is given.
 Then it answers calls until it is stopped. It holds no check and no expected value; what the
 submission prints goes nowhere.
 """
 
 from __future__ import annotations
+import __future__
 
 import ast
 import linecache
@@ -15,71 +17,74 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Iterable
+from itertools import islice
+from types import CoroutineType
 from typing import Any, BinaryIO
 
-from gnivo_edu.course.names import names
+from gnivo_edu.course.cells import ERRORS, python
+from gnivo_edu.course.flow import Cell, plans
+from gnivo_edu.course.shell import notebook_module
 from gnivo_edu.course.wire import decode, encode, receive, send
 
 MEMORY, FILES = 4 * 2**30, 64 * 2**20  # bytes a submission may take, and write to one file
 HIDDEN = ("gnivo_edu.course.check", "gnivo_edu.course.exercises")  # the answer key is not at hand
 
 
-def statements(cells: list[str], name: str) -> tuple[list[tuple[int, ast.stmt]], str]:
-    """What must run for the function `name`, as (cell, statement); and, if its cell is not Python,
-    what is wrong.
+def statements(cells: list[str], name: str) -> tuple[list[Cell], str]:
+    """All statements of a notebook, with their cells; and, if the cell that asks for the exercise
+    is not Python, what is wrong with it.
 
-    >>> cells = ["import numpy as np\\nimport torch", "%matplotlib inline\\nk = 2\\nplot(k)"]
-    >>> cells.append("def f(x):\\n    return k * np.exp(x)")
+    >>> cells = ["%matplotlib inline\\nk = 2", "def f(x):\\n    return k * x"]
     >>> [(cell, ast.unparse(node).splitlines()[0]) for cell, node in statements(cells, "f")[0]]
-    [(1, 'import numpy as np'), (2, 'k = 2'), (3, 'def f(x):')]
+    [(1, "get_ipython().run_line_magic('matplotlib', 'inline')"), (1, 'k = 2'), (2, 'def f(x):')]
     """
-    written: list[tuple[int, ast.stmt]] = []
+    written: list[Cell] = []
     problem = ""
     for number, source in enumerate(cells, 1):
+        text = source
         try:
-            written += [(number, node) for node in _parse(source).body]
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            if re.search(rf"\b(def\s+{name}\b|{name}\s*=)", source):
+            text, body = python(source)
+            written += [(number, node) for node in body]
+        except ERRORS as error:
+            if re.search(rf"\b(def\s+{name}\b|{name}\s*=|check\.{name}\b)", source):
                 problem = f"its cell is not Python: {error}"
-    flow = [names(ast.unparse(node)) for _, node in written]
-    chosen = {
-        i
-        for i, (_, node) in enumerate(written)
-        if isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
-    }
-    wanted = [name]
-    for wish in wanted:  # the list grows while it is read: what is chosen has wishes of its own
-        for i, (reads, binds) in enumerate(flow):
-            if wish in binds and i not in chosen:
-                chosen.add(i)
-                wanted += reads
-    return [written[i] for i in sorted(chosen)], problem
+        lines = text.splitlines(keepends=True)
+        linecache.cache[f"<cell {number}>"] = (1, None, lines, f"<cell {number}>")
+    return written, problem
 
 
-def _parse(source: str) -> ast.Module:
-    try:
-        return ast.parse(source)
-    except SyntaxError:
-        # Notebook magics are no Python: each becomes an empty statement.
-        return ast.parse(re.sub(r"(?m)^(\s*)(?:%|!).*$", r"\1pass", source))
-
-
-def load(cells: list[str], name: str) -> Any:
-    """The function `name` of a notebook; LookupError where it defines none, SyntaxError where its
-    cell is no Python.
+def load(written: list[Cell], chosen: Iterable[int], name: str) -> Any:
+    """Run the chosen statements; the function that is checked last by them, or has the name of the
+    exercise. LookupError where there is none, SyntaxError where an error came before it.
     """
-    chosen, problem = statements(cells, name)
-    namespace: dict[str, Any] = {"__name__": "submission"}
-    for number, node in chosen:
-        filename = f"<cell {number}>"
-        linecache.cache[filename] = (1, None, cells[number - 1].splitlines(keepends=True), filename)
+    main, checks = notebook_module()
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    problem = ""
+    for i in sorted(chosen):
+        number, node = written[i]
+        if isinstance(node, ast.ImportFrom) and node.module == "__future__":
+            for feature in node.names:
+                flags |= getattr(__future__, feature.name).compiler_flag
         try:
-            exec(compile(ast.Module([node], []), filename, "exec"), namespace)
+            _run(node, f"<cell {number}>", flags, vars(main))
         except BaseException as error:
             problem = problem or _said(error)
-    if name not in namespace:
+    given = [function for function in checks.given(name) if callable(function)]
+    if given:
+        return given[-1]
+    if name not in vars(main):
         raise SyntaxError(problem) if problem else LookupError(f"there is no function {name}")
-    return namespace[name]
+    return vars(main)[name]
+
+
+def _run(node: ast.stmt, filename: str, flags: int, namespace: dict[str, Any]) -> None:
+    code = compile(ast.Module([node], []), filename, "exec", flags, dont_inherit=True)
+    result = eval(code, namespace)
+    if isinstance(result, CoroutineType):  # Jupyter allows `await` at the top level
+        import asyncio
+
+        asyncio.run(result)
 
 
 def serve(source: BinaryIO, target: BinaryIO) -> None:
@@ -96,16 +101,24 @@ def serve(source: BinaryIO, target: BinaryIO) -> None:
         return call
 
     request = receive(source) or {}
+    name = request["name"]
+    written, problem = statements(request["cells"], name)
     try:
-        function = load(request["cells"], request["name"])
+        way = next(islice(plans(written, name), request["attempt"], None), None)
+        if way is None:
+            raise SyntaxError(problem) if problem else LookupError(f"there is no function {name}")
+        function = load(written, way, name)
         if not callable(function):
-            raise SyntaxError(f"{request['name']} is not a function")
+            raise SyntaxError(f"{name} is not a function")
+        send(target, {"ready": True})
     except LookupError as error:
-        return send(target, {"missing": str(error)})
+        send(target, {"missing": str(error)})
     except SyntaxError as error:
-        return send(target, {"broken": str(error)[:500]})
-    send(target, {"ready": True})
-    while (request := receive(source) or {}) and "arguments" in request:
+        send(target, {"broken": (problem or str(error))[:500]})
+    while request := receive(source) or {}:
+        if "arguments" not in request:  # it asks whether there are other ways
+            send(target, {"ways": len(list(plans(written, name)))})
+            continue
         try:
             value = function(*(decode(item, remote) for item in request["arguments"]))
             send(target, {"value": encode(value, [])})
@@ -145,17 +158,19 @@ def _limit(seconds: int) -> None:
         )
 
 
-def main() -> None:
-    """Keep the two pipes to the grader, point the standard streams at nothing, and serve."""
+def main(seconds: int) -> None:
+    """Keep the two pipes to the grader, point the standard streams at nothing, and serve; with
+    `seconds` of processor time.
+    """
     source, target = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nothing, stream)
-    _limit(int(sys.argv[1]))
+    _limit(seconds)
     modules: dict[str, Any] = sys.modules
     modules.update(dict.fromkeys(HIDDEN))  # None: importing it fails
     serve(source, target)
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]))

@@ -26,6 +26,10 @@ class CheckFailed(AssertionError):
         return [f"CheckFailed: {self}"]
 
 
+class NothingYet(CheckFailed):
+    """There is no answer yet: the very first case got None or NotImplementedError."""
+
+
 @dataclass(frozen=True)
 class Case:
     """One question put to the student's function: where it stands, its arguments, the value it must
@@ -126,11 +130,13 @@ class Exercise:
             reason = "still raises NotImplementedError"
         elif outcome.error is None and outcome.value is None:
             reason = "returns None"
-        if reason:
-            raise CheckFailed(
+        if reason and not passed:
+            raise NothingYet(
                 f"{self.name}: nothing to check yet: your function {reason}. Write it, return the "
                 f"result, and run this cell again; check.{self.name}.hint() helps."
             ) from None
+        if reason:  # in one branch of several
+            raise self._failure(case, None, f"your function {reason} here", passed)
         if outcome.error is not None:
             problem = (
                 "your function raised "

@@ -1,0 +1,218 @@
+"""Which statements of a notebook a function needs; nothing is run.
+
+Only a part of a notebook is run, for the rest may take an hour. The *narrow* part are the
+statements that bind a name which the function reads, and what these read in turn. Often that is
+all. But an object may be changed without being bound: by `x.append(1)` in a loop, by a function
+that is called, by a decorator that registers, through a second name. So the *wide* part has, of
+every such object, all statements that mention it, and those of whatever they bind. What cannot be
+changed (modules, functions, numbers and texts) spreads nothing. Settings of packages that it uses
+belong to both.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from gnivo_edu.course.names import names_of
+
+Cell = tuple[int, ast.stmt]  # number of the cell, and one of its statements
+BUILTINS = frozenset(dir(builtins)) | {"get_ipython", "display"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """A statement, and the names that it reads and binds."""
+
+    node: ast.stmt
+    reads: set[str]
+    binds: set[str]
+
+    def mentions(self) -> set[str]:
+        """All that it names, in texts and keywords too: `globals()["one"] = 1`, `exec("one = 1")`,
+        `globals().update(one=1)`.
+        """
+        words = self.reads | self.binds
+        for part in ast.walk(self.node):
+            match part:
+                case ast.Constant(str(text)) if len(text) < 1000:
+                    words |= set(re.findall(r"\w+", text))
+                case ast.keyword(str(name)):
+                    words.add(name)
+        return words
+
+
+def plans(statements: Sequence[Cell], exercise: str) -> Iterator[frozenset[int]]:
+    """Which statements to run, by their numbers, in the order in which to try them.
+
+    First up to the last call of the exercise's check, whatever is bound to its names later, narrow
+    and wide; then to the end of the notebook. What would run nothing new is left out.
+    """
+    steps = [_step(node) for _, node in statements]
+    ways: list[frozenset[int]] = []
+    for chosen in _candidates(steps, exercise):
+        if not any(chosen <= other for other in ways):
+            ways.append(chosen)
+            yield chosen
+
+
+def _candidates(steps: Sequence[Step], exercise: str) -> Iterator[frozenset[int]]:
+    checks = asking([step.node for step in steps], exercise)
+    if checks:
+        before = steps[: checks[-1]]
+        last = frozenset({checks[-1]})
+        wishes = steps[checks[-1]].reads
+        yield _narrow(before, wishes) | last
+        yield _wide(before, wishes) | last
+    if any(exercise in step.binds for step in steps):
+        yield _narrow(steps, {exercise})
+        yield _wide(steps, {exercise})
+
+
+def _step(node: ast.stmt) -> Step:
+    try:
+        return Step(node, *names_of(node))
+    except (SyntaxError, RecursionError):  # an expression of thousands of brackets
+        return Step(node, set(), set())
+
+
+def _narrow(steps: Sequence[Step], wishes: Iterable[str]) -> frozenset[int]:
+    chosen = _binders(steps, wishes)
+    return chosen | _settings(steps, chosen)
+
+
+def _binders(steps: Sequence[Step], wishes: Iterable[str]) -> frozenset[int]:
+    chosen = {i for i, step in enumerate(steps) if _is_always_run(step.node)}
+    wanted = list(wishes)
+    for wish in wanted:  # the list grows while it is read: what is chosen has wishes of its own
+        for i, step in enumerate(steps):
+            if wish in step.binds and i not in chosen:
+                chosen.add(i)
+                wanted += step.reads
+    return frozenset(chosen)
+
+
+def _is_always_run(node: ast.stmt) -> bool:
+    """Whether a statement gives what no name tells: all names of a module, a file, a setting."""
+    match node:
+        case ast.ImportFrom(_, [ast.alias("*")]) | ast.ImportFrom("__future__"):
+            return True
+        case ast.Expr(ast.Call(ast.Attribute(ast.Call(ast.Name("get_ipython"))), [first, *_])):
+            magics = ("writefile", "file", "env", "set_env", "cd")
+            return isinstance(first, ast.Constant) and first.value in magics
+    return False
+
+
+def _wide(steps: Sequence[Step], wishes: Iterable[str]) -> frozenset[int]:
+    fixed = _fixed(steps)
+    # Through the functions that a statement calls it mentions what they mention.
+    mentions = [step.mentions() for step in steps]
+    defined = {name: i for i, step in enumerate(steps) for name in step.binds}
+    grown = True
+    while grown:
+        grown = False
+        for step, mine in zip(steps, mentions, strict=True):
+            before = len(mine)
+            for name in step.reads & defined.keys():
+                mine |= mentions[defined[name]]
+            grown |= len(mine) > before
+    chosen = set(_narrow(steps, wishes))
+    todo = list(chosen)
+    for i in todo:  # grows, too
+        objects = (steps[i].reads | steps[i].binds) - fixed - BUILTINS
+        more = {j for j, mine in enumerate(mentions) if mine & objects} - chosen
+        more |= _binders(steps, steps[i].reads) - chosen
+        chosen |= more
+        todo += sorted(more)
+    return frozenset(chosen)
+
+
+def _settings(steps: Sequence[Step], chosen: Iterable[int]) -> set[int]:
+    """Bare calls such as `torch.set_default_dtype(torch.float64)`, which read nothing but what is
+    imported from packages that the chosen statements use, and these imports.
+    """
+    packages = {"sys"} | {package for i in chosen for _, package in _imported(steps[i].node)}
+    names_of = {name for step in steps for name, p in _imported(step.node) if p in packages}
+    bare = {
+        i
+        for i, step in enumerate(steps)
+        if isinstance(step.node, ast.Expr) and step.reads and step.reads <= names_of | BUILTINS
+    }
+    return bare | _binders(steps, {name for i in bare for name in steps[i].reads})
+
+
+def _imported(node: ast.AST) -> list[tuple[str, str]]:
+    """Names that imports bind, inside functions too, and the packages that they come from."""
+    pairs = []
+    for part in ast.walk(node):
+        if isinstance(part, ast.Import | ast.ImportFrom):
+            for alias in part.names:
+                module = (part.module or "") if isinstance(part, ast.ImportFrom) else alias.name
+                package = module.split(".")[0]
+                pairs.append((alias.asname or alias.name.split(".")[0], package))
+    return pairs
+
+
+def _fixed(steps: Iterable[Step]) -> set[str]:
+    """Names that only ever stand for what cannot be changed."""
+    kinds: dict[str, bool] = {}
+    for step in steps:
+        for name in step.binds:
+            kinds[name] = kinds.get(name, True) and _is_fixed(step.node)
+    return {name for name, is_fixed in kinds.items() if is_fixed}
+
+
+def _is_fixed(node: ast.stmt) -> bool:
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return not node.decorator_list and not any(
+            isinstance(n, ast.Global) for n in ast.walk(node)
+        )
+    if isinstance(node, ast.Assign) and all(isinstance(t, ast.Name) for t in node.targets):
+        if isinstance(node.value, ast.Lambda):
+            return True
+        plain = ast.Constant | ast.UnaryOp | ast.unaryop | ast.BinOp | ast.operator
+        return all(isinstance(part, plain) for part in ast.walk(node.value))
+    return isinstance(node, ast.Import | ast.ImportFrom)
+
+
+def asking(statements: Sequence[ast.stmt], exercise: str) -> list[int]:
+    """The numbers of the statements that call the check of an exercise, under whatever name.
+
+    >>> code = "from gnivo_edu.course import check as c\\nf = max\\nc.log_z(f)\\ng = c.log_z\\ng(f)"
+    >>> asking(ast.parse(code).body, "log_z")
+    [2, 4]
+    """
+    modules, callers, hits = {"check"}, set(), []
+    for i, node in enumerate(statements):
+        called, named = False, False
+        for part in ast.walk(node):
+            match part:
+                case ast.alias("check", str(name)) | ast.alias("gnivo_edu.course.check", str(name)):
+                    modules.add(name)
+                case ast.ImportFrom("gnivo_edu.course.check", aliases):
+                    callers |= {a.asname or a.name for a in aliases if a.name == exercise}
+                case ast.Assign([ast.Name(name)], value) if _is_check(value, modules):
+                    modules.add(name)
+                case ast.Attribute(value, attribute) if attribute == exercise:
+                    named |= _is_check(value, modules)
+                case ast.Call(ast.Name("getattr"), [value, ast.Constant(text)]) if text == exercise:
+                    named |= _is_check(value, modules)
+                case ast.Name(name, ast.Load()) if name in callers:
+                    called = True
+        match node:
+            case ast.FunctionDef(name) | ast.AsyncFunctionDef(name) if named or called:
+                callers.add(name)
+            case ast.Assign([ast.Name(name)], ast.Attribute() | ast.Lambda()) if named:
+                callers.add(name)
+            case _ if named or called:
+                hits.append(i)
+    return hits
+
+
+def _is_check(node: ast.expr, modules: set[str]) -> bool:
+    if isinstance(node, ast.Attribute):
+        return node.attr == "check"
+    return isinstance(node, ast.Name) and node.id in modules

@@ -1,0 +1,218 @@
+"""How a submission's process is kept apart, started and ended; the grader's side of
+`gnivo_edu.course.supervisor`.
+
+*Strong*, on Linux where unshare(1) may make user, PID, mount, network and IPC namespaces, which is
+tried once: the submission sees no process, no file and no network but its own, and nothing of it
+is alive after its end. *Weak* elsewhere, or where `GNIVO_ISOLATION=weak`: a process of its own, in
+an empty folder and without your environment variables. At its end whatever it started is killed:
+on Linux everything below it in the tree of processes, elsewhere its process group. But it runs with
+your rights: it can read your files, use the network, and kill your processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal, cast
+
+import gnivo_edu
+from gnivo_edu.course import wire
+from gnivo_edu.course.supervisor import kill_below
+
+Form = Literal["strong", "weak"]
+SAID = {
+    "strong": "Each function ran in namespaces of its own: it saw no other file, no process, no "
+    "network, and ended with all that it had started.",
+    "weak": "Each function ran in a process of its own with your rights (weak form: no namespaces "
+    "here); what it started was killed at its end.",
+}
+PASSED_ON = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
+SPACES = ("--user", "--map-root-user", "--mount", "--pid", "--net", "--ipc", "--uts")
+UNSHARE = ("unshare", *SPACES, "--fork", "--kill-child", "--")
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/nix/store")
+PACKAGE = Path(gnivo_edu.__file__).resolve().parent
+# The submission's process needs none of these, and they hold the answers.
+ANSWERS = tuple(str(PACKAGE / "course" / name) for name in ("exercises", "check.py", "release.py"))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a notebook lies: the student's `folder`, whose files it may read, the notebook's own
+    folder inside it, and the folder of the class, which is hidden.
+    """
+
+    folder: Path | None = None
+    inside: Path = Path()
+    hidden: tuple[Path, ...] = ()
+
+
+@dataclass(eq=False)
+class Started:
+    """A submission's process, the pipes to it, and what ends with it."""
+
+    process: subprocess.Popen[bytes]
+    life: int
+    scratch: tempfile.TemporaryDirectory[str]
+    form: Form
+    mark: str
+
+    @property
+    def to(self) -> BinaryIO:
+        """What the submission reads."""
+        return cast(BinaryIO, self.process.stdin)
+
+    @property
+    def back(self) -> BinaryIO:
+        """What it answers."""
+        return cast(BinaryIO, self.process.stdout)
+
+    def status(self) -> int:
+        """Its exit status once it has ended, negative for a signal."""
+        code = self.process.wait()
+        return 128 - code if 128 < code < 193 else code
+
+    def stop(self) -> None:
+        """End it with all that it has started."""
+        if self.form == "weak":
+            kill_below(self.process.pid)
+        os.close(self.life)  # its supervisor ends what is below it, and then itself
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(2)
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except AttributeError:  # Windows
+            self.process.kill()
+        except (ProcessLookupError, PermissionError):
+            pass
+        self.process.wait()
+        if self.form == "weak":
+            _kill_marked(self.mark)
+        self.scratch.cleanup()
+
+
+_strong: list[bool] = []  # whether the strong form works here, once it has been tried
+_trying = threading.Lock()
+
+
+def form() -> Form:
+    """The form in which submissions run here: strong, unless it was tried and did not work."""
+    if os.environ.get("GNIVO_ISOLATION", "").strip().lower() == "weak" or sys.platform != "linux":
+        return "weak"
+    return "strong" if all(_strong) else "weak"
+
+
+def start(place: Place, seconds: int) -> Started:
+    """Start a submission's process, which waits for a notebook; it may use `seconds` of processor
+    time. The first in the strong form shows whether that works here.
+    """
+    with _trying if not _strong else contextlib.nullcontext():
+        if form() == "strong":
+            for _ in range(2 if _strong else 1):
+                with contextlib.suppress(OSError):  # no unshare(1)
+                    started = _start("strong", place, seconds)
+                    if _is_ready(started):
+                        _strong[:] = [True]
+                        return started
+                    started.stop()
+            if _strong:
+                raise OSError("a process in namespaces of its own could not be started any more")
+            _strong[:] = [False]
+        return _start("weak", place, seconds)
+
+
+def _is_ready(started: Started) -> bool:
+    """Whether a process has set its stage. No line of a submission has been sent to it yet."""
+    late = threading.Timer(20, started.process.kill)
+    late.start()
+    try:
+        return wire.receive(started.back) == {"stage": "set"}
+    except ValueError:
+        return False
+    finally:
+        late.cancel()
+
+
+def _start(form: Form, place: Place, seconds: int) -> Started:
+    scratch = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    mark = secrets.token_hex(16)
+    environment = {key: os.environ[key] for key in PASSED_ON if key in os.environ} | {
+        "HOME": scratch.name,
+        "PYTHONPATH": str(PACKAGE.parent),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUTF8": "1",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "MPLBACKEND": "Agg",
+        "GNIVO_STATIC": "1",
+        "GNIVO_SUBMISSION": mark,
+    }
+    reads, life = os.pipe()
+    told = {
+        "life": reads,
+        "scratch": scratch.name,
+        "root": _shown() if form == "strong" else None,
+        "hide": [*ANSWERS, *(str(path) for path in place.hidden)],
+        "student": None if place.folder is None else os.fspath(place.folder),
+        "place": os.fspath(place.inside),
+        "seconds": seconds,
+    }
+    run = "from gnivo_edu.course.supervisor import main; main()"
+    command = [sys.executable, "-c", run, json.dumps(told)]
+    windows = sys.platform == "win32"  # has no fork
+    if windows:
+        command = [sys.executable, "-m", "gnivo_edu.course.submission", str(seconds)]
+    try:
+        process = subprocess.Popen(
+            [*UNSHARE, *command] if form == "strong" else command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=scratch.name,
+            env=environment,
+            start_new_session=True,
+            pass_fds=() if windows else (reads,),
+        )
+    except OSError:
+        os.close(life)
+        scratch.cleanup()
+        raise
+    finally:
+        os.close(reads)
+    return Started(process, life, scratch, form, mark)
+
+
+@functools.cache
+def _shown() -> list[str]:
+    """What a submission sees of the file system: the system's programs and libraries, Python, its
+    packages, and the library.
+    """
+    binary = Path(sys.executable).resolve().parents[1]
+    prefixes = {Path(sys.prefix), Path(sys.base_prefix), Path(sys.exec_prefix), binary}
+    paths = {Path(path) for path in SYSTEM}
+    for prefix in prefixes:
+        paths |= {prefix / name for name in ("bin", "lib", "lib64", "pyvenv.cfg")}
+    paths |= {PACKAGE, PACKAGE.parent / "toy_envs"}
+    return sorted(str(path) for path in paths if path.exists())
+
+
+def _kill_marked(mark: str) -> None:
+    """Kill what still carries a submission's mark in its environment: it has killed its supervisor
+    and left its tree.
+    """
+    for entry in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark.encode() in entry.read_bytes():
+                os.kill(int(entry.parent.name), signal.SIGKILL)
+        except OSError:
+            continue

@@ -1,0 +1,135 @@
+"""What a notebook finds in Jupyter and a plain process lacks: `get_ipython()`, `display`, and the
+checks of the course, which here only take note of what they are given.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import gnivo_edu.course
+
+
+class Lines(list[str]):
+    """The lines that a command printed: `files = !ls`."""
+
+    @property
+    def n(self) -> str:
+        """The lines, joined by line breaks."""
+        return "\n".join(self)
+
+    @property
+    def s(self) -> str:
+        """The lines, joined by spaces."""
+        return " ".join(self)
+
+
+class Shell:
+    """Stands for IPython's shell: runs commands and the magics that matter to a function, and
+    passes over all others.
+    """
+
+    def __init__(self, namespace: dict[str, Any]) -> None:
+        self.user_ns = namespace
+
+    def getoutput(self, command: str, *_: Any, **__: Any) -> Lines:
+        """The lines that a command prints."""
+        import subprocess
+
+        done = subprocess.run(command, shell=True, capture_output=True, check=False)
+        return Lines((done.stdout + done.stderr).decode(errors="replace").splitlines())
+
+    def system(self, command: str) -> None:
+        """Run a command."""
+        self.getoutput(command)
+
+    def run_line_magic(self, name: str, line: str = "", *_: Any, **__: Any) -> Any:
+        """Run a line magic."""
+        match name, line.split():
+            case (("time" | "prun"), [_, *_]):
+                try:
+                    return eval(line, self.user_ns)
+                except SyntaxError:
+                    exec(line, self.user_ns)
+            case (("env" | "set_env"), [_, *_]):
+                key, _, text = line.replace("=", " ", 1).partition(" ")
+                os.environ[key] = text.strip()
+            case "cd", [folder]:
+                os.chdir(folder)
+        return None
+
+    def run_cell_magic(self, name: str, line: str, cell: str) -> None:
+        """Run a cell magic: only those that write a file."""
+        if name in ("writefile", "file"):
+            words = line.split()
+            with Path(words[-1].strip("'\"")).open("a" if "-a" in words else "w") as file:
+                file.write(cell)
+
+    def captured(self) -> Any:
+        """What `%%capture out` binds to its name: here nothing is captured."""
+        return type("Captured", (), {"stdout": "", "stderr": "", "outputs": [], "show": print})()
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _nothing
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    return None
+
+
+class CheckFailed(AssertionError):
+    """Stands for the exception of that name: nothing fails here."""
+
+
+class Noted:
+    """Stands for the check of one exercise: keeps the function that it is given."""
+
+    def __init__(self) -> None:
+        self.functions: list[Any] = []
+
+    def run(self, function: Any = None, *_: Any, **__: Any) -> None:
+        """Keep the function."""
+        self.functions.append(function)
+
+    __call__ = run
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _nothing
+
+
+class Checks(ModuleType):
+    """Stands for `gnivo_edu.course.check`."""
+
+    CheckFailed = CheckFailed
+
+    def __init__(self) -> None:
+        super().__init__("gnivo_edu.course.check")
+        self.noted: dict[str, Noted] = {}
+
+    def __getattr__(self, name: str) -> Noted:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self.noted.setdefault(name, Noted())
+
+    def given(self, name: str) -> list[Any]:
+        """What the check of an exercise was given, in order."""
+        return self.noted[name].functions if name in self.noted else []
+
+
+def notebook_module() -> tuple[ModuleType, Checks]:
+    """The module `__main__` in which a notebook runs, and the checks that it finds."""
+    main, checks = ModuleType("__main__"), Checks()
+    shell = Shell(main.__dict__)
+    main.__dict__.update(get_ipython=lambda: shell, display=_nothing, In=[""], Out={}, _="")
+    sys.modules["__main__"] = main
+    sys.modules["gnivo_edu.course.check"] = checks
+    vars(gnivo_edu.course)["check"] = checks
+    return main, checks

@@ -1,0 +1,102 @@
+"""Right work passes in every way in which Jupyter accepts it."""
+
+import pytest
+
+from gnivo_edu.course import check
+from gnivo_edu.course.remote import grade_exercise
+
+HEAD = "import numpy as np\nfrom gnivo_edu.course import check"
+ASK = "check.step_credit(step_credit)"
+
+
+def answer(factor="1", name="step_credit"):
+    return (
+        f"def {name}(values, reward, alpha):\n"
+        f"    return {factor} * np.diff(np.append(values, reward / alpha))\n"
+    )
+
+
+FAST = {
+    "a command, a magic and help": [
+        HEAD, "files = !ls\n%matplotlib inline\nnp.diff?\n" + answer() + ASK],
+    "another name": [HEAD, answer(name="mine") + "check.step_credit(mine)"],
+    "a loop that appends": [
+        HEAD, "t = []\nfor i in range(2):\n    t.append(1.0)\n" + answer("t[1]") + ASK],
+}  # fmt: skip
+WAYS = {
+    "a cell that is timed": [HEAD, "%%time\n" + answer() + ASK],
+    "a cell that is captured": [HEAD, "%%capture out\n" + answer() + ASK],
+    "a cell in another language": ["%%bash\nfalse", HEAD, "%%html\n<def>", answer() + ASK],
+    "what a command prints": [HEAD, "k = !echo 1\nk = int(k.n)\n" + answer("k") + ASK],
+    "a file written by a cell": [
+        "%%writefile of_a_cell.py\none = 1", HEAD,
+        "from of_a_cell import one\n" + answer("one") + ASK],
+    "a variable of the environment": [
+        "%env FACTOR=1\nimport os", HEAD, answer("float(os.environ['FACTOR'])") + ASK],
+    "display": [HEAD, answer("(display(values), 1)[1]") + "display(step_credit)\n" + ASK],
+    "__main__": [HEAD, "if __name__ == '__main__':\n    k = 1", answer("k") + ASK],
+    "await": [HEAD, "async def one():\n    return 1\nk = await one()", answer("k") + ASK],
+    "annotations of the future": [
+        "from __future__ import annotations\n" + HEAD,
+        answer().replace("credit(values", "credit(values: Unknown") + ASK],
+    "a data class": [
+        "from __future__ import annotations\n" + HEAD,
+        "from dataclasses import dataclass\n@dataclass\nclass A:\n    k: float = 1\n",
+        answer("A().k") + ASK],
+    "no function but a lambda": [
+        HEAD, "check.step_credit(lambda v, r, a: np.diff(np.append(v, r / a)))"],
+    "a method": [
+        HEAD, "class S:\n    def f(self, v, r, a):\n        return np.diff(np.append(v, r / a))\n"
+        "check.step_credit(S().f)"],
+    "checked in a function": [
+        HEAD, answer(name="mine") + "def test(f):\n    check.step_credit(f)\ntest(mine)"],
+    "checked in a try": [
+        HEAD, answer() + "try:\n    " + ASK + "\nexcept check.CheckFailed:\n    raise"],
+    "update": [HEAD, "t = {}\nt.update(one=1.0)\n" + answer("t['one']") + ASK],
+    "set up by a function": [
+        HEAD, "def setup():\n    global one\n    one = 1.0\nsetup()\n" + answer("one") + ASK],
+    "a method of an object": [
+        HEAD, "class A:\n    one = 0\n    def go(self):\n        self.one = 1\na = A()\na.go()\n"
+        + answer("a.one") + ASK],
+    "an attribute of the function": [
+        HEAD, answer("step_credit.one") + "step_credit.one = 1\n" + ASK],
+    "names reused afterwards": [
+        HEAD, "k = 1\n" + answer("k") + ASK, "k = 'text'\nnp = 3\nstep_credit = 7"],
+    "a wrong one tried afterwards": [HEAD, answer() + ASK, "check.step_credit(lambda v, r, a: v)"],
+    "checked before it is written": [HEAD, ASK, answer()],
+    "written anew after the check": [
+        HEAD, answer("2") + ASK, answer()],
+    "an endless demonstration": [HEAD, answer() + ASK, "while True: print(step_credit)"],
+    "torch in float64": [
+        HEAD + "\nimport torch\ntorch.set_default_dtype(torch.float64)",
+        "def step_credit(values, reward, alpha):\n"
+        "    return torch.diff(torch.tensor([*values.tolist(), reward / alpha])).numpy()\n" + ASK],
+    "deep recursion": [
+        HEAD, "import sys\nsys.setrecursionlimit(20_000)",
+        "def one(n):\n    return 1 if n == 0 else one(n - 1)\n" + answer("one(5000)") + ASK],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("cells", FAST.values(), ids=FAST)
+def test_right_work_passes(cells):
+    assert grade_exercise(check.step_credit, cells).reason == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cells", WAYS.values(), ids=WAYS)
+def test_right_work_passes_in_every_way(cells):
+    assert grade_exercise(check.step_credit, cells).reason == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [HEAD, "%%bash\n" + answer(), ASK],
+        [HEAD, "t = []\nt.append(2.0)\n" + answer("t[0]") + ASK],
+        [HEAD, answer("2", name="mine") + "check.step_credit(mine)"],
+    ],
+    ids=["a function in bash", "a wrong change", "a wrong function of another name"],
+)
+def test_wrong_work_does_not(cells):
+    assert grade_exercise(check.step_credit, cells).status in ("failed", "not attempted")
