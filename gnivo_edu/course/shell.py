@@ -55,8 +55,8 @@ class Shell:
                     return eval(line, self.user_ns)
                 except SyntaxError:
                     exec(line, self.user_ns)
-            case (("env" | "set_env"), [_, *_]):
-                key, _, text = line.replace("=", " ", 1).partition(" ")
+            case (("env" | "set_env"), _) if len(line.replace("=", " ").split()) > 1:
+                key, text = line.replace("=", " ", 1).split(maxsplit=1)
                 os.environ[key] = text.strip()
             case "cd", [folder]:
                 os.chdir(folder)
