@@ -1,4 +1,6 @@
-"""Names that people give: the nearest known one, and functions as `module:function`."""
+"""Names that people give: the nearest known one, functions as `module:function`, paths; and how
+names and texts from outside are shown.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,8 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from os import PathLike, fspath
+from pathlib import Path
 from typing import Any
 
 
@@ -95,4 +99,64 @@ def one_line(error: BaseException) -> str:
     >>> one_line(OSError("one\\ntwo"))
     'OSError: one two'
     """
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return f"{type(error).__name__}: {visible(' '.join(str(error).split()))}"
+
+
+def home(path: str | PathLike[str], what: str = "the path") -> Path:
+    """A path that somebody gives, `~` being their home folder; ValueError where it is empty, or
+    names the home of nobody.
+
+    >>> home("~/runs") == Path.home() / "runs"
+    True
+    >>> home("", what="out")
+    Traceback (most recent call last):
+    ValueError: out is empty: give a path, or . for the current folder
+    """
+    if not fspath(path).strip():
+        raise ValueError(f"{what} is empty: give a path, or . for the current folder")
+    if "\0" in fspath(path):
+        raise ValueError(f"{what} holds a zero byte, which no path does: {shown(fspath(path))}")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{what}: there is no home folder for {shown(fspath(path))}") from None
+
+
+# The letters that join or part others in some scripts and in emoji, and that nobody sees.
+_JOINERS = "\u200c\u200d"
+
+
+def visible(text: str, lines: bool = False) -> str:
+    """A text from outside as it may be printed: what a terminal would obey, and what would turn or
+    hide letters, is written out, as in a Python text. With `lines`, line breaks stay.
+
+    >>> print(visible("one\\ntwo \\x1b[31mred \\u202eden"))
+    one\\ntwo \\x1b[31mred \\u202eden
+    """
+    if text.isprintable():
+        return text
+    kept = "\n" if lines else ""
+    return "".join(letter if _is_shown(letter, kept) else _escape(letter) for letter in text)
+
+
+def _is_shown(letter: str, kept: str) -> bool:
+    # Wide and narrow spaces are fine; the separators of lines and paragraphs are spaces, too.
+    is_space = letter > "\xa0" and letter.isspace() and letter not in "\u2028\u2029"
+    return letter.isprintable() or is_space or letter in _JOINERS or letter in kept
+
+
+def _escape(letter: str) -> str:
+    return letter.encode("unicode_escape").decode()
+
+
+def shown(value: object, room: int = 80) -> str:
+    """A value as Python writes it, in one line and cut to about `room` characters, for a message.
+
+    >>> shown("a\\nb"), shown(list(range(99)), room=20)
+    ("'a\\\\nb'", '[0, 1, 2, 3, 4 ...')
+    """
+    try:
+        text = visible(repr(value))
+    except ValueError:  # a number with more digits than Python writes
+        text = f"a number of {len(hex(value)) if isinstance(value, int) else 'many'} hex digits"
+    return text if len(text) <= room else f"{text[: room - 4].rstrip(' ,')} ..."

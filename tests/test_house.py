@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # but for what BESIDE says.
 FLOORS = (
     ("toy_envs", "names", "machine", "statistics"),
+    ("values", "files"),
     ("exact",),
     ("batch",),
     ("objectives",),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from gnivo_edu.names import home, visible
 
 # Heavy imports (torch, transformers, matplotlib, jupyter) happen inside the commands: `--help`
 # stays fast.
@@ -26,11 +29,45 @@ Json = Annotated[
 ]
 
 
+def path(text: str | Path) -> Path:
+    """What `typer.Option(parser=path)` makes of a path: ~ is the home folder, and an empty one is
+    refused.
+    """
+    try:
+        return home(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+# The largest seed that torch takes.
+LARGEST_SEED = 2**63 - 1
+
+
 def key_values(pairs: list[str] | None) -> dict[str, Any]:
     """The `key=value` pairs of `--set`, their values read as those of a configuration are."""
-    from gnivo_edu.training.yaml_values import read_change
+    from gnivo_edu.files import read_changes
 
-    return dict(read_change(pair) for pair in pairs or [])
+    return read_changes(pairs or [])
+
+
+def refuse_others(context: typer.Context, allowed: set[str], reason: str) -> None:
+    """ValueError, in one line, where options are given that `allowed` does not have: they would
+    change nothing. `reason` begins the line.
+    """
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = [
+        name
+        for name, source in sources.items()
+        if name not in allowed and source is not None and source.name == "COMMANDLINE"
+    ]
+    if given:
+        options = ", ".join(f"--{name.strip('_').replace('_', '-')}" for name in given)
+        raise ValueError(f"{reason}: leave out {options}")
+
+
+def echo(text: str, err: bool = False) -> None:
+    """Print a text at once: on standard output, or on standard error."""
+    print(text, file=sys.stderr if err else sys.stdout, flush=True)
 
 
 def given_only(**options: Any) -> dict[str, Any]:
@@ -41,7 +78,7 @@ def given_only(**options: Any) -> dict[str, Any]:
 def finish(report: dict[str, Any], as_json: bool, show: Callable[[], None]) -> None:
     """Print a report as JSON, or show it; exit with 1 where it says that a check did not hold."""
     if as_json:
-        typer.echo(json.dumps(report))
+        echo(json.dumps(report))
     else:
         show()
     if not report.get("passed", True):
@@ -52,13 +89,14 @@ def say(quiet: bool) -> Callable[[str], None]:
     """Lines as they come, on standard output, or where only JSON belongs there on standard
     error.
     """
-    return lambda line: typer.echo(line, err=quiet)
+    return lambda line: echo(visible(line), err=quiet)
 
 
 @contextmanager
 def status(quiet: bool) -> Iterator[Callable[[str], None]]:
     """Yields a progress function, which shows on standard error, in a terminal only."""
     from rich.console import Console
+    from rich.text import Text
 
     with Console(stderr=True, quiet=quiet).status("starting") as shown:
-        yield shown.update
+        yield lambda line: shown.update(Text(visible(line)))

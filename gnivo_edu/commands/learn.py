@@ -10,7 +10,19 @@ from typing import Annotated
 import typer
 
 from gnivo_edu.commands import tables
-from gnivo_edu.commands.app import NOTEBOOKS, Json, app, finish, key_values, say, status
+from gnivo_edu.commands.app import (
+    LARGEST_SEED,
+    NOTEBOOKS,
+    Json,
+    app,
+    echo,
+    finish,
+    key_values,
+    path,
+    say,
+    status,
+)
+from gnivo_edu.names import visible
 
 PANEL = "Learn"
 
@@ -20,7 +32,9 @@ def demo(
     model: Annotated[
         str | None, typer.Option(help="A pretrained causal LM, path or hub id, to include.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Where the page goes.")] = Path("runs/demo"),
+    out: Annotated[Path, typer.Option(parser=path, help="Where the page goes.")] = Path(
+        "runs/demo"
+    ),
     as_json: Json = False,
 ) -> None:
     """The first five minutes: count, verify, break, learn; one page."""
@@ -52,23 +66,29 @@ def lab(
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")  # or Jupyter refuses, as it does in most containers
     if dry_run:
-        typer.echo(" ".join(command))
+        echo(visible(" ".join(command)))
         return
     os.execv(sys.executable, command)
 
 
 @app.command(rich_help_panel=PANEL)
 def check(
-    path: Annotated[
-        Path, typer.Argument(help="A notebook, or a folder of NAME.ipynb or NAME/*.ipynb.")
+    work: Annotated[
+        Path,
+        typer.Argument(
+            parser=path,
+            metavar="PATH",
+            help="A notebook, or a folder of NAME.ipynb or NAME/*.ipynb.",
+        ),
     ],
     csv: Annotated[
-        Path | None, typer.Option(help="Write a table, one row per student, to this file.")
+        Path | None,
+        typer.Option(parser=path, help="Write a table, one row per student, to this file."),
     ] = None,
     exercise: Annotated[
         list[str] | None, typer.Option(help="An exercise; repeatable. Default: all asked for.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Draws the random cases.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Draws the random cases.")] = 0,
     seed_per_student: Annotated[
         bool, typer.Option(help="Every student has cases of their own.")
     ] = False,
@@ -80,7 +100,7 @@ def check(
     from gnivo_edu.course.isolation import SAID
 
     grades = grading.grade(
-        path,
+        work,
         exercise,
         seed=seed,
         per_student=seed_per_student,
@@ -91,8 +111,8 @@ def check(
     report = grading.report(grades)
 
     def show() -> None:
-        tables.print_rows(grading.escaped(str(path)), grading.table(grades))
-        typer.echo(SAID[report["isolation"]])
+        tables.print_rows(str(work), grading.table(grades))
+        echo(SAID[report["isolation"]])
 
     finish(report, as_json, show=show)
 
@@ -129,10 +149,10 @@ def explore(
     ] = None,
     top_k: Annotated[int, typer.Option(help="Tokens kept in the pruned tree.")] = 4,
     tree_horizon: Annotated[int, typer.Option(help="Depth of the pruned tree, tokens.")] = 6,
-    seed: Annotated[int, typer.Option(min=0, help="Draws the answers.")] = 0,
-    out: Annotated[Path, typer.Option(help="Folder of the page and its numbers.")] = Path(
-        "runs/explore"
-    ),
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Draws the answers.")] = 0,
+    out: Annotated[
+        Path, typer.Option(parser=path, help="Folder of the page and its numbers.")
+    ] = Path("runs/explore"),
     as_json: Json = False,
 ) -> None:
     """What every step of a model's answers was worth: values, credits, one page.
@@ -167,7 +187,7 @@ def explore(
     def show() -> None:
         tables.print_rows(report["prompt"], answer_rows(report))
         for note in report["notes"]:
-            typer.echo(note)
-        typer.echo(f"Open {report['page']}")
+            echo(visible(note))
+        echo(visible(f"Open {report['page']}"))
 
     finish(report, as_json, show=show)

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from gnivo_edu.commands import tables
-from gnivo_edu.commands.app import NOTEBOOKS, Json, app, finish, status
+from gnivo_edu.commands.app import NOTEBOOKS, Json, app, echo, finish, path, status
+from gnivo_edu.names import visible
 
 PANEL = "Maintain"
 
@@ -39,7 +40,8 @@ def build_course(
     release: Annotated[
         Path | None,
         typer.Option(
-            help="Run nothing: write student, solution and nbgrader notebooks into this folder."
+            parser=path,
+            help="Run nothing: write student, solution and nbgrader notebooks into this folder.",
         ),
     ] = None,
 ) -> None:
@@ -58,7 +60,7 @@ def build_course(
     if check:
         differences = build(only=only, check=True)
         for line in differences:
-            typer.echo(line)
+            echo(visible(str(line)))
         raise typer.Exit(1 if differences else 0)
     build(only=only)
     draw_pictures(NOTEBOOKS / "images")

@@ -8,6 +8,8 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
+from gnivo_edu.names import visible
+
 # rich is imported where it draws: `gnivo-edu --help` does without it.
 
 
@@ -21,7 +23,7 @@ def print_verification(report: dict[str, Any]) -> None:
     for target, results in groupby(report["results"], key=_short_target):
         for number, result in enumerate(results):
             # The name stands in the first row of its target only.
-            table.add_row(target if number == 0 else "", *_verification_cells(result))
+            table.add_row(_cell(target if number == 0 else ""), *_verification_cells(result))
     _draw(table)
     print("thm 1, thm 2: largest errors; softmax, stale: two controls (t < T) that must miss.")
     reasons = {
@@ -30,7 +32,7 @@ def print_verification(report: dict[str, Any]) -> None:
         for control, why in result["not_applicable"].items()
     }
     for reason in sorted(reasons):
-        print(f"cannot bite: {reason}")
+        print(visible(f"cannot bite: {reason}"))
     if "fit" in report:
         fit = report["fit"]
         print(
@@ -205,10 +207,10 @@ def print_training(report: dict[str, Any]) -> None:
         f"{change['difference']:+.3f}{interval}."
     )
     for pair in change["texts"]:
-        print(f"\n{pair['prompt']}")
+        print("\n" + visible(pair["prompt"], lines=True))
         for when in ("before", "after"):
             text = shorten(pair[when]["text"], 400, placeholder=" ...")
-            print(f"  {when:<6} {pair[when]['reward']:.2f}  {text}")
+            print(f"  {when:<6} {pair[when]['reward']:.2f}  {visible(text)}")
 
 
 def _interval(ends: tuple[float, float] | None, form: str) -> str:
@@ -219,15 +221,22 @@ def _interval(ends: tuple[float, float] | None, form: str) -> str:
 def print_rows(title: str, rows: list[dict[str, Any]]) -> None:
     """Plain rows, all with the same keys, as a table."""
     from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table(*rows[0], title=escape(title), box=SIMPLE_HEAD)
+    table = Table(*(Column(_cell(name)) for name in rows[0]), title=_cell(title), box=SIMPLE_HEAD)
     for row in rows:
-        table.add_row(
-            *(f"{v:.3g}" if isinstance(v, float) else escape(str(v)) for v in row.values())
-        )
+        values = row.values()
+        table.add_row(*(_cell(f"{v:.3g}" if isinstance(v, float) else str(v)) for v in values))
     _draw(table)
+
+
+def _cell(text: str) -> Any:
+    """A text from outside for a table: as it is written, and whatever a terminal would obey written
+    out. Line breaks stay.
+    """
+    from rich.text import Text
+
+    return Text(visible(text, lines=True))
 
 
 def _ruleless(title: str, left: Iterable[str], right: Iterable[str], **column: Any) -> Any:

@@ -9,16 +9,27 @@ from typing import Annotated
 import typer
 
 from gnivo_edu.commands import tables
-from gnivo_edu.commands.app import Json, app, finish, given_only, key_values, say, status
+from gnivo_edu.commands.app import (
+    LARGEST_SEED,
+    Json,
+    app,
+    finish,
+    given_only,
+    key_values,
+    path,
+    refuse_others,
+    say,
+    status,
+)
 
 PANEL = "Train"
 
 
 @app.command(rich_help_panel=PANEL)
 def pretrain(
-    out: Annotated[Path, typer.Option(help="A new folder for the model and its recipe.")] = Path(
-        "runs/base"
-    ),
+    out: Annotated[
+        Path, typer.Option(parser=path, help="A new folder for the model and its recipe.")
+    ] = Path("runs/base"),
     task: Annotated[
         str, typer.Option(help="arithmetic, or toy_envs/Name-v0 with demonstrations.")
     ] = "arithmetic",
@@ -43,7 +54,10 @@ def pretrain(
         str | None, typer.Option(help="qwen2 or llama. Default: qwen2.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Of the weights and the demonstrations. Default: 0.")
+        int | None,
+        typer.Option(
+            min=0, max=LARGEST_SEED, help="Of the weights and the demonstrations. Default: 0."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -84,7 +98,7 @@ def pretrain(
 @app.command(rich_help_panel=PANEL)
 def train(
     config: Annotated[
-        Path | None, typer.Option(help="A YAML file of settings; see recipes/.")
+        Path | None, typer.Option(parser=path, help="A YAML file of settings; see recipes/.")
     ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A setting, key=value; repeatable.")
@@ -107,6 +121,7 @@ def train(
 
 @app.command(rich_help_panel=PANEL)
 def evaluate(
+    context: typer.Context,
     model: Annotated[
         str | None, typer.Option(help="A causal LM: folder, hub id, or shipped.")
     ] = None,
@@ -115,7 +130,7 @@ def evaluate(
     k: Annotated[
         list[int] | None, typer.Option(help="k of Pass@k; repeatable. Default: 1 and 3.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the samples.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of the samples.")] = 0,
     temperature: Annotated[float, typer.Option(help="Of the sampling.")] = 1.0,
     problems: Annotated[int | None, typer.Option(min=1, help="Only the first ones.")] = None,
     set_: Annotated[
@@ -126,14 +141,20 @@ def evaluate(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for completions.jsonl and report.json; resumes there."),
+        typer.Option(
+            parser=path, help="Folder for completions.jsonl and report.json; resumes there."
+        ),
     ] = None,
     compare: Annotated[
-        tuple[Path, Path] | None, typer.Option(help="Two such folders: second minus first, paired.")
+        tuple[Path, Path] | None,
+        typer.Option(help="Two such folders: second minus first, paired."),
     ] = None,
     table: Annotated[
         list[Path] | None,
-        typer.Option(help="Such a folder; repeatable: a row per model, as in the paper's Table 1."),
+        typer.Option(
+            parser=path,
+            help="Such a folder; repeatable: a row per model, as in the paper's Table 1.",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -141,8 +162,7 @@ def evaluate(
     from gnivo_edu import evaluation
 
     if table:
-        if model or task or compare:
-            raise ValueError("--table reads results: leave out --model, --task and --compare")
+        refuse_others(context, {"table", "k", "as_json"}, reason="--table reads results")
         reports = [evaluation.load_report(folder) for folder in table]
         if k:
             reports = [replace(report, ks=tuple(k)) for report in reports]
@@ -151,8 +171,9 @@ def evaluate(
         finish(listed, as_json, show=lambda: tables.print_benchmarks(rows))
         return
     if compare is not None:
-        if model or task:
-            raise ValueError("--compare A B reads two results: leave out --model and --task")
+        refuse_others(
+            context, {"compare", "k", "as_json"}, reason="--compare A B reads two results"
+        )
         first, second = map(evaluation.load_report, compare)
         difference = evaluation.compare(first, second, ks=k)
         finish(difference, as_json, show=lambda: tables.print_comparison(difference))

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from gnivo_edu.commands import tables
-from gnivo_edu.commands.app import Json, app, finish, given_only, key_values, status
+from gnivo_edu.commands.app import Json, app, echo, finish, given_only, key_values, status
+from gnivo_edu.names import visible
 
 PANEL = "Verify"
 
@@ -26,7 +27,9 @@ def verify(
     group_size: Annotated[
         list[int] | None, typer.Option(help="Answers in a group. Default: 2, 3, 4.")
     ] = None,
-    prompt_index: Annotated[int, typer.Option(help="Which prompt of the environment.")] = 0,
+    prompt_index: Annotated[
+        int | None, typer.Option(min=0, help="Which prompt of the environment. Default: 0.")
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="A pretrained causal LM, path or hub id, instead.")
     ] = None,
@@ -62,6 +65,8 @@ def verify(
         raise ValueError("--policy and --model exclude each other: verify them in two calls")
     if env and model is not None:
         raise ValueError("--model and --env exclude each other: verify them in two calls")
+    if prompt_index is not None and model is not None:
+        raise ValueError("--prompt-index is of environments: give --model its --prompt instead")
     with status(as_json) as progress:
         if model is not None:
             report = checks.verify_model(
@@ -70,7 +75,7 @@ def verify(
         else:
             on_environments = checks.verify_transformer if policy else checks.verify_environments
             report = on_environments(
-                env, alphas, group_sizes=sizes, prompt_index=prompt_index, progress=progress
+                env, alphas, group_sizes=sizes, prompt_index=prompt_index or 0, progress=progress
             )
     finish(report, as_json, show=lambda: tables.print_verification(report))
 
@@ -103,10 +108,20 @@ def judge(
 ) -> None:
     """The report card of an objective, with the smallest counterexample."""
     from gnivo_edu.population import judge as judging
+    from gnivo_edu.values import convert_options
 
+    given = key_values(set_)
+    if "alpha" in given:
+        raise ValueError("alpha has an option of its own: give --alpha instead of --set alpha=...")
+    settings = convert_options(
+        f"the objective {objective!r}",
+        given,
+        makers=[judging.load_objective(objective)],
+        hidden=("alpha",),
+    )
     with status(as_json):
-        card = judging.judge(objective, alpha, **key_values(set_))
-    finish(card.to_json(), as_json, show=lambda: typer.echo(card.text()))
+        card = judging.judge(objective, alpha, **settings)
+    finish(card.to_json(), as_json, show=lambda: echo(visible(card.text(), lines=True)))
 
 
 @app.command(rich_help_panel=PANEL)

@@ -19,6 +19,7 @@ from gnivo_edu.evaluation.store import CompletionStore
 # torch is imported where completions are drawn: reports are read and compared without it.
 
 ROWS_AT_ONCE = 256  # completions drawn between two writes, unless max_rows says otherwise
+MOST_COMPLETIONS = 10_000_000
 VERDICT = ("text", "reward", "answer", "gold", "status", "counts")  # what a line says of a grade
 
 
@@ -68,6 +69,11 @@ def evaluate(
     for k in ks:
         check_k(k, samples)
     index = _problems(task, prompts)
+    if samples * len(index) > MOST_COMPLETIONS:
+        raise ValueError(
+            f"{samples:,} samples to each of {len(index):,} problems are above the limit of "
+            f"{MOST_COMPLETIONS:,} completions: take fewer"
+        )
     law = {"seed": seed, "temperature": temperature, "top_k": top_k, "top_p": top_p}
     settings = {
         "task": task_name or task.name,

@@ -7,14 +7,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 from gnivo_edu.evaluation.step_values import step_values
 from gnivo_edu.evaluation.step_values.page import write_page
-from gnivo_edu.exact import check_alpha
+from gnivo_edu.exact import check_alpha, check_size
+from gnivo_edu.names import home
 
 PROMPT = "Once upon a time"
+MOST_CONTINUATIONS = 1_000_000  # of one step of all answers
 
 
 def explore(
@@ -53,6 +54,13 @@ def explore(
     from gnivo_edu.policies import load_policy, pick_device
 
     check_alpha(alpha)
+    if group_size * continuations > MOST_CONTINUATIONS:
+        raise ValueError(
+            f"{group_size:,} answers of {continuations:,} continuations a step are above the limit "
+            f"of {MOST_CONTINUATIONS:,}: take fewer"
+        )
+    if min(top_k, tree_horizon) >= 1:
+        check_size(top_k, tree_horizon)
     if task is not None and (prompt is not None or reward is not None):
         raise ValueError(
             "a task has its own questions and rewards: give --task, or --prompt and --reward"
@@ -62,8 +70,12 @@ def explore(
     if task is None and prompt_index is not None:
         raise ValueError("prompt_index is the number of a task's question: give --task with it")
     options = dict(task_options or {})
+    if horizon is not None and "horizon" in options:
+        raise ValueError("the horizon is given twice: by --horizon, and among the task's options")
     if horizon is not None:
         options["horizon"] = horizon
+    options = tasks.check_options(task or "stories", options, texts=True)
+    folder = None if out is None else home(out, what="out")
     # A table is made for its task, which has a vocabulary of its own.
     toy = None
     if task is not None and "table" in (model, reference):
@@ -97,8 +109,8 @@ def explore(
         reference_name=str(reference or model),
     )
     report = values.to_json()
-    if out is not None:
-        page = write_page(values, Path(out) / "index.html")
+    if folder is not None:
+        page = write_page(values, folder / "index.html")
         (page.parent / "values.json").write_text(json.dumps(report), encoding="utf-8")
         report["page"] = str(page)
     return report

@@ -1,6 +1,7 @@
 """Tasks: what a language model is asked, and how its answers are rewarded."""
 
 from gnivo_edu.tasks.registry import (
+    check_options,
     environment,
     environments,
     get,
@@ -12,6 +13,7 @@ from gnivo_edu.tasks.rewards import TextReward, get_reward
 
 __all__ = [
     "TextReward",
+    "check_options",
     "environment",
     "environments",
     "get",

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from gnivo_edu.tasks.data_sets import Row, field, first_rows, load_rows
+from gnivo_edu.names import visible
+from gnivo_edu.tasks.data_sets import Row, field, first_rows, load_rows, text_field
 from gnivo_edu.tasks.grading import TIMEOUT, Problem, grade_answers, last_box
 from gnivo_edu.tasks.text_task import TextTask
+from gnivo_edu.values import convert
 
 
 @dataclass(frozen=True)
@@ -133,11 +135,13 @@ def problem_of(row: Row, number: int, source: str) -> Problem:
     '7'
     """
     question = field(row, ("problem", "question"))
+    if question is not None:
+        question = text_field(row, ("problem", "question"), number=number, source=source)
     answer = field(row, ("answer", "final_answer"))
     if answer is None:
         solution = field(row, ("solution",)) or ""
-        lines = solution if isinstance(solution, list) else [str(solution)]
-        answer = last_box("\n".join(lines))
+        lines = solution if isinstance(solution, list) else [solution]
+        answer = last_box("\n".join(map(str, lines)))
     if isinstance(answer, list | tuple):
         if len(answer) != 1:
             raise ValueError(
@@ -147,11 +151,12 @@ def problem_of(row: Row, number: int, source: str) -> Problem:
         answer = answer[0]
     if isinstance(answer, float) and answer.is_integer():
         answer = int(answer)
+    where = f"row {number} of {source!r}"
+    answer = convert(f"the answer of {where}", answer, str | int | float | None)
     gold = "" if answer is None else str(answer).strip()
     if not question or not gold:
         raise ValueError(
-            f"row {number} of {source!r} has no question or no answer; its columns: "
-            f"{', '.join(row)}"
+            f"{where} has no question or no answer; its columns: {visible(', '.join(row))}"
         )
     if context := field(row, ("context",)):
         question = f"{context}\n{question}"
@@ -159,7 +164,7 @@ def problem_of(row: Row, number: int, source: str) -> Problem:
     return Problem(
         question=str(question),
         gold=gold,
-        unit=field(row, ("unit",)),
-        tolerance=None if error in (None, "") else float(error),
+        unit=convert(f"the unit of {where}", field(row, ("unit",)), str | None),
+        tolerance=convert(f"the error of {where}", None if error == "" else error, float | None),
         id=str(field(row, ("unique_id", "id", "idx", "problem_idx")) or number),
     )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
+from gnivo_edu.files import read_records
 from gnivo_edu.machine import hub_answers
+from gnivo_edu.names import home, shown, visible
 
 Row = dict[str, Any]
 # How `datasets` calls what a file holds.
@@ -21,11 +22,11 @@ def load_rows(path_or_id: str | PathLike[str], split: str, config: str | None = 
 
     `path_or_id` is a file (.jsonl, .json, .parquet, .csv, .arrow); a folder that holds `split` as
     such a file, or that `save_to_disk` wrote; or a hub id, `config` the name of its configuration.
-    Everything but .jsonl needs `datasets`. Raises ValueError, in one line, where there is nothing
-    to read.
+    Everything but .jsonl needs `datasets`, and a .json that is one list. Raises ValueError, in one
+    line, where there is nothing to read, and on a row that is no record.
     """
     name = fspath(path_or_id)
-    path = Path(name).expanduser()
+    path = home(name, what="path_or_id")
     # What `save_to_disk` wrote is read as a folder, by `datasets`.
     saved = any((path / f"dataset_{kind}.json").is_file() for kind in ("info", "dict"))
     if path.is_dir() and not saved:
@@ -36,8 +37,8 @@ def load_rows(path_or_id: str | PathLike[str], split: str, config: str | None = 
                 f"the folder {name!r} holds no {split}.jsonl (or .json, .parquet, .csv, .arrow)"
             )
         path = file
-    if path.is_file() and path.suffix == ".jsonl":
-        return _read_jsonl(path)
+    if path.is_file() and (path.suffix == ".jsonl" or _is_list(path)):
+        return read_records(path)
     if not path.exists() and (
         name.startswith(("/", ".", "~")) or name.count("/") != 1 or path.suffix[1:] in _FORMATS
     ):
@@ -47,18 +48,12 @@ def load_rows(path_or_id: str | PathLike[str], split: str, config: str | None = 
     return _read_with_datasets(path, name, split=split, config=config)
 
 
-def _read_jsonl(path: Path) -> list[Row]:
-    rows = []
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                try:
-                    rows.append(json.loads(line))
-                except json.JSONDecodeError as error:
-                    raise ValueError(
-                        f"line {number} of {str(path)!r} is not JSON: {error}"
-                    ) from error
-    return rows
+def _is_list(path: Path) -> bool:
+    """Whether a file of JSON is one list, and not a record a line."""
+    if path.suffix != ".json":
+        return False
+    with path.open("rb") as file:
+        return file.read(100).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
 
 
 def _read_with_datasets(path: Path, name: str, split: str, config: str | None) -> list[Row]:
@@ -117,6 +112,36 @@ def first_rows(rows: Sequence[Any], limit: int | None) -> Sequence[Any]:
             f"limit is how many problems to keep, a whole number from 1 on, got {limit!r}"
         )
     return rows[:limit]
+
+
+def text_field(row: Row, names: Sequence[str], number: int, source: str) -> str:
+    """The text of the first of `names` that the row has; ValueError, in one line with the row's
+    number, where there is none, and where it is no text.
+
+    >>> text_field({"prompt": "Once"}, ("prompt", "text"), number=0, source="some.jsonl")
+    'Once'
+    >>> text_field({"prompt": ["Once"]}, ("prompt", "text"), number=0, source="some.jsonl")
+    Traceback (most recent call last):
+    ValueError: row 0 of 'some.jsonl': its prompt must be a text, got ['Once']
+    """
+    text = field(row, names)
+    if text is None or text == "":
+        listed = ", ".join(names[:-1]) + " or " * (len(names) > 1) + names[-1]
+        columns = visible(", ".join(row))
+        raise ValueError(f"row {number} of {source!r} has no {listed}; its columns: {columns}")
+    name = next(name for name in names if field(row, (name,)) is not None)
+    if not isinstance(text, str):
+        raise ValueError(
+            f"row {number} of {source!r}: its {name} must be a text, got {shown(text)}"
+        )
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"row {number} of {source!r}: its {name} holds half a letter, "
+            f"{shown(text[error.start])}, and is no text"
+        ) from error
+    return text
 
 
 def field(row: Row, names: Sequence[str]) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from gnivo_edu.tasks.data_sets import first_rows, load_rows
+from gnivo_edu.tasks.data_sets import first_rows, load_rows, text_field
 from gnivo_edu.tasks.grading import TIMEOUT, Problem, after_marker, grade_answers, marker_or_box
 from gnivo_edu.tasks.text_task import TextTask
 
@@ -51,10 +51,14 @@ def gsm8k(
         )
     problems = []
     for number, row in enumerate(first_rows(rows, limit)):
-        gold = after_marker(str(row.get("answer", "")))
-        if gold is None or "question" not in row:
-            raise ValueError(f"row {number} of {source!r} has no question, or no answer after ####")
-        problems.append(Problem(question=str(row["question"]), gold=gold, id=f"{split}/{number}"))
+        question, solution = (
+            text_field(row, (name,), number=number, source=source)
+            for name in ("question", "answer")
+        )
+        gold = after_marker(solution)
+        if gold is None:
+            raise ValueError(f"row {number} of {source!r} has no answer after ####")
+        problems.append(Problem(question=question, gold=gold, id=f"{split}/{number}"))
     options = {
         "base_text": BASE_TEXT,
         "instruction": INSTRUCTION,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from pkgutil import resolve_name
 from typing import Any
 
-from gnivo_edu.names import current_folder, nearest
+from gnivo_edu.names import current_folder, nearest, shown
+from gnivo_edu.values import convert_options
 from toy_envs.core import TokenMDP
 
 # The tasks load what they need where they are made: their names are known without it.
@@ -49,12 +51,29 @@ def environment(name: str, **options: Any) -> Any:
     """A token MDP by its id: `toy_envs/RandomTree-v0`, `RandomTree` in short, or `module:Id-v0`.
 
     The module of `module:Id-v0` registers the id when it is imported; it is also looked for in the
-    current folder. `options` go to the environment. Raises ValueError, in one line, on a name that
-    is not there (with the nearest one) and on options that do not fit.
+    current folder. `options` go to the environment, each of the type that it states. Raises
+    ValueError, in one line, on a name that is not there (with the nearest one) and on options that
+    do not fit.
 
     >>> environment("RandomTree", horizon=3).horizon
     3
     """
+    import gymnasium
+
+    full = _environment_id(name)
+    with _made(name):
+        maker = _environment_maker(full)
+    options = convert_options(f"the task {name!r}", options, makers=[maker])
+    with _made(name):
+        unwrapped = gymnasium.make(full, **options).unwrapped
+    if not isinstance(unwrapped, TokenMDP):
+        raise ValueError(f"{name!r} is no token MDP: derive it from toy_envs.TokenMDP")
+    unwrapped.name = full
+    return unwrapped
+
+
+def _environment_id(name: str) -> str:
+    """The id of an environment, by its id, in short, or as `module:Id-v0`."""
     import gymnasium
 
     ids = environments()
@@ -62,18 +81,62 @@ def environment(name: str, **options: Any) -> Any:
     full = name if ":" in name or name in gymnasium.registry else short.get(name)
     if full is None:
         hint = nearest(name, [*short, *ids], otherwise=f"known: {', '.join(short)}")
-        raise ValueError(f"there is no environment {name!r}; {hint}")
+        raise ValueError(f"there is no environment {shown(name)}; {hint}")
+    return full
+
+
+def _environment_maker(full: str) -> Callable[..., Any]:
+    """The class or function behind an id; its module is imported, and may register the id."""
+    import gymnasium
+    from gymnasium.envs.registration import load_env_creator
+
+    module, colon, env_id = full.rpartition(":")
+    if colon:
+        import_module(module)
+    entry_point: Any = gymnasium.spec(env_id).entry_point
+    if isinstance(entry_point, str):
+        entry_point = load_env_creator(entry_point)
+    if entry_point is None:
+        raise ValueError(f"{env_id} is registered without an entry point")
+    maker: Callable[..., Any] = entry_point
+    return maker
+
+
+@contextmanager
+def _made(name: str) -> Iterator[None]:
+    """Inside, whatever an environment of somebody's own raises is said in one line."""
     try:
         with current_folder():
-            unwrapped = gymnasium.make(full, **options).unwrapped
+            yield
     # A module of the user's may raise anything while it is read, and may even call exit().
     except (Exception, SystemExit) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"task {name!r} cannot be made: {reason}") from error
-    if not isinstance(unwrapped, TokenMDP):
-        raise ValueError(f"{name!r} is no token MDP: derive it from toy_envs.TokenMDP")
-    unwrapped.name = full
-    return unwrapped
+        raise ValueError(f"the task {name!r} cannot be made: {reason}") from error
+
+
+def check_options(name: str, options: Mapping[str, Any], texts: bool = False) -> dict[str, Any]:
+    """The options of the task of this name, each of the type that it states, before anything is
+    loaded; `texts` as in `get`. Raises ValueError, in one line, on what does not fit.
+
+    >>> check_options("stories", {"stop": "###", "horizon": 8.0})
+    {'stop': ['###'], 'horizon': 8}
+    >>> check_options("stories", {"horizn": 8})
+    Traceback (most recent call last):
+    ValueError: the task 'stories' has no option 'horizn'; did you mean 'horizon'?
+    """
+    if _is_environment(name):
+        with _made(name):
+            makers = [_environment_maker(_environment_id(name))]
+        return convert_options(f"the task {name!r}", options, makers=makers)
+    name = _canonical(name)
+    makers = [_maker(name)]
+    if getattr(makers[0], "own_vocabulary", False):
+        if texts:
+            makers.append(resolve_name(_IN_TEXTS))
+        return convert_options(f"the task {name!r}", options, makers=makers)
+    # What a task in words does not take itself goes to the TextTask that it makes.
+    makers.append(resolve_name("gnivo_edu.tasks.text_task:TextTask"))
+    return convert_options(f"the task {name!r}", options, makers=makers)
 
 
 def get(
@@ -106,10 +169,10 @@ def get(
     """
     data = {"split": split, "path_or_id": path_or_id}
     options |= {option: value for option, value in data.items() if value is not None}
-    short = [_short(env_id) for env_id in environments()]
-    if "/" in name or ":" in name or name in short:
+    if _is_environment(name):
         return environment(name, **options)
-    name = _canonical(name, short)
+    options = check_options(name, options, texts=texts)
+    name = _canonical(name)
     maker = _maker(name)
     if getattr(maker, "own_vocabulary", False):
         if tokenizer is not None:
@@ -118,8 +181,7 @@ def get(
                 "no tokenizer, take the model 'shipped' or one that `pretrain` made, or a task in "
                 "words"
             )
-        task = _make(name, maker, options=options)
-        return resolve_name(_IN_TEXTS)(**options) if texts else task
+        return resolve_name(_IN_TEXTS)(**options) if texts else maker(**options)
     if tokenizer is None:
         raise ValueError(
             f"the task {name!r} is answered in words, and the model comes without a tokenizer: "
@@ -129,7 +191,7 @@ def get(
         from gnivo_edu.tasks.prompting import end_tokens
 
         options["eos_token_ids"] = end_tokens(tokenizer, getattr(model, "generation_config", None))
-    return _make(name, partial(maker, tokenizer=tokenizer), options=options)
+    return maker(tokenizer=tokenizer, **options)
 
 
 def load(
@@ -149,7 +211,7 @@ def load(
 
     from gnivo_edu.policies import load_policy
 
-    options = dict(options or {})
+    options = check_options(task, options or {})
     # A table is made of its task; a task in words is made for its model.
     of_table = get(task, **options) if model == "table" else None
     policy, tokenizer = load_policy(model, dtype or torch.float32, task=of_table)
@@ -178,14 +240,17 @@ def _short(env_id: str) -> str:
     return env_id.removeprefix("toy_envs/").rsplit("-v", 1)[0]
 
 
-def _canonical(name: str, short: list[str]) -> str:
-    """A name as it is listed, whatever its case, marks and usual variants; `short`: what else there
-    is, to say so where there is no such name.
-    """
+def _is_environment(name: str) -> bool:
+    return "/" in name or ":" in name or name in map(_short, environments())
+
+
+def _canonical(name: str) -> str:
+    """A name as it is listed, whatever its case, marks and usual variants."""
     plain = re.sub(r"[^a-z0-9]", "", name.lower())
     same = {listed.replace("_", ""): listed for listed in NAMES} | _OTHER_NAMES
     if plain not in same:
-        raise ValueError(f"there is no task {name!r}; {nearest(name, [*NAMES, *short])}")
+        hint = nearest(name, [*NAMES, *map(_short, environments())])
+        raise ValueError(f"there is no task {shown(name)}; {hint}")
     return same[plain]
 
 
@@ -195,17 +260,3 @@ def _maker(name: str) -> Callable[..., Any]:
         return partial(resolve_name("gnivo_edu.tasks.benchmarks:benchmark"), name)
     maker: Callable[..., Any] = resolve_name(_MAKERS[name])
     return maker
-
-
-def _make(name: str, maker: Callable[..., Any], options: Mapping[str, Any]) -> Any:
-    from gnivo_edu.tasks.text_task import TextTask
-
-    parameters = list(inspect.signature(maker).parameters.values())
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        parameters += inspect.signature(TextTask).parameters.values()
-    keywords = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY or p.default is not p.empty]
-    for option in options:
-        if option not in keywords:
-            hint = nearest(option, keywords)
-            raise ValueError(f"the task {name!r} has no option {option!r}; {hint}")
-    return maker(**options)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gnivo_edu.tasks.data_sets import field, first_rows, load_rows
+from gnivo_edu.tasks.data_sets import first_rows, load_rows, text_field
 from gnivo_edu.tasks.grading import Grade, Problem
 from gnivo_edu.tasks.rewards import TextReward, get_reward
 from gnivo_edu.tasks.text_task import TextTask
@@ -103,12 +103,11 @@ def stories(
     if path_or_id is not None:
         if openings is not None:
             raise ValueError("pass openings or path_or_id, not both")
-        texts = [field(row, ("prompt", "opening", "text")) for row in load_rows(path_or_id, split)]
-        if None in texts:
-            raise ValueError(
-                f"row {texts.index(None)} of {path_or_id!r} has no prompt, opening or text"
-            )
-        openings = [str(text) for text in texts]
+        columns = ("prompt", "opening", "text")
+        openings = [
+            text_field(row, columns, number=number, source=path_or_id)
+            for number, row in enumerate(load_rows(path_or_id, split))
+        ]
     elif openings is None:
         openings = OPENINGS
     problems = [Problem(question=text) for text in first_rows(openings, limit)]

@@ -13,11 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
-
 from gnivo_edu import objectives
-from gnivo_edu.names import nearest
-from gnivo_edu.training.yaml_values import read_change, read_file
+from gnivo_edu.files import read_changes, read_settings
+from gnivo_edu.names import home, nearest, shown
+from gnivo_edu.values import convert, convert_options
+
+LARGEST_RATE = 1e30  # an optimiser multiplies it by up to ten thousand, in float32
+LARGEST_REWARD = 1_000_000
+MOST_ANSWERS = 1_000_000  # of a step
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,13 @@ class TrainConfig:
             for name in names:
                 if not holds(getattr(self, name)):
                     raise ValueError(f"{name} must {rule}, got {getattr(self, name)}")
+        answers = self.prompts_per_step * self.group_size
+        if answers > MOST_ANSWERS:
+            raise ValueError(
+                f"prompts_per_step times group_size is {answers:,} answers a step: take at most "
+                f"{MOST_ANSWERS:,}"
+            )
+        object.__setattr__(self, "out", str(home(self.out, what="out")))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they are written to YAML and JSON."""
@@ -141,6 +151,11 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], tuple[str, ...]], ...] = (
         ("temperature", "learning_rate", "value_learning_rate"),
     ),
     (
+        f"be at most {LARGEST_RATE:g}, or float32 overflows",
+        lambda x: x <= LARGEST_RATE,
+        ("learning_rate", "value_learning_rate", "weight_decay", "kl_to_initial"),
+    ),
+    (
         "not be negative, and finite",
         lambda x: 0 <= x < math.inf,
         ("kl_to_initial", "weight_decay", "warmup_steps", "lora_rank", "report_questions", "seed"),
@@ -170,9 +185,10 @@ def load_config(
     first.
 
     `task_options.x=1` and `objective_options.alpha=0.1` set one entry of a group; values are read
-    as `read_change` reads them. Where the objective is another than the file's, only those of the
-    file's `objective_options` stay that it takes. Raises ValueError, in one line, on unknown keys
-    (with the nearest valid name), values of another type and broken files.
+    as `files.read_change` reads them. Where the objective is another than the file's, only those of
+    the file's `objective_options` stay that it takes. Raises ValueError, in one line, on unknown
+    keys and options (with the nearest valid name), keys that stand twice, values of another type
+    and broken files.
 
     >>> config = load_config(changes=["objective=grpo", "objective_options.alpha=0.1", "steps=3"])
     >>> config.objective_options
@@ -181,22 +197,24 @@ def load_config(
     Traceback (most recent call last):
     ValueError: there is no setting 'learning_rat'; did you mean 'learning_rate'?
     """
-    values = read_file(path) if path is not None else {}
-    parsed = [read_change(change) for change in changes]
+    values = read_settings(path) if path is not None else {}
+    parsed = read_changes(changes)
     before = values.get("objective", TrainConfig.objective)
-    objective = _convert("objective", {**dict(parsed), **given}.get("objective", before))
+    objective = _convert("objective", {**parsed, **given}.get("objective", before))
     if objective != before and isinstance(values.get("objective_options"), dict):
         values["objective_options"] = _taken(objective, values["objective_options"])
-    for key, value in parsed:
+    for key, value in parsed.items():
         group, dot, entry = key.partition(".")
         entries = values.get(group) or {}  # an empty group in a file is no group at all
         if dot and not isinstance(entries, dict):
             raise ValueError(
-                f"{key} cannot be set: {group} is {entries!r}, and no group of entries"
+                f"{key} cannot be set: {group} is {shown(entries)}, and no group of entries"
             )
         values[group] = {**entries, entry: value} if dot else value
-    values |= given
-    return TrainConfig(**{key: _convert(key, value) for key, value in values.items()})
+    settings = {key: _convert(key, value) for key, value in (values | given).items()}
+    if "objective_options" in settings:
+        settings["objective_options"] = _options(objective, settings["objective_options"])
+    return TrainConfig(**settings)
 
 
 def _taken(objective: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -205,39 +223,32 @@ def _taken(objective: str, options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name in parameters}
 
 
+def _options(objective: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The options of an objective, each of the type that it says."""
+    function = objectives.get(objective)
+    options = convert_options(f"the objective {objective!r}", options, makers=[function])
+    furthest = options.get("reward_max") or 0.0
+    # Beside a larger number float32 loses a reward of 1 in rounding, and every weight is alike.
+    if not abs(furthest) <= LARGEST_REWARD:
+        raise ValueError(
+            f"reward_max must be the largest reward of the task, at most {LARGEST_REWARD:,}, got "
+            f"{furthest}"
+        )
+    return options
+
+
 _KINDS = {
     f.name: typing.get_type_hints(TrainConfig)[f.name] for f in dataclasses.fields(TrainConfig)
-}
-# What a setting must be, by the first word of the error that pydantic finds.
-_WANTED = {
-    "string": "text",
-    "int": "a whole number",
-    "finite": "a whole number",  # neither infinity nor "not a number" is one
-    "float": "a number",
-    "dict": "a group of entries",
-    "tuple": "a list",
 }
 
 
 def _convert(name: Any, value: Any) -> Any:
-    """A value of the type that the setting has: 1 becomes 1.0, and 2.0 becomes 2, where the other
-    is meant. ValueError, in one line, where nothing can become a value of it.
+    """A value of the type that the setting has. ValueError, in one line, where nothing can become a
+    value of it.
     """
     if name not in _KINDS:
         hint = nearest(name, _KINDS, otherwise="TrainConfig lists them all")
-        raise ValueError(f"there is no setting {name!r}; {hint}")
-    kind = _KINDS[name]
-    if value is None and typing.get_origin(kind) is dict:
+        raise ValueError(f"there is no setting {shown(name)}; {hint}")
+    if value is None and typing.get_origin(_KINDS[name]) is dict:
         value = {}  # `task_options:` with nothing below it
-    try:
-        # pydantic takes true for 1 unless it is strict, and no setting is true or false.
-        return TypeAdapter(kind).validate_python(value, strict=isinstance(value, bool))
-    except ValidationError as error:
-        first = error.errors()[0]
-    if first["type"] == "literal_error":
-        raise ValueError(f"{name} must be one of {', '.join(typing.get_args(kind))}, got {value!r}")
-    wanted = _WANTED[first["type"].partition("_")[0]]
-    if not first["loc"]:
-        raise ValueError(f"{name} must be {wanted}, got {value!r}")
-    verb = "have names" if isinstance(value, dict) else f"must be {wanted}"
-    raise ValueError(f"the entries of {name} {verb}, got {first['input']!r}")
+    return convert(name, value, _KINDS[name])

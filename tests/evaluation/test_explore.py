@@ -67,7 +67,7 @@ def test_explore_gives_options_to_the_task(tmp_path):
         str(tmp_path), task="toy_envs/ArithmeticChain-v0", task_options={"operations": 1}, **small
     )
     assert report["prompt"].endswith(chain.question(0))
-    with pytest.raises(ValueError, match="unexpected keyword argument 'operation'"):
+    with pytest.raises(ValueError, match="has no option 'operation'; did you mean 'operations'"):
         explore(
             str(tmp_path),
             task="toy_envs/ArithmeticChain-v0",

@@ -38,12 +38,8 @@ def test_the_file_s_own_objective_keeps_its_options_and_what_is_said_later_wins(
     }
     changed = load_config(file, ["objective_options.alpha=0.1", "objective=gvpo"])
     assert changed.objective_options == {"alpha": 0.1}
-    assert (
-        load_config(file, ["objective=grpo", "objective_options.weights=raw"]).objective_options[
-            "weights"
-        ]
-        == "raw"
-    )
+    with pytest.raises(ValueError, match="the objective 'grpo' has no option 'weights'; known"):
+        load_config(file, ["objective=grpo", "objective_options.weights=raw"])
     with pytest.raises(ValueError, match="did you mean 'grpo'"):
         load_config(file, ["objective=gropo"])
 
@@ -111,7 +107,7 @@ def test_a_group_with_nothing_below_it_is_an_empty_one(tmp_path):
         ("out=3", "out must be text, got 3"),
         ("level=word", "level must be one of token, step, got 'word'"),
         ("task_options=3", "task_options must be a group of entries, got 3"),
-        ("trackers=wandb", "trackers must be a list, got 'wandb'"),
+        ("trackers=3", "trackers must be a list, got 3"),
         ("trackers=[1]", "the entries of trackers must be text, got 1"),
         ("FREE=[seed]", "there is no setting 'FREE'"),
         ("zzz=1", "there is no setting 'zzz'; TrainConfig lists them all"),

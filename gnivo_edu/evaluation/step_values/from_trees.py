@@ -4,6 +4,7 @@ model.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,7 +40,8 @@ def exact_values(
     """
     mask = task.prompt_mask()[prompt_index]
     values: list[Array | None]
-    small = task.vocab_size**task.horizon <= max_sequences
+    # V**T in logarithms: of a language model it has thousands of digits.
+    small = task.horizon * math.log(task.vocab_size) <= math.log(max(max_sequences, 1)) + 1e-9
     if small and len(task.eos_token_ids) < 2 and bool(mask.all()):
         tables = tabulate(reference, task, prompt_index=prompt_index)
         tree = exact.enumerate_tree(task, tables, prompt_index=prompt_index)
