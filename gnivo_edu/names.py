@@ -141,7 +141,7 @@ def visible(text: str, lines: bool = False) -> str:
 
 def _is_shown(letter: str, kept: str) -> bool:
     # Wide and narrow spaces are fine; the separators of lines and paragraphs are spaces, too.
-    is_space = letter > "\xa0" and letter.isspace() and letter not in "\u2028\u2029"
+    is_space = letter >= "\xa0" and letter.isspace() and letter not in "\u2028\u2029"
     return letter.isprintable() or is_space or letter in _JOINERS or letter in kept
 
 

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from gnivo_edu.names import UnknownName, check_keywords, load_function, nearest
+from gnivo_edu.names import (
+    UnknownName,
+    check_keywords,
+    home,
+    load_function,
+    nearest,
+    shown,
+    visible,
+)
 
 
 def test_the_nearest_name_is_found_in_any_case_and_shown_as_it_is_written() -> None:
@@ -79,3 +87,33 @@ def test_only_the_standard_library_is_imported() -> None:
     code = "import sys, gnivo_edu.names; print({'numpy', 'torch', 'yaml'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_what_a_terminal_would_obey_is_written_out() -> None:
+    hostile = "a\x1b[31m\r\n\x07\x9b\u202eb\u2066\u200f\ud800\u2028"
+    assert visible(hostile).isprintable()
+    assert visible(hostile).startswith(r"a\x1b[31m\r\n\x07\x9b\u202eb\u2066")
+    assert visible("one\ntwo\x1b", lines=True) == "one\ntwo\\x1b"
+    for harmless in ("李雷, Łukasz", "e\u0301", "👩\u200d🎓", "\u00a0", "\u3000", r"C:\x1b"):
+        assert visible(harmless) == harmless
+
+
+def test_a_value_is_shown_in_one_short_line() -> None:
+    assert shown("a\nb\u202e") == r"'a\nb\u202e'"
+    assert len(shown("a" * 1000)) == 80
+    assert "hex digits" in shown(10**5000)
+
+
+def test_home_is_home_and_nothing_is_no_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/somewhere")
+    monkeypatch.setenv("USERPROFILE", "/somewhere")
+    assert home("~/a") == Path("/somewhere/a")
+    assert home("a/~") == Path("a/~")
+    for path, says in {
+        "": "out is empty",
+        " ": "out is empty",
+        "a\0b": "zero byte",
+        "~nobody-at-all/a": "there is no home folder for '~nobody-at-all/a'",
+    }.items():
+        with pytest.raises(ValueError, match=says):
+            home(path, what="out")
