@@ -16,6 +16,7 @@ from gnivo_edu.tasks.data_sets import first_rows, load_rows, text_field
 from gnivo_edu.tasks.grading import Grade, Problem
 from gnivo_edu.tasks.rewards import TextReward, get_reward
 from gnivo_edu.tasks.text_task import TextTask
+from gnivo_edu.values import convert
 
 
 def _words(text: str) -> frozenset[str]:
@@ -108,8 +109,8 @@ def stories(
             text_field(row, columns, number=number, source=path_or_id)
             for number, row in enumerate(load_rows(path_or_id, split))
         ]
-    elif openings is None:
-        openings = OPENINGS
+    else:
+        openings = convert("openings", OPENINGS if openings is None else openings, list[str])
     problems = [Problem(question=text) for text in first_rows(openings, limit)]
     score = get_reward(reward) if isinstance(reward, str) else reward
     grader = partial(_score_texts, score)

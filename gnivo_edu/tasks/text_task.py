@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from gnivo_edu.tasks.grading import Grade, Problem, unparsable_golds
 from gnivo_edu.tasks.prompting import base_prompt, chat_prompt, end_tokens, left_pad
 from gnivo_edu.tasks.segment import Segmenter, check_rows, get_segmenter, step_ids_of, token_pieces
+from gnivo_edu.values import convert
 from toy_envs.core import TokenMDP
 
 Grader = Callable[[Sequence[str], Sequence[Problem]], list[Grade]]
@@ -72,11 +73,15 @@ class TextTask(TokenMDP):
         super().__init__(size, horizon, vocabulary=pieces)
         self.name, self.problems, self.tokenizer = name, tuple(problems), tokenizer
         self.eos_token_ids = tuple(eos_token_ids) if eos_token_ids else end_tokens(tokenizer)
+        if beyond := [token for token in self.eos_token_ids if not 0 <= token < size]:
+            raise ValueError(
+                f"eos_token_ids must lie in 0..{size - 1}, the tokenizer's tokens, got {beyond[0]}"
+            )
         self.eos_token_id = self.eos_token_ids[0]
         self.bos_token_id = tokenizer.bos_token_id
         pad = tokenizer.pad_token_id
         self.pad_token_id = self.eos_token_id if pad is None else pad
-        self.stop = () if self.chat else tuple(stop)
+        self.stop = () if self.chat else convert("stop", stop, tuple[str, ...])
         self._grader, self._segmenter = grader, get_segmenter(segmenter)
         self._gradable: NDArray[np.int64] | None = None
         asked = [problem.question for problem in self.problems]

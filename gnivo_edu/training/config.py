@@ -151,14 +151,14 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], tuple[str, ...]], ...] = (
         ("temperature", "learning_rate", "value_learning_rate"),
     ),
     (
-        f"be at most {LARGEST_RATE:g}, or float32 overflows",
-        lambda x: x <= LARGEST_RATE,
-        ("learning_rate", "value_learning_rate", "weight_decay", "kl_to_initial"),
-    ),
-    (
         "not be negative, and finite",
         lambda x: 0 <= x < math.inf,
         ("kl_to_initial", "weight_decay", "warmup_steps", "lora_rank", "report_questions", "seed"),
+    ),
+    (
+        f"be at most {LARGEST_RATE:g}, or float32 overflows",
+        lambda x: x <= LARGEST_RATE,
+        ("learning_rate", "value_learning_rate", "weight_decay", "kl_to_initial"),
     ),
 )
 
