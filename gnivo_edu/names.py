@@ -146,6 +146,8 @@ def _is_shown(letter: str, kept: str) -> bool:
 
 
 def _escape(letter: str) -> str:
+    if "\udc80" <= letter <= "\udcff":  # how Python carries a byte that is no UTF-8
+        letter = chr(ord(letter) - 0xDC00)
     return letter.encode("unicode_escape").decode()
 
 

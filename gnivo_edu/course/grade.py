@@ -37,7 +37,8 @@ from gnivo_edu.course.isolation import form
 from gnivo_edu.course.marks import Grade as Grade
 from gnivo_edu.course.marks import Marks
 from gnivo_edu.course.marks import write_csv as write_csv
-from gnivo_edu.course.remote import Verdict, escaped, grade_exercise
+from gnivo_edu.course.remote import Verdict, grade_exercise
+from gnivo_edu.names import visible
 
 LONGEST = 1e6  # seconds for an exercise
 
@@ -88,7 +89,7 @@ def grade(
         )
 
     def one(student: str) -> Grade:
-        shown = escaped(student)
+        shown = visible(student)
         drawn_from = seed_for(shown, seed) if per_student else seed
         verdicts = {e.name: _grade_work(e, works[student], drawn_from, timeout) for e in chosen}
         return Grade(shown, seed=drawn_from, verdicts=verdicts)

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from gnivo_edu.course import wire
 from gnivo_edu.course.exercises.base import CheckFailed, Exercise, NothingYet
 from gnivo_edu.course.isolation import Place, Started, start
+from gnivo_edu.names import visible
 
 Status = Literal["passed", "failed", "not attempted"]
 MOST_WAYS = 4  # in which a function is looked for
@@ -41,24 +42,8 @@ def one_line(text: str) -> str:
     >>> one_line("red \\x1b[31m\\n text")
     'red \\\\x1b[31m text'
     """
-    text = escaped(" ".join(text[:2000].split()))
+    text = visible(" ".join(text[:2000].split()))
     return text if len(text) <= 500 else text[:497] + "..."
-
-
-def escaped(text: str) -> str:
-    """A text in which everything that does not print is made visible: escapes, line breaks, marks
-    that turn the direction of writing, bytes of a file name that are no UTF-8.
-
-    >>> escaped("a\\nb\\u202ec\\udce9")
-    'a\\\\nb\\\\u202ec\\\\xe9'
-    """
-    return "".join(c if c.isprintable() else _code(c) for c in text)
-
-
-def _code(c: str) -> str:
-    if 0xDC80 <= ord(c) <= 0xDCFF:  # how Python carries a byte that is no UTF-8
-        c = chr(ord(c) - 0xDC00)
-    return c.encode("unicode_escape").decode()
 
 
 def grade_exercise(
