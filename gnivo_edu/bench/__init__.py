@@ -1,4 +1,6 @@
-"""Speed, measured as ratios within one process: never as a time against a clock."""
+"""Speed, measured as ratios within one process, never as a time against a clock; and how often the
+grader is right.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from gnivo_edu import exact
+from gnivo_edu.bench.grading import bench_grading
 from gnivo_edu.bench.ratio import Progress, race, ratio_row
 from gnivo_edu.bench.sample import bench_sample
 from gnivo_edu.bench.score import bench_score
@@ -97,6 +100,7 @@ def _python(*arguments: str) -> None:
 
 BENCHMARKS: dict[str, Callable[..., list[dict[str, Any]]]] = {
     "exact": bench_exact,
+    "grading": bench_grading,
     "import": bench_import,
     "sample": bench_sample,
     "score": bench_score,

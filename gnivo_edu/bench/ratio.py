@@ -59,14 +59,14 @@ def ratio_row(case: str, ours: Sequence[float], peer: Sequence[float], unit: str
     """One row of a benchmark: medians, and the ratio repeat by repeat, written so that larger is
     better for us.
 
-    `unit` "tokens/s" is better when larger; seconds and bytes when smaller.
+    `unit` "tokens/s" and "share" are better when larger; seconds and bytes when smaller.
 
     >>> row = ratio_row("half the time", ours=[1.0, 2.0], peer=[2.0, 4.0], unit="s")
     >>> row["ratio"], row["ratio_min"], row["peer"]
     (2.0, 2.0, 3.0)
     """
     quotients = np.array(ours) / np.array(peer)
-    ratios = quotients if unit == "tokens/s" else 1 / quotients
+    ratios = quotients if unit in ("tokens/s", "share") else 1 / quotients
     return {
         "case": case,
         "ours": float(np.median(ours)),

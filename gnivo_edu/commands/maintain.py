@@ -17,11 +17,11 @@ PANEL = "Maintain"
 @app.command(rich_help_panel=PANEL)
 def bench(
     name: Annotated[
-        str, typer.Argument(help="Which benchmark: exact, import, sample, score.")
+        str, typer.Argument(help="Which benchmark: exact, grading, import, sample, score.")
     ] = "exact",
     as_json: Json = False,
 ) -> None:
-    """Measure speed as ratios within one run."""
+    """Measure speed as ratios within one run, or how often the grader is right."""
     from gnivo_edu.bench import run_benchmark
 
     with status(as_json) as progress:

@@ -126,8 +126,8 @@ def _base(latex: str) -> str:
 
 
 def _braces_against_brackets(gold: Reading, answer: Reading) -> bool:
-    """Whether one is a set in braces and the other a pair or an interval, which math-verify takes
-    for equal.
+    """Whether one is a set in braces and the other a pair or an interval, or a pair stands in other
+    brackets: math-verify takes these for equal.
     """
     from sympy import FiniteSet, Interval, Tuple
 
@@ -137,6 +137,9 @@ def _braces_against_brackets(gold: Reading, answer: Reading) -> bool:
             kinds.add("braces")
         elif isinstance(reading.expression, Interval | Tuple):
             kinds.add("brackets")
+    pairs = [r.latex for r in (gold, answer) if isinstance(r.expression, Tuple)]
+    if len(pairs) == 2 and len(gold.expression) == 2 and "[" in (pairs[0][0], pairs[1][0]):
+        return pairs[0][0] != pairs[1][0] or pairs[0][-1] != pairs[1][-1]
     return kinds == {"braces", "brackets"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from gnivo_edu import bench
 
 SMALL = {
     "exact": partial(bench.bench_exact, vocab_size=2, horizon=3, repeats=2),
+    "grading": partial(bench.bench_grading, shared=Path("no data sets")),
     "import": partial(bench.bench_import, repeats=1),
     # One thread: two that wait for one another are slow where others work too.
     "sample": partial(
@@ -19,7 +21,7 @@ SMALL = {
     ),
     "score": partial(bench.bench_score, tokens=16, vocabulary=64, width=4, repeats=2),
 }
-ROWS = {"exact": 2, "import": 2, "sample": 3, "score": 9}
+ROWS = {"exact": 2, "grading": 6, "import": 2, "sample": 3, "score": 9}
 COLUMNS = ["case", "ours", "peer", "ratio", "ratio_min", "ratio_max", "unit", "better"]
 
 
@@ -34,7 +36,7 @@ def test_a_record_meets_its_contract(name: str, monkeypatch: pytest.MonkeyPatch)
     assert len(record["results"]) == ROWS[name]
     for row in record["results"]:
         assert list(row) == COLUMNS
-        assert row["unit"] in ("s", "bytes", "tokens/s", "nats")
+        assert row["unit"] in ("s", "bytes", "tokens/s", "nats", "share")
         assert 0 < row["ratio_min"] <= row["ratio"] <= row["ratio_max"] < math.inf
     assert said
 
@@ -48,5 +50,5 @@ def test_chunked_scores_agree_with_dense_ones_and_take_less_memory() -> None:
 
 
 def test_an_unknown_benchmark_is_answered_with_the_known() -> None:
-    with pytest.raises(ValueError, match="no benchmark 'speed'; known: exact, import, sample"):
+    with pytest.raises(ValueError, match="no benchmark 'speed'; known: exact, grading, import"):
         bench.run_benchmark("speed")

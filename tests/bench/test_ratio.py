@@ -39,7 +39,9 @@ def test_threads_are_set_for_the_calls_alone() -> None:
     assert torch.get_num_threads() == before
 
 
-@pytest.mark.parametrize(("unit", "ratio"), [("s", 2.0), ("bytes", 2.0), ("tokens/s", 0.5)])
+@pytest.mark.parametrize(
+    ("unit", "ratio"), [("s", 2.0), ("bytes", 2.0), ("tokens/s", 0.5), ("share", 0.5)]
+)
 def test_a_ratio_is_larger_where_ours_is_better(unit: str, ratio: float) -> None:
     row = ratio_row("case", ours=[1.0, 2.0, 3.0], peer=[2.0, 4.0, 12.0], unit=unit)
     assert (row["ours"], row["peer"], row["ratio"]) == (2.0, 4.0, ratio)

@@ -29,6 +29,23 @@ _DROPPED = re.compile(r"\\[lc]?dots|\.\.\.|['\"`#?]")
 _SIDE_BY_SIDE = re.compile(r"\d[\s{}]+\d")
 _SUBSCRIPT = re.compile(r"(?<!\^)\d\s*_")
 _NUMERAL = re.compile(r"[-+]?\s*[\d.,]+\s*_\s*(?:\d+|\{\s*\d+\s*\})")
+_COMMAND = re.compile(r"(?<!\\)(?:\\\\)*\\([A-Za-z]+)")
+# The lexer takes a command that it does not know for one that it knows and letters: \pmod is \pm.
+_KNOWN = """
+alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi
+omicron pi varpi rho varrho sigma varsigma tau upsilon phi varphi chi psi omega Gamma Delta
+Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega hbar ell mho nabla partial prime imath jmath wp
+eth infty frac dfrac tfrac cfrac binom dbinom tbinom choose over sqrt surd overline bar vec
+overrightarrow hat tilde widetilde dot ddot acute grave breve check mathring text textbf textit
+textrm textnormal textsf mbox mathrm mathbf mathit mathsf mathcal mathbb mathfrak mathscr mathtt
+operatorname bm boldsymbol sin cos tan cot sec csc sinh cosh tanh arcsin arccos arctan arccot
+arcsec arccsc arsinh arcosh artanh arcsinh arccosh arctanh log ln exp lim sum prod int det gcd
+lcm max min floor ceil lfloor rfloor lceil rceil langle rangle lbrace rbrace lbrack rbrack lvert
+rvert vert lgroup rgroup cdot times div pm mp circ le leq leqslant lt ge geq geqslant gt ne neq
+approx in notin cup cap setminus subseteq supseteq emptyset varnothing complement angle
+measuredangle triangle left right begin end quad qquad displaystyle Re Im
+"""
+_COMMANDS = frozenset(_KNOWN.split())
 _PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}(?:\s+[A-Za-z]{2,}){2,}")
 # The left side of S_{\max} = 5 or \angle ABC = 90: a name, which the grammar need not read.
 _NAME = re.compile(
@@ -91,6 +108,7 @@ def _loses(latex: str) -> bool:
         bare, before = _ARGUMENTS.sub(";", bare), bare
     return bool(
         _DROPPED.search(latex)
+        or not _COMMANDS.issuperset(_COMMAND.findall(latex))
         or _SIDE_BY_SIDE.search(bare)
         or _PROSE.search(bare)
         or (_SUBSCRIPT.search(latex) and not _NUMERAL.fullmatch(latex))

@@ -61,6 +61,7 @@ def clean(text: str) -> str:
     text = text if text.isascii() else ascii_latex(text)
     text = re.sub(r"\\(?:left|right)\.", "", text)
     text = re.sub(r"\\(?:left|right|[bB]igg?[lrm]?)(?=\s*[\[\]()|/\\])", "", text)
+    text = re.sub(r"\\(?:text)?degrees?(?![A-Za-z])", r"^{\\circ}", text)
     text = re.sub(r"\\(?:displaystyle|textstyle|limits|nolimits)(?![A-Za-z])", "", text)
     text = re.sub(r"^\*\*(.*)\*\*$|^(?:\\\(|\\\[)(.*)(?:\\\)|\\\])$", r"\1\2", text.strip())
     text = re.sub(r"(?<=\w)\\?\$(?=\w)", " ", text)

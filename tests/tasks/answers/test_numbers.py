@@ -1,0 +1,61 @@
+"""Numbers are equal by their own size, and letters at points."""
+
+from __future__ import annotations
+
+import pytest
+from sympy import Abs, Float, I, Integer, Matrix, Rational, Symbol, cos, exp, floor, pi, sin, sqrt
+
+from gnivo_edu.tasks.answers.numbers import distance, equal, verifier
+
+X, Y = Symbol("x", real=True), Symbol("y", real=True)
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [
+        (Rational(2, 3), Float("0.666667")),
+        (sqrt(3) / 3, 1 / sqrt(3)),
+        (Integer(0), sqrt(2) * sqrt(8) - 4),
+        (2 * sin(X) * cos(X), sin(2 * X)),
+        (X / 4, Float("0.25") * X),
+        (floor(X / 2), floor((X - 2) / 2) + 1),
+        ((1 + I) ** 2, 2 * I),
+        (Matrix([[1, sqrt(4)]]), Matrix([[1, 2]])),
+    ],
+)
+def test_equal(gold: object, answer: object) -> None:
+    assert equal(gold, answer) is True
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [
+        (Rational(2, 3), Float("0.667")),
+        (Integer(0), Integer(10) ** -700),
+        (Integer(10) ** 90, Integer(10) ** 90 + 1),
+        (Float("6.1e-31"), Float("6.2e-31")),
+        (Float("0.0000411"), Float("0.0000412")),
+        (Integer(0), exp(-2000)),
+        (X, X + Rational(1, 10**90)),
+        (X, Abs(X)),
+        (floor(sqrt(X)), floor(sqrt(X - 1))),
+        (X * Y, X + Y),
+        (Matrix([[1, 2]]), Matrix([[1], [2]])),
+        (pi, Rational(355, 113)),
+    ],
+)
+def test_not_equal(gold: object, answer: object) -> None:
+    assert equal(gold, answer) is False
+
+
+def test_how_far_apart() -> None:
+    assert distance(Rational(21, 5), Float("4.3")) == pytest.approx(0.1)
+    assert distance(X, Integer(1)) is None
+
+
+def test_nobody_elses_math_verify_is_changed() -> None:
+    from math_verify import grader
+
+    before = grader.sympy_numeric_eq
+    verifier()
+    assert grader.sympy_numeric_eq is before
