@@ -130,6 +130,15 @@ def whole_number(value: Any, name: str) -> int:
         raise ValueError(f"{name} must be a whole number, got {_one_line(repr(value))}") from error
 
 
+def whole(**numbers: Any) -> list[int]:
+    """Each of some arguments as an int, in their order; ValueError names the first that is none.
+
+    >>> whole(horizon=np.int64(3), seed=True)
+    [3, 1]
+    """
+    return [whole_number(value, name) for name, value in numbers.items()]
+
+
 def whole_numbers(values: ArrayLike, name: str) -> NDArray[np.int64]:
     """Whole numbers as int64; ValueError, in one line, on 1.7, on nan and on text.
 

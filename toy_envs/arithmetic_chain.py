@@ -8,7 +8,10 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from toy_envs.arguments import whole
 from toy_envs.core import TokenMDP
+
+LONGEST = 10_000  # tokens of an answer
 
 
 class ArithmeticChain(TokenMDP):
@@ -82,11 +85,23 @@ class ArithmeticChain(TokenMDP):
         prompt_seed: int = 0,
         render_mode: str | None = None,
     ) -> None:
+        operations, base, digits, num_prompts, prompt_seed = whole(
+            operations=operations,
+            base=base,
+            digits=digits,
+            num_prompts=num_prompts,
+            prompt_seed=prompt_seed,
+        )
         if min(operations, digits, num_prompts) < 1 or prompt_seed < 0 or not 2 <= base <= 10:
             raise ValueError(
                 "operations, digits and num_prompts must be at least 1, prompt_seed at least 0 and "
                 f"base in 2..10, got {operations}, {digits}, {num_prompts}, {prompt_seed} and "
                 f"{base}"
+            )
+        if operations * (digits + 1) > LONGEST:
+            raise ValueError(
+                f"{operations} operations on numbers of {digits} digits make answers of more than "
+                f"{LONGEST:,} tokens: take fewer"
             )
         self.operations = operations
         self.base = base

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from toy_envs.arguments import whole
 from toy_envs.core import TokenMDP
 
 
@@ -66,6 +67,7 @@ class Brackets(TokenMDP):
     """
 
     def __init__(self, horizon: int = 7, render_mode: str | None = None) -> None:
+        (horizon,) = whole(horizon=horizon)
         if horizon < 3:
             raise ValueError(
                 f"horizon must be at least 3, room for one pair and its end, got {horizon}"

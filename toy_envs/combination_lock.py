@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from toy_envs.arguments import whole
 from toy_envs.core import Prefix, TokenMDP
 
 
@@ -73,6 +74,9 @@ class CombinationLock(TokenMDP):
         code_seed: int = 0,
         render_mode: str | None = None,
     ) -> None:
+        vocab_size, horizon, code_seed = whole(
+            vocab_size=vocab_size, horizon=horizon, code_seed=code_seed
+        )
         super().__init__(vocab_size, horizon, render_mode=render_mode)
         if code_seed < 0:
             raise ValueError(f"code_seed must be 0 or more, got {code_seed}")

@@ -13,10 +13,12 @@ from toy_envs.arguments import (
     RewardFunction,
     read_reward,
     read_rewards,
+    whole,
     whole_number,
     whole_numbers,
 )
 
+LARGEST = 10**7  # tokens of a vocabulary or an answer: a list of either has to fit into memory
 Prefix = tuple[int, ...]
 Tables = list[NDArray[np.float64]]
 
@@ -81,11 +83,11 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
         prompts: ArrayLike | None = None,
         render_mode: str | None = None,
     ) -> None:
-        vocab_size = whole_number(vocab_size, "vocab_size")
-        horizon = whole_number(horizon, "horizon")
-        if vocab_size < 1 or horizon < 1:
+        vocab_size, horizon = whole(vocab_size=vocab_size, horizon=horizon)
+        if not (1 <= vocab_size <= LARGEST and 1 <= horizon <= LARGEST):
             raise ValueError(
-                f"vocab_size and horizon must be at least 1, got {vocab_size} and {horizon}"
+                f"vocab_size and horizon must be at least 1, and at most {LARGEST:,}, "
+                f"got {vocab_size} and {horizon}"
             )
         if eos_token_id is not None:
             eos_token_id = whole_number(eos_token_id, "eos_token_id")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from toy_envs.arguments import whole
 from toy_envs.core import TokenMDP
 
 
@@ -71,6 +72,7 @@ class CriticalStep(TokenMDP):
         right_token: int = 1,
         render_mode: str | None = None,
     ) -> None:
+        critical_step, right_token = whole(critical_step=critical_step, right_token=right_token)
         super().__init__(vocab_size, horizon, render_mode=render_mode)
         if vocab_size < 2:
             raise ValueError(
@@ -80,8 +82,8 @@ class CriticalStep(TokenMDP):
             raise ValueError(f"critical_step must be in 1..{horizon}, got {critical_step}")
         if not 0 <= right_token < vocab_size:
             raise ValueError(f"right_token must be in 0..{vocab_size - 1}, got {right_token}")
-        self.critical_step = int(critical_step)
-        self.right_token = int(right_token)
+        self.critical_step = critical_step
+        self.right_token = right_token
 
     def _score(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64], *_: Any) -> ArrayLike:
         return (tokens[:, self.critical_step - 1] == self.right_token) & (lengths == self.horizon)

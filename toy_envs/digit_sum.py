@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from toy_envs.arguments import whole
 from toy_envs.core import TokenMDP
 
 
@@ -66,6 +67,7 @@ class DigitSum(TokenMDP):
     def __init__(
         self, vocab_size: int = 4, horizon: int = 5, target: int = 9, render_mode: str | None = None
     ) -> None:
+        vocab_size, horizon, target = whole(vocab_size=vocab_size, horizon=horizon, target=target)
         super().__init__(vocab_size, horizon, render_mode=render_mode)
         if not 2 <= vocab_size <= 10:
             raise ValueError(
@@ -76,7 +78,7 @@ class DigitSum(TokenMDP):
             raise ValueError(
                 f"target must be a sum that can be reached, 0..{largest}, got {target}"
             )
-        self.target = int(target)
+        self.target = target
         self._largest_distance = max(target, largest - target)
 
     def _score(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64], *_: Any) -> ArrayLike:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from toy_envs.arguments import whole
 from toy_envs.core import TokenMDP
 
 
@@ -68,10 +70,13 @@ class RandomTree(TokenMDP):
         tree_seed: int = 0,
         render_mode: str | None = None,
     ) -> None:
+        vocab_size, horizon, tree_seed = whole(
+            vocab_size=vocab_size, horizon=horizon, tree_seed=tree_seed
+        )
         super().__init__(vocab_size, horizon, render_mode=render_mode)
         if tree_seed < 0:
             raise ValueError(f"tree_seed must be 0 or more, got {tree_seed}")
-        if vocab_size**horizon > 2**24:
+        if horizon * math.log2(vocab_size) > 24:
             raise ValueError(
                 f"{vocab_size}**{horizon} answers are more than 2**24; make the tree smaller"
             )

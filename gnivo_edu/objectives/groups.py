@@ -19,9 +19,14 @@ Lengths = Literal["sum_max", "sum_min", "horizon", "mean_max", "mean_min", "own"
 
 def check_alpha(alpha: float) -> float:
     """alpha, if it is a positive finite number of rewards per nat; else ValueError."""
-    if not (math.isfinite(alpha) and alpha > 0):
-        raise ValueError(f"alpha must be a positive number (reward per nat), got {alpha}")
-    return float(alpha)
+    try:
+        number = float(alpha)
+    except (TypeError, ValueError):
+        number = math.nan
+    # Neither True nor text is meant as a number.
+    if isinstance(alpha, bool | str) or not (math.isfinite(number) and number > 0):
+        raise ValueError(f"alpha must be a positive number (reward per nat), got {alpha!r}")
+    return number
 
 
 def reward_weights(

@@ -2,11 +2,13 @@
 
 import inspect
 import json
+import math
 import os
 import re
 import subprocess
 import sys
 import warnings
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -16,6 +18,7 @@ from gymnasium.utils.env_checker import check_env, data_equivalence
 from gymnasium.vector import AutoresetMode
 
 import toy_envs
+from toy_envs.checker import fingerprint
 
 NAMES = [
     "ArithmeticChain",
@@ -161,6 +164,28 @@ def test_import_brings_nothing_heavy() -> None:
     assert result.stdout.strip() == "['toy_envs'] []"
 
 
+WITH_A_HORIZON = ("Brackets", "CombinationLock", "CriticalStep", "DigitSum", "RandomTree")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("bad", [1.5, 2.0, math.nan, None, "3", [3], np.float64(3), 3j])
+def test_every_number_of_an_environment_is_whole(name: str, bad: Any) -> None:
+    make = getattr(toy_envs, name)
+    for argument in set(inspect.signature(make).parameters) - {"render_mode"}:
+        with pytest.raises(ValueError, match=f"^{argument} must be a whole number, got") as error:
+            make(**{argument: bad})
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_whole_numbers_of_numpy_are_taken(name: str) -> None:
+    make = getattr(toy_envs, name)
+    parameters = inspect.signature(make).parameters
+    plain = {key: p.default for key, p in parameters.items() if key != "render_mode"}
+    ours, theirs = make(**plain), make(**{key: np.int64(x) for key, x in plain.items()})
+    assert fingerprint(ours) == fingerprint(theirs)
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "says"),
     [
@@ -181,6 +206,10 @@ def test_import_brings_nothing_heavy() -> None:
         ("ArithmeticChain", {"base": 11}, "base"),
         ("ArithmeticChain", {"operations": 0}, "operations"),
         ("ArithmeticChain", {"num_prompts": 9}, "only 8 such questions"),
+        ("ArithmeticChain", {"operations": 10**9}, "more than 10,000 tokens"),
+        ("ArithmeticChain", {"digits": 10**9}, "more than 10,000 tokens"),
+        ("RandomTree", {"horizon": 10**7}, "2\\*\\*24"),
+        *[(name, {"horizon": 10**9}, "at most 10,000,000") for name in WITH_A_HORIZON],
     ],
 )
 def test_wrong_arguments_get_one_clear_line(
