@@ -8,7 +8,7 @@ import difflib
 import importlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike, fspath
 from pathlib import Path
@@ -39,7 +39,7 @@ class UnknownName(TypeError, ValueError):
 
 
 def check_keywords(
-    given: Iterable[str], known: Iterable[str], of: str, synonyms: Mapping[str, str]
+    given: Iterable[str], known: Collection[str], of: str, synonyms: Mapping[str, str]
 ) -> None:
     """UnknownName, in one line with the nearest name, if a keyword given to `of` is not known.
 
@@ -49,7 +49,6 @@ def check_keywords(
     Traceback (most recent call last):
     gnivo_edu.names.UnknownName: gvpo takes no 'beta'; did you mean 'alpha'?
     """
-    known = list(known)
     for name in given:
         if name in known:
             continue

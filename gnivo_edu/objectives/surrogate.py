@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Literal, get_args
 
@@ -99,19 +100,32 @@ def clipped_loss(
     negative advantage grows with the ratio, and is inf where that is.
     """
     # Past log(1 + high), or log(dual_clip) where A < 0, the loss is constant. There e^x may
-    # overflow, and 0 times its derivative be nan: x is held one nat beyond, where nothing changes.
-    bound = math.log(max(1 + high, dual_clip or 1)) + 1
-    if dual_clip is None:
-        bounds = torch.full_like(advantages, bound).masked_fill_(advantages < 0, math.inf)
-        ratio = logratio.clamp(max=bounds).exp()
+    # overflow, and 0 times its derivative be nan: x is held a nat beyond, where nothing changes.
+    rising, falling = (_held(x, logratio.dtype) for x in (1 + high, dual_clip or math.inf))
+    if math.isfinite(rising + falling):
+        ratio = logratio.clamp(max=max(rising, falling)).exp()
     else:
-        ratio = logratio.clamp(max=bound).exp()
+        held = torch.full_like(advantages, rising).masked_fill_(advantages < 0, falling)
+        if math.isinf(rising):  # nothing clips; 0 times any ratio is 0
+            held.masked_fill_(advantages == 0, 0.0)
+        ratio = logratio.clamp(max=held).exp()
     cost = -advantages
     # - min(r A, clip(r) A) is the maximum of the two with their signs changed.
     loss = torch.maximum(cost * ratio, cost * ratio.clamp(1 - low, 1 + high))
     if dual_clip is None:
         return loss
     return torch.where(advantages < 0, torch.minimum(loss, dual_clip * cost), loss)
+
+
+@functools.cache
+def _held(clip: float, dtype: torch.dtype) -> float:
+    """A log-ratio past the one at which `clip` begins to hold, whose ratio is a finite number; inf
+    if there is none.
+    """
+    limits = torch.finfo(dtype)
+    largest = math.log(limits.max) * (1 - 4 * limits.eps)
+    start = math.log(clip)
+    return min(start + 1, largest) if start < largest else math.inf
 
 
 def suffix_sums(x: Float[Tensor, "N K T"], discount: float) -> Float[Tensor, "N K T"]:

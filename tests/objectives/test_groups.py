@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
+import pytest
 import torch
 
 from gnivo_edu.batch import GroupBatch
@@ -16,3 +20,11 @@ def test_parts_of_the_group_objective_have_its_defaults() -> None:
     expected = (t <= batch.lengths.amax(1)[:, None, None]).double().expand(3, 4, 5)
     assert torch.equal(groups.prefix_coefficients(batch), expected)
     assert groups.check_alpha(2) == 2.0
+
+
+def test_alpha_is_a_positive_number() -> None:
+    for alpha in (1, 0.5, np.float32(0.5), torch.tensor(0.5)):
+        assert groups.check_alpha(alpha) == float(alpha)
+    for alpha in (0, -1.0, math.nan, math.inf, True, "0.5", None, [0.5], 1j):
+        with pytest.raises(ValueError, match=r"^alpha must be a positive number .*, got"):
+            groups.check_alpha(alpha)

@@ -74,7 +74,10 @@ FAR = [(torch.float32, 90.0), (torch.float64, 800.0), (torch.float16, 12.0), (to
         (0.5, {"high": 9.0}, -5.0),
         (-0.5, {"dual_clip": 3.0}, 1.5),
         (-0.5, {"dual_clip": 3.0, "high": 9.0}, 1.5),
+        (-0.5, {"dual_clip": 3.0, "high": math.inf}, 1.5),
         (0.0, {}, 0.0),
+        (0.0, {"high": math.inf}, 0.0),
+        (0.0, {"high": math.inf, "dual_clip": 3.0}, 0.0),
     ],
 )
 def test_where_a_clip_holds_no_ratio_is_too_large(
@@ -84,6 +87,13 @@ def test_where_a_clip_holds_no_ratio_is_too_large(
         value, gradient = slope(logratio, advantage, dtype, **clips)
         assert value == pytest.approx(loss, rel=0.01)
         assert gradient == 0.0
+
+
+@pytest.mark.parametrize(("dtype", "far"), FAR[:3], ids=str)  # bfloat16 is too coarse up there
+def test_a_clip_near_the_largest_number_holds_too(dtype: torch.dtype, far: float) -> None:
+    high = 0.5 * torch.finfo(dtype).max
+    value, gradient = slope(far, 0.5, dtype, high=high)
+    assert (value, gradient) == (pytest.approx(-0.5 * high, rel=0.01), 0.0)
 
 
 @pytest.mark.parametrize(("dtype", "far"), FAR, ids=str)
