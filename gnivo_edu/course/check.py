@@ -9,7 +9,8 @@ Hint 1 of 3: An answer's probability is a product of choices. What does a logari
 >>> check.sequence_logprob(sequence_logprob)
 Correct. sequence_logprob gives the right answer in 13 cases: it adds up every choice, the end ...
 
-Each of them also has `.statement`, `.hint()`, one hint further at every call, and `.solution()`.
+Each of them also has `.statement`, `.hint()`, one hint further at every call, `.solution()`, and
+`.failed`: the arguments of the last case that did not hold, to call your function with.
 `dir(check)` lists them: every exercise of `gnivo_edu.course.exercises.all()`. numpy only."""
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from gnivo_edu.course.exercises.arrays import Array
-from gnivo_edu.course.exercises.base import Case, Exercise, close, number
+from gnivo_edu.course.exercises.base import Case, Exercise, number
 from gnivo_edu.course.exercises.trees import random_tables
 
 Divergence = Callable[[Array, Array, float], float]
@@ -137,6 +137,30 @@ def coarse_grid(logps: Array, rewards: Array, kl_budget: float) -> float:
     return float(grid[np.argmin(np.abs(np.array(kls) - kl_budget))])
 
 
+def linear_scale(logps: Array, rewards: Array, kl_budget: float) -> float:
+    """the interval is halved on a linear scale and too seldom: a small alpha has few digits then.
+    Six digits are asked for of a small one, too.
+    """
+    low, high = 1e-3, 1e3
+    for _ in range(33):
+        alpha = (low + high) / 2
+        if divergence(logps.sum(axis=1), rewards, alpha) > kl_budget:
+            low = alpha
+        else:
+            high = alpha
+    return alpha
+
+
+def overflows(logps: Array, rewards: Array, kl_budget: float) -> float:
+    """e^{R/alpha} overflows: take the largest exponent out of the sum (np.logaddexp.reduce)."""
+
+    def measure(p: Array, r: Array, alpha: float) -> float:
+        weights = np.exp(p) * np.exp(r / alpha)
+        return float(weights / weights.sum() @ (r / alpha - np.log(weights.sum())))
+
+    return bisect(measure, logps, rewards, kl_budget)
+
+
 # --- the check ------------------------------------------------------------------------------------
 
 
@@ -172,6 +196,12 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
         )
         yield Case(where, (tokens, drawn, budget), alpha)
     near = np.array([1.0, 0.97, 0.0, 0.5])
+    high = near + 20
+    yield Case(
+        "four answers with rewards 21, 20.97, 20, 20.5, the budget of alpha 0.02",
+        (logps, high, divergence(logps.sum(axis=1), near, 0.02)),
+        0.02,
+    )
     for alpha in (50.0, 0.01):
         budget = divergence(logps.sum(axis=1), near, alpha)
         where = f"four answers with rewards 1, 0.97, 0, 0.5, a budget of {budget:.6g} nats"
@@ -179,8 +209,10 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
 
 
 def difference(got: float, expected: float) -> str | None:
-    """How two temperatures differ by more than a millionth, or None."""
-    return None if close(got, expected, 1e-6) else f"expected alpha {expected:.10g}, got {got:.10g}"
+    """How two temperatures differ by more than a millionth of the expected one, or None."""
+    if abs(got - expected) <= 1e-6 * expected:
+        return None
+    return f"expected alpha {expected:.10g}, got {got:.10g}"
 
 
 EXERCISE = Exercise(
@@ -199,6 +231,8 @@ EXERCISE = Exercise(
         "forgets pi_ref": forgets_reference,
         "last token for the answer": last_token,
         "too coarse a search": coarse_grid,
+        "too coarse on a linear scale": linear_scale,
+        "overflow": overflows,
     },
     hints=(
         "First write the KL at one alpha: log pi*/pi_ref of an answer is R/alpha - log Z. Average "

@@ -127,13 +127,19 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
 
 
 def mask_of(value: Any) -> Array:
-    """A returned mask, bool or 0/1, as numbers; ValueError, in words, if it is anything else."""
+    """A returned mask, bool or integers 0 and 1, as numbers; ValueError, in words, if it is
+    anything else.
+    """
     try:
         mask = np.asarray(value)
     except ValueError:  # lists of unequal lengths
         mask = np.empty(0)
     if mask.ndim != 2 or mask.dtype.kind not in "bifu" or not np.isin(mask, (0, 1)).all():
         raise ValueError(f"expected a mask [B, T] of True and False, got {describe(value)}")
+    if mask.dtype.kind == "f":
+        raise ValueError(
+            f"expected a mask of True and False, got {mask.dtype}: `~mask` fails on it"
+        )
     return mask.astype(np.float64)
 
 

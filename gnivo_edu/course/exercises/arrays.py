@@ -47,6 +47,19 @@ def array(value: Any) -> Array:
     return result.astype(np.float64)
 
 
+def whole_numbers(value: Any) -> Array:
+    """A returned array of integers, such as ids that index another; ValueError, in words, if it is
+    anything else.
+
+    >>> whole_numbers([1, 2])
+    array([1., 2.])
+    """
+    result = array(value)
+    if np.asarray(value).dtype.kind == "f" and result.size:
+        raise ValueError(f"expected an array of integers, got {np.asarray(value).dtype}")
+    return result
+
+
 def arrays(value: Any) -> list[Array]:
     """A returned list of arrays, one for each depth; ValueError, in words, if it is anything
     else.
@@ -76,7 +89,7 @@ def tuple_of(
 
 def by_entry(*axes: Axis, tolerance: float = 1e-9) -> Difference:
     """How two arrays differ, or None: their shapes, or the first entry that differs. `axes`: names,
-    first indices.
+    first indices. What is masked in the expected one (`np.ma`) may be anything.
 
     >>> by_entry(("answer", 0), ("t", 1))(np.zeros((2, 3)), np.eye(2, 3))
     'at answer 0, t = 1: expected 1, got 0 (2 of 6 entries differ)'
@@ -85,7 +98,8 @@ def by_entry(*axes: Axis, tolerance: float = 1e-9) -> Difference:
     def difference(got: Array, expected: Array) -> str | None:
         if got.shape != np.shape(expected):
             return f"expected {_form(np.shape(expected))}, got {_form(got.shape)}"
-        same = np.isclose(got, expected, rtol=tolerance, atol=tolerance, equal_nan=True)
+        same = np.isclose(got, np.ma.getdata(expected), tolerance, tolerance, equal_nan=True)
+        same |= np.ma.getmaskarray(expected)
         if same.all():
             return None
         if got.ndim == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,6 +15,10 @@ import numpy as np
 from gnivo_edu.course.exercises.listing import listing
 
 Function = Callable[..., Any]
+# What Python says of a call with other arguments than a function takes.
+MISFIT = (
+    r"takes .*positional argument|required (positional|keyword-only) argument|takes no arguments"
+)
 
 
 class CheckFailed(AssertionError):
@@ -33,12 +38,13 @@ class NothingYet(CheckFailed):
 @dataclass(frozen=True)
 class Case:
     """One question put to the student's function: where it stands, its arguments, the value it must
-    give.
+    give, and the exception that it may raise instead.
     """
 
     where: str
     arguments: tuple[Any, ...]
     expected: Any
+    refusal: type[Exception] | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,8 @@ class Exercise:
     completes "this is what you get when ...". `parse` turns what a function returned into the form
     that is compared and raises ValueError, in words, on a wrong type or shape. `difference` says
     how such a value departs from the expected one, or returns None. The expected values come from
-    the reference solution or a closed form, never from the student's code."""
+    the reference solution or a closed form, never from the student's code. After a check that did
+    not hold `failed` has the arguments of its case, to call your function with."""
 
     name: str
     compares: str
@@ -73,10 +80,12 @@ class Exercise:
     parse: Callable[[Any], Any]
     difference: Callable[[Any, Any], str | None]
     praise: str
+    failed: tuple[Any, ...] | None = field(default=None, repr=False)
     _hints_given: int = field(default=0, repr=False)
 
     def __repr__(self) -> str:
-        return f"check.{self.name}: call it with your function; .statement, .hint(), .solution()"
+        has = ".statement, .hint(), .solution(), .failed"
+        return f"check.{self.name}: call it with your function; {has}"
 
     @property
     def stub(self) -> Function:
@@ -125,6 +134,8 @@ class Exercise:
 
     def _ask(self, function: Function, case: Case, passed: Sequence[Case]) -> None:
         outcome = attempt(function, case.arguments)
+        if case.refusal is not None and isinstance(outcome.error, case.refusal):
+            return
         reason = ""
         if isinstance(outcome.error, NotImplementedError):
             reason = "still raises NotImplementedError"
@@ -138,10 +149,9 @@ class Exercise:
         if reason:  # in one branch of several
             raise self._failure(case, None, f"your function {reason} here", passed)
         if outcome.error is not None:
-            problem = (
-                "your function raised "
-                f"{_error_line(outcome.error)}{_blame(function, outcome.error)}"
-            )
+            line = _blame(function, outcome.error)
+            asked = "" if line else self._signature(outcome.error)
+            problem = f"your function raised {_error_line(outcome.error)}{line}{asked}"
             raise self._failure(case, outcome, problem, passed) from outcome.error
         try:
             outcome = Outcome(self.parse(outcome.value))
@@ -154,6 +164,7 @@ class Exercise:
     def _failure(
         self, case: Case, outcome: Outcome | None, problem: str, passed: Sequence[Case]
     ) -> CheckFailed:
+        self.failed = case.arguments
         causes = self.diagnose(case, outcome, passed) if outcome is not None else []
         lines = [f"{self.name}: {self.compares}", f"  where: {case.where}", f"  {problem}"]
         if causes:
@@ -162,17 +173,25 @@ class Exercise:
             lines.append(f"  check.{self.name}.hint() helps")
         return CheckFailed("\n".join(lines))
 
-    def diagnose(self, case: Case, outcome: Outcome, passed: Sequence[Case] = ()) -> list[str]:
-        """The causes of the known mistakes that do, on this case, what the student's function did.
+    def _signature(self, error: Exception) -> str:
+        """How the function is called, where it takes other arguments."""
+        inside = ", in its line: " in str(error)  # so it says where the function ran elsewhere
+        if inside or not isinstance(error, TypeError) or not re.search(MISFIT, str(error)):
+            return ""
+        names = ", ".join(inspect.signature(self.reference).parameters)
+        return f"; it is called as {self.name}({names})"
 
-        Where some of them were right on the cases it `passed`, only those are named.
+    def diagnose(self, case: Case, outcome: Outcome, passed: Sequence[Case] = ()) -> list[str]:
+        """The causes of the known mistakes that do what the student's function did: the same on
+        this case, and right on all cases that it `passed`. One that raises the same words on the
+        same arguments is named whatever it does on those.
         """
         alike = []
         for wrong in self.wrong_answers.values():
             with np.errstate(all="ignore"):
                 known = attempt(wrong, case.arguments)
             if outcome.error is not None or known.error is not None:
-                same = type(outcome.error) is type(known.error)
+                same = repr(outcome.error) == repr(known.error)
             else:
                 same = self.difference(outcome.value, self.parse(known.value)) is None
             if same:
@@ -180,7 +199,8 @@ class Exercise:
         likely = [
             wrong for wrong in alike if all(self._is_right(wrong, earlier) for earlier in passed)
         ]
-        return [" ".join((wrong.__doc__ or "").split()).rstrip(".") for wrong in likely or alike]
+        causes = alike if outcome.error is not None and not likely else likely
+        return [" ".join((wrong.__doc__ or "").split()).rstrip(".") for wrong in causes]
 
     def _is_right(self, function: Function, case: Case) -> bool:
         with np.errstate(all="ignore"):
@@ -218,6 +238,9 @@ def number(value: Any) -> float:
         or np.iscomplexobj(value)
     ):
         raise ValueError(f"expected one number, got {describe(value)}")
+    kind = getattr(value, "dtype", None)
+    if isinstance(kind, np.dtype) and kind.kind == "f" and kind.itemsize < 8:
+        raise ValueError(f"expected float64, got {kind}: exact work needs all the digits")
     try:
         return float(value)
     except (TypeError, ValueError):

@@ -206,7 +206,9 @@ def difference(got: Leaves, expected: Leaves) -> str | None:
     total = f"; your {len(got)} answers have total probability {sum(p for _, p in got):.6g}"
     for tokens in times:
         if tokens not in wanted:
-            return f"expected {len(expected)} answers and {tokens} is none of them, got it{total}"
+            several = f"{len(expected)} answers and {tokens} is none of them"
+            what = several if len(expected) != 1 else f"1 answer, {expected[0][0]}, not {tokens}"
+            return f"expected {what}; got it all the same{total}"
         if times[tokens] > wanted[tokens]:
             return f"expected the answer {tokens} once, got it {times[tokens]} times{total}"
     for tokens, probability in expected:

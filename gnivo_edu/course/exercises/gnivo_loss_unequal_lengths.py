@@ -177,6 +177,18 @@ def softmax_weights(
     return loss / float(np.exp(rewards / alpha).sum())
 
 
+def overflows(
+    policy: Array, reference: Array, lengths: Lengths, rewards: Array, alpha: float
+) -> float:
+    """e^rho overflows: rho may be 1000. Take the largest exponent out of the sum, and add it back
+    after the logarithm.
+    """
+    longest = lengths.max()
+    written = np.arange(longest) < lengths[:, None]
+    rho = np.cumsum(np.where(written, (policy - reference)[:, :longest], 0.0), axis=1)
+    return -float((np.exp(rewards / alpha) @ (rho - np.log(np.exp(rho).sum(axis=0)))).sum())
+
+
 # --- the check ------------------------------------------------------------------------------------
 
 
@@ -228,6 +240,9 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
         "the policy is the reference: 4 depths, 2 responses, log 2 each", flat, float(8 * np.log(2))
     )
 
+    even = np.full((2, 800), -1.0), np.full((2, 800), -3.0), np.array([800, 800]), np.zeros(2), 0.5
+    yield Case("800 tokens, each e^2 times likelier, in both responses", even, 1600 * np.log(2))
+
 
 def term_by_term(ratios: Array, lengths: Lengths, rewards: Array, alpha: float) -> float:
     """The loss as it is written, one term after another."""
@@ -261,6 +276,7 @@ EXERCISE = Exercise(
         "sums to the shortest": to_shortest,
         "0 after the end": zero_after_end,
         "softmax weights": softmax_weights,
+        "overflow at large rho": overflows,
     },
     hints=(
         "Exercise 12 gives rho with finished responses absorbing, exercise 13 the loss. What is "

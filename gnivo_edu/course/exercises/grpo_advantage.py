@@ -66,6 +66,21 @@ def batch_both(rewards: Array) -> Array:
     return (rewards - rewards.mean()) / (rewards.std(ddof=1) + 1e-4)
 
 
+def batch_both_by_k(rewards: Array) -> Array:
+    """mean and standard deviation are those of the whole batch, and the variance is divided by its
+    size, numpy's default: each prompt has its own, with ddof=1.
+    """
+    return (rewards - rewards.mean()) / (rewards.std() + 1e-4)
+
+
+def batch_std_by_k(rewards: Array) -> Array:
+    """the standard deviation is that of the whole batch, and the variance is divided by its size,
+    numpy's default: each prompt has its own, with ddof=1.
+    """
+    mean, _ = moments(rewards)
+    return (rewards - mean) / (rewards.std() + 1e-4)
+
+
 def without_mean(rewards: Array) -> Array:
     """the mean is not subtracted: rewards are divided by std, and even the worst response is
     praised.
@@ -173,6 +188,8 @@ EXERCISE = Exercise(
         "batch-wide std": batch_std,
         "batch-wide mean": batch_mean,
         "batch-wide mean and std": batch_both,
+        "batch mean and std, ddof 0": batch_both_by_k,
+        "batch std, ddof 0": batch_std_by_k,
         "std without mean": without_mean,
         "mean without std": without_std,
         "wrong ddof": wrong_ddof,

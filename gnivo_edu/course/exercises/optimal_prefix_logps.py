@@ -104,6 +104,14 @@ def probabilities(logps: Array, values: Array, reward: float, alpha: float) -> A
     return np.exp(optimal_prefix_logps(logps, values, reward, alpha))
 
 
+def underflows(logps: Array, values: Array, reward: float, alpha: float) -> Array:
+    """probabilities are multiplied before the logarithm is taken: that of a long prefix is no float
+    any more. Add logarithms.
+    """
+    values = np.append(values, reward / alpha)
+    return np.log(np.cumprod(np.exp(logps))) + values[1:] - values[0]
+
+
 # --- the check ------------------------------------------------------------------------------------
 
 
@@ -127,10 +135,13 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
     yield Case("its unrewarded brother, probabilities 0.6 and 0.7, alpha 0.5", other, expected)
     for trial in range(4):
         vocab_size, horizon = int(rng.integers(2, 4)), int(rng.integers(1, 5))
-        alpha = (round(float(rng.uniform(0.2, 2)), 3), 0.002)[trial == 3]
+        alpha = (round(float(rng.uniform(0.2, 2)), 3), 0.001)[trial == 3]
         where = f"random answer {trial + 1}: V = {vocab_size}, T = {horizon}, alpha {alpha}"
         walk = random_walk(rng, vocab_size, horizon, alpha)
         yield Case(where, (walk.logps, walk.values, walk.reward, alpha), walk.optimal_logps)
+    steps = np.arange(1, 801)
+    rising = (np.full(800, -2.0), 0.001 * np.arange(800), 0.4, 0.5)
+    yield Case("800 tokens of -2 nats, V rising by 0.001 at each", rising, -1.999 * steps)
     flat = (np.log([0.5, 0.25, 0.5]), np.zeros(3), 0.0, 0.5)
     yield Case("nothing is rewarded: pi* is the reference", flat, np.log([0.5, 0.125, 0.0625]))
 
@@ -153,6 +164,7 @@ EXERCISE = Exercise(
         "R for R/alpha at the end": reward_undivided,
         "V divided by alpha": values_divided_again,
         "probabilities for log-probabilities": probabilities,
+        "underflow of long prefixes": underflows,
     },
     hints=(
         "Take the logarithm of the theorem: a product of three factors becomes a sum of three "

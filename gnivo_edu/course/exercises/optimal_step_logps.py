@@ -123,6 +123,14 @@ def probabilities(step_logps: Tables, values: Tables) -> Tables:
     return [np.exp(table) for table in optimal_step_logps(step_logps, values)]
 
 
+def overflows(step_logps: Tables, values: Tables) -> Tables:
+    """e^V overflows: V may be 1000 nats. Add and subtract logarithms."""
+    return [
+        table + np.log(np.exp(values[t + 1].reshape(table.shape)) / np.exp(values[t])[:, None])
+        for t, table in enumerate(step_logps)
+    ]
+
+
 # --- the check ------------------------------------------------------------------------------------
 
 
@@ -151,8 +159,9 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
         where = f"a random tree, V = {vocab_size}, T = {horizon}, end token {eos}"
         expected = counted(tables, rewards, alpha)
         yield Case(f"{where}, alpha {alpha}", (tables, backward(tables, rewards, alpha)), expected)
-    expected = counted(tables, rewards, 0.002)
-    yield Case(f"{where}, alpha 0.002", (tables, backward(tables, rewards, 0.002)), expected)
+    rewards = rewards / rewards.max()
+    expected = counted(tables, rewards, 0.001)
+    yield Case(f"{where}, alpha 0.001", (tables, backward(tables, rewards, 0.001)), expected)
 
 
 def counted(step_logps: Tables, rewards: Array, alpha: float) -> Tables:
@@ -166,8 +175,10 @@ def counted(step_logps: Tables, rewards: Array, alpha: float) -> Tables:
         mass = np.logaddexp.reduce(answers.reshape(vocab_size**t, vocab_size, -1), axis=2)
         reached = np.logaddexp.reduce(mass, axis=1, keepdims=True)
         reachable = reached > -np.inf
-        # A prefix that cannot be reached is finished: it repeats the end token.
-        tables.append(np.where(reachable, mass - np.where(reachable, reached, 0.0), table))
+        law = np.where(reachable, mass - np.where(reachable, reached, 0.0), table)
+        # After a prefix that the reference never reaches, nothing is asked for.
+        unreached = prefix_law(step_logps)[t] == -np.inf
+        tables.append(np.ma.array(law, mask=np.repeat(unreached[:, None], vocab_size, axis=1)))
     return tables
 
 
@@ -188,6 +199,7 @@ EXERCISE = Exercise(
         "log-ratio for log-probability": advantage_alone,
         "greedy": greedy,
         "probabilities for log-probabilities": probabilities,
+        "overflow at large V": overflows,
     },
     hints=(
         "Take the logarithm: one term from the reference, one from the child s, a, one from the "

@@ -10,7 +10,7 @@ Write `pass_at_k(right, k) -> float64 [N]`.
 - `right`, int64 [N, n]: row i has a 1 for each right answer to problem i and a 0 for each wrong
   one, in the order in which they were drawn.
 - `k`, int >= 1. From fewer than k answers nothing honest can be said: if k > n, return nan for
-every problem."""
+every problem, or raise ValueError."""
 
 from __future__ import annotations
 
@@ -157,12 +157,11 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
     yield Case("one right answer of 2000, k = 500", (many, 500), np.array([0.25]))
     none = np.zeros((2, 3), dtype=np.int64)
     yield Case("no right answer, k = n = 3", (none, 3), np.zeros(2))
-    yield Case(
-        "no right answer, k = 4 but n = 3: nothing can be said", (none, 4), np.full(2, np.nan)
-    )
-    yield Case(
-        "k = 5 but n = 4: nothing can be said, right answers or not", (right, 5), np.full(2, np.nan)
-    )
+    for what, grades, k in (
+        ("no right answer, k = 4 but n = 3: nothing can be said", none, 4),
+        ("k = 5 but n = 4: nothing can be said, right answers or not", right, 5),
+    ):
+        yield Case(what, (grades, k), np.full(2, np.nan), refusal=ValueError)
 
 
 EXERCISE = Exercise(

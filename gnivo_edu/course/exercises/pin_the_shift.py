@@ -156,7 +156,12 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
             f"V shifted at random, a random tree, V = {vocab_size}, T = {horizon}, end token "
             f"{eos}, alpha {alpha}"
         )
-        yield Case(where, (fitted, laws[1:]), [v - values[0] for v in values[1:]])
+        # Where the reference never goes, V_theta means nothing: there nothing is asked for.
+        pinned = [
+            np.ma.array(v - values[0], mask=law == -np.inf)
+            for v, law in zip(values[1:], laws[1:], strict=True)
+        ]
+        yield Case(where, (fitted, laws[1:]), pinned)
     large = [frozen([1000.0, 999.0])], [frozen(np.log([0.5, 0.5]))]
     expected = [np.array([0.0, -1.0]) - math.log(0.5 + 0.5 / math.e)]
     yield Case("reference 0.5 0.5, V_theta 1000 999", large, expected)

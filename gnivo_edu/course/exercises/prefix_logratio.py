@@ -132,6 +132,14 @@ def token_mean(policy_logps: Array, reference_logps: Array, lengths: Lengths) ->
     return prefix_logratio(policy_logps, reference_logps, lengths) / count
 
 
+def by_probabilities(policy_logps: Array, reference_logps: Array, lengths: Lengths) -> Array:
+    """ratios are multiplied before the logarithm is taken: that of a long prefix is no float any
+    more. Add logarithms.
+    """
+    written = np.arange(policy_logps.shape[1]) < lengths[:, None]
+    return np.log(np.cumprod(np.where(written, np.exp(policy_logps - reference_logps), 1), axis=1))
+
+
 # --- the check ------------------------------------------------------------------------------------
 
 
@@ -169,6 +177,8 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
     yield Case(
         "the policy is the reference", (policy[:1], policy[:1], lengths[:1]), np.zeros((1, 4))
     )
+    long = np.full((1, 800), -3.0), np.full((1, 800), -1.0), np.array([800])
+    yield Case("800 tokens, each e^2 times rarer", long, -2.0 * np.arange(1, 801)[None])
 
 
 EXERCISE = Exercise(
@@ -192,6 +202,7 @@ EXERCISE = Exercise(
         "forgets pi_ref": without_reference,
         "ratio for log-ratio": ratio,
         "mean for sum": token_mean,
+        "product of ratios": by_probabilities,
     },
     hints=(
         "The probability of a prefix is a product over its tokens. What is the logarithm of a "

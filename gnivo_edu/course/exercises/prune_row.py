@@ -24,7 +24,15 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from gnivo_edu.course.exercises.arrays import Array, array, by_entry, by_part, same_number, tuple_of
+from gnivo_edu.course.exercises.arrays import (
+    Array,
+    array,
+    by_entry,
+    by_part,
+    same_number,
+    tuple_of,
+    whole_numbers,
+)
 from gnivo_edu.course.exercises.base import Case, Exercise, number
 
 Ids = NDArray[np.int64]
@@ -130,6 +138,23 @@ def lost_mass(logits: Array, special: Special, k: int) -> Row:
     return tokens, logps, 1 - mass
 
 
+def found_by_value(logits: Array, special: Special, k: int) -> Row:
+    """a token is looked up by its logit: two may have the same one, and then the first is kept
+    twice. Sort the ids (argsort).
+    """
+    tokens = prune_row(logits, special, k)[0]
+    first = [int(np.flatnonzero(logits == logits[token])[0]) for token in tokens]
+    return _of(logits, np.array(first))
+
+
+def in_no_order(logits: Array, special: Special, k: int) -> Row:
+    """np.argpartition finds the k likeliest tokens, but promises no order: sort them."""
+    tokens = prune_row(logits, special, k)[0]
+    if k < 8:
+        return _of(logits, tokens)
+    return _of(logits, np.roll(tokens, 1))
+
+
 def log_mass(logits: Array, special: Special, k: int) -> Row:
     """the logarithm of the mass is returned: the mass is a probability."""
     tokens, logps, mass = prune_row(logits, special, k)
@@ -187,10 +212,35 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
         mass = math.fsum(weights) / math.fsum(math.exp(x) for x in logits)
         where = f"random row {trial + 1}: {size} tokens, special {special}, k = {k}"
         yield Case(where, (logits, special, k), (np.array(order), own, mass))
+    size, k = 500, 30
+    logits = rng.permutation(size) / 50
+    order = np.argsort(-logits)[:k]
+    own = logits[order] - np.logaddexp.reduce(logits[order])
+    mass = math.fsum(np.exp(logits[order])) / math.fsum(np.exp(logits))
+    yield Case(f"{size} tokens, k = {k}", (logits, (), k), (order, own, mass))
+    tied = np.log([0.1, 0.3, 0.2, 0.3, 0.1])
+    where = "probabilities 0.1, 0.3, 0.2, 0.3, 0.1, k = 3: two tokens have the same, keep both"
+    kept = np.log([0.375, 0.375, 0.25])
+    yield Case(where, (tied, (), 3), (np.array([1, 3, 2]), kept, 0.8))
     steep = np.array([1000.0, 999.0, -1000.0, 1000.0 - math.log(2)])
     third = np.log([2 / 3, 1 / 3])
     expected = (np.array([0, 3]), third, 1.5 / (1.5 + math.exp(-1)))
     yield Case("logits 1000, 999, -1000 and 1000 - log 2, k = 2", (steep, (), 2), expected)
+
+
+compare = by_part(tokens=by_entry(("rank", 0)), logps=by_entry(("rank", 0)), mass=same_number)
+
+
+def difference(got: Row, expected: Row) -> str | None:
+    """How two pruned rows differ, or None; tokens of the same probability may stand in any
+    order.
+    """
+    tokens = got[0]
+    if tokens.shape == np.shape(expected[0]):
+        rank = np.cumsum(np.diff(expected[1], prepend=expected[1][0]) < -1e-9)
+        ordered = [np.array(ids)[np.lexsort((ids, rank))] for ids in (tokens, expected[0])]
+        got, expected = (ordered[0], *got[1:]), (ordered[1], *expected[1:])
+    return compare(got, expected)
 
 
 EXERCISE = Exercise(
@@ -211,6 +261,8 @@ EXERCISE = Exercise(
         "mass without special tokens": mass_without_special,
         "mass after renormalising": mass_afterwards,
         "lost mass": lost_mass,
+        "found by value": found_by_value,
+        "in no order": in_no_order,
         "log of the mass": log_mass,
         "probabilities": probabilities,
         "overflow": overflows,
@@ -222,7 +274,7 @@ EXERCISE = Exercise(
         "The kept ones sum to the mass: subtract the logarithm of the mass from each.",
     ),
     cases=cases,
-    parse=tuple_of("three things, (tokens, logps, mass)", array, array, number),
-    difference=by_part(tokens=by_entry(("rank", 0)), logps=by_entry(("rank", 0)), mass=same_number),
+    parse=tuple_of("three things, (tokens, logps, mass)", whole_numbers, array, number),
+    difference=difference,
     praise="the kept tokens sum to 1 again, and you know what they were worth before",
 )

@@ -41,7 +41,7 @@ def test_padding_that_looks_like_a_token_and_padding_that_does_not():
     message = refusal(check.sequence_logprob, crashes_only_beyond_the_vocabulary)
     assert "the pad id is 9" in message
     assert "IndexError" in message
-    assert "padding is counted" in message
+    assert "padding is counted" in message  # the same error on the same arguments
 
 
 @pytest.mark.parametrize(

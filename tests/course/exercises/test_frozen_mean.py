@@ -18,17 +18,18 @@ def scattered(seed, count=3, size=4):
     of shuffling.
     """
     rng = np.random.default_rng(seed)
-    logps = torch.tensor(rng.normal(size=(count, size, 1)))
+    policy, behaviour = (-torch.tensor(rng.exponential(size=(count, size, 1))) for _ in "ab")
+    h = (policy - behaviour).numpy().ravel()
     rewards = rng.uniform(size=(count, size))
     batch = GroupBatch(
-        policy_logps=logps,
-        behaviour_logps=torch.zeros_like(logps),
+        policy_logps=policy,
+        behaviour_logps=behaviour,
         rewards=torch.tensor(rewards),
-        mask=torch.ones_like(logps),
+        mask=torch.ones_like(policy),
     )
     order = rng.permutation(count * size)
     groups = np.repeat(np.arange(count), size)
-    return rewards.ravel()[order], logps.numpy().ravel()[order], groups[order], batch, order
+    return rewards.ravel()[order], h[order], groups[order], batch, order
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -91,6 +92,11 @@ def test_a_mask_of_numbers_is_a_mask():
             (np.cumsum(tokens == eos, 1) - (tokens == eos) == 0).astype(int).tolist()
         )
     )
-    for wrong in (lambda tokens, eos: tokens, lambda tokens, eos: tokens[0] == eos):
-        with pytest.raises(check.CheckFailed, match="expected a mask"):
+    for wrong in (
+        lambda tokens, eos: tokens,
+        lambda tokens, eos: tokens[0] == eos,
+        lambda tokens, eos: check.answer_mask.reference(tokens, eos).astype(float),
+        lambda tokens, eos: check.answer_mask.reference(tokens, eos).astype("float32"),
+    ):
+        with pytest.raises(check.CheckFailed, match="expected a mask"):  # floats have no ~mask
             check.answer_mask.run(wrong)

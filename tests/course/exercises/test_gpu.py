@@ -46,16 +46,16 @@ def test_the_gradient_is_that_of_the_librarys_two_passes(seed):
 
     parameter = torch.tensor(theta, requires_grad=True)
     features = torch.tensor(X)
-    zeros = torch.zeros(1, K, 1, dtype=torch.float64)
+    at_first = torch.full((1, K, 1), -16.0, dtype=torch.float64)
     batch = GroupBatch(
-        policy_logps=zeros,
-        behaviour_logps=zeros,
+        policy_logps=at_first,
+        behaviour_logps=at_first,
         rewards=torch.tensor(rewards)[None],
-        mask=zeros == 0,
+        mask=at_first < 0,
     )
 
     def score(rows):
-        return {"policy_logps": (features[rows] @ parameter)[:, None]}
+        return {"policy_logps": (features[rows] @ parameter)[:, None] - 16}
 
     training.two_pass_step(
         objectives.gnivo, batch, score, [rows.tolist() for rows in parts], alpha=alpha
