@@ -170,7 +170,7 @@ def counted(step_logps: Tables, rewards: Array, alpha: float) -> Tables:
     """
     vocab_size = step_logps[0].shape[1]
     answers = prefix_law(step_logps)[-1] + rewards / alpha
-    tables = []
+    tables: Tables = []
     for t, table in enumerate(step_logps):
         mass = np.logaddexp.reduce(answers.reshape(vocab_size**t, vocab_size, -1), axis=2)
         reached = np.logaddexp.reduce(mass, axis=1, keepdims=True)

@@ -213,11 +213,11 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
         where = f"random row {trial + 1}: {size} tokens, special {special}, k = {k}"
         yield Case(where, (logits, special, k), (np.array(order), own, mass))
     size, k = 500, 30
-    logits = rng.permutation(size) / 50
-    order = np.argsort(-logits)[:k]
-    own = logits[order] - np.logaddexp.reduce(logits[order])
-    mass = math.fsum(np.exp(logits[order])) / math.fsum(np.exp(logits))
-    yield Case(f"{size} tokens, k = {k}", (logits, (), k), (order, own, mass))
+    many = rng.permutation(size) / 50
+    best = np.argsort(-many)[:k]
+    own = many[best] - np.logaddexp.reduce(many[best])
+    mass = math.fsum(np.exp(many[best])) / math.fsum(np.exp(many))
+    yield Case(f"{size} tokens, k = {k}", (many, (), k), (best, own, mass))
     tied = np.log([0.1, 0.3, 0.2, 0.3, 0.1])
     where = "probabilities 0.1, 0.3, 0.2, 0.3, 0.1, k = 3: two tokens have the same, keep both"
     kept = np.log([0.375, 0.375, 0.25])
