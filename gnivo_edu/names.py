@@ -52,8 +52,11 @@ def check_keywords(
     for name in given:
         if name in known:
             continue
-        meant = synonyms.get(name.lower())
-        hint = f"did you mean {meant!r}?" if meant in known else nearest(name, known)
+        meanings = {n: n for n in known} | {n: m for n, m in synonyms.items() if m in known}
+        close = difflib.get_close_matches(name.lower(), meanings, n=1, cutoff=0.6)
+        hint = f"known: {', '.join(known)}"
+        if close:
+            hint = f"did you mean {meanings[close[0]]!r}?"
         raise UnknownName(f"{of} takes no {name!r}; {hint}")
 
 

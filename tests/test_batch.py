@@ -168,6 +168,7 @@ HOLE = torch.tensor([1, 0, 1, 0]).expand(N, K, T)
             for name, shape in (FLOATS | {"mask": (N, K, T), "step_ids": (N, K, T)}).items()
         ],
         ({"old_logps": NAN}, "^GroupBatch takes no 'old_logps'; did you mean 'behaviour_logps'"),
+        ({"old_logprobs": NAN}, "did you mean 'behaviour_logps'"),
         ({"ref_logps": NAN}, "did you mean 'reference_logps'"),
         ({"logps": NAN}, "did you mean 'policy_logps'"),
         ({"completion_mask": HOLE}, "did you mean 'mask'"),

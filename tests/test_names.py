@@ -38,6 +38,7 @@ def test_a_keyword_is_answered_by_what_it_means_then_by_the_nearest() -> None:
     for name, hint in (
         ("beta", "did you mean 'alpha'?"),
         ("Beta", "did you mean 'alpha'?"),
+        ("bet", "did you mean 'alpha'?"),
         ("alhpa", "did you mean 'alpha'?"),
         ("clip", "known: batch, alpha, lam"),  # what it means elsewhere is not known here
     ):
