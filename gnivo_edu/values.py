@@ -49,13 +49,14 @@ def convert_options(
     options: Mapping[str, Any],
     makers: Iterable[Callable[..., Any]],
     hidden: Iterable[str] = (),
+    synonyms: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The options of `owner`, such as "the task 'gsm8k'", each of the type that the functions
     `makers` say for it.
 
     An option is a parameter with a default, or that can only be passed by name; those of `hidden`
     are not to be set. Raises ValueError, in one line, on names that are no option (with the nearest
-    that is one) and on values of another type.
+    that is one; `synonyms` says what others call it) and on values of another type.
 
     >>> def boil(eggs, minutes: float = 4): ...
     >>> convert_options("the egg", {"minutes": 5}, [boil])
@@ -73,7 +74,8 @@ def convert_options(
     takes_any = any(p.kind is p.VAR_KEYWORD for p in _parameters(makers[-1]))
     for name in options:
         if name not in kinds and not takes_any:
-            hint = nearest(name, kinds) if kinds else "it takes none"
+            meant = (synonyms or {}).get(name, name)
+            hint = nearest(meant, kinds) if kinds else "it takes none"
             raise ValueError(f"{owner} has no option {shown(name)}; {hint}")
     return {name: convert(name, value, kinds.get(name, Any)) for name, value in options.items()}
 

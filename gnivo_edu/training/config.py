@@ -16,6 +16,7 @@ from typing import Any, Literal
 from gnivo_edu import objectives
 from gnivo_edu.files import read_changes, read_settings
 from gnivo_edu.names import home, nearest, shown
+from gnivo_edu.objectives.checks import SYNONYMS
 from gnivo_edu.values import convert, convert_options
 
 LARGEST_RATE = 1e30  # an optimiser multiplies it by up to ten thousand, in float32
@@ -226,7 +227,9 @@ def _taken(objective: str, options: dict[str, Any]) -> dict[str, Any]:
 def _options(objective: str, options: dict[str, Any]) -> dict[str, Any]:
     """The options of an objective, each of the type that it says."""
     function = objectives.get(objective)
-    options = convert_options(f"the objective {objective!r}", options, makers=[function])
+    options = convert_options(
+        f"the objective {objective!r}", options, makers=[function], synonyms=SYNONYMS
+    )
     furthest = options.get("reward_max") or 0.0
     # Beside a larger number float32 loses a reward of 1 in rounding, and every weight is alike.
     if not abs(furthest) <= LARGEST_REWARD:

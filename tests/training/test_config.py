@@ -40,6 +40,8 @@ def test_the_file_s_own_objective_keeps_its_options_and_what_is_said_later_wins(
     assert changed.objective_options == {"alpha": 0.1}
     with pytest.raises(ValueError, match="the objective 'grpo' has no option 'weights'; known"):
         load_config(file, ["objective=grpo", "objective_options.weights=raw"])
+    with pytest.raises(ValueError, match="has no option 'beta'; did you mean 'alpha'"):
+        load_config(file, ["objective=gvpo", "objective_options.beta=0.1"])
     with pytest.raises(ValueError, match="did you mean 'grpo'"):
         load_config(file, ["objective=gropo"])
 
