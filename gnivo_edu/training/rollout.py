@@ -106,8 +106,9 @@ class Rollouts:
         """The step as a GroupBatch in float64, whatever the precision of the network; live fields
         are place holders unless given.
 
-        It is small beside the network. In float32 the mean of three equal rewards is off by 1e-8,
-        which AdamW would make a step of full size of; in float64 by 1e-17, of which it makes none.
+        It is small beside the network. In float32 the mean of three equal rewards is off by a part
+        in a hundred million, which AdamW would make a step of full size of; in float64 by a part in
+        1e16, of which it makes none.
         """
         device = torch.device("cpu") if self.device.type == "mps" else self.device
         N, K, T = drawn["tokens"].shape

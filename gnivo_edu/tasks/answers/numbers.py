@@ -2,7 +2,7 @@ r"""When two expressions are equal, in place of the two comparisons of math-veri
 tiny for nothing.
 
 math-verify rounds to six decimals and drops what is below 1e-15, so that 1e-400 is 0 for it, and
-x + 10^{-20} is x. Here a value is compared with its own size.
+x plus a part in 1e20 is x. Here a value is compared with its own size.
 """
 
 from __future__ import annotations
