@@ -5,7 +5,70 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from gnivo_edu.tasks.math_worker import clean
+import pytest
+
+from gnivo_edu.tasks.math_worker import clean, judge, reply
+
+RIGHT = [
+    (r"\frac{H}{h}", "H/h"),
+    ("W=w", "w=W"),
+    ("W=w", "w"),
+    (r"\frac{d u}{d s}=a u", r"\frac{du}{ds}-au=0"),
+    ("u''=-u", "u''+u=0"),
+    ("DCAB", r"\text{DCAB}"),
+    ("MC=LRAC", "LRAC=MC"),
+    (r"\text{west}", "West"),
+    ("2.5%", "2.5"),
+    ("2.5%", "0.025"),
+    (r"8\text{ cm}^3", r"8\text{ cubic cm}"),
+    ("E_{1},E_{2}", "E_2, E_1"),
+    (r"\gamma^{2}-1", r"(\gamma-1)(\gamma+1)"),
+    ("1+i", r"\frac{2}{1-i}"),
+    (r"\sqrt{2}\cos(t-\pi/4)", r"\cos t+\sin t"),
+    ("9", r"\angle ABC = 9"),
+    ("(6,5)", r"\left(6,5\right)"),
+]
+WRONG = [
+    (r"\frac{H}{h}", "1"),
+    ("W=w", "q=q"),
+    ("W=w", "0=0"),
+    (r"g'(0)=1", "g(0)=1"),
+    ("i^2 R", "I^2 R"),
+    ("C_{1}", "c_{1}"),
+    (r"\frac{d u}{d s}=a u", "au=0"),
+    (r"\frac{d^2 u}{d s^2}=0", r"\frac{d u}{d s}=0"),
+    ("DCAB", "ABCD"),
+    ("MC=LRAC", "CM=LRAC"),
+    ("2.5%", "25"),
+    ("0.4", r"0.4\%"),
+    (r"8\text{ cm}^3", r"8\text{ cm}^2"),
+    ("9", r"9\pmod{10}"),
+    ("9", r"9\%\%"),
+    ("(6,5)", "[6,5]"),
+    (r"\lfloor\sqrt{n}\rfloor", r"\lfloor\sqrt{n-1}\rfloor"),
+    (r"\{0,1\}", r"\{10^{-40},1\}"),
+    ("z=0", "z=1e-400"),
+]
+
+
+@pytest.mark.parametrize(("gold", "answer"), RIGHT)
+def test_other_writings_are_right(gold: str, answer: str) -> None:
+    assert judge(gold, answer) == "right"
+
+
+@pytest.mark.parametrize(("gold", "answer"), WRONG)
+def test_other_meanings_are_wrong(gold: str, answer: str) -> None:
+    assert judge(gold, answer) == "wrong"
+
+
+def test_a_gold_that_makes_sympy_raise_is_not_the_answers_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def raises(gold: str, answer: str | None) -> str:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("gnivo_edu.tasks.math_worker.judge", raises)
+    assert reply({"gold": "1", "answer": "1"}) == "unparsable gold"
 
 
 def test_what_stands_around_the_mathematics_is_removed() -> None:

@@ -17,7 +17,7 @@ _LETTERS = {"k": 10**3, "m": 10**6, "b": 10**9}  # of $70k; 5 k without a curren
 _LARGEST = 400  # digits of a number that is written out
 
 _OPENING = re.compile(
-    r"(?:(?:the|my|so|final|answer|result|total|is|about|approximately|roughly|around)\b|[:=≈~\s]"
+    r"(?:(?:the|my|so|therefore|thus|hence|final|answer|result|total|is|about|approximately|roughly|around)\b|[:,=≈~\s]"
     r"|\\approx|[A-Za-z]\s*=(?!=))*",
     re.IGNORECASE,
 )
@@ -29,7 +29,7 @@ _FRACTION = r"\\[dt]?frac\s*(?:\d\s*\d|\{\s*[\d.,]+\s*\}\s*\{\s*[\d.,]+\s*\})"
 _ATOM = rf"(?:{_FRACTION}|{_NUMBER}(?:\s+\d+\s*/\s*\d+|\s*{_FRACTION})?)(?:\s*\\?%)?"
 _MATHEMATICS = re.compile(rf"[-+(\s]*{_ATOM}[)\s]*(?:[-+*/^]\s*[-+(\s]*{_ATOM}[)\s]*)*")
 _MAGNITUDE = re.compile(rf"\s*({'|'.join(MAGNITUDES)})s?\b")
-_LIST_HEADING = re.compile(r"\d+\s*[.):–—-]\s+[A-Za-z]")
+_LIST_HEADING = re.compile(r"\d+(?:\s*[.):–—-]\s+[A-Za-z]|(?:st|nd|rd|th)\b)")
 # "or" takes back what was said; "and a half" adds to it.
 _TAKES_BACK = re.compile(
     r"\b(?:or|nor|not|versus|vs|half|halves|thirds?|quarters?|times|plus|minus"
@@ -75,6 +75,7 @@ def answer_line(line: str, below: bool = False) -> str | None:
 def _plain(line: str) -> str:
     r"""A line without the signs of Markdown and of LaTeX that carry no meaning."""
     line = line if line.isascii() else ascii_latex(line)
+    line = re.sub(r"<[/|][^<>]*>\s*$", "", line)  # an end token that was written out
     line = re.sub(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\})*)\}", r"\1", line)
     line = re.sub(rf"{TEXT}\s*\{{([^{{}}]*)\}}", r" \1 ", line)
     line = re.sub(r"\\[,;: !]|~(?=\d{3})", lambda m: "" if m[0] == "\\!" else " ", line)

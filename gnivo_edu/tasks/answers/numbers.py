@@ -32,12 +32,19 @@ def verifier() -> Callable[..., bool]:
         raise ImportError("math_verify has no module grader")
     grader: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(grader)
-    simplified = grader.sympy_symbolic_eq
+    simplified, solve = grader.sympy_symbolic_eq, grader.solve
 
     def same(gold: Any, answer: Any, *precision: int) -> bool:
         verdict = equal(gold, answer)
         return bool(simplified(gold, answer)) if verdict is None else verdict
 
+    def solutions(relation: Any, *names: Any) -> Any:
+        solved = solve(relation, *names)
+        if not solved:  # two equations without a solution are not the same one
+            raise ValueError("no solution")
+        return solved
+
+    grader.solve = solutions
     grader.sympy_numeric_eq = grader.sympy_compare_symbols = same
     grader.sympy_symbolic_eq = lambda gold, answer: False  # `same` has asked already
     verify: Callable[..., bool] = grader.verify

@@ -16,6 +16,7 @@ from gnivo_edu.tasks.answers.symbols import named
 from gnivo_edu.tasks.answers.text import clean
 from gnivo_edu.tasks.answers.units import magnitude, per_cent, without_unit
 
+_FRAMES = re.compile(r"\\(?:(?:boxed|fbox|underline)\s*(?=\{)|(?:bf|it|rm)(?![A-Za-z]))")
 _SCIENTIFIC = re.compile(r"(?<![\w\\.])(\d+(?:\.\d*)?|\.\d+)[eE]([+-]?\d+)(?![\w.])")
 _BARE_POINT = re.compile(r"(?<=\d)\.(?=\s*[-+*/^=,;)\]}])")
 _PLAIN = re.compile(r"[+-]?\s*(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[+-]?\s*\.\d+")
@@ -72,7 +73,7 @@ def read(
     >>> read("3e6").expression, read("5 6").expression, read(r"\neq 5").expression
     (3*10**6, None, None)
     """
-    latex = per_cent(re.sub(r"\\[bf]box(?:ed)?\s*(?=\{)|\\boxed\s*(?=\{)", "", clean(text)))
+    latex = per_cent(_FRAMES.sub("", clean(text)))
     latex, power = without_unit(magnitude(_BARE_POINT.sub("", latex)), unit)
     if scientific:
         latex = _SCIENTIFIC.sub(lambda m: rf"{m[1]} \times 10^{{{int(m[2])}}}", latex)
@@ -87,7 +88,8 @@ def _expression(latex: str) -> Any:
     if _PLAIN.fullmatch(latex):
         return _number(latex)
     if latex.endswith(r"\%") and not re.fullmatch(r"[-+]?\s*[\d.,]+\s*\\%", latex):
-        return _hundredth(_expression(latex.removesuffix(r"\%").strip()))
+        body = latex.removesuffix(r"\%").strip()
+        return None if body.endswith("%") else _hundredth(_expression(body))
     if _loses(latex):
         return None
     parts = re.split(r"(?<![\\<>!])=", latex)

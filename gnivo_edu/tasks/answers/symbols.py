@@ -11,18 +11,19 @@ from gnivo_edu.tasks.answers.units import TEXT
 _OPERAND = r"(?:\\?[A-Za-z]+(?:\s*_\s*(?:\w|\{[^{}]*\}))?(?:\s*\(\s*\w+\s*\))?)"
 _ORDER = r"(?:\^\s*\{?\s*(\d)\s*\}?)?"
 _QUOTIENT = re.compile(
-    rf"\\frac\s*\{{\s*(d|\\partial)\s*{_ORDER}\s*((?=[A-Za-z(\\])(?:[^{{}}]|\{{[^{{}}]*\}})+)\}}"
+    rf"\\[dt]?frac\s*\{{\s*(d|\\partial)\s*{_ORDER}\s*((?=[A-Za-z(\\])(?:[^{{}}]|\{{[^{{}}]*\}})+)\}}"
     rf"\s*\{{\s*(?:d|\\partial)\s*(\\?[A-Za-z]+)\s*{_ORDER}\s*\}}"
 )
 _OPERATOR = re.compile(
-    rf"\\frac\s*\{{\s*(d|\\partial)\s*{_ORDER}\s*\}}\s*\{{\s*(?:d|\\partial)\s*(\\?[A-Za-z]+)"
+    rf"\\[dt]?frac\s*\{{\s*(d|\\partial)\s*{_ORDER}\s*\}}\s*\{{\s*(?:d|\\partial)\s*(\\?[A-Za-z]+)"
     rf"\s*{_ORDER}\s*\}}\s*\(?\s*({_OPERAND})\s*\)?(?![\w^(])"
 )
 _INLINE = re.compile(
     r"(?<![A-Za-z\\])d\s?([A-Za-z]|\\[A-Za-z]+)\s*/\s*d\s?([A-Za-z]|\\[A-Za-z]+)(?![A-Za-z])"
 )
 _PRIME = re.compile(
-    r"((?:\\[A-Za-z]+|[A-Za-z])(?:_\s*(?:\w|\{[^{}]*\}))?)\s*(?:('+)|\^\s*\{?((?:\s*\\prime(?![a-z]))+)\s*\}?)"
+    r"((?:\\[A-Za-z]+|[A-Za-z])(?:_\s*(?:\w|\{[^{}]*\}))?)\s*(?:('+)|\^\s*\{?((?:\s*\\prime(?![a-z]))+)\s*\}?"
+    r"|\^\s*\{\s*\((\d)\)\s*\})"
 )
 _GROUP = re.compile(rf"{TEXT}\s*\{{([^{{}}]*)\}}")
 _LETTERS = re.compile(
@@ -99,10 +100,11 @@ def _upright(latex: str) -> str:
 
     def content(match: re.Match[str]) -> str:
         inner = match[1].strip()
-        plain = re.fullmatch(r"[A-Za-z]|\\[A-Za-z]+|(?=.*\d)[\d\s.,+\-*/^()]+", inner)
-        return f"{{{inner}}}" if plain is not None else match[0]
+        if re.fullmatch(r"[A-Za-z]|\\[A-Za-z]+", inner):
+            return f"{inner} "
+        number = re.fullmatch(r"(?=.*\d)[\d\s.,+\-*/^()]+", inner)
+        return match[0] if number is None else f"{{{inner}}}"
 
-    latex = re.sub(r"\{\s*\\(?:rm|bf|it)\s+", r"\\mathrm{", latex)
     return _GROUP.sub(content, latex)
 
 
@@ -116,5 +118,5 @@ def _derivative(
 
 
 def _primed(match: re.Match[str]) -> str:
-    order = len(match[2]) if match[2] else match[3].count("\\prime")
+    order = match[4] or len(match[2] or "") or match[3].count("\\prime")
     return rf"\text{{P{order}{re.sub(r'[^A-Za-z0-9]', '', match[1])}}}"

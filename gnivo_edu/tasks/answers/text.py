@@ -25,9 +25,11 @@ _ROOTS = {"√": r"\sqrt", "∛": r"\sqrt[3]", "∜": r"\sqrt[4]"}
 _ROOT = re.compile(
     r"(?P<root>[√∛∜])\s*(?:(?P<group>[({])|(?P<radicand>\d+(?:\.\d+)?|\\[A-Za-z]+|[^\W\d_]))"
 )
+_ACCENTS = "d?dot(?!s)|vec|hat|bar|tilde|overline"
 _SPACE = r"(?<!\\)\\[,;: >]|~|\\(?:q?quad|thinspace|enspace)(?![A-Za-z])"
 _GROUPED = re.compile(
-    r"(?<![\d.,_^])(?<!\d )(\d{1,3})((?:(?:\\!|\\,|\\;|\\:|\\ |~|\s|'|\{\})+\d{3})+)(?![\d/'])"
+    r"(?<![\d._^])(?<!(?<!\\),)(?<!\d )(\d{1,3})"
+    r"((?:(?:\\!|\\,|\\;|\\:|\\ |~|\s|'|\{\})+\d{3})+)(?![\d'])"
 )
 _GROUPED_DECIMALS = re.compile(r"(\.\d{3})((?:\s+\d{3})*\s+\d{1,3})(?!\d)")
 _REPEATING = re.compile(
@@ -61,13 +63,14 @@ def clean(text: str) -> str:
     text = text if text.isascii() else ascii_latex(text)
     text = re.sub(r"\\(?:left|right)\.", "", text)
     text = re.sub(r"\\(?:left|right|[bB]igg?[lrm]?)(?=\s*[\[\]()|/\\])", "", text)
+    text = re.sub(rf"\\({_ACCENTS})\s*(\\[A-Za-z]+|[A-Za-z0-9])", r"\\\1{\2}", text)
     text = re.sub(r"\\(?:text)?degrees?(?![A-Za-z])", r"^{\\circ}", text)
     text = re.sub(r"\\(?:displaystyle|textstyle|limits|nolimits)(?![A-Za-z])", "", text)
     text = re.sub(r"^\*\*(.*)\*\*$|^(?:\\\(|\\\[)(.*)(?:\\\)|\\\])$", r"\1\2", text.strip())
     text = re.sub(r"(?<=\w)\\?\$(?=\w)", " ", text)
     text = re.sub(r"\\?\$|[€£¥₹]", "", text)
     text = re.sub(r"\{,\}|,\\!\s*", ",", text)
-    text = _GROUPED.sub(lambda match: match[1] + re.sub(r"\D", "", match[2]), text)
+    text = _GROUPED.sub(_together, text)
     text = re.sub(_SPACE, " ", text.replace("\\!", ""))
     text = _GROUPED_DECIMALS.sub(lambda match: match[1] + re.sub(r"\s", "", match[2]), text)
     text = _REPEATING.sub(_repeating, text)
@@ -133,6 +136,13 @@ def _letter(character: str) -> str:
         return character
     name = match[2].replace("LAMDA", "LAMBDA").replace("FINAL SIGMA", "SIGMA")
     return "\\" + (name.lower() if match[1] == "SMALL" else name.capitalize()) + " "
+
+
+def _together(match: re.Match[str]) -> str:
+    """Thousands without the spaces between them; 5 123/500 may be a mixed number."""
+    if match.string[match.end() : match.end() + 1] == "/" and match[2].startswith(" "):
+        return match[0]
+    return match[1] + re.sub(r"\D", "", match[2])
 
 
 def _repeating(match: re.Match[str]) -> str:

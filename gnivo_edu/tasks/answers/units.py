@@ -16,9 +16,12 @@ MAGNITUDES = {
     "billion": 10**9,
     "trillion": 10**12,
 }
-_CHANGES = """or and not no none nor but if when where for mod modulo to than least most more less
-over under above below about approximately around nearly almost plus minus times half halves third
-thirds quarter quarters double twice is isn base e i d pi"""
+_LETTERS = frozenset("mgshlLJNWVAKF")  # that stand for a unit by themselves
+_CHANGES = """
+squared cubed root factorial or and not no none nor but if when where for mod modulo to than
+least most more less over under above below about approximately around nearly almost plus minus
+times half halves third thirds quarter quarters double twice is isn base e i d pi
+"""
 NO_UNIT = frozenset(_CHANGES.split())
 
 TEXT = r"\\(?:text(?:rm|it|bf|normal|sf)?|mbox|math(?:rm|it|bf|sf)|operatorname|boldsymbol|bm)"
@@ -99,4 +102,5 @@ def is_unit(words: str) -> bool:
         bool(names)
         and not re.search(r"\d", re.sub(r"\^\s*-?\d", "", words))
         and NO_UNIT.isdisjoint(names)
+        and all(letter in _LETTERS for letter in re.findall(r"\b[A-Za-z]\b", words))
     )

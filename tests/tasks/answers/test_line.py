@@ -31,6 +31,7 @@ NUMBERS = {
     "7 - 9": "7 - 9",
     "65 %": "65",
     "8 = all of them": "8",
+    "Thus, the answer is 8</s>": "8",
     "3 pens + 4 pens = 7 pens": "7",
 }
 WHOLE = ("42, 43", "42 or 43", "42 to 43", "4:30 pm", "42x", "> 42", "2 and a half", "4 ft 2 in")
@@ -56,3 +57,4 @@ def test_a_numbered_heading_is_one_where_text_follows() -> None:
     assert answer_line("4. Money", below=True) is None
     assert answer_line("4. Money") == "4"
     assert answer_line("4", below=True) == "4"
+    assert answer_line("4th day", below=True) is None

@@ -29,6 +29,8 @@ def test_a_unit_is_taken_away(latex: str, number: str, power: str) -> None:
         r"8\text{ and a half}",
         r"8\text{ ft 3 in}",
         r"8\mathrm{e}",
+        r"8\mathrm{x}",
+        r"8\text{ squared}",
         "8k",
         r"\frac{1}{m} t",
         r"\text{metres}",
