@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,47 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicLayer
 
-from gnivo_edu.policies.scoring import device_of
+from gnivo_edu.policies.modes import device_of
 from toy_envs import TokenMDP
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """How a model is run so that it gives one law: `one_law.way_of` says which way is sound.
+
+    `cache`: steps from a cache, else whole rows at every step. `positions`: positions are given
+    from a cache and behind padding. `padding`: rows of unequal length are padded on the left, else
+    rows of one length are run together. `together`: many rows at once, else each by itself."""
+
+    cache: bool = True
+    positions: bool = True
+    padding: bool = True
+    together: bool = True
+
+    def parts(self, lengths: Int[Tensor, " B"]) -> list[Int[Tensor, " b"]]:
+        """Numbers of the rows that may be run together, from the lengths of their prompts, on the
+        CPU.
+
+        >>> Way(padding=False).parts(torch.tensor([4, 2, 4]))
+        [tensor([1]), tensor([0, 2])]
+        """
+        rows = torch.arange(len(lengths))
+        if not self.together:
+            return list(rows.split(1))
+        if self.padding or not len(rows):
+            return [rows]
+        lengths = lengths.cpu()
+        return [rows[lengths == length] for length in lengths.unique()]
 
 
 class Rows:
     """Rows that grow by a token at a time and drop out: inputs so far, the model's cache of them,
     the last `logits`.
 
-    Where the model keeps no cache, or none whose rows can be chosen, each step runs the whole rows
-    instead. With `tokens`, whole rows are run once and `logits` are those before each of the
-    tokens. `actions`: how many logits count, the first of them; all where it is None.
+    `way` says how they are run. Where the model keeps no cache, or none whose rows can be chosen,
+    each step runs the whole rows instead. With `tokens`, whole rows are run once and `logits` are
+    those before each of the tokens. `actions`: how many logits count, the first of them; all where
+    it is None.
     """
 
     def __init__(
@@ -33,16 +64,17 @@ class Rows:
         actions: int | None,
         prompts: Int[Tensor, "B P"],
         mask: Bool[Tensor, "B P"],
+        way: Way,
         tokens: Int[Tensor, "B T"] | None = None,
-        use_cache: bool = True,
     ) -> None:
         self.policy, self.actions = policy, actions
+        self.positions = way.positions
         model: Any = getattr(policy, "get_base_model", lambda: policy)()  # inside an adapter
         self.keeps_last = "logits_to_keep" in inspect.signature(model.forward).parameters
         self.ids, self.mask = without_padding(prompts, mask, device_of(policy))
         self.padded = not bool(self.mask.all())
         self.past: Any = None
-        self.use_cache = use_cache and tokens is None
+        self.use_cache = way.cache and tokens is None
         if tokens is None:
             self.logits = self._run(1)[:, -1]
         else:
@@ -85,11 +117,10 @@ class Rows:
         fresh = self.ids if self.past is None else self.ids[:, -1:]
         extra: dict[str, Any] = {"past_key_values": self.past} if self.past is not None else {}
         if self.padded:
-            positions = (self.mask.cumsum(1) - 1).clamp(min=0)
-            extra |= {
-                "attention_mask": self.mask.long(),
-                "position_ids": positions[:, -fresh.shape[1] :],
-            }
+            extra["attention_mask"] = self.mask.long()
+        # Some models count the tokens of this call alone where a cache is given (Bamba).
+        if self.positions and (self.padded or self.past is not None):
+            extra["position_ids"] = positions_of(self.mask)[:, -fresh.shape[1] :]
         if self.keeps_last:
             extra["logits_to_keep"] = steps
         out = self.policy(input_ids=fresh, use_cache=self.use_cache, **extra)
@@ -133,6 +164,11 @@ class _RoomyLayer(DynamicLayer):
         self.keys, self.values = (room[..., :length, :] for room in self._rooms)
 
 
+def positions_of(mask: Bool[Tensor, "B L"]) -> Int[Tensor, "B L"]:
+    """Position of each token, counted from the first that is no padding; 0 in the padding."""
+    return (mask.cumsum(1) - 1).clamp(min=0)
+
+
 def without_padding(
     prompts: Int[Tensor, "B P"], mask: Bool[Tensor, "B P"], device: torch.device
 ) -> tuple[Int[Tensor, "B p"], Bool[Tensor, "B p"]]:
@@ -146,7 +182,10 @@ def prompts_of(task: TokenMDP) -> tuple[Int[Tensor, "N P"], Bool[Tensor, "N P"]]
     the left.
     """
     ids = torch.from_numpy(task.prompts())
-    mask = torch.from_numpy(np.array(task.prompt_mask(), dtype=bool))
+    try:
+        mask = torch.from_numpy(np.array(task.prompt_mask(), dtype=bool))
+    except AttributeError:  # somebody's task that says nothing of padding
+        mask = torch.ones_like(ids, dtype=torch.bool)
     fits = mask.shape == ids.shape
     if not fits or not bool(mask[:, -1].all()) or bool((mask[:, :-1] & ~mask[:, 1:]).any()):
         raise ValueError(
@@ -166,19 +205,28 @@ def check_room(
     """Raise ValueError where the prompts of `index` and the horizon do not fit the model's
     positions or vocabulary.
     """
-    config: Any = getattr(policy, "config", None)
-    config = config.get_text_config() if hasattr(config, "get_text_config") else config
-    window = getattr(config, "max_position_embeddings", None)
+    window = window_of(policy)
     longest = int(mask[index].sum(1).max())
     if window is not None and longest + task.horizon > window:
         raise ValueError(
             f"the longest prompt has {longest} tokens; with horizon {task.horizon} that is above "
             f"the model's {window}: shorten one of them"
         )
-    width = getattr(config, "vocab_size", None)
+    width = getattr(_text_config(policy), "vocab_size", None)
     needed = max(task.vocab_size, task.pad_token_id + 1, int(ids.max()) + 1)
     if width is not None and width < needed:
         raise ValueError(
             f"the policy's vocabulary has {width} tokens; {task.vocab_size} actions, the prompts "
             f"and PAD need {needed}"
         )
+
+
+def window_of(policy: nn.Module) -> int | None:
+    """How many positions a model has, None where it does not say; some say -1 for no limit."""
+    window = getattr(_text_config(policy), "max_position_embeddings", None)
+    return window if isinstance(window, int) and window > 0 else None
+
+
+def _text_config(policy: nn.Module) -> Any:
+    config: Any = getattr(policy, "config", None)
+    return config.get_text_config() if hasattr(config, "get_text_config") else config

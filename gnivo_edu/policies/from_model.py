@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -12,8 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from gnivo_edu.exact import Tables, check_size
-from gnivo_edu.policies.cached_rows import Rows
-from gnivo_edu.policies.scoring import evaluating
+from gnivo_edu.policies.cached_rows import Rows, window_of
+from gnivo_edu.policies.modes import evaluating
+from gnivo_edu.policies.one_law import way_of
 from toy_envs import TokenMDP
 
 TextReward = Callable[[list[str]], ArrayLike]
@@ -114,14 +116,15 @@ def tree_from_model(
     0..horizon-1. `reward` takes a list of texts to numbers.
 
     Works for any causal LM on any device. The prompt is run once; each depth feeds one token per
-    prefix and reuses the key-value cache of its parent, in micro-batches of about `max_bytes`.
-    Raises ValueError on a size below 1 or above what the vocabulary or the context window allows,
-    and on an empty prompt where the tokenizer has no BOS."""
+    prefix and reuses the key-value cache of its parent, or runs whole rows where a cache gives
+    another law (`way_of`), in micro-batches of about `max_bytes`. Raises ValueError on a size below
+    1 or above what the vocabulary or the context window allows, and on an empty prompt where the
+    tokenizer has no BOS."""
     if top_k < 1 or horizon < 1:
         raise ValueError(f"top_k and horizon must be at least 1, got {top_k} and {horizon}")
     check_size(top_k, horizon)
     prompt_ids = _encode(tokenizer, prompt)
-    window = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+    window = window_of(model)
     if window is not None and len(prompt_ids) + horizon > window:
         raise ValueError(
             f"the prompt has {len(prompt_ids)} tokens; with horizon {horizon} that is above the "
@@ -132,9 +135,18 @@ def tree_from_model(
     allowed = sorted(set(tokenizer.get_vocab().values()) - special)
     with evaluating(model), torch.inference_mode():
         ids = torch.tensor([prompt_ids])
-        started = Rows(model, None, prompts=ids, mask=torch.ones_like(ids) > 0, use_cache=use_cache)
+        way = way_of(model)
+        if not use_cache:
+            way = replace(way, cache=False)
+        started = Rows(model, None, prompts=ids, mask=torch.ones_like(ids) > 0, way=way)
+        max_rows = MAX_ROWS if way.together else 1
         tables, token_ids = _grow(
-            started, allowed, top_k=top_k, horizon=horizon, max_bytes=max_bytes
+            started,
+            allowed,
+            top_k=top_k,
+            horizon=horizon,
+            max_bytes=max_bytes,
+            max_rows=max_rows,
         )
     mdp = TextTree(
         tokenizer,
@@ -159,7 +171,12 @@ def _encode(tokenizer: Any, prompt: str) -> list[int]:
 
 
 def _grow(
-    prompt: Rows, allowed: Sequence[int], top_k: int, horizon: int, max_bytes: int
+    prompt: Rows,
+    allowed: Sequence[int],
+    top_k: int,
+    horizon: int,
+    max_bytes: int,
+    max_rows: int,
 ) -> tuple[Tables, list[NDArray[np.int64]]]:
     """Tables and token ids, filled chunk of prefixes by chunk, going deeper before going on: few
     caches live at a time.
@@ -180,7 +197,7 @@ def _grow(
     cache = _cache_bytes(prompt.past) / prompt.ids.shape[1] * length * horizon
     positions = length if prompt.past is None else 1
     at_once = max_bytes // (cache + 3 * prompt.logits.nbytes * positions)
-    rows = int(min(max(at_once, 1), MAX_ROWS))
+    rows = int(min(max(at_once, 1), max_rows))
 
     def visit(prefixes: Rows, numbers: NDArray[np.int64], t: int) -> None:
         """Write down the children of prefixes of t tokens, whose rows in table t are `numbers`;

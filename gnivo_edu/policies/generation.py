@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from gnivo_edu.policies.cached_rows import Rows, check_room, prompts_of
+from gnivo_edu.policies.modes import device_of, evaluating
+from gnivo_edu.policies.one_law import parts_of, way_of
 from gnivo_edu.policies.sampling import SampledGroups
 from gnivo_edu.policies.sampling_law import (
     SamplingLaw,
@@ -17,7 +19,6 @@ from gnivo_edu.policies.sampling_law import (
     inverse_cdf,
     uniforms_of,
 )
-from gnivo_edu.policies.scoring import device_of, evaluating
 from toy_envs import TokenMDP
 
 
@@ -45,8 +46,9 @@ def sample_completions(
     end-of-sequence ids, which is drawn and scored as an action.
 
     Each prompt is run once and its key-value cache repeated; a completion that has ended leaves the
-    batch. A model without a cache (`TabularLM`) is run on whole rows. At most `max_rows`
-    completions are drawn at a time.
+    batch. A model without a cache (`TabularLM`), or with one that gives another law (`way_of`), is
+    run on whole rows; where padding changes the law, prompts of one length are run together. At
+    most `max_rows` completions are drawn at a time.
 
     Completion number j of prompt number i reads its own stream of uniforms, made from (seed, step,
     i, j) and from nothing else. In float64 and float32 it is the same in any batch and for any
@@ -86,21 +88,26 @@ def sample_completions(
     index = index[start:stop]
     drawn = _Drawn(task, rows=len(numbers), device=device_of(policy))
     rows_at_once = max_rows or len(numbers)
+    if not way_of(policy).together:
+        rows_at_once = 1
     prompts_at_once = max(rows_at_once // group_size, 1)
+    places = torch.arange(len(numbers)).view(-1, group_size)  # rows of each prompt
+    lengths = mask.sum(1)[index]
     with evaluating(policy):
-        for first in range(0, len(index), prompts_at_once):
-            # Each prompt is run once, however many rows it has; `owner` says which is whose.
-            owners = index[first : first + prompts_at_once].repeat_interleave(group_size)
-            unique, owner = owners.unique(return_inverse=True)
-            started = Rows(policy, task.vocab_size, prompts=ids[unique], mask=mask[unique])
-            for at in range(0, len(owner), rows_at_once):
-                part = owner[at : at + rows_at_once]
-                start = first * group_size + at
-                uniforms = uniforms_of(
-                    seed, step, rows=numbers[start : start + len(part)], count=task.horizon
+        for chunk in torch.arange(len(index)).split(prompts_at_once):
+            for way, part in parts_of(policy, lengths[chunk]):
+                # Each prompt is run once, however many rows it has; `owner` says which is whose.
+                owners = index[chunk[part]].repeat_interleave(group_size)
+                unique, owner = owners.unique(return_inverse=True)
+                started = Rows(
+                    policy, task.vocab_size, prompts=ids[unique], mask=mask[unique], way=way
                 )
-                rows = started.repeated(part, room=task.horizon)
-                drawn.fill(start, rows, law=law, uniforms=uniforms)
+                of_part = places[chunk[part]].flatten()
+                for at in torch.arange(len(owner)).split(rows_at_once):
+                    named = [numbers[place] for place in of_part[at].tolist()]
+                    uniforms = uniforms_of(seed, step, rows=named, count=task.horizon)
+                    rows = started.repeated(owner[at], room=task.horizon)
+                    drawn.fill(of_part[at], rows, law=law, uniforms=uniforms)
     return drawn.groups(index, law)
 
 
@@ -128,23 +135,27 @@ def behaviour_check(
     tokens = tokens.masked_fill(~inside, task.pad_token_id)
     owner = prompt_index.cpu()
     gaps = []
+    prompts = mask.sum(1)[owner]
     with evaluating(policy):
-        for part in torch.arange(len(tokens)).split(max_rows):
-            written = tokens[part, : int(lengths[part].max())]
-            rows = Rows(
-                policy,
-                task.vocab_size,
-                prompts=ids[owner[part]],
-                mask=mask[owner[part]],
-                tokens=written,
-            )
-            logps = samples.law.log_probabilities(rows.logits)
-            # PAD is no action, so it is read off as the last one, and then left out.
-            actions = written.clamp(max=task.vocab_size - 1).to(logps.device)
-            rescored = logps.gather(-1, actions[..., None])[..., 0]
-            sampled = drawn_logps[part, : written.shape[1]].to(rescored)
-            counts = inside[part, : written.shape[1]].to(rescored.device)
-            gaps.append((sampled - rescored).abs()[counts])
+        for chunk in torch.arange(len(tokens)).split(max_rows):
+            for way, within in parts_of(policy, prompts[chunk]):
+                part = chunk[within]
+                written = tokens[part, : int(lengths[part].max())]
+                rows = Rows(
+                    policy,
+                    task.vocab_size,
+                    prompts=ids[owner[part]],
+                    mask=mask[owner[part]],
+                    way=way,
+                    tokens=written,
+                )
+                logps = samples.law.log_probabilities(rows.logits)
+                # PAD is no action, so it is read off as the last one, and then left out.
+                actions = written.clamp(max=task.vocab_size - 1).to(logps.device)
+                rescored = logps.gather(-1, actions[..., None])[..., 0]
+                sampled = drawn_logps[part, : written.shape[1]].to(rescored)
+                counts = inside[part, : written.shape[1]].to(rescored.device)
+                gaps.append((sampled - rescored).abs()[counts])
     gap = torch.cat(gaps).double()
     name = "sampling/sampling_logp_difference"
     return {f"{name}/mean": float(gap.mean()), f"{name}/max": float(gap.max())}
@@ -161,16 +172,21 @@ class _Drawn:
         self.logps: Tensor | None = None
 
     def fill(
-        self, start: int, rows: Rows, law: SamplingLaw, uniforms: Float[Tensor, "B T"]
+        self,
+        places: Int[Tensor, " B"],
+        rows: Rows,
+        law: SamplingLaw,
+        uniforms: Float[Tensor, "B T"],
     ) -> None:
-        """Draw the completions of rows start..start+B-1, token by token, until all have ended."""
+        """Draw the completions at these places, token by token, until all have ended."""
         B, T = uniforms.shape
-        alive = torch.arange(start, start + B, device=self.tokens.device)
+        alive = places.to(self.tokens.device)
         if alive.device.type != "mps":  # which has no float64
             uniforms = uniforms.to(alive.device)
+        streams = torch.arange(B, device=alive.device)  # whose uniforms are whose
         for t in range(T):
             logps = law.log_probabilities(rows.logits)
-            token = inverse_cdf(logps, uniforms[(alive - start).to(uniforms.device), t])
+            token = inverse_cdf(logps, uniforms[streams.to(uniforms.device), t])
             chosen = logps.gather(1, token[:, None])[:, 0]
             if self.logps is None:
                 self.logps = chosen.new_zeros(self.tokens.shape)
@@ -183,7 +199,7 @@ class _Drawn:
                 return
             if bool(ended.any()):
                 going = (~ended).nonzero()[:, 0]
-                alive, token = (x[going] for x in (alive, token))
+                alive, streams, token = (x[going] for x in (alive, streams, token))
                 rows.keep(going)
             rows.append(token)
 

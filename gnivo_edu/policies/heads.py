@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gnivo_edu.policies.scoring import evaluating
+from gnivo_edu.policies.modes import evaluating
 
 # Settings that may change the logits, by their names in configurations; `find_head` tries what they
 # may mean. A factor of 1: most models multiply by it, of -1: most divide.
@@ -117,6 +117,8 @@ def find_head(model: nn.Module) -> tuple[nn.Module, Head]:
     config = inner.config.get_text_config() if hasattr(inner, "config") else None
     layer: Any = inner.get_output_embeddings() if hasattr(inner, "get_output_embeddings") else None
     backbone: Any = getattr(inner, "base_model", inner)
+    if backbone is inner:  # a class that names another attribute than it has (Llama 4)
+        backbone = getattr(inner, "model", inner)
     if config is None or layer is None or backbone is inner:
         raise ValueError(f"{name} has no head over hidden states that can be found: {_DENSE}")
     if getattr(config, "is_encoder_decoder", False):
@@ -136,7 +138,9 @@ def find_head(model: nn.Module) -> tuple[nn.Module, Head]:
         hidden = backbone(input_ids=ids, use_cache=False).last_hidden_state.to(layer.weight.dtype)
     # Half precision rounds each logit by up to 2^-8 of itself, at several places.
     tolerance = 1e-5 if layer.weight.dtype in (torch.float32, torch.float64) else 0.05
-    for number, head in enumerate(heads):
+    fits = hidden.shape[-1] == layer.weight.shape[1]
+    error = float("inf")
+    for number, head in enumerate(heads if fits else ()):
         logits = head.logits(hidden).double()
         same = logits.shape == expected.shape
         error = float((logits - expected).abs().max()) if same else float("inf")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike, fspath
@@ -11,14 +12,16 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
-from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
 from gnivo_edu.machine import hub_answers
+from gnivo_edu.policies.norms import precise_norms
 from gnivo_edu.policies.tabular import TabularLM
 from toy_envs import TokenMDP
 
+# Masks and angles that old versions of transformers saved beside the weights; no weight is lost.
+CONSTANTS = re.compile(r"(\.(attn|attention)\.(masked_)?bias|\.inv_freq|\.?position_ids)$")
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
 
 
@@ -62,7 +65,8 @@ def load_model(
     """(model, tokenizer) from a folder or a Hugging Face hub id, in `dtype`, dropout off, CPU.
 
     Raises ValueError, in one line, on a folder that is missing or holds no causal language model,
-    on an id that the hub does not have, and where the hub cannot be reached.
+    on weights that do not fit the configuration, on an id that the hub does not have, and where the
+    hub cannot be reached.
     """
     name = fspath(path_or_id)
     if name == "PATH_OR_HUB_ID":
@@ -88,24 +92,7 @@ def load_model(
                 f"there is no folder {name!r}, and the hub cannot be reached: a hub id needs a "
                 "connection, or the files in the cache"
             ) from error
-    try:
-        with quiet(local):
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                source, dtype=dtype, output_loading_info=True
-            )
-            tokenizer = AutoTokenizer.from_pretrained(source)
-    except Exception as error:  # whatever a loader raises on files it cannot read
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].strip()
-        hint = "" if local else " (a hub id needs a connection, or the files in the cache)"
-        raise ValueError(
-            f"{name!r} could not be loaded as a causal language model{hint}: {reason}"
-        ) from error
-    model, info = loaded
-    if info["missing_keys"]:
-        raise ValueError(
-            f"{name!r} is no causal language model: it lacks weights, such as "
-            f"{sorted(info['missing_keys'])[0]}"
-        )
+    model, tokenizer = _read(source, name, local=local, dtype=dtype, tokenizer=True)
     return model.eval(), tokenizer
 
 
@@ -114,13 +101,11 @@ def load_transformer(
 ) -> PreTrainedModel:
     """A transformer that `save_pretrained` wrote, with norms that keep float64, dropout off.
 
-    Raises ValueError on a folder that holds no model.
+    Raises ValueError, in one line, on a folder that holds no model, and on weights that do not fit
+    the configuration.
     """
     _check_config(Path(folder))
-    with quiet(True):
-        model = AutoModelForCausalLM.from_pretrained(
-            str(folder), dtype=dtype, attn_implementation="sdpa"
-        )
+    model, _ = _read(str(folder), str(folder), local=True, dtype=dtype, tokenizer=False)
     return precise_norms(model).eval()
 
 
@@ -141,35 +126,44 @@ def load_checkpoint(
     return load_transformer(CHECKPOINTS / name, dtype)
 
 
-class PreciseRMSNorm(nn.Module):
-    """x / sqrt(mean x^2 + eps) times a weight, in the precision of x, at least float32.
-
-    The library's own norm computes in float32 whatever x is: inside a float64 model it leaves
-    errors of 1e-7, which no gradient check to 1e-12 and no exact fit survives. The weight keeps its
-    name, so that saving and loading do not see the difference. Source: Zhang and Sennrich (2019),
-    arXiv:1910.07467, Eq. 4.
+def _read(
+    source: str, name: str, local: bool, dtype: torch.dtype, tokenizer: bool
+) -> tuple[Any, Any]:
+    """(model, tokenizer or None) from a folder, all of whose weights fit all of its configuration;
+    `name`: what errors call it.
     """
-
-    def __init__(self, weight: Tensor, eps: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(weight.detach().clone())
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise the last dimension."""
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        scale = (wide.square().mean(-1, keepdim=True) + self.eps).rsqrt()
-        return self.weight * (wide * scale).to(x.dtype)
-
-
-def precise_norms(model: PreTrainedModel) -> PreTrainedModel:
-    """Replace every RMSNorm of a transformer, in place, by one that keeps float64; returns the
-    model.
-    """
-    for name, module in list(model.named_modules()):
-        if type(module).__name__.endswith("RMSNorm") and not isinstance(module, PreciseRMSNorm):
-            model.set_submodule(name, PreciseRMSNorm(module.weight, module.variance_epsilon))
-    return model
+    try:
+        with quiet(local):
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                source,
+                dtype=dtype,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # so that they are named below
+            )
+            words = AutoTokenizer.from_pretrained(source) if tokenizer else None
+    except Exception as error:  # whatever a loader raises on files it cannot read
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].strip()
+        hint = "" if local else " (a hub id needs a connection, or the files in the cache)"
+        raise ValueError(
+            f"{name!r} could not be loaded as a causal language model{hint}: {reason}"
+        ) from error
+    model, info = loaded
+    for weight, in_file, by_config in sorted(info["mismatched_keys"]):
+        raise ValueError(
+            f"{name!r} does not fit its config.json: {weight} is {list(in_file)} in the file and "
+            f"{list(by_config)} by the configuration"
+        )
+    if info["missing_keys"]:
+        raise ValueError(
+            f"{name!r} is no causal language model: it lacks weights, such as "
+            f"{sorted(info['missing_keys'])[0]}"
+        )
+    if beyond := sorted(key for key in info["unexpected_keys"] if not CONSTANTS.search(key)):
+        raise ValueError(
+            f"{name!r} does not fit its config.json: the configuration has no place for "
+            f"{len(beyond)} of the weights in the file, such as {beyond[0]}"
+        )
+    return model, words
 
 
 def _check_config(folder: Path) -> None:

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from gnivo_edu.batch import GroupBatch
 from gnivo_edu.exact.tree import answer_lengths, digits
+from gnivo_edu.policies.modes import device_of, evaluating
 from gnivo_edu.policies.sampling_law import SamplingLaw
-from gnivo_edu.policies.scoring import device_of, evaluating, next_token_logps, token_logps
+from gnivo_edu.policies.scoring import next_token_logps, token_logps
 from toy_envs import TokenMDP
 
 

@@ -4,7 +4,6 @@ logits as it is.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,12 +12,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from gnivo_edu.policies.cached_rows import prompts_of, without_padding
+from gnivo_edu.policies.cached_rows import Way, positions_of, prompts_of, without_padding
 from gnivo_edu.policies.chunked import Reference, chunked_scores, chunked_weighted_sum
 from gnivo_edu.policies.dense import FIELDS, law_scores
 from gnivo_edu.policies.heads import Head, find_head, has_hidden_states
+from gnivo_edu.policies.modes import device_of, evaluating
+from gnivo_edu.policies.one_law import parts_of
 from gnivo_edu.policies.sampling import SampledGroups
-from gnivo_edu.policies.scoring import device_of, evaluating, next_token_logps
+from gnivo_edu.policies.scoring import next_token_logps
 from toy_envs import TokenMDP
 
 
@@ -221,25 +222,35 @@ def _hidden(policy: nn.Module, rows: _Answers, temperature: float) -> tuple[Tens
             f"the head has {head.weight.shape[0]} rows; the task has {actions} actions"
         )
     device = device_of(policy)
+    parts = list(parts_of(policy, rows.mask.sum(1)))
+    states = [_states(backbone, rows, part.to(device), way) for way, part in parts]
+    if len(parts) == 1:
+        together = states[0]
+    else:
+        order = torch.cat([part for _, part in parts]).argsort()
+        together = torch.cat(states)[order.to(device)]
+    inside = rows.inside[:, : together.shape[1]].to(device)
+    return together[inside], replace(head, num_actions=actions, temperature=temperature)
+
+
+def _states(
+    backbone: nn.Module, rows: _Answers, part: Int[Tensor, " b"], way: Way
+) -> Float[Tensor, "b T H"]:
+    """Last hidden states before each token of the answers of some rows, which are run together."""
+    device = part.device
+    chosen = part.to(rows.device)
+    prompts, mask = without_padding(rows.prompts[chosen], rows.mask[chosen], device)
     # The last token of an answer is scored and never read.
-    ids = torch.cat([rows.prompts, rows.tokens[:, : max(rows.length - 1, 0)]], 1).to(device)
-    inputs: dict[str, Any] = {"input_ids": ids, "use_cache": False}
-    if not bool(rows.mask.all()):
+    written = rows.tokens[chosen, : max(rows.length - 1, 0)].to(device)
+    inputs: dict[str, Any] = {"input_ids": torch.cat([prompts, written], 1), "use_cache": False}
+    if not bool(mask.all()):
         # Nothing that is scored attends to what follows an answer, so only the left needs a mask.
-        written = ids.shape[1] - rows.mask.shape[1]
-        mask = nn.functional.pad(rows.mask.long(), (0, written), value=1).to(device)
-        attention = getattr(policy.config, "_attn_implementation", None)
-        if head.weight.dtype == torch.float64 and attention == "eager":
-            raise ValueError(
-                "eager attention gives nan on padding in float64: "
-                "load with attn_implementation='sdpa'"
-            )
-        inputs["attention_mask"] = mask
-        if "position_ids" in inspect.signature(backbone.forward).parameters:
-            inputs["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)
-    states: Tensor = backbone(**inputs).last_hidden_state[:, rows.prompts.shape[1] - 1 :]
-    inside = rows.inside[:, : states.shape[1]].to(device)
-    return states[inside], replace(head, num_actions=actions, temperature=temperature)
+        mask = nn.functional.pad(mask, (0, written.shape[1]), value=True)
+        inputs["attention_mask"] = mask.long()
+        if way.positions:
+            inputs["position_ids"] = positions_of(mask)
+    states: Tensor = backbone(**inputs).last_hidden_state[:, prompts.shape[1] - 1 :]
+    return states
 
 
 def _constant(

@@ -4,9 +4,6 @@ nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -14,23 +11,9 @@ from torch import Tensor, nn
 
 from gnivo_edu.exact import Tables, check_size
 from gnivo_edu.exact.tree import digits
+from gnivo_edu.policies.modes import device_of, evaluating
+from gnivo_edu.policies.one_law import way_of
 from toy_envs import TokenMDP
-
-
-@contextmanager
-def evaluating(policy: nn.Module) -> Iterator[None]:
-    """Dropout off inside; the mode is put back afterwards."""
-    training = policy.training
-    policy.eval()
-    try:
-        yield
-    finally:
-        policy.train(training)
-
-
-def device_of(policy: nn.Module) -> torch.device:
-    """Device of the first parameter."""
-    return next(policy.parameters()).device
 
 
 def next_token_logps(
@@ -44,8 +27,8 @@ def next_token_logps(
 
     `policy`: any causal LM whose vocabulary holds the V actions, BOS and PAD. The logits of the
     actions are renormalised, so that other tokens never take probability; in the policy's
-    precision, or in `dtype`. Raises ValueError if the vocabulary is too small, and on prompts that
-    are padded to one length.
+    precision, or in `dtype`. Raises ValueError if the vocabulary is too small, on prompts that are
+    padded to one length, and on models that are no law of the next token (`way_of`).
     """
     device = device_of(policy)
     index = torch.as_tensor(prompt_index, device=device).expand(len(prefixes))
@@ -55,7 +38,11 @@ def next_token_logps(
             "length"
         )
     prompts = torch.from_numpy(mdp.prompts()).to(device)
-    logits = policy(input_ids=torch.cat([prompts[index], prefixes.to(device)], 1)).logits
+    inputs = torch.cat([prompts[index], prefixes.to(device)], 1)
+    if way_of(policy).together:
+        logits = policy(input_ids=inputs).logits
+    else:
+        logits = torch.cat([policy(input_ids=row).logits for row in inputs.split(1)])
     if logits.shape[-1] < mdp.vocab_size + 2:
         raise ValueError(
             f"the policy's vocabulary has {logits.shape[-1]} tokens; {mdp.vocab_size} actions, "

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+# Today, in templates that print it: a prompt must be the same tomorrow. It is the date that the
+# template of Llama 3.2 falls back on.
+TODAY = datetime(2024, 7, 26)
+ASKED, SAID, ASKED_NEXT = "questiongnivo", "answergnivo", "furthergnivo"
 
 
 def chat_prompt(
@@ -16,16 +23,40 @@ def chat_prompt(
     turn begins.
 
     `options` go to the template, such as `{"enable_thinking": False}`. The template writes its own
-    special tokens, so that none are added.
+    special tokens, so that none are added. A template that prints today's date prints 26 July 2024,
+    whatever the day, unless `options` name another (many templates read `date_string`).
     """
     content = f"{question}\n\n{instruction}" if instruction else question
-    text = tokenizer.apply_chat_template(
-        [{"role": "user", "content": content}],
-        tokenize=False,
-        add_generation_prompt=True,
-        **(options or {}),
-    )
+    messages = [{"role": "user", "content": content}]
+    text = _rendered(tokenizer, messages, options, add_generation_prompt=True)
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _rendered(
+    tokenizer: Any, messages: Sequence[Mapping[str, str]], options: Any = None, **how: Any
+) -> str:
+    template = tokenizer.chat_template
+    if "strftime_now" in str(template):
+        text = template if isinstance(template, str) else tokenizer.get_chat_template()
+        how["chat_template"] = _frozen_clock() + text
+    how |= options or {}
+    return str(tokenizer.apply_chat_template(list(messages), tokenize=False, **how))
+
+
+def _frozen_clock() -> str:
+    """A macro in the place of the `strftime_now` that transformers gives to templates, which is no
+    variable that could be passed: each code of the format is replaced by that part of `TODAY`.
+    """
+    codes = {f"%{letter}": TODAY.strftime(f"%{letter}") for letter in "aAbBcdfHIjmMpSUwWxXyY"}
+    for letter in "dmHIMS":  # without a leading zero, where the platform has it
+        codes[f"%-{letter}"] = codes[f"%{letter}"].lstrip("0") or "0"
+    codes["%%"] = "%"
+    return (
+        "{% macro strftime_now(format) %}{% set clock = namespace(text=format) %}"
+        f"{{% for code, part in {codes}.items() %}}"
+        "{% set clock.text = clock.text.replace(code, part) %}{% endfor %}"
+        "{{ clock.text }}{% endmacro %}\n"
+    )
 
 
 def base_prompt(tokenizer: Any, question: str, template: str) -> list[int]:
@@ -68,14 +99,41 @@ def left_pad(
 
 def end_tokens(tokenizer: Any, generation_config: Any = None) -> tuple[int, ...]:
     """Every token that ends an answer: the tokenizer's, then those of a model's
-    `generation_config`, each once.
+    `generation_config`, then the one that ends a turn in the chat template, each once.
 
-    Instruct models often have two, the end of a turn and the end of a text. Raises ValueError if
-    there is none."""
+    Instruct models often have two, the end of a turn and the end of a text; some name but one of
+    them. Raises ValueError if there is none."""
     of_model = getattr(generation_config, "eos_token_id", None)
     more = of_model if isinstance(of_model, list | tuple) else [of_model]
-    listed = [tokenizer.eos_token_id, *more]
+    listed = [tokenizer.eos_token_id, *more, *turn_end(tokenizer)[0]]
     ends = tuple(dict.fromkeys(int(token) for token in listed if token is not None))
     if not ends:
         raise ValueError("the tokenizer has no end-of-sequence token: pass eos_token_ids=(...)")
     return ends
+
+
+def turn_end(tokenizer: Any, options: Mapping[str, Any] | None = None) -> tuple[list[int], str]:
+    """(tokens, text) that end the model's turn in the chat template: at most one special token, or
+    else the text that stands before the next question; ([], "") without a template.
+
+    Read off a conversation: what follows the answer, at its end or, where that is nothing (GLM),
+    before a further question.
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        return [], ""
+    told = [("user", ASKED), ("assistant", SAID), ("user", ASKED_NEXT)]
+    turns = [{"role": role, "content": text} for role, text in told]
+    between = ""
+    for messages in (turns[:2], turns):
+        try:
+            rendered = _rendered(tokenizer, messages, options)
+        except Exception:  # a template may refuse any conversation
+            continue
+        after = rendered.rpartition(SAID)[2]
+        between = after.partition(ASKED_NEXT)[0]
+        special = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
+        starts = [name for name in special if name.strip() and after.lstrip().startswith(name)]
+        if starts:
+            return [int(tokenizer.convert_tokens_to_ids(max(starts, key=len)))], ""
+    line = re.match(r"\s*\S[^\n]*", between)
+    return [], line[0].rstrip() if line else ""

@@ -17,6 +17,7 @@ from gnivo_edu.tasks.grading import Grade, Problem
 from gnivo_edu.tasks.rewards import TextReward, get_reward
 from gnivo_edu.tasks.text_task import TextTask
 from gnivo_edu.values import convert
+from toy_envs.arguments import read_rewards
 
 
 def _words(text: str) -> frozenset[str]:
@@ -96,7 +97,8 @@ def stories(
 
     `openings` are the beginnings of stories, by default `OPENINGS`, or come from `path_or_id` (a
     data set with a column prompt, opening or text). `reward` takes a list of continuations to
-    numbers: a named one, `module:function`, or the function. Steps are sentences; an answer has at
+    numbers (a tensor's gradient is left behind): a named one, `module:function`, or the function.
+    Steps are sentences; an answer has at
     most 64 tokens unless `horizon` says otherwise. `options` are those of `TextTask`. Raises
     ValueError on a data set without such a column, and on rewards that are not one finite number
     for each text.
@@ -124,11 +126,7 @@ def _score_texts(
     score: TextReward, texts: Sequence[str], problems: Sequence[Problem]
 ) -> list[Grade]:
     """Grades that hold the score of each text; `problems` have no gold answer to compare with."""
-    scores = score(list(texts))
-    try:
-        rewards = np.asarray(scores, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError("the reward must give one number for each text") from error
+    rewards = read_rewards(score(list(texts)))
     if rewards.shape != (len(texts),):
         raise ValueError(
             f"the reward gave numbers of shape {rewards.shape} for {len(texts)} texts: one for "

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gnivo_edu.tasks.grading import Grade, Problem, unparsable_golds
-from gnivo_edu.tasks.prompting import base_prompt, chat_prompt, end_tokens, left_pad
+from gnivo_edu.tasks.prompting import base_prompt, chat_prompt, end_tokens, left_pad, turn_end
 from gnivo_edu.tasks.segment import Segmenter, check_rows, get_segmenter, step_ids_of, token_pieces
 from gnivo_edu.values import convert
 from toy_envs.core import TokenMDP
@@ -36,9 +36,12 @@ class TextTask(TokenMDP):
 
     Arguments: `grader` takes texts and their problems to grades. `chat` None uses the tokenizer's
     chat template if it has one; True demands it; False uses `base_text`, a text with `{question}`.
-    `instruction` stands below the question in a chat. A base model's answer is cut, for grading, at
-    the first of the `stop` texts, since it may go on to ask itself a next question. `segmenter`:
-    see `segment.get_segmenter`. Raises ValueError in one line on bad values."""
+    `instruction` stands below the question in a chat. A date that the template prints is fixed
+    (`prompting.chat_prompt`). A base model's answer is cut, for grading, at the first of the `stop`
+    texts, since it may go on to ask itself a next question; in a chat, where the template ends a
+    turn by a text and no special token, at that text. `eos_token_ids`: `prompting.end_tokens`
+    unless given. `segmenter`: see `segment.get_segmenter`. Raises ValueError in one line on bad
+    values."""
 
     variant = ""  # which version of the data it is, where several go round
     own_vocabulary = False
@@ -81,7 +84,10 @@ class TextTask(TokenMDP):
         self.bos_token_id = tokenizer.bos_token_id
         pad = tokenizer.pad_token_id
         self.pad_token_id = self.eos_token_id if pad is None else pad
-        self.stop = () if self.chat else convert("stop", stop, tuple[str, ...])
+        # A turn of a chat ends with a token, or where the template has none, with a text.
+        self.stop = tuple(filter(None, [turn_end(tokenizer, chat_options)[1]]))
+        if not self.chat:
+            self.stop = convert("stop", stop, tuple[str, ...])
         self._grader, self._segmenter = grader, get_segmenter(segmenter)
         self._gradable: NDArray[np.int64] | None = None
         asked = [problem.question for problem in self.problems]

@@ -17,10 +17,10 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 from gnivo_edu.policies import load_model, load_policy
 from gnivo_edu.policies.loading import (
     CHECKPOINTS,
-    PreciseRMSNorm,
     load_checkpoint,
     load_transformer,
 )
+from gnivo_edu.policies.norms import PreciseRMSNorm
 from gnivo_edu.policies.small import small_transformer
 from toy_envs import TokenMDP
 
