@@ -105,7 +105,7 @@ def examine(family: str) -> Examined:
 
 def _examine(family: str, model: Any) -> Examined:
     task = UnequalPrompts()
-    exact = _gap(model, task)
+    exact = law_gap(model, task)
     way = way_of(model, padded=True)
     with tempfile.TemporaryDirectory() as folder:
         config = TrainConfig(
@@ -123,7 +123,7 @@ def _examine(family: str, model: Any) -> Examined:
             before, after, read = (m(input_ids=ids).logits for m in (model, trained, again))
     double = precise_norms(model.double())
     with _Casts() as casts:
-        precise = _gap(double, task)
+        precise = law_gap(double, task)
     return Examined(
         family=family,
         name=type(model).__name__,
@@ -136,7 +136,7 @@ def _examine(family: str, model: Any) -> Examined:
     )
 
 
-def _gap(model: nn.Module, task: TokenMDP) -> float:
+def law_gap(model: nn.Module, task: TokenMDP) -> float:
     """Largest distance of a token's log-probability, as it was drawn or is scored, from a plain
     pass over its row, nats.
     """

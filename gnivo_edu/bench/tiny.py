@@ -17,20 +17,22 @@ _NAMES: dict[int, str] = {
     "input_embedding_size output_embedding_size moe_intermediate_size "
     "shared_expert_intermediate_size moe_shared_expert_intermediate_size",
     8: "head_dim kv_lora_rank q_lora_rank v_head_dim attention_chunk_size mamba_d_head "
-    "mamba_headdim linear_key_head_dim linear_value_head_dim index_head_dim",
+    "mamba_headdim linear_key_head_dim linear_value_head_dim",
     4: "rotary_dim num_experts num_local_experts n_routed_experts moe_num_experts "
     "qk_rope_head_dim qk_nope_head_dim sliding_window attention_window_size block_size chunk_size "
     "mamba_d_state state_size mamba_n_heads n_mamba_heads mamba_chunk_size conv_kernel "
     "linear_conv_kernel_dim index_topk",
     2: "num_hidden_layers n_layer n_layers num_layers decoder_layers num_attention_heads n_head "
     "n_heads num_heads decoder_attention_heads encoder_attention_heads num_experts_per_tok "
-    "time_step_rank expand index_n_heads linear_num_key_heads linear_num_value_heads",
+    "time_step_rank expand linear_num_key_heads linear_num_value_heads",
     1: "encoder_layers num_key_value_heads n_group topk_group first_k_dense_replace "
     "n_shared_experts mamba_n_groups n_groups",
 }
 SIZES: dict[str, Any] = {name: size for size, names in _NAMES.items() for name in names.split()}
 SIZES |= {"pad_token_id": 60, "bos_token_id": 61, "eos_token_id": 3, "is_decoder": True}
 SIZES |= {"use_mamba_kernels": False, "tie_word_embeddings": False}
+# Scores that are exactly 0 for many tokens would tie, and ties are broken by the length of the row.
+SIZES |= {"index_n_heads": 8, "index_head_dim": 16}
 # Weights large enough that a wrong law shows.
 SIZES |= {"initializer_range": 0.3, "init_std": 0.3}
 

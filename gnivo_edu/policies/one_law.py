@@ -22,7 +22,7 @@ from gnivo_edu.policies.cached_rows import Rows, Way, window_of
 from gnivo_edu.policies.heads import has_hidden_states
 from gnivo_edu.policies.modes import device_of, evaluating
 
-LENGTH, STEPS = 7, 2  # tokens of a probe, of them answer
+LENGTH, STEPS = 12, 3  # tokens of a probe, of them answer
 # Largest difference, as a share of the largest logit, in float32 and float64.
 ROUNDING = 1e-5
 # Mean difference, as a share of the mean distance of a logit from the mean, in half precisions.
@@ -77,8 +77,8 @@ def _plain_way(probe: _Probe, fastest: Way) -> Way:
     if not all(probe.agrees(ways[-1], [row]) for row in (0, 1)):
         raise ValueError(
             f"{probe.name} has no law of the next token that could be sampled and scored: its "
-            "logits at one token depend on those that follow, or on chance; take a causal language "
-            f"model{probe.trouble}"
+            "logits at one token depend on the tokens that follow, or on chance; take a causal "
+            f"language model{probe.trouble}"
         )
     return replace(ways[-1], together=False, padding=False)
 
@@ -194,7 +194,7 @@ def _rows(policy: Any) -> tuple[Int[Tensor, "3 L"], list[int]]:
     special = [getattr(config, name, None) for name in names]
     plain = [i for i in range(min(width, 1000)) if i not in special] or [0]
     ids = np.random.default_rng(0).choice(plain, (3, LENGTH))
-    prompts = [longest, longest, max(longest - 2, 1)]
+    prompts = [longest, longest, max(longest - 4, 1)]
     return torch.from_numpy(ids).to(device_of(policy)), prompts if longest > 0 else [0]
 
 

@@ -129,6 +129,8 @@ def turn_end(tokenizer: Any, options: Mapping[str, Any] | None = None) -> tuple[
             rendered = _rendered(tokenizer, messages, options)
         except Exception:  # a template may refuse any conversation
             continue
+        if SAID not in rendered:
+            continue
         after = rendered.rpartition(SAID)[2]
         between = after.partition(ASKED_NEXT)[0]
         special = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}

@@ -97,11 +97,10 @@ def stories(
 
     `openings` are the beginnings of stories, by default `OPENINGS`, or come from `path_or_id` (a
     data set with a column prompt, opening or text). `reward` takes a list of continuations to
-    numbers (a tensor's gradient is left behind): a named one, `module:function`, or the function.
-    Steps are sentences; an answer has at
-    most 64 tokens unless `horizon` says otherwise. `options` are those of `TextTask`. Raises
-    ValueError on a data set without such a column, and on rewards that are not one finite number
-    for each text.
+    numbers, or to a tensor, whose gradient is left behind: a named one, `module:function`, or the
+    function. Steps are sentences; an answer has at most 64 tokens unless `horizon` says otherwise.
+    `options` are those of `TextTask`. Raises ValueError on a data set without such a column, and on
+    rewards that are not one finite number for each text.
     """
     if path_or_id is not None:
         if openings is not None:
@@ -126,7 +125,11 @@ def _score_texts(
     score: TextReward, texts: Sequence[str], problems: Sequence[Problem]
 ) -> list[Grade]:
     """Grades that hold the score of each text; `problems` have no gold answer to compare with."""
-    rewards = read_rewards(score(list(texts)))
+    scores = score(list(texts))
+    try:
+        rewards = read_rewards(scores)
+    except ValueError as error:
+        raise ValueError("the reward must give one number for each text") from error
     if rewards.shape != (len(texts),):
         raise ValueError(
             f"the reward gave numbers of shape {rewards.shape} for {len(texts)} texts: one for "

@@ -10,6 +10,7 @@ from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM
 
 from gnivo_edu.policies.generation import behaviour_check, sample_completions
+from gnivo_edu.policies.one_law import way_of
 from tests.policies.prompts import MDP, Counting, Padded, in_float64, policy_of, sizes_of
 from tests.training.small_transformer import small_transformer
 from toy_envs import TokenMDP
@@ -75,6 +76,7 @@ def sliding_window() -> nn.Module:
 
 def test_prompts_are_run_once_and_finished_rows_stop_costing() -> None:
     policy = small_transformer(MDP)
+    way_of(policy)  # looked at once, before it is counted
     counted = Counting(policy)
     samples = sample_completions(policy, MDP, 10, [0, 1, 1])
     going = [(int((samples.lengths > t).sum()), 1) for t in range(1, 4)]

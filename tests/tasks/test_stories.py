@@ -52,3 +52,12 @@ def test_tasks_import_without_torch() -> None:
 def test_a_reward_that_gives_no_numbers_is_told_in_one_line(reward, message):
     with pytest.raises(ValueError, match=message):
         _score_texts(reward, ["One.", "Two."], [Problem(question="q")] * 2)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
+def test_the_gradient_of_a_reward_is_left_behind(dtype):
+    torch = pytest.importorskip("torch")
+    values = torch.tensor([0.5, 2.0], dtype=getattr(torch, dtype), requires_grad=True)
+    for reward in (lambda texts: values * 1, lambda texts: list(values)):
+        grades = _score_texts(reward, ["One.", "Two."], [Problem(question="q")] * 2)
+        assert [grade.reward for grade in grades] == [0.5, 2.0]
