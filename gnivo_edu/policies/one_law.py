@@ -22,7 +22,7 @@ from gnivo_edu.policies.cached_rows import Rows, Way, window_of
 from gnivo_edu.policies.heads import has_hidden_states
 from gnivo_edu.policies.modes import device_of, evaluating
 
-LENGTH, STEPS = 12, 3  # tokens of a probe, of them answer
+LENGTH, STEPS = 12, 2  # tokens of a probe, of them answer
 # Largest difference, as a share of the largest logit, in float32 and float64.
 ROUNDING = 1e-5
 # Mean difference, as a share of the mean distance of a logit from the mean, in half precisions.
@@ -57,7 +57,7 @@ def way_of(policy: nn.Module, padded: bool = False) -> Way:
     sound = way_of(policy) if padded else Way(positions=_takes_positions(policy))
     with evaluating(policy), _precise(device_of(policy)):
         probe = _Probe(policy)
-        if not probe.readable:
+        if not probe.readable(2 if padded else 0):
             return sound
         way = _padded_way(probe, sound) if padded else _plain_way(probe, sound)
     known[padded] = state, way
@@ -72,9 +72,9 @@ def _plain_way(probe: _Probe, fastest: Way) -> Way:
         replace(fastest, cache=False),
     ]
     for way in dict.fromkeys(ways):
-        if probe.agrees(way, [0, 1]):
+        if probe.agrees(way, [1, 0]):
             return way
-    if not all(probe.agrees(ways[-1], [row]) for row in (0, 1)):
+    if not probe.agrees(ways[-1], [0]):
         raise ValueError(
             f"{probe.name} has no law of the next token that could be sampled and scored: its "
             "logits at one token depend on the tokens that follow, or on chance; take a causal "
@@ -104,15 +104,18 @@ class _Probe:
             self.policy, half = copy.deepcopy(policy).float(), False
         self.coarse = half
         self.ids, self.prompts = _rows(policy)
-        shortest = min(self.prompts)
-        self.readable = shortest > 0
-        if self.readable:
-            self.truth = [self._plain(row) for row in range(len(self.prompts))]
-            # A model that is broken is told so where it is used.
-            self.readable = not any(bool(x.isnan().any()) for x in self.truth)
+        self._truth: dict[int, Tensor] = {}
 
-    def _plain(self, row: int) -> Float[Tensor, "steps V"]:
+    def readable(self, row: int) -> bool:
+        """Whether there is something to see: where nothing fits there is not, and a model that
+        gives nan is told so where it is used.
+        """
+        return min(self.prompts) > 0 and not bool(self.truth(row).isnan().any())
+
+    def truth(self, row: int) -> Float[Tensor, "steps V"]:
         """Logits before each token of an answer, and behind the last: one row, nothing but ids."""
+        if row in self._truth:
+            return self._truth[row]
         prompt = self.prompts[row]
         ids = self.ids[row : row + 1, : prompt + STEPS]
         try:
@@ -125,7 +128,8 @@ class _Probe:
                 f"{self.name} cannot be run on plain rows of tokens ({reason[:200]}): take another "
                 "model, or another precision"
             ) from error
-        return logits[0, prompt - 1 :]
+        self._truth[row] = logits[0, prompt - 1 :]
+        return self._truth[row]
 
     def _started(self, way: Way, rows: Sequence[int], tokens: Tensor | None = None) -> Rows:
         """The prompts of some rows, padded on the left where one is shorter."""
@@ -144,22 +148,32 @@ class _Probe:
         )
 
     def agrees(self, way: Way, rows: Sequence[int]) -> bool:
-        """Whether rows that are repeated, put in another order, grown and chosen from are as if
-        alone.
+        """Whether the last of some rows is as if alone: beside the others, and where they are
+        repeated, put in another order, grown and chosen from.
         """
+        truth = self.truth(rows[-1])
+        watched = len(rows) - 1
+        answers = torch.stack(
+            [self.ids[row, self.prompts[row] : self.prompts[row] + STEPS] for row in rows]
+        )
         try:
             started = self._started(way, rows)
-            same = len(set(self.prompts[row] for row in rows)) == 1 or self._whole(way, rows)
-            same &= all(self._same(started.logits[i], self.truth[r][0]) for i, r in enumerate(rows))
-            # Which row each stands for: as many as come once more.
-            owner = torch.arange(len(rows)).flip(0).repeat(2)[: max(2 * len(rows) - 1, 1)]
-            answers = self._answers(rows)
+            if not self._same(started.logits[watched], truth[0]):
+                return False
+            if self.prompts[rows[0]] != self.prompts[rows[-1]]:
+                # Padded rows are run whole as well, as scoring runs them.
+                whole = self._started(way, rows, tokens=answers).logits[watched]
+                if not self._same(whole, truth[:-1]):
+                    return False
+            # Which row each stands for: all in reverse, the watched one again at the end.
+            owner = torch.tensor([*reversed(range(len(rows))), watched])
             grown = started.repeated(owner, room=STEPS)
             for t in range(STEPS):
-                grown.append(answers[owner, t])
-                for i, number in enumerate(owner.tolist()):
-                    same = same and self._same(grown.logits[i], self.truth[rows[number]][t + 1])
-                going = torch.arange(len(owner)).flip(0)[: len(rows)]
+                grown.append(answers[owner, t].to(self.ids.device))
+                for place in (owner == watched).nonzero()[:, 0].tolist():
+                    if not self._same(grown.logits[place], truth[t + 1]):
+                        return False
+                going = torch.arange(len(owner)).flip(0)[:2]
                 owner = owner[going]
                 grown.keep(going.to(self.ids.device))
         except torch.OutOfMemoryError:
@@ -167,12 +181,7 @@ class _Probe:
         except Exception as error:  # whatever a model raises on a cache that it cannot reorder
             self.trouble = f" ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
             return False
-        return same
-
-    def _whole(self, way: Way, rows: Sequence[int]) -> bool:
-        """Whether padded rows that are run whole, as scoring runs them, are as if alone."""
-        logits = self._started(way, rows, tokens=self._answers(rows)).logits
-        return all(self._same(logits[i], self.truth[r][:-1]) for i, r in enumerate(rows))
+        return True
 
     def _same(self, given: Tensor, truth: Tensor) -> bool:
         gap = torch.where(given == truth, 0.0, (given.double() - truth.double()).abs())
