@@ -59,7 +59,8 @@ def _precise_twin(norm: Any) -> PreciseRMSNorm | None:
     names = ("variance_epsilon", "eps", "epsilon")
     eps = next((getattr(norm, name) for name in names if hasattr(norm, name)), None)
     weight = getattr(norm, "weight", None)
-    if eps is None or weight is None or weight.ndim != 1:
+    # A buffer is no weight: what holds one may normalise vectors of any length (Falcon Mamba).
+    if eps is None or not isinstance(weight, nn.Parameter) or weight.ndim != 1:
         return None
     x = torch.linspace(-1, 2, len(weight), dtype=weight.dtype, device=weight.device)[None]
     try:

@@ -84,10 +84,10 @@ class TextTask(TokenMDP):
         self.bos_token_id = tokenizer.bos_token_id
         pad = tokenizer.pad_token_id
         self.pad_token_id = self.eos_token_id if pad is None else pad
-        # A turn of a chat ends with a token, or where the template has none, with a text.
-        self.stop = tuple(filter(None, [turn_end(tokenizer, chat_options)[1]]))
-        if not self.chat:
-            self.stop = convert("stop", stop, tuple[str, ...])
+        self.stop = convert("stop", stop, tuple[str, ...])
+        if self.chat:  # a turn ends with a token, or where the template has none, with a text
+            _, text = turn_end(tokenizer, chat_options)
+            self.stop = (text,) if text else ()
         self._grader, self._segmenter = grader, get_segmenter(segmenter)
         self._gradable: NDArray[np.int64] | None = None
         asked = [problem.question for problem in self.problems]

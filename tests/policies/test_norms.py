@@ -20,7 +20,9 @@ def test_below_float32_the_norm_is_the_librarys():
     assert torch.equal(PreciseRMSNorm(weight, 1e-6)(x), theirs(x))
 
 
-@pytest.mark.parametrize("family", ["qwen3", "gemma2", "gemma3_text", "cohere", "mamba2", "bamba"])
+@pytest.mark.parametrize(
+    "family", ["qwen3", "gemma2", "gemma3_text", "cohere", "mamba2", "bamba", "falcon_mamba"]
+)
 def test_precise_norms_compute_what_the_librarys_do(family: str) -> None:
     model = tiny_model(family)
     for name, weight in model.named_parameters():
