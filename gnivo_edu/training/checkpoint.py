@@ -7,19 +7,25 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from gnivo_edu.training.config import TrainConfig
-
-FORMAT = 2
-TENSORS, STATE = "tensors.pt", "state.json"
-COUNTS = ("step", "inner", "tokens")  # of state.json, beside the lines of the logs
+from gnivo_edu.training.manifest import (
+    FORMAT,
+    LOGS,
+    STATE,
+    TENSORS,
+    manifest_text,
+    moment,
+    read_checkpoint,
+    sha,
+)
 
 
 class RunStoppedError(ValueError):
@@ -44,11 +50,32 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         # Checkpoints that were passed over: none of the `keep` that stay.
         self.damaged: set[str] = set()
+        # The system's own, which goes with the process that holds it, however that ends.
+        self._lock = FileLock(self.path / ".lock", timeout=0)
 
-    def begin(self, config: TrainConfig, resume: bool) -> None:
-        """Make the folder. Raises ValueError if it holds a run and `resume` is false, or none and
-        it is true.
+    def claim(self, config: TrainConfig, resume: bool) -> None:
+        """Make the folder this run's own, until `release`; all else in it stays as it is.
+
+        Raises ValueError if another run has it, if it holds a run and `resume` is false, and if it
+        holds none, or one with other settings, and `resume` is true.
         """
+        if resume and not (self.path / "config.yaml").exists():
+            raise ValueError(f"{self.path} holds no run to resume: leave out --resume to start one")
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire()
+        except Timeout as error:
+            raise ValueError(
+                f"another run is at work in {self.path}: wait until it has ended, or choose "
+                "another folder, --set out=..."
+            ) from error
+        self._check(config, resume)
+
+    def release(self) -> None:
+        """Leave the folder to other runs."""
+        self._lock.release()
+
+    def _check(self, config: TrainConfig, resume: bool) -> None:
         import yaml
 
         saved = self.path / "config.yaml"
@@ -57,12 +84,10 @@ class RunFolder:
                 f"{self.path} holds a run: --resume continues it; or choose another folder, --set "
                 "out=..."
             )
-        if resume and not saved.exists():
-            raise ValueError(f"{self.path} holds no run to resume: leave out --resume to start one")
         if resume:
             try:
                 before = yaml.safe_load(saved.read_text(encoding="utf-8"))
-            except (yaml.YAMLError, UnicodeDecodeError):
+            except (yaml.YAMLError, ValueError, OSError, RecursionError):
                 before = None
             if not isinstance(before, dict) or "objective" not in before:
                 raise ValueError(
@@ -71,16 +96,29 @@ class RunFolder:
                 )
             # As it would be read back: a tuple of options is a list there.
             now = yaml.safe_load(yaml.safe_dump(config.to_dict()))
-            if changed := [name for name in config.changed(before) if now[name] != before[name]]:
+            changed = [name for name in config.changed(before) if now[name] != before[name]]
+            if changed:
                 was = ", ".join(f"{name} was {before[name]!r}" for name in changed)
                 raise ValueError(
                     f"this run was started with other settings ({was}): resume with those, or "
                     "start anew"
                 )
+
+    def begin(self, config: TrainConfig, lines: dict[str, int]) -> None:
+        """Write the configuration, and cut the logs to these `lines`: those after them will be
+        written again.
+        """
+        import yaml
+
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         for left in self.checkpoints.glob(".writing-*"):
             shutil.rmtree(left)
-        _write(saved, yaml.safe_dump(config.to_dict(), sort_keys=False))
+        _write(
+            self.path / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False).encode()
+        )
+        for name in LOGS:
+            if (self.path / name).exists():
+                _write(self.path / name, self._logged(name, lines[name]))
 
     def save(self, state: dict[str, Any], tensors: dict[str, Any], keep: int) -> None:
         """Write the state: `COUNTS`, the `lines` of the logs, and tensors. Of whole checkpoints the
@@ -88,13 +126,15 @@ class RunFolder:
 
         On a full disk: ValueError, in one line, and the older checkpoints stay.
         """
-        name = f"{state['step']:06d}-{state['inner']:03d}"
+        name = moment(state["step"], state["inner"])
         aside, final = self.checkpoints / f".writing-{name}", self.checkpoints / name
         try:
             aside.mkdir()
             torch.save(tensors, aside / TENSORS)
-            record = {"format": FORMAT, **state, "sha256": _sha(aside / TENSORS)}
-            _write(aside / STATE, json.dumps(record))
+            logs = {log: sha(self.path / log) for log in LOGS}
+            files = {TENSORS: sha(aside / TENSORS)}
+            record = {"format": FORMAT, **state, "logs": logs, "files": files}
+            _write(aside / STATE, manifest_text(record).encode())
             _sync(aside / TENSORS)
             if final.exists():  # the same moment, saved again after a resume
                 shutil.rmtree(final)
@@ -102,7 +142,7 @@ class RunFolder:
             _sync(self.checkpoints)
         except (OSError, RuntimeError) as error:
             shutil.rmtree(aside, ignore_errors=True)
-            last = max((p.name for p in self._whole()), default="none yet")
+            last = next((p.name for p in reversed(self._whole())), "none yet")
             raise ValueError(
                 f"the checkpoint of step {state['step']} could not be written to "
                 f"{self.checkpoints} ({_why_not_written(error)}): make room and run again with "
@@ -120,10 +160,7 @@ class RunFolder:
         """
         for folder in reversed(self._all()):
             try:
-                state = _checked(json.loads((folder / STATE).read_text(encoding="utf-8")))
-                if state["sha256"] != _sha(folder / TENSORS):
-                    raise ValueError("its contents are not what was written")
-                return state, _tensors(folder / TENSORS)
+                return read_checkpoint(folder)
             except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
                 self.damaged.add(folder.name)
                 progress(
@@ -136,13 +173,15 @@ class RunFolder:
             )
         return None
 
-    def cut(self, lines: dict[str, int]) -> None:
-        """Drop what was logged after the checkpoint: the same lines will be written again."""
-        for name in ("metrics.jsonl", "completions.jsonl"):
-            path = self.path / name
-            if path.exists():
-                logged = path.read_text(encoding="utf-8").splitlines(keepends=True)
-                _write(path, "".join(logged[: lines.get(name, 0)]))
+    def check_logs(self, state: dict[str, Any]) -> None:
+        """ValueError, in one line, unless the logs begin with what was written by this state."""
+        for name in LOGS:
+            logged = self._logged(name, state["lines"][name])
+            if hashlib.sha256(logged).hexdigest() != state["logs"][name]:
+                raise ValueError(
+                    f"{self.path / name} is not what this run had logged by step {state['step']}: "
+                    "put it back as it was, or start another run in another folder"
+                )
 
     def append(self, name: str, rows: list[dict[str, Any]]) -> None:
         """Add lines of JSON to a log; ValueError, in one line, where they cannot be written."""
@@ -181,8 +220,17 @@ class RunFolder:
         metrics = self.path / "metrics.jsonl"
         return bool(self._all()) or (metrics.exists() and metrics.stat().st_size > 0)
 
+    def _logged(self, name: str, lines: int) -> bytes:
+        """The first lines of a log."""
+        path = self.path / name
+        kept = path.read_bytes().split(b"\n")[:lines] if path.exists() else []
+        return b"".join(line + b"\n" for line in kept)
+
     def _all(self) -> list[Path]:
-        return sorted(p for p in self.checkpoints.glob("[0-9]*-[0-9]*") if p.is_dir())
+        """All checkpoints, the newest last."""
+        named = (p for p in self.checkpoints.glob("[0-9]*-[0-9]*") if p.is_dir())
+        whole = (p for p in named if p.name.replace("-", "", 1).isdecimal())
+        return sorted(whole, key=lambda p: [int(number) for number in p.name.split("-")])
 
     def _whole(self) -> list[Path]:
         return [p for p in self._all() if p.name not in self.damaged]
@@ -193,32 +241,11 @@ def _why_not_written(error: Exception) -> str:
     return getattr(error, "strerror", None) or "not all of it could be written: is the disk full?"
 
 
-def _checked(state: Any) -> dict[str, Any]:
-    """What state.json holds, if it is that of a run; else ValueError."""
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise ValueError(f"its {STATE} is not that of a run, or of another version of the package")
-    counted = all(isinstance(state.get(name), int) for name in COUNTS)
-    if not counted or not isinstance(state.get("lines"), dict):
-        raise ValueError(f"its {STATE} lacks one of lines, {', '.join(COUNTS)}")
-    return state
-
-
-def _tensors(path: Path) -> dict[str, Any]:
-    """What tensors.pt holds, if it is that of a run; else ValueError."""
-    try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError):  # of another program, or no such file at all
-        tensors = None
-    if not isinstance(tensors, dict):
-        raise ValueError(f"its {TENSORS} is not that of a run")
-    return tensors
-
-
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, content: bytes) -> None:
     """Write a small file whole or not at all; an OSError names it."""
     aside = path.with_name(f".{path.name}.writing")
     try:
-        aside.write_text(text, encoding="utf-8")
+        aside.write_bytes(content)
         _sync(aside)
         os.replace(aside, path)
     except OSError as error:
@@ -236,7 +263,3 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _sha(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -23,6 +23,7 @@ from gnivo_edu.training.checkpoint import RunFolder, RunStoppedError
 from gnivo_edu.training.config import TrainConfig, name_of
 from gnivo_edu.training.field_gradients import Coefficients, Objective, coefficients
 from gnivo_edu.training.metrics import fit_metrics, objective_metrics, rollout_metrics
+from gnivo_edu.training.origin import origin_of
 from gnivo_edu.training.processes import Processes, agree_on_questions, prompts_of_step
 from gnivo_edu.training.rollout import Drawn, Rollouts
 from gnivo_edu.training.run_log import RunLog, check_trackers
@@ -117,6 +118,7 @@ def fine_tune(
         return run.go(resume, on_step)
     finally:
         run.log.end()
+        run.folder.release()
 
 
 class _Run:
@@ -166,9 +168,10 @@ class _Run:
         row: Row = {}
         start = time.perf_counter()
         self.questions = agree_on_questions(self.task, processes, progress=self.progress)
-        processes.alone(lambda: self.folder.begin(config, resume))
+        processes.alone(lambda: self._claim(resume))
         if resume:
             state.restore(self.folder, processes, progress=self.progress)
+        processes.alone(lambda: self.folder.begin(config, state.lines))
         processes.alone(lambda: self.log.begin(state.step, resume))
         updates = state.step * config.inner_steps + state.inner
         while state.step < config.steps:
@@ -196,6 +199,17 @@ class _Run:
             folder=self.folder,
             config=config,
             seconds=time.perf_counter() - start,
+        )
+
+    def _claim(self, resume: bool) -> None:
+        """The folder for this run alone; and what it begins with."""
+        self.folder.claim(self.config, resume)
+        self.state.origin = origin_of(
+            self.config,
+            self.rollouts.initial,
+            task=self.task,
+            questions=self.questions,
+            objective=self.objective,
         )
 
     def _draw(self) -> None:

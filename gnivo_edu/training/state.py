@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gnivo_edu.training.checkpoint import COUNTS, RunFolder
+from gnivo_edu.training.checkpoint import RunFolder
+from gnivo_edu.training.manifest import COUNTS, LOGS
+from gnivo_edu.training.origin import check_origin
 from gnivo_edu.training.processes import Processes
 from gnivo_edu.training.rollout import Drawn, Rollouts, frozen
 
@@ -19,8 +21,8 @@ class RunState:
     """How far a run has come: `inner` updates of `step`, on the answers `drawn` of all processes.
 
     `tokens` of all prompts and answers so far, a prompt counted once for each of its answers;
-    `lines` of the logs. With the weights that are trained, the reference, the critic and the
-    optimiser this is the whole state."""
+    `lines` of the logs; `origin`, what the run began with, where it is known. With the weights that
+    are trained, the reference, the critic and the optimiser this is the whole state."""
 
     rollouts: Rollouts
     optimizer: torch.optim.Optimizer
@@ -28,9 +30,8 @@ class RunState:
     inner: int = 0
     tokens: int = 0
     drawn: Drawn | None = None
-    lines: dict[str, int] = field(
-        default_factory=lambda: {"metrics.jsonl": 0, "completions.jsonl": 0}
-    )
+    lines: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LOGS, 0))
+    origin: dict[str, Any] | None = None
 
     def save(self, folder: RunFolder, keep: int) -> None:
         """Write a checkpoint; see `RunFolder.save`."""
@@ -45,17 +46,19 @@ class RunState:
             "optimizer": self.optimizer.state_dict(),
             "drawn": self.drawn if self.inner else None,
         }
-        state = {"step": self.step, "inner": self.inner, "tokens": self.tokens, "lines": self.lines}
+        counts = {name: getattr(self, name) for name in COUNTS}
+        state = {**counts, "lines": self.lines, "origin": self.origin}
         folder.save(state, tensors, keep=keep)
 
     def restore(
         self, folder: RunFolder, processes: Processes, progress: Callable[[str], None]
     ) -> None:
-        """Go to the newest whole checkpoint, or stay at the start if there is none; the logs are
-        cut to what they held there.
+        """Go to the newest whole checkpoint, or stay at the start if there is none; nothing is
+        written.
 
-        Raises ValueError, in one line, on a checkpoint of another model, and where processes do not
-        read the same one.
+        Raises ValueError, in one line, on a checkpoint of another model or of a run that began
+        otherwise, where more steps are done than are asked for, and where processes do not read the
+        same one.
         """
         processes.agree(lambda: self._load(folder, progress))
         moments = processes.gather(lambda: (self.step, self.inner))
@@ -63,7 +66,6 @@ class RunState:
             raise ValueError(
                 f"the processes do not read the same checkpoint in {folder.path}: share that folder"
             )
-        processes.alone(lambda: folder.cut(self.lines))
 
     def _load(self, folder: RunFolder, progress: Callable[[str], None]) -> None:
         checkpoint = folder.load(progress)
@@ -72,6 +74,15 @@ class RunState:
             return
         state, tensors = checkpoint
         rollouts = self.rollouts
+        config = rollouts.config
+        if self.origin is not None:
+            check_origin(config, state["origin"], now=self.origin, progress=progress)
+        folder.check_logs(state)
+        if (state["step"], state["inner"]) > (config.steps, 0):
+            raise ValueError(
+                f"this run has gone beyond steps={config.steps}: its last checkpoint is at step "
+                f"{state['step']}; set steps to {state['step'] + bool(state['inner'])} or more"
+            )
         try:
             self._put(rollouts.policy, tensors["policy"])
             if tensors["reference"] is not None:

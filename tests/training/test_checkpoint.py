@@ -13,7 +13,7 @@ import sys
 import pytest
 import torch
 
-from gnivo_edu.training import checkpoint
+from gnivo_edu.training import checkpoint, fine_tune, load_config
 from tests.training.training_runs import TINY, Stop, left, run, tiny
 
 LINUX = pytest.mark.skipif(
@@ -52,27 +52,64 @@ def test_a_damaged_checkpoint_is_passed_over_and_all_damaged_is_one_line(tmp_pat
         tiny(tmp_path / "hurt", resume=True, save_every=2)
 
 
+def rewrite(folder, **changes):
+    """Give a checkpoint's manifest other values, and a hash that fits: None leaves one out."""
+    record = json.loads((folder / checkpoint.STATE).read_text()) | changes
+    record = {name: x for name, x in record.items() if name != "sha256" and x is not None}
+    (folder / checkpoint.STATE).write_text(checkpoint.manifest_text(record))
+
+
 def spoil_state(folder):
-    state = json.loads((folder / checkpoint.STATE).read_text())
-    del state["lines"]
-    (folder / checkpoint.STATE).write_text(json.dumps(state))
+    rewrite(folder, lines=None)
+
+
+def count_lines_below_zero(folder):
+    rewrite(folder, lines={"metrics.jsonl": -1, "completions.jsonl": 0})
+
+
+def name_another_log(folder):
+    rewrite(folder, lines={"letrics.jsonl": 6, "completions.jsonl": 0})
+
+
+def call_it_true(folder):
+    rewrite(folder, inner=False)
+
+
+def change_a_digit(folder):
+    path = folder / checkpoint.STATE
+    path.write_text(path.read_text().replace('"step": 6', '"step": 5'))
+
+
+def add_a_space(folder):
+    path = folder / checkpoint.STATE
+    path.write_text(path.read_text().replace('"step": 6', '"step":  6'))
+
+
+def add_a_file(folder):
+    (folder / "notes.txt").write_text("mine")
+
+
+def take_a_file(folder):
+    (folder / checkpoint.TENSORS).unlink()
+
+
+def put_it_between_two_updates(folder):
+    rewrite(folder, inner=1)
+    folder.rename(folder.with_name("000006-001"))
 
 
 def put_another_program_s_file(folder, content=b"not a zip, not a pickle"):
     (folder / checkpoint.TENSORS).write_bytes(content)
-    state = json.loads((folder / checkpoint.STATE).read_text())
-    state["sha256"] = hashlib.sha256(content).hexdigest()
-    (folder / checkpoint.STATE).write_text(json.dumps(state))
+    rewrite(folder, files={checkpoint.TENSORS: hashlib.sha256(content).hexdigest()})
 
 
 def put_a_lone_tensor(folder):
-    torch.save(torch.zeros(2), folder / "other.pt")
-    put_another_program_s_file(folder, (folder / "other.pt").read_bytes())
+    torch.save(torch.zeros(2), folder.parent / "other.pt")
+    put_another_program_s_file(folder, (folder.parent / "other.pt").read_bytes())
 
 
 def put_another_version(folder):
-    state = json.loads((folder / checkpoint.STATE).read_text())
-    (folder / checkpoint.STATE).write_text(json.dumps(state | {"format": 1}))
+    rewrite(folder, format=1)
 
 
 def put_a_list(folder):
@@ -87,6 +124,13 @@ def put_a_list(folder):
         (put_another_version, "its state.json is not that of a run, or of another version"),
         (put_another_program_s_file, "its tensors.pt is not that of a run"),
         (put_a_lone_tensor, "its tensors.pt is not that of a run"),
+        (count_lines_below_zero, "its state.json counts lines that cannot be"),
+        (name_another_log, "its state.json lacks one of lines"),
+        (call_it_true, "its state.json lacks one of lines"),
+        (change_a_digit, "its state.json is not what was written"),
+        (add_a_space, "its state.json is not what was written"),
+        (add_a_file, "it has not the files of a checkpoint: notes.txt"),
+        (take_a_file, "it has not the files of a checkpoint: tensors.pt"),
     ],
     ids=lambda x: getattr(x, "__name__", ""),
 )
@@ -99,6 +143,62 @@ def test_a_checkpoint_of_another_kind_is_passed_over(hurt, why, tmp_path):
     assert any(f"000006-000 is damaged and passed over: {why}" in line for line in said), said
     assert not any("\n" in line for line in said)
     assert left(tmp_path / "hurt") == left(tmp_path / "whole")
+
+
+def test_answers_that_do_not_fit_the_moment_are_passed_over(tmp_path):
+    tiny(tmp_path, save_every=2)
+    put_it_between_two_updates(max((tmp_path / "checkpoints").iterdir()))
+    said: list[str] = []
+    tiny(tmp_path, resume=True, progress=said.append, save_every=2)
+    assert "000006-001 is damaged and passed over: its answers do not fit update 1" in said[0]
+
+
+def test_a_log_that_is_not_what_was_written_is_one_line(tmp_path):
+    tiny(tmp_path)
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(path.read_text().replace('"step": 3', '"step": 2'))
+    with pytest.raises(ValueError, match=r"metrics.jsonl is not what this run had logged by step"):
+        tiny(tmp_path, resume=True)
+
+
+def test_fewer_steps_than_are_done_are_refused_before_anything_is_written(tmp_path):
+    tiny(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match=r"gone beyond steps=3.*step 6; set steps to 6 or more"):
+        tiny(tmp_path, resume=True, steps=3)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    with pytest.raises(Stop):
+        tiny(tmp_path / "half", stop_at=2, inner_steps=2, save_every=3)
+    with pytest.raises(ValueError, match=r"at step 1; set steps to 2 or more"):
+        tiny(tmp_path / "half", resume=True, steps=1, inner_steps=2, save_every=3)
+
+
+def test_a_folder_belongs_to_one_run_at_a_time(tmp_path):
+    def meddle(row):
+        for resume in (False, True):
+            with pytest.raises(ValueError, match=r"another run is at work in .*: wait") as error:
+                tiny(tmp_path, resume=resume)
+            assert "\n" not in str(error.value)
+
+    fine_tune(load_config(**TINY, out=str(tmp_path)), on_step=meddle)
+    assert tiny(tmp_path, resume=True) == []  # it has ended
+
+
+@LINUX
+def test_a_process_that_was_killed_holds_no_folder(tmp_path):
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        folder = checkpoint.RunFolder(tmp_path)
+        folder.claim(load_config(**TINY), resume=False)
+        os.write(writer, b"held")
+        signal.pause()
+    assert os.read(reader, 4) == b"held"
+    with pytest.raises(ValueError, match="another run is at work"):
+        tiny(tmp_path)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert len(tiny(tmp_path)) == TINY["steps"]
 
 
 def test_a_damaged_checkpoint_is_none_of_those_that_are_kept(tmp_path):
