@@ -24,6 +24,14 @@ Fields = Mapping[str, Tensor]
 LIVE = tuple(name for name in (*PER_TOKEN, "log_z") if name not in CONSTANTS)
 
 
+class NotFiniteError(ValueError):
+    """A coefficient that is inf or nan, at `place`: [prompt, response, token]."""
+
+    def __init__(self, message: str, place: list[int]) -> None:
+        super().__init__(message)
+        self.place = place
+
+
 @dataclass(frozen=True, eq=False)
 class Coefficients:
     """d loss / d field of a batch, by name of the field, and where they were taken.
@@ -51,13 +59,21 @@ class Coefficients:
         """The same for a network that scored these `fields`: in their precision, on their device.
 
         A coefficient that is smaller than the rounding of the loss is rounding itself, and 0: raw
-        weights of e^50 leave 1e5 where they should cancel.
+        weights of e^50 leave 1e5 where they should cancel. Raises ValueError on one that is too
+        large for that precision.
         """
         rounding = 4 * torch.finfo(self.output.loss.dtype).eps * self.output.loss.abs()
         by_field = {
             name: c.masked_fill(c.abs() <= rounding, 0.0).to(fields[name])
             for name, c in self.by_field.items()
         }
+        for name, c in by_field.items():
+            if not bool(c.isfinite().all()):
+                raise NotFiniteError(
+                    f"a coefficient of {name} is {float(self.by_field[name].abs().max()):.3g}, too "
+                    f"large for {c.dtype}",
+                    (~c.isfinite()).nonzero()[0].tolist(),
+                )
         return replace(self, by_field=by_field, scored=dict(fields))
 
     def take(self, x: Tensor, rows: Rows) -> Tensor:
@@ -102,11 +118,12 @@ def coefficients(
     for name, gradient in zip(scored, gradients, strict=True):
         c = gradient if name == "log_z" else gradient.masked_fill(~batch.mask, 0.0)
         if not bool(c.isfinite().all()):
-            raise ValueError(
+            place = (~c.isfinite()).nonzero()[0].tolist()
+            raise NotFiniteError(
                 f"{name_of(objective)} gives a coefficient of {name} that is not finite, at "
-                f"{(~c.isfinite()).nonzero()[0].tolist()}, with loss {float(out.loss.detach()):g}: "
-                f"look there for a log-ratio too large for {c.dtype}, or a reward too large for "
-                "alpha"
+                f"{place}, with loss {float(out.loss.detach()):g}: look there for a log-ratio too "
+                f"large for {c.dtype}, or a reward too large for alpha",
+                place,
             )
         by_field[name] = c
     metrics = {name: x.detach() for name, x in out.metrics.items()}

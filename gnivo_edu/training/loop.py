@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import nn
+from torch import Tensor, nn
 
 from gnivo_edu import objectives
 from gnivo_edu.batch import GroupBatch
@@ -21,7 +21,12 @@ from gnivo_edu.objectives import LossOutput
 from gnivo_edu.policies import pick_device
 from gnivo_edu.training.checkpoint import RunFolder, RunStoppedError
 from gnivo_edu.training.config import TrainConfig, name_of
-from gnivo_edu.training.field_gradients import Coefficients, Objective, coefficients
+from gnivo_edu.training.field_gradients import (
+    Coefficients,
+    NotFiniteError,
+    Objective,
+    coefficients,
+)
 from gnivo_edu.training.metrics import fit_metrics, objective_metrics, rollout_metrics
 from gnivo_edu.training.origin import origin_of
 from gnivo_edu.training.processes import Processes, agree_on_questions, prompts_of_step
@@ -37,6 +42,7 @@ from gnivo_edu.training.settings import (
 )
 from gnivo_edu.training.setup import make_optimizer, make_policy_and_task, save_policy
 from gnivo_edu.training.state import RunState
+from gnivo_edu.training.trouble import Watch, answer_in_words, clip_gradient, first_broken
 from gnivo_edu.training.two_pass import Passes
 from toy_envs import TokenMDP
 
@@ -138,7 +144,7 @@ class _Run:
         if config.precision == "float64" and self.device.type == "mps":
             self.device = torch.device("cpu")  # that accelerator has no float64
         self.progress = (processes.first and progress) or (lambda line: None)
-        self.folder = RunFolder(config.out)
+        self.folder, self.watch = RunFolder(config.out), Watch(config, self.progress)
         fields = needs(self.objective, config.objective_options, group_size=config.group_size)
         check_settings(config, fields, world=processes.world)
         self.alpha = option_of(self.objective, config, name="alpha")
@@ -187,6 +193,7 @@ class _Run:
             processes.alone(partial(self.log.write, row))
             if processes.first:
                 on_step(row)
+                self.watch.step()
             state.step, state.inner = state.step + 1, 0
             if updates % config.save_every == 0 or state.step == config.steps:
                 processes.alone(lambda: state.save(self.folder, config.keep))
@@ -245,14 +252,22 @@ class _Run:
         loss = float(gradient.output.loss)
         # The policy's gradient alone is clipped; the critic learns at a rate of its own.
         policy_group = self.optimizer.param_groups[0]
-        norm = float(nn.utils.clip_grad_norm_(policy_group["params"], self.config.max_grad_norm))
+        norm = clip_gradient(policy_group["params"], self.config.max_grad_norm)
         if not math.isfinite(loss + norm):
-            raise self._stop(ValueError(f"the loss is {loss:g}, the norm of the gradient {norm:g}"))
+            raise self._stop(self._broken(drawn, gradient, norm=norm))
+        self.watch.norm(norm)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * rate_factor(self.config, self.state.step)
         row = self._metrics(drawn, batch, out=gradient.output)
         row |= {"grad_norm": norm, "learning_rate": policy_group["lr"]}
-        self.optimizer.step()
+        try:
+            self.optimizer.step()
+        except RuntimeError as error:
+            if "overflow" not in str(error):
+                raise
+            rate = policy_group["lr"]
+            too_large = f"a step of learning_rate {rate:g} is too large for the weights' precision"
+            raise self._stop(ValueError(too_large)) from error
         rows = self.parts[0][: self.config.group_size]
         troubles = self.processes.gather(
             lambda: self.rollouts.trouble(drawn, rows, parameters=self.trained)
@@ -268,11 +283,7 @@ class _Run:
         Each process scores and differentiates the rows of its share of the prompts; the
         coefficients between the two passes are those of the answers of all.
         """
-        passes = Passes(
-            lambda rows: self.rollouts.score(drawn, rows),
-            self.parts,
-            weighted_sum=lambda rows, c: self.rollouts.weighted_sum(drawn, rows, coefficients=c),
-        )
+        passes = self._passes(drawn, self.parts)
         shape = (self.share.stop - self.share.start, *drawn["tokens"].shape[1:])
         scored = self.processes.collect(lambda: passes.first(shape))
         if self.state.inner == 0 and self.config.sampler == "policy":
@@ -286,6 +297,28 @@ class _Run:
         gradient = coefficients(self.loss, batch, live=fields).for_fields(fields)
         self.processes.sum_gradients(lambda: passes.second(gradient), self.trained)
         return batch, gradient
+
+    def _passes(self, drawn: Drawn, parts: Sequence[Tensor]) -> Passes:
+        return Passes(
+            lambda rows: self.rollouts.score(drawn, rows),
+            parts,
+            weighted_sum=lambda rows, c: self.rollouts.weighted_sum(drawn, rows, coefficients=c),
+        )
+
+    def _broken(self, drawn: Drawn, gradient: Coefficients, norm: float) -> ValueError:
+        """A loss or a gradient that is not finite, with the answer whose own gradient is not."""
+        rows = torch.cat(self.parts)
+
+        def push(row: Tensor) -> None:
+            self._passes(drawn, [row]).second(gradient)
+
+        broken = self.processes.gather(lambda: first_broken(rows, push, parameters=self.trained))
+        row = next((row for row in broken if row >= 0), None)
+        loss = float(gradient.output.loss)
+        why = f"the loss is {loss:g}, the norm of the gradient {norm:g}"
+        if row is None:
+            return ValueError(why)
+        return NotFiniteError(why, list(divmod(row, self.config.group_size)))
 
     def _metrics(self, drawn: Drawn, batch: GroupBatch, out: LossOutput) -> Row:
         """What is said of an update, of the policy before it."""
@@ -318,4 +351,7 @@ class _Run:
     def _stop(self, error: ValueError) -> RunStoppedError:
         """What is raised where a run cannot go on; see `RunFolder.stop`."""
         state, first = self.state, self.processes.first
+        if isinstance(error, NotFiniteError) and state.drawn is not None and len(error.place) > 1:
+            answer = answer_in_words(state.drawn, self.task, place=error.place)
+            error = ValueError(f"{error}; it is that of {answer}")
         return self.folder.stop(error, step=state.step, drawn=state.drawn, write=first)

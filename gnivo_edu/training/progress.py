@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -17,12 +18,13 @@ from gnivo_edu.training.loop import FineTuned, fine_tune
 def train_with_progress(
     config: TrainConfig, resume: bool, progress: Callable[[str], None]
 ) -> FineTuned:
-    """Run `fine_tune` with a bar on standard error, in a terminal.
+    """Run `fine_tune` with a bar on standard error, or with a line a step where that is no
+    terminal.
 
     Under a launcher the first process speaks for all: the others end here, with the same exit
     status.
     """
-    first = os.environ.get("RANK", "0") == "0"
+    first = _is_first(progress)
     try:
         run = _with_bar(config, resume, progress=progress, shown=first)
     except ValueError as error:
@@ -50,12 +52,15 @@ def _with_bar(
         TextColumn("{task.fields[now]}"),
     )
     hidden = not (shown and console.is_terminal)
+    by_line = shown and hidden
     with Progress(*columns, console=console, disable=hidden) as bar:
         task = bar.add_task(f"{config.objective} on {config.task}", total=config.steps, now="")
 
         def on_step(row: dict[str, Any]) -> None:
             rows.append(row)
             bar.update(task, completed=row["step"] + 1, now=_now(rows))
+            if by_line:
+                print(f"step {row['step'] + 1}/{config.steps} {_now(rows)}", file=sys.stderr)
 
         try:
             return fine_tune(config, resume, progress=progress, on_step=on_step)
@@ -65,6 +70,16 @@ def _with_bar(
                 "checkpoint"
             )
             raise
+
+
+def _is_first(progress: Callable[[str], None]) -> bool:
+    """Whether this process speaks; what an earlier launch left in the surroundings is no launch."""
+    rank = os.environ.get("RANK", "0")
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        return rank == "0"
+    if rank != "0":
+        progress(f"RANK={rank} is set, and WORLD_SIZE is not: running as a single process")
+    return True
 
 
 def _now(rows: list[dict[str, Any]]) -> str:

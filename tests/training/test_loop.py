@@ -139,9 +139,18 @@ def test_a_loss_that_is_not_finite_stops_with_its_answers_saved(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"learning_rate": 1e308}, "not all weights are finite"),
         (
-            {"learning_rate": 1e306, "optimizer": "sgd", "max_grad_norm": 1e3},
+            {"precision": "float32", "learning_rate": 1e30, "weight_decay": 1e30},
+            "too large for the weights' precision|not all weights are finite",
+        ),
+        (
+            {
+                "precision": "float32",
+                "learning_rate": 1e30,
+                "optimizer": "sgd",
+                "objective_options": {"alpha": 0.02},
+                "max_grad_norm": 1e12,
+            },
             "not all weights are finite",
         ),
         (
@@ -154,8 +163,14 @@ def test_a_loss_that_is_not_finite_stops_with_its_answers_saved(tmp_path):
             "gives nan",
         ),
         (
-            {"objective": "ppo", "value_learning_rate": 1e308, "inner_steps": 2},
-            "not all weights are finite",
+            {
+                "precision": "float32",
+                "objective": "ppo",
+                "value_learning_rate": 1e30,
+                "weight_decay": 1e30,
+                "inner_steps": 2,
+            },
+            "too large for the weights' precision|not all weights are finite",
         ),
     ],
     ids=["adamw", "sgd", "finite and too large", "critic"],

@@ -174,7 +174,7 @@ def test_a_full_disk_ends_both_in_one_line(tmp_path, monkeypatch):
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "_sha", full)
+    monkeypatch.setattr(checkpoint, "sha", full)
     first, second = on_processes(2, lambda rank: run(tmp_path, **TABLE))
     assert "No space left on device" in first
     assert second.startswith(

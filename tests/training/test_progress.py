@@ -54,6 +54,7 @@ def test_an_error_is_raised_by_one_process(
         raise error
 
     monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(progress, "fine_tune", stops)
     with pytest.raises(ends) as stopped:
         train_with_progress(CONFIG, False, progress=print)
@@ -62,7 +63,28 @@ def test_an_error_is_raised_by_one_process(
 
 def test_the_others_end_with_success_where_the_run_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(progress, "fine_tune", lambda *arguments, **named: None)
     with pytest.raises(SystemExit) as ended:
         train_with_progress(CONFIG, False, progress=print)
     assert ended.value.code == 0
+
+
+def test_without_a_terminal_there_is_a_line_a_step(tmp_path: Path, capsys: Any) -> None:
+    config = load_config(**TINY | {"steps": 2}, out=str(tmp_path))
+    train_with_progress(config, False, progress=print)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    lines = printed.err.splitlines()
+    assert [line.split(" reward ")[0] for line in lines] == ["step 1/2", "step 2/2"]
+
+
+def test_a_rank_without_a_launch_is_said_and_the_run_is_one_of_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "5")
+    said: list[str] = []
+    config = load_config(**TINY | {"steps": 1}, out=str(tmp_path))
+    run = train_with_progress(config, False, progress=said.append)
+    assert run.metrics["step"] == 0
+    assert said == ["RANK=5 is set, and WORLD_SIZE is not: running as a single process"]
