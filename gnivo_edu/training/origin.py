@@ -117,7 +117,7 @@ def _weights(model: nn.Module) -> str:
     for name, p in model.named_parameters():
         total.update(f"{name} {p.dtype} {list(p.shape)}".encode())
         flat = p.detach().cpu().contiguous().reshape(-1)
-        total.update(memoryview(flat.view(torch.uint8).numpy()))
+        total.update(flat.view(torch.uint8).numpy().data)
     return total.hexdigest()
 
 

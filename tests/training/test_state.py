@@ -28,9 +28,10 @@ def test_a_checkpoint_of_another_model_is_one_line(tmp_path):
 def test_a_resume_says_where_it_goes_on_and_that_there_is_nowhere_to_go_on_from(tmp_path):
     said: list[str] = []
     for name, saved in (("early", 100), ("late", 3)):
+        settings = {"objective": "gvpo", "inner_steps": 2, "save_every": saved}
         with pytest.raises(Stop):
-            tiny(tmp_path / name, stop_at=2, inner_steps=2, save_every=saved)
-        tiny(tmp_path / name, resume=True, progress=said.append, inner_steps=2, save_every=saved)
+            tiny(tmp_path / name, stop_at=2, **settings)
+        tiny(tmp_path / name, resume=True, progress=said.append, **settings)
     assert said == [
         "there is no checkpoint yet: starting from the beginning",
         "resuming at step 1, update 1",
