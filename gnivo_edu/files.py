@@ -58,10 +58,8 @@ def read_records(path: str | Path) -> list[dict[str, Any]]:
     no object, and on an object that has a key twice.
     """
     text = read_text(path)
-    if Path(path).suffix == ".json":
+    if Path(path).suffix == ".json" and text.lstrip().startswith("["):
         rows = _read_json(text, where=named(path))
-        if not isinstance(rows, list):
-            raise ValueError(f"{named(path)} must hold a list of records, [{{...}}, ...]")
         places = (f"record {number} of {named(path)}" for number in range(1, len(rows) + 1))
         return [_record(row, where) for row, where in zip(rows, places, strict=True)]
     lines = enumerate(text.split("\n"), 1)

@@ -40,6 +40,8 @@ def demo(
     """The first five minutes: count, verify, break, learn; one page."""
     from gnivo_edu.demo import run_demo
 
+    if model == "":
+        raise ValueError("--model is empty: give a folder or hub id, or leave it out")
     report = run_demo(out, model, say=say(quiet=as_json))
     finish(report, as_json, show=lambda: None)
 

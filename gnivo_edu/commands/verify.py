@@ -25,7 +25,8 @@ def verify(
         list[float] | None, typer.Option(help="Reward per nat. Default: 0.1, 0.5, 1.")
     ] = None,
     group_size: Annotated[
-        list[int] | None, typer.Option(help="Answers in a group. Default: 2, 3, 4.")
+        list[int] | None,
+        typer.Option(max=1_000_000, help="Answers in a group. Default: 2, 3, 4."),
     ] = None,
     prompt_index: Annotated[
         int | None, typer.Option(min=0, help="Which prompt of the environment. Default: 0.")

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
 from gnivo_edu.machine import hub_answers
+from gnivo_edu.names import home
 from gnivo_edu.policies.norms import precise_norms
 from gnivo_edu.policies.tabular import TabularLM
 from toy_envs import TokenMDP
@@ -39,7 +40,7 @@ def load_policy(
     >>> type(policy).__name__, tokenizer
     ('TabularLM', None)
     """
-    folder = Path(name).expanduser()
+    folder = home(name) if name else Path()
     has_config = (folder / "config.json").is_file()
     if name == "table":
         if task is None:
@@ -74,7 +75,7 @@ def load_model(
             "PATH_OR_HUB_ID stands for a model: give its folder or hub id, "
             "with train by --set model=..."
         )
-    folder = Path(name).expanduser()
+    folder = home(name) if name else Path()
     local = bool(name) and folder.exists()
     if not local and (name.startswith(("/", ".", "~")) or name.count("/") > 1 or not name):
         raise ValueError(

@@ -18,7 +18,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import CausalLMOutput
 
-from gnivo_edu.exact import Array, random_reference, uniform_reference
+from gnivo_edu.exact import Array, random_reference, tree_size, uniform_reference
 from toy_envs import TokenMDP
 
 MAX_BYTES = 2**30
@@ -128,7 +128,7 @@ class TabularLM(PreTrainedModel, GenerationMixin):
         V, T = mdp.vocab_size, mdp.horizon
         prompts = range(len(mdp.prompts()))
         # Before a table is made for each prompt.
-        _check_bytes(len(prompts), sum(V**t for t in range(T)), actions=V)
+        _check_bytes(len(prompts), tree_size(V, T - 1).prefixes, actions=V)
         if seed is None:
             tables = [mdp.reference(i) or uniform_reference(V, T) for i in prompts]
         else:
@@ -205,9 +205,13 @@ def _check_bytes(prompts: int, prefixes: int, actions: int) -> None:
     size = 8 * prompts * prefixes * actions
     if size > MAX_BYTES:
         raise ValueError(
-            f"a table of {prefixes:,} prefixes for {prompts} prompts takes "
-            f"{size / 2**20:,.0f} MiB: take a smaller vocabulary or horizon, or a transformer"
+            f"a table of {_count(prefixes)} prefixes for {prompts} prompts takes "
+            f"{_count(size >> 20)} MiB: take a smaller vocabulary or horizon, or a transformer"
         )
+
+
+def _count(number: int) -> str:
+    return f"{number:,}" if number < 10**15 else f"about 1e{len(str(number)) - 1}"
 
 
 def _seen(where: Tensor) -> Tensor:

@@ -22,8 +22,8 @@ def load_rows(path_or_id: str | PathLike[str], split: str, config: str | None = 
 
     `path_or_id` is a file (.jsonl, .json, .parquet, .csv, .arrow); a folder that holds `split` as
     such a file, or that `save_to_disk` wrote; or a hub id, `config` the name of its configuration.
-    Everything but .jsonl needs `datasets`, and a .json that is one list. Raises ValueError, in one
-    line, where there is nothing to read, and on a row that is no record.
+    A .json is one list, or a record a line. Everything but these two needs `datasets`. Raises
+    ValueError, in one line, where there is nothing to read, and on a row that is no record.
     """
     name = fspath(path_or_id)
     path = home(name, what="path_or_id")
@@ -37,7 +37,7 @@ def load_rows(path_or_id: str | PathLike[str], split: str, config: str | None = 
                 f"the folder {name!r} holds no {split}.jsonl (or .json, .parquet, .csv, .arrow)"
             )
         path = file
-    if path.is_file() and (path.suffix == ".jsonl" or _is_list(path)):
+    if path.is_file() and path.suffix in (".jsonl", ".json"):
         return read_records(path)
     if not path.exists() and (
         name.startswith(("/", ".", "~")) or name.count("/") != 1 or path.suffix[1:] in _FORMATS
@@ -48,14 +48,6 @@ def load_rows(path_or_id: str | PathLike[str], split: str, config: str | None = 
     return _read_with_datasets(path, name, split=split, config=config)
 
 
-def _is_list(path: Path) -> bool:
-    """Whether a file of JSON is one list, and not a record a line."""
-    if path.suffix != ".json":
-        return False
-    with path.open("rb") as file:
-        return file.read(100).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
-
-
 def _read_with_datasets(path: Path, name: str, split: str, config: str | None) -> list[Row]:
     try:
         import datasets
@@ -64,6 +56,8 @@ def _read_with_datasets(path: Path, name: str, split: str, config: str | None) -
             f"reading {name!r} needs datasets ({error}): pip install 'gnivo-edu[llm]'"
         ) from error
     try:
+        if path.exists():
+            datasets.disable_progress_bars()  # they are for what comes from the hub
         if path.is_file():
             kind = _FORMATS.get(path.suffix[1:])
             if kind is None:

@@ -85,6 +85,8 @@ class TextTask(TokenMDP):
         pad = tokenizer.pad_token_id
         self.pad_token_id = self.eos_token_id if pad is None else pad
         self.stop = convert("stop", stop, tuple[str, ...])
+        if "" in self.stop:
+            raise ValueError("a stop text is empty: every answer would end before it begins")
         if self.chat:  # a turn ends with a token, or where the template has none, with a text
             _, text = turn_end(tokenizer, chat_options)
             self.stop = (text,) if text else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -28,7 +29,7 @@ class WorkerPool:
         timeout: float,
         initializer: Callable[[], None] | None = None,
     ) -> None:
-        if workers < 1 or timeout <= 0:
+        if workers < 1 or not 0 < timeout < math.inf:
             raise ValueError(
                 f"workers must be at least 1 and timeout above 0 seconds, got {workers} and "
                 f"{timeout}"

@@ -21,7 +21,7 @@ from gnivo_edu.values import convert, convert_options
 
 LARGEST_RATE = 1e30  # an optimiser multiplies it by up to ten thousand, in float32
 LARGEST_REWARD = 1_000_000
-MOST_ANSWERS = 1_000_000  # of a step
+MOST_ANSWERS = 100_000  # of a step
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,9 @@ def exact_keys(reference: nn.Module, task: Any, alpha: float | None) -> list[exa
     (1, [])
     """
     mask = task.prompt_mask()
-    small = len(mask) * task.vocab_size**task.horizon <= MAX_SEQUENCES
+    # V**T in logarithms: of a language model it has thousands of digits.
+    most = math.log(MAX_SEQUENCES / len(mask))
+    small = task.horizon * math.log(task.vocab_size) <= most + 1e-9
     if alpha is None or not small or len(task.eos_token_ids) > 1 or not mask.all():
         return []
     return answer_keys(reference, task, alpha=alpha)

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ import transformers
 from torch import Tensor, nn
 from transformers import PreTrainedModel, get_cosine_schedule_with_warmup
 
+from gnivo_edu.names import home
 from gnivo_edu.policies.loading import quiet
 from gnivo_edu.policies.sampling import sample_groups
 from gnivo_edu.policies.scoring import evaluating, next_token_logps
@@ -35,9 +35,10 @@ class Pretrained:
 
     def save(self, out: str | PathLike[str]) -> None:
         """Write the model as `save_pretrained` does, and `recipe.json` beside it."""
+        folder = home(out, what="out")
         with quiet(True):
-            self.model.save_pretrained(out)
-        (Path(out) / "recipe.json").write_text(
+            self.model.save_pretrained(folder)
+        (folder / "recipe.json").write_text(
             json.dumps(self.recipe, indent=2) + "\n", encoding="utf-8"
         )
 
@@ -196,7 +197,7 @@ def make_room(out: str | PathLike[str]) -> None:
     """Make the folder a model will go to; ValueError where one is there already, or nothing can be
     written.
     """
-    folder = Path(out)
+    folder = home(out, what="out")
     files = ("config.json", "recipe.json", "model.safetensors")
     try:
         if any((folder / name).exists() for name in files):

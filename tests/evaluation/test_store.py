@@ -100,3 +100,74 @@ def test_loading_says_what_is_missing(tmp_path):
     (tmp_path / "settings.json").write_text("{}")
     with pytest.raises(ValueError, match="no evaluation wrote"):
         load_report(tmp_path)
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """A folder with a finished evaluation of the chain, whose rewards are 0 or 1."""
+    evaluate(table(sharp=3.5), CHAIN, samples=3, out=tmp_path, task_name="toy_envs/Chain-v0")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("reward", "1", "the reward of line 2 .* must be a number, got '1'"),
+        ("reward", True, "the reward of line 2 .* must be a number, got True"),
+        ("reward", 5, "the reward of line 2 .* must lie in 0..1, got 5"),
+        ("reward", float("nan"), "the reward of line 2 .* must be finite, got nan"),
+        ("reward", None, "the reward of line 2 .* must be a number, got None"),
+        ("length", -1, "line 2 .* holds a negative number, -1"),
+        ("length", 99, "the length of line 2 .* is 99, but it holds"),
+        ("tokens", "abc", "the tokens of line 2 .* must be a list, got 'abc'"),
+        ("tokens", [-1], "line 2 .* holds a negative number"),
+        ("text", 3, "the text of line 2 .* must be text, got 3"),
+        ("truncated", "no", "the truncated of line 2 .* must be true or false, got 'no'"),
+        ("sample", 0, "line 2 .*: sample 0 of its problem is out of turn"),
+        ("problem", 1.5, "the problem of line 2 .* must be a whole number, got 1.5"),
+        ("reward", 0.5, "the rewards in .* have the mean .*, and report.json says"),
+    ],
+)
+def test_a_line_that_no_evaluation_wrote_is_refused_by_its_number(finished, name, value, says):
+    path = finished / "completions.jsonl"
+    lines = path.read_text().splitlines()
+    lines[1] = json.dumps(json.loads(lines[1]) | {name: value})
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(ValueError, match=says) as error:
+        load_report(finished)
+    assert "\n" not in str(error.value)
+    assert "completions.jsonl" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("[1]", "line 2 .* is no record"),
+        ("{", "line 2 .* is not JSON"),
+        ('{"problem": 0, "problem": 0}', "line 2 .*: the key 'problem' stands there twice"),
+        ("{}", "there is no problem of line 2 .*: no evaluation wrote this"),
+    ],
+)
+def test_a_line_that_is_no_completion_is_refused_by_its_number(finished, line, says):
+    path = finished / "completions.jsonl"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], line, *lines[2:]]) + "\n")
+    with pytest.raises(ValueError, match=says):
+        load_report(finished)
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "says"),
+    [
+        ("report.json", {"solved_at": "1"}, "the solved_at of .* must be a number, got '1'"),
+        ("report.json", {"ks": 3}, "the ks of .* must be a list, got 3"),
+        ("report.json", {"reward": 0.9}, "report.json says 0.9"),
+        ("settings.json", {"samples": "3"}, "the samples of .* must be a number"),
+        ("settings.json", {"task": None}, "the task of .* must be text, got None"),
+    ],
+)
+def test_numbers_that_no_evaluation_wrote_are_refused(finished, file, change, says):
+    path = finished / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ValueError, match=says):
+        load_report(finished)

@@ -87,3 +87,35 @@ def test_a_hub_that_does_not_answer_is_asked_once_and_named_in_one_line(
         rows.load_rows("owner/name", "train")
     assert time.monotonic() - start < 20  # its own retries take more than a minute
     assert before == (constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE)
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"prompt": 5}, "row 1 of .* must be a text, got 5"),
+        ({"prompt": ["a"]}, "row 1 of .* must be a text"),
+        ({"prompt": "a\ud800"}, "row 1 of .* holds half a letter"),
+        ({"prompt": None}, "row 1 of .* has no prompt, opening or text; its columns: prompt"),
+        ({"prompt": ""}, "row 1 of .* has no prompt"),
+        ({"\x1b[31m": 1}, r"row 1 of .*; its columns: \\x1b\[31m"),
+    ],
+)
+def test_a_prompt_that_is_no_text_is_one_line(
+    tmp_path: Path, row: dict[str, Any], says: str
+) -> None:
+    path = write(tmp_path / "a.jsonl", [{"prompt": "Once"}, row])
+    with pytest.raises(ValueError, match=says) as error:
+        get("stories", Words(), path)
+    assert str(error.value).isprintable()
+
+
+def test_an_answer_that_is_none_is_one_line(tmp_path: Path) -> None:
+    for row, says in (
+        ({"problem": "?", "answer": {"a": 1}}, "the answer of row 0 .* got {'a': 1}"),
+        ({"problem": "?", "answer": True}, "the answer of row 0 .* got True"),
+        ({"problem": "?", "answer": "1", "error": "some"}, "the error of row 0 .* got 'some'"),
+        ({"problem": 3, "answer": "1"}, "row 0 .* must be a text, got 3"),
+    ):
+        path = write(tmp_path / "a.jsonl", [row])
+        with pytest.raises(ValueError, match=says):
+            get("math500", Words(), path, check_rows=False)

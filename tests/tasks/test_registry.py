@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from gnivo_edu.policies import TabularLM
-from gnivo_edu.tasks import get, load, names, with_demonstrations
+from gnivo_edu.tasks import check_options, get, load, names, with_demonstrations
 from gnivo_edu.tasks.benchmarks import BENCHMARKS
 from gnivo_edu.tasks.registry import BENCHMARK_NAMES
 from gnivo_edu.training.demonstrations import demonstrating
@@ -145,3 +145,41 @@ def test_who_writes_demonstrations() -> None:
     }.items():
         with pytest.raises(ValueError, match=message):
             demonstrating(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "meant"),
+    [
+        ("stories", {"stop": "###", "openings": "Once"}, {"stop": ["###"], "openings": ["Once"]}),
+        ("stories", {"chat": False, "limit": 3.0}, {"chat": False, "limit": 3}),
+        (
+            "gsm8k",
+            {"check_rows": 0, "grader_timeout": 5},
+            {"check_rows": False, "grader_timeout": 5.0},
+        ),
+        ("math500", {"config": "a", "horizon": 8}, {"config": "a", "horizon": 8}),
+        ("arithmetic", {"tiers": [2.0], "split": "test"}, {"tiers": [2], "split": "test"}),
+        ("RandomTree", {"horizon": 3.0}, {"horizon": 3}),
+    ],
+)
+def test_options_have_the_type_of_what_they_set(name: str, options: dict, meant: dict) -> None:
+    assert repr(check_options(name, options)) == repr(meant)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "says"),
+    [
+        ("stories", {"chat": "False"}, "chat must be true or false, got 'False'"),
+        ("stories", {"reward": 5}, "reward must be text, got 5"),
+        ("stories", {"openings": [1]}, "the entries of openings must be text, got 1"),
+        ("stories", {"path_or_id": 2024}, "path_or_id must be text, got 2024"),
+        ("stories", {"tokenizer": 1}, "has no option 'tokenizer'"),
+        ("arithmetic", {"split": "dev"}, "split must be one of train, test, got 'dev'"),
+        ("arithmetic", {"segmenter": "line"}, "has no option 'segmenter'"),
+        ("Brackets", {"horizon": True}, "horizon must be a whole number, got True"),
+        ("no_such_module_at_all:X-v0", {}, "No module named 'no_such_module_at_all'"),
+    ],
+)
+def test_options_of_another_type_are_one_line(name: str, options: dict, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        check_options(name, options)
