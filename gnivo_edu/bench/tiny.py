@@ -41,7 +41,7 @@ afmoe apertus arcee aria_text bart beam bert bert-generation big_bird bigbird_pe
 blenderbot blenderbot-small bloom cohere cohere2 cohere2_moe cpmant ctrl cwm deepseek_v2 deepseek_v4
 doge dots1 electra ernie ernie4_5 ernie4_5_moe exaone4 exaone_moe falcon_mamba flex_olmo flint gemma
 gemma2 gemma3_text glm glm4 glm4_moe gpt-sw3 gpt2 gpt_bigcode gpt_neox gpt_neox_japanese gpt_oss
-gptj granite granite_swa granitemoe granitemoe_swa granitemoeshared helium hrm_text hunyuan_v1_dense
+gptj granite granite_swa granitemoe granitemoe_swa granitemoeshared helium hunyuan_v1_dense
 hunyuan_v1_moe hy_v3 hy_v4 hyperclovax inkling2_text inkling_text internlm3 iquestcoder jais2 jetmoe
 kolibri1 laguna lfm2 llama llama4_text mamba marian mbart megatron-bert mellum mimo_v2_flash
 minicpm3 minimax_m2 minimax_m3_vl_text ministral ministral3 mistral mixtral modernbert-decoder moshi
@@ -90,6 +90,7 @@ FAMILIES |= {
         "laurel_rank": 4,
     },
     "gpt_neo": {"attention_types": [[["global", "local"], 1]], "window_size": 4},
+    "hrm_text": {"initializer_range": 0.1},  # its layers are run many times over
     "granitemoehybrid": {"layer_types": ["mamba", "attention"]},
     "jamba": {
         "attn_layer_period": 2,

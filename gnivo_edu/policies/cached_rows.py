@@ -203,7 +203,7 @@ def check_room(
     index: Int[Tensor, " n"],
 ) -> None:
     """Raise ValueError where the prompts of `index` and the horizon do not fit the model's
-    positions or vocabulary.
+    positions, angles or vocabulary.
     """
     window = window_of(policy)
     longest = int(mask[index].sum(1).max())
@@ -212,6 +212,7 @@ def check_room(
             f"the longest prompt has {longest} tokens; with horizon {task.horizon} that is above "
             f"the model's {window}: shorten one of them"
         )
+    check_angles(policy, int(mask[index].sum(1).min()), longest + task.horizon)
     width = getattr(_text_config(policy), "vocab_size", None)
     needed = max(task.vocab_size, task.pad_token_id + 1, int(ids.max()) + 1)
     if width is not None and width < needed:
@@ -225,6 +226,24 @@ def window_of(policy: nn.Module) -> int | None:
     """How many positions a model has, None where it does not say; some say -1 for no limit."""
     window = getattr(_text_config(policy), "max_position_embeddings", None)
     return window if isinstance(window, int) and window > 0 else None
+
+
+def check_angles(policy: nn.Module, shortest: int, longest: int) -> None:
+    """Raise ValueError where rows that grow from `shortest` to `longest` tokens pass the length
+    beyond which all angles of a row are others (`longrope`, as in Phi-3).
+    """
+    config = _text_config(policy)
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") != "longrope":
+        return
+    limit = rope.get("original_max_position_embeddings")
+    # The last token is drawn and never read.
+    if limit is not None and shortest <= limit < longest - 1:
+        raise ValueError(
+            f"{type(policy).__name__} has other angles beyond {limit} positions: an answer that "
+            f"grows to {longest} would be drawn by one law and scored by another; shorten the "
+            "horizon"
+        )
 
 
 def _text_config(policy: nn.Module) -> Any:

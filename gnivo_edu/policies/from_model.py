@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from gnivo_edu.exact import Tables, check_size
-from gnivo_edu.policies.cached_rows import Rows, window_of
+from gnivo_edu.policies.cached_rows import Rows, check_angles, window_of
 from gnivo_edu.policies.modes import evaluating
 from gnivo_edu.policies.one_law import way_of
 from toy_envs import TokenMDP
@@ -130,6 +130,7 @@ def tree_from_model(
             f"the prompt has {len(prompt_ids)} tokens; with horizon {horizon} that is above the "
             f"model's {window}"
         )
+    check_angles(model, len(prompt_ids), len(prompt_ids) + horizon)
     special = set(tokenizer.all_special_ids)
     special |= {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     allowed = sorted(set(tokenizer.get_vocab().values()) - special)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM
 
+from gnivo_edu.bench.tiny import tiny_model
 from gnivo_edu.policies.generation import behaviour_check, sample_completions
 from gnivo_edu.policies.one_law import way_of
 from tests.policies.prompts import MDP, Counting, Padded, in_float64, policy_of, sizes_of
@@ -116,3 +117,19 @@ def test_problems_that_do_not_fit_the_model_give_one_line() -> None:
         policy.lm_head.weight.fill_(torch.nan)
     with pytest.raises(ValueError, match="the policy gives nan"):
         sample_completions(policy, MDP, 2)
+
+
+def test_answers_that_grow_beyond_a_change_of_all_angles_are_refused() -> None:
+    angles = dict(rope_type="longrope", rope_theta=1e4)
+    factors = dict(short_factor=[1.0] * 4, long_factor=[4.0] * 4)
+    model = tiny_model("phi3", original_max_position_embeddings=8, rope_parameters=angles | factors)
+
+    def task(horizon: int, prompt: int) -> TokenMDP:
+        return TokenMDP(40, horizon, prompts=[[40, *range(5, 4 + prompt)]])
+
+    for fits in (task(4, 5), task(4, 9)):  # before the change, and behind it
+        drawn = sample_completions(model, fits, 4)
+        gap = behaviour_check(model, fits, drawn)["sampling/sampling_logp_difference/max"]
+        assert gap < 1e-5
+    with pytest.raises(ValueError, match="Phi3ForCausalLM has other angles beyond 8 positions"):
+        sample_completions(model, task(5, 5), 4)
