@@ -40,7 +40,7 @@ def judge(
     Words that name a unit after a number are not compared, only their powers where both have one.
     """
     imaginary = _has_imaginary(gold)
-    gold_reading = read(gold, imaginary=imaginary)
+    gold_reading = read(gold, unit=unit, imaginary=imaginary)
     gold_words = _words(gold_reading.latex)
     if gold_reading.expression is None and gold_words is None:
         return "unparsable gold"

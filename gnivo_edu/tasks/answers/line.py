@@ -15,6 +15,7 @@ from gnivo_edu.tasks.answers.units import MAGNITUDES, TEXT
 
 _LETTERS = {"k": 10**3, "m": 10**6, "b": 10**9}  # of $70k; 5 k without a currency is kilometres
 _LARGEST = 400  # digits of a number that is written out
+_LONGEST = 500  # characters of a line that is read here
 
 _OPENING = re.compile(
     r"(?:(?:the|my|so|therefore|thus|hence|final|answer|result|total|is|about|approximately|roughly|around)\b|[:,=≈~\s]"
@@ -60,6 +61,8 @@ def answer_line(line: str, below: bool = False) -> str | None:
     line = _OPENING.sub("", line, count=1)
     if not re.search(r"\d", line) or re.match(r"[A-Za-z]", line):
         return None
+    if len(line) > _LONGEST:
+        return line
     # A chain of equations ends where a remark begins: 18. She makes 9*2 = 18 dollars.
     chain = re.split(r"[.,;:(]+\s*(?=[A-Za-z])", line, maxsplit=1)[0]
     last = [part for part in chain.split("=") if re.search(r"\d", part)][-1:]

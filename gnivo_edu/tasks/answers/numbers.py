@@ -54,8 +54,8 @@ def verifier() -> Callable[..., bool]:
 def equal(gold: Any, answer: Any) -> bool | None:
     """Whether two expressions are equal; None where that cannot be computed.
 
-    A percentage is its number or a hundredth of it where the gold is in per cent, and where a whole
-    number is compared with whole per cent; elsewhere a hundredth.
+    A percentage is a hundredth of its number. Where the gold is in per cent, or a whole number or
+    one above 1 that may have been asked for in per cent, it is its number as well.
 
     >>> from sympy import Float, Integer, Rational
     >>> equal(Rational(1, 3), Float("0.333333")), equal(Rational(1, 3), Float("0.333"))
@@ -73,14 +73,16 @@ def equal(gold: Any, answer: Any) -> bool | None:
     if not (isinstance(gold, Expr) and isinstance(answer, Expr)):
         return None
     in_gold, in_answer = _per_cent(gold), _per_cent(answer)
-    if in_gold is not None and in_answer is None and equal(in_gold, answer):
-        return True
-    if in_answer is not None and in_gold is None and _may_be_per_cent(gold, in_answer):
-        return equal(gold, in_answer)
     if in_gold is not None and in_answer is not None:
         gold, answer = in_gold, in_answer
-    gold = gold if in_gold is None or in_answer is not None else in_gold / 100
-    answer = answer if in_answer is None or in_gold is not None else in_answer / 100
+    elif in_gold is not None:
+        if equal(in_gold, answer):
+            return True
+        gold = in_gold / 100
+    elif in_answer is not None:
+        if _may_be_per_cent(gold, in_answer) and equal(gold, in_answer):
+            return True
+        answer = in_answer / 100
     if gold.free_symbols | answer.free_symbols:
         return _equal_at_points(gold, answer)
     return _equal_numbers(gold, answer)
@@ -108,7 +110,7 @@ def _may_be_per_cent(gold: Any, in_answer: Any) -> bool:
     """Whether a gold without a sign may be meant in per cent: a whole one, or one above 1."""
     if gold.is_Integer and in_answer.is_Integer:
         return True
-    return bool(gold.is_Number and abs(gold) > 1 and equal(gold, in_answer))
+    return bool(gold.is_Number and abs(gold) > 1)
 
 
 def _value(expression: Any) -> Any:

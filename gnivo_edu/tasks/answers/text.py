@@ -64,6 +64,7 @@ def clean(text: str) -> str:
     text = re.sub(r"\\(?:left|right)\.", "", text)
     text = re.sub(r"\\(?:left|right|[bB]igg?[lrm]?)(?=\s*[\[\]()|/\\])", "", text)
     text = re.sub(rf"\\({_ACCENTS})\s*(\\[A-Za-z]+|[A-Za-z0-9])", r"\\\1{\2}", text)
+    text = text.replace(r"\varnothing", r"\emptyset")
     text = re.sub(r"\\(?:text)?degrees?(?![A-Za-z])", r"^{\\circ}", text)
     text = re.sub(r"\\(?:displaystyle|textstyle|limits|nolimits)(?![A-Za-z])", "", text)
     text = re.sub(r"^\*\*(.*)\*\*$|^(?:\\\(|\\\[)(.*)(?:\\\)|\\\])$", r"\1\2", text.strip())
@@ -169,14 +170,11 @@ def _fraction(whole: str, start: str, block: str) -> str:
 
 def _round_to_braces(text: str) -> str:
     r"""\sqrt(2) as \sqrt{2}: the parser reads no other argument."""
-    while (match := re.search(r"\\sqrt\s*(?:\[[^\]]*\])?\s*\(", text)) is not None:
-        depth, start = 0, match.end() - 1
-        for position in range(start, len(text)):
-            depth += {"(": 1, ")": -1}.get(text[position], 0)
-            if depth == 0:
-                break
-        else:
-            return text
-        head = text[:start].rstrip()
-        text = f"{head}{{{text[start + 1 : position]}}}{text[position + 1 :]}"
-    return text
+    roots = {m.end() - 1 for m in re.finditer(r"\\sqrt\s*(?:\[[^\]]*\])?\s*\(", text)}
+    characters, opened = list(text), []
+    for position, character in enumerate(text if roots else ""):
+        if character == "(":
+            opened.append(position)
+        elif character == ")" and opened and (start := opened.pop()) in roots:
+            characters[start], characters[position] = "{", "}"
+    return "".join(characters)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from gnivo_edu.tasks.answers.line import answer_line
@@ -51,6 +53,13 @@ def test_what_is_more_than_a_number_stays_whole(line: str) -> None:
 @pytest.mark.parametrize("line", HEADINGS)
 def test_a_heading_is_no_answer(line: str) -> None:
     assert answer_line(line) is None
+
+
+def test_a_long_line_takes_linear_time() -> None:
+    start = time.perf_counter()
+    for line in ("(" * 50_000 + "1", "1 " * 50_000, "1," * 50_000, "1+" * 50_000, "9" * 100_000):
+        assert answer_line(line) == line.strip()
+    assert time.perf_counter() - start < 5
 
 
 def test_a_numbered_heading_is_one_where_text_follows() -> None:

@@ -61,6 +61,6 @@ def test_ascii_comes_back_as_it_is() -> None:
 
 def test_a_long_text_takes_linear_time() -> None:
     start = time.perf_counter()
-    for text in ("√1" * 20_000, "1 " * 20_000, "9" * 50_000, "1\u2009000" * 5_000, "²" * 20_000):
+    for text in ("√1" * 20_000, "1 " * 20_000, "9" * 50_000, "1\u2009000" * 5_000, "sqrt(" * 5_000):
         clean(text)
     assert time.perf_counter() - start < 5
