@@ -14,7 +14,7 @@ from torch import Tensor
 from gnivo_edu.batch import GroupBatch
 from gnivo_edu.names import check_keywords
 from gnivo_edu.objectives.output import LossOutput
-from gnivo_edu.objectives.surrogate import behaviour_logratio
+from gnivo_edu.objectives.surrogate import behaviour_divergence, behaviour_logratio
 
 # What a setting is called elsewhere.
 SYNONYMS = {
@@ -61,14 +61,18 @@ def checked(function: Callable[..., LossOutput]) -> Callable[..., LossOutput]:
 def _cause(batch: GroupBatch) -> str:
     """The answer behind a loss that is not finite, and what to do about it."""
     dtype = batch.policy_logps.dtype
-    ratios = {"reference": batch.logratio.detach(), "sampler": behaviour_logratio(batch).detach()}
-    other, x = max(ratios.items(), key=lambda item: float(item[1].abs().max()))
+    ratios = {
+        "the policy is {:.4g} nats from the reference": batch.logratio.detach(),
+        "the policy is {:.4g} nats from the sampler": behaviour_logratio(batch).detach(),
+        "the sampler is {:.4g} nats from the reference": behaviour_divergence(batch),
+    }
+    words, x = max(ratios.items(), key=lambda item: float(item[1].abs().max()))
     # A ratio is out of range a little before its exponential is: it is multiplied, and squared.
     if float(x.abs().max()) > math.log(torch.finfo(dtype).max) / 2:
         place = _largest(x.abs())
         return (
-            f"at {place} (prompt, answer, token) the policy is {float(x[tuple(place)]):.4g} nats "
-            f"from the {other}, too far for {dtype}; take smaller steps, a dual_clip, or float64"
+            f"at {place} (prompt, answer, token) {words.format(float(x[tuple(place)]))}, too far "
+            f"for {dtype}; take smaller steps, a dual_clip, or float64"
         )
     place = _largest(batch.rewards.abs())
     return (

@@ -109,6 +109,15 @@ def test_the_kl_estimate_of_a_policy_far_below_its_reference_names_the_answer() 
     assert objectives.grpo(GroupBatch(**record), kl="none").loss.isfinite()
 
 
+def test_a_sampler_far_from_the_reference_is_named_where_the_policy_is_near() -> None:
+    record = apart(0.0, torch.float32)
+    record["reference_logps"] = record["behaviour_logps"].clone()
+    record["behaviour_logps"][0, 1, 0] = record["policy_logps"][0, 1, 0] = -91.0
+    words = r"at \[0, 1, 0\] .* the (policy|sampler) is -90 nats from the reference"
+    with pytest.raises(ValueError, match=words):
+        objectives.ppo(GroupBatch(**record), kl="k3")
+
+
 def test_a_reward_too_large_is_blamed_where_ratios_are_small() -> None:
     record = apart(0.0, torch.float32, rewards=(0.0, -1e25))
     with pytest.raises(ValueError, match=r"largest reward, -1e\+25 at \[0, 1\] \(prompt, answer\)"):
