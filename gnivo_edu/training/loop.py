@@ -93,9 +93,11 @@ def fine_tune(
     rounding; a run may be resumed with another. The first process alone writes, and calls
     `progress` and `on_step`.
 
-    Raises ValueError, in one line, on settings that do not fit, on a checkpoint that cannot be used
-    or written, and on a loss or weights that are not finite (the batch is saved for inspection;
-    such weights reach no checkpoint).
+    Raises ValueError, in one line, on settings that do not fit, on a folder in which another run is
+    at work, on a resume with other data, another model to begin from, other code of the user's or
+    fewer steps than are done, on a checkpoint that cannot be used or written, and on a loss, a
+    gradient or weights that are not finite (the line names the answer that broke them, if one did;
+    the batch is saved for inspection; such weights reach no checkpoint).
 
     >>> from toy_envs import Brackets
     >>> import tempfile

@@ -191,6 +191,7 @@ def test_a_reward_that_fails_later_leaves_what_was_learned(
     few = {
         "model": shared_model,
         "task": "stories",
+        "objective": "gvpo",
         "task_options": {"reward": "mine:reward", "horizon": 6},
     }
     good = "return [len(text) / 50 for text in texts]"
@@ -199,11 +200,14 @@ def test_a_reward_that_fails_later_leaves_what_was_learned(
         monkeypatch,
         f"calls.append(1)\n    if len(calls) == 3: raise OSError('gone')\n    {good}",
     )
-    assert_one_line(called("train", **few), "the reward mine:reward raised OSError: gone")
+    status, out, said = called("train", **few)
+    steps, (last,) = said.splitlines()[:-1], said.splitlines()[-1:]
+    assert [line.split()[:2] for line in steps] == [["step", "1/3"], ["step", "2/3"]]
+    assert_one_line((status, out, last + "\n"), "the reward mine:reward raised OSError: gone")
     assert len(metrics(tmp_path / "out")) == 2
     assert len(list((tmp_path / "out" / "checkpoints").iterdir())) == 2
+    run(Path("out"), resume=True, **FEW | few)  # what was gone is back; its source is the same
     _write_reward(tmp_path, monkeypatch, good)
-    run(Path("out"), resume=True, **FEW | few)
     run(Path("whole"), **FEW | few)
     assert left(tmp_path / "out") == left(tmp_path / "whole")
 
