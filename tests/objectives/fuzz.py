@@ -270,8 +270,8 @@ def _at_extremes(
         message = _one_line(error)
         assert "the loss of" in message or "reward_max" in message, message
         counts[f"extreme, refused, {dtype}"] += 1
-        # PPO whitens: of a cost k3 that is infinite in float32 it makes a plain number in float64.
-        whitened = name == "ppo" and settings.get("kl") == "k3"
+        # Whitening makes plain numbers in float64 of costs whose square float32 cannot hold.
+        whitened = name == "ppo" or "normalise" in settings
         if dtype is not torch.float64 and "the loss of" in message and not whitened:
             wide = {
                 field: x.double() if x.is_floating_point() else x for field, x in record.items()
