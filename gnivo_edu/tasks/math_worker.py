@@ -57,7 +57,7 @@ def judge(
 
 def _verdict(gold: Reading, answer: Reading, tolerance: float | None) -> str:
     """Right or wrong, of an answer in mathematics."""
-    from gnivo_edu.tasks.answers.numbers import distance, verifier
+    from gnivo_edu.tasks.answers.numbers import contradicts_itself, distance, verifier
 
     powers = {reading.unit_power for reading in (gold, answer)} - {""}
     base = _base(answer.latex)
@@ -66,6 +66,7 @@ def _verdict(gold: Reading, answer: Reading, tolerance: float | None) -> str:
         or len(powers) > 1
         or base not in ("", _base(gold.latex) or "10")
         or _braces_against_brackets(gold, answer)
+        or contradicts_itself(answer.expression)
     ):
         return "wrong"
     # Gold first: verify is not symmetric. Relations and intervals are compared both ways round.

@@ -88,12 +88,28 @@ def equal(gold: Any, answer: Any) -> bool | None:
     return _equal_numbers(gold, answer)
 
 
+def contradicts_itself(expression: Any) -> bool:
+    """Whether an expression says of two numbers that they are equal, and they are not, as 4 = 5.
+
+    A value that is rounded to a part in a hundred is no contradiction: 36/7 = 5.14.
+    """
+    from sympy import Basic, Eq
+
+    for equation in expression.atoms(Eq) if isinstance(expression, Basic) else ():
+        apart = distance(*equation.args)
+        if apart is not None and apart > 0.01 * abs(float(_value(equation.rhs.doit()))):
+            return True
+    return False
+
+
 def distance(gold: Any, answer: Any) -> float | None:
     """How far apart two numbers are; None where one of them is none."""
-    values = [_value(number.doit()) for number in (gold, answer) if hasattr(number, "doit")]
-    if len(values) < 2 or None in values:
+    from sympy import Expr
+
+    if any(not isinstance(side, Expr) or side.free_symbols for side in (gold, answer)):
         return None
-    return float(abs(values[0] - values[1]))
+    x, y = _value(gold.doit()), _value(answer.doit())
+    return None if x is None or y is None else float(abs(x - y))
 
 
 def _per_cent(expression: Any) -> Any:

@@ -20,7 +20,8 @@ _LETTERS = frozenset("mgshlLJNWVAKF")  # that stand for a unit by themselves
 _CHANGES = """
 squared cubed root factorial or and not no none nor but if when where for mod modulo to than
 least most more less over under above below about approximately around nearly almost plus minus
-times half halves third thirds quarter quarters double twice is isn base e i d pi
+times half halves third thirds quarter quarters double twice is isn base e i d pi probably maybe
+perhaps possibly wrong incorrect false excluded except unlike
 """
 NO_UNIT = frozenset(_CHANGES.split())
 

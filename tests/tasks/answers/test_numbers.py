@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 import pytest
-from sympy import Abs, Float, I, Integer, Matrix, Rational, Symbol, cos, exp, floor, pi, sin, sqrt
+from sympy import (
+    Abs,
+    Eq,
+    Float,
+    I,
+    Integer,
+    Interval,
+    Matrix,
+    Rational,
+    Symbol,
+    cos,
+    exp,
+    floor,
+    pi,
+    sin,
+    sqrt,
+)
 
-from gnivo_edu.tasks.answers.numbers import distance, equal, verifier
+from gnivo_edu.tasks.answers.numbers import contradicts_itself, distance, equal, verifier
 
 X, Y = Symbol("x", real=True), Symbol("y", real=True)
 
@@ -51,6 +67,14 @@ def test_not_equal(gold: object, answer: object) -> None:
 def test_how_far_apart() -> None:
     assert distance(Rational(21, 5), Float("4.3")) == pytest.approx(0.1)
     assert distance(X, Integer(1)) is None
+    assert distance(Interval(0, 1), Integer(1)) is None
+
+
+def test_a_false_equation_of_numbers_contradicts_itself() -> None:
+    assert contradicts_itself(Eq(Integer(4), Integer(5), evaluate=False))
+    assert not contradicts_itself(Eq(Rational(36, 7), Float("5.14"), evaluate=False))
+    assert not contradicts_itself(Eq(X, Integer(5), evaluate=False))
+    assert not contradicts_itself(Eq(X, Interval(0, 1), evaluate=False))
 
 
 def test_nobody_elses_math_verify_is_changed() -> None:
