@@ -31,8 +31,8 @@ def manifest_text(record: dict[str, Any]) -> str:
     >>> manifest_text({"step": 1})[:32]
     '{"step": 1, "sha256": "66acd07fc'
     """
-    own = hashlib.sha256(json.dumps(record).encode()).hexdigest()
-    return json.dumps({**record, "sha256": own})
+    digest = hashlib.sha256(json.dumps(record).encode()).hexdigest()
+    return json.dumps({**record, "sha256": digest})
 
 
 def moment(step: int, inner: int) -> str:

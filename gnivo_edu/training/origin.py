@@ -10,6 +10,7 @@ import inspect
 import json
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import FunctionType, MethodType, ModuleType
@@ -112,13 +113,17 @@ def _data(task: Any, questions: np.ndarray) -> str:
 
 
 def _weights(model: nn.Module) -> str:
-    """Hash of all parameters, those under adapters included."""
-    total = hashlib.sha256()
-    for name, p in model.named_parameters():
-        total.update(f"{name} {p.dtype} {list(p.shape)}".encode())
+    """Hash of all parameters, those under adapters included: a second a gigabyte and core."""
+
+    def digest(named: tuple[str, nn.Parameter]) -> bytes:
+        name, p = named
         flat = p.detach().cpu().contiguous().reshape(-1)
+        total = hashlib.sha256(f"{name} {p.dtype} {list(p.shape)}".encode())
         total.update(flat.view(torch.uint8).numpy().data)
-    return total.hexdigest()
+        return total.digest()
+
+    with ThreadPoolExecutor() as pool:  # hashing lets other threads run
+        return hashlib.sha256(b"".join(pool.map(digest, model.named_parameters()))).hexdigest()
 
 
 def _code(things: tuple[Any, ...]) -> Iterator[tuple[str, str]]:

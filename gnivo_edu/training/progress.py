@@ -78,7 +78,7 @@ def _is_first(progress: Callable[[str], None]) -> bool:
     if os.environ.get("WORLD_SIZE", "1") != "1":
         return rank == "0"
     if rank != "0":
-        progress(f"RANK={rank} is set, and WORLD_SIZE is not: running as a single process")
+        progress(f"RANK={rank} is set, but no launcher started this: running as a single process")
     return True
 
 

@@ -87,4 +87,4 @@ def test_a_rank_without_a_launch_is_said_and_the_run_is_one_of_one_process(
     config = load_config(**TINY | {"steps": 1}, out=str(tmp_path))
     run = train_with_progress(config, False, progress=said.append)
     assert run.metrics["step"] == 0
-    assert said == ["RANK=5 is set, and WORLD_SIZE is not: running as a single process"]
+    assert said == ["RANK=5 is set, but no launcher started this: running as a single process"]
