@@ -51,7 +51,7 @@ def plans(statements: Sequence[Cell], exercise: str) -> Iterator[frozenset[int]]
     First up to the last call of the exercise's check, whatever is bound to its names later, narrow
     and wide; then to the end of the notebook. What would run nothing new is left out.
     """
-    steps = [_step(node) for _, node in statements]
+    steps = [step_of(node) for _, node in statements]
     ways: list[frozenset[int]] = []
     for chosen in _candidates(steps, exercise):
         if not any(chosen <= other for other in ways):
@@ -60,7 +60,7 @@ def plans(statements: Sequence[Cell], exercise: str) -> Iterator[frozenset[int]]
 
 
 def _candidates(steps: Sequence[Step], exercise: str) -> Iterator[frozenset[int]]:
-    checks = asking([step.node for step in steps], exercise)
+    checks = asking(steps, exercise)
     if checks:
         before = steps[: checks[-1]]
         last = frozenset({checks[-1]})
@@ -72,7 +72,8 @@ def _candidates(steps: Sequence[Step], exercise: str) -> Iterator[frozenset[int]
         yield _wide(steps, {exercise})
 
 
-def _step(node: ast.stmt) -> Step:
+def step_of(node: ast.stmt) -> Step:
+    """What a statement reads and binds."""
     try:
         return Step(node, *names_of(node))
     except (SyntaxError, RecursionError):  # an expression of thousands of brackets
@@ -130,18 +131,21 @@ def _wide(steps: Sequence[Step], wishes: Iterable[str]) -> frozenset[int]:
     return frozenset(chosen)
 
 
-def _settings(steps: Sequence[Step], chosen: Iterable[int]) -> set[int]:
+def _settings(steps: Sequence[Step], chosen: Iterable[int]) -> frozenset[int]:
     """Bare calls such as `torch.set_default_dtype(torch.float64)`, which read nothing but what is
     imported from packages that the chosen statements use, and these imports.
     """
+    imports = [step.node for step in steps if isinstance(step.node, ast.Import | ast.ImportFrom)]
     packages = {"sys"} | {package for i in chosen for _, package in _imported(steps[i].node)}
-    names_of = {name for step in steps for name, p in _imported(step.node) if p in packages}
+    bound = {name for node in imports for name, package in _imported(node) if package in packages}
     bare = {
         i
         for i, step in enumerate(steps)
-        if isinstance(step.node, ast.Expr) and step.reads and step.reads <= names_of | BUILTINS
+        if isinstance(step.node, ast.Expr) and step.reads and step.reads <= bound | BUILTINS
     }
-    return bare | _binders(steps, {name for i in bare for name in steps[i].reads})
+    if not bare:
+        return frozenset()
+    return _binders(steps, {name for i in bare for name in steps[i].reads}) | bare
 
 
 def _imported(node: ast.AST) -> list[tuple[str, str]]:
@@ -178,15 +182,20 @@ def _is_fixed(node: ast.stmt) -> bool:
     return isinstance(node, ast.Import | ast.ImportFrom)
 
 
-def asking(statements: Sequence[ast.stmt], exercise: str) -> list[int]:
+def asking(steps: Sequence[Step], exercise: str) -> list[int]:
     """The numbers of the statements that call the check of an exercise, under whatever name.
 
     >>> code = "from gnivo_edu.course import check as c\\nf = max\\nc.log_z(f)\\ng = c.log_z\\ng(f)"
-    >>> asking(ast.parse(code).body, "log_z")
+    >>> asking([step_of(node) for node in ast.parse(code).body], "log_z")
     [2, 4]
     """
-    modules, callers, hits = {"check"}, set(), []
-    for i, node in enumerate(statements):
+    modules, hits = {"check"}, []
+    callers: set[str] = set()
+    for i, step in enumerate(steps):
+        node = step.node
+        simple = isinstance(node, ast.Expr | ast.Assign)
+        if simple and not step.reads & (modules | callers | {"gnivo_edu"}):
+            continue
         called, named = False, False
         for part in ast.walk(node):
             match part:

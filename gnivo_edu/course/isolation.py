@@ -17,13 +17,14 @@ import json
 import os
 import secrets
 import signal
+import site
 import subprocess
 import sys
 import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import Any, BinaryIO, Literal, cast
 
 import gnivo_edu
 from gnivo_edu.course import wire
@@ -65,6 +66,7 @@ class Started:
     scratch: tempfile.TemporaryDirectory[str]
     form: Form
     mark: str
+    staged: bool = False
 
     @property
     def to(self) -> BinaryIO:
@@ -75,6 +77,30 @@ class Started:
     def back(self) -> BinaryIO:
         """What it answers."""
         return cast(BinaryIO, self.process.stdout)
+
+    def receive(self) -> dict[str, Any] | None:
+        """Its next message, None at the end; OSError if it ends before its stage is set, when it
+        has not seen a line of a submission.
+        """
+        message = wire.receive(self.back)
+        if self.form == "strong" and not self.staged:
+            if message != {"stage": "set"}:
+                raise OSError("its process could not be kept apart")
+            self.staged = True
+            return wire.receive(self.back)
+        return message
+
+    def sets_its_stage(self) -> bool:
+        """Wait until its stage is set, at most 20 s."""
+        late = threading.Timer(20, self.process.kill)
+        late.start()
+        try:
+            self.staged = wire.receive(self.back) == {"stage": "set"}
+        except ValueError:
+            pass
+        finally:
+            late.cancel()
+        return self.staged
 
     def status(self) -> int:
         """Its exit status once it has ended, negative for a signal."""
@@ -116,30 +142,15 @@ def start(place: Place, seconds: int) -> Started:
     time. The first in the strong form shows whether that works here.
     """
     with _trying if not _strong else contextlib.nullcontext():
-        if form() == "strong":
-            for _ in range(2 if _strong else 1):
-                with contextlib.suppress(OSError):  # no unshare(1)
-                    started = _start("strong", place, seconds)
-                    if _is_ready(started):
-                        _strong[:] = [True]
-                        return started
-                    started.stop()
-            if _strong:
-                raise OSError("a process in namespaces of its own could not be started any more")
+        if form() == "strong" and not _strong:
+            with contextlib.suppress(OSError):  # no unshare(1)
+                first = _start("strong", place, seconds)
+                _strong[:] = [first.sets_its_stage()]
+                if form() == "strong":
+                    return first
+                first.stop()
             _strong[:] = [False]
-        return _start("weak", place, seconds)
-
-
-def _is_ready(started: Started) -> bool:
-    """Whether a process has set its stage. No line of a submission has been sent to it yet."""
-    late = threading.Timer(20, started.process.kill)
-    late.start()
-    try:
-        return wire.receive(started.back) == {"stage": "set"}
-    except ValueError:
-        return False
-    finally:
-        late.cancel()
+        return _start(form(), place, seconds)
 
 
 def _start(form: Form, place: Place, seconds: int) -> Started:
@@ -147,7 +158,7 @@ def _start(form: Form, place: Place, seconds: int) -> Started:
     mark = secrets.token_hex(16)
     environment = {key: os.environ[key] for key in PASSED_ON if key in os.environ} | {
         "HOME": scratch.name,
-        "PYTHONPATH": str(PACKAGE.parent),
+        "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), *_packages()]),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUTF8": "1",
         "OMP_NUM_THREADS": "1",
@@ -166,9 +177,12 @@ def _start(form: Form, place: Place, seconds: int) -> Started:
         "student": None if place.folder is None else os.fspath(place.folder),
         "place": os.fspath(place.inside),
         "seconds": seconds,
+        "prefix": sys.prefix,
     }
-    run = "from gnivo_edu.course.supervisor import main; main()"
-    command = [sys.executable, "-c", run, json.dumps(told)]
+    # Without site (-S), which takes longer than the rest of Python: the supervisor does its part.
+    # Nor does it look for garbage while it imports.
+    run = "import gc; gc.disable(); from gnivo_edu.course.supervisor import main; main()"
+    command = [sys.executable, "-S", "-c", run, json.dumps(told)]
     windows = sys.platform == "win32"  # has no fork
     if windows:
         command = [sys.executable, "-m", "gnivo_edu.course.submission", str(seconds)]
@@ -190,6 +204,13 @@ def _start(form: Form, place: Place, seconds: int) -> Started:
     finally:
         os.close(reads)
     return Started(process, life, scratch, form, mark)
+
+
+@functools.cache
+def _packages() -> list[str]:
+    """The folders of installed packages, but for those in somebody's home."""
+    shared = {Path(path) for path in sys.path if Path(path).name.endswith("-packages")}
+    return sorted(str(path) for path in shared - {Path(site.getusersitepackages())})
 
 
 @functools.cache

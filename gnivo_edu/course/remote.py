@@ -134,9 +134,11 @@ class _Remote:
         """Send a message and wait for its answer."""
         try:
             wire.send(self.started.to, message)
-            reply = wire.receive(self.started.back)
+            reply = self.started.receive()
         except BrokenPipeError:
             reply = None
+        except OSError as error:
+            raise _Ended(str(error)) from None
         except (ValueError, RecursionError):
             raise _Ended(
                 f"its process answered with no value, or with more than {wire.LIMIT >> 20} MB"

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import json
 import os
-import shutil
 import signal
+import site
 import stat
 import sys
 import threading
@@ -37,6 +38,9 @@ MOST = 64 * 2**20  # bytes of the student's files that are copied
 def main() -> None:
     """Set the stage, start the submission, wait for the end of it or of the grader."""
     told = json.loads(sys.argv[1])
+    sys.prefix = sys.exec_prefix = told["prefix"]  # what Python does itself unless it is told -S
+    site.setquit()
+    site.sethelper()
     home = Path(told["scratch"])
     if told["root"] is not None:
         home = build_root(home, told["root"], told["hide"], told["student"])
@@ -49,6 +53,8 @@ def main() -> None:
     place = home / told["place"]
     os.chdir(place if place.is_dir() else home)
     os.environ["HOME"] = str(home)
+    gc.freeze()  # what is shared with the child from here on is not to be touched, and so copied
+    gc.enable()
     worker = os.fork()
     if worker == 0:
         os.close(told["life"])
@@ -131,6 +137,8 @@ def copy_files(source: str | None, target: Path) -> None:
         left -= size
         place = target / file.relative_to(source or "")
         place.parent.mkdir(parents=True, exist_ok=True)
+        import shutil  # takes as long as the rest of this module, and few have files
+
         try:
             shutil.copyfile(file, place, follow_symlinks=False)
         except OSError:  # not readable: then it is not there

@@ -82,8 +82,11 @@ class HeatMap(Shown):
         left = max(map(text_width, rows)) + 0.25
         lines = 1 + max(head.count("\n") for head in heads)
         top = LINE * lines + 0.4
+        title = wrapped(in_picture(self.what), max(20, int(12 * (left + wide * len(self.panels)))))
+        top += LINE * len(title) + 0.1
         size = (left + (wide + 0.3) * len(self.panels), top + high + 0.35)
         figure = blank(size, layout=None)
+        figure.text(0.1 / size[0], 1 - 0.08 / size[1], "\n".join(title), va="top", fontsize=10)
         for n, (panel, cells) in enumerate(self.panels.items()):
             start = (left + n * (wide + 0.3)) / size[0]
             axes = figure.add_axes((start, 0.35 / size[1], wide / size[0], high / size[1]))

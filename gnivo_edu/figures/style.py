@@ -7,6 +7,8 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
+import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ __all__ = [
     "INK",
     "Numbers",
     "Shown",
+    "called",
     "caption_below",
     "colour",
     "conditions",
@@ -40,6 +43,8 @@ Numbers = Sequence[float] | NDArray[np.float64]
 LOSS, NEUTRAL, GAIN = (230, 159, 0), (255, 255, 255), (86, 180, 233)
 INK, PAPER = "#1a1a1a", "#ffffff"
 QUIET, EDGE = "#444444", "#777777"
+# A path in a text: from its root, its home or a folder above, up to a comma or a semicolon.
+_PATH = r"(?:(?<=\s)|^)(?:[A-Za-z]:[/\\]|~?/|\.{1,2}/)[^,;]+"
 NONE = 1e-9  # what is smaller is rounding
 _SETTINGS = {
     "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same picture everywhere
@@ -140,12 +145,27 @@ def percent(share: float) -> str:
     return f"{share:.1%}" if near_an_end else f"{share:.0%}"
 
 
+def called(model: str) -> str:
+    """A model's name for a caption: of a path, also inside a text, its last part and not where it
+    lies.
+
+    >>> called("/home/ann/models/stories260k"), called("Qwen/Qwen2.5-0.5B"), called("the reference")
+    ('stories260k', 'Qwen/Qwen2.5-0.5B', 'the reference')
+    >>> called("~/a b/before, its 4 tokens; policy: ../runs/after/")
+    'before, its 4 tokens; policy: after'
+    """
+    if os.path.isdir(model):
+        return os.path.basename(os.path.abspath(model)) or model
+    return re.sub(_PATH, lambda path: re.split(r"[/\\]", path[0].rstrip("/\\"))[-1], model)
+
+
 def conditions(reference: str, alpha: float, log_z: float | None = None, note: str = "") -> str:
     """What every value depends on, for captions: the reference, alpha, log Z (nats) and a note if
     given.
     """
     pin = "" if log_z is None else f"; log Z = {log_z:.2f}"
-    return f"reference: {reference}; alpha = {alpha:g}{pin}" + (f"; {note}" if note else "")
+    told = f"reference: {called(reference)}; alpha = {alpha:g}{pin}"
+    return told + (f"; {note}" if note else "")
 
 
 @contextmanager

@@ -55,6 +55,7 @@ from gnivo_edu.batch import GroupBatch
 from gnivo_edu.course import check
 from gnivo_edu.evaluation.step_values import step_values
 from gnivo_edu.figures.lines import styles
+from gnivo_edu.figures.style import called
 from gnivo_edu.figures.text_tree import text_tree
 from gnivo_edu.figures.values import chance_axis
 from gnivo_edu.tasks.arithmetic_text import ArithmeticText
@@ -395,7 +396,7 @@ rows = {way: np.round(x, 9) + 0.0 for way, x in rows.items()}
 full = max(np.abs(x).max() for x in rows.values())
 figures.CreditStrips(
     dict.fromkeys(rows, mdp.pieces(answer)), rows, [""] * 6,
-    f"credit in nats; reference: {name}; alpha = {alpha:g}; R = "
+    f"credit in nats; reference: {called(name)}; alpha = {alpha:g}; R = "
     f"{line.reward:.2f}; full colour at ±{full:.2f}", scale=full)
 
 # %%
@@ -419,7 +420,7 @@ axis.spines[["top", "right"]].set_visible(False)
 axis.legend(frameon=False)
 if estimated.binary_reward:
     chance_axis(axis, alpha)
-figure.supxlabel(f"reference: {name}; alpha = {alpha:g}; the implicit line "
+figure.supxlabel(f"reference: {called(name)}; alpha = {alpha:g}; the implicit line "
                  "starts at an estimate of log Z", fontsize=9)
 plt.show()
 

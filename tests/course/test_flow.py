@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from gnivo_edu.course.flow import asking, plans
+from gnivo_edu.course.flow import asking, plans, step_of
 
 END = "def f(x):\n    return x * {}\ncheck.f(f)"
 
@@ -96,8 +96,9 @@ def test_no_way_twice():
 )
 def test_a_check_is_seen_under_any_name(source):
     body = ast.parse(source).body
-    assert asking(body, "f") == [len(body) - 1]
-    assert asking(body, "other") == []
+    steps = [step_of(node) for node in body]
+    assert asking(steps, "f") == [len(body) - 1]
+    assert asking(steps, "other") == []
 
 
 def test_expressions_of_thousands_of_brackets_end_nothing():

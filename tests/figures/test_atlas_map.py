@@ -240,3 +240,18 @@ def test_a_scale_can_be_shared():
 def test_odd_tables_are_refused(panels, says):
     with pytest.raises(ValueError, match=says):
         heat_map(panels, "x", "")
+
+
+def test_a_heat_map_draws_what_its_numbers_are():
+    for what in ("signal to noise", "the total variation between two laws, after every update"):
+        heat = heat_map(CELLS, what, "c")
+        with drawing():
+            figure = drawn(heat.figure())
+            title = figure.texts[0]
+            box = title.get_window_extent()
+            assert " ".join(title.get_text().split()) == what
+            assert box.x0 >= 0
+            assert box.x1 <= figure.bbox.x1
+            assert box.y1 <= figure.bbox.y1
+            for axes in figure.axes:
+                assert not box.overlaps(axes._left_title.get_window_extent())

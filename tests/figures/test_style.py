@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gnivo_edu.figures.style import INK, colour, percent
+from gnivo_edu.figures.style import INK, colour, conditions, percent
 from tests.figures.colour_vision import DEFICIENCIES, ciecam02, contrast, distance
 
 
@@ -51,3 +51,19 @@ def test_a_probability_never_looks_certain_when_it_is_not():
     assert [percent(p) for p in (0, 1e-9, 0.009, 0.01, 0.5, 0.991, 0.9999, 1)] == [
         "0%", "<0.1%", "0.9%", "1%", "50%", "99.1%", ">99.9%", "100%",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("reference", "told"),
+    [
+        ("/home/ann/models/stories260k", "stories260k"),
+        ("/home/ann/models/stories260k/", "stories260k"),
+        ("./models/stories260k, its 4 likeliest tokens", "stories260k, its 4 likeliest tokens"),
+        ("~/my models/a; policy: /srv/b", "a; policy: b"),
+        (r"C:\models\a", "a"),
+        ("Qwen/Qwen2.5-0.5B", "Qwen/Qwen2.5-0.5B"),
+        ("R/alpha, 1/2", "R/alpha, 1/2"),
+    ],
+)
+def test_a_caption_names_a_model_and_not_where_it_lies(reference, told):
+    assert conditions(reference, 0.5) == f"reference: {told}; alpha = 0.5"
