@@ -22,6 +22,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from gnivo_edu.course import submission
@@ -32,7 +33,7 @@ DETACH = 2
 SUBREAPER, NO_NEW_PRIVILEGES, DROP_CAPABILITY = 36, 38, 24
 MOUNT_SETATTR, PIVOT_ROOT = 442, {"x86_64": 155, "aarch64": 41}
 HERE, AT_RECURSIVE = -100, 0x8000
-MOST = 64 * 2**20  # bytes of the student's files that are copied
+MOST, MOST_FILES = 64 * 2**20, 2000  # bytes and number of the student's files that are copied
 
 
 def main() -> None:
@@ -129,9 +130,11 @@ def kill_below(process: int, seconds: float = 5.0) -> None:
 
 
 def copy_files(source: str | None, target: Path) -> None:
-    """Copy a student's own regular files, but for notebooks and hidden ones, up to `MOST` bytes."""
+    """Copy a student's own regular files, but for notebooks and hidden ones, as far as `MOST` and
+    `MOST_FILES` go.
+    """
     left = MOST
-    for file, size in _own_files(Path(source)) if source else ():
+    for file, size in islice(_own_files(Path(source)), MOST_FILES) if source else ():
         if size > left:
             return
         left -= size
@@ -149,7 +152,10 @@ def _own_files(folder: Path) -> Iterator[tuple[Path, int]]:
     for where, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            told = os.lstat(os.path.join(where, name))
+            try:
+                told = os.lstat(os.path.join(where, name))
+            except OSError:  # gone meanwhile
+                continue
             hidden = name.startswith(".") or name.lower().endswith(".ipynb")
             if stat.S_ISREG(told.st_mode) and not hidden:
                 yield Path(where, name), told.st_size

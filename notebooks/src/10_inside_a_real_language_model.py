@@ -420,8 +420,9 @@ axis.spines[["top", "right"]].set_visible(False)
 axis.legend(frameon=False)
 if estimated.binary_reward:
     chance_axis(axis, alpha)
-figure.supxlabel(f"reference: {called(name)}; alpha = {alpha:g}; the implicit line "
-                 "starts at an estimate of log Z", fontsize=9)
+figure.supxlabel(f"reference: {called(name)}; alpha = {alpha:g}; "
+                 "the implicit line starts at an estimate of log Z",
+                 fontsize=9)
 plt.show()
 
 # %%
