@@ -36,8 +36,28 @@ def python(source: str) -> tuple[str, list[ast.stmt]]:
     try:
         return source, ast.parse(source).body
     except (SyntaxError, ValueError):
-        text = _as_python()(source)
+        text = _plain_magics(source) or _as_python()(source)
         return (source if source.startswith("%%") else text), [*_unfolded(ast.parse(text).body)]
+
+
+def _plain_magics(source: str) -> str | None:
+    """The cell as Python if all that is not are lines such as `%matplotlib inline`, each after
+    whole statements: then IPython need not be asked, which takes its time.
+    """
+    lines, begun = source.split("\n"), 0
+    try:
+        for i, line in enumerate(lines):
+            magic = re.fullmatch(r"%([A-Za-z_]\w*)\s*(.*[^\\?\s])?\s*", line)
+            if magic:
+                ast.parse("\n".join(lines[begun:i]))
+                begun = i + 1
+                name, rest = magic[1], magic[2] or ""
+                lines[i] = f"get_ipython().run_line_magic({name!r}, {rest!r})"
+        text = "\n".join(lines)
+        ast.parse(text)
+    except ERRORS:
+        return None
+    return text
 
 
 def _unfolded(body: list[ast.stmt]) -> Iterator[ast.stmt]:

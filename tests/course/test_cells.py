@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from gnivo_edu.course import cells
 from gnivo_edu.course.cells import python
 
 
@@ -55,3 +56,22 @@ def test_reading_magics_leaves_ipython_to_the_notebook():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == "True\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "%matplotlib inline\nx = 1",
+        "x = 1\n%load_ext autoreload\n%autoreload 2\ny = 2",
+        "%config A.b = 'c'  # why\nx = 1",
+        "def f():\n    return 1\n%time f()",
+    ],
+)
+def test_plain_magics_are_read_as_ipython_reads_them(source):
+    ours, theirs = cells._plain_magics(source), cells._as_python()(source)
+    assert ast.dump(ast.parse(ours)) == ast.dump(ast.parse(theirs))
+
+
+@pytest.mark.parametrize("source", ["k = (7\n% 6)\n%pwd", "%%time\nx = 1", "%pip x \\\n y", "%ls?"])
+def test_all_others_are_left_to_it(source):
+    assert cells._plain_magics(source) is None
