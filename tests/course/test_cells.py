@@ -72,6 +72,8 @@ def test_plain_magics_are_read_as_ipython_reads_them(source):
     assert ast.dump(ast.parse(ours)) == ast.dump(ast.parse(theirs))
 
 
-@pytest.mark.parametrize("source", ["k = (7\n%six)\n%pwd", "%%time\nx = 1", "%pip x \\\n y", "%ls?"])
+@pytest.mark.parametrize(
+    "source", ["k = (7\n%six)\n%pwd", "%%time\nx = 1", "%pip x \\\n y", "%ls?"]
+)
 def test_all_others_are_left_to_it(source):
     assert cells._plain_magics(source) is None
