@@ -24,7 +24,7 @@ from gnivo_edu.training.processes import prompts_of_step
 from gnivo_edu.training.rollout import frozen
 from gnivo_edu.training.setup import make_policy_and_task
 from tests.training.training_runs import SUMS, Stop, command, largest_difference, left, run, weights
-from toy_envs import Brackets
+from toy_envs import RandomTree
 
 peft = pytest.importorskip("peft", reason="needs peft, of the extra llm")
 
@@ -51,12 +51,12 @@ def settings(request, tmp_path):
         return SHIPPED | {"objective": "ppo"}
     if request.param == "stories260k":
         return STORIES | {"model": request.getfixturevalue("shared_model"), "micro_batch": 3}
-    small_transformer(Brackets(), "tiny", "llama", initializer_range=0.4).save_pretrained(
+    small_transformer(RandomTree(), "tiny", "llama", initializer_range=0.4).save_pretrained(
         tmp_path / "tiny"
     )
     return FEW | {
         "model": str(tmp_path / "tiny"),
-        "task": "toy_envs/Brackets-v0",
+        "task": "toy_envs/RandomTree-v0",
         "steps": 2,
         "objective": "vimpo",
     }
@@ -288,7 +288,9 @@ def test_a_trained_model_is_evaluated_explored_and_trained_again(tmp_path, capsy
     assert any(
         abs(credit) > 1e-3 for answer in json.loads(out)["answers"] for credit in answer["credits"]
     )
-    run(tmp_path / "again", **SHIPPED | {"model": str(trained["sums"]), "lora_rank": 0, "steps": 1})
+    settings = SHIPPED | {"group_size": 16}  # so that rewards differ: equal ones move nothing
+    settings |= {"model": str(trained["sums"]), "lora_rank": 0, "steps": 1}
+    run(tmp_path / "again", **settings)
     assert largest_difference(weights(tmp_path / "again"), weights(tmp_path / "sums")) > 0
 
 
