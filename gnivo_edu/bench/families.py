@@ -23,6 +23,7 @@ from torch.nn.modules.module import (
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gnivo_edu.bench.tiny import FAMILIES, tiny_model
+from gnivo_edu.exact import below
 from gnivo_edu.policies import load_transformer, precise_norms, sample_completions, score_rows
 from gnivo_edu.policies.loading import quiet
 from gnivo_edu.policies.one_law import way_of
@@ -83,14 +84,14 @@ class Examined:
         """The row of the table."""
         if self.refused:
             return f"| {self.family} | {self.name} | refused | | | {self.refused} |"
-        precise = "refused by name" if self.gaps[1] is None else f"{self.gaps[1]:.0e}"
-        if self.gaps[1] is not None and self.gaps[1] > BOUNDS[torch.float64]:
-            precise += f", float32 inside {', '.join(self.casts)}"
+        single, double = self.gaps
+        precise = "refused by name" if double is None else below(double, BOUNDS[torch.float64])
+        if double is not None and double > BOUNDS[torch.float64]:
+            inside = ", ".join(self.casts)
+            precise = f"{below(double, BOUNDS[torch.float32])}, float32 inside {inside}"
         trained = "yes" if self.moved and self.reread <= 1e-5 else "NO"
-        return (
-            f"| {self.family} | {self.name} | {self.way} | {self.gaps[0]:.0e} | {precise} | "
-            f"{trained} |"
-        )
+        close = below(single, BOUNDS[torch.float32])
+        return f"| {self.family} | {self.name} | {self.way} | {close} | {precise} | {trained} |"
 
 
 def examine(family: str) -> Examined:
@@ -223,7 +224,7 @@ about five minutes on one core.
 *How it is run*: from a cache where cached steps give the law of whole rows, and with padding where
 padding changes nothing; otherwise the slow way that is exact (`policies.one_law.way_of`).
 *float32*, *float64*: largest distance, in nats, of a token's log-probability, as it was drawn or as
-it is scored, from a plain pass over its row. Above 1e-10 in float64 the modules are named that
+it is scored, from a plain pass over its row; what rounding makes is told by its bound. Above 1e-10 in float64 the modules are named that
 leave float64 inside. *Trained*: a step moves the model, and what is saved and read again says the
 same.
 

@@ -131,8 +131,8 @@ def check_options(name: str, options: Mapping[str, Any], texts: bool = False) ->
     name = _canonical(name)
     makers = [_maker(name)]
     if getattr(makers[0], "own_vocabulary", False):
-        if texts:
-            makers.append(resolve_name(_IN_TEXTS))
+        if texts:  # what it does not take itself goes to the task without texts
+            makers.insert(0, resolve_name(_IN_TEXTS))
         return convert_options(f"the task {name!r}", options, makers=makers)
     # What a task in words does not take itself goes to the TextTask that it makes.
     makers.append(resolve_name("gnivo_edu.tasks.text_task:TextTask"))
