@@ -224,9 +224,9 @@ about five minutes on one core.
 *How it is run*: from a cache where cached steps give the law of whole rows, and with padding where
 padding changes nothing; otherwise the slow way that is exact (`policies.one_law.way_of`).
 *float32*, *float64*: largest distance, in nats, of a token's log-probability, as it was drawn or as
-it is scored, from a plain pass over its row; what rounding makes is told by its bound. Above 1e-10 in float64 the modules are named that
-leave float64 inside. *Trained*: a step moves the model, and what is saved and read again says the
-same.
+it is scored, from a plain pass over its row; what rounding makes is told by its bound. Above 1e-10
+in float64 the modules are named that leave float64 inside. *Trained*: a step moves the model, and
+what is saved and read again says the same.
 
 | family | class | how it is run | float32 | float64 | trained, saved and read |
 |---|---|---|---|---|---|"""
