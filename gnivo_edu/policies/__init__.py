@@ -10,8 +10,8 @@ from gnivo_edu.policies.loading import (
     load_model,
     load_policy,
     load_transformer,
+    precise_norms,
 )
-from gnivo_edu.policies.norms import precise_norms
 from gnivo_edu.policies.sampling import SampledGroups, all_groups, make_group_batch, sample_groups
 from gnivo_edu.policies.sampling_law import SamplingLaw
 from gnivo_edu.policies.score_model import (

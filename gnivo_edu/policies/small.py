@@ -15,7 +15,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from gnivo_edu.policies.norms import precise_norms
+from gnivo_edu.policies.loading import precise_norms
 from toy_envs import TokenMDP
 
 Architecture = Literal["qwen2", "llama"]

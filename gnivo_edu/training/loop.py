@@ -146,7 +146,7 @@ class _Run:
         if config.precision == "float64" and self.device.type == "mps":
             self.device = torch.device("cpu")  # that accelerator has no float64
         self.progress = (processes.first and progress) or (lambda line: None)
-        self.folder, self.watch = RunFolder(config.out), Watch(config, self.progress)
+        self.folder, self.watch = RunFolder(config.out), Watch(self.progress)
         fields = needs(self.objective, config.objective_options, group_size=config.group_size)
         check_settings(config, fields, world=processes.world)
         self.alpha = option_of(self.objective, config, name="alpha")
@@ -257,7 +257,7 @@ class _Run:
         norm = clip_gradient(policy_group["params"], self.config.max_grad_norm)
         if not math.isfinite(loss + norm):
             raise self._stop(self._broken(drawn, gradient, norm=norm))
-        self.watch.norm(norm)
+        self.watch.norm(norm, self.config.max_grad_norm)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * rate_factor(self.config, self.state.step)
         row = self._metrics(drawn, batch, out=gradient.output)

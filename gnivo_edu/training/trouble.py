@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gnivo_edu.training.config import TrainConfig
 from gnivo_edu.training.rollout import Drawn
 
 FAR_ABOVE = 100.0  # times `max_grad_norm`
@@ -53,18 +52,18 @@ def clip_gradient(parameters: Sequence[nn.Parameter], limit: float) -> float:
 class Watch:
     """Says once what a run does badly, through `progress`."""
 
-    def __init__(self, config: TrainConfig, progress: Callable[[str], None]) -> None:
-        self.limit, self.progress = config.max_grad_norm, progress
+    def __init__(self, progress: Callable[[str], None]) -> None:
+        self.progress = progress
         self.told = False
         self.start: tuple[float, float, float] | None = None
         self.watching = THREADS.exists()
 
-    def norm(self, norm: float) -> None:
-        """Look at the norm of a gradient, before it is clipped."""
-        if not self.told and norm > FAR_ABOVE * self.limit:
+    def norm(self, norm: float, limit: float) -> None:
+        """Look at the norm of a gradient, before it is clipped to `limit`."""
+        if not self.told and norm > FAR_ABOVE * limit:
             self.told = True
             self.progress(
-                f"the gradient has norm {norm:.3g} and is clipped to max_grad_norm={self.limit:g}: "
+                f"the gradient has norm {norm:.3g} and is clipped to max_grad_norm={limit:g}: "
                 "its direction alone is learned from; a larger alpha or a reward_max makes it "
                 "smaller"
             )

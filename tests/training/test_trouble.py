@@ -12,7 +12,7 @@ from torch import nn
 from gnivo_edu import objectives
 from gnivo_edu.batch import GroupBatch
 from gnivo_edu.objectives import LossOutput
-from gnivo_edu.training import load_config, trouble
+from gnivo_edu.training import trouble
 from gnivo_edu.training.trouble import Watch, clip_gradient
 from tests.training.training_runs import TINY, run
 from toy_envs import TokenMDP
@@ -121,7 +121,7 @@ def watched(monkeypatch: pytest.MonkeyPatch, waited: float) -> list[str]:
     now = iter([(t, t * waited) for t in range(20)])
     clock = iter(range(20))
     said: list[str] = []
-    watch = Watch(load_config(), said.append)
+    watch = Watch(said.append)
     watch.watching = True
     monkeypatch.setattr(trouble, "thread_seconds", lambda: next(now))
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
