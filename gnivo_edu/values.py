@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, Union
+from typing import Annotated, Any, Literal, Union
 
 from gnivo_edu.names import nearest, shown
 
@@ -15,14 +16,6 @@ from gnivo_edu.names import nearest, shown
 # knows what it passes, and is left alone.
 PLAIN = (bool, int, float, str, list, tuple, dict, type(None))
 LARGEST = 2**63 - 1  # of the whole numbers: what an int64 holds
-
-
-class _UnfitError(ValueError):
-    """What a value must be, without the name of the parameter; `inside`: an entry of it must be."""
-
-    def __init__(self, wanted: str, value: Any, inside: bool = False) -> None:
-        super().__init__(f"{wanted}, got {shown(value)}")
-        self.wanted, self.value, self.inside = wanted, value, inside
 
 
 def convert(name: str, value: Any, kind: Any) -> Any:
@@ -38,10 +31,15 @@ def convert(name: str, value: Any, kind: Any) -> Any:
     Traceback (most recent call last):
     ValueError: alpha must be a number, got True
     """
+    from pydantic import ValidationError
+
+    if not isinstance(value, PLAIN):
+        return value
     try:
-        return _converted(value, kind)
-    except _UnfitError as error:
-        raise ValueError(f"{'the entries of ' * error.inside}{name} {error}") from None
+        return _adapter(kind).validate_python(value)
+    except ValidationError as error:
+        wanted, given, inside = _first(error.errors())
+    raise ValueError(f"{'the entries of ' * inside}{name} {wanted}, got {shown(given)}")
 
 
 def convert_options(
@@ -111,123 +109,137 @@ def _parameters(maker: Callable[..., Any]) -> list[inspect.Parameter]:
         return [inspect.Parameter("options", inspect.Parameter.VAR_KEYWORD)]
 
 
-def _converted(value: Any, kind: Any) -> Any:
-    origin, members = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (Union, types.UnionType):
-        return _one_of(value, members)
-    if origin is Literal:
-        if any(value == one and type(value) is type(one) for one in members):
-            return value
-        raise _UnfitError(f"must be one of {', '.join(map(str, members))}", value)
-    if kind in _READERS:
-        return _READERS[kind](value)
-    collection = origin or kind
-    if kind in (Any, object) or not isinstance(collection, type) or not isinstance(value, PLAIN):
-        return value
-    if issubclass(collection, Mapping):
-        return _group(value, members)
-    if issubclass(collection, Iterable):
-        return _list(value, collection, members=members)
-    # What is left are functions, arrays and other objects.
-    raise _UnfitError("cannot be written: it is set in Python code", value)
+def _first(errors: Sequence[Any]) -> tuple[str, Any, bool]:
+    """What a value must be, the value, and whether it is an entry of what was given."""
+    inside = [
+        e for e in errors if any(isinstance(place, int) or place == "[key]" for place in e["loc"])
+    ]
+    # What is said of an entry says most; what is said of null or of functions says least.
+    said = inside or [e for e in errors if e["type"] not in ("none_required", "not_written")]
+    first = (said or errors)[0]
+    if len(said) < 2 or inside:
+        return _wanted(first), first["input"], bool(inside)
+    words = dict.fromkeys(_wanted(e).removeprefix("must be ") for e in said)
+    return f"must be {' or '.join(words)}", first["input"], False
 
 
-def _one_of(value: Any, members: tuple[Any, ...]) -> Any:
-    """A value of one of several types: the one that it has already, else the first that fits."""
-    errors = []
-    for member in sorted(members, key=lambda member: type(value) is not member):
-        try:
-            return _converted(value, member)
-        except _UnfitError as error:
-            errors.append(error)
-    # What is said of None, or of functions, says least.
-    said = [error for error in errors if error.wanted.startswith(("must be", "have"))]
-    inside = [error for error in said if error.inside]
-    if len(said) > 1 and not inside:
-        wanted = " or ".join(dict.fromkeys(error.wanted.removeprefix("must be ") for error in said))
-        raise _UnfitError(f"must be {wanted}", value)
-    raise (inside or said or errors)[0]
+def _wanted(error: Mapping[str, Any]) -> str:
+    """An error of pydantic's in our words."""
+    kind = error["type"]
+    if kind == "literal_error":
+        return f"must be one of {error['ctx']['expected']}".replace("'", "").replace(" or ", ", ")
+    if kind in _TOO_LARGE:
+        return "must be below 2^63"
+    if error["loc"][-1:] == ("[key]",):
+        return "have names"
+    return _WORDS.get(kind, str(error["msg"]))
 
 
-def _nothing(value: Any) -> None:
-    if value is not None:
-        raise _UnfitError("cannot be anything but null", value)
-
-
-def _flag(value: Any) -> bool:
-    if isinstance(value, bool) or (isinstance(value, int) and value in (0, 1)):
-        return bool(value)
-    raise _UnfitError("must be true or false", value)
-
-
-def _whole(value: Any) -> Any:
-    wanted = "must be a whole number"
-    number = _number(value, wanted)
-    if not isinstance(value, int | float | str):
-        return value  # a number of numpy's, say
-    if not number.is_integer():
-        raise _UnfitError(wanted, value)
-    try:
-        exact = int(value)
-    except ValueError:  # a text such as 1e3
-        exact = int(number)
-    if abs(exact) > LARGEST:
-        raise _UnfitError("must be below 2^63", value)
-    return exact
-
-
-def _number(value: Any, wanted: str = "must be a number") -> Any:
-    if not isinstance(value, PLAIN):
-        return value
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise _UnfitError(wanted, value)
-    try:
-        return float(value)
-    except (ValueError, OverflowError):
-        raise _UnfitError(wanted, value) from None
-
-
-def _text(value: Any) -> Any:
-    if isinstance(value, PLAIN) and not isinstance(value, str):
-        raise _UnfitError("must be text", value)
-    return value
-
-
-_READERS: dict[Any, Callable[[Any], Any]] = {
-    type(None): _nothing,
-    bool: _flag,
-    int: _whole,
-    float: _number,
-    str: _text,
+_TOO_LARGE = ("less_than_equal", "greater_than_equal", "int_parsing_size")
+# The first errors that pydantic finds in what can be written.
+_WORDS = {
+    "none_required": "cannot be anything but null",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "string_type": "must be text",
+    "dict_type": "must be a group of entries",
+    "tuple_type": "must be a list",
+    "is_instance_of": "must be a list",
+    "sequence_str": "must be a list",
 }
 
 
-def _group(value: Any, members: tuple[Any, ...]) -> dict[Any, Any]:
-    if not isinstance(value, dict):
-        raise _UnfitError("must be a group of entries", value)
-    key_kind, kind = members or (Any, Any)
-    for key in value:
-        if key_kind is str and not isinstance(key, str):
-            raise _UnfitError("have names", key, inside=True)
-    return {key: _entry(entry, kind) for key, entry in value.items()}
+@functools.cache
+def _adapter(kind: Any) -> Any:
+    """pydantic's reader of a type, stricter than its own where true is no number, laxer where one
+    text is a list.
+    """
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(_readable(kind))
 
 
-def _list(value: Any, collection: type, members: tuple[Any, ...]) -> Any:
-    kind = members[0] if members else Any
-    if isinstance(value, str) and _takes_text(kind):
-        value = [value]  # one text is a list of one, and not one of its letters
-    if not isinstance(value, list | tuple):
-        raise _UnfitError("must be a list", value)
-    entries = [_entry(entry, kind) for entry in value]
-    return tuple(entries) if collection is tuple or isinstance(value, tuple) else entries
+def _whole(value: Any, read: Callable[[Any], Any]) -> Any:
+    """A whole number: also 2.0, "4" and "1e3"."""
+    return _read(value, read, wanted="must be a whole number")
 
 
-def _takes_text(kind: Any) -> bool:
-    return kind is str or str in typing.get_args(kind)
+def _number(value: Any, read: Callable[[Any], Any]) -> Any:
+    """A number: also one of numpy's as it is, and one that is written as text."""
+    return _read(value, read, wanted="must be a number")
 
 
-def _entry(value: Any, kind: Any) -> Any:
+def _read(value: Any, read: Callable[[Any], Any], wanted: str) -> Any:
+    from pydantic import ValidationError
+    from pydantic_core import PydanticCustomError
+
+    if not isinstance(value, PLAIN):
+        return value
+    for form in (value, value if not isinstance(value, str) else _as_float(value)):
+        if isinstance(form, bool):  # pydantic takes true for 1
+            break
+        try:
+            return read(form)
+        except ValidationError as error:
+            if error.errors()[0]["type"] in _TOO_LARGE:
+                raise
+        except OverflowError:
+            break
+    raise PydanticCustomError("unfit", wanted)
+
+
+def _as_float(text: str) -> Any:
     try:
-        return _converted(value, kind)
-    except _UnfitError as error:
-        raise _UnfitError(error.wanted, error.value, inside=True) from None
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _no_text(value: Any) -> Any:
+    from pydantic_core import PydanticCustomError
+
+    if isinstance(value, str):  # "no" is a text, and no way to say false
+        raise PydanticCustomError("unfit", "must be true or false")
+    return value
+
+
+def _one_text(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value  # and not a list of its letters
+
+
+def _not_written(value: Any) -> Any:
+    from pydantic_core import PydanticCustomError
+
+    if not isinstance(value, PLAIN):
+        return value
+    raise PydanticCustomError("not_written", "cannot be written: it is set in Python code")
+
+
+def _readable(kind: Any) -> Any:
+    from pydantic import BeforeValidator, Field, WrapValidator
+
+    leaves = {
+        bool: Annotated[bool, BeforeValidator(_no_text)],
+        int: Annotated[int, Field(ge=-LARGEST, le=LARGEST), WrapValidator(_whole)],
+        float: Annotated[float, WrapValidator(_number)],
+    }
+    origin, members = typing.get_origin(kind), typing.get_args(kind)
+    collection = origin or kind
+    if origin in (Union, types.UnionType):
+        return Union[tuple(_readable(member) for member in members)]  # noqa: UP007  # of a tuple
+    if kind in leaves:
+        return leaves[kind]
+    if kind in (str, type(None)) or origin is Literal:
+        return kind
+    if kind in (Any, object) or not isinstance(collection, type):
+        return Any
+    if issubclass(collection, Mapping):
+        keys, entries = members or (Any, Any)
+        return dict[keys, _readable(entries)]  # type: ignore[valid-type,misc]
+    if issubclass(collection, Iterable):
+        entry = _readable(members[0]) if members else Any
+        many: Any = tuple[entry, ...] if collection is tuple else Sequence[entry]  # type: ignore[valid-type]
+        takes_text = members and (members[0] is str or str in typing.get_args(members[0]))
+        return Annotated[many, BeforeValidator(_one_text)] if takes_text else many
+    # What is left are functions, arrays and other objects.
+    return Annotated[Any, BeforeValidator(_not_written)]
