@@ -30,7 +30,8 @@ ROWS ?= kernels one-thread two-threads surroundings
 test-elsewhere: $(VENV)/.installed-dev
 	@WORKERS=$(WORKERS) bash tests/elsewhere.sh $(BIN)/python $(ROWS)
 
-# Not part of `make test`: runs each student copy, of which a test there reads the code. Five minutes.
+# Not part of `make test`, by hand. Minutes of one core: each student copy is run (10), each family of
+# models (6), command lines (5) and batches (2) are drawn at random, runs are killed a hundred times (4).
 nightly: $(VENV)/.installed-dev
 	$(TESTS) -m nightly
 

@@ -315,7 +315,8 @@ rows = ties.tied_groups(
 left = {where: {row.objective: row.share for row in rows
                 if row.policy == where}
         for where in ("reference", "halfway", "best")}
-falling = sorted(left["halfway"], key=left["halfway"].get, reverse=True)
+# Equal shares, but for rounding, in the order of their names.
+falling = sorted(left["halfway"], key=lambda n: (-round(left["halfway"][n], 6), n))
 bar_panels(
     {title: {name: left[where][name] for name in falling}
      for where, title in [("reference", "at the reference"),
