@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -56,11 +57,21 @@ class RunFolder:
     def claim(self, config: TrainConfig, resume: bool) -> None:
         """Make the folder this run's own, until `release`; all else in it stays as it is.
 
-        Raises ValueError if another run has it, if it holds a run and `resume` is false, and if it
-        holds none, or one with other settings, and `resume` is true.
+        Raises ValueError if another run has it, if it holds a run and `resume` is false, if it
+        holds none, or one with other settings, and `resume` is true, and if what lies in it is a
+        file where a run writes a folder, or a folder where it writes a file.
         """
-        if resume and not (self.path / "config.yaml").exists():
-            raise ValueError(f"{self.path} holds no run to resume: leave out --resume to start one")
+        self._check_shape()
+        if not (self.path / "config.yaml").exists():
+            if self._holds_something():
+                raise ValueError(
+                    f"{self.path} holds a run whose config.yaml is lost: put that back and use "
+                    "--resume, or choose another folder, --set out=..."
+                )
+            if resume:
+                raise ValueError(
+                    f"{self.path} holds no run to resume: leave out --resume to start one"
+                )
         self.path.mkdir(parents=True, exist_ok=True)
         try:
             self._lock.acquire()
@@ -74,6 +85,21 @@ class RunFolder:
     def release(self) -> None:
         """Leave the folder to other runs."""
         self._lock.release()
+
+    def _check_shape(self) -> None:
+        """ValueError, in one line, on a name in the folder that a run could not write."""
+        folders = [self.path, self.checkpoints, self.path / "model", self.path / "adapter"]
+        if self.checkpoints.is_dir():
+            folders += self.checkpoints.glob(".writing-*")
+            folders += (p for p in self.checkpoints.iterdir() if _is_moment(p.name))
+        files = [self.path / name for name in ("config.yaml", ".config.yaml.writing", ".lock")]
+        files += [self.path / name for log in LOGS for name in (log, f".{log}.writing")]
+        for path in folders:
+            if os.path.lexists(path) and not path.is_dir():
+                raise ValueError(f"{path} is no folder, as a run needs it: move it away")
+        for path in files:
+            if path.is_dir():
+                raise ValueError(f"{path} is a folder, and a run writes a file there: move it away")
 
     def _check(self, config: TrainConfig, resume: bool) -> None:
         import yaml
@@ -228,12 +254,17 @@ class RunFolder:
 
     def _all(self) -> list[Path]:
         """All checkpoints, the newest last."""
-        named = (p for p in self.checkpoints.glob("[0-9]*-[0-9]*") if p.is_dir())
-        whole = (p for p in named if p.name.replace("-", "", 1).isdecimal())
+        named = self.checkpoints.glob("[0-9]*-[0-9]*")
+        whole = (p for p in named if p.is_dir() and _is_moment(p.name))
         return sorted(whole, key=lambda p: [int(number) for number in p.name.split("-")])
 
     def _whole(self) -> list[Path]:
         return [p for p in self._all() if p.name not in self.damaged]
+
+
+def _is_moment(name: str) -> bool:
+    """Whether a checkpoint is called so."""
+    return re.fullmatch(r"\d+-\d+", name, re.ASCII) is not None
 
 
 def _why_not_written(error: Exception) -> str:

@@ -21,6 +21,7 @@ from gnivo_edu.values import convert, convert_options
 
 LARGEST_RATE = 1e30  # an optimiser multiplies it by up to ten thousand, in float32
 LARGEST_REWARD = 1_000_000
+LOWEST_TEMPERATURE = 1e-3  # logits are divided by it
 MOST_ANSWERS = 100_000  # of a step
 
 
@@ -150,6 +151,11 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], tuple[str, ...]], ...] = (
         "be positive and finite",
         lambda x: 0 < x < math.inf,
         ("temperature", "learning_rate", "value_learning_rate"),
+    ),
+    (
+        f"be at least {LOWEST_TEMPERATURE:g}, or the logits overflow",
+        lambda x: x >= LOWEST_TEMPERATURE,
+        ("temperature",),
     ),
     (
         "not be negative, and finite",

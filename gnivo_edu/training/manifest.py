@@ -41,11 +41,12 @@ def moment(step: int, inner: int) -> str:
 
 
 def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(state, tensors) of a checkpoint that is whole; else ValueError, or an OSError."""
+    """(state, tensors) of a checkpoint that is whole; else ValueError, or an OSError. Files that no
+    run writes, such as a file manager leaves, count for nothing.
+    """
     state = _state(folder)
-    names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-    if other := names ^ {TENSORS, STATE}:
-        raise ValueError(f"it has not the files of a checkpoint: {min(other)}")
+    if not (folder / TENSORS).is_file():
+        raise ValueError(f"it has not the files of a checkpoint: {TENSORS}")
     if state["files"] != {TENSORS: sha(folder / TENSORS)}:
         raise ValueError("its contents are not what was written")
     tensors = _tensors(folder / TENSORS)

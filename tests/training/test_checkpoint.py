@@ -85,10 +85,6 @@ def add_a_space(folder):
     path.write_text(path.read_text().replace('"step": 6', '"step":  6'))
 
 
-def add_a_file(folder):
-    (folder / "notes.txt").write_text("mine")
-
-
 def take_a_file(folder):
     (folder / checkpoint.TENSORS).unlink()
 
@@ -129,7 +125,6 @@ def put_a_list(folder):
         (call_it_true, "its state.json lacks one of lines"),
         (change_a_digit, "its state.json is not what was written"),
         (add_a_space, "its state.json is not what was written"),
-        (add_a_file, "it has not the files of a checkpoint: notes.txt"),
         (take_a_file, "it has not the files of a checkpoint: tensors.pt"),
     ],
     ids=lambda x: getattr(x, "__name__", ""),
@@ -143,6 +138,52 @@ def test_a_checkpoint_of_another_kind_is_passed_over(hurt, why, tmp_path):
     assert any(f"000006-000 is damaged and passed over: {why}" in line for line in said), said
     assert not any("\n" in line for line in said)
     assert left(tmp_path / "hurt") == left(tmp_path / "whole")
+
+
+def test_a_file_that_no_run_writes_does_not_count(tmp_path):
+    tiny(tmp_path, save_every=2)
+    newest = max((tmp_path / "checkpoints").iterdir())
+    for name in ("Thumbs.db", ".DS_Store"):
+        (newest / name).write_text("mine")
+    said: list[str] = []
+    assert tiny(tmp_path, resume=True, progress=said.append, save_every=2) == []
+    assert not any("damaged" in line for line in said)
+    assert (newest / "Thumbs.db").read_text() == "mine"
+
+
+@pytest.mark.parametrize("lost", ["metrics.jsonl", "checkpoints"])
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_run_without_its_configuration_is_not_begun_over(lost, resume, tmp_path):
+    tiny(tmp_path, save_every=2)
+    (tmp_path / "config.yaml").unlink()
+    (tmp_path / lost).rename(tmp_path / "elsewhere")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match=r"holds a run whose config\.yaml is lost") as error:
+        tiny(tmp_path, resume=resume, save_every=2)
+    assert "\n" not in str(error.value)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("name", "as_folder", "why"),
+    [
+        ("model", False, "model is no folder"),
+        ("checkpoints", False, "checkpoints is no folder"),
+        ("checkpoints/.writing-000002-000", False, "is no folder"),
+        ("checkpoints/000002-000", False, "000002-000 is no folder"),
+        (".lock", True, r"\.lock is a folder"),
+        ("metrics.jsonl", True, r"metrics\.jsonl is a folder"),
+        ("config.yaml", True, r"config\.yaml is a folder"),
+    ],
+)
+def test_a_name_that_a_run_could_not_write_is_one_line_before_the_first_step(
+    name, as_folder, why, tmp_path
+):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).mkdir() if as_folder else (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=why) as error:
+        tiny(tmp_path)
+    assert "\n" not in str(error.value)
 
 
 def test_answers_that_do_not_fit_the_moment_are_passed_over(tmp_path):

@@ -60,6 +60,7 @@ def test_a_run_may_go_on_for_longer_unless_its_rate_depends_on_the_end():
         ("", ["steps=.inf"], "steps must be a whole number, got inf"),
         ("", ["steps=.nan"], "steps must be a whole number, got nan"),
         ("", ["learning_rate=.inf"], "learning_rate must be positive and finite, got inf"),
+        ("", ["temperature=1e-300"], "temperature must be at least 0.001, or the logits overflow"),
         ("", ["kl_to_initial=.nan"], "kl_to_initial must not be negative, and finite, got nan"),
         ("1: 2", [], "there is no setting 1"),
         ("task_options: {1: 2}", [], "the entries of task_options have names, got 1"),
