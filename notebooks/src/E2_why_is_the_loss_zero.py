@@ -316,7 +316,8 @@ left = {where: {row.objective: row.share for row in rows
                 if row.policy == where}
         for where in ("reference", "halfway", "best")}
 # Equal shares, but for rounding, in the order of their names.
-falling = sorted(left["halfway"], key=lambda n: (-round(left["halfway"][n], 6), n))
+share = left["halfway"]
+falling = sorted(share, key=lambda name: (-round(share[name], 6), name))
 bar_panels(
     {title: {name: left[where][name] for name in falling}
      for where, title in [("reference", "at the reference"),
