@@ -87,7 +87,7 @@ def _record(row: Any, where: str) -> dict[str, Any]:
 
 def _read_json(text: str, where: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_once)
+        return json.loads(text, object_pairs_hook=once)
     except json.JSONDecodeError as error:
         at = f"line {error.lineno}, column {error.colno}"
         raise ValueError(f"{where} is not JSON: {error.msg}, {at}") from error
@@ -97,8 +97,8 @@ def _read_json(text: str, where: str) -> Any:
         raise ValueError(f"{where}: {visible(str(error))}") from error
 
 
-def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """The entries of a JSON object, none of them twice."""
+def once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """The entries of a JSON object; ValueError where a key stands twice."""
     entries = dict(pairs)
     if len(entries) < len(pairs):
         names = [name for name, _ in pairs]
@@ -134,7 +134,8 @@ def read_changes(changes: Sequence[str]) -> dict[str, Any]:
     """
     values: dict[str, Any] = {}
     for key, value in map(read_change, changes):
-        within = [other for other in values if other.startswith(f"{key}.") or other == key]
+        within = [other for other in values if f"{key}.".startswith(f"{other}.")]
+        within += [other for other in values if other.startswith(f"{key}.")]
         if within:
             both = " and ".join(dict.fromkeys((within[0], key)))
             raise ValueError(f"--set has {both} twice: give each setting once")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from gnivo_edu.commands.app import key_values
-from gnivo_edu.files import read_object, read_records, read_settings, read_text
+from gnivo_edu.files import read_changes, read_object, read_records, read_settings, read_text
 from gnivo_edu.training.config import load_config
 
 
@@ -183,3 +183,15 @@ def test_a_change_that_cannot_be_read_is_one_line(changes, says):
         key_values(changes)
     assert says in str(error.value)
     assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "changes", [("a={b: 2}", "a.b=1"), ("a.b=1", "a={b: 2}"), ("a=1", "a=2"), ("a.b=1", "a.b.c=2")]
+)
+def test_no_setting_is_given_twice_in_either_order(changes):
+    with pytest.raises(ValueError, match="twice"):
+        read_changes(changes)
+
+
+def test_settings_whose_names_begin_alike_are_two():
+    assert read_changes(["a=1", "ab.c=2", "abc=3"]) == {"a": 1, "ab.c": 2, "abc": 3}

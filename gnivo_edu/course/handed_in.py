@@ -15,6 +15,7 @@ from typing import Any
 
 from gnivo_edu.course.isolation import Place
 from gnivo_edu.course.remote import one_line
+from gnivo_edu.files import once
 
 LARGEST = 100 * 2**20  # bytes of a notebook
 SKIPPED = ("__MACOSX",)  # what zip adds on a Mac; names that begin with a dot are skipped, too
@@ -39,28 +40,29 @@ def handed_in(path: Path) -> dict[str, list[Notebook]]:
     if not path.is_dir():
         return {path.stem: [read(path.resolve(), Place(hidden=(path.resolve().parent,)))]}
     students: dict[str, list[Notebook]] = {}
+    side_by_side = True  # all notebooks, with no student's folder that holds files
     flat = False
     empty: list[str] = []
     for entry in _entries(path):
         if entry.is_dir(follow_symlinks=False):
-            name = entry.name[: -len(".ipynb")] if _is_notebook(entry.name) else entry.name
+            name = _student(entry.name)
             notebooks = list(_of_folder(Path(entry.path), path))
+            side_by_side &= not (notebooks or _entries(Path(entry.path)))
             if notebooks:
                 students.setdefault(name, []).extend(notebooks)
             else:
                 empty.append(name)
-        elif entry.is_dir():
-            problem = f"{entry.name} is a link to a folder: hand in the folder itself"
-            students.setdefault(entry.name, []).append(Notebook(problem=problem))
+        elif entry.is_symlink() and (problem := _wrong_link(entry)):
+            students.setdefault(_student(entry.name), []).append(Notebook(problem=problem))
         elif _is_notebook(entry.name):
             flat = True
             place = Place(hidden=(path.resolve(),))
-            students.setdefault(Path(entry.name).stem, []).append(read(Path(entry.path), place))
+            students.setdefault(_student(entry.name), []).append(read(Path(entry.path), place))
     if not students:
         raise ValueError(
             f"no notebook in {path}: give it a notebook, or a folder of NAME.ipynb or NAME/*.ipynb"
         )
-    if not flat:  # where every student has a folder, one without a notebook is a student, too
+    if not (flat and side_by_side):  # a class of folders: one without a notebook is a student's
         for name in empty:
             students.setdefault(name, [])
     return dict(sorted(students.items()))
@@ -70,7 +72,7 @@ def read(file: Path, place: Place | None = None) -> Notebook:
     """A notebook's code cells, of format 3 or 4; or, where it is none, what is wrong with it."""
     place = place or Place()
     try:
-        cells = _code_cells(json.loads(_content(file)))
+        cells = _code_cells(json.loads(_content(file), object_pairs_hook=once))
         return Notebook(tuple(map(_source, cells)), place=place)
     except _Unreadable as error:
         problem = f"{file.name} {error}"
@@ -145,6 +147,21 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
         shown = [e for e in entries if not e.name.startswith(".") and e.name not in SKIPPED]
     return sorted(shown, key=lambda entry: entry.name)
+
+
+def _wrong_link(entry: os.DirEntry[str]) -> str:
+    """What is wrong with a link to a folder or to nothing; empty for one to a file."""
+    try:
+        kind = entry.stat().st_mode
+    except OSError as error:  # to nothing, to itself, through a file, to a name that is too long
+        return one_line(f"{entry.name} is a link that leads nowhere: {error.strerror}")
+    if stat.S_ISDIR(kind):
+        return one_line(f"{entry.name} is a link to a folder: hand in the folder itself")
+    return ""
+
+
+def _student(name: str) -> str:
+    return name[: -len(".ipynb")] if _is_notebook(name) else name
 
 
 def _is_notebook(name: str) -> bool:

@@ -52,6 +52,8 @@ def main() -> None:
         become_subreaper()
         copy_files(told["student"], home)
     place = home / told["place"]
+    with contextlib.suppress(OSError):  # the notebook may lie alone in its folder: `../data`
+        place.mkdir(parents=True, exist_ok=True)
     os.chdir(place if place.is_dir() else home)
     os.environ["HOME"] = str(home)
     gc.freeze()  # what is shared with the child from here on is not to be touched, and so copied

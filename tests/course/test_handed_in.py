@@ -64,9 +64,31 @@ def test_every_student_has_a_row(tmp_path):
     assert {name: len(books) for name, books in found.items()} == {"ann": 1, "bob": 1, "carol": 0}
     assert found["bob"][0].place.folder == (tmp_path / "bob").resolve()
     assert str(found["bob"][0].place.inside) == "week 2"
-    # Where notebooks lie side by side, a folder without one is no student.
+    notebook(tmp_path / "teacher.ipynb", "x = 1")
+    assert set(handed_in(tmp_path)) == {"ann", "bob", "carol", "teacher"}
+
+
+def test_an_empty_folder_beside_notebooks_is_no_student(tmp_path):
     notebook(tmp_path / "dave.ipynb", "x = 1")
-    assert set(handed_in(tmp_path)) == {"ann", "bob", "dave"}
+    (tmp_path / "feedback").mkdir()
+    assert set(handed_in(tmp_path)) == {"dave"}
+    (tmp_path / "erin").mkdir()
+    (tmp_path / "erin" / "hw.zip").write_bytes(b"PK")
+    assert handed_in(tmp_path)["erin"] == []
+
+
+@posix
+@pytest.mark.parametrize("target", ["loop.ipynb", "n" * 300, "/etc/passwd/x", "nowhere"])
+@pytest.mark.parametrize("name", ["loop.ipynb", "loop"])
+def test_a_broken_link_is_one_bad_row(tmp_path, name, target):
+    notebook(tmp_path / "ann.ipynb", "x = 1")
+    notebook(tmp_path / "bob" / "hw.ipynb", "x = 1")
+    (tmp_path / name).symlink_to(target if target != "loop.ipynb" else name)
+    (tmp_path / "bob" / name).symlink_to(target if target != "loop.ipynb" else name)
+    told = problems(tmp_path)
+    assert told["ann"] == [""]
+    assert "" in told["bob"]
+    assert "is a link that leads nowhere" in told["loop"][0]
 
 
 @pytest.mark.parametrize(
@@ -81,6 +103,7 @@ def test_every_student_has_a_row(tmp_path):
         (b'{"cells": ["x"]}', "no list of cells"),
         (b'{"cells": [{"cell_type": "code", "source": 3}]}', "no list of cells"),
         (b'{"cells": "\x1b[31m', "no JSON"),
+        (b'{"cells": [], "cells": []}', "twice"),
     ],
 )
 def test_what_is_no_notebook_is_told_in_one_printable_line(tmp_path, content, word):

@@ -236,3 +236,10 @@ def test_where_the_strong_form_cannot_be_set_up_the_weak_one_runs(monkeypatch):
     started = isolation.start(isolation.Place(), seconds=5)
     started.stop()
     assert started.form == isolation.form() == "weak"
+
+
+def test_a_notebook_alone_in_its_folder_reads_what_lies_beside_that(either_form, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "d.csv").write_text("1")
+    place = isolation.Place(folder=tmp_path, inside=Path("nb"))
+    assert tried('    assert open("../data/d.csv").read() == "1"'.strip(), place=place).reason == ""
