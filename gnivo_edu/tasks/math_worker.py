@@ -57,6 +57,7 @@ def judge(
 
 def _verdict(gold: Reading, answer: Reading, tolerance: float | None) -> str:
     """Right or wrong, of an answer in mathematics."""
+    from gnivo_edu.tasks.answers.equations import same_inequalities
     from gnivo_edu.tasks.answers.numbers import contradicts_itself, distance, verifier
 
     powers = {reading.unit_power for reading in (gold, answer)} - {""}
@@ -69,6 +70,9 @@ def _verdict(gold: Reading, answer: Reading, tolerance: float | None) -> str:
         or contradicts_itself(answer.expression)
     ):
         return "wrong"
+    same = same_inequalities(gold.expression, gold.latex, answer.expression, answer.latex)
+    if same is not None:
+        return "right" if same else "wrong"
     # Gold first: verify is not symmetric. Relations and intervals are compared both ways round.
     if verifier()(
         gold.expression, answer.expression, timeout_seconds=None, allow_set_relation_comp=True

@@ -12,6 +12,8 @@ import importlib.util
 from collections.abc import Callable
 from typing import Any
 
+from gnivo_edu.tasks.answers.equations import guarded, is_assignment
+
 DIGITS = 60  # a value is computed to so many
 ROUNDED = 1e-3  # a decimal that agrees to six places must agree to this part of its size too
 SAME_DECIMALS = 2e-6  # and where the gold is a decimal as well, to this
@@ -47,6 +49,8 @@ def verifier() -> Callable[..., bool]:
     grader.solve = solutions
     grader.sympy_numeric_eq = grader.sympy_compare_symbols = same
     grader.sympy_symbolic_eq = lambda gold, answer: False  # `same` has asked already
+    grader.is_assignment_relation = is_assignment
+    grader.sympy_expr_eq = guarded(grader.sympy_expr_eq)
     verify: Callable[..., bool] = grader.verify
     return verify
 

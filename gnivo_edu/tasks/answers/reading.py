@@ -53,6 +53,11 @@ _NAME = re.compile(
     r"(?:[A-Za-z\s()|,_{}]|\\(?:angle|triangle|text|mathrm|operatorname|max|min|overline|vec|left|right)"
     r"(?![A-Za-z]))+"
 )
+_LEFT_WORDS = re.compile(
+    r"^(?:[A-Z][a-z]{2,}|(?=[a-z]*[aeiou])[a-z]{4,})(?:\s+[A-Za-z]{2,})*(?=\s*=(?!=))"
+)
+_AND = re.compile(r"(?<=[\w)}\]])\s+and\s+(?=[-\w(\\])")
+_RATIO = re.compile(r"\d+(?:\.\d+)?(?:\s*:\s*\d+(?:\.\d+)?){2,}")
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,9 @@ def read(
         latex = _SCIENTIFIC.sub(lambda m: rf"{m[1]} \times 10^{{{int(m[2])}}}", latex)
     latex = re.sub(r"\(\s*(\d+)\s*\)\s*(?=_)", r"\1", latex)  # (52)_8 is no permutation
     latex = re.sub(r"^(['\"`])(.*)\1$", r"\2", latex.strip()).strip()
-    return Reading(latex, _expression(named(latex, imaginary)), power)
+    latex = _AND.sub(r" \\text{ and } ", latex)
+    whole = _LEFT_WORDS.sub(lambda m: rf"\text{{{re.sub(r'[^A-Za-z]', '', m[0])}}}", latex)
+    return Reading(latex, _expression(named(whole, imaginary)), power)
 
 
 @functools.lru_cache(4096)
@@ -90,6 +97,8 @@ def _expression(latex: str) -> Any:
     if latex.endswith(r"\%") and not re.fullmatch(r"[-+]?\s*[\d.,]+\s*\\%", latex):
         body = latex.removesuffix(r"\%").strip()
         return None if body.endswith("%") else _hundredth(_expression(body))
+    if _RATIO.fullmatch(latex):
+        return _ratio(latex)
     if _loses(latex):
         return None
     parts = re.split(r"(?<![\\<>!])=", latex)
@@ -122,6 +131,15 @@ def _number(text: str) -> Any:
 
     digits = re.sub(r"[\s,]", "", text)
     return Float(digits) if "." in digits else Integer(digits)
+
+
+def _ratio(text: str) -> Any:
+    """A ratio of three or more, by its first number that is not 0: 2:4:6 is 1:2:3."""
+    from sympy import Rational, Symbol, Tuple
+
+    numbers = [Rational(part.strip()) for part in text.split(":")]
+    scale = next((number for number in numbers if number), Rational(1))
+    return Tuple(Symbol("ratio"), *(number / scale for number in numbers))
 
 
 def _hundredth(expression: Any) -> Any:

@@ -46,6 +46,17 @@ _FUNCTION = re.compile(
     r"(?<![A-Za-z\\])(arc(?:sin|cos|tan)|sinh?|cosh?|tanh?|cot|sec|csc|log|ln|exp|sqrt|pi"
     r"|infty|infinity)(?![A-Za-z])"
 )
+_POWER = re.compile(r"(?<=[\w)}\]])\s*\*\*\s*(?:(-?\d+(?:\.\d+)?)|(?=[-\w({\\]))")
+_SIGNED_EXPONENT = re.compile(r"\^\s*([-+]\s*(?:\d+(?:\.\d+)?|\\(?:pi|theta)\b|[A-Za-z]))")
+_GREEK = (
+    r"\\(?:alpha|beta|gamma|delta|epsilon|theta|lambda|mu|nu|pi|rho|sigma|tau|phi|omega)"
+    r"(?![A-Za-z])"
+)
+_ARGUMENT = rf"(?:\{{[^{{}}]*\}}|{_GREEK}|[A-Za-z0-9])"
+_BARE_FRACTION = re.compile(
+    rf"(\\[dt]?frac)\s*(?=[^\s{{]|\{{[^{{}}]*\}}\s*{_GREEK})({_ARGUMENT})\s*({_ARGUMENT})"
+)
+_BARE_ROOT = re.compile(r"(\\sqrt\s*\[[^\]]*\])\s*([A-Za-z0-9])")
 
 
 def clean(text: str) -> str:
@@ -78,7 +89,7 @@ def clean(text: str) -> str:
     text = _UNENDING.sub(_unending, text)
     text = _MIXED.sub(r"\1\\frac{\2}{\3}", text)
     text = _FUNCTION.sub(lambda match: "\\" + match[1].replace("infinity", "infty"), text)
-    text = _round_to_braces(text)
+    text = _braced(_round_to_braces(text))
     # No full stop, nor the backslash of a space that has gone.
     return re.sub(r"(?<!\.)\.$|(?<!\\)\\$", "", text.strip().removeprefix("=")).strip()
 
@@ -166,6 +177,28 @@ def _fraction(whole: str, start: str, block: str) -> str:
     value = Fraction(int(whole + start or "0"), scale)
     value += Fraction(int(block), (10 ** len(block) - 1) * scale)
     return rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
+
+
+def _braced(text: str) -> str:
+    r"""Braces where LaTeX needs none and the parser does: 10^-3, \frac\pi6, \sqrt[3]2, and 2**n."""
+    text = power_signs(text)
+    text = _SIGNED_EXPONENT.sub(r"^{\1}", text)
+    text = _BARE_FRACTION.sub(_fraction_in_braces, text)
+    return _BARE_ROOT.sub(r"\1{\2}", text)
+
+
+def power_signs(text: str) -> str:
+    """The power sign of programs as that of mathematics.
+
+    >>> power_signs("2**10"), power_signs("x ** n"), power_signs("**18**")
+    ('2^{10}', 'x^n', '**18**')
+    """
+    return _POWER.sub(lambda match: f"^{{{match[1]}}}" if match[1] else "^", text)
+
+
+def _fraction_in_braces(match: re.Match[str]) -> str:
+    upper, lower = (part.removeprefix("{").removesuffix("}") for part in match.groups()[1:])
+    return rf"{match[1]}{{{upper}}}{{{lower}}}"
 
 
 def _round_to_braces(text: str) -> str:

@@ -41,3 +41,29 @@ def test_what_is_read(text: str, expression: str) -> None:
 def test_an_exponent_is_a_power_of_ten_or_a_product_with_e() -> None:
     assert str(read("4e3").expression) == "4*10**3"
     assert str(read("4e3", scientific=False).expression) in ("4*3*E", "4*E*3", "E*3*4", "4*(3*E)")
+
+
+@pytest.mark.parametrize("text", ["3:4:5", "6 : 8 : 10"])
+def test_a_ratio_of_three_is_no_quotient(text: str) -> None:
+    assert read(text).expression == read("3:4:5").expression
+    assert read(text).expression not in (read("3/20").expression, read("3:5:4").expression, None)
+
+
+@pytest.mark.parametrize(
+    ("bare", "braced"),
+    [
+        ("10^-3", "10^{-3}"),
+        ("t^-2", "t^{-2}"),
+        ("e^-t", "e^{-t}"),
+        (r"6.6\times10^−34", r"6.6\times 10^{-34}"),
+        (r"\frac\pi4", r"\frac{\pi}{4}"),
+        (r"\frac1\pi", r"\frac{1}{\pi}"),
+        (r"\sqrt[3]5", r"\sqrt[3]{5}"),
+        ("3**k", "3^k"),
+        ("2**10", "2^{10}"),
+    ],
+)
+def test_arguments_without_braces(bare: str, braced: str) -> None:
+    expression = read(braced).expression
+    assert expression is not None
+    assert read(bare).expression == expression

@@ -1,0 +1,199 @@
+r"""What equations, named values and inequalities say, where math-verify takes one for another.
+
+Of x = 5 the value 5 is an answer by itself, for x is only a name. Of x^2 = 5 it is not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+_WORD = re.compile(r"\\text[a-z]*\s*\{\s*(and|or)\s*\}|(?<![\\A-Za-z])(and|or)(?![A-Za-z])")
+_LETTERS_OF_A_VALUE = 1  # PV = nRT is a law, AB = 2r a length
+
+
+def guarded(compare: Callable[..., bool]) -> Callable[..., bool]:
+    """math-verify's comparison of two expressions, without its cutting of any equation to its right
+    side, and with values that are compared by their names, or in the order of the gold.
+    """
+
+    def same(gold: Any, answer: Any, *more: Any) -> bool:
+        if is_equation(answer) and not is_equation(gold) and not _gives_value(answer):
+            return False
+        values = _named_values(gold)
+        if values is not None:
+            others = _named_values(answer)
+            if others is not None and others.keys() == values.keys():
+                return all(compare(values[name], others[name], *more) for name in values)
+            items = _items(answer)
+            if others is None and items is not None and len(items) == len(values):
+                pairs = zip(values.values(), items, strict=True)
+                return all(compare(value, item, *more) for value, item in pairs)
+        return compare(gold, answer, *more)
+
+    return same
+
+
+def is_equation(expression: Any) -> bool:
+    """Whether an expression is an equation or a chain of them."""
+    from sympy import And, Eq
+
+    if isinstance(expression, And):
+        return all(isinstance(part, Eq) for part in _parts(expression))
+    return isinstance(expression, Eq)
+
+
+def is_assignment(expression: Any) -> bool:
+    """Whether an equation, or a chain of them, gives a name its value, or computes a number.
+
+    >>> from gnivo_edu.tasks.answers.reading import read
+    >>> texts = ("x=5", "f(x)=x+1", "AB=5", "2+3=5", "x^2=5", "xy=1", "x=6-x", "PV=nRT")
+    >>> [is_assignment(read(text).expression) for text in texts]
+    [True, True, True, True, False, False, False, False]
+    """
+    if not is_equation(expression):
+        return False
+    sides = _sides(expression)
+    return _is_name(sides[0], sides[-1]) or all(not side.free_symbols for side in sides)
+
+
+def _gives_value(equation: Any) -> bool:
+    """Whether the last side of an answer's equation is what it says: the value of a name, of an
+    arithmetic, or of an expression that is the same in any case.
+    """
+    from gnivo_edu.tasks.answers.numbers import equal
+
+    if is_assignment(equation):
+        return True
+    first, *middle, last = _sides(equation)
+    # m+n = 3+7 = 10 computes what was asked for.
+    if middle and not any(side.free_symbols for side in (*middle, last)):
+        return not any(side.is_Number for side in middle)
+    return equal(first, last) is True
+
+
+def _is_name(side: Any, value: Any) -> bool:
+    from sympy import Abs, Add, Derivative, Integral, Limit, Mul, Pow, Product, Sum, Symbol, Tuple
+    from sympy.core.function import AppliedUndef
+
+    if isinstance(side, Symbol):
+        return side not in value.free_symbols
+    if isinstance(side, Pow) and side.exp == -1:  # an inverse function
+        side = side.base
+        return isinstance(side, AppliedUndef)
+    if isinstance(side, AppliedUndef | Derivative | Integral | Limit | Product | Sum | Tuple):
+        return True
+    factors = Mul.make_args(side.args[0] if isinstance(side, Abs) else side)
+    # f(g(x)) and f(x+1), which the grammar takes for products.
+    if any(isinstance(factor, AppliedUndef | Add) for factor in factors) and len(factors) > 1:
+        rest = [factor for factor in factors if not isinstance(factor, AppliedUndef | Add)]
+        return bool(rest) and all(str(factor) in ("f", "g", "h") for factor in rest)
+    # Points name a length or an angle: AB, |AB|, \angle ABC.
+    names = [factor.name if isinstance(factor, Symbol) else "" for factor in factors]
+    points = all(name.isupper() or name in ("angle", "triangle") for name in names)
+    return points and len(value.free_symbols) <= _LETTERS_OF_A_VALUE
+
+
+def _parts(relation: Any) -> Sequence[Any]:
+    """The parts of a chain, a set or a pair, in the order in which they are written."""
+    parts: Sequence[Any] = getattr(relation, "_unsorted_args", None) or relation.args
+    return parts
+
+
+def _sides(equation: Any) -> list[Any]:
+    from sympy import And
+
+    chain = _parts(equation) if isinstance(equation, And) else [equation]
+    return [chain[0].lhs, *(part.rhs for part in chain)]
+
+
+def _items(expression: Any) -> list[Any] | None:
+    """The members of a pair or a list without names; None where it is neither."""
+    from sympy import FiniteSet, Interval, Tuple
+    from sympy.core.relational import Relational
+
+    if isinstance(expression, Interval):
+        return [expression.start, expression.end] if expression.is_open else None
+    if not isinstance(expression, Tuple | FiniteSet):
+        return None
+    items = list(_parts(expression))
+    return None if any(isinstance(item, Relational) for item in items) else items
+
+
+def _named_values(expression: Any) -> dict[Any, Any] | None:
+    """Names and their values, in the order of the text: of x=5, y=7 and of (x,y)=(5,7); None where
+    they are not two or more, or one name has two values.
+    """
+    from sympy import Eq, FiniteSet, Symbol, Tuple
+
+    if isinstance(expression, Eq) and isinstance(expression.lhs, Tuple):
+        names, values = list(expression.lhs), _items(expression.rhs)
+    elif isinstance(expression, Tuple | FiniteSet):
+        equations = _parts(expression)
+        if not all(isinstance(part, Eq) for part in equations):
+            return None
+        names, values = [e.lhs for e in equations], [e.rhs for e in equations]
+    else:
+        return None
+    named = len(set(names)) == len(names) > 1 and all(isinstance(n, Symbol) for n in names)
+    if not named or values is None or len(values) != len(names):
+        return None
+    return dict(zip(names, values, strict=True))
+
+
+def same_inequalities(gold: Any, gold_text: str, answer: Any, answer_text: str) -> bool | None:
+    """Whether two statements of inequalities hold for the same numbers; None where one is another
+    thing, or does not say by a word whether all or any of its inequalities hold.
+    """
+    if _several(gold) and _several(answer):
+        words = _word(gold_text), _word(answer_text)
+        if "" not in words and words[0] != words[1]:
+            return False
+    said, also_said = _numbers(gold, gold_text), _numbers(answer, answer_text)
+    if said is None or also_said is None:
+        return None
+    (name, numbers), (other, others) = said, also_said
+    if name is None and other is None:  # two sets: math-verify compares these
+        return None
+    if name is not None and other is not None and name != other:
+        return False
+    return True if numbers == others else None
+
+
+def _word(text: str) -> str:
+    words = {match[1] or match[2] for match in _WORD.finditer(text)}
+    return words.pop() if len(words) == 1 else ""
+
+
+def _several(expression: Any) -> bool:
+    from sympy import FiniteSet
+    from sympy.core.relational import Relational
+
+    parts = _parts(expression) if isinstance(expression, FiniteSet) else ()
+    return len(parts) > 1 and all(isinstance(p, Relational) and not p.is_Equality for p in parts)
+
+
+def _numbers(expression: Any, text: str) -> tuple[Any, Any] | None:
+    """The variable of inequalities and the numbers for which they hold; of a set, None and the set;
+    None where there is no such thing.
+    """
+    from sympy import And, Intersection, Interval, Union
+    from sympy.core.relational import Relational
+
+    if isinstance(expression, Interval | Union):
+        return None, expression
+    several = _several(expression)
+    if several and not _word(text):
+        return None
+    if not (several or isinstance(expression, And | Relational)) or is_equation(expression):
+        return None
+    parts = _parts(expression) if several or isinstance(expression, And) else [expression]
+    if len(expression.free_symbols) != 1:
+        return None
+    try:
+        sets = [part.as_set() for part in parts]
+    except Exception:  # sympy solves few inequalities, and raises what it likes
+        return None
+    either = several and _word(text) == "or"
+    return next(iter(expression.free_symbols)), (Union if either else Intersection)(*sets)

@@ -1,0 +1,76 @@
+"""What an equation says, and what it does not say."""
+
+from __future__ import annotations
+
+import pytest
+
+from gnivo_edu.tasks.math_worker import judge
+
+NAMES = ("n", "g(4)", "T_k", r"\angle PQR", "PQ", "|PQ|", r"\text{Volume}", "Total cost", "2^3+1")
+NO_NAMES = ("n^2", "4n", "-n", "n+k", "2k+1", r"\cos n", "pq")
+
+
+@pytest.mark.parametrize("left", NAMES)
+def test_the_value_of_a_name_is_the_answer(left: str) -> None:
+    assert judge("9", f"{left}=9") == "right"
+
+
+@pytest.mark.parametrize("left", NO_NAMES)
+def test_the_right_side_of_another_equation_is_not(left: str) -> None:
+    assert judge("9", f"{left}=9") == "wrong"
+    assert judge(f"{left}=9", "9") == "wrong"
+    assert judge(f"{left}=9", f"{left}=9") == "right"
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "verdict"),
+    [
+        ("t^2", "s^2=t^2", "wrong"),
+        ("9", "n=9+n", "wrong"),
+        ("t^2-4", "(t-2)(t+2)=t^2-4", "right"),
+        ("9", "m+n=4+5=9", "right"),
+        ("V=IR+c", "IR+c", "right"),
+        ("PV=nRT", "nRT", "wrong"),
+        ("f(t)=3t", "3t", "right"),
+    ],
+)
+def test_identities_and_laws(gold: str, answer: str, verdict: str) -> None:
+    assert judge(gold, answer) == verdict
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "verdict"),
+    [
+        ("p=4,q=9", "(4,9)", "right"),
+        ("p=4,q=9", "q=9, p=4", "right"),
+        ("p=4,q=9", "(9,4)", "wrong"),
+        ("p=4,q=9", "9,4", "wrong"),
+        ("p=4,q=9", "p=9,q=4", "wrong"),
+        ("p=1,q=2,r=3", "(3,2,1)", "wrong"),
+        ("(p,q)=(4,9)", "q=9,p=4", "right"),
+        ("(p,q)=(4,9)", "q=4,p=9", "wrong"),
+        ("(p,q)=(4,9)", "(4,9)", "right"),
+        ("p=4,p=9", "9,4", "right"),
+    ],
+)
+def test_values_belong_to_their_names(gold: str, answer: str, verdict: str) -> None:
+    assert judge(gold, answer) == verdict
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "verdict"),
+    [
+        (r"t<1 \text{ or } t>4", r"t<1 \text{ and } t>4", "wrong"),
+        (r"t<1 \text{ and } t>4", r"t<1 \text{ or } t>4", "wrong"),
+        (r"t<1 \text{ or } t>4", "t>4 or t<1", "right"),
+        (r"t\le1 \text{ or } t>4", r"(-\infty,1]\cup(4,\infty)", "right"),
+        (r"t\le1 \text{ or } t>4", r"(-\infty,1)\cup(4,\infty)", "wrong"),
+        ("1<t<4", "t>1 and t<4", "right"),
+        ("1<t<4", "4>t>1", "right"),
+        ("1<t<4", "1<s<4", "wrong"),
+        ("1<t<4", "t>1 or t<4", "wrong"),
+        ("t=1 or t=4", r"t=4 \text{ and } t=1", "right"),
+    ],
+)
+def test_inequalities_hold_together_or_apart(gold: str, answer: str, verdict: str) -> None:
+    assert judge(gold, answer) == verdict
