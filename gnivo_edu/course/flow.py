@@ -5,8 +5,9 @@ statements that bind a name which the function reads, and what these read in tur
 all. But an object may be changed without being bound: by `x.append(1)` in a loop, by a function
 that is called, by a decorator that registers, through a second name. So the *wide* part has, of
 every such object, all statements that mention it, and those of whatever they bind. What cannot be
-changed (modules, functions, numbers and texts) spreads nothing. Settings of packages that it uses
-belong to both.
+changed (modules, functions, numbers and texts) spreads nothing. The files are one such object,
+for a name of a file may be put together: what reads one needs all that may write one. Settings of
+packages that it uses belong to both.
 """
 
 from __future__ import annotations
@@ -20,6 +21,14 @@ from dataclasses import dataclass
 from gnivo_edu.course.names import names_of
 
 Cell = tuple[int, ast.stmt]  # number of the cell, and one of its statements
+# What a function or method is called that reads, or changes, files; and how statements that call
+# one mention the files, which is no name of Python's.
+READING = r"open|read\w*|load\w*|genfromtxt|fromfile|exists|is_file|isfile|listdir|i?glob|getoutput"
+WRITING = (
+    r"write\w*|save\w*|dump|to_\w+|tofile|mkdir|makedirs|touch|rename|copy\w*|move|system|getoutput|"
+    r"run|call|check_call|check_output|Popen|unlink|extractall|urlretrieve"
+)
+FILES_READ, FILES_WRITTEN = "files that are read", "files that are written"
 BUILTINS = frozenset(dir(builtins)) | {"get_ipython", "display"}
 
 
@@ -42,7 +51,28 @@ class Step:
                     words |= set(re.findall(r"\w+", text))
                 case ast.keyword(str(name)):
                     words.add(name)
+                case ast.Call(ast.Name(called) | ast.Attribute(_, called)):
+                    if re.fullmatch(READING, called):
+                        words.add(FILES_READ)
+                    if re.fullmatch(WRITING, called) or (called == "open" and _may_write(part)):
+                        words.add(FILES_WRITTEN)
+        if isinstance(self.node, ast.With | ast.AsyncWith) and any(
+            isinstance(part, ast.Call) for inner in self.node.body for part in ast.walk(inner)
+        ):
+            words.add(FILES_WRITTEN)
         return words
+
+
+def _may_write(call: ast.Call) -> bool:
+    """Whether a call of `open` is not plainly for reading: its mode is a text with w, a, x or +, or
+    is no text.
+    """
+    given = [*call.args, *(word.value for word in call.keywords if word.arg == "mode")]
+    modes = [part.value for part in given if isinstance(part, ast.Constant)]
+    if len(modes) < len(given) - 1:
+        return True
+    short = [mode for mode in modes if isinstance(mode, str) and re.fullmatch("[rwaxbt+]+", mode)]
+    return any(set(mode) & set("wax+") for mode in short)
 
 
 def plans(statements: Sequence[Cell], exercise: str) -> Iterator[frozenset[int]]:
@@ -75,9 +105,21 @@ def _candidates(steps: Sequence[Step], exercise: str) -> Iterator[frozenset[int]
 def step_of(node: ast.stmt) -> Step:
     """What a statement reads and binds."""
     try:
-        return Step(node, *names_of(node))
+        reads, binds = names_of(node)
+        return Step(node, reads | _put_into_commands(node), binds)
     except (SyntaxError, RecursionError):  # an expression of thousands of brackets
         return Step(node, set(), set())
+
+
+def _put_into_commands(node: ast.stmt) -> set[str]:
+    """The names whose values IPython puts into a command: `!echo {k} $k`."""
+    if not isinstance(node, ast.Expr | ast.Assign):
+        return set()
+    match node.value:
+        case ast.Call(ast.Attribute(ast.Call(ast.Name("get_ipython"))), [ast.Constant(str(text))]):
+            inside = re.findall(r"\{([^{}]*)\}|\$([\w.]+)", text)
+            return {name for pair in inside for name in re.findall(r"[^\W\d]\w*", " ".join(pair))}
+    return set()
 
 
 def _narrow(steps: Sequence[Step], wishes: Iterable[str]) -> frozenset[int]:
@@ -124,6 +166,8 @@ def _wide(steps: Sequence[Step], wishes: Iterable[str]) -> frozenset[int]:
     todo = list(chosen)
     for i in todo:  # grows, too
         objects = (steps[i].reads | steps[i].binds) - fixed - BUILTINS
+        if FILES_READ in mentions[i]:
+            objects.add(FILES_WRITTEN)
         more = {j for j, mine in enumerate(mentions) if mine & objects} - chosen
         more |= _binders(steps, steps[i].reads) - chosen
         chosen |= more

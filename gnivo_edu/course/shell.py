@@ -5,8 +5,11 @@ checks of the course, which here only take note of what they are given.
 from __future__ import annotations
 
 import os
+import re
+import string
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,6 +31,38 @@ class Lines(list[str]):
         return " ".join(self)
 
 
+class Filled(string.Formatter):
+    """A command with `{an expression}`, `$name` and `$name.attribute` replaced by their values, as
+    IPython does it: not inside single quotes for `$`, and `$$name` is `$name`.
+
+    >>> Filled().vformat("echo {k + 1} $k $$k", (), {"k": 1})
+    'echo 2 1 $k'
+    """
+
+    # What IPython has, so that a command means the same here.
+    dollar = re.compile(r"(.*?)\$(\$?[\w.]+)(?=([^']*'[^']*')*[^']*$)", re.DOTALL)
+
+    def parse(self, format_string: str) -> Iterator[Any]:
+        """Pieces of text, each with the expression that follows it."""
+        for text, expression, form, conversion in super().parse(format_string):
+            begun, kept = 0, ""
+            for match in self.dollar.finditer(text):
+                kept += match[1]
+                if match[2].startswith("$"):
+                    kept += match[2]
+                else:
+                    yield kept, match[2], "", None
+                    kept = ""
+                begun = match.end()
+            yield kept + text[begun:], expression, form, conversion
+
+    def get_field(
+        self, field_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[Any, str]:
+        """The value of an expression in the notebook."""
+        return eval(field_name, dict(kwargs)), field_name
+
+
 class Shell:
     """Stands for IPython's shell: runs commands and the magics that matter to a function, and
     passes over all others.
@@ -40,6 +75,8 @@ class Shell:
         """The lines that a command prints."""
         import subprocess
 
+        with suppress(Exception):  # no such name, as of $HOME: the command as it stands
+            command = Filled().vformat(command, (), self.user_ns)
         done = subprocess.run(command, shell=True, capture_output=True, check=False)
         return Lines((done.stdout + done.stderr).decode(errors="replace").splitlines())
 

@@ -54,9 +54,10 @@ def statements(cells: list[str], name: str) -> tuple[list[Cell], str]:
     return written, problem
 
 
-def load(written: list[Cell], chosen: Iterable[int], name: str) -> Any:
+def load(written: list[Cell], chosen: Iterable[int], name: str) -> tuple[Any, str]:
     """Run the chosen statements; the function that is checked last by them, or has the name of the
-    exercise. LookupError where there is none, SyntaxError where an error came before it.
+    exercise, and the first error of a statement. LookupError where there is no function,
+    SyntaxError where such an error came before it.
     """
     main, checks = notebook_module()
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
@@ -69,13 +70,14 @@ def load(written: list[Cell], chosen: Iterable[int], name: str) -> Any:
         try:
             _run(node, f"<cell {number}>", flags, vars(main))
         except BaseException as error:
-            problem = problem or _said(error)
+            line = ast.unparse(node).split("\n")[0][:100]
+            problem = problem or f"{_said(error)}, in cell {number}: {line}"
     given = [function for function in checks.given(name) if callable(function)]
     if given:
-        return given[-1]
+        return given[-1], problem
     if name not in vars(main):
         raise SyntaxError(problem) if problem else LookupError(f"there is no function {name}")
-    return vars(main)[name]
+    return vars(main)[name], problem
 
 
 def _run(node: ast.stmt, filename: str, flags: int, namespace: dict[str, Any]) -> None:
@@ -107,7 +109,7 @@ def serve(source: BinaryIO, target: BinaryIO) -> None:
         way = next(islice(plans(written, name), request["attempt"], None), None)
         if way is None:
             raise SyntaxError(problem) if problem else LookupError(f"there is no function {name}")
-        function = load(written, way, name)
+        function, earlier = load(written, way, name)
         if not callable(function):
             raise SyntaxError(f"{name} is not a function")
         send(target, {"ready": True})
@@ -123,7 +125,10 @@ def serve(source: BinaryIO, target: BinaryIO) -> None:
             value = function(*(decode(item, remote) for item in request["arguments"]))
             send(target, {"value": encode(value, [])})
         except BaseException as error:
-            send(target, {"error": [type(error).__name__, _said(error, bare=True), _line(error)]})
+            text = _said(error, bare=True)
+            if earlier:  # which is why a name is not there
+                text = f"{text} (before that, {earlier})"
+            send(target, {"error": [type(error).__name__, text, _line(error)]})
 
 
 def _said(error: BaseException, bare: bool = False) -> str:

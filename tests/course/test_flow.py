@@ -108,3 +108,29 @@ def test_expressions_of_thousands_of_brackets_end_nothing():
         node.value = ast.UnaryOp(ast.USub(), node.value)
     del deep
     assert list(plans([(1, node), *((2, n) for n in ast.parse("def f(): pass").body)], "f"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "with open('q.txt', 'w') as f:\n    f.write('-1')",
+        "with open(name, mode) as f:\n    print(1, file=f)",
+        "open(name, 'w').write('-1')",
+        "np.savetxt(name, [1])",
+        "def keep():\n    Path('q.txt').write_text('1')\nkeep()",
+        "get_ipython().system('echo 1 > q.txt')",
+    ],
+)
+def test_what_reads_a_file_needs_what_may_write_one(change):
+    source = f"name, mode = 'q.txt', 'w'\n{change}\ntime.sleep(1)\nseen = open('other').read()\n"
+    ran = lines_run(source + "k = open('q.txt').read()\n" + END.format("k"), -1)
+    for node in ast.parse(change).body:
+        assert ast.unparse(node) in ran
+    assert "time.sleep(1)" not in ran
+    assert "seen = open('other').read()" not in ran
+
+
+@pytest.mark.parametrize("command", ["echo {a + 1}", "echo $a"])
+def test_a_command_reads_the_names_that_are_put_into_it(command):
+    line = f"z = get_ipython().getoutput({command!r})"
+    assert lines_run(f"a = 1\nb = 2\n{line}\n" + END.format("z"), 0)[:2] == ["a = 1", line]

@@ -28,6 +28,12 @@ WAYS = {
     "a cell that is captured": [HEAD, "%%capture out\n" + answer() + ASK],
     "a cell in another language": ["%%bash\nfalse", HEAD, "%%html\n<def>", answer() + ASK],
     "what a command prints": [HEAD, "k = !echo 1\nk = int(k.n)\n" + answer("k") + ASK],
+    "what a command prints of a name": [
+        HEAD, "ax = 1\nz = !echo {ax}\ny = !echo $ax\nk = int(z[0]) * int(y[0])\n" + answer("k")
+        + ASK],
+    "a file written in a with": [
+        HEAD, "with open('q.txt', 'w') as f:\n    f.write('1')", "k = float(open('q.txt').read())",
+        answer("k") + ASK],
     "a file written by a cell": [
         "%%writefile of_a_cell.py\none = 1", HEAD,
         "from of_a_cell import one\n" + answer("one") + ASK],
@@ -100,3 +106,9 @@ def test_right_work_passes_in_every_way(cells):
 )
 def test_wrong_work_does_not(cells):
     assert grade_exercise(check.step_credit, cells).status in ("failed", "not attempted")
+
+
+def test_the_reason_names_the_statement_that_failed_first():
+    cells = [HEAD, "a = 1 / 0\nk = a + 1\n", answer("k") + ASK]
+    reason = grade_exercise(check.step_credit, cells).reason
+    assert "ZeroDivisionError: division by zero, in cell 2: a = 1 / 0" in reason
