@@ -99,7 +99,7 @@ def check(
 ) -> None:
     """Grade a notebook, or a folder of submissions."""
     from gnivo_edu.course import grade as grading
-    from gnivo_edu.course.isolation import SAID
+    from gnivo_edu.course.isolation import said
 
     grades = grading.grade(
         work,
@@ -114,7 +114,7 @@ def check(
 
     def show() -> None:
         tables.print_rows(str(work), grading.table(grades))
-        echo(SAID[report["isolation"]])
+        echo(said(report["isolation"]))
 
     finish(report, as_json, show=show)
 

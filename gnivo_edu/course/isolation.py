@@ -37,6 +37,10 @@ SAID = {
     "weak": "Each function ran in a process of its own with your rights (weak form: no namespaces "
     "here); what it started was killed at its end.",
 }
+AS_ROOT = (
+    "You are root: a submission could have ended every process here, and read and changed every "
+    "file. Grade as another user, or where namespaces are allowed."
+)
 PASSED_ON = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
 SPACES = ("--user", "--map-root-user", "--mount", "--pid", "--net", "--ipc", "--uts")
 UNSHARE = ("unshare", *SPACES, "--fork", "--kill-child", "--")
@@ -135,6 +139,14 @@ def form() -> Form:
     if os.environ.get("GNIVO_ISOLATION", "").strip().lower() == "weak" or sys.platform != "linux":
         return "weak"
     return "strong" if all(_strong) else "weak"
+
+
+def said(form: Form) -> str:
+    """What the form of isolation means, in whole sentences; as root, what the weak one does not
+    keep off.
+    """
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    return f"{SAID[form]} {AS_ROOT}" if form == "weak" and root else SAID[form]
 
 
 def start(place: Place, seconds: int) -> Started:

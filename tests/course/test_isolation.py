@@ -243,3 +243,11 @@ def test_a_notebook_alone_in_its_folder_reads_what_lies_beside_that(either_form,
     (tmp_path / "data" / "d.csv").write_text("1")
     place = isolation.Place(folder=tmp_path, inside=Path("nb"))
     assert tried('    assert open("../data/d.csv").read() == "1"'.strip(), place=place).reason == ""
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="no root here")
+def test_the_weak_form_says_that_it_runs_as_root(monkeypatch):
+    for user, warned in ((0, True), (1000, False)):
+        monkeypatch.setattr(os, "geteuid", lambda user=user: user)
+        assert ("ended every process" in isolation.said("weak")) == warned
+        assert "ended every process" not in isolation.said("strong")
