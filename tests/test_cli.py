@@ -284,6 +284,10 @@ def test_judge_prints_a_card_and_exits_1_unless_everything_holds(called, tmp_pat
     assert_one_line(called("judge", "gvpo", "--set", "alpha"), "key=value")
 
 
+def test_an_empty_path_is_no_folder_to_compare(called):
+    assert_one_line(called("evaluate", "--compare", "", ""), "empty")
+
+
 def test_train_evaluate_and_compare_from_the_command_line(called, tmp_path):
     run = tmp_path / "run"
     tiny = [

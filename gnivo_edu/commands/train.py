@@ -146,8 +146,8 @@ def evaluate(
         ),
     ] = None,
     compare: Annotated[
-        tuple[Path, Path] | None,
-        typer.Option(help="Two such folders: second minus first, paired."),
+        tuple[str, str] | None,
+        typer.Option(metavar="<PATH PATH>", help="Two such folders: second minus first, paired."),
     ] = None,
     table: Annotated[
         list[Path] | None,
@@ -174,7 +174,7 @@ def evaluate(
         refuse_others(
             context, {"compare", "k", "as_json"}, reason="--compare A B reads two results"
         )
-        first, second = map(evaluation.load_report, compare)
+        first, second = (evaluation.load_report(path(folder)) for folder in compare)
         difference = evaluation.compare(first, second, ks=k)
         finish(difference, as_json, show=lambda: tables.print_comparison(difference))
         return

@@ -57,7 +57,7 @@ class Marks:
         """Put the rows, added as they came, in the order of `grades`; of a file, not of a pipe."""
         if not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
             return
-        whole = self.path.with_name(self.path.name + ".sorted")
+        whole = self.path.with_name(f"{self.path.name}.{os.getpid()}.sorted")
         with Marks(whole, ()) as marks:
             marks._file.truncate(0)
             marks._file.seek(0)
@@ -73,11 +73,18 @@ class Marks:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError:
+            if kind is None:  # else what could not be written has been told
+                raise
 
     def _write(self, rows: Iterable[Sequence[object]]) -> None:
-        csv.writer(self._file, lineterminator="\n").writerows(rows)
-        self._file.flush()
+        try:
+            csv.writer(self._file, lineterminator="\n").writerows(rows)
+            self._file.flush()
+        except OSError as error:  # a full disk names no file
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
 
 def _row(one: Grade) -> list[object]:

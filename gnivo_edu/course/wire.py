@@ -44,7 +44,8 @@ def encode(value: Any, calls: list[Call]) -> Any:
     {'tuple': [1, [2.5, None]]}
     """
     if isinstance(value, np.ndarray | np.generic) or hasattr(value, "__array__"):
-        data = np.asarray(value)
+        # A tensor that has a gradient is no array before it is detached.
+        data = np.asarray(value.detach() if hasattr(value, "detach") else value)
         if data.nbytes > LIMIT:
             raise ValueError(f"an array of more than {LIMIT >> 20} MB")
         if data.dtype.kind in KINDS:

@@ -55,6 +55,8 @@ def gsm8k(
             text_field(row, (name,), number=number, source=source)
             for name in ("question", "answer")
         )
+        if not question.strip():
+            raise ValueError(f"row {number} of {source!r}: its question is nothing but white space")
         gold = after_marker(solution)
         if gold is None:
             raise ValueError(f"row {number} of {source!r} has no answer after ####")

@@ -39,6 +39,7 @@ def test_odd_texts_are_one_printable_cell(tmp_path, odd):
 
 def test_rows_are_on_the_disk_as_they_come_and_sorted_at_the_end(tmp_path):
     path = tmp_path / "m.csv"
+    (tmp_path / "m.csv.sorted").mkdir()  # somebody else's
     bob, ann = grades("bob", "ann")
     with Marks(path, ["log_z"]) as marks:
         assert len(rows(path)) == 1
@@ -47,7 +48,13 @@ def test_rows_are_on_the_disk_as_they_come_and_sorted_at_the_end(tmp_path):
         marks.add(ann)
         marks.sort([ann, bob])
     assert [row[0] for row in rows(path)[1:]] == ["ann", "bob"]
-    assert os.listdir(tmp_path) == ["m.csv"]
+    assert sorted(os.listdir(tmp_path)) == ["m.csv", "m.csv.sorted"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no such device elsewhere")
+def test_a_full_disk_names_the_file():
+    with pytest.raises(OSError, match="/dev/full"), Marks("/dev/full", ["log_z"]) as marks:
+        marks.add(grades("bob")[0])
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no such pipes elsewhere")

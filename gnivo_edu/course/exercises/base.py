@@ -154,9 +154,15 @@ class Exercise:
             problem = f"your function raised {_error_line(outcome.error)}{line}{asked}"
             raise self._failure(case, outcome, problem, passed) from outcome.error
         try:
-            outcome = Outcome(self.parse(outcome.value))
+            outcome = Outcome(self.parse(detached(outcome.value)))
         except ValueError as error:
             raise self._failure(case, None, f"{error}", passed) from None
+        except (
+            TypeError,
+            RuntimeError,
+        ) as error:  # a tensor that numpy cannot hold, as in bfloat16
+            problem = f"your answer cannot be read as numbers: {_error_line(error)}"
+            raise self._failure(case, None, problem, passed) from None
         problem = self.difference(outcome.value, case.expected) or ""
         if problem:
             raise self._failure(case, outcome, problem, passed)
@@ -224,6 +230,13 @@ def attempt(function: Function, arguments: tuple[Any, ...]) -> Outcome:
             return Outcome(value=function(*copies))
     except Exception as error:
         return Outcome(error=error)
+
+
+def detached(value: Any) -> Any:
+    """The same value without torch's record of how it was computed, which numpy refuses."""
+    if isinstance(value, list) or type(value) is tuple:
+        return type(value)(map(detached, value))
+    return value.detach() if hasattr(value, "detach") else value
 
 
 def number(value: Any) -> float:

@@ -221,3 +221,14 @@ def test_the_arguments_of_the_case_that_failed_are_kept():
 def test_one_answer_is_one_answer():
     exercise = check.enumerate_leaves
     assert "expected 1 answer, (0,), not (1,)" in exercise.difference([((1,), 1)], [((0,), 1)])
+
+
+def test_tensors_are_answers_or_told_in_words():
+    torch = pytest.importorskip("torch")
+
+    def right(values, reward, alpha):
+        return torch.diff(torch.tensor([*values.tolist(), reward / alpha], dtype=torch.float64))
+
+    check.step_credit(lambda *given: right(*given).requires_grad_())
+    with pytest.raises(check.CheckFailed, match="cannot be read as numbers"):
+        check.step_credit(lambda *given: right(*given).bfloat16())
