@@ -28,7 +28,7 @@ from gnivo_edu.training.field_gradients import (
     coefficients,
 )
 from gnivo_edu.training.metrics import fit_metrics, objective_metrics, rollout_metrics
-from gnivo_edu.training.origin import origin_of
+from gnivo_edu.training.origin import note_end, origin_of
 from gnivo_edu.training.processes import Processes, agree_on_questions, prompts_of_step
 from gnivo_edu.training.rollout import Drawn, Rollouts
 from gnivo_edu.training.run_log import RunLog, check_trackers
@@ -126,6 +126,8 @@ def fine_tune(
         return run.go(resume, on_step)
     finally:
         run.log.end()
+        if run.state.origin is not None:
+            note_end(run.config, run.state.origin, task=run.task, objective=run.objective)
         run.folder.release()
 
 

@@ -35,6 +35,7 @@ def make_policy_and_task(
     """
     dtype, options = DTYPES[config.precision], config.task_options
     if policy is not None:
+        _check_policy(policy)
         policy = copy.deepcopy(policy)
         task = task or tasks.get(config.task, model=policy, **options)
     elif task is not None:
@@ -44,6 +45,34 @@ def make_policy_and_task(
     if config.lora_rank:
         policy = _with_adapters(policy, config)
     return policy.to(device).eval(), task
+
+
+def _check_policy(policy: Any) -> None:
+    """ValueError, in one line, unless it can be trained, and saved at the end."""
+    kind = type(policy).__name__
+    if isinstance(policy, type):
+        raise ValueError(
+            f"the policy is the class {policy.__name__}: give a model, an instance of it"
+        )
+    if not isinstance(policy, nn.Module):
+        raise ValueError(
+            f"the policy is of type {kind}: give a causal LM of transformers, or its name or "
+            "folder as text"
+        )
+    if not hasattr(policy, "save_pretrained") or not hasattr(policy, "config"):
+        inside = [
+            name for name, part in policy.named_children() if hasattr(part, "save_pretrained")
+        ]
+        hint = f": give the model inside it, its .{inside[0]}" if inside else ""
+        raise ValueError(
+            f"the policy is a {kind}, which is no causal LM of transformers: it has no "
+            f"save_pretrained, or no config{hint}"
+        )
+    if any(p.is_meta for p in (*policy.parameters(), *policy.buffers())):
+        raise ValueError(
+            f"the policy, a {kind}, has no weights yet: its tensors are on the meta device; load "
+            "them first"
+        )
 
 
 def make_optimizer(

@@ -322,3 +322,30 @@ def test_fine_tune_is_found_under_its_old_module_too() -> None:
     import gnivo_edu.training
 
     assert by_its_old_name is fine_tune is gnivo_edu.training.fine_tune
+
+
+class Wrapper(torch.nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (Wrapper, r"is a Wrapper, which is no causal LM .*: give the model inside it, its \.model"),
+        (torch.nn.DataParallel, r"is a DataParallel, .*its \.module"),
+        (lambda table: table.to("meta"), "a TabularLM, has no weights yet"),
+        (lambda table: torch.nn.Linear, "is the class Linear"),
+        (lambda table: 5, "the policy is of type int"),
+        (lambda table: Path("model"), "its name or folder as text"),
+    ],
+    ids=["wrapper", "parallel", "meta", "class", "number", "path"],
+)
+def test_what_is_no_policy_is_one_line_before_the_first_step(make, why, tmp_path):
+    task = RandomTree(2, 3)
+    policy = make(TabularLM.from_mdp(task))
+    with pytest.raises(ValueError, match=why) as error:
+        run(tmp_path / "out", things={"policy": policy, "task": task}, **SETTINGS)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()

@@ -152,3 +152,88 @@ def test_another_version_is_said_and_the_run_goes_on(tmp_path, monkeypatch):
     monkeypatch.undo()
     run(tmp_path / "whole", **TINY | {"save_every": 1})
     assert left(tmp_path / "run") == left(tmp_path / "whole")
+
+
+class Prize:
+    """A reward that counts its calls and keeps what it has seen."""
+
+    def __init__(self, scale):
+        self.scale, self.calls, self.kept = scale, 0, {}
+
+    def __call__(self, tokens, lengths):
+        self.calls += 1
+        self.kept[self.calls] = float(tokens.mean())
+        return tokens.mean(1) * self.scale
+
+
+class Mine(TokenMDP):
+    def __init__(self, scales):
+        super().__init__(2, 3, reward=rewarded)
+        self._scales = scales
+
+
+def closed(scale):
+    return lambda tokens, lengths: tokens.mean(1) * scale
+
+
+def scaled(tokens, lengths, scale):
+    return tokens.mean(1) * scale
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda x: {"task": TokenMDP(2, 3, reward=closed(x))}, "the value scale of closed"),
+        (
+            lambda x: {"task": TokenMDP(2, 3, reward=partial(scaled, scale=x))},
+            "the value scale of scaled",
+        ),
+        (lambda x: {"task": TokenMDP(2, 3, reward=Prize(x))}, "the value scale of Prize"),
+        (lambda x: {"task": Mine([1.0, x])}, "the value _scales of Mine"),
+        (lambda x: {"objective": partial(objectives.gvpo, alpha=x)}, "the value alpha of gvpo"),
+    ],
+    ids=["closure", "partial", "object", "task", "objective"],
+)
+def test_another_number_in_the_user_s_things_is_refused(make, name, tmp_path):
+    started(tmp_path, **make(0.5))
+    refused(tmp_path, name, **make(0.25))
+    resumed(tmp_path, **make(0.5))
+
+
+def test_what_a_run_has_counted_itself_is_no_change(tmp_path):
+    task = TokenMDP(2, 3, reward=Prize(0.5))
+    started(tmp_path, task=task)
+    resumed(tmp_path, task=task)
+
+
+def test_what_is_filled_in_before_the_run_is_no_change(tmp_path):
+    started(tmp_path, task=Mine([1.0]))
+    played = Mine([1.0])
+    played.reset(seed=5)
+    resumed(tmp_path, task=played)
+
+
+def test_a_helper_module_of_a_reward_counts(tmp_path, module):
+    def task(factor):
+        module("deep", f"FACTOR = {factor}\n\n\ndef times(x):\n    return x * FACTOR\n")
+        module("helper", "import deep\n\n\ndef score(x):\n    return deep.times(x)\n")
+        text = (
+            "from helper import score\n\n\ndef reward(tokens, lengths):\n"
+            "    return score(tokens.mean(1))\n"
+        )
+        return TokenMDP(2, 3, reward=module("prize", text).reward)
+
+    started(tmp_path / "run", task=task(1.0))
+    refused(tmp_path / "run", r"the source of deep\.py", task=task(2.0))
+    resumed(tmp_path / "run", task=task(1.0))
+
+
+def test_the_configuration_of_the_model_counts_and_where_it_lies_does_not():
+    from gnivo_edu.policies import load_checkpoint
+
+    base = load_checkpoint()
+    before = origin._shape(base)
+    base.config._name_or_path, base.config.transformers_version = "elsewhere", "0.0"
+    assert origin._shape(base) == before
+    base.config.rms_norm_eps = 0.5
+    assert origin._shape(base) != before
