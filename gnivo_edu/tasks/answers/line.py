@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from decimal import Decimal, InvalidOperation
 
-from gnivo_edu.tasks.answers.text import ascii_latex
-from gnivo_edu.tasks.answers.units import MAGNITUDES, TEXT
+from gnivo_edu.tasks.answers.text import ascii_latex, power_signs
+from gnivo_edu.tasks.answers.units import MAGNITUDES, TEXT, changes
 
 _LETTERS = {"k": 10**3, "m": 10**6, "b": 10**9}  # of $70k; 5 k without a currency is kilometres
 _LARGEST = 400  # digits of a number that is written out
@@ -29,8 +29,17 @@ _NUMBER = (
 _FRACTION = r"\\[dt]?frac\s*(?:\d\s*\d|\{\s*[\d.,]+\s*\}\s*\{\s*[\d.,]+\s*\})"
 _ATOM = rf"(?:{_FRACTION}|{_NUMBER}(?:\s+\d+\s*/\s*\d+|\s*{_FRACTION})?)(?:\s*\\?%)?"
 _MATHEMATICS = re.compile(rf"[-+(\s]*{_ATOM}[)\s]*(?:[-+*/^]\s*[-+(\s]*{_ATOM}[)\s]*)*")
-_MAGNITUDE = re.compile(rf"\s*({'|'.join(MAGNITUDES)})s?\b")
-_LIST_HEADING = re.compile(r"\d+(?:\s*[.):–—-]\s+[A-Za-z]|(?:st|nd|rd|th)\b)")
+_MAGNITUDE = re.compile(rf"\s*({'|'.join(MAGNITUDES)})s?\b", re.IGNORECASE)
+_LIST_HEADING = re.compile(
+    r"\d+(?:\s*[.):–—-]+\s+[A-Za-z]|(?:st|nd|rd|th)\b|\s+[A-Z][a-z]+\s+[A-Za-z])"
+    r"|\(\d+\)(?:\s*$|\s+[A-Za-z])|\d[.)]+$"
+)
+# A letter that is no article, and no unit behind a number: 2x, x^2 and x+y are algebra.
+_ALGEBRA = re.compile(
+    r"(?<![A-Za-z\\'])(?!(?<=\d)[mgslhLJWVANCFKkMBb]\b)(?!(?<=\d )[mgslhLJWVANCFK]\b)"
+    r"(?!(?<= )a )[A-Za-z](?![A-Za-z'.])"
+)
+_SIDE_NOTE = re.compile(r"\s*\(\d+(?: [A-Za-z]{2,})+\)\s*\.?$")
 # "or" takes back what was said; "and a half" adds to it.
 _TAKES_BACK = re.compile(
     r"\b(?:or|nor|not|versus|vs|half|halves|thirds?|quarters?|times|plus|minus"
@@ -66,6 +75,8 @@ def answer_line(line: str, below: bool = False) -> str | None:
     # A chain of equations ends where a remark begins: 18. She makes 9*2 = 18 dollars.
     chain = re.split(r"[.,;:(]+\s*(?=[A-Za-z])", line, maxsplit=1)[0]
     last = [part for part in chain.split("=") if re.search(r"\d", part)][-1:]
+    if "=" in chain and _ALGEBRA.search(chain[: chain.rindex("=")]):
+        return line  # 2x = 18 does not say 18
     part = line if "=" not in chain or not last else last[0]
     match = _MATHEMATICS.match(part.strip())
     if match is None:
@@ -78,7 +89,9 @@ def answer_line(line: str, below: bool = False) -> str | None:
 def _plain(line: str) -> str:
     r"""A line without the signs of Markdown and of LaTeX that carry no meaning."""
     line = line if line.isascii() else ascii_latex(line)
-    line = re.sub(r"<[/|][^<>]*>\s*$", "", line)  # an end token that was written out
+    line = re.sub(r"<<[^<>]*>>", "", line)  # the calculator's notes of GSM8K
+    line = re.sub(r"^\s*<\w+>|<[/|][^<>]*>\s*$", "", line)  # tags, and an end token
+    line = re.sub(r"^\s*\*([^*]+)\*\s*$", r"\1", power_signs(line))
     line = re.sub(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\})*)\}", r"\1", line)
     line = re.sub(rf"{TEXT}\s*\{{([^{{}}]*)\}}", r" \1 ", line)
     line = re.sub(r"\\[,;: !]|~(?=\d{3})", lambda m: "" if m[0] == "\\!" else " ", line)
@@ -91,7 +104,7 @@ def _plain(line: str) -> str:
 def _magnitude(rest: str, currency: bool, touching: bool) -> tuple[int, str]:
     """What a number is multiplied by, and what follows that."""
     if (match := _MAGNITUDE.match(rest)) is not None:
-        return MAGNITUDES[match[1]], rest[match.end() :]
+        return MAGNITUDES[match[1].lower()], rest[match.end() :]
     if currency and touching and (letter := re.match(r"([kKmMbB])\b", rest)) is not None:
         return _LETTERS[letter[1].lower()], rest[1:]
     return 1, rest
@@ -102,8 +115,11 @@ def _is_remark(rest: str, touching: bool) -> bool:
     letter = re.match(r"[A-Za-z](?![A-Za-z])", rest)
     if touching and letter is not None and letter[0] not in _UNIT_LETTERS:
         return False  # 5x
-    if re.match(r"\s*[<>\\^!|±\[{]", rest):
+    if re.match(r"\s*[<>\\^!|±\[{+]|\s*[b-zB-Z]\s*$|\s*/\s*[xyzn]\b", rest):
+        return re.match(rf"\s*[{_UNIT_LETTERS}]\s*$", rest) is not None
+    if changes(rest):
         return False
+    rest = _SIDE_NOTE.sub("", rest)
     remark = _REMARK.search(rest)
     words = rest if remark is None else rest[: remark.start()]
     if re.search(r"\d", re.sub(r"\^\s*\{?\d\}?", "", words)) or _TAKES_BACK.search(words):

@@ -15,7 +15,25 @@ MAGNITUDES = {
     "million": 10**6,
     "billion": 10**9,
     "trillion": 10**12,
+    "quadrillion": 10**15,
+    "lakh": 10**5,
+    "crore": 10**7,
+    "mil": 10**6,
+    "bn": 10**9,
 }
+_DIGIT_WORDS = (
+    "zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|[a-z]+teen|twenty|thirty"
+    "|forty|fifty|sixty|seventy|eighty|ninety|hundred|thousand|million|billion"
+)
+# What makes another number of the one before it, or takes it back; read in a line of words too.
+_CHANGED = re.compile(
+    r"\b(?:tenths?|hundredths?|thousandths?|squared|cubed|doubled?|tripled?|twice|factorial|roots?"
+    r"|divided|multiplied|to the power|pi|at (?:least|most)|minimum|maximum|bounds?|inverse"
+    r"|wrong|incorrect|invalid|false"
+    rf"|(?:to|through|less|point|below|above|and|of) (?:{_DIGIT_WORDS})"
+    rf"|over (?:{_DIGIT_WORDS})\W*$)\b|^\W*(?:score|no)\b",
+    re.IGNORECASE,
+)
 _LETTERS = frozenset("mgshlLJNWVAKF")  # that stand for a unit by themselves
 _CHANGES = """
 squared cubed root factorial or and not no none nor but if when where for mod modulo to than
@@ -30,7 +48,8 @@ _PER_CENT = re.compile(
     rf"\s*(?:\\?%|{TEXT}\s*\{{\s*(?:per\s?cent|pct|\\?%)\s*\}}|\b(?:per\s?cent|pct)\b)"
 )
 _MAGNITUDE = re.compile(
-    rf"(?<=[\d}}])\s*(?:{TEXT}\s*\{{)?\s*({'|'.join(MAGNITUDES)})\b(?:\s*\}}|(?P<rest>[^{{}}]*\}}))?"
+    rf"(?<=[\d}}])\s*(?:{TEXT}\s*\{{)?\s*((?i:{'|'.join(MAGNITUDES)}))s?\b"
+    r"(?:\s*\}|(?P<rest>[^{}]*\}))?"
 )
 _UNIT = re.compile(
     rf"(?<=[\w}})\]!])\s*/?\s*{TEXT}\s*\{{(?P<words>[A-Za-z\s.,/()^\d$-]*)\}}"
@@ -65,7 +84,7 @@ def magnitude(latex: str) -> str:
     def factor(match: re.Match[str]) -> str:
         rest = match["rest"]
         unit = "" if rest is None else rf"\text{{{rest}"
-        return rf" \times {MAGNITUDES[match[1]]}{unit}"
+        return rf" \times {MAGNITUDES[match[1].lower()]}{unit}"
 
     return _MAGNITUDE.sub(factor, latex)
 
@@ -92,6 +111,15 @@ def without_unit(latex: str, unit: str | None = None) -> tuple[str, str]:
     return latex, power
 
 
+def changes(words: str) -> bool:
+    """Whether words after a number make another number of it, or take it back.
+
+    >>> [changes(words) for words in (" squared", " To twenty", " is wrong", " for two people")]
+    [True, True, True, False]
+    """
+    return _CHANGED.search(words) is not None
+
+
 def is_unit(words: str) -> bool:
     """Whether words only name what is counted: no digit, and nothing that changes what is said.
 
@@ -103,5 +131,6 @@ def is_unit(words: str) -> bool:
         bool(names)
         and not re.search(r"\d", re.sub(r"\^\s*-?\d", "", words))
         and NO_UNIT.isdisjoint(names)
+        and not changes(words)
         and all(letter in _LETTERS for letter in re.findall(r"\b[A-Za-z]\b", words))
     )

@@ -31,6 +31,12 @@ def test_a_unit_is_taken_away(latex: str, number: str, power: str) -> None:
         r"8\mathrm{e}",
         r"8\mathrm{x}",
         r"8\text{ squared}",
+        r"8\text{ tenths}",
+        r"8\text{ Doubled}",
+        r"8\text{ divided by three}",
+        r"8\text{ maximum}",
+        r"8\text{ to twenty}",
+        r"8\text{ is incorrect}",
         "8k",
         r"\frac{1}{m} t",
         r"\text{metres}",
@@ -48,6 +54,7 @@ def test_a_unit_of_the_problem_may_follow_in_plain_letters() -> None:
 def test_magnitudes_and_per_cent() -> None:
     assert magnitude("2.5 billion") == r"2.5 \times 1000000000"
     assert magnitude(r"7\text{ dozen eggs}") == r"7 \times 12\text{ eggs}"
+    assert magnitude(r"18\text{ Million}") == r"18 \times 1000000"
     assert magnitude("a million") == "a million"
     assert [per_cent(text) for text in ("6%", r"6 \%", r"6\text{ pct}")] == [r"6\%"] * 3
 
