@@ -13,7 +13,7 @@ import torch
 
 from gnivo_edu import objectives
 from gnivo_edu.policies import TabularLM
-from gnivo_edu.training import origin
+from gnivo_edu.training import origin, user_code
 from tests.training.training_runs import TINY, Stop, left, run
 from toy_envs import RandomTree, TokenMDP
 
@@ -122,9 +122,9 @@ def test_a_reward_is_found_however_it_is_wrapped(module):
     held = Mine(2, 3)
     held.prize = partial(reward, lengths=None)
     for thing in (wrapped, held, partial(objectives.gnivo, weights=reward)):
-        names = dict(origin._code((thing,)))
+        names = dict(user_code.code_of((thing,)))
         assert "prize.py" in names, thing
-    assert dict(origin._code((objectives.gnivo, RandomTree()))) == {}  # ours has a version
+    assert dict(user_code.code_of((objectives.gnivo, RandomTree()))) == {}  # ours has a version
 
 
 def test_another_objective_is_refused(tmp_path, module):
