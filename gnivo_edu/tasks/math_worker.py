@@ -57,8 +57,8 @@ def judge(
 
 def _verdict(gold: Reading, answer: Reading, tolerance: float | None) -> str:
     """Right or wrong, of an answer in mathematics."""
-    from gnivo_edu.tasks.answers.equations import same_inequalities
-    from gnivo_edu.tasks.answers.numbers import contradicts_itself, distance, verifier
+    from gnivo_edu.tasks.answers.equations import same_inequalities, verifier
+    from gnivo_edu.tasks.answers.numbers import contradicts_itself, distance
 
     powers = {reading.unit_power for reading in (gold, answer)} - {""}
     base = _base(answer.latex)

@@ -5,9 +5,13 @@ Of x = 5 the value 5 is an answer by itself, for x is only a name. Of x^2 = 5 it
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from gnivo_edu.tasks.answers.numbers import equal
 
 _WORD = re.compile(r"\\text[a-z]*\s*\{\s*(and|or)\s*\}|(?<![\\A-Za-z])(and|or)(?![A-Za-z])")
 _LETTERS_OF_A_VALUE = 1  # PV = nRT is a law, AB = 2r a length
@@ -62,8 +66,6 @@ def _gives_value(equation: Any) -> bool:
     """Whether the last side of an answer's equation is what it says: the value of a name, of an
     arithmetic, or of an expression that is the same in any case.
     """
-    from gnivo_edu.tasks.answers.numbers import equal
-
     if is_assignment(equation):
         return True
     first, *middle, last = _sides(equation)
@@ -197,3 +199,36 @@ def _numbers(expression: Any, text: str) -> tuple[Any, Any] | None:
         return None
     either = several and _word(text) == "or"
     return next(iter(expression.free_symbols)), (Union if either else Intersection)(*sets)
+
+
+@functools.cache
+def verifier() -> Callable[..., bool]:
+    """math-verify's `verify`, with our comparison of numbers wherever it compares two, as in sets,
+    and with letters that keep their case.
+
+    A copy of its module of our own is changed, so that nobody else's is.
+    """
+    spec = importlib.util.find_spec("math_verify.grader")
+    if spec is None or spec.loader is None:
+        raise ImportError("math_verify has no module grader")
+    grader: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(grader)
+    simplified, solve = grader.sympy_symbolic_eq, grader.solve
+
+    def same(gold: Any, answer: Any, *precision: int) -> bool:
+        verdict = equal(gold, answer)
+        return bool(simplified(gold, answer)) if verdict is None else verdict
+
+    def solutions(relation: Any, *names: Any) -> Any:
+        solved = solve(relation, *names)
+        if not solved:  # two equations without a solution are not the same one
+            raise ValueError("no solution")
+        return solved
+
+    grader.solve = solutions
+    grader.sympy_numeric_eq = grader.sympy_compare_symbols = same
+    grader.sympy_symbolic_eq = lambda gold, answer: False  # `same` has asked already
+    grader.is_assignment_relation = is_assignment
+    grader.sympy_expr_eq = guarded(grader.sympy_expr_eq)
+    verify: Callable[..., bool] = grader.verify
+    return verify

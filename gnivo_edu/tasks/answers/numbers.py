@@ -7,12 +7,7 @@ x plus a part in 1e20 is x. Here a value is compared with its own size.
 
 from __future__ import annotations
 
-import functools
-import importlib.util
-from collections.abc import Callable
 from typing import Any
-
-from gnivo_edu.tasks.answers.equations import guarded, is_assignment
 
 DIGITS = 60  # a value is computed to so many
 ROUNDED = 1e-3  # a decimal that agrees to six places must agree to this part of its size too
@@ -20,39 +15,6 @@ SAME_DECIMALS = 2e-6  # and where the gold is a decimal as well, to this
 # Expressions with letters are compared where all are above 0, where all are below, and in between.
 POINTS = ((9, 11), (-60, -13), (-8, 19))
 STEPS = 60
-
-
-@functools.cache
-def verifier() -> Callable[..., bool]:
-    """math-verify's `verify`, with our comparison of numbers wherever it compares two, as in sets,
-    and with letters that keep their case.
-
-    A copy of its module of our own is changed, so that nobody else's is.
-    """
-    spec = importlib.util.find_spec("math_verify.grader")
-    if spec is None or spec.loader is None:
-        raise ImportError("math_verify has no module grader")
-    grader: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(grader)
-    simplified, solve = grader.sympy_symbolic_eq, grader.solve
-
-    def same(gold: Any, answer: Any, *precision: int) -> bool:
-        verdict = equal(gold, answer)
-        return bool(simplified(gold, answer)) if verdict is None else verdict
-
-    def solutions(relation: Any, *names: Any) -> Any:
-        solved = solve(relation, *names)
-        if not solved:  # two equations without a solution are not the same one
-            raise ValueError("no solution")
-        return solved
-
-    grader.solve = solutions
-    grader.sympy_numeric_eq = grader.sympy_compare_symbols = same
-    grader.sympy_symbolic_eq = lambda gold, answer: False  # `same` has asked already
-    grader.is_assignment_relation = is_assignment
-    grader.sympy_expr_eq = guarded(grader.sympy_expr_eq)
-    verify: Callable[..., bool] = grader.verify
-    return verify
 
 
 def equal(gold: Any, answer: Any) -> bool | None:

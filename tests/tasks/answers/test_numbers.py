@@ -21,7 +21,8 @@ from sympy import (
     sqrt,
 )
 
-from gnivo_edu.tasks.answers.numbers import contradicts_itself, distance, equal, verifier
+from gnivo_edu.tasks.answers.equations import verifier
+from gnivo_edu.tasks.answers.numbers import contradicts_itself, distance, equal
 
 X, Y = Symbol("x", real=True), Symbol("y", real=True)
 
