@@ -98,7 +98,9 @@ def run_demo(
         and (inside is None or inside["passed"]),
     }
     page.write_text(render_page(data), encoding="utf-8")
-    say(f"\nOpen {page}\nNext: {'gnivo-edu' if shutil.which('gnivo-edu') else 'make'} lab")
+    say("")
+    say(f"Open {page}")
+    say(f"Next: {'gnivo-edu' if shutil.which('gnivo-edu') else 'make'} lab")
     return data
 
 

@@ -32,7 +32,10 @@ def test_the_demo_says_four_lines_and_writes_one_page(shown):
     ]
     for line, pattern in zip(lines, shape, strict=False):
         assert re.fullmatch(pattern, line), line
-    assert len(lines) == 5
+    # Each is one line: the command shows a line break inside one as an escape.
+    assert len(lines) == 7
+    assert all(line.isprintable() for line in lines)
+    assert lines[5].startswith("Open ")
     page = (folder / "index.html").read_text(encoding="utf-8")
     assert str(len(data["tree"]["rewards"])) == "128"
     assert "http://" not in page.replace("http://www.w3.org", "")
