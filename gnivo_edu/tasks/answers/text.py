@@ -114,9 +114,8 @@ def ascii_latex(text: str) -> str:
         if pieces and kind and pieces[-1][0] == kind:
             plain = pieces.pop()[1] + plain
         pieces.append((kind, plain))
-    text = "".join(
-        f"{'^' if kind == 'super' else '_'}{{{plain}}}" if kind else plain for kind, plain in pieces
-    )
+    marks = {"super": "^", "sub": "_"}
+    text = "".join(f"{marks[kind]}{{{plain}}}" if kind else plain for kind, plain in pieces)
     text = re.sub(r"\^\{(\d+)\}/_\{(\d+)\}", r"\\frac{\1}{\2}", text)
     return _ROOT.sub(
         lambda m: _ROOTS[m["root"]] + (m["group"] or f"{{{m['radicand']}}}"),  # \sqrt( is for later
