@@ -42,6 +42,13 @@ def gnivo(
     scales the loss and leaves its minimiser; a maximum over the group would move it.
     `prefixes`: "all" depths; "last", complete responses; "given", the depth `depths` [N] int, drawn
     by the caller from 1..horizon for each prompt.
+    Where the reference is the policy itself, as it is at every update of the paper's Algorithm 1,
+    rho = 0 and q = 1/K: over all depths t = 1..T the gradient is then - sum_i (w_i - W/K) sum_l
+    (T - l + 1) grad log pi(y_l^i), a sequence-level policy gradient that counts token l once for
+    each of the T - l + 1 prefixes that hold it (with depths drawn from 1..T, 1/T of it on average).
+    The softmax of log-ratios first acts where several updates are made on the same groups, or the
+    reference is slower than the policy.
+
     `lengths`: which depths "all" means for responses of unequal length; a finished one is absorbing
     throughout. "sum_max": sum over t = 1..max_i T_i of the group. "sum_min": sum over t = 1..min_i
     T_i. "horizon": mean over t = 1..`horizon`, the average of "given". Biased, kept for study:
@@ -57,8 +64,8 @@ def gnivo(
 
     Source: poster of GN-IVO (ICLR 2026), Eq. 9; "softmax" is what its experiments use after Eq. 9
     (second-hand). Departures: the paper draws t ~ U{1..T} and does not say what T is for unequal
-    lengths: here all depths are summed. Its reference is the sampler; here it is `reference_logps`,
-    which defaults to the sampler.
+    lengths: here all depths are summed, unless prefixes="given" brings drawn ones. Its reference is
+    the sampler; here it is `reference_logps`, which defaults to the sampler.
 
     Metrics: `reward`, mean; `logratio`, mean log pi_theta/pi_ref of responses, nats; `misfit`, KL
     of the group softmax of log-ratios from that of R/alpha at complete responses, nats;

@@ -13,6 +13,7 @@ import torch
 from gnivo_edu import exact, objectives
 from gnivo_edu.machine import one_thread
 from gnivo_edu.policies import TabularLM, make_group_batch, sample_groups, tabulate
+from gnivo_edu.training.depths import depths_of_step, takes_depths
 from gnivo_edu.training.rollout import frozen
 
 Array = exact.Array
@@ -82,8 +83,10 @@ def train(
 
     The policy starts at the environment's own reference, else uniform. With `refresh_every=None`
     pi_old stays there: the optimum is pi* at this alpha. Otherwise it moves every so many steps,
-    and the answer key moves with it. `settings` go to the objective; raw weights get `reward_max` =
-    1, the largest reward of a toy environment, unless told otherwise. A record is taken at the
+    and the answer key moves with it: 1 is the poster's Algorithm 1, for which rho = 0 at every step
+    (see `objectives.gnivo`). `settings` go to the objective; raw weights get `reward_max` = 1, the
+    largest reward of a toy environment, unless told otherwise; with prefixes="given" each step
+    draws one depth a group, uniform on 1..horizon. A record is taken at the
     start, after each number of groups in `record_at`, and at the end. Adam, with the learning rate
     going down to zero along a half cosine. Deterministic given `seed`.
 
@@ -102,6 +105,7 @@ def train(
     loss_of = objectives.get(objective)
     if objective in ("gnivo", "group_value") and settings.get("weights", "raw") == "raw":
         settings.setdefault("reward_max", 1.0)
+    draws_depths = takes_depths(loss_of, settings) and "depths" not in settings
     policy = TabularLM.from_mdp(mdp)
     reference, key = (
         frozen(policy),
@@ -141,6 +145,9 @@ def train(
         samples = sample_groups(
             reference, mdp, group_size=group_size, prompt_index=prompts, generator=generator
         )
+        if draws_depths:
+            horizon = settings.get("horizon") or mdp.horizon
+            settings["depths"] = depths_of_step(seed, step, count=groups_per_step, horizon=horizon)
         out = loss_of(make_group_batch(policy, mdp, samples=samples), alpha=alpha, **settings)
         optimiser.zero_grad()
         out.loss.backward()

@@ -37,11 +37,17 @@ class TrainConfig:
     A step draws `group_size` answers to each of `prompts_per_step` prompts and makes `inner_steps`
     updates on them.
     `micro_batch`: answers scored at a time, None for all; the gradient does not depend on it.
-    `reference`: "sampler", the policy that drew the answers (published GN-IVO); "initial", the
-    model as it was; or "refreshed", a copy of the policy taken every `refresh_every` steps.
+    `reference`: "sampler", the policy that drew the answers; "initial", the model as it was; or
+    "refreshed", a copy of the policy taken every `refresh_every` steps.
     `sampler`: who draws the answers, the "policy" that learns or the "reference". With raw weights
-    GN-IVO ends at pi* only on answers of its reference: its Algorithm 1 is reference=refreshed,
-    sampler=reference. `kl_to_initial`: coefficient, reward per nat, of an exact KL to the initial
+    GN-IVO ends at pi* only on answers of its reference.
+    Algorithm 1 of GN-IVO, to the letter, is the default reference=sampler with inner_steps=1 (or
+    reference=refreshed, refresh_every=1) and `objective_options` prefixes: given, for which a step
+    draws one depth a prompt, kept for all its updates, uniform on 1..horizon: the option `horizon`
+    of the objective, else the task's, in tokens. With level=step depths are counted in steps: an
+    answer has no more steps than tokens, and a smaller `horizon` may be set. The reference is then
+    the policy at every update, where GN-IVO is a policy gradient (see `objectives.gnivo`).
+    `kl_to_initial`: coefficient, reward per nat, of an exact KL to the initial
     model, summed over an answer's tokens, that is added to the loss. `level`: what an action is for
     the objective, a "token" or a "step" of the task.
     `schedule` of the learning rate after `warmup_steps`. `precision` of the forward passes:

@@ -298,7 +298,8 @@ class _Run:
             drawn["behaviour_logps"] = scored["policy_logps"].cpu()
         batch = self.rollouts.record(drawn, **scored)
         fields = {name: x.to(self.device) for name, x in scored.items()}
-        gradient = coefficients(self.loss, batch, live=fields).for_fields(fields)
+        given = {name: drawn[name] for name in ("depths",) if name in drawn}
+        gradient = coefficients(self.loss, batch, live=fields, **given).for_fields(fields)
         self.processes.sum_gradients(lambda: passes.second(gradient), self.trained)
         return batch, gradient
 

@@ -21,6 +21,7 @@ from gnivo_edu.policies.heads import has_hidden_states
 from gnivo_edu.policies.score_model import score_rows, weighted_rows
 from gnivo_edu.training.config import TrainConfig
 from gnivo_edu.training.critic import Critic
+from gnivo_edu.training.depths import depths_of_step
 
 Drawn = dict[str, Tensor]
 
@@ -65,7 +66,7 @@ class Rollouts:
 
     def draw(self, step: int, prompts: np.ndarray, share: slice = slice(None)) -> Drawn:
         """Groups of answers to a share of these prompts, on the CPU: tokens, lengths, rewards and
-        log-probabilities.
+        log-probabilities, and a depth for each prompt where the objective takes one.
         """
         config = self.config
         sampler = self.policy if config.sampler == "policy" else self.reference
@@ -100,6 +101,11 @@ class Rollouts:
         if config.level == "step" or "step_ids" in self.needs:
             flat = [drawn[name].flatten(0, 1).numpy() for name in ("tokens", "lengths")]
             drawn["step_ids"] = torch.from_numpy(self.task.step_ids(*flat)).view_as(drawn["tokens"])
+        if "depths" in self.needs:
+            # A step has at least one token, so that there are no more steps than tokens.
+            horizon = config.objective_options.get("horizon") or self.task.horizon
+            depths = depths_of_step(config.seed, step, count=len(prompts), horizon=horizon)
+            drawn["depths"] = depths[share]
         return drawn
 
     def record(self, drawn: Drawn, **live: Tensor) -> GroupBatch:

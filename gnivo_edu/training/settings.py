@@ -11,11 +11,13 @@ from functools import wraps
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gnivo_edu.batch import GroupBatch, MissingField
 from gnivo_edu.objectives import LossOutput
 from gnivo_edu.objectives.surrogate import average
 from gnivo_edu.training.config import TrainConfig
+from gnivo_edu.training.depths import takes_depths
 
 
 def rate_factor(config: TrainConfig, step: int) -> float:
@@ -38,13 +40,14 @@ def loss_of(
     objective: Callable[..., LossOutput], config: TrainConfig
 ) -> Callable[[GroupBatch], LossOutput]:
     """The loss that a run minimises, by the objective's name: the objective at the level asked for,
-    plus `kl_to_initial` times the exact KL to the initial model.
+    plus `kl_to_initial` times the exact KL to the initial model. It takes what is drawn for the
+    objective, `depths`, as a keyword.
     """
 
     @wraps(objective)
-    def loss(batch: GroupBatch) -> LossOutput:
+    def loss(batch: GroupBatch, **drawn: Tensor) -> LossOutput:
         acted = batch.by_step() if config.level == "step" else batch
-        out = objective(acted, **config.objective_options)
+        out = objective(acted, **config.objective_options, **drawn)
         if not config.kl_to_initial:
             return out
         assert batch.policy_kl is not None
@@ -62,7 +65,7 @@ def needs(
     objective: Callable[..., LossOutput], options: dict[str, Any], group_size: int
 ) -> set[str]:
     """Names of the optional fields of GroupBatch without which the objective raises, with these
-    settings.
+    settings; and "depths" where they are to be drawn for it.
 
     It is run on a small batch; the field that it misses is added, until it runs. Raises its error,
     in one line, where nothing more can be added: settings that do not exist, groups of one.
@@ -76,6 +79,7 @@ def needs(
     available = {name: zeros for name in ("policy_kl", "prefix_values", "values", "entropy")}
     available |= {"step_ids": torch.tensor([0, 1]).expand(shape), "log_z": zeros[:, 0, 0]}
     fields: dict[str, torch.Tensor] = {}
+    drawn = {"depths": torch.ones(1, dtype=torch.int64)} if takes_depths(objective, options) else {}
     while True:
         batch = GroupBatch(
             policy_logps=zeros - 0.7,
@@ -86,8 +90,8 @@ def needs(
             **fields,
         )
         try:
-            objective(batch, **options)
-            return set(fields)
+            objective(batch, **options, **drawn)
+            return {*fields, *drawn}
         except MissingField as error:
             if error.field not in available:
                 raise

@@ -389,9 +389,14 @@ for name, rule in (("summed, as in (5.5)", "sum_max"),
 #
 # ## When the reference moves
 #
-# Algorithm 1 of the poster does not keep $\pi_{\text{old}}$: after a while it
-# becomes the policy just trained, and the game starts anew. Minimise exactly
-# in each round, and round $n$ ends at
+# Algorithm 1 of the poster does not keep $\pi_{\text{old}}$: after every
+# update it becomes the policy just trained. Then $\rho = 0$ whenever the loss
+# is differentiated, the softmax of the group is $1/K$ for every answer, and
+# (5.2) is a policy gradient: with the advantage $w_i - \sum_j w_j / K$, and
+# token $l$ counted $T - l + 1$ times, once for each prefix that holds it. The
+# softmax of log-ratios first acts when the reference stays for several
+# updates, as it did above. Let it stay until the loss is minimal, then move
+# it, and start anew: round $n$ ends at
 #
 # $$\pi_n = \frac{\pi_0\, e^{nR/\alpha}}{Z_n}. \tag{5.6}$$
 #

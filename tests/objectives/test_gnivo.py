@@ -237,3 +237,31 @@ def test_recorded_oracles(weights: str, alpha: float) -> None:
             check_oracle(objectives.gnivo, fields, expected[key], **settings)
             loss = objectives.gnivo(GroupBatch(**fields), **settings).loss
             assert loss.item() == pytest.approx(expected[key]["loss"], rel=1e-9)
+
+
+@pytest.mark.parametrize("weights", ["raw", "softmax"])
+def test_on_the_policys_own_answers_it_is_a_policy_gradient_by_position(
+    random_batch: dict[str, torch.Tensor], weights: str
+) -> None:
+    """Algorithm 1 to the letter: at rho = 0, over drawn depths, token l counts T - l + 1 times."""
+    horizon = 7
+    logps = random_batch["policy_logps"].clone().requires_grad_()
+    at_the_reference = random_batch | {"policy_logps": logps, "reference_logps": logps.detach()}
+    batch = GroupBatch(**at_the_reference)
+    for t in range(1, horizon + 1):
+        loss = objectives.gnivo(
+            batch, 0.7, weights=weights, prefixes="given", depths=torch.full((3,), t)
+        ).loss
+        (loss / horizon).backward()
+    w = (batch.rewards / 0.7).exp()
+    w = w / w.sum(1, keepdim=True) if weights == "softmax" else w
+    advantage = (w - w.mean(1, keepdim=True))[..., None] * batch.mask / 3
+
+    def counted(times: torch.Tensor) -> torch.Tensor:
+        return -advantage * times / horizon
+
+    token = torch.arange(1, batch.mask.shape[-1] + 1)
+    assert logps.grad is not None
+    assert torch.allclose(logps.grad, counted(horizon - token + 1), rtol=0, atol=1e-12)
+    # A false neighbour: the prefixes that come after the token.
+    assert not torch.allclose(logps.grad, counted(horizon - token), rtol=0, atol=1e-3)
