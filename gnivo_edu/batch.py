@@ -22,6 +22,8 @@ PER_TOKEN = (*SUMMED, "values", "behaviour_values", "prefix_values")
 CONSTANTS = ("behaviour_logps", "reference_logps", "rewards", "behaviour_values", "group_weight")
 COPIED = (*CONSTANTS, "step_ids", "truncated")
 LOGPS = ("policy_logps", "behaviour_logps", "reference_logps")
+NEVER_NEGATIVE = ("policy_kl", "entropy")
+PRECISIONS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 # What a field is called elsewhere.
 SYNONYMS = {
     **dict.fromkeys(
@@ -89,10 +91,11 @@ class GroupBatch:
 
     No gradient flows to behaviour, reference, rewards or weights. Of these, of the mask, the steps
     and `truncated` the batch keeps copies: what becomes of the caller's tensors does not move it.
-    Raises ValueError, in one line, on shapes that do not fit or are empty, other dtypes, mixed
-    precisions or devices, a mask with holes or without a token, rewards that are not finite,
-    log-probabilities that are not finite or above 0 by more than rounding (a warning for
-    `policy_logps` with a gradient), and on a name that is no field (which is a TypeError too).
+    Raises ValueError, in one line, on shapes that do not fit or are empty, sparse or nested
+    tensors, other dtypes, mixed precisions or devices, a mask with holes or without a token,
+    rewards that are not finite, log-probabilities that are not finite or above 0 by more than
+    rounding, a KL or an entropy as far below it (a warning where there is a gradient), and on a
+    name that is no field (which is a TypeError too).
 
     >>> half = torch.full((1, 2, 3), 0.5).log()
     >>> mask = torch.tensor([[[1, 1, 1], [1, 0, 0]]])
@@ -133,6 +136,8 @@ class GroupBatch:
         for name in COPIED:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, getattr(self, name).detach().clone())
+        if self.step_ids is not None:  # arithmetic on short or unsigned integers would wrap
+            object.__setattr__(self, "step_ids", self.step_ids.long())
         if not stated:
             object.__setattr__(self, "reference_logps", self.behaviour_logps)
         self._check_numbers()
@@ -230,10 +235,13 @@ class GroupBatch:
     # --- validation -------------------------------------------------------------------------------
 
     def _check_shapes(self) -> None:
+        _check_kind(self.policy_logps, "policy_logps")
         if not isinstance(self.policy_logps, Tensor) or self.policy_logps.dim() != 3:
             raise ValueError(
                 f"policy_logps must be a tensor [N, K, T], got {_describe(self.policy_logps)}"
             )
+        if self.policy_logps.is_meta:
+            raise ValueError("policy_logps is on meta, where a tensor holds no numbers: move it")
         if 0 in self.policy_logps.shape:
             raise ValueError(
                 f"policy_logps is empty, {_describe(self.policy_logps)}: a batch has at least one "
@@ -248,6 +256,7 @@ class GroupBatch:
             x = getattr(self, name)
             if x is None and name not in ("behaviour_logps", "rewards", "mask"):
                 continue
+            _check_kind(x, name)
             if not isinstance(x, Tensor) or x.shape != shape:
                 raise ValueError(
                     f"{name} must be a tensor {list(shape)} (policy_logps: [N, K, T]), "
@@ -258,14 +267,6 @@ class GroupBatch:
                     f"{name} is on {x.device}, policy_logps on {self.policy_logps.device}: "
                     "move all fields to one device"
                 )
-            if name not in ("mask", "step_ids", "truncated") and not x.is_floating_point():
-                raise ValueError(
-                    f"{name} must be floating point, got {x.dtype}: call .double() or .float()"
-                )
-            if name == "step_ids" and (x.is_floating_point() or x.dtype == torch.bool):
-                raise ValueError(f"step_ids must be integers, got {x.dtype}")
-            if name == "truncated" and x.dtype != torch.bool:
-                raise ValueError(f"truncated must be bool, got {x.dtype}: call .bool()")
 
     def _check_numbers(self) -> None:
         for name in PER_TOKEN:
@@ -281,14 +282,16 @@ class GroupBatch:
                     f"at {_first(~x.isfinite() & self.mask)}"
                 )
             if name in LOGPS and high > _rounding(x.dtype):
-                message = (
-                    f"{name} holds {high:.3g}, at {_first((x == high) & self.mask)}: "
-                    "a log-probability is at most 0 (are these probabilities, or logits?)"
+                self._refuse(
+                    name,
+                    high,
+                    why="a log-probability is at most 0 (are these probabilities, or logits?)",
                 )
-                # What is differentiated may be a coordinate that a search moves anywhere.
-                if not x.requires_grad:
-                    raise ValueError(message)
-                warnings.warn(message, stacklevel=4)
+            if name in NEVER_NEGATIVE and low < -_rounding(x.dtype):
+                why = "an exact KL is never negative (is this the estimate log pi/pi_ref?)"
+                if name == "entropy":
+                    why = "the entropy of a law of tokens is never negative"
+                self._refuse(name, low, why=why)
         for name in ("rewards", "log_z"):
             x = getattr(self, name)
             if x is not None and not bool(x.isfinite().all()):
@@ -296,8 +299,9 @@ class GroupBatch:
                     f"{name} holds inf or nan, at {_first(~x.isfinite())}; it must be finite"
                 )
         if self.group_weight is not None:
-            total = float(self.group_weight.sum())
-            if not (abs(total - 1) < 1e-5 and bool((self.group_weight >= 0).all())):
+            total = float(self.group_weight.double().sum())
+            rounding = max(1e-5, torch.finfo(self.group_weight.dtype).eps)
+            if not (abs(total - 1) < rounding and bool((self.group_weight >= 0).all())):
                 raise ValueError(
                     f"group_weight must be non-negative with sum 1, got sum {total:.6g}"
                 )
@@ -313,6 +317,16 @@ class GroupBatch:
                     f"{_first(bad)}"
                 )
 
+    def _refuse(self, name: str, value: float, why: str) -> None:
+        """Raise ValueError on an impossible value of a field, or warn: what is differentiated may
+        be a coordinate that a search moves anywhere.
+        """
+        x = getattr(self, name)
+        message = f"{name} holds {value:.3g}, at {_first((x == value) & self.mask)}: {why}"
+        if not x.requires_grad:
+            raise ValueError(message)
+        warnings.warn(message, stacklevel=5)
+
     def _check_precision(self) -> None:
         for name in (*PER_TOKEN, "rewards", "log_z", "group_weight"):
             x = getattr(self, name)
@@ -323,8 +337,35 @@ class GroupBatch:
                 )
 
 
+def _check_kind(x: object, name: str) -> None:
+    """Raise ValueError on a tensor that is not laid out in rows and columns, that holds no numbers,
+    or whose dtype does not suit the field; what is no tensor is left to the check of shapes.
+    """
+    if not isinstance(x, Tensor):
+        return
+    if x.layout != torch.strided or x.is_nested:
+        kind = "nested" if x.is_nested else str(x.layout).removeprefix("torch.")
+        raise ValueError(f"{name} must be a dense tensor, got a {kind} one: pad it, or .to_dense()")
+    if name == "step_ids":
+        if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
+            raise ValueError(f"step_ids must be integers, got {x.dtype}")
+    elif name == "truncated":
+        if x.dtype != torch.bool:
+            raise ValueError(f"truncated must be bool, got {x.dtype}: call .bool()")
+    elif name == "mask":
+        if x.is_complex() or x.is_quantized:
+            raise ValueError(f"mask must be bool or 0 and 1, got {x.dtype}")
+    elif x.dtype not in PRECISIONS:
+        raise ValueError(
+            f"{name} must be floating point, of 16 bits or more, got {x.dtype}: call .double() or "
+            ".float()"
+        )
+
+
 def _rounding(dtype: torch.dtype) -> float:
-    """How far above 0 rounding may lift a log-probability, nats: logits reach some tens."""
+    """How far rounding may lift a log-probability above 0, or move a KL below it, nats: logits
+    reach some tens.
+    """
     return max(1e-3, 32 * torch.finfo(dtype).eps)
 
 

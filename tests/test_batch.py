@@ -118,6 +118,8 @@ FLOATS = {
     "policy_kl": (N, K, T),
     "log_z": (N,),
 }
+OTHERS = {"mask": (N, K, T)}
+JAGGED = torch.nested.nested_tensor([[1.0], [1.0, 1.0]], layout=torch.jagged)
 NAN = torch.full((N, K, T), torch.nan, dtype=torch.float64)
 HOLE = torch.tensor([1, 0, 1, 0]).expand(N, K, T)
 
@@ -152,7 +154,27 @@ HOLE = torch.tensor([1, 0, 1, 0]).expand(N, K, T)
             {"step_ids": torch.ones(N, K, T, dtype=torch.long)},
             r"step_ids must start at 0.*\[0, 0, 0\]",
         ),
+        ({"step_ids": torch.ones(N, K, T, dtype=torch.cfloat)}, "step_ids must be integers"),
         ({"truncated": torch.ones(N, K)}, "truncated must be bool"),
+        ({"mask": torch.ones(N, K, T, dtype=torch.cfloat)}, "mask must be bool or 0 and 1, got"),
+        *[
+            ({name: torch.zeros(shape, dtype=torch.float8_e5m2)}, f"^{name} must be floating point")
+            for name, shape in FLOATS.items()
+        ],
+        *[
+            ({name: torch.zeros(shape).to_sparse()}, f"^{name} must be a dense tensor, got a spa")
+            for name, shape in (FLOATS | OTHERS).items()
+        ],
+        ({"mask": JAGGED}, "^mask must be a dense tensor, got a nested one"),
+        ({"policy_logps": torch.zeros(N, K, T, device="meta")}, "on meta, where a tensor holds no"),
+        (
+            {"policy_kl": NAN.new_full((N, K, T), -0.01)},
+            r"holds -0\.01, at \[0, 0, 0\]: an exact KL",
+        ),
+        (
+            {"entropy": NAN.new_full((N, K, T), -0.01)},
+            "entropy of a law of tokens is never negative",
+        ),
         ({"mask": torch.zeros(N, K, T)}, "mask is 0 throughout: no response has a token"),
         *[
             ({name: torch.full((N, K, T), x, dtype=torch.float64)}, f"{name} holds {x:.3g}, at")
@@ -165,7 +187,7 @@ HOLE = torch.tensor([1, 0, 1, 0]).expand(N, K, T)
         ],
         *[
             ({name: torch.zeros(shape, device="meta")}, f"^{name} is on meta, policy_logps on cpu")
-            for name, shape in (FLOATS | {"mask": (N, K, T), "step_ids": (N, K, T)}).items()
+            for name, shape in (FLOATS | OTHERS).items()
         ],
         ({"old_logps": NAN}, "^GroupBatch takes no 'old_logps'; did you mean 'behaviour_logps'"),
         ({"old_logprobs": NAN}, "did you mean 'behaviour_logps'"),
@@ -210,6 +232,43 @@ def test_rounding_may_lift_a_log_probability_a_little_above_0(dtype: torch.dtype
     assert batch(rounding).policy_logps.max() > 0
     with pytest.raises(ValueError, match="a log-probability is at most 0"):
         batch(max(0.01, 4 * rounding))
+
+
+@pytest.mark.parametrize("name", ["policy_kl", "entropy"])
+def test_a_kl_and_an_entropy_may_round_below_0_and_be_searched(name: str) -> None:
+    small = torch.full((N, K, T), -1e-7, dtype=torch.float64)
+    GroupBatch(**fields(**{name: small}))
+    GroupBatch(**fields(**{name: torch.where(fields()["mask"], -small, -1.0)}))
+    with pytest.warns(UserWarning, match=f"{name} holds -1"):
+        GroupBatch(**fields(**{name: (1e7 * small).requires_grad_()}))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.uint16, torch.uint64])
+def test_steps_are_numbered_in_any_integers(dtype: torch.dtype) -> None:
+    ids = torch.arange(T).expand(N, K, T)
+    steps = GroupBatch(**fields(step_ids=ids.to(dtype))).by_step()
+    assert torch.equal(
+        steps.policy_logps, GroupBatch(**fields(step_ids=ids)).by_step().policy_logps
+    )
+    with pytest.raises(ValueError, match=r"step_ids must start at 0 .* \[0, 0, 0\]"):
+        GroupBatch(**fields(step_ids=(ids - 1).to(dtype)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_weights_of_groups_sum_to_one_up_to_their_rounding(dtype: torch.dtype) -> None:
+    def batch(weight: torch.Tensor) -> GroupBatch:
+        logps = torch.full((10, 2, 1), -1.0, dtype=dtype)
+        return GroupBatch(
+            policy_logps=logps,
+            behaviour_logps=logps,
+            rewards=torch.zeros(10, 2, dtype=dtype),
+            mask=logps < 0,
+            group_weight=weight.to(dtype),
+        )
+
+    assert batch(torch.full((10,), 0.1)).group_weight is not None
+    with pytest.raises(ValueError, match=r"group_weight must .* sum 1, got sum 1\.02"):
+        batch(torch.full((10,), 0.102))
 
 
 def test_a_policy_that_a_search_moves_above_0_is_reported_not_refused() -> None:
