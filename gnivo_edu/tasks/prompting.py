@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,7 @@ from numpy.typing import NDArray
 # Today, in templates that print it: a prompt must be the same tomorrow. It is the date that the
 # template of Llama 3.2 falls back on.
 TODAY = datetime(2024, 7, 26)
+_one_at_a_time = threading.RLock()
 ASKED, SAID, ASKED_NEXT = "questiongnivo", "answergnivo", "furthergnivo"
 
 
@@ -35,28 +39,25 @@ def chat_prompt(
 def _rendered(
     tokenizer: Any, messages: Sequence[Mapping[str, str]], options: Any = None, **how: Any
 ) -> str:
-    template = tokenizer.chat_template
-    if "strftime_now" in str(template):
-        text = template if isinstance(template, str) else tokenizer.get_chat_template()
-        how["chat_template"] = _frozen_clock() + text
     how |= options or {}
-    return str(tokenizer.apply_chat_template(list(messages), tokenize=False, **how))
+    with _stopped_clock():
+        return str(tokenizer.apply_chat_template(list(messages), tokenize=False, **how))
 
 
-def _frozen_clock() -> str:
-    """A macro in the place of the `strftime_now` that transformers gives to templates, which is no
-    variable that could be passed: each code of the format is replaced by that part of `TODAY`.
+@contextmanager
+def _stopped_clock() -> Iterator[None]:
+    """Inside it is `TODAY` for templates, in every format: `strftime_now`, which transformers gives
+    to them and which is no variable that could be passed, asks the `datetime` of its module.
     """
-    codes = {f"%{letter}": TODAY.strftime(f"%{letter}") for letter in "aAbBcdfHIjmMpSUwWxXyY"}
-    for letter in "dmHIMS":  # without a leading zero, where the platform has it
-        codes[f"%-{letter}"] = codes[f"%{letter}"].lstrip("0") or "0"
-    codes["%%"] = "%"
-    return (
-        "{% macro strftime_now(format) %}{% set clock = namespace(text=format) %}"
-        f"{{% for code, part in {codes}.items() %}}"
-        "{% set clock.text = clock.text.replace(code, part) %}{% endfor %}"
-        "{{ clock.text }}{% endmacro %}\n"
-    )
+    from transformers.utils import chat_template_utils as library
+
+    with _one_at_a_time:
+        clock = vars(library)["datetime"]
+        vars(library)["datetime"] = SimpleNamespace(now=lambda: TODAY)
+        try:
+            yield
+        finally:
+            vars(library)["datetime"] = clock
 
 
 def base_prompt(tokenizer: Any, question: str, template: str) -> list[int]:

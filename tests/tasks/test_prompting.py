@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from jinja2 import TemplateError
 
 from gnivo_edu.tasks.grading import Grade, Problem
 from gnivo_edu.tasks.prompting import chat_prompt, end_tokens, turn_end
@@ -32,12 +34,17 @@ def prompt(tokenizer, template, **options):
     return tokenizer.decode(chat_prompt(tokenizer, "2+2?", "", options))
 
 
+LONG = "2024-07-26 00:00:00 07/26/24 Jul 20, 12 AM, 2024-W30-5, %d%26 2+2?"
+
+
 @pytest.mark.parametrize(
     ("template", "expected"),
     [
         ("Today: {{ strftime_now('%d %b %Y') }}. ", "Today: 26 Jul 2024. 2+2?"),
         ("{{ strftime_now('%Y-%m-%d').split('-')[0] }} ", "2024 2+2?"),
         ("{{ strftime_now('%B %-d, %A %H:%M, 5%%') }} ", "July 26, Friday 00:00, 5% 2+2?"),
+        ("{{ strftime_now('%F %T %D %h %C, %I %p, %G-W%V-%u, %%d%%%d') }} ", LONG),
+        ("{% set f = '%' ~ 'e' %}{{ strftime_now(f) | int + 1 }} ", "27 2+2?"),
         # Blanks and line ends at the beginning of a template stay as it means them.
         ("\n  {% if true %}\n{{ strftime_now('%y') }} {% endif %}", "\n24 2+2?"),
         (
@@ -53,6 +60,18 @@ def test_a_template_prints_one_date_whatever_the_day(tokenizer, monkeypatch, tem
     later = type("Later", (datetime.datetime,), {"now": classmethod(lambda cls: cls(2031, 5, 6))})
     monkeypatch.setattr("transformers.utils.chat_template_utils.datetime", later)
     assert prompt(tokenizer, template) == expected
+
+
+def test_the_clock_runs_again_for_others_also_where_a_template_refuses(tokenizer):
+    for template in ("{{ strftime_now('%Y') }}", "{{ raise_exception('no') }}"):
+        with contextlib.suppress(TemplateError):
+            prompt(tokenizer, template)
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": ""}],
+        tokenize=False,
+        chat_template="{{ strftime_now('%Y') }}",
+    )
+    assert int(text) == datetime.datetime.now().year > 2024
 
 
 def test_options_may_name_another_date(tokenizer):
