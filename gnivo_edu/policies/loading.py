@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike, fspath
@@ -13,16 +12,15 @@ import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
 from gnivo_edu.machine import hub_answers
 from gnivo_edu.names import home
 from gnivo_edu.policies.tabular import TabularLM
+from gnivo_edu.policies.weights import UnfitWeights, check_size, check_weights, folder_of
 from toy_envs import TokenMDP
 
-# Masks and angles that old versions of transformers saved beside the weights; no weight is lost.
-CONSTANTS = re.compile(r"(\.(attn|attention)\.(masked_)?bias|\.inv_freq|\.?position_ids)$")
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
 
 
@@ -66,8 +64,8 @@ def load_model(
     """(model, tokenizer) from a folder or a Hugging Face hub id, in `dtype`, dropout off, CPU.
 
     Raises ValueError, in one line, on a folder that is missing or holds no causal language model,
-    on weights that do not fit the configuration, on an id that the hub does not have, and where the
-    hub cannot be reached.
+    on weights that do not fit the configuration or hold nan, on an id that the hub does not have,
+    and where the hub cannot be reached.
     """
     name = fspath(path_or_id)
     if name == "PATH_OR_HUB_ID":
@@ -103,7 +101,7 @@ def load_transformer(
     """A transformer that `save_pretrained` wrote, with norms that keep float64, dropout off.
 
     Raises ValueError, in one line, on a folder that holds no model, and on weights that do not fit
-    the configuration.
+    the configuration or hold nan.
     """
     _check_config(Path(folder))
     model, _ = _read(str(folder), str(folder), local=True, dtype=dtype, tokenizer=False)
@@ -133,38 +131,40 @@ def _read(
     """(model, tokenizer or None) from a folder, all of whose weights fit all of its configuration;
     `name`: what errors call it.
     """
+    with _telling(name, local):
+        config = None
+        if local:
+            config = AutoConfig.from_pretrained(source)
+            check_size(config, Path(source), name=name)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            source,
+            config=config,
+            dtype=dtype,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that they are named below
+        )
+        words = AutoTokenizer.from_pretrained(source) if tokenizer else None
+        model, info = loaded
+        check_weights(model, info, folder_of(source), name=name)
+    return model, words
+
+
+@contextmanager
+def _telling(name: str, local: bool) -> Iterator[None]:
+    """Quiet inside, and whatever a loader raises on files that it cannot read is one line."""
     try:
         with quiet(local):
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                source,
-                dtype=dtype,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # so that they are named below
-            )
-            words = AutoTokenizer.from_pretrained(source) if tokenizer else None
-    except Exception as error:  # whatever a loader raises on files it cannot read
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].strip()
+            yield
+    except UnfitWeights:
+        raise
+    except Exception as error:
+        lines = (str(error).strip() or type(error).__name__).splitlines()
+        # Where the first line only announces the reason, it is the second.
+        reason = " ".join(lines[: 2 if lines[0].endswith(":") else 1]).strip()
         hint = "" if local else " (a hub id needs a connection, or the files in the cache)"
         raise ValueError(
             f"{name!r} could not be loaded as a causal language model{hint}: {reason}"
         ) from error
-    model, info = loaded
-    for weight, in_file, by_config in sorted(info["mismatched_keys"]):
-        raise ValueError(
-            f"{name!r} does not fit its config.json: {weight} is {list(in_file)} in the file and "
-            f"{list(by_config)} by the configuration"
-        )
-    if info["missing_keys"]:
-        raise ValueError(
-            f"{name!r} is no causal language model: it lacks weights, such as "
-            f"{sorted(info['missing_keys'])[0]}"
-        )
-    if beyond := sorted(key for key in info["unexpected_keys"] if not CONSTANTS.search(key)):
-        raise ValueError(
-            f"{name!r} does not fit its config.json: the configuration has no place for "
-            f"{len(beyond)} of the weights in the file, such as {beyond[0]}"
-        )
-    return model, words
 
 
 def _check_config(folder: Path) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
     BertConfig,
@@ -148,56 +146,6 @@ def test_a_policy_that_cannot_be_loaded_is_refused_in_one_line(tmp_path: Path) -
         with pytest.raises(ValueError, match=message) as error:
             load_policy(str(name))
         assert "\n" not in str(error.value)
-
-
-def edited(folder: Path, weights: Any = None, **settings: Any) -> Path:
-    """A tiny model in a folder, its weights and its configuration changed."""
-    small_transformer(MDP, "tiny").save_pretrained(folder)
-    if weights is not None:
-        save_file(weights(load_file(folder / "model.safetensors")), folder / "model.safetensors")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | settings))
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"num_hidden_layers": 3}, r"lacks weights, such as model\.layers\.2\.input_layernorm"),
-        ({"num_hidden_layers": 1}, r"no place for 12 of the weights in the file, such as model"),
-        ({"vocab_size": 9}, r"lm_head\.weight is \[5, 16\] in the file and \[9, 16\] by the conf"),
-        ({"num_key_value_heads": 4}, r"k_proj\.bias is \[8\] in the file and \[16\] by the conf"),
-    ],
-)
-def test_weights_that_do_not_fit_their_configuration_are_named(
-    settings: dict[str, Any], message: str, tokenizer: Any, tmp_path: Path
-) -> None:
-    folder = edited(tmp_path, layer_types=None, **settings)
-    with pytest.raises(ValueError, match=message) as error:
-        load_transformer(folder)
-    assert "\n" not in str(error.value)
-    tokenizer.save_pretrained(folder)
-    with pytest.raises(ValueError, match=message):
-        load_model(folder)
-
-
-def test_a_weight_too_many_is_refused_and_an_old_buffer_is_not(tmp_path: Path) -> None:
-    def with_score(weights: Any) -> Any:
-        return {**weights, "score.weight": torch.zeros(1, 16)}
-
-    def with_buffers(weights: Any) -> Any:
-        names = ("rotary_emb.inv_freq", "self_attn.rotary_emb.inv_freq", "attention.masked_bias")
-        return {**weights, **{f"model.layers.0.{name}": torch.zeros(2) for name in names}}
-
-    with pytest.raises(ValueError, match=r"no place for 1 of the weights .* score\.weight"):
-        load_transformer(edited(tmp_path / "more", with_score))
-    load_transformer(edited(tmp_path / "old", with_buffers))
-
-
-def test_tied_weights_are_not_missed(tmp_path: Path) -> None:
-    tiny_model("llama", tie_word_embeddings=True).save_pretrained(tmp_path)
-    loaded = load_transformer(tmp_path)
-    assert loaded.lm_head.weight is loaded.model.embed_tokens.weight
 
 
 def test_a_broken_file_of_a_toy_policy_is_one_line(tmp_path: Path) -> None:
