@@ -14,11 +14,14 @@ from gnivo_edu.objectives.checks import checked
 
 # One line makes an objective known: a function named as its file. It is then in the atlas, in the
 # tests that hold for every objective, and on the page of objectives.
+from gnivo_edu.objectives.cispo import cispo as cispo
+from gnivo_edu.objectives.dapo import dapo as dapo
 from gnivo_edu.objectives.dr_grpo import dr_grpo as dr_grpo
 from gnivo_edu.objectives.dro import dro as dro
 from gnivo_edu.objectives.gnivo import gnivo as gnivo
 from gnivo_edu.objectives.group_value import group_value as group_value
 from gnivo_edu.objectives.grpo import grpo as grpo
+from gnivo_edu.objectives.gspo import gspo as gspo
 from gnivo_edu.objectives.gvpo import gvpo as gvpo
 from gnivo_edu.objectives.online_dpo import online_dpo as online_dpo
 from gnivo_edu.objectives.oreo import oreo as oreo

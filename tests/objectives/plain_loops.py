@@ -11,6 +11,23 @@ from gnivo_edu.batch import GroupBatch
 from tests.objectives.objective_checks import Groups
 
 
+def advantages_loops(
+    groups: Groups, scale: str, pays: list[float] | None = None
+) -> list[list[float]]:
+    """Rewards less their pays, less the group's mean, over a standard deviation + 1e-4."""
+
+    def std(x: list[float]) -> float:
+        return math.sqrt(sum((a - sum(x) / len(x)) ** 2 for a in x) / (len(x) - 1))
+
+    everything = std([row.R for group in groups for row in group])
+    advantages = []
+    for group in groups:
+        rewards = [row.R - pay for row, pay in zip(group, pays or [0.0] * len(group), strict=True)]
+        divisor = {"group": std(rewards) + 1e-4, "batch": everything + 1e-4, "none": 1.0}[scale]
+        advantages.append([(r - sum(rewards) / len(rewards)) / divisor for r in rewards])
+    return advantages
+
+
 def grpo_loops(
     live: Groups,
     _: Groups,
@@ -22,16 +39,9 @@ def grpo_loops(
     clip_high: float = 0.2,
     max_length: int = 1,
 ) -> float:
-    def std(x: list[float]) -> float:
-        return math.sqrt(sum((a - sum(x) / len(x)) ** 2 for a in x) / (len(x) - 1))
-
-    everything = std([row.R for group in live for row in group])
     total, tokens, responses = 0.0, 0, 0
-    for group in live:
-        rewards = [row.R for row in group]
-        divisor = {"group": std(rewards) + 1e-4, "batch": everything + 1e-4, "none": 1.0}[scale]
-        for row in group:
-            a = (row.R - sum(rewards) / len(rewards)) / divisor
+    for group, advantages in zip(live, advantages_loops(live, scale), strict=True):
+        for row, a in zip(group, advantages, strict=True):
             h = sum(row.p) - sum(row.r)
             response = 0.0
             for t in range(len(row.p)):

@@ -38,6 +38,9 @@ SETTINGS: dict[str, dict[str, tuple[Any, Any]]] = {
         "normaliser": ("seq-mean-token-mean", "token-mean"),
         **CLIPS,
     },
+    "gspo": {"scale": ("group", "none"), "clip_low": (3e-4, 0.1), "clip_high": (4e-4, 0.1)},
+    "cispo": {"scale": ("group", "none"), "clip_high": (4.0, 0.1)},
+    "dapo": {"clip_low": (0.2, 0.3), "clip_high": (0.28, 0.1)},
     "dr_grpo": {"kl": ("none", "k3"), "max_length": (None, 2), **CLIPS},
     "rloo": {"alpha": (0.05, 0.06), "normalise": (False, True), **CLIPS},
     "vimpo": {
@@ -90,6 +93,10 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
         for kl in ("k3", "exact", "sequence", "none")
     ],
     ("dr_grpo", {"max_length": 6}),
+    ("gspo", {"scale": "none"}),
+    ("gspo", {"clip_low": 0.2, "clip_high": 0.2}),
+    ("cispo", {"clip_high": 0.1}),
+    ("dapo", {"max_length": 5, "buffer": 3}),
     ("rloo", {}),
     ("rloo", {"clip_low": None}),
     ("vimpo", {"whitened": False, "actor": 0.3}),

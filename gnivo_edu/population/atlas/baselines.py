@@ -88,6 +88,27 @@ ROWS: list[Row] = [
         ],
     ),
     *family(
+        "gspo",
+        "GSPO, arXiv 2507.18071",
+        read_in="third party",
+        rows=[collapses("as published: std, one ratio a response", sampling="current")],
+    ),
+    *family(
+        "cispo",
+        "CISPO, arXiv 2506.13585",
+        read_in="third party",
+        rows=[
+            collapses("as published: std, token mean", sampling="current"),
+            collapses("stale samples, no std", settings={"scale": "none"}, sampling="uniform"),
+        ],
+    ),
+    *family(
+        "dapo",
+        "DAPO, arXiv 2503.14476",
+        read_in="third party",
+        rows=[collapses("as published: std, token mean, mixed groups", sampling="current")],
+    ),
+    *family(
         "rloo",
         "RLOO, arXiv 2402.14740",
         read_in="code",
