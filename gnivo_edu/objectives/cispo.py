@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gnivo_edu.batch import GroupBatch
+from gnivo_edu.objectives.groups import check_alpha
 from gnivo_edu.objectives.grpo import Scale, group_advantages
 from gnivo_edu.objectives.output import LossOutput
 from gnivo_edu.objectives.surrogate import (
@@ -16,6 +17,7 @@ from gnivo_edu.objectives.surrogate import (
 
 def cispo(
     batch: GroupBatch,
+    alpha: float = 1.0,
     scale: Scale = "group",
     clip_high: float = 4.0,
 ) -> LossOutput:
@@ -27,18 +29,19 @@ def cispo(
     A_i as in `grpo`, a constant. PPO's clip drops the gradient of a token whose ratio has left its
     range; here the weight alone is bounded, and every token keeps its gradient. The weight is
     detached: with u = 1 this is the gradient of `grpo` without a KL under "token-mean".
-    `scale`: what rewards are divided by; see `grpo`. `clip_high`: the weight is at most 1 +
-    clip_high; below there is no bound.
+    `alpha` is checked and not used: there is no KL. `scale`: what rewards are divided by; see
+    `grpo`. `clip_high`: the weight is at most 1 + clip_high; below there is no bound.
 
     Population minimiser: none inside; on-policy it collapses on the best response.
 
     Source: arXiv 2506.13585 (not opened), through the documentation of TRL and of two other
-    trainers; the paper's clip_high was not found, the 4 is that of TRL's advice (weights up to 5).
-    Departures: none known; the 1e-4 beside the std is TRL's.
+    trainers, and TRL 1.16, loss_type="cispo" (run). Departures: the paper's clip_high was not
+    found, the 4 is that of TRL's advice (its epsilon_high=5 is the largest weight, our 1 +
+    clip_high); the 1e-4 beside the std is TRL's.
 
     Metrics: `reward`, mean; `logratio`, mean log pi_theta/pi_ref of responses, nats; `tied_groups`;
-    `clipped`, share of token weights above the bound. Raises ValueError on K = 1, unknown names and
-    a negative clip_high.
+    `clipped`, share of token weights above the bound. Raises ValueError on K = 1, alpha <= 0,
+    unknown names and a negative clip_high.
 
     >>> import torch
     >>> half = torch.full((1, 2, 1), 0.5).log().requires_grad_()
@@ -51,6 +54,7 @@ def cispo(
     tensor([-1.2500,  0.2500])
     """
     check_group(batch, "cispo")
+    check_alpha(alpha)
     if not clip_high >= 0:
         raise ValueError(f"clip_high must not be negative, got {clip_high}")
     advantages = group_advantages(batch, scale)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 
 from gnivo_edu.batch import GroupBatch
+from gnivo_edu.objectives.groups import check_alpha
 from gnivo_edu.objectives.grpo import group_advantages
 from gnivo_edu.objectives.output import LossOutput
 from gnivo_edu.objectives.surrogate import (
@@ -21,6 +22,7 @@ from gnivo_edu.objectives.surrogate import (
 
 def dapo(
     batch: GroupBatch,
+    alpha: float = 1.0,
     clip_low: float = 0.2,
     clip_high: float = 0.28,
     max_length: int | None = None,
@@ -33,22 +35,27 @@ def dapo(
         L = 1/(their tokens)  sum over the tokens of groups whose rewards are not all equal of
             - min( u A, clip(u, 1 - clip_low, 1 + clip_high) A ).
 
-    Its four changes to GRPO: the upper clip is wider, so that rare tokens may grow; groups with
-    equal rewards leave the batch (the paper draws others in their place until the batch is full;
-    here the mean is over those that stay); all tokens weigh alike, whatever their response's
-    length; long responses pay, from 0 at `buffer` tokens before `max_length` to 1 there. `buffer`
-    0 is no such pay. There is no KL.
+    Its four changes to GRPO, beside that there is no KL: the upper clip is wider, so that rare
+    tokens may grow; groups with equal rewards leave the batch; all tokens weigh alike, whatever
+    their response's length; long responses pay, from 0 at `buffer` tokens before `max_length` to 1
+    there. `buffer` 0, the default, is no such pay: both lengths belong to the task (the paper's
+    are 4,096 and 20,480 tokens). `alpha` is checked and not used.
+
+    What belongs to the trainer and is not here is the paper's dynamic sampling: it draws further
+    prompts until a batch holds as many mixed groups as it should. Here the mean is over those that
+    stay, so that a batch may be smaller, and one without any has loss 0.
 
     Population minimiser: none inside; on-policy it collapses on the best response, length paid.
 
     Source: arXiv 2503.14476 (not opened), through verl's recipe (clip 0.2 and 0.28, token-mean,
     a pay of at most 1). Departures: rewards are compared before the pay, as verl filters by
-    accuracy; no group is drawn again; the 1e-4 beside the std is TRL's.
+    accuracy; no group is drawn again; the pay is in reward units, and weighs twice as much against
+    rewards of 0 and 1 as against the paper's -1 and 1; the 1e-4 beside the std is TRL's.
 
     Metrics: `reward`, mean before the pay; `logratio`, mean log pi_theta/pi_ref of responses, nats;
     `tied_groups`, share of groups left out; `clipped`, share of the ratios of the others out of
-    range. Raises ValueError on K = 1, a clip out of range, and a buffer without a
-    max_length that is longer.
+    range. Raises ValueError on K = 1, alpha <= 0, a clip out of range, and a buffer without a
+    max_length that is at least as long.
 
     >>> import torch
     >>> half = torch.full((2, 2, 1), 0.5).log().requires_grad_()
@@ -59,6 +66,7 @@ def dapo(
     tensor([-0.3535,  0.3535])
     """
     check_group(batch, "dapo")
+    check_alpha(alpha)
     check_clip(clip_low, clip_high)
     if buffer < 0 or (buffer and (max_length is None or max_length < buffer)):
         raise ValueError(

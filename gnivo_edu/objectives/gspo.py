@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gnivo_edu.batch import GroupBatch
+from gnivo_edu.objectives.groups import check_alpha
 from gnivo_edu.objectives.grpo import Scale, group_advantages
 from gnivo_edu.objectives.output import LossOutput
 from gnivo_edu.objectives.surrogate import (
@@ -17,31 +18,34 @@ from gnivo_edu.objectives.surrogate import (
 
 def gspo(
     batch: GroupBatch,
+    alpha: float = 1.0,
     scale: Scale = "group",
     clip_low: float = 3e-4,
     clip_high: float = 4e-4,
 ) -> LossOutput:
-    r"""GSPO: the clipped policy gradient of GRPO with one ratio a response, of the length's root.
+    r"""GSPO: the clipped policy gradient of GRPO with one ratio a response, a geometric mean.
 
         u_i = ( pi_theta(y_i) / pi_b(y_i) )^{1/T_i},   pi_b sampled,
         L = mean over prompts and i of  - min( u A, clip(u, 1 - clip_low, 1 + clip_high) A ),
 
     with A_i as in `grpo`, a constant. All tokens of a response are kept or dropped together, and
     each gets A_i u_i/T_i: where nothing is clipped and u = 1 that is the gradient of `grpo` without
-    a KL. The clip is narrow because u is a geometric mean over tokens: T nats of a response move it
-    by one.
-    `scale`: what rewards are divided by; see `grpo`.
+    a KL. The clip is narrow because u is the geometric mean of the ratios of the tokens: log u_i is
+    the log-ratio of the response over T_i.
+    `alpha` is checked and not used: there is no KL. `scale`: what rewards are divided by; see
+    `grpo`.
 
     Population minimiser: none inside; on-policy it collapses on the best response, and 1/T_i
     favours short right answers and long wrong ones on the way.
 
     Source: arXiv 2507.18071 (not opened), by its settings in the paper index of TRL's
-    documentation, which name section 5.1 for the clip. Departures: none known; the 1e-4 beside the
-    std is TRL's.
+    documentation, which name section 5.1 for the clip, and TRL 1.16, loss_type="grpo" with
+    importance_sampling_level="sequence" (run). Departures: none known; the 1e-4 beside the std is
+    TRL's. The paper's variant with an advantage per token (GSPO-token) is not here.
 
     Metrics: `reward`, mean; `logratio`, mean log pi_theta/pi_ref of responses, nats; `tied_groups`;
-    `clipped`, share of responses whose ratio is out of range. Raises ValueError on K = 1, unknown
-    names and a clip out of range.
+    `clipped`, share of responses whose ratio is out of range. Raises ValueError on K = 1, alpha <=
+    0, unknown names and a clip out of range.
 
     >>> import torch
     >>> half = torch.full((1, 2, 2), 0.5).log().requires_grad_()
@@ -55,6 +59,7 @@ def gspo(
              [ 0.2500,  0.0000]]])
     """
     check_group(batch, "gspo")
+    check_alpha(alpha)
     check_clip(clip_low, clip_high)
     advantages = group_advantages(batch, scale)
     # log u_i, the mean over the tokens of a response of their log-ratio.

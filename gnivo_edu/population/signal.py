@@ -14,7 +14,8 @@ from gnivo_edu.population import Answers, Population, gradient_covariance, point
 PLACES = {"reference": 0.0, "half-way": 0.5, "near the optimum": 0.9}
 REWARDS = ("sparse", "dense")
 GROUP_SIZES = (2, 4, 8)
-ON_POLICY = ("dr_grpo", "grpo", "ppo", "rloo", "vimpo")  # the others sample from the reference
+# The others sample from the reference.
+ON_POLICY = ("cispo", "dapo", "dr_grpo", "grpo", "gspo", "ppo", "rloo", "vimpo")
 
 
 @dataclass(frozen=True)

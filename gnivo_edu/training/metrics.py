@@ -43,7 +43,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +58,7 @@ from gnivo_edu.training.config import TrainConfig
 from gnivo_edu.training.settings import option_of
 
 MAX_SEQUENCES = 2**14  # over all prompts: a fraction of a second on a CPU
+Ratio = Literal["token", "answer", "mean of an answer"]
 # Metrics of objectives: those that TRL's users know by another name, and those that say what is
 # logged already.
 KNOWN = {
@@ -65,6 +66,8 @@ KNOWN = {
     "margin": "rewards/margins",
     "policy_loss": "policy_loss",
 }
+# What an objective takes a ratio of, where that is not a token.
+RATIO_OF: dict[str, Ratio] = {"rloo": "answer", "gspo": "mean of an answer"}
 SAID = {"reward", "logratio", "tied_groups", "clipped", "kl_to_initial"}
 
 
@@ -136,22 +139,27 @@ def objective_metrics(
     )
     if "rewards/margins" in row and alpha is not None:
         row["rewards/margins"] *= alpha
+    if config.objective == "cispo":
+        low = 1.0  # its weights have no lower bound, and no ratio is below 0
     if "clipped" in metrics and low is not None and high is not None:
         acted = batch.by_step() if config.level == "step" else batch
-        row |= clip_metrics(acted, low, high=high, of_answers=config.objective == "rloo")
+        ratio_of = RATIO_OF.get(config.objective, "token")
+        row |= clip_metrics(acted, low, high=high, ratio_of=ratio_of)
     return row
 
 
 @torch.no_grad()
 def clip_metrics(
-    batch: GroupBatch, low: float, high: float, of_answers: bool = False
+    batch: GroupBatch, low: float, high: float, ratio_of: Ratio = "token"
 ) -> dict[str, float]:
-    """Shares of ratios pi_theta/pi_sampler that lie outside [1 - low, 1 + high], of tokens or of
-    whole answers.
+    """Shares of ratios pi_theta/pi_sampler that lie outside [1 - low, 1 + high]: those of tokens,
+    of whole answers, or the geometric means of an answer's.
     """
     logratio, mask = behaviour_logratio(batch), batch.mask
-    if of_answers:
+    if ratio_of != "token":
         logratio, mask = logratio.sum(-1, keepdim=True), torch.ones_like(mask[..., :1])
+    if ratio_of == "mean of an answer":
+        logratio = logratio / batch.lengths[..., None].clamp(min=1)
     below, above = (logratio.exp() < 1 - low) & mask, (logratio.exp() > 1 + high) & mask
     count = mask.sum(-1).clamp(min=1)
     return {

@@ -329,8 +329,9 @@ bar_panels(
 # %% [markdown]
 # **Explain.** Four families.
 #
-# *Nothing, ever.* GRPO and Dr. GRPO without a KL term: centred rewards are 0,
-# and there is nothing else in the loss.
+# *Nothing, ever.* GRPO and Dr. GRPO without a KL term, and GSPO, CISPO and
+# DAPO, which have none: centred rewards are 0, and there is nothing else in
+# the loss.
 #
 # *Level the log-ratios.* Rewards equal means, at the best policy, log-ratios
 # equal. So whatever has drifted apart is drawn together again:

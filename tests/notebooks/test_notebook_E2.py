@@ -199,7 +199,7 @@ def shares():
 
 def test_families_in_a_tied_group(shares):
     assert set(shares) == {*objectives.names(), "grpo without KL"}
-    for name in ("dr_grpo", "grpo without KL"):
+    for name in ("cispo", "dapo", "dr_grpo", "gspo", "grpo without KL"):
         assert shares[name] == (0, 0, 0), "nothing, ever"
     for name in ("gvpo", "rloo", "online_dpo"):
         assert shares[name][0] == shares[name][2] == 0 < shares[name][1], "level the log-ratios"

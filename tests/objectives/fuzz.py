@@ -20,6 +20,7 @@ from torch import Tensor
 from gnivo_edu import objectives
 from gnivo_edu.batch import LOGPS, PER_TOKEN, GroupBatch
 from tests.objectives.objective_checks import rows
+from tests.objectives.test_cispo import cispo_loops
 from tests.objectives.test_dro import dro_loops
 from tests.objectives.test_oreo import oreo_loops
 from tests.objectives.test_ppo import loops as ppo_loops
@@ -53,6 +54,13 @@ CHOICES: dict[str, dict[str, tuple[Any, ...]]] = {
         "clip_high": (0.0, 0.2, 10.0, math.inf),
         "max_length": (None, 7),
     },
+    "gspo": {
+        "scale": ("group", "batch", "none"),
+        "clip_low": (3e-4, 0.2),
+        "clip_high": (4e-4, 0.2, math.inf),
+    },
+    "cispo": {"scale": ("group", "batch", "none"), "clip_high": (0.1, 4.0, math.inf)},
+    "dapo": {"clip_low": (0.0, 0.2), "clip_high": (0.28, 10.0)},
     "dr_grpo": {"kl": ("none", "k3", "exact"), "clip_high": (0.2, 3.0), "max_length": (None, 7)},
     "rloo": {"clip_low": (None, 0.0, 0.2), "clip_high": (0.2, 3.0), "normalise": (True, False)},
     "vimpo": {
@@ -85,6 +93,7 @@ CHOICES: dict[str, dict[str, tuple[Any, ...]]] = {
 CHOICES["group_value"] = CHOICES["gnivo"]
 # Where something is detached, the gradient is not the slope of the loss: these say what is held.
 LOOPS: dict[str, Callable[..., float]] = {
+    "cispo": cispo_loops,
     "dro": dro_loops,
     "oreo": oreo_loops,
     "ppo": ppo_loops,

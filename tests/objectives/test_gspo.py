@@ -15,6 +15,7 @@ from tests.objectives.objective_checks import (
     Groups,
     check_equal_rewards,
     check_errors,
+    check_errors_of_groups,
     check_invariances,
     check_loops,
     gradients,
@@ -71,8 +72,7 @@ def test_it_collapses_on_the_best_response() -> None:
 
 
 def test_errors_and_ties() -> None:
-    with pytest.raises(ValueError, match="K = 1"):
-        gspo(GroupBatch(**{name: x[:, :1] for name, x in random_record().items()}))
+    check_errors_of_groups(gspo)
     check_errors(
         gspo, ({"scale": "k1"}, "scale must be one of group"), ({"clip_low": 1.0}, "clip_low < 1")
     )

@@ -134,6 +134,9 @@ def test_defaults_are_the_published_settings() -> None:
     published: dict[str, dict[str, Any]] = {
         "gvpo": {"alpha": 0.1},
         "grpo": {"alpha": 0.04, "kl": "k3", "scale": "group", "clip_low": 0.2, "clip_high": 0.2},
+        "gspo": {"scale": "group", "clip_low": 3e-4, "clip_high": 4e-4},
+        "cispo": {"scale": "group", "clip_high": 4.0},
+        "dapo": {"clip_low": 0.2, "clip_high": 0.28, "buffer": 0},
         "dr_grpo": {"kl": "none", "clip_low": 0.2, "clip_high": 0.2},
         "rloo": {"alpha": 0.05, "normalise": False, "clip_low": 0.2, "clip_high": 0.2},
         "vimpo": {

@@ -1,8 +1,9 @@
-"""grpo, dr_grpo, rloo and online_dpo against TRL itself, installed with the extra `trl`.
+"""grpo, gspo, cispo, dapo, dr_grpo, rloo and online_dpo against TRL itself, installed with the
+extra `trl`.
 
 TRL's losses on a batch are those of ours without a factor: its means are over the responses, or
-over the tokens, of the batch. Nothing is said of importance_sampling_level="sequence" and of the
-loss types cispo, sapo, luspo and vespo: there is no objective of ours for them.
+over the tokens, of the batch. Nothing is said of the loss types sapo, luspo and vespo: there is no
+objective of ours for them.
 """
 
 from __future__ import annotations
@@ -23,8 +24,11 @@ from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer  # noqa: E402
 from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer  # noqa: E402
 
 from gnivo_edu.batch import GroupBatch  # noqa: E402
+from gnivo_edu.objectives.cispo import cispo  # noqa: E402
+from gnivo_edu.objectives.dapo import dapo  # noqa: E402
 from gnivo_edu.objectives.dr_grpo import dr_grpo  # noqa: E402
 from gnivo_edu.objectives.grpo import group_advantages, grpo  # noqa: E402
+from gnivo_edu.objectives.gspo import gspo  # noqa: E402
 from gnivo_edu.objectives.online_dpo import online_dpo  # noqa: E402
 from gnivo_edu.objectives.rloo import rloo  # noqa: E402
 from gnivo_edu.objectives.surrogate import average  # noqa: E402
@@ -132,6 +136,49 @@ def test_grpo_and_its_variants(loss_type: str, beta: float, scale: str) -> None:
                     for name in ("alpha", "kl", "clip_low", "clip_high", "max_length")
                 }
                 assert difference(dr_grpo, record, theirs, **options) < TOLERANCE
+
+
+@pytest.mark.parametrize("scale", ["group", "batch", "none"])
+@pytest.mark.parametrize(("low", "high"), [(3e-4, 4e-4), (0.2, 0.28)])
+def test_gspo_is_the_ratio_of_whole_sequences(low: float, high: float, scale: str) -> None:
+    for record in RECORDS:
+        theirs = by_grpo(
+            record,
+            loss_type="grpo",
+            importance_sampling_level="sequence",
+            beta=0.0,
+            epsilon=low,
+            epsilon_high=high,
+            scale_rewards=scale,
+        )
+        settings = {"scale": scale, "clip_low": low, "clip_high": high}
+        assert difference(gspo, record, theirs, **settings) < TOLERANCE
+
+
+@pytest.mark.parametrize("scale", ["group", "batch", "none"])
+@pytest.mark.parametrize("largest", [5.0, 1.1])
+def test_the_epsilon_high_of_cispo_is_the_largest_weight(largest: float, scale: str) -> None:
+    for record in RECORDS:
+        theirs = by_grpo(
+            record, loss_type="cispo", beta=0.0, epsilon_high=largest, scale_rewards=scale
+        )
+        settings = {"scale": scale, "clip_high": largest - 1}
+        assert difference(cispo, record, theirs, **settings) < TOLERANCE
+
+
+def test_dapo_differs_in_the_tokens_of_tied_groups() -> None:
+    """TRL keeps groups of equal rewards: they add nothing but their tokens to the divisor."""
+    with_ties = 0
+    for record in RECORDS:
+        theirs = by_grpo(record, loss_type="dapo", beta=0.0, epsilon=0.2, epsilon_high=0.28)
+        mixed = (record["rewards"] != record["rewards"][:, :1]).any(1)
+        with_ties += int(not mixed.all())
+        if mixed.any():
+            share = int(record["mask"].sum()) / int(record["mask"][mixed].sum())
+            assert difference(dapo, record, theirs, factor=share) < TOLERANCE
+        else:
+            assert dapo(GroupBatch(**record)).loss == 0
+    assert 0 < with_ties < len(RECORDS)
 
 
 @pytest.mark.parametrize("loss_type", NORMALISERS)

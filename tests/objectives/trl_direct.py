@@ -47,7 +47,7 @@ def ragged_records() -> Iterator[Record]:
         lengths = torch.randint(1, T + 1, (N, K), generator=g)
         lengths[0, 0] = 1
         record: Record = {"mask": torch.arange(T) < lengths[..., None]}
-        record["behaviour_logps"] = -3 * torch.rand(N, K, T, generator=g, dtype=torch.float64) - 0.5
+        record["behaviour_logps"] = -3 * torch.rand(N, K, T, generator=g, dtype=torch.float64) - 4
         for name, spread in (("policy_logps", 0.45), ("reference_logps", 0.5)):
             noise = torch.randn(N, K, T, generator=g, dtype=torch.float64)
             record[name] = record["behaviour_logps"] + spread * noise

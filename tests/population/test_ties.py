@@ -71,7 +71,7 @@ def test_what_stays_silent_in_a_tied_group(tied):
         where: {name for (at, name), row in rows.items() if at == where and row.push < 1e-11}
         for where, _ in rows
     }
-    never = {"dr_grpo", "grpo, no KL"}
+    never = {"cispo", "dapo", "dr_grpo", "gspo", "grpo, no KL"}
     relative = {"gvpo", "rloo", "online_dpo"}
     assert silent["writer"] == never
     assert silent["reference"] == never | relative | {"grpo", "gnivo", "group_value", "vimpo"}

@@ -15,7 +15,7 @@ from tests.training.training_runs import Stop, left, run
 from toy_envs import TokenMDP
 
 # Objectives whose exact gradient is zero on the first update after a draw, where rewards are equal.
-STILL = ("gnivo", "gvpo", "grpo", "dr_grpo", "rloo", "online_dpo", "vimpo")
+STILL = ("gnivo", "gvpo", "grpo", "dr_grpo", "rloo", "online_dpo", "vimpo", "gspo", "cispo", "dapo")
 CASES = (
     {"precision": "float32"},
     {"precision": "bf16"},

@@ -75,8 +75,11 @@ def test_clip_ratios_of_tokens_and_of_answers():
             "clip_ratio/region_mean": 3 / 5,
         }
     )
-    answers = clip_metrics(BATCH, 0.2, 0.2, of_answers=True)  # 0.75 and 0.66
+    answers = clip_metrics(BATCH, 0.2, 0.2, ratio_of="answer")  # 0.75 and 0.66
     assert (answers["clip_ratio/low_mean"], answers["clip_ratio/high_mean"]) == (1.0, 0.0)
+    # Their cube root and square root: 0.91 and 0.81.
+    means = clip_metrics(BATCH, 0.15, 0.2, ratio_of="mean of an answer")
+    assert (means["clip_ratio/low_mean"], means["clip_ratio/high_mean"]) == (0.5, 0.0)
 
 
 @pytest.mark.parametrize("name", objectives.names())
@@ -90,9 +93,12 @@ def test_every_objective_is_known_by_known_names_and_says_nothing_twice(name):
         **extra,
         log_z=torch.zeros(1, dtype=torch.float64),
     )
+    options = {"alpha": 0.5}
+    if name == "cispo":
+        options["clip_high"] = 0.2  # none of the ratios is above 5
     objective, config = (
         objectives.get(name),
-        TrainConfig(objective=name, objective_options={"alpha": 0.5}),
+        TrainConfig(objective=name, objective_options=options),
     )
     out = (
         objective(batch, **config.objective_options) if name != "sft_winning" else objective(batch)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from inspect import signature
 from typing import Any, Literal
 
 from torch import Tensor
@@ -82,10 +81,9 @@ class Row:
         return " + ".join(f"{share:g} {name}" for name, share in self.sampling.items())
 
     def loss(self, batch: GroupBatch) -> LossOutput:
-        """The objective with this row's settings, and its alpha where it takes one."""
+        """The objective with this row's settings."""
         f = self.function or objectives.get(self.objective)
-        alpha = {"alpha": self.alpha} if "alpha" in signature(f).parameters else {}
-        return f(batch, **{**alpha, **self.settings})
+        return f(batch, **{"alpha": self.alpha, **self.settings})
 
 
 # --- words to write rows with ---------------------------------------------------------------------
