@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from gnivo_edu.batch import GroupBatch
 from gnivo_edu.objectives.groups import check_alpha
 from gnivo_edu.objectives.grpo import Scale, group_advantages
@@ -41,7 +43,7 @@ def cispo(
 
     Metrics: `reward`, mean; `logratio`, mean log pi_theta/pi_ref of responses, nats; `tied_groups`;
     `clipped`, share of token weights above the bound. Raises ValueError on K = 1, alpha <= 0,
-    unknown names and a negative clip_high.
+    unknown names and a clip_high that is negative or not finite.
 
     >>> import torch
     >>> half = torch.full((1, 2, 1), 0.5).log().requires_grad_()
@@ -55,8 +57,8 @@ def cispo(
     """
     check_group(batch, "cispo")
     check_alpha(alpha)
-    if not clip_high >= 0:
-        raise ValueError(f"clip_high must not be negative, got {clip_high}")
+    if not 0 <= clip_high < math.inf:
+        raise ValueError(f"clip_high must be finite and not negative, got {clip_high}")
     advantages = group_advantages(batch, scale)
     weight = behaviour_logratio(batch).exp().detach()
     bounded = weight.clamp(max=1 + clip_high)

@@ -59,7 +59,7 @@ CHOICES: dict[str, dict[str, tuple[Any, ...]]] = {
         "clip_low": (3e-4, 0.2),
         "clip_high": (4e-4, 0.2, math.inf),
     },
-    "cispo": {"scale": ("group", "batch", "none"), "clip_high": (0.1, 4.0, math.inf)},
+    "cispo": {"scale": ("group", "batch", "none"), "clip_high": (0.1, 4.0)},
     "dapo": {"clip_low": (0.0, 0.2), "clip_high": (0.28, 10.0)},
     "dr_grpo": {"kl": ("none", "k3", "exact"), "clip_high": (0.2, 3.0), "max_length": (None, 7)},
     "rloo": {"clip_low": (None, 0.0, 0.2), "clip_high": (0.2, 3.0), "normalise": (True, False)},

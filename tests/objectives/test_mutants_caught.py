@@ -198,7 +198,7 @@ def test_device_and_precision_are_those_of_the_batch(name: str, settings: dict[s
         ("gspo", {"clip_low": (0.0, 0.99), "clip_high": (0.0,)},
          {"alpha": (0.0,), "clip_low": (1.0,), "clip_high": (-0.1,), "scale": ("k1",)}),
         ("cispo", {"clip_high": (0.0,)},
-         {"alpha": (0.0,), "clip_high": (-0.1, math.nan), "scale": ("k1",)}),
+         {"alpha": (0.0,), "clip_high": (-0.1, math.inf, math.nan), "scale": ("k1",)}),
         ("dapo", {"clip_low": (0.0, 0.99), "clip_high": (0.0,)},
          {"alpha": (0.0,), "clip_low": (1.0,), "clip_high": (-0.1,), "buffer": (-1, 2)}),
         ("dr_grpo", {"clip_low": (0.0, 0.99)},
