@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from gnivo_edu.tasks import math_worker
 from gnivo_edu.tasks.answers.line import answer_line
+from gnivo_edu.tasks.answers.patterns import NUMBER
 from gnivo_edu.tasks.worker_pool import WorkerPool
 
 Status = Literal["right", "wrong", "no answer", "unparsable gold", "timeout", "scored"]
@@ -27,9 +28,10 @@ Extract = Callable[[str], str | None]
 TIMEOUT = 5.0  # seconds for one comparison
 
 _BRACES = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
-_NUMBER = re.compile(
-    r"(?P<sign>-?)[\s$]*(?P<number>(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)"
+_HEADING = re.compile(
+    r"\A[\s*_]*(?:(?:the|my|final)\s+)*(?:answer|result)[ \t*_:]*\n", re.IGNORECASE
 )
+_NUMBER = re.compile(rf"(?P<sign>-?)[\s$]*(?P<number>{NUMBER})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +108,8 @@ def after_marker(text: str, marker: str = "####") -> str | None:
     r"""The answer on the last line after a `marker` that gives one: a number with its sign,
     fraction and magnitude, without currency, thousands separators and the words that follow it.
 
-    A heading is no answer. Where the line says more than one number, the whole line is the answer,
-    for math-verify to read.
+    A heading is no answer, but "Answer" is one of the line below. Where the line says more than one
+    number, the whole line is the answer, for math-verify to read; so it is with 18!, a factorial.
 
     >>> after_marker("So 6*3=18.\n#### $1,018.50 per day"), after_marker("#### 36 / 2 = 18 eggs")
     ('1018.50', '18')
@@ -116,7 +118,7 @@ def after_marker(text: str, marker: str = "####") -> str | None:
     """
     below = False
     for part in reversed(text.split(marker)[1:]):
-        line, _, rest = part.lstrip("#").strip().partition("\n")
+        line, _, rest = _HEADING.sub("", part.lstrip("#")).strip().partition("\n")
         if (answer := answer_line(line, below=below or bool(rest.strip()))) is not None:
             return answer
         below = below or bool(line)

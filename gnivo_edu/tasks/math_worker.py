@@ -14,18 +14,18 @@ import re
 import signal
 from typing import Any
 
+from gnivo_edu.tasks.answers.patterns import SUBSCRIPT
 from gnivo_edu.tasks.answers.reading import Reading, read
 from gnivo_edu.tasks.answers.symbols import letters, word
 from gnivo_edu.tasks.answers.text import clean
+from gnivo_edu.tasks.answers.units import unit_name
 
 __all__ = ["MEMORY_LIMIT", "clean", "judge", "prepare", "reply"]
 
 MEMORY_LIMIT = 4 * 2**30  # bytes; an answer that needs more is wrong
 
 _BASE = re.compile(r"\d\s*_\s*\{?\s*(\d+)\s*\}?$")
-_WORDS = re.compile(
-    r"\\(?:text[a-z]*|mbox|math[a-z]+)\s*\{[^{}]*\}|\\[A-Za-z]+|_\s*(?:\{[^{}]*\}|\w)"
-)
+_WORDS = re.compile(rf"\\(?:text[a-z]*|mbox|math[a-z]+)\s*\{{[^{{}}]*\}}|\\[A-Za-z]+|{SUBSCRIPT}")
 
 
 def judge(
@@ -37,7 +37,8 @@ def judge(
     the answer; an answer that is not read is wrong. `unit` may follow the answer; a number within
     `tolerance` of the gold is right. An answer with the base of its digits must name that of the
     gold (ten where the gold names none); one without is taken to be in the base that was asked for.
-    Words that name a unit after a number are not compared, only their powers where both have one.
+    Of words after a number the powers of units are compared, and common units (18 km is not 18 m),
+    where both have them. A gold that names a modulus is its residue: 7 is right for 7 (mod 12).
     """
     imaginary = _has_imaginary(gold)
     gold_reading = read(gold, unit=unit, imaginary=imaginary)
@@ -48,16 +49,21 @@ def judge(
         return "no answer"
     if unit and clean(unit) in ("%", "\\%"):
         answer = answer.replace("\\%", "").replace("%", "")
+    unit = unit or gold_reading.unit
     scientific = not _has_euler(gold_reading.expression)
-    answer_reading = read(answer, scientific=scientific, unit=unit, imaginary=imaginary)
+    rows = not getattr(gold_reading.expression, "is_Integer", False)
+    answer_reading = read(answer, scientific=scientific, unit=unit, imaginary=imaginary, rows=rows)
     if gold_words is not None:
         return "right" if _same_words(gold_words, answer_reading.latex) else "wrong"
+    units = {unit_name(unit or ""), gold_reading.unit, answer_reading.unit} - {""}
+    if len(units) > 1:
+        return "wrong"
     return _verdict(gold_reading, answer_reading, tolerance)
 
 
 def _verdict(gold: Reading, answer: Reading, tolerance: float | None) -> str:
     """Right or wrong, of an answer in mathematics."""
-    from gnivo_edu.tasks.answers.equations import same_inequalities, verifier
+    from gnivo_edu.tasks.answers.equations import equally_often, same_inequalities, verifier
     from gnivo_edu.tasks.answers.numbers import contradicts_itself, distance
 
     powers = {reading.unit_power for reading in (gold, answer)} - {""}
@@ -67,7 +73,9 @@ def _verdict(gold: Reading, answer: Reading, tolerance: float | None) -> str:
         or len(powers) > 1
         or base not in ("", _base(gold.latex) or "10")
         or _braces_against_brackets(gold, answer)
+        or answer.modulus not in ("", gold.modulus)
         or contradicts_itself(answer.expression)
+        or not (_both_sets(gold, answer) or equally_often(gold.expression, answer.expression))
     ):
         return "wrong"
     same = same_inequalities(gold.expression, gold.latex, answer.expression, answer.latex)
@@ -78,6 +86,9 @@ def _verdict(gold: Reading, answer: Reading, tolerance: float | None) -> str:
         gold.expression, answer.expression, timeout_seconds=None, allow_set_relation_comp=True
     ):
         return "right"
+    if answer.modulus and gold.expression.is_Integer and answer.expression.is_Integer:
+        same_class = (gold.expression - answer.expression) % int(answer.modulus) == 0
+        return "right" if same_class else "wrong"
     if tolerance:
         apart = distance(gold.expression, answer.expression)
         # A little more than the tolerance: 4.2 and 4.3 are 0.1 apart only up to rounding.
@@ -130,6 +141,11 @@ def _base(latex: str) -> str:
     return match[1] if match else ""
 
 
+def _both_sets(*readings: Reading) -> bool:
+    """Whether all are sets in braces, which say nothing twice."""
+    return all(reading.latex.startswith("\\{") for reading in readings)
+
+
 def _braces_against_brackets(gold: Reading, answer: Reading) -> bool:
     """Whether one is a set in braces and the other a pair or an interval, or a pair stands in other
     brackets: math-verify takes these for equal.
@@ -143,7 +159,8 @@ def _braces_against_brackets(gold: Reading, answer: Reading) -> bool:
         elif isinstance(reading.expression, Interval | Tuple):
             kinds.add("brackets")
     pairs = [r.latex for r in (gold, answer) if isinstance(r.expression, Tuple)]
-    if len(pairs) == 2 and len(gold.expression) == 2 and "[" in (pairs[0][0], pairs[1][0]):
+    # So with three and more: a row in square brackets may be a permutation, and a cycle in round.
+    if len(pairs) == 2 and "[" in (pairs[0][0], pairs[1][0]):
         return pairs[0][0] != pairs[1][0] or pairs[0][-1] != pairs[1][-1]
     return kinds == {"braces", "brackets"}
 

@@ -34,9 +34,50 @@ def guarded(compare: Callable[..., bool]) -> Callable[..., bool]:
             if others is None and items is not None and len(items) == len(values):
                 pairs = zip(values.values(), items, strict=True)
                 return all(compare(value, item, *more) for value, item in pairs)
+        if _is_graph(gold, answer) or _is_graph(answer, gold):
+            gold, answer = gold.rhs, answer.rhs
         return compare(gold, answer, *more)
 
     return same
+
+
+def _is_graph(function: Any, equation: Any) -> bool:
+    """Whether one side is f(x) = ..., and the other the same with y."""
+    from sympy import Eq, Symbol
+    from sympy.core.function import AppliedUndef
+
+    if not (isinstance(function, Eq) and isinstance(equation, Eq)):
+        return False
+    name, y = function.lhs, equation.lhs
+    of_a_letter = isinstance(name, AppliedUndef) and all(isinstance(a, Symbol) for a in name.args)
+    return of_a_letter and str(y) == "y" and y not in equation.rhs.free_symbols | name.free_symbols
+
+
+def equally_often(gold: Any, answer: Any) -> bool:
+    """Whether what is said more than once is said as often in both of two equal lists.
+
+    >>> from gnivo_edu.tasks.answers.reading import read
+    >>> texts = ("1,2,2", "2,1,2", "1,1,2", "1,2")
+    >>> [equally_often(read("1,2,2").expression, read(text).expression) for text in texts]
+    [True, True, False, False]
+    """
+    lists = [_listed(gold), _listed(answer)]
+    if len(lists[0]) == len(lists[1]) and all(len(set(items)) == len(items) for items in lists):
+        return True
+
+    def times(item: Any, items: list[Any]) -> int:
+        return sum(item == other or equal(item, other) is True for other in items)
+
+    repeated = [item for items in lists for item in items if times(item, items) > 1]
+    return all(times(item, lists[0]) == times(item, lists[1]) for item in repeated)
+
+
+def _listed(expression: Any) -> list[Any]:
+    """The members of a list, the value in place of a named one; of anything else itself."""
+    from sympy import FiniteSet
+
+    items = _parts(expression) if isinstance(expression, FiniteSet) else [expression]
+    return [_sides(item)[-1] if is_assignment(item) else item for item in items]
 
 
 def is_equation(expression: Any) -> bool:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from decimal import Decimal, InvalidOperation
 
+from gnivo_edu.tasks.answers.patterns import DEGREES, GROUP
 from gnivo_edu.tasks.answers.text import ascii_latex, power_signs
-from gnivo_edu.tasks.answers.units import MAGNITUDES, TEXT, changes
+from gnivo_edu.tasks.answers.units import MAGNITUDES, changes
 
 _LETTERS = {"k": 10**3, "m": 10**6, "b": 10**9}  # of $70k; 5 k without a currency is kilometres
 _LARGEST = 400  # digits of a number that is written out
@@ -21,6 +22,13 @@ _OPENING = re.compile(
     r"(?:(?:the|my|so|therefore|thus|hence|final|answer|result|total|is|about|approximately|roughly|around)\b|[:,=≈~\s]"
     r"|\\approx|[A-Za-z]\s*=(?!=))*",
     re.IGNORECASE,
+)
+# A sentence that says the answer: She makes $18 per day.
+_SUBJECT = re.compile(
+    r"(?:s?he|it|they|we|you|I|there|[A-Z][a-z]+)\s+(?:will |can |must )?"
+    r"(?:makes?|made|earns?|earned|pays?|paid|has|have|had|gets?|got|sells?|sold|sav(?:es?|ed)"
+    r"|spends?|spent|needs?|needed|costs?|takes?|took|eats?|ate|buys?|bought|reads?|walks?|walked"
+    r"|is|are|was|were)\s+(?=[-$€£]*\d)"
 )
 _CURRENCY = re.compile(r"\\?\$|[€£¥₹]|\b(?:USD|EUR|GBP|Rs\.?)(?=\s*\d)")
 _NUMBER = (
@@ -32,7 +40,7 @@ _MATHEMATICS = re.compile(rf"[-+(\s]*{_ATOM}[)\s]*(?:[-+*/^]\s*[-+(\s]*{_ATOM}[)
 _MAGNITUDE = re.compile(rf"\s*({'|'.join(MAGNITUDES)})s?\b", re.IGNORECASE)
 _LIST_HEADING = re.compile(
     r"\d+(?:\s*[.):–—-]+\s+[A-Za-z]|(?:st|nd|rd|th)\b|\s+[A-Z][a-z]+\s+[A-Za-z])"
-    r"|\(\d+\)(?:\s*$|\s+[A-Za-z])|\d[.)]+$"
+    r"|\(\d+\)(?:\s*$|\s+[A-Za-z])|\d\d?[.)]+$"
 )
 # A letter that is no article, and no unit behind a number: 2x, x^2 and x+y are algebra.
 _ALGEBRA = re.compile(
@@ -65,9 +73,12 @@ def answer_line(line: str, below: bool = False) -> str | None:
     line = _plain(line)
     if not line or (below and _LIST_HEADING.match(line)):
         return None
-    currency = _CURRENCY.search(line) is not None
-    line = _CURRENCY.sub("", line)
     line = _OPENING.sub("", line, count=1)
+    if (subject := _SUBJECT.match(line)) is not None:
+        number = None if below else answer_line(line[subject.end() :])
+        return number if number and _MATHEMATICS.fullmatch(number) else None
+    currency = _CURRENCY.search(line) is not None
+    line = _OPENING.sub("", _CURRENCY.sub("", line), count=1)
     if not re.search(r"\d", line) or re.match(r"[A-Za-z]", line):
         return None
     if len(line) > _LONGEST:
@@ -93,12 +104,12 @@ def _plain(line: str) -> str:
     line = re.sub(r"^\s*<\w+>|<[/|][^<>]*>\s*$", "", line)  # tags, and an end token
     line = re.sub(r"^\s*\*([^*]+)\*\s*$", r"\1", power_signs(line))
     line = re.sub(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\})*)\}", r"\1", line)
-    line = re.sub(rf"{TEXT}\s*\{{([^{{}}]*)\}}", r" \1 ", line)
+    line = re.sub(GROUP, r" \1 ", line)
     line = re.sub(r"\\[,;: !]|~(?=\d{3})", lambda m: "" if m[0] == "\\!" else " ", line)
     line = re.sub(r"\{,\}", ",", line).replace("**", "").replace("__", "").replace("`", "")
     line = re.sub(r"\\(?:times|cdot)\s*|(?<=\d)\s*[xX]\s*(?=[$\d])", " * ", line)
     line = re.sub(r"\\div\s*", " / ", line)
-    return re.sub(r"\^\s*\{?\\circ\s*\}?", " degrees ", line).strip().strip("_").strip()
+    return re.sub(DEGREES, " degrees ", line).strip().strip("_").strip()
 
 
 def _magnitude(rest: str, currency: bool, touching: bool) -> tuple[int, str]:

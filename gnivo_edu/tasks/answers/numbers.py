@@ -7,11 +7,14 @@ x plus a part in 1e20 is x. Here a value is compared with its own size.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 DIGITS = 60  # a value is computed to so many
-ROUNDED = 1e-3  # a decimal that agrees to six places must agree to this part of its size too
+PLACES = 6  # a decimal of so many places may be a rounded value
+ROUNDED = 1e-4  # if it agrees to this part of its size too
 SAME_DECIMALS = 2e-6  # and where the gold is a decimal as well, to this
+EXACT = 1e-12  # decimals that are closer differ by the arithmetic that wrote them
 # Expressions with letters are compared where all are above 0, where all are below, and in between.
 POINTS = ((9, 11), (-60, -13), (-8, 19))
 STEPS = 60
@@ -108,6 +111,12 @@ def _value(expression: Any) -> Any:
     return parts[0] if parts[1] == 0 else parts[0] + parts[1] * I
 
 
+def _places(decimal: Any) -> int:
+    """How many digits a decimal has behind its point, without zeros at its end."""
+    exponent = Decimal(str(decimal)).normalize().as_tuple().exponent
+    return max(0, -int(exponent))
+
+
 def _equal_numbers(gold: Any, answer: Any) -> bool | None:
     from sympy import Float
 
@@ -116,12 +125,19 @@ def _equal_numbers(gold: Any, answer: Any) -> bool | None:
     if x is None or y is None:
         return None
     apart, size = abs(x - y), max(abs(x), abs(y))
+    if apart <= EXACT * size and (gold.has(Float) or answer.has(Float)):
+        return True
     if decimal:
-        # A decimal may be a rounded fraction or root: 0.333333 is right for 1/3.
+        # A decimal may be a rounded fraction or root: 0.333333 is right for 1/3, and 0.0010001,
+        # which is none of 1/1000, is not.
+        places = min(_places(side) for side in (gold, answer) if side.is_Float)
         part = SAME_DECIMALS if gold.is_Float and answer.is_Float else ROUNDED
-        return bool(apart <= part * size and x.round(6) == y.round(6))
+        half_a_place = 0.5 * 10.0**-places
+        return bool(
+            places >= PLACES and apart <= part * size and apart <= half_a_place * (1 + EXACT)
+        )
     if gold.has(Float) or answer.has(Float):
-        return bool(apart <= 1e-12 * size)
+        return False
     if apart > size * 10 ** (10 - DIGITS):
         return False
     # Equal to fifty digits: exact where both are whole numbers or fractions.

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from gnivo_edu.tasks.answers.patterns import DEGREES
 from gnivo_edu.tasks.answers.symbols import named
 from gnivo_edu.tasks.answers.text import clean
 from gnivo_edu.tasks.answers.units import magnitude, per_cent, without_unit
@@ -44,49 +45,80 @@ arcsec arccsc arsinh arcosh artanh arcsinh arccosh arctanh log ln exp lim sum pr
 lcm max min floor ceil lfloor rfloor lceil rceil langle rangle lbrace rbrace lbrack rbrack lvert
 rvert vert lgroup rgroup cdot times div pm mp circ le leq leqslant lt ge geq geqslant gt ne neq
 approx in notin cup cap setminus subseteq supseteq emptyset varnothing complement angle
-measuredangle triangle left right begin end quad qquad displaystyle Re Im
+measuredangle triangle to rightarrow left right begin end quad qquad displaystyle Re Im
 """
 _COMMANDS = frozenset(_KNOWN.split())
 _PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}(?:\s+[A-Za-z]{2,}){2,}")
 # The left side of S_{\max} = 5 or \angle ABC = 90: a name, which the grammar need not read.
 _NAME = re.compile(
-    r"(?:[A-Za-z\s()|,_{}]|\\(?:angle|triangle|text|mathrm|operatorname|max|min|overline|vec|left|right)"
-    r"(?![A-Za-z]))+"
+    r"(?:[A-Za-z\s()|,_{}]|\\(?:angle|triangle|text|mathrm|mathbb|operatorname|max|min|overline|vec"
+    r"|left|right|cap|cup|mid|[lr]?vert|Pr|det)(?![A-Za-z]))+"
 )
 _LEFT_WORDS = re.compile(
     r"^(?:[A-Z][a-z]{2,}|(?=[a-z]*[aeiou])[a-z]{4,})(?:\s+[A-Za-z]{2,})*(?=\s*=(?!=))"
 )
-_AND = re.compile(r"(?<=[\w)}\]])\s+and\s+(?=[-\w(\\])")
+_AND = re.compile(r"(?<=[\w)}\]])(?:\s*,)?\s+(?:and|\\text\s*\{\s*and\s*\})\s+(?=[-\w(\\])")
+_CONGRUENCE = re.compile(
+    r"(?P<value>(?=.*\d)[^()]*?)\s*(?:\(\s*)?"
+    r"(?:\\(?:pmod|pod|bmod|mod)|\\text\s*\{\s*mod\s*\}|(?<![A-Za-z])mod(?![A-Za-z]))"
+    r"\s*(?:\{\s*(?P<braced>\d+)\s*\}|(?P<bare>\d+))\s*\)?"
+)
+_ROW = re.compile(r"[1-9]\d\d(?:,[1-9]\d\d){2,}")
+_DEGREES_OF_A_FUNCTION = re.compile(rf"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z]).*{DEGREES}")
 _RATIO = re.compile(r"\d+(?:\.\d+)?(?:\s*:\s*\d+(?:\.\d+)?){2,}")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """LaTeX of an answer, what it says (None where it cannot be read), the power of its unit."""
+    """LaTeX of an answer, what it says (None where it cannot be read), the name and the power of
+    its unit, and the modulus of a congruence.
+    """
 
     latex: str
     expression: Any
+    unit: str = ""
     unit_power: str = ""
+    modulus: str = ""
 
 
 def read(
-    text: str, scientific: bool = True, unit: str | None = None, imaginary: bool = False
+    text: str,
+    scientific: bool = True,
+    unit: str | None = None,
+    imaginary: bool = False,
+    rows: bool = True,
 ) -> Reading:
     r"""What a text says. With `scientific`, 3e6 is three million and not 3*e*6; `unit` may follow;
-    with `imaginary`, the letter i is the root of -1.
+    with `imaginary`, the letter i is the root of -1; with `rows`, 153,370,371 are three numbers
+    and not one in thousands.
 
     >>> read("3e6").expression, read("5 6").expression, read(r"\neq 5").expression
     (3*10**6, None, None)
     """
     latex = per_cent(_FRAMES.sub("", clean(text)))
-    latex, power = without_unit(magnitude(_BARE_POINT.sub("", latex)), unit)
+    latex, unit_name, power = without_unit(magnitude(_BARE_POINT.sub("", latex)), unit)
+    latex, modulus = _without_modulus(latex)
     if scientific:
         latex = _SCIENTIFIC.sub(lambda m: rf"{m[1]} \times 10^{{{int(m[2])}}}", latex)
     latex = re.sub(r"\(\s*(\d+)\s*\)\s*(?=_)", r"\1", latex)  # (52)_8 is no permutation
     latex = re.sub(r"^(['\"`])(.*)\1$", r"\2", latex.strip()).strip()
     latex = _AND.sub(r" \\text{ and } ", latex)
+    if rows and _ROW.fullmatch(latex):
+        latex = latex.replace(",", ", ")
     whole = _LEFT_WORDS.sub(lambda m: rf"\text{{{re.sub(r'[^A-Za-z]', '', m[0])}}}", latex)
-    return Reading(latex, _expression(named(whole, imaginary)), power)
+    return Reading(latex, _expression(named(whole, imaginary)), unit_name, power, modulus)
+
+
+def _without_modulus(latex: str) -> tuple[str, str]:
+    r"""A congruence as an equation, and its modulus ("" where there is none).
+
+    >>> _without_modulus(r"x \equiv 7 \pmod{12}"), _without_modulus("7 (mod 12)")
+    (('x = 7', '12'), ('7', '12'))
+    """
+    match = _CONGRUENCE.fullmatch(latex.strip())
+    if match is None:
+        return latex, ""
+    return match["value"].replace(r"\equiv", "="), match["braced"] or match["bare"]
 
 
 @functools.lru_cache(4096)
@@ -119,6 +151,7 @@ def _loses(latex: str) -> bool:
         bare, before = _ARGUMENTS.sub(";", bare), bare
     return bool(
         _DROPPED.search(latex)
+        or _DEGREES_OF_A_FUNCTION.search(latex)
         or not _COMMANDS.issuperset(_COMMAND.findall(latex))
         or _SIDE_BY_SIDE.search(bare)
         or _PROSE.search(bare)

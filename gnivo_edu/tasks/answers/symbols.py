@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import re
 
-from gnivo_edu.tasks.answers.units import TEXT
+from gnivo_edu.tasks.answers.patterns import GROUP, SUBSCRIPT, TEXT
 
-_OPERAND = r"(?:\\?[A-Za-z]+(?:\s*_\s*(?:\w|\{[^{}]*\}))?(?:\s*\(\s*\w+\s*\))?)"
+_OPERAND = rf"(?:\\?[A-Za-z]+(?:\s*{SUBSCRIPT})?(?:\s*\(\s*\w+\s*\))?)"
 _ORDER = r"(?:\^\s*\{?\s*(\d)\s*\}?)?"
 _QUOTIENT = re.compile(
     rf"\\[dt]?frac\s*\{{\s*(d|\\partial)\s*{_ORDER}\s*((?=[A-Za-z(\\])(?:[^{{}}]|\{{[^{{}}]*\}})+)\}}"
@@ -22,13 +22,14 @@ _INLINE = re.compile(
     r"(?<![A-Za-z\\])d\s?([A-Za-z]|\\[A-Za-z]+)\s*/\s*d\s?([A-Za-z]|\\[A-Za-z]+)(?![A-Za-z])"
 )
 _PRIME = re.compile(
-    r"((?:\\[A-Za-z]+|[A-Za-z])(?:_\s*(?:\w|\{[^{}]*\}))?)\s*(?:('+)|\^\s*\{?((?:\s*\\prime(?![a-z]))+)\s*\}?"
+    rf"((?:\\[A-Za-z]+|[A-Za-z])(?:{SUBSCRIPT})?)\s*"
+    r"(?:('+)|\^\s*\{?((?:\s*\\prime(?![a-z]))+)\s*\}?"
     r"|\^\s*\{\s*\((\d)\)\s*\})"
 )
-_GROUP = re.compile(rf"{TEXT}\s*\{{([^{{}}]*)\}}")
+_GROUP = re.compile(GROUP)
 _LETTERS = re.compile(
     r"\\(?:text|begin|end|operatorname|mathbb|mathcal)\s*\{[^{}]*\}|[_^]\s*\\text\s*\{[^{}]*\}"
-    r"|_\s*(?:\{[^{}]*\}|\w)|\\[A-Za-z]+|\\.|[EId]"
+    rf"|{SUBSCRIPT}|\\[A-Za-z]+|\\.|[EId]"
 )
 _NAMES = {
     "E": r"\text{LetterE}",
@@ -65,7 +66,7 @@ def named(latex: str, imaginary: bool = False) -> str:
     latex = _LETTERS.sub(name, latex)
     if imaginary:
         latex = re.sub(
-            r"(\\text\s*\{[^{}]*\}|\\[A-Za-z]+|_\s*(?:\w|\{[^{}]*\}))|i",
+            rf"(\\text\s*\{{[^{{}}]*\}}|\\[A-Za-z]+|{SUBSCRIPT})|i",
             lambda m: m[1] or "{I}",
             latex,
         )

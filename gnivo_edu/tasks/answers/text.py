@@ -10,6 +10,8 @@ import re
 import unicodedata
 from fractions import Fraction
 
+from gnivo_edu.tasks.answers.patterns import DEGREES
+
 _SIGNS = {
     "−": "-", "–": "-", "—": "-", "‒": "-", "‐": "-", "‑": "-", "﹣": "-", "∗": "*", "∕": "/",
     "⁄": "/", "×": r"\times ", "✕": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ",
@@ -48,6 +50,11 @@ _FUNCTION = re.compile(
 )
 _POWER = re.compile(r"(?<=[\w)}\]])\s*\*\*\s*(?:(-?\d+(?:\.\d+)?)|(?=[-\w({\\]))")
 _SIGNED_EXPONENT = re.compile(r"\^\s*([-+]\s*(?:\d+(?:\.\d+)?|\\(?:pi|theta)\b|[A-Za-z]))")
+# The sine of degrees; alone, degrees are a unit.
+_TURNED = re.compile(
+    r"(\\(?:sin|cos|tan|cot|sec|csc)(?:\s*\^\s*(?:\d|\{\s*\d\s*\}))?)\s*(?:[({]\s*)?"
+    rf"(\d+(?:\.\d+)?)\s*{DEGREES}(?:\s*[)}}])?"
+)
 _GREEK = (
     r"\\(?:alpha|beta|gamma|delta|epsilon|theta|lambda|mu|nu|pi|rho|sigma|tau|phi|omega)"
     r"(?![A-Za-z])"
@@ -67,21 +74,24 @@ def clean(text: str) -> str:
     fractions.
 
     >>> clean(r"\$32,\!348"), clean("$f(x)=x$,$f(x)=2-x$."), clean(r" \left(1, 2\right) ")
-    ('32,348', 'f(x)=x,f(x)=2-x', '(1, 2)')
+    ('32348', 'f(x)=x,f(x)=2-x', '(1, 2)')
     >>> clean("2√5 − 5²"), clean(r"3\,000"), clean(r"0.1\overline{6}"), clean("2½")
     ('2\\sqrt{5} - 5^{2}', '3000', '\\frac{1}{6}', '2\\frac{1}{2}')
     """
     text = text if text.isascii() else ascii_latex(text)
-    text = re.sub(r"\\(?:left|right)\.", "", text)
+    text = re.sub(r"\\(?:left|right)\.", "", stripped(text))
+    text = re.sub(r"\\([lr])brace(?![A-Za-z])\s?", lambda m: r"\{" if m[1] == "l" else r"\}", text)
+    text = re.sub(r"(\\(?:max|min|gcd|lcm))\s*\\\{([^{}]*)\\\}", r"\1(\2)", text)
     text = re.sub(r"\\(?:left|right|[bB]igg?[lrm]?)(?=\s*[\[\]()|/\\])", "", text)
     text = re.sub(rf"\\({_ACCENTS})\s*(\\[A-Za-z]+|[A-Za-z0-9])", r"\\\1{\2}", text)
     text = text.replace(r"\varnothing", r"\emptyset")
     text = re.sub(r"\\(?:text)?degrees?(?![A-Za-z])", r"^{\\circ}", text)
     text = re.sub(r"\\(?:displaystyle|textstyle|limits|nolimits)(?![A-Za-z])", "", text)
-    text = re.sub(r"^\*\*(.*)\*\*$|^(?:\\\(|\\\[)(.*)(?:\\\)|\\\])$", r"\1\2", text.strip())
+    text = re.sub(r"^\*\*(.*)\*\*$|^(?:\\\(|\\\[)(.*)(?:\\\)|\\\])$", r"\1\2", text)
     text = re.sub(r"(?<=\w)\\?\$(?=\w)", " ", text)
     text = re.sub(r"\\?\$|[€£¥₹]", "", text)
-    text = re.sub(r"\{,\}|,\\!\s*", ",", text)
+    text = re.sub(r"(?<=\d)(?:\{,\}|,\\!)\s*(?=\d{3}(?!\d))", "", text)  # between thousands
+    text = re.sub(r"\{,\}|,\\!", ",", text)
     text = _GROUPED.sub(_together, text)
     text = re.sub(_SPACE, " ", text.replace("\\!", ""))
     text = _GROUPED_DECIMALS.sub(lambda match: match[1] + re.sub(r"\s", "", match[2]), text)
@@ -89,9 +99,18 @@ def clean(text: str) -> str:
     text = _UNENDING.sub(_unending, text)
     text = _MIXED.sub(r"\1\\frac{\2}{\3}", text)
     text = _FUNCTION.sub(lambda match: "\\" + match[1].replace("infinity", "infty"), text)
-    text = _braced(_round_to_braces(text))
-    # No full stop, nor the backslash of a space that has gone.
-    return re.sub(r"(?<!\.)\.$|(?<!\\)\\$", "", text.strip().removeprefix("=")).strip()
+    text = _TURNED.sub(r"\1(\\frac{\2\\pi}{180})", _braced(_round_to_braces(text)))
+    return re.sub(r"(?<!\.)\.$", "", text.strip().removeprefix("=")).strip()
+
+
+def stripped(text: str) -> str:
+    r"""A text without the space around it; the space of "\ " at its end is half of a command.
+
+    >>> stripped(" 5 "), stripped("5\\ ")
+    ('5', '5\\ ')
+    """
+    bare = text.strip()
+    return f"{bare} " if bare.endswith("\\") and not text.endswith("\\") else bare
 
 
 def ascii_latex(text: str) -> str:
@@ -181,6 +200,7 @@ def _fraction(whole: str, start: str, block: str) -> str:
 def _braced(text: str) -> str:
     r"""Braces where LaTeX needs none and the parser does: 10^-3, \frac\pi6, \sqrt[3]2, and 2**n."""
     text = power_signs(text)
+    text = re.sub(r"\^\{([-+])\}\s*(\d+)", r"^{\1\2}", text)  # 10⁻3
     text = _SIGNED_EXPONENT.sub(r"^{\1}", text)
     text = _BARE_FRACTION.sub(_fraction_in_braces, text)
     return _BARE_ROOT.sub(r"\1{\2}", text)

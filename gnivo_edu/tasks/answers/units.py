@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from gnivo_edu.tasks.answers.patterns import GROUP, TEXT
+
 MAGNITUDES = {
     "dozen": 12,
     "hundred": 10**2,
@@ -42,8 +44,21 @@ times half halves third thirds quarter quarters double twice is isn base e i d p
 perhaps possibly wrong incorrect false excluded except unlike
 """
 NO_UNIT = frozenset(_CHANGES.split())
+# Units by the names they go by: 18 km is not 18 m, whatever the words of others may mean.
+_NAMES = """
+mm millimeter millimetre | cm centimeter centimetre | m meter metre | km kilometer kilometre
+| in inch inches | ft foot feet | yd yard | mi mile | mg milligram | g gram | kg kilogram
+| lb lbs pound | ml mL milliliter millilitre | l L liter litre | s sec second | min minute
+| h hr hrs hour
+| day | week | month | year | cent | dollar | degree | radian | mph | km/h kph | m/s
+"""
+_CANONICAL = {
+    form: names.split()[0]
+    for names in _NAMES.split("|")
+    for name in names.split()
+    for form in ((name, f"{name}s") if len(name) > 2 else (name,))  # ms are no metres
+}
 
-TEXT = r"\\(?:text(?:rm|it|bf|normal|sf)?|mbox|math(?:rm|it|bf|sf)|operatorname|boldsymbol|bm)"
 _PER_CENT = re.compile(
     rf"\s*(?:\\?%|{TEXT}\s*\{{\s*(?:per\s?cent|pct|\\?%)\s*\}}|\b(?:per\s?cent|pct)\b)"
 )
@@ -89,26 +104,43 @@ def magnitude(latex: str) -> str:
     return _MAGNITUDE.sub(factor, latex)
 
 
-def without_unit(latex: str, unit: str | None = None) -> tuple[str, str]:
-    r"""The text before a unit at its end, and the power of that unit ("" where it has none).
+def unit_name(words: str) -> str:
+    r"""One name for each of the names of a common unit; "" for any other words.
 
-    `unit` is one that the problem names, in letters without braces.
+    >>> unit_name("metres"), unit_name(r"\text{ m}"), unit_name("eggs"), unit_name("m per day")
+    ('m', 'm', '', '')
+    """
+    words = re.sub(r"\^\s*\{?\s*\d\s*\}?", "", re.sub(GROUP, r"\1", words)).strip(" .$")
+    return _CANONICAL.get(words if len(words) < 3 else words.lower(), "")
+
+
+def without_unit(latex: str, unit: str | None = None) -> tuple[str, str, str]:
+    r"""The text before a unit at its end, the name of that unit and its power ("" where there is
+    none).
+
+    `unit` is one that the problem or its gold names: it may stand there in letters without braces.
 
     >>> without_unit(r"864 \mbox{ inches}^2"), without_unit("18 dollars")
-    (('864', '2'), ('18', ''))
-    >>> without_unit(r"5 \text{ or anything}"), without_unit("6m")
-    (('5 \\text{ or anything}', ''), ('6m', ''))
+    (('864', 'in', '2'), ('18', 'dollar', ''))
+    >>> without_unit(r"5 \text{ or anything}"), without_unit("6m"), without_unit("6m", unit="metre")
+    (('5 \\text{ or anything}', '', ''), ('6m', '', ''), ('6', 'm', ''))
     """
-    power = ""
+    names, power = [], ""
     for _ in range(2):  # \text{ m}\text{/s}, or a power of its own
         match = _UNIT.search(latex) or _COMMON.search(latex)
         if match is None or not is_unit(match["words"]):
             break
         latex, power = latex[: match.start()].rstrip(), power or match["power"] or ""
+        names.append(unit_name(match["words"]))
     if unit:
-        name = re.escape(re.sub(r"[${}\\^\d\s]", "", unit))
-        latex = re.sub(rf"(?<=[\d}}\s)])\s*{name}s?(?:\^\{{?\d\}}?)?\s*$", "", latex)
-    return latex, power
+        common = unit_name(unit)
+        forms = [form for form, known in _CANONICAL.items() if known == common]
+        forms.append(re.escape(re.sub(r"[${}\\^\d\s]", "", unit)) + "s?")
+        pattern = rf"(?<=[\d}}\s)])\s*(?:{'|'.join(forms)})(?:\^\{{?(\d)\}}?)?\s*$"
+        if (letters := re.search(pattern, latex)) is not None:
+            latex, power = latex[: letters.start()], power or letters[1] or ""
+            names.append(common)
+    return latex, names[0] if len(names) == 1 else "", power
 
 
 def changes(words: str) -> bool:
