@@ -66,7 +66,8 @@ def _verdict(gold: Reading, answer: Reading, tolerance: float | None) -> str:
     from gnivo_edu.tasks.answers.equations import equally_often, same_inequalities, verifier
     from gnivo_edu.tasks.answers.numbers import contradicts_itself, distance
 
-    powers = {reading.unit_power for reading in (gold, answer)} - {""}
+    # A common unit without a power has the first.
+    powers = {r.unit_power or ("1" if r.unit else "") for r in (gold, answer)} - {""}
     base = _base(answer.latex)
     if (
         answer.expression is None

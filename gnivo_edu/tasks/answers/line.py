@@ -126,7 +126,9 @@ def _is_remark(rest: str, touching: bool) -> bool:
     letter = re.match(r"[A-Za-z](?![A-Za-z])", rest)
     if touching and letter is not None and letter[0] not in _UNIT_LETTERS:
         return False  # 5x
-    if re.match(r"\s*[<>\\^!|±\[{+]|\s*[b-zB-Z]\s*$|\s*/\s*[xyzn]\b", rest):
+    if touching and re.match(r"(?:st|nd|rd|th)\b", rest):
+        return False  # 18th is a place
+    if re.match(r"\s*(?:[<>\\^!|±\[{+%]|[b-zB-Z]\s*$|/\s*[xyzn]\b|\.\.|-\s*$)", rest):
         return re.match(rf"\s*[{_UNIT_LETTERS}]\s*$", rest) is not None
     if changes(rest):
         return False

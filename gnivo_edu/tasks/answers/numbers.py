@@ -14,7 +14,7 @@ DIGITS = 60  # a value is computed to so many
 PLACES = 6  # a decimal of so many places may be a rounded value
 ROUNDED = 1e-4  # if it agrees to this part of its size too
 SAME_DECIMALS = 2e-6  # and where the gold is a decimal as well, to this
-EXACT = 1e-12  # decimals that are closer differ by the arithmetic that wrote them
+EXACT = 1e-14  # decimals that are closer differ by the arithmetic that wrote them
 # Expressions with letters are compared where all are above 0, where all are below, and in between.
 POINTS = ((9, 11), (-60, -13), (-8, 19))
 STEPS = 60

@@ -64,7 +64,7 @@ _CONGRUENCE = re.compile(
     r"\s*(?:\{\s*(?P<braced>\d+)\s*\}|(?P<bare>\d+))\s*\)?"
 )
 _ROW = re.compile(r"[1-9]\d\d(?:,[1-9]\d\d){2,}")
-_DEGREES_OF_A_FUNCTION = re.compile(rf"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z]).*{DEGREES}")
+_DEGREES_OF_A_FUNCTION = re.compile(rf"\\(?:sin|cos|tan|cot|sec|csc|pi)(?![a-z]).*{DEGREES}")
 _RATIO = re.compile(r"\d+(?:\.\d+)?(?:\s*:\s*\d+(?:\.\d+)?){2,}")
 
 
@@ -103,6 +103,7 @@ def read(
     latex = re.sub(r"\(\s*(\d+)\s*\)\s*(?=_)", r"\1", latex)  # (52)_8 is no permutation
     latex = re.sub(r"^(['\"`])(.*)\1$", r"\2", latex.strip()).strip()
     latex = _AND.sub(r" \\text{ and } ", latex)
+    latex = re.sub(r"(?<=[\w)}\]])\s*\\approx(?![A-Za-z])", "=", latex)
     if rows and _ROW.fullmatch(latex):
         latex = latex.replace(",", ", ")
     whole = _LEFT_WORDS.sub(lambda m: rf"\text{{{re.sub(r'[^A-Za-z]', '', m[0])}}}", latex)

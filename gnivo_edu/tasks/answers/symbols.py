@@ -26,6 +26,7 @@ _PRIME = re.compile(
     r"(?:('+)|\^\s*\{?((?:\s*\\prime(?![a-z]))+)\s*\}?"
     r"|\^\s*\{\s*\((\d)\)\s*\})"
 )
+_TRANSPOSE = re.compile(r"\^\s*(?:T|\{\s*T\s*\})(?![A-Za-z])")
 _GROUP = re.compile(GROUP)
 _LETTERS = re.compile(
     r"\\(?:text|begin|end|operatorname|mathbb|mathcal)\s*\{[^{}]*\}|[_^]\s*\\text\s*\{[^{}]*\}"
@@ -63,7 +64,7 @@ def named(latex: str, imaginary: bool = False) -> str:
             return letter
         return _NAMES.get(letter, letter)
 
-    latex = _LETTERS.sub(name, latex)
+    latex = _LETTERS.sub(name, _TRANSPOSE.sub(r"^{\\text{LetterT}}", latex))
     if imaginary:
         latex = re.sub(
             rf"(\\text\s*\{{[^{{}}]*\}}|\\[A-Za-z]+|{SUBSCRIPT})|i",

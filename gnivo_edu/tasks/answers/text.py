@@ -84,7 +84,9 @@ def clean(text: str) -> str:
     text = re.sub(r"(\\(?:max|min|gcd|lcm))\s*\\\{([^{}]*)\\\}", r"\1(\2)", text)
     text = re.sub(r"\\(?:left|right|[bB]igg?[lrm]?)(?=\s*[\[\]()|/\\])", "", text)
     text = re.sub(rf"\\({_ACCENTS})\s*(\\[A-Za-z]+|[A-Za-z0-9])", r"\\\1{\2}", text)
-    text = text.replace(r"\varnothing", r"\emptyset")
+    text = text.replace(r"\varnothing", r"\emptyset").replace(r"\mid ", "|")
+    text = re.sub(r"(?<![A-Za-z\\])m\s*(?=\\angle)", "", text)  # the measure of an angle
+    text = re.sub(r"(?<![\^_\w}])\{([-+])\}|(?<![\w)}\]])\^\{([-+])\}", r"\1\2", text)
     text = re.sub(r"\\(?:text)?degrees?(?![A-Za-z])", r"^{\\circ}", text)
     text = re.sub(r"\\(?:displaystyle|textstyle|limits|nolimits)(?![A-Za-z])", "", text)
     text = re.sub(r"^\*\*(.*)\*\*$|^(?:\\\(|\\\[)(.*)(?:\\\)|\\\])$", r"\1\2", text)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from gnivo_edu.tasks.answers.patterns import GROUP, TEXT
+from gnivo_edu.tasks.answers.patterns import DEGREES, GROUP, TEXT
 
 MAGNITUDES = {
     "dozen": 12,
@@ -110,7 +110,7 @@ def unit_name(words: str) -> str:
     >>> unit_name("metres"), unit_name(r"\text{ m}"), unit_name("eggs"), unit_name("m per day")
     ('m', 'm', '', '')
     """
-    words = re.sub(r"\^\s*\{?\s*\d\s*\}?", "", re.sub(GROUP, r"\1", words)).strip(" .$")
+    words = re.sub(GROUP, r"\1", words).strip(" .$")
     return _CANONICAL.get(words if len(words) < 3 else words.lower(), "")
 
 
@@ -132,6 +132,8 @@ def without_unit(latex: str, unit: str | None = None) -> tuple[str, str, str]:
             break
         latex, power = latex[: match.start()].rstrip(), power or match["power"] or ""
         names.append(unit_name(match["words"]))
+    if not names and re.search(rf"{DEGREES}\s*$", latex):
+        names.append("degree")
     if unit:
         common = unit_name(unit)
         forms = [form for form, known in _CANONICAL.items() if known == common]
