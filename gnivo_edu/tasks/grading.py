@@ -21,6 +21,7 @@ from typing import Any, Literal
 from gnivo_edu.tasks import math_worker
 from gnivo_edu.tasks.answers.line import answer_line
 from gnivo_edu.tasks.answers.patterns import NUMBER
+from gnivo_edu.tasks.answers.text import stripped
 from gnivo_edu.tasks.worker_pool import WorkerPool
 
 Status = Literal["right", "wrong", "no answer", "unparsable gold", "timeout", "scored"]
@@ -80,7 +81,7 @@ def last_box(text: str) -> str | None:
     """
     span = _last_box_span(text)
     while span is not None:
-        text = text[span[1] : span[2]].strip()
+        text = stripped(text[span[1] : span[2]])
         span = _last_box_span(text)
         if span is None or span[0] > 0 or span[2] + 1 < len(text):  # not a box around a box
             return text or None

@@ -63,7 +63,12 @@ def judge(
 
 def _verdict(gold: Reading, answer: Reading, tolerance: float | None) -> str:
     """Right or wrong, of an answer in mathematics."""
-    from gnivo_edu.tasks.answers.equations import equally_often, same_inequalities, verifier
+    from gnivo_edu.tasks.answers.equations import (
+        equally_often,
+        same_inequalities,
+        same_residue,
+        verifier,
+    )
     from gnivo_edu.tasks.answers.numbers import contradicts_itself, distance
 
     # A common unit without a power has the first.
@@ -87,9 +92,10 @@ def _verdict(gold: Reading, answer: Reading, tolerance: float | None) -> str:
         gold.expression, answer.expression, timeout_seconds=None, allow_set_relation_comp=True
     ):
         return "right"
-    if answer.modulus and gold.expression.is_Integer and answer.expression.is_Integer:
-        same_class = (gold.expression - answer.expression) % int(answer.modulus) == 0
-        return "right" if same_class else "wrong"
+    if int(answer.modulus or 0) and same_residue(
+        gold.expression, answer.expression, modulus=int(answer.modulus)
+    ):
+        return "right"
     if tolerance:
         apart = distance(gold.expression, answer.expression)
         # A little more than the tolerance: 4.2 and 4.3 are 0.1 apart only up to rounding.

@@ -61,11 +61,9 @@ def equally_often(gold: Any, answer: Any) -> bool:
     >>> [equally_often(read("1,2,2").expression, read(text).expression) for text in texts]
     [True, True, False, False]
     """
-    from sympy import FiniteSet
-
-    if not (isinstance(gold, FiniteSet) or isinstance(answer, FiniteSet)):
-        return True
     lists = [_listed(gold), _listed(answer)]
+    if len(lists[0]) == len(lists[1]) == 1:
+        return True
     if len(lists[0]) == len(lists[1]) and all(len(set(items)) == len(items) for items in lists):
         return True
 
@@ -80,8 +78,28 @@ def _listed(expression: Any) -> list[Any]:
     """The members of a list, the value in place of a named one; of anything else itself."""
     from sympy import FiniteSet
 
+    expression = _value(expression)
     items = _parts(expression) if isinstance(expression, FiniteSet) else [expression]
-    return [_sides(item)[-1] if is_assignment(item) else item for item in items]
+    return [_value(item) for item in items]
+
+
+def _value(expression: Any) -> Any:
+    """What a name is said to be; of anything else itself."""
+    return _sides(expression)[-1] if is_assignment(expression) else expression
+
+
+def same_residue(gold: Any, answer: Any, modulus: int) -> bool:
+    """Whether two whole numbers, or names of the same letter for such, differ by a multiple.
+
+    >>> from sympy import Integer
+    >>> same_residue(Integer(7), Integer(19), 12), same_residue(Integer(7), Integer(8), 12)
+    (True, False)
+    """
+    names = [_sides(side)[0] for side in (gold, answer) if is_assignment(side)]
+    values = [_value(side) for side in (gold, answer)]
+    if len(set(names)) > 1 or not all(getattr(value, "is_Integer", False) for value in values):
+        return False
+    return bool((values[0] - values[1]) % modulus == 0)
 
 
 def is_equation(expression: Any) -> bool:

@@ -27,7 +27,7 @@ _ARGUMENTS = re.compile(
 )
 # What the grammar drops without a word: dots, quotes, one of two numbers side by side, and the
 # subscript of a number, which is a base where it stands behind a whole answer.
-_DROPPED = re.compile(r"\\[lc]?dots|\.\.\.|['\"`#?]")
+_DROPPED = re.compile(r"\\[lc]?dots|\.\.\.|['\"`#?]|\\infty\s*\]|\[\s*-\s*\\infty")
 _SIDE_BY_SIDE = re.compile(r"\d[\s{}]+\d")
 _SUBSCRIPT = re.compile(r"(?<!\^)\d\s*_")
 _NUMERAL = re.compile(r"[-+]?\s*[\d.,]+\s*_\s*(?:\d+|\{\s*\d+\s*\})")
@@ -59,7 +59,7 @@ _LEFT_WORDS = re.compile(
 )
 _AND = re.compile(r"(?<=[\w)}\]])(?:\s*,)?\s+(?:and|\\text\s*\{\s*and\s*\})\s+(?=[-\w(\\])")
 _CONGRUENCE = re.compile(
-    r"(?P<value>(?=.*\d)[^()]*?)\s*(?:\(\s*)?"
+    r"(?P<value>(?=.*\d)[^()]*?)\s*(?P<round>\(\s*)?"
     r"(?:\\(?:pmod|pod|bmod|mod)|\\text\s*\{\s*mod\s*\}|(?<![A-Za-z])mod(?![A-Za-z]))"
     r"\s*(?:\{\s*(?P<braced>\d+)\s*\}|(?P<bare>\d+))\s*\)?"
 )
@@ -115,11 +115,17 @@ def _without_modulus(latex: str) -> tuple[str, str]:
 
     >>> _without_modulus(r"x \equiv 7 \pmod{12}"), _without_modulus("7 (mod 12)")
     (('x = 7', '12'), ('7', '12'))
+    >>> _without_modulus(r"17 \bmod 5")  # a remainder
+    ('2', '5')
     """
     match = _CONGRUENCE.fullmatch(latex.strip())
     if match is None:
         return latex, ""
-    return match["value"].replace(r"\equiv", "="), match["braced"] or match["bare"]
+    value, modulus = match["value"].strip(), match["braced"] or match["bare"]
+    operation = match["round"] is None and r"\pmod" not in latex
+    if operation and re.fullmatch(r"-?\d+", value) and int(modulus):
+        value = str(int(value) % int(modulus))
+    return value.replace(r"\equiv", "="), modulus
 
 
 @functools.lru_cache(4096)

@@ -19,7 +19,8 @@ _OPERATOR = re.compile(
     rf"\s*{_ORDER}\s*\}}\s*\(?\s*({_OPERAND})\s*\)?(?![\w^(])"
 )
 _INLINE = re.compile(
-    r"(?<![A-Za-z\\])d\s?([A-Za-z]|\\[A-Za-z]+)\s*/\s*d\s?([A-Za-z]|\\[A-Za-z]+)(?![A-Za-z])"
+    r"(?<![A-Za-z\\])(d|\\partial)\s?([A-Za-z]|\\[A-Za-z]+)"
+    r"\s*/\s*(?:d|\\partial)\s?([A-Za-z]|\\[A-Za-z]+)(?![A-Za-z])"
 )
 _PRIME = re.compile(
     rf"((?:\\[A-Za-z]+|[A-Za-z])(?:{SUBSCRIPT})?)\s*"
@@ -54,7 +55,7 @@ def named(latex: str, imaginary: bool = False) -> str:
     latex = _upright(latex)
     latex = _QUOTIENT.sub(lambda m: _derivative(m[1], m[2], m[3], m[4], m[5]), latex)
     latex = _OPERATOR.sub(lambda m: _derivative(m[1], m[2], m[5], m[3], m[4]), latex)
-    latex = _INLINE.sub(lambda m: _derivative("d", None, m[1], m[2], None), latex)
+    latex = _INLINE.sub(lambda m: _derivative(m[1], None, m[2], m[3], None), latex)
     latex = _PRIME.sub(_primed, latex)
     differential = re.search(r"\\int|\\frac\s*\{\s*d\s*\}", latex) is not None
 

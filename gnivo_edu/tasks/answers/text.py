@@ -61,7 +61,7 @@ _GREEK = (
 )
 _ARGUMENT = rf"(?:\{{[^{{}}]*\}}|{_GREEK}|[A-Za-z0-9])"
 _BARE_FRACTION = re.compile(
-    rf"(\\[dt]?frac)\s*(?=[^\s{{]|\{{[^{{}}]*\}}\s*{_GREEK})({_ARGUMENT})\s*({_ARGUMENT})"
+    rf"(\\[dt]?(?:frac|binom))\s*(?=[^\s{{]|\{{[^{{}}]*\}}\s*{_GREEK})({_ARGUMENT})\s*({_ARGUMENT})"
 )
 _BARE_ROOT = re.compile(r"(\\sqrt\s*\[[^\]]*\])\s*([A-Za-z0-9])")
 

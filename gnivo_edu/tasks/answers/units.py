@@ -50,7 +50,7 @@ mm millimeter millimetre | cm centimeter centimetre | m meter metre | km kilomet
 | in inch inches | ft foot feet | yd yard | mi mile | mg milligram | g gram | kg kilogram
 | lb lbs pound | ml mL milliliter millilitre | l L liter litre | s sec second | min minute
 | h hr hrs hour
-| day | week | month | year | cent | dollar | degree | radian | mph | km/h kph | m/s
+| day | week | month | year | cent | dollar | degree | radian rad | mph | km/h kph | m/s
 """
 _CANONICAL = {
     form: names.split()[0]
@@ -70,6 +70,7 @@ _UNIT = re.compile(
     rf"(?<=[\w}})\]!])\s*/?\s*{TEXT}\s*\{{(?P<words>[A-Za-z\s.,/()^\d$-]*)\}}"
     r"(?:\s*\^\s*\{?\s*(?P<power>-?\d+)\s*\}?)?\s*$"
 )
+_POWER_INSIDE = re.compile(rf"({TEXT}\s*\{{[^{{}}^]*)\^(\d|\{{\d\}})\s*\}}")  # \text{ cm^2}
 # Without braces a letter may be a variable: so only these words.
 _COMMON = re.compile(
     r"(?<=[\d}\s)])\s*(?:(?:square|sq|cubic|cu)\.?\s+)?(?P<words>[ckm]m|k?g|m[gls]|km/h|m/s|mph"
@@ -125,6 +126,7 @@ def without_unit(latex: str, unit: str | None = None) -> tuple[str, str, str]:
     >>> without_unit(r"5 \text{ or anything}"), without_unit("6m"), without_unit("6m", unit="metre")
     (('5 \\text{ or anything}', '', ''), ('6m', '', ''), ('6', 'm', ''))
     """
+    latex = _POWER_INSIDE.sub(r"\1}^\2", latex)
     names, power = [], ""
     for _ in range(2):  # \text{ m}\text{/s}, or a power of its own
         match = _UNIT.search(latex) or _COMMON.search(latex)

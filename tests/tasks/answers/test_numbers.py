@@ -35,6 +35,9 @@ X, Y = Symbol("x", real=True), Symbol("y", real=True)
         (Integer(0), sqrt(2) * sqrt(8) - 4),
         (2 * sin(X) * cos(X), sin(2 * X)),
         (X / 4, Float("0.25") * X),
+        (Rational(1, 300), Float("0.0033333")),
+        (Float("0.7"), Float("0.1") + Float("0.6")),
+        (sqrt(5), Float("2.2360679774997896964")),
         (floor(X / 2), floor((X - 2) / 2) + 1),
         ((1 + I) ** 2, 2 * I),
         (Matrix([[1, sqrt(4)]]), Matrix([[1, 2]])),
@@ -59,6 +62,11 @@ def test_equal(gold: object, answer: object) -> None:
         (X * Y, X + Y),
         (Matrix([[1, 2]]), Matrix([[1], [2]])),
         (pi, Rational(355, 113)),
+        (Rational(1, 100), Float("0.0100001")),
+        (Float("0.0100001"), Rational(1, 100)),
+        (Rational(1, 4096), Float("0.000244")),
+        (Float("0.7"), Float("0.7000001")),
+        (1 + Rational(1, 10**12), Float("1.0")),
     ],
 )
 def test_not_equal(gold: object, answer: object) -> None:

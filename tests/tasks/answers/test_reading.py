@@ -12,6 +12,7 @@ from gnivo_edu.tasks.answers.reading import read
     [
         r"\neq 9", "> 9", r"9\mathbb{Q}", r"9\ldots", "9, 10, ...", "9 10", "9_{n}", "9_{3}+1",
         "9'2\"", r"\sqrt[9]{}", r"\cancel{9}", "9 +", "9)", "(9", r"\frac{9}", r"9\pmod{n}", "",
+            "9\\", r"\cos t^\circ", r"\pi^\circ", r"(9,\infty]", r"[-\infty,9)",
         "x, where x is any number", r"\frac{d}{dx} y^2",
     ],
 )  # fmt: skip
@@ -27,6 +28,13 @@ def test_what_cannot_be_read_is_not_read_in_part(text: str) -> None:
         (r"\boxed{9}+1", "1 + 9"),
         ("S_{\\max} = 9", "9"),
         (r"\angle ABC = 9^\circ", "Eq(A*B*C*angle, 9)"),
+        (r"\tan 45^\circ", "tan((45*pi)/180)"),
+        (r"14 \bmod 9", "5"),
+        (r"9\ ", "9"),
+        ("111,222,333", "{111, 222, 333}"),
+        ("11,222,333", "11222333"),
+        (r"111{,}222{,}333", "111222333"),
+        ("9^T", "9**LetterT"),
         ("a=b=9", "Eq(a, b) & Eq(b, 9)"),
         (r"\frac{d}{dx} x^2", "Derivative(x**2, x)"),
         (r"8\text{ million}", "8*1000000"),

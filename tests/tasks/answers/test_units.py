@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gnivo_edu.tasks.answers.units import is_unit, magnitude, per_cent, without_unit
+from gnivo_edu.tasks.answers.units import is_unit, magnitude, per_cent, unit_name, without_unit
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,16 @@ def test_a_unit_is_taken_away(latex: str, number: str, power: str) -> None:
 )
 def test_what_changes_a_number_stays(latex: str) -> None:
     assert without_unit(latex) == (latex, "", "")
+
+
+def test_names_of_common_units() -> None:
+    assert unit_name("kilometers") == unit_name(r"\text{ km}") == "km"
+    assert unit_name("M") == unit_name("ms") == unit_name("pens") == ""
+    assert without_unit("9 hrs") == ("9", "h", "")
+    assert without_unit(r"9\text{ m}\text{/s}") == ("9", "", "")
+    assert without_unit(r"9\text{ ft²}".replace("²", "^{2}")) == ("9", "ft", "2")
+    assert without_unit("9ft", unit=r"\text{feet}") == ("9", "ft", "")
+    assert without_unit("9yd", unit=r"\text{feet}") == ("9yd", "", "")
 
 
 def test_a_unit_of_the_problem_may_follow_in_plain_letters() -> None:
