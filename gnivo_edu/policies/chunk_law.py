@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gnivo_edu.policies.dense import FIELDS
+from gnivo_edu.policies.dense import FIELDS, top_actions
 from gnivo_edu.policies.heads import Head
 
 TILE = 8192  # rows of a half-precision head that are cast at a time
@@ -45,6 +45,7 @@ class ChunkLaw:
         reference: tuple[Tensor, Head] | None,
         work: torch.dtype,
         gradient: bool,
+        kl_top_k: int | None = None,
     ) -> None:
         self.values: dict[str, Tensor] = {}
         self._offsets: dict[str, Tensor] = {}
@@ -77,8 +78,20 @@ class ChunkLaw:
             self._offsets["entropy"] = self.values["entropy"][:, None] - log_sum
         if kl:
             torch.sub(z, d, out=d)  # log p/q = d - log_sum + log_sum_q
-            self.values["policy_kl"] = (_dot(e, d) / total - log_sum + log_sum_q)[:, 0]
-            self._offsets["policy_kl"] = self.values["policy_kl"][:, None] + log_sum - log_sum_q
+            if kl_top_k is None:
+                self.values["policy_kl"] = (_dot(e, d) / total - log_sum + log_sum_q)[:, 0]
+                self._offsets["policy_kl"] = self.values["policy_kl"][:, None] + log_sum - log_sum_q
+            else:
+                # With m_a = 1 for the k likeliest actions and 0 elsewhere, the sum of their terms
+                # is D = sum_a m_a p_a log(p_a / q_a), and
+                #   dD/dz_a = p_a (m_a (log(p_a / q_a) + 1) - D - M),   M = sum_a m_a p_a.
+                # So d becomes m (log p/q + 1): its mean under p is D + M.
+                kept = top_actions(e, kl_top_k)
+                ratios = d.gather(1, kept) - log_sum + log_sum_q
+                d.zero_().scatter_(1, kept, ratios + 1)
+                mass = e.gather(1, kept).sum(1, keepdim=True) / total
+                self._offsets["policy_kl"] = _dot(e, d) / total
+                self.values["policy_kl"] = (self._offsets["policy_kl"] - mass)[:, 0]
         self._arrays = (z, e, total, d)
 
     def gradient(self, coefficients: Mapping[str, Float[Tensor, "C 1"]]) -> Float[Tensor, "C A"]:

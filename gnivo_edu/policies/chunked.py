@@ -39,22 +39,25 @@ def chunked_scores(
     fields: Sequence[str] = FIELDS[:2],
     reference: Reference | None = None,
     chunk: int | None = None,
+    kl_top_k: int | None = None,
 ) -> dict[str, Float[Tensor, " M"]]:
     """`policy_logps`, `entropy`, `policy_kl` (what `fields` asks for) of M tokens, nats;
     differentiable once.
 
     Gradients go to `hidden` and to the weight and bias of `head`; `reference` is a constant.
     float64 and float32 are kept; bfloat16 and float16 inputs are multiplied and summed in float32,
-    which is what comes out. `chunk` tokens at a time, as many as fit 256 MiB unless told. Raises
-    ValueError on unknown fields, shapes that do not fit, targets that are no actions, a missing
-    reference, and chunk < 1.
+    which is what comes out. `chunk` tokens at a time, as many as fit 256 MiB unless told.
+    `kl_top_k`: see `law_scores`. Raises ValueError on unknown fields, shapes that do not fit,
+    targets that are no actions, a missing reference, and chunk or kl_top_k < 1.
 
     >>> x = torch.zeros(2, 3, dtype=torch.float64)
     >>> head = Head(weight=torch.ones(4, 3).double())
     >>> chunked_scores(x, head, torch.tensor([0, 3]))["policy_logps"].exp()
     tensor([0.2500, 0.2500], dtype=torch.float64)
     """
-    job = _Job(head, targets, fields=tuple(fields), reference=reference, chunk=chunk)
+    job = _Job(
+        head, targets, fields=tuple(fields), reference=reference, chunk=chunk, kl_top_k=kl_top_k
+    )
     job.check(hidden)
     outputs = _Scores.apply(hidden, head.weight, head.bias, job)
     return dict(zip(job.fields, outputs, strict=True))
@@ -67,6 +70,7 @@ def chunked_weighted_sum(
     coefficients: Mapping[str, Float[Tensor, " M"]],
     reference: Reference | None = None,
     chunk: int | None = None,
+    kl_top_k: int | None = None,
 ) -> Float[Tensor, ""]:
     """sum over fields and tokens of coefficient * field, a scalar whose gradient is made now and
     kept, not recomputed.
@@ -82,7 +86,9 @@ def chunked_weighted_sum(
     tensor([ 0.5000, -1.0000])
     """
     weights = {name: c.detach() for name, c in coefficients.items() if bool(c.any())}
-    job = _Job(head, targets, fields=tuple(weights), reference=reference, chunk=chunk)
+    job = _Job(
+        head, targets, fields=tuple(weights), reference=reference, chunk=chunk, kl_top_k=kl_top_k
+    )
     job.check(hidden)
     for name, c in weights.items():
         if c.shape != targets.shape:
@@ -104,10 +110,11 @@ class _Job:
     fields: tuple[str, ...]
     reference: Reference | None
     chunk: int | None
+    kl_top_k: int | None
 
     def check(self, hidden: Tensor) -> None:
         """One line on what does not fit."""
-        check_fields(self.fields)
+        check_fields(self.fields, self.kl_top_k)
         width = self.head.weight.shape[1]
         if hidden.shape[1:] != (width,) or self.targets.shape != hidden.shape[:1]:
             raise ValueError(
@@ -237,6 +244,7 @@ def _run(
                 reference=reference,
                 work=work,
                 gradient=gradient,
+                kl_top_k=job.kl_top_k,
             )
             for name in job.fields:
                 values[name][rows] = law.values[name]

@@ -33,6 +33,7 @@ def score_rows(
     fields: Sequence[str] = FIELDS,
     temperature: float = 1.0,
     chunk: int | None = None,
+    kl_top_k: int | None = None,
 ) -> dict[str, Float[Tensor, "B T"]]:
     """`policy_logps`, `entropy` and, with a reference, `policy_kl` of given answers, nats, 0 after
     `lengths`.
@@ -41,7 +42,8 @@ def score_rows(
     `temperature` divides the logits of policy and reference alike. Any causal LM that `find_head`
     knows is run without its head, whose logits are never all made (`chunked_scores`: differentiable
     once, half precisions come out in float32); tables and other modules that only return logits are
-    scored from these. The reference is a constant, dropout off.
+    scored from these. The reference is a constant, dropout off. `kl_top_k`: of the KL only the
+    terms of the policy's k likeliest tokens (`law_scores`); exact unless given.
 
     Raises ValueError on fields that are unknown, a head that is refused, and a mask that is not
     left-padded.
@@ -56,11 +58,17 @@ def score_rows(
     wanted = _scorable(fields, reference)
     rows = _Answers(device_of(policy), task, tokens, lengths, prompt_index)
     if not _by_head(policy, reference):
-        return rows.spread(_dense(policy, rows, reference, wanted, temperature))
+        return rows.spread(_dense(policy, rows, reference, wanted, temperature, kl_top_k))
     hidden, head = _hidden(policy, rows, temperature=temperature)
     constant = _constant(reference, rows, wanted, temperature)
     scores = chunked_scores(
-        hidden, head, targets=rows.targets, fields=wanted, reference=constant, chunk=chunk
+        hidden,
+        head,
+        targets=rows.targets,
+        fields=wanted,
+        reference=constant,
+        chunk=chunk,
+        kl_top_k=kl_top_k,
     )
     return rows.spread(scores)
 
@@ -101,6 +109,7 @@ def weighted_rows(
     reference: nn.Module | None = None,
     temperature: float = 1.0,
     chunk: int | None = None,
+    kl_top_k: int | None = None,
 ) -> Float[Tensor, ""]:
     """sum of coefficient * field over given answers, a scalar for one call of backward: the second
     of two passes.
@@ -117,7 +126,8 @@ def weighted_rows(
     rows = _Answers(device_of(policy), task, tokens, lengths, prompt_index)
     weights = {name: c.to(rows.device)[rows.inside] for name, c in weights.items()}
     if not _by_head(policy, reference):
-        scores = _dense(policy, rows, reference, (*FIELDS[:1], *weights), temperature)
+        fields = (*FIELDS[:1], *weights)
+        scores = _dense(policy, rows, reference, fields, temperature, kl_top_k)
         # The zero term keeps the sum in the graph where no coefficient is left.
         terms = ((c * scores[name]).sum() for name, c in weights.items())
         return sum(terms, 0.0 * scores["policy_logps"].sum())
@@ -130,6 +140,7 @@ def weighted_rows(
         coefficients=weights,
         reference=constant,
         chunk=chunk,
+        kl_top_k=kl_top_k,
     )
 
 
@@ -141,12 +152,14 @@ def two_pass_scorers(
     fields: Sequence[str] = FIELDS,
     temperature: float = 1.0,
     chunk: int | None = None,
+    kl_top_k: int | None = None,
 ) -> tuple[Callable[[Tensor], dict[str, Tensor]], Callable[[Tensor, Mapping[str, Tensor]], Tensor]]:
     """(`score`, `weighted_sum`) for `training.two_pass_step`; row r is response r % K of prompt r
     // K; dropout off.
     """
     tokens, lengths, prompt_index = samples.rows
-    law: dict[str, Any] = {"reference": reference, "temperature": temperature, "chunk": chunk}
+    law: dict[str, Any] = {"reference": reference, "temperature": temperature}
+    law |= {"chunk": chunk, "kl_top_k": kl_top_k}
 
     def of(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return tokens[rows], lengths[rows], prompt_index[rows]
@@ -276,6 +289,7 @@ def _dense(
     reference: nn.Module | None,
     fields: Sequence[str],
     temperature: float,
+    kl_top_k: int | None = None,
 ) -> dict[str, Float[Tensor, " M"]]:
     """The same from the logits of every action; only where something is scored, since a table may
     be -inf after it.
@@ -292,7 +306,7 @@ def _dense(
     if reference is not None and "policy_kl" in fields:
         with torch.no_grad(), evaluating(reference):
             constant = law_of(reference).to(law)
-    return law_scores(law, rows.targets, fields=fields, reference=constant)
+    return law_scores(law, rows.targets, fields=fields, reference=constant, kl_top_k=kl_top_k)
 
 
 def _scorable(fields: Sequence[str], reference: nn.Module | None) -> tuple[str, ...]:

@@ -66,14 +66,21 @@ def preference_tilt(answers: Answers, alpha: float, sampler: Law) -> Law:
     return tilt_by(answers, wins / alpha)
 
 
-def vimpo_law(answers: Answers, alpha: float) -> Law:
-    """pi_V(a|s) in proportion to pi_ref e^{Q(s,a)/alpha}, Q the expected reward under pi_V."""
+def vimpo_law(answers: Answers, alpha: float, price: float = 0.0) -> Law:
+    """pi_V(a|s) in proportion to pi_ref e^{Q(s,a)/alpha}, Q the expected reward under pi_V.
+
+    `price`: reward per nat that Q charges for the KL of later tokens; at alpha the law is pi*.
+    """
     # Q of a state asks only for the policy in later ones: each pass gets one more depth right,
-    # from the last to the first. The KL of later tokens is not charged.
-    law = _reference(answers)
+    # from the last to the first.
+    law, policy = _reference(answers), answers.reference
     for _ in range(answers.tokens.shape[1]):
-        q = answers.by_token(law * answers.rewards) / answers.by_token(law).clamp(min=1e-300)
-        law = answers.law((answers.reference + q / alpha).log_softmax(-1))
+        kl = answers.kl(policy)[answers.states].masked_fill(~answers.mask, 0.0)
+        # Of earlier tokens and of this one the KL is the same for every action in a state.
+        returns = answers.rewards - price * kl.sum(-1)
+        q = answers.by_token(law * returns) / answers.by_token(law).clamp(min=1e-300)
+        policy = (answers.reference + q / alpha).log_softmax(-1)
+        law = answers.law(policy)
     return law
 
 
@@ -90,12 +97,12 @@ def mean_given_own(answers: Answers, K: int, law: Law, statistic: Statistic) -> 
     return torch.stack(columns)
 
 
-def centred_rewards(scale: bool) -> Statistic:
-    """GRPO's advantage: R_i - mean R; if `scale`, over the group's deviation (Bessel) + 1e-4."""
+def centred_rewards(scale: bool, floor: float = 1e-4) -> Statistic:
+    """GRPO's advantage: R_i - mean R; if `scale`, over the group's deviation (Bessel) + `floor`."""
 
     def statistic(rewards: Tensor) -> Tensor:
         advantage = rewards - rewards.mean(1, keepdim=True)
-        return advantage / (rewards.std(1, keepdim=True) + 1e-4) if scale else advantage
+        return advantage / (rewards.std(1, keepdim=True) + floor) if scale else advantage
 
     return statistic
 
@@ -178,6 +185,20 @@ def vimpo_one_step(answers: Answers, alpha: float, actor: float, K: int) -> Law:
         return tilt_by(answers, (1 - 1 / K) * answers.rewards / (alpha - actor / deviation))
 
     return self_consistent(step, tilt(answers, alpha))
+
+
+def vimpo_with_grpo(answers: Answers, alpha: float, actor: float, K: int) -> Law:
+    """One-step VIMPO with GRPO's actor: pi_ref e^{((1 - 1/K) R + actor A/alpha)/alpha}/Z.
+
+    A(y) = E[A_i | y_i = y] under the law itself, A_i GRPO's advantage.
+    """
+    plain, scaled = centred_rewards(scale=False), centred_rewards(scale=True, floor=1e-6)
+    return self_tilt(
+        answers,
+        K,
+        statistic=lambda rewards: plain(rewards) + actor / alpha * scaled(rewards),
+        temperature=alpha,
+    )
 
 
 def gnivo_softmax_prefixes(

@@ -48,7 +48,9 @@ class TrainConfig:
     answer has no more steps than tokens, and a smaller `horizon` may be set. The reference is then
     the policy at every update, where GN-IVO is a policy gradient (see `objectives.gnivo`).
     `kl_to_initial`: coefficient, reward per nat, of an exact KL to the initial
-    model, summed over an answer's tokens, that is added to the loss. `level`: what an action is for
+    model, summed over an answer's tokens, that is added to the loss. `kl_top_k`: of an objective's
+    own KL (`policy_kl`) only the terms of the policy's k likeliest tokens, as VIMPO's code offers;
+    null for all of them, the exact KL. `level`: what an action is for
     the objective, a "token" or a "step" of the task.
     `schedule` of the learning rate after `warmup_steps`. `precision` of the forward passes:
     "float32", "bf16" (weights stay float32), or "float64". `lora_rank`: 0 trains all weights;
@@ -76,6 +78,7 @@ class TrainConfig:
     sampler: Literal["policy", "reference"] = "policy"
     refresh_every: int = 10
     kl_to_initial: float = 0.0
+    kl_top_k: int | None = None
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = 1e-4
     weight_decay: float = 0.0
@@ -152,6 +155,7 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], tuple[str, ...]], ...] = (
         ),
     ),
     ("be at least 1 answer, or null for all", lambda x: x is None or x >= 1, ("micro_batch",)),
+    ("be at least 1 token, or null for all", lambda x: x is None or x >= 1, ("kl_top_k",)),
     ("be positive", lambda x: x > 0, ("max_grad_norm",)),  # .inf is a way to say: no clipping
     (
         "be positive and finite",

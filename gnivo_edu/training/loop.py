@@ -343,7 +343,8 @@ class _Run:
         the last update of the steps that report.
         """
         config, state = self.config, self.state
-        if batch.policy_kl is not None and (config.kl_to_initial or config.reference == "initial"):
+        has_it = config.kl_to_initial or (config.reference == "initial" and not config.kl_top_k)
+        if batch.policy_kl is not None and has_it:
             kl = batch.policy_kl.masked_fill(~batch.mask, 0.0).sum(-1)
         elif self.log.reports(state.step) and state.inner + 1 == config.inner_steps:
             kl = self.processes.collect(

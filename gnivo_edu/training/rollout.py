@@ -142,7 +142,12 @@ class Rollouts:
         with self._precision():
             reference = self._compared() if "policy_kl" in self.fields else None
             fields = self._score(
-                self.policy, drawn, rows=rows, fields=self.fields, reference=reference
+                self.policy,
+                drawn,
+                rows=rows,
+                fields=self.fields,
+                reference=reference,
+                kl_top_k=self.config.kl_top_k,
             )
             return fields | self._criticise(drawn, rows)
 
@@ -160,6 +165,7 @@ class Rollouts:
                 of_policy,
                 reference=self._compared(),
                 temperature=self.config.temperature,
+                kl_top_k=self.config.kl_top_k,
             )
             for name, x in self._criticise(drawn, rows).items():
                 total = total + (coefficients[name].to(x.device) * x).sum()
@@ -188,6 +194,7 @@ class Rollouts:
         rows: Tensor,
         fields: tuple[str, ...],
         reference: nn.Module | None = None,
+        kl_top_k: int | None = None,
     ) -> dict[str, Tensor]:
         return score_rows(
             policy,
@@ -195,6 +202,7 @@ class Rollouts:
             reference=reference,
             fields=fields,
             temperature=self.config.temperature,
+            kl_top_k=kl_top_k,
         )
 
     def _criticise(self, drawn: Drawn, rows: Tensor) -> dict[str, Tensor]:

@@ -113,6 +113,12 @@ def check_settings(config: TrainConfig, fields: set[str], world: int) -> None:
         raise ValueError(
             f"{config.objective} has a KL of its own: with kl_to_initial, set reference=initial"
         )
+    if config.kl_top_k and (config.kl_to_initial or "policy_kl" not in fields):
+        raise ValueError(
+            "kl_to_initial is an exact KL: leave kl_top_k at null"
+            if config.kl_to_initial
+            else f"{config.objective} takes no KL of whole laws: leave kl_top_k at null"
+        )
     if config.prompts_per_step < world:
         raise ValueError(
             f"prompts_per_step={config.prompts_per_step} leaves some of the {world} processes "

@@ -684,8 +684,8 @@ atlas_map(fifteen.tree, ends, alpha)
 #
 # **Links.** `gnivo_edu/population/atlas/`, the search and the verdicts;
 # `gnivo_edu/population/laws.py`, the theories, with no call to a loss;
-# `gnivo_edu/population/atlas/baselines.py` and
-# `gnivo_edu/population/atlas/implicit.py`, all rows with their sources;
+# `gnivo_edu/population/atlas/baselines.py`, with `implicit.py` and `vimpo.py`
+# beside it, all rows with their sources;
 # `gnivo_edu/population/signal.py`, the table of noise.
 #
 # **Next.** 09, *A transformer instead of a table*: the same code, and

@@ -24,7 +24,7 @@ from tests.objectives.test_cispo import cispo_loops
 from tests.objectives.test_dro import dro_loops
 from tests.objectives.test_oreo import oreo_loops
 from tests.objectives.test_ppo import loops as ppo_loops
-from tests.objectives.test_vimpo import loops as vimpo_loops
+from tests.objectives.vimpo_loops import loops as vimpo_loops
 
 Record = dict[str, Any]
 LIVE = ("policy_logps", "values", "policy_kl", "prefix_values", "log_z")
@@ -70,6 +70,13 @@ CHOICES: dict[str, dict[str, tuple[Any, ...]]] = {
         "kl": ("exact", "k2", "k3"),
         "whitened": (True, False),
         "dual_clip": (None, 1.05, 10.0),
+        "detached": (True, False),
+        "huber": (None, 0.3),
+        "cap": (None, 0.4),
+        "normalised": (True, False),
+        "value_weight": (0.5, 1.0),
+        "advantages": ("implicit", "group"),
+        "actor_ratio": (None, 0.15),
     },
     "online_dpo": {
         "labels": ("hard", "soft"),

@@ -46,7 +46,10 @@ ROW_BY_ROW = ("mask", "policy_logps", "behaviour_logps", "reference_logps", "rew
 ELSEWHERE = [
     "gvpo*/*_anchor/*", "vimpo*/value_loss/loss", "vimpo*/value_loss/grad",
     "vimpo*/value_loss_kl_k?_detached/*", "vimpo*/total_loss/*", "vimpo*/actor_loss_*/*",
-    "vimpo*/adv_lam*", "trl_*/loss", "trl_*/grad", "oreo_*/critic_loss/*", "oreo_*/actor_loss/*",
+    "vimpo*/value_loss_huber_*", "vimpo*/value_loss_cap_v0_*/loss",
+    "vimpo*/value_loss_cap_v0_*/grad", "vimpo*/soft_value_loss/loss",
+    "vimpo*/soft_value_loss/grad", "vimpo*/adv_lam*", "trl_*/loss", "trl_*/grad",
+    "oreo_*/critic_loss/*", "oreo_*/actor_loss/*",
     "verl_ppo*/returns", "verl_ppo*/advantages_whitened", "verl_ppo*/*_loss/loss",
     "verl_ppo*/*_loss/grad", "gnivo_*/sum_t/*", "gnivo_*/mean_t_*/*", "gnivo_*/last/*",
 ]
@@ -73,9 +76,8 @@ HERE = [
 ]
 # fmt: on
 NOT_OURS = {
-    "vimpo*/value_loss_huber_*": "Huber loss: left out of vimpo",
-    "vimpo*/value_loss_cap_v0_*": "cap on the baseline: left out of vimpo",
-    "vimpo*/soft_value_*": "the soft variant: left out of vimpo",
+    "vimpo*/value_loss_cap_v0_*/reward_baseline": "inside the loss: its gradient holds it",
+    "vimpo*/soft_value_loss/soft_value_baseline": "inside the loss: its gradient holds it",
     "verl_ppo*/*_loss/clipfrac": "share where the clip changes the loss; ours is of ratios",
     "gnivo_*/finite_difference_max_rel_error": "how well the recorder checked its own gradients",
 }
@@ -143,7 +145,7 @@ def test_oreo_by_logits_with_the_exact_kl_in_the_gradient() -> None:
             assert close(leaf.grad, expected["actor_loss_grad_logits"])
 
 
-def test_vimpo_by_logits_detaches_the_kl() -> None:
+def test_vimpo_by_logits_detaches_the_kl_unless_told_not_to() -> None:
     for record, outputs, logits in recorded():
         for key in ("vimpo", "vimpo_defaults"):
             expected, alpha = outputs[key], outputs[key]["config"]["beta"]
@@ -154,12 +156,12 @@ def test_vimpo_by_logits_detaches_the_kl() -> None:
             assert close(detached, expected["value_loss_kl_detached_grad_logits"]["grad"])
             assert close(out.loss.detach(), expected["value_loss_kl_detached_grad_logits"]["loss"])
             assert close(out.metrics["kl"], expected["value_loss"]["kl_token_mean"])
-            # the variant that vimpo does not have: the residual times the gradient of the KL on top
-            kl = batch.policy_kl.masked_fill(~batch.mask, 0.0)
-            residual = (alpha * (batch.logratio - kl)).sum(-1) - centred(batch.rewards)
-            (extra,) = torch.autograd.grad((residual.detach() * -alpha * kl.sum(-1)).mean(), leaf)
-            assert close(detached + extra, expected["value_loss_kl_attached_grad_logits"]["grad"])
-            assert not close(detached, expected["value_loss_kl_attached_grad_logits"]["grad"], 1e-6)
+            attached = expected["value_loss_kl_attached_grad_logits"]
+            assert not close(detached, attached["grad"], 1e-6)
+            out = vimpo(from_logits(record, logits, leaf), alpha=alpha, actor=0.0, detached=False)
+            (through,) = torch.autograd.grad(out.loss, leaf)
+            assert close(through, attached["grad"], 1e-10)
+            assert close(out.loss.detach(), attached["loss"], 1e-10)
             for name, logit in (("token_kl_exact", "policy"), ("old_token_kl_exact", "old")):
                 assert close(exact_kl(logits[logit], logits["ref"]) * batch.mask, expected[name])
             constant = GroupBatch(**record)
@@ -184,10 +186,19 @@ def test_advantages_of_groups() -> None:
         assert close(
             centred(batch.rewards, leave_one_out=True)[..., None] * tokens, misc["rloo_adv"]
         )
-        # verl adds 1e-6 to the standard deviation, TRL and grpo 1e-4
+        # verl, and vimpo's actor with it, add 1e-6 to the standard deviation, TRL and grpo 1e-4
         theirs = torch.tensor(misc["grpo_adv_std"], dtype=torch.float64).view(tokens.shape)
         ours = group_advantages(batch, "group") * (std + 1e-4) / (std + misc["config"]["std_eps"])
         assert close(ours[..., None] * tokens, theirs.tolist())
+        # On-policy, the slope of a token mean by log u is minus the advantage over the tokens.
+        leaf = record["policy_logps"].clone().requires_grad_()
+        at = GroupBatch(**record | {"policy_logps": leaf, "behaviour_logps": leaf.detach()})
+        gradients = [
+            torch.autograd.grad(vimpo(at, actor=c, advantages="group").loss, leaf)[0]
+            for c in (1.0, 0.0)
+        ]
+        advantages = -(gradients[0] - gradients[1]) * tokens.sum()
+        assert close(advantages, misc["grpo_adv_std"])
         for key, expected in outputs.items():
             config = expected.get("config", {})
             if key.startswith("trl_rloo"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from gnivo_edu.objectives.surrogate import whiten
 from gnivo_edu.objectives.vimpo import detached_kl, implicit_advantages, vimpo
 from gnivo_edu.policies import TabularLM
 from tests.objectives.objective_checks import (
-    Groups,
     Tree,
     check_invariances,
     check_loops,
@@ -29,55 +27,7 @@ from tests.objectives.objective_checks import (
     oracle_batches,
     random_record,
 )
-
-
-def loops(
-    live: Groups,
-    frozen: Groups,
-    alpha: float,
-    actor: float = 5e-3,
-    lam: float = 1.0,
-    baseline: str = "mean",
-    kl: str = "exact",
-    whitened: bool = True,
-    dual_clip: float | None = 10.0,
-) -> float:
-    def kappa(row: Any, t: int) -> float:
-        x = row.p[t] - row.r[t]
-        return alpha * {"exact": row.kl[t], "k2": x * x / 2, "k3": math.exp(-x) - 1 + x}[kl]
-
-    value, responses = 0.0, 0
-    for group, same in zip(live, frozen, strict=True):
-        rewards = [row.R for row in group]
-        for i, row in enumerate(group):
-            others = rewards if baseline == "mean" else rewards[:i] + rewards[i + 1 :]
-            token = sum(
-                alpha * (row.p[t] - row.r[t]) - kappa(same[i], t) for t in range(len(row.p))
-            )
-            value += 0.5 * (token - (row.R - sum(others) / len(others))) ** 2
-            responses += 1
-    advantages = []
-    for row in (row for group in frozen for row in group):
-        delta = [alpha * (row.p[t] - row.r[t]) - kappa(row, t) for t in range(len(row.p))]
-        advantages.append(
-            [
-                sum(lam ** (m - t) * delta[m] for m in range(t, len(delta)))
-                for t in range(len(delta))
-            ]
-        )
-    flat = [a for row_advantages in advantages for a in row_advantages]
-    mean = sum(flat) / len(flat)
-    variance = sum((a - mean) ** 2 for a in flat) / (len(flat) - 1)
-    total = 0.0
-    for row, row_advantages in zip(
-        (row for group in live for row in group), advantages, strict=True
-    ):
-        for t, raw in enumerate(row_advantages):
-            a = (raw - mean) / math.sqrt(variance + 1e-8) if whitened else raw
-            u = math.exp(row.p[t] - row.b[t])
-            term = max(-a * u, -a * min(max(u, 0.8), 1.28))
-            total += min(term, -dual_clip * a) if dual_clip is not None and a < 0 else term
-    return value / responses + actor * total / len(flat)
+from tests.objectives.vimpo_loops import loops
 
 
 @pytest.mark.parametrize(
@@ -89,13 +39,28 @@ def loops(
         {"kl": "k3", "lam": 0.0},
         {"whitened": False, "dual_clip": None},
         {"dual_clip": 1.05},
+        {"huber": 0.3, "cap": 0.45},
+        {"huber": 0.3, "baseline": "leave_one_out", "actor_ratio": 0.15},
+        {"detached": False, "actor": 0.0},
+        {"detached": False, "kl": "k3", "huber": 0.2, "normalised": True},
+        {"normalised": True, "value_weight": 3.0, "cap": 0.2},
+        {"value": "soft", "actor": 0.0},
+        {"value": "soft", "actor": 0.0, "baseline": "leave_one_out", "kl": "k1", "huber": 0.4},
+        {"value": "soft", "actor": 0.0, "kl": "k3", "cap": 0.3, "normalised": True},
+        {"advantages": "group", "whitened": False, "dual_clip": 1.05},
+        {"advantages": "group", "actor_ratio": 0.5, "whitened": False},
+        {"actor_ratio": 2.0, "value_weight": 0.5},
     ],
     ids=str,
 )
 def test_against_loops_and_finite_differences(settings: dict[str, Any]) -> None:
     settings = {"alpha": 0.3, "actor": 0.4} | settings
-    check_loops(vimpo, loops, **settings)
-    check_invariances(vimpo, weighted=not settings.get("whitened", True), **settings)
+    exact_and_live = not settings.get("detached", True) and settings.get("kl", "exact") == "exact"
+    fields = ("policy_logps", "policy_kl") if exact_and_live else ("policy_logps",)
+    check_loops(vimpo, loops, fields=fields, **settings)
+    implicit = settings.get("advantages") != "group" and settings.get("value") != "soft"
+    whitened = implicit and settings.get("whitened", True)
+    check_invariances(vimpo, weighted=not whitened, **settings)
 
 
 def test_value_loss_against_gradcheck() -> None:
@@ -129,6 +94,24 @@ def test_gives_what_its_code_gave() -> None:
                     actor=0.0,
                     kl=kl,
                 )
+            for name, settings in (
+                ("value_loss_huber_0.3", {"huber": 0.3}),
+                ("value_loss_cap_v0_0.4", {"cap": 0.4}),
+            ):
+                check_oracle(
+                    vimpo, record, expected[name], tolerance=1e-10, alpha=alpha, actor=0.0,
+                    **settings,
+                )  # fmt: skip
+            sampled = torch.tensor(expected["old_token_kl_exact"], dtype=torch.float64)
+            check_oracle(
+                vimpo,
+                record | {"policy_kl": sampled.view_as(record["policy_kl"])},
+                expected["soft_value_loss"],
+                tolerance=1e-10,
+                alpha=alpha,
+                actor=0.0,
+                value="soft",
+            )
             check_oracle(
                 vimpo, record, expected["total_loss"], tolerance=1e-7, alpha=alpha, actor=c_a
             )
@@ -211,7 +194,7 @@ def kl_climb(tree: Tree, tables: list[np.ndarray], alpha: float) -> torch.Tensor
 def test_k1_is_refused_because_its_token_term_is_zero() -> None:
     batch = GroupBatch(**random_record())
     with pytest.raises(ValueError, match="zero at every token"):
-        vimpo(batch, kl="k1")  # type: ignore[arg-type]
+        vimpo(batch, kl="k1")
     assert not (batch.logratio - batch.logratio).any()
 
 
@@ -229,6 +212,14 @@ def test_errors_and_equal_rewards() -> None:
         ({"kl": "k4"}, "kl must be one of"),
         ({"baseline": "median"}, "baseline must be one of"),
         ({"dual_clip": 0.5}, "dual_clip > 1"),
+        ({"value": "hard"}, "value must be one of raw, soft"),
+        ({"value": "soft"}, "set actor=0"),
+        ({"value": "soft", "actor": 0.0, "actor_ratio": 0.1}, "set actor=0"),
+        ({"advantages": "none"}, "advantages must be one of"),
+        ({"actor_ratio": -0.1}, "actor_ratio must be a number >= 0"),
+        ({"value_weight": float("inf")}, "value_weight must be a number >= 0"),
+        ({"huber": 0.0}, "huber must be a positive reward"),
+        ({"cap": float("nan")}, "cap must be a finite reward"),
     ):
         with pytest.raises(ValueError, match=words):
             vimpo(batch, **settings)
@@ -249,3 +240,78 @@ def test_without_an_actor_a_ratio_that_overflows_does_no_harm() -> None:
     assert torch.equal(
         objectives.vimpo(GroupBatch(**record), actor=0.0, dual_clip=None).loss, plain
     )
+
+
+@pytest.mark.parametrize("settings", [{}, {"huber": 0.2}, {"advantages": "group"}], ids=str)
+@pytest.mark.parametrize("on_policy", [True, False])
+def test_the_two_gradients_have_the_ratio_that_is_asked_for(
+    settings: dict[str, Any], on_policy: bool
+) -> None:
+    record = full_record()
+    if on_policy:
+        record["behaviour_logps"] = record["policy_logps"]
+
+    def size(**more: Any) -> float:
+        leaf = record["policy_logps"].clone().requires_grad_()
+        out = vimpo(GroupBatch(**record | {"policy_logps": leaf}), 0.3, **settings, **more)
+        out.loss.backward()
+        assert leaf.grad is not None
+        return float(leaf.grad[record["mask"]].square().mean().sqrt())
+
+    weight = float(
+        vimpo(GroupBatch(**record), 0.3, actor_ratio=0.15, **settings).metrics["actor_weight"]
+    )
+    actor = size(actor=weight, value_weight=0.0)
+    assert actor == pytest.approx(0.15 * size(actor=0.0), rel=1e-12)
+    # The weight is looked at before value_weight, as in VIMPO's code.
+    doubled = vimpo(GroupBatch(**record), 0.3, actor_ratio=0.15, value_weight=2.0, **settings)
+    assert float(doubled.metrics["actor_weight"]) == weight
+
+
+def test_an_actor_without_a_gradient_gets_no_weight() -> None:
+    record = full_record()
+    record["policy_logps"] = record["behaviour_logps"] + 3.0  # every ratio is clipped
+    record["rewards"] = record["rewards"].abs() + 1
+    out = vimpo(GroupBatch(**record), 0.3, actor_ratio=0.15, advantages="group", dual_clip=1.05)
+    assert out.metrics["clipped"] == 1
+    assert out.metrics["actor_weight"] == 0
+    assert out.loss == out.metrics["value_loss"]
+
+
+def test_the_soft_value_stops_at_the_optimum() -> None:
+    tree, alpha = make_tree(2, 2), 0.4
+    best, _ = tree.tilt(alpha)
+    other, _ = tree.tilt(alpha, soft=False)
+    soft = {"alpha": alpha, "actor": 0.0, "value": "soft", "baseline": "leave_one_out"}
+    assert tree.gradient(vimpo, best, best, 3, **soft).abs().max() < 1e-13
+    assert tree.gradient(vimpo, other, other, 3, **soft).abs().max() > 1e-4
+    soft["baseline"] = "mean"
+    assert tree.gradient(vimpo, best, best, 3, **soft).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("settings", "keeps_both"),
+    [({"huber": 0.1}, True), ({"cap": 0.4}, False), ({"huber": 0.1, "cap": 0.4}, False)],
+    ids=str,
+)
+def test_huber_keeps_the_solutions_and_a_cap_that_of_the_leave_one_out_mean(
+    settings: dict[str, float], keeps_both: bool
+) -> None:
+    tree, alpha = make_tree(2, 2), 0.4
+    plain, _ = tree.tilt(alpha, soft=False)
+    shrunk, _ = tree.tilt(alpha * 3 / 2, soft=False)
+    options = {"alpha": alpha, "actor": 0.0, **settings}
+    left_out = tree.gradient(vimpo, plain, plain, 3, baseline="leave_one_out", **options)
+    included = tree.gradient(vimpo, shrunk, shrunk, 3, **options)
+    assert left_out.abs().max() < 1e-13
+    assert (included.abs().max() < 1e-13) == keeps_both
+    assert included.abs().max() > 1e-5 or keeps_both
+
+
+def test_equal_rewards_have_no_scale_to_divide_by() -> None:
+    record = full_record() | {"rewards": torch.ones(3, 4, dtype=torch.float64)}
+    plain, scaled = (
+        vimpo(GroupBatch(**record), 0.3, actor=0.0, normalised=normalised).loss
+        for normalised in (False, True)
+    )
+    assert scaled.item() == pytest.approx(1e4 * plain.item(), rel=1e-12)

@@ -221,6 +221,7 @@ def test_requests_that_do_not_fit_are_refused_in_one_line() -> None:
         (lambda: dense_scores(x, head, y, FIELDS), "policy_kl needs a reference"),
         (lambda: chunked_scores(x, head, y[:3]), r"hidden must be \[M, 5\] and targets \[M\]"),
         (lambda: chunked_scores(x, head, y, chunk=0), "chunk must be at least 1"),
+        (lambda: chunked_scores(x, head, y, kl_top_k=0), "kl_top_k must be at least 1"),
         (lambda: chunked_scores(x, head, y + V), "target 13 is no action"),
         (lambda: chunked_scores(x, replace(head, leave_out=(5,)), y), "target 5 is no action"),
         (
@@ -247,3 +248,41 @@ def test_requests_that_do_not_fit_are_refused_in_one_line() -> None:
         with pytest.raises(ValueError, match=match) as error:
             call()
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("chunk", [None, 2])
+@pytest.mark.parametrize("name", HEADS)
+def test_the_likeliest_terms_of_the_kl_are_the_dense_ones(name: str, chunk: int | None) -> None:
+    x, w, b, y, r = tensors()
+    head, reference = law(name, w, b), reference_of(name, r)
+    exact = dense_scores(x, head, y, FIELDS, reference)["policy_kl"]
+    for k in (1, 3, V + 5):
+        dense = dense_scores(x, head, y, FIELDS, reference, kl_top_k=k)
+        ours = chunked_scores(x, head, y, FIELDS, reference, chunk, kl_top_k=k)
+        assert gap(ours.values(), dense.values()) < 1e-12
+        assert (gap([ours["policy_kl"]], [exact]) < 1e-12) == (k > V)
+        cs = coefficients(FIELDS)
+        total = chunked_weighted_sum(x, head, y, cs, reference, chunk, kl_top_k=k)
+        true = torch.autograd.grad(sum((cs[f] * dense[f]).sum() for f in FIELDS), [x, w, b])
+        later = torch.autograd.grad(sum((cs[f] * ours[f]).sum() for f in FIELDS), [x, w, b])
+        assert gap(torch.autograd.grad(total, [x, w, b]), true) < 1e-12
+        assert gap(later, true) < 1e-12
+
+
+def test_the_likeliest_terms_by_hand_and_their_slope_by_differences() -> None:
+    """By the policy's k likeliest tokens, neither law renormalised: it may lie below 0."""
+    p, q = torch.tensor([[0.5, 0.3, 0.2], [0.6, 0.3, 0.1]], dtype=torch.float64)
+    one = torch.ones(1, 1, dtype=torch.float64)
+    z = p.log()[:, None].clone().requires_grad_()
+
+    def kl(weight: Tensor, k: int) -> Tensor:
+        reference = (one, Head(weight=q.log()[:, None]))
+        target = torch.tensor([0])
+        return chunked_scores(one, Head(weight=weight), target, FIELDS[2:], reference, kl_top_k=k)[
+            "policy_kl"
+        ][0]
+
+    terms = p * (p / q).log()
+    assert [kl(z, k).item() for k in (1, 2)] == pytest.approx([float(terms[0])] * 2, abs=1e-15)
+    assert kl(z, 1).item() < 0 < kl(z, 3).item()
+    assert torch.autograd.gradcheck(lambda w: kl(w, 2), z)

@@ -68,6 +68,13 @@ def test_one_function_scores_every_kind_of_policy(kind: str) -> None:
         )
         total = weighted_rows(policy, MDP, TOKENS, LENGTHS, INDEX, cs, reference, chunk=chunk)
         assert gap(torch.autograd.grad(total, parameters), true) < 1e-12
+    law = [policy, MDP, TOKENS, LENGTHS, INDEX]
+    rough = score_rows(*law, reference, kl_top_k=2)
+    assert gap([rough["policy_kl"]], [expected["policy_kl"]]) > 1e-3
+    slopes = torch.autograd.grad((cs["policy_kl"] * rough["policy_kl"]).sum(), parameters)
+    known = {"policy_kl": cs["policy_kl"]}
+    total = weighted_rows(*law, known, reference, kl_top_k=2)
+    assert gap(torch.autograd.grad(total, parameters), slopes) < 1e-12
     without = score_rows(policy, MDP, TOKENS, LENGTHS, INDEX, fields=("policy_logps",))
     assert list(without) == ["policy_logps"]
 

@@ -34,6 +34,26 @@ def test_the_vimpo_law_has_no_residual():
     assert total_variation(law, laws.tilt(answers, alpha)) > 0.01
 
 
+def test_a_law_that_pays_for_later_kl_is_the_optimum_at_its_own_price_alone():
+    answers, alpha = problem("tree"), 0.4
+    best = laws.tilt(answers, alpha)
+    paid, dear = (laws.vimpo_law(answers, alpha, price=price) for price in (alpha, 1.5 * alpha))
+    assert total_variation(paid, best) < 1e-14
+    assert total_variation(dear, best) > 1e-3
+
+
+def test_a_small_grpo_actor_tilts_as_its_advantages_say():
+    """alpha (h - E h) = R - E R, both at 1 - 1/K, plus actor/alpha times A."""
+    answers, alpha, K, actor = problem("one step"), 0.5, 3, 0.02
+    law = laws.vimpo_with_grpo(answers, alpha, actor=actor, K=K)
+    h = (law / answers.law(answers.reference)).log()
+    advantage = laws.mean_given_own(answers, K, law, laws.centred_rewards(True, floor=1e-6))
+    nats = (1 - 1 / K) * answers.rewards / alpha + actor / alpha**2 * advantage
+    gap = h - law @ h - (nats - law @ nats)
+    assert float(gap.abs().max()) < 1e-12
+    assert total_variation(law, laws.vimpo_with_grpo(answers, alpha, actor=0.0, K=K)) > 1e-3
+
+
 def test_the_laws_of_grpo_solve_their_own_equations():
     answers, alpha, K = problem("one step"), 2.0, 3
     for scale in (False, True):

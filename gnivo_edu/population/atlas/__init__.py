@@ -1,6 +1,7 @@
 """The fixed-point atlas: where each objective comes to rest, how far from pi*, what theory says.
 
-Here are the solver and the report; `row` says what a row is, `implicit` and `baselines` hold them.
+Here are the solver and the report; `row` says what a row is; `implicit`, `vimpo` and `baselines`
+hold them.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from gnivo_edu.population import (
     sampling_policy,
     total_variation,
 )
-from gnivo_edu.population.atlas import baselines, implicit
+from gnivo_edu.population.atlas import baselines, implicit, vimpo
 from gnivo_edu.population.atlas.row import Case, Row
 from gnivo_edu.population.laws import SAME, Verdict
 from gnivo_edu.population.roots import Rest, rest, slopes
@@ -162,10 +163,11 @@ def rows_of(only: str | None = None) -> list[Row]:
     """All rows, or those of one objective; one without rows gets three, with no theory to match."""
     if only is not None:
         objectives.get(only)  # says which name is nearest if there is none
+    stated = (*implicit.ROWS, *vimpo.ROWS, *baselines.ROWS)
     rows: list[Row] = []
     for name in objectives.names() if only is None else (only,):
         unknown = Row(name, "defaults", expected=None, theory="none stated", source="registry")
-        rows += [row for row in (*implicit.ROWS, *baselines.ROWS) if row.objective == name] or [
+        rows += [row for row in stated if row.objective == name] or [
             replace(unknown, sampling=sampler, read_in="code")
             for sampler in ("reference", "current", "uniform")
         ]

@@ -1,4 +1,4 @@
-"""The rows of the implicit-value objectives: GN-IVO, GVPO, VIMPO, the poster's two steps before.
+"""The rows of the implicit-value objectives: GN-IVO, GVPO, the poster's two steps before.
 
 `read_in` says what was read of a source.
 """
@@ -55,12 +55,6 @@ def follow(batch: GroupBatch, name: str, **settings: Any) -> LossOutput:
     """An objective whose reference is the policy that samples, refreshed at every step."""
     moved = replace(batch, reference_logps=batch.behaviour_logps)
     return objectives.get(name)(moved, **settings)
-
-
-def vimpo_actor(batch: GroupBatch, alpha: float) -> LossOutput:
-    """The actor branch of VIMPO alone, not whitened."""
-    both = objectives.vimpo(batch, alpha, actor=1.0, whitened=False).loss
-    return LossOutput(both - objectives.vimpo(batch, alpha, actor=0.0).loss)
 
 
 def uniform_then_reference(answers: Answers, depth: int) -> Tables:
@@ -190,52 +184,6 @@ ROWS: list[Row] = [
                 "reference refreshed at every step",
                 function=partial(follow, name="gvpo"),
                 sampling="current",
-            ),
-        ],
-    ),
-    *family(
-        "vimpo",
-        "VIMPO, arXiv 2606.20008",
-        read_in="code",
-        rows=[
-            other(
-                "value loss, leave-one-out mean",
-                "pi_V: pi_ref e^{Q/alpha}, Q raw under pi_V",
-                law=lambda c: laws.vimpo_law(c.answers, c.alpha),
-                settings={"actor": 0.0, "baseline": "leave_one_out"},
-                sampling="current",
-            ),
-            other(
-                "value loss, group mean",
-                "pi_V at alpha K/(K - 1)",
-                law=lambda c: laws.vimpo_law(c.answers, c.alpha * c.K / (c.K - 1)),
-                settings={"actor": 0.0},
-                sampling="current",
-            ),
-            exact(
-                "value loss, leave-one-out mean, one step",
-                settings={"actor": 0.0, "baseline": "leave_one_out"},
-                sampling="current",
-                problem="one step",
-            ),
-            biased(
-                "value loss, stale samples", settings={"actor": 0.0, "baseline": "leave_one_out"}
-            ),
-            collapses("actor loss alone climbs the KL", function=vimpo_actor, sampling="current"),
-            biased(
-                "value and whitened actor loss",
-                settings={"actor": 0.01},
-                sampling="current",
-                warm={"settings": {"actor": 0.0}},
-            ),
-            other(
-                "value and whitened actor loss, one step",
-                "pi_ref e^{(1 - 1/K) R/c}/Z, c = alpha - actor/sd(A)",
-                law=lambda c: laws.vimpo_one_step(c.answers, c.alpha, actor=0.01, K=c.K),
-                settings={"actor": 0.01},
-                sampling="current",
-                problem="one step",
-                warm={"settings": {"actor": 0.0}},
             ),
         ],
     ),

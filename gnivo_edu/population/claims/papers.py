@@ -10,7 +10,7 @@ import torch
 from gnivo_edu import exact, objectives
 from gnivo_edu.population import Population, expect, laws, point_at, total_variation
 from gnivo_edu.population.atlas import problem
-from gnivo_edu.population.atlas.implicit import vimpo_actor
+from gnivo_edu.population.atlas.vimpo import vimpo_actor
 from gnivo_edu.population.claims.claim import (
     ALPHA,
     TV,
