@@ -98,16 +98,23 @@ def _nothing_for(name: str) -> ValueError:
 def read_rewards(scores: Any) -> NDArray[np.float64]:
     """What a reward function returned, as float64; ValueError, in one line, if it is no numbers.
 
-    A tensor may be on any device, in any precision, and may carry a gradient: it is dropped.
+    A tensor may be on any device, in any precision, and may carry a gradient: it is dropped. A
+    masked number is nan.
     """
+    if scores is None:
+        raise ValueError(
+            "the reward function returns nothing: it must return one number per answer"
+        )
     if isinstance(scores, list | tuple):
         scores = [_plain(score) for score in scores]
     try:
+        if isinstance(scores, np.ma.MaskedArray):
+            scores = scores.astype(np.float64).filled(np.nan)
         rewards = np.asarray(_plain(scores))
         if rewards.dtype.kind not in "biufO":
             raise TypeError(f"got {rewards.dtype}")
         return rewards.astype(np.float64)
-    except (ValueError, TypeError, RuntimeError) as error:
+    except (ValueError, TypeError, RuntimeError, OverflowError) as error:
         raise ValueError(
             f"the reward function must return numbers, one per answer: {_one_line(error)}"
         ) from error
@@ -145,11 +152,16 @@ def whole_numbers(values: ArrayLike, name: str) -> NDArray[np.int64]:
     >>> whole_numbers([1.0, 2.0], "lengths")
     array([1, 2])
     """
-    array = np.asarray(values)
+    try:
+        array = np.asarray(_plain(values))
+    except (ValueError, OverflowError) as error:  # rows of unequal length
+        raise ValueError(f"{name} must be whole numbers: {_one_line(error)}") from error
     if array.dtype.kind == "f":
         fractions = array[~(np.isfinite(array) & (array == np.floor(array)))]
         if fractions.size:
             raise ValueError(f"{name} must be whole numbers, got {float(fractions[0])}")
     elif array.dtype.kind not in "biu":
         raise ValueError(f"{name} must be whole numbers, got {array.dtype}")
+    if array.dtype.kind in "fu" and array.size and (largest := np.abs(array).max()) >= 2**63:
+        raise ValueError(f"{name} must be whole numbers below 2**63, got {largest}")
     return array.astype(np.int64, copy=False)

@@ -153,6 +153,8 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
             ends = tokens == self.eos_token_id
             until_end = np.minimum(lengths, ends.argmax(axis=1) + 1)
             lengths = np.where(ends.any(axis=1), until_end, lengths)
+        else:
+            lengths = lengths.copy()  # the function may write into what it is given
         inside = np.arange(columns) < lengths[:, None]
         strange = inside & ((tokens < 0) | (tokens >= self.vocab_size))
         if strange.any():
@@ -191,7 +193,11 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
         if ((index < 0) | (index >= len(self._prompts))).any():
             last = len(self._prompts) - 1
             raise ValueError(f"prompt_index must be in 0..{last}, got {index.tolist()}")
-        return np.broadcast_to(index, (count,))
+        if index.shape not in ((), (1,), (count,)):
+            raise ValueError(
+                f"prompt_index must be a number or one per answer, {(count,)}, got {index.shape}"
+            )
+        return np.broadcast_to(index, (count,)).copy()
 
     def reference(self, prompt_index: int = 0) -> Tables | None:
         """Log-probability tables [V**t, V], t = 0..T-1, if the problem states them, else None."""

@@ -115,10 +115,47 @@ def test_rewards_are_numbers_of_any_kind(scores: Any) -> None:
     assert TokenMDP(3, 3, reward=lambda y: scores).reward(TOKENS, LENGTHS).tolist() == [0.5, 1.0]
 
 
-@pytest.mark.parametrize("scores", ["high", ["1", "2"], [1j, 2j], [[1.0], [1.0, 2.0]], object()])
+@pytest.mark.parametrize(
+    "scores",
+    ["high", ["1", "2"], [1j, 2j], [[1.0], [1.0, 2.0]], object(), [10**400, 1]],
+)
 def test_what_is_no_number_is_no_reward(scores: Any) -> None:
     with pytest.raises(ValueError, match=r"^the reward function must return numbers") as error:
         read_rewards(scores)
+    assert "\n" not in str(error.value)
+
+
+def test_a_reward_that_is_missing_is_not_made_up() -> None:
+    with pytest.raises(ValueError, match="the reward function returns nothing"):
+        read_rewards(None)
+    masked = np.ma.masked_array([0.5, 1.0], [True, False])
+    with pytest.raises(ValueError, match="is nan; rewards must be finite"):
+        TokenMDP(3, 3, reward=lambda y: masked).reward(TOKENS, LENGTHS)
+
+
+def test_a_reward_may_write_into_what_it_is_given() -> None:
+    def reward(tokens: Any, lengths: Any, prompt_index: Any) -> Any:
+        for given in (tokens, lengths, prompt_index):
+            given[:] = 0
+        return lengths
+
+    tokens, lengths = TOKENS.copy(), LENGTHS.copy()
+    TokenMDP(3, 3, reward=reward).reward(tokens, lengths)
+    assert (tokens == TOKENS).all()
+    assert (lengths == LENGTHS).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ([[0, 1], [1]], "it must be whole numbers: setting an array"),
+        ([1e300], r"it must be whole numbers below 2\*\*63, got 1e\+300"),
+        (np.array([2**64 - 1], dtype=np.uint64), "it must be .* below .* got 18446744073709551615"),
+    ],
+)
+def test_what_does_not_fit_is_not_cut_to_size(values: Any, says: str) -> None:
+    with pytest.raises(ValueError, match=f"^{says}") as error:
+        whole_numbers(values, "it")
     assert "\n" not in str(error.value)
 
 

@@ -1,6 +1,8 @@
 """The checker accepts sound environments and names what is broken."""
 
+import atexit
 import functools
+import os
 import sys
 import threading
 import types
@@ -106,6 +108,12 @@ def local_class() -> type[TokenMDP]:
     return Local
 
 
+def noisy(parent: int, **options: Any) -> TokenMDP:
+    if os.getpid() != parent:
+        atexit.register(print, "goodbye from the second process")
+    return OfATest(**options)
+
+
 # Ways of registering a sound environment.
 SOUND: dict[str, dict[str, Any]] = {
     "class": {"entry_point": OfATest},
@@ -114,6 +122,7 @@ SOUND: dict[str, dict[str, Any]] = {
     "partial": {"entry_point": functools.partial(OfATest, horizon=np.int64(3))},
     "of the main module": {"entry_point": "__main__:OfATest"},
     "numbers of numpy": {"entry_point": OfATest, "kwargs": {"horizon": np.int32(3)}},
+    "prints at the end": {"entry_point": functools.partial(noisy, parent=os.getpid())},
     "reward": {"entry_point": OfATest, "kwargs": {"reward": lambda y: y.sum(axis=1) / 2}},
 }
 
@@ -135,11 +144,14 @@ def test_a_class_of_the_main_module_is_compared_with_its_copy() -> None:
         check_token_mdp(gym.make(spec))
 
 
-@pytest.mark.parametrize("trouble", ["cannot be pickled", "cannot be found there"])
+@pytest.mark.parametrize("trouble", ["cannot be pickled", "cannot be found there", "no Python"])
 def test_a_second_process_that_cannot_build_it_is_said_aloud(
     trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if trouble == "cannot be pickled":
+    if trouble == "no Python":
+        monkeypatch.setattr(sys, "executable", "")
+        spec = EnvSpec("OfATest-v0", OfATest)
+    elif trouble == "cannot be pickled":
         lock = threading.Lock()
         spec = EnvSpec("OfATest-v0", lambda **options: OfATest(2 + 0 * lock.locked(), **options))
     else:

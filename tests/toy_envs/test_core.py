@@ -71,6 +71,8 @@ def test_prompts_are_drawn_from_the_seed() -> None:
         (lambda mdp: mdp.reset(options={"prompt_index": 0.5}), "prompt_index must be a whole"),
         (lambda mdp: mdp.reset(options={"prompt_index": "0"}), "prompt_index must be a whole"),
         (lambda mdp: mdp.reward([[0, 1]], [2], [0.5]), "prompt_index must be whole numbers"),
+        (lambda mdp: mdp.reward([[0, 1]], [2], [0, 0]), r"one per answer, \(1,\), got \(2,\)"),
+        (lambda mdp: mdp.reward([[0, 1]], [2], [[0]]), "prompt_index must be a number or one per"),
         (lambda mdp: mdp.reward([[0, 1.5]], [2]), r"tokens must be whole numbers, got 1\.5"),
         (lambda mdp: mdp.reward([[0, 1]], [np.nan]), "lengths must be whole numbers, got nan"),
         (lambda mdp: TokenMDP(3, 2).reward([[0]], [1]), "has no reward"),
