@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gnivo_edu.names import one_line, shown
 
 # Today, in templates that print it: a prompt must be the same tomorrow. It is the date that the
 # template of Llama 3.2 falls back on.
@@ -28,20 +31,47 @@ def chat_prompt(
 
     `options` go to the template, such as `{"enable_thinking": False}`. The template writes its own
     special tokens, so that none are added. A template that prints today's date prints 26 July 2024,
-    whatever the day, unless `options` name another (many templates read `date_string`).
+    whatever the day, unless `options` name another (many templates read `date_string`). Raises
+    ValueError, in one line, where the template fails or leaves out the question.
     """
     content = f"{question}\n\n{instruction}" if instruction else question
-    messages = [{"role": "user", "content": content}]
-    text = _rendered(tokenizer, messages, options, add_generation_prompt=True)
+    text = _rendered(tokenizer, [("user", content)], options, add_generation_prompt=True)
+    if content.strip() not in text:
+        # A template may write a question in another way than it came, but not leave it out.
+        example = _rendered(tokenizer, [("user", ASKED)], options)
+        if ASKED not in example:
+            raise ValueError(
+                "the chat template leaves out the question: pass chat=False, or mend the template"
+            )
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def _rendered(
-    tokenizer: Any, messages: Sequence[Mapping[str, str]], options: Any = None, **how: Any
+    tokenizer: Any, told: Sequence[tuple[str, str]], options: Any = None, **how: Any
 ) -> str:
+    """What the chat template writes of (role, text) turns; ValueError, in one line, if it cannot.
+
+    Some templates read a text, others a list of parts (those of models that see pictures, too):
+    what shows the last turn is taken.
+    """
     how |= options or {}
-    with _stopped_clock():
-        return str(tokenizer.apply_chat_template(list(messages), tokenize=False, **how))
+    texts = [{"role": role, "content": text} for role, text in told]
+    parts = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in told]
+    written, trouble = None, None
+    for messages in (texts, parts):
+        try:
+            with _stopped_clock():
+                text = str(tokenizer.apply_chat_template(messages, tokenize=False, **how))
+        except Exception as error:  # a template may raise anything on any conversation
+            trouble = trouble or error
+            continue
+        if told[-1][1].strip() in text:
+            return text
+        written = text if written is None else written
+    if written is None:
+        assert trouble is not None
+        raise ValueError(f"the chat template fails: {one_line(trouble)}") from trouble
+    return written
 
 
 @contextmanager
@@ -105,9 +135,17 @@ def end_tokens(tokenizer: Any, generation_config: Any = None) -> tuple[int, ...]
     Instruct models often have two, the end of a turn and the end of a text; some name but one of
     them. Raises ValueError if there is none."""
     of_model = getattr(generation_config, "eos_token_id", None)
-    more = of_model if isinstance(of_model, list | tuple) else [of_model]
+    more = np.atleast_1d(np.asarray([] if of_model is None else of_model, dtype=object)).tolist()
     listed = [tokenizer.eos_token_id, *more, *turn_end(tokenizer)[0]]
-    ends = tuple(dict.fromkeys(int(token) for token in listed if token is not None))
+    try:
+        numbers = [operator.index(token) for token in listed if token is not None]
+    except TypeError:
+        raise ValueError(
+            f"eos_token_id of the generation config must be whole numbers, got {shown(of_model)}"
+        ) from None
+    # Some say -1 for none; a token that the tokenizer does not have is never drawn.
+    size = max(len(tokenizer), *(number + 1 for number in tokenizer.get_vocab().values()))
+    ends = tuple(dict.fromkeys(number for number in numbers if 0 <= number < size))
     if not ends:
         raise ValueError("the tokenizer has no end-of-sequence token: pass eos_token_ids=(...)")
     return ends
@@ -122,13 +160,12 @@ def turn_end(tokenizer: Any, options: Mapping[str, Any] | None = None) -> tuple[
     """
     if not getattr(tokenizer, "chat_template", None):
         return [], ""
-    told = [("user", ASKED), ("assistant", SAID), ("user", ASKED_NEXT)]
-    turns = [{"role": role, "content": text} for role, text in told]
+    turns = [("user", ASKED), ("assistant", SAID), ("user", ASKED_NEXT)]
     between = ""
-    for messages in (turns[:2], turns):
+    for told in (turns[:2], turns):
         try:
-            rendered = _rendered(tokenizer, messages, options)
-        except Exception:  # a template may refuse any conversation
+            rendered = _rendered(tokenizer, told, options)
+        except ValueError:  # a template may refuse any conversation
             continue
         if SAID not in rendered:
             continue

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from jinja2 import TemplateError
+import torch
 
 from gnivo_edu.tasks.grading import Grade, Problem
 from gnivo_edu.tasks.prompting import chat_prompt, end_tokens, turn_end
@@ -63,8 +63,8 @@ def test_a_template_prints_one_date_whatever_the_day(tokenizer, monkeypatch, tem
 
 
 def test_the_clock_runs_again_for_others_also_where_a_template_refuses(tokenizer):
-    for template in ("{{ strftime_now('%Y') }}", "{{ raise_exception('no') }}"):
-        with contextlib.suppress(TemplateError):
+    for template in ("{{ strftime_now('%Y') }} {{ messages[0].content }}", "{% if %}"):
+        with contextlib.suppress(ValueError):
             prompt(tokenizer, template)
     text = tokenizer.apply_chat_template(
         [{"role": "user", "content": ""}],
@@ -72,6 +72,65 @@ def test_the_clock_runs_again_for_others_also_where_a_template_refuses(tokenizer
         chat_template="{{ strftime_now('%Y') }}",
     )
     assert int(text) == datetime.datetime.now().year > 2024
+
+
+CONTENT = "{{ messages[0].content }}"
+PARTS = "{% for p in messages[0].content %}{% if p.type == 'text' %}{{ p.text }}{% endif %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        (PARTS + "{% endfor %}", "2+2?"),
+        ("{{ messages[0].content[0]['text'] + '' }}", "2+2?"),
+        ("{{ messages[0].content | replace('+', ' plus ') }}", "2 plus 2?"),
+    ],
+)
+def test_a_question_is_asked_in_the_way_that_the_template_reads(tokenizer, template, expected):
+    assert prompt(tokenizer, template) == expected
+
+
+@pytest.mark.parametrize(
+    ("template", "options", "says"),
+    [
+        ("Hello!", {}, "leaves out the question: pass chat=False"),
+        ("", {}, "leaves out the question"),
+        ("{{ raise_exception('one\ntwo') }}", {}, "the chat template fails: .*: one two$"),
+        ("{{ nothing.at.all }}", {}, "fails: UndefinedError: 'nothing' is undefined"),
+        ("{% if %}", {}, "fails: TemplateSyntaxError: "),
+        ("{{ strftime_now(3) }}", {}, "fails: TypeError: "),
+        (CONTENT, {"tokenize": True}, "fails: TypeError: .* argument 'tokenize'"),
+        ({"a": CONTENT, "b": CONTENT}, {}, "fails: ValueError: .* no default"),
+    ],
+)
+def test_a_template_that_cannot_be_used_is_one_line(tokenizer, template, options, says):
+    with pytest.raises(ValueError, match=says) as error:
+        prompt(tokenizer, template, **options)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("ends", "more"),
+    [
+        (None, ()),
+        (-1, ()),
+        ([7, None, 8, 7], (7, 8)),
+        (np.array([7]), (7,)),
+        (torch.tensor([7, 8]), (7, 8)),
+        ([7, 10**6], (7,)),
+    ],
+)
+def test_end_tokens_of_a_generation_config_of_any_kind(tokenizer, ends, more):
+    assert end_tokens(tokenizer, SimpleNamespace(eos_token_id=ends)) == (
+        tokenizer.eos_token_id,
+        *more,
+    )
+
+
+@pytest.mark.parametrize("ends", ["</s>", 2.5, [[2], [3, 4]], {2}])
+def test_end_tokens_that_are_no_numbers_are_one_line(tokenizer, ends):
+    with pytest.raises(ValueError, match="eos_token_id of the generation config must be whole"):
+        end_tokens(tokenizer, SimpleNamespace(eos_token_id=ends))
 
 
 def test_options_may_name_another_date(tokenizer):
