@@ -204,6 +204,10 @@ def _rows(policy: Any) -> tuple[Int[Tensor, "3 L"], list[int]]:
     plain = [i for i in range(min(width, 1000)) if i not in special] or [0]
     ids = np.random.default_rng(0).choice(plain, (3, LENGTH))
     prompts = [longest, longest, max(longest - 4, 1)]
+    pad = special[0]
+    if isinstance(pad, int) and 0 <= pad < width:
+        # Some count positions by the ids (RoBERTa): a padding token that was drawn has none.
+        ids[:, prompts[-1] // 2] = pad
     return torch.from_numpy(ids).to(device_of(policy)), prompts if longest > 0 else [0]
 
 

@@ -143,9 +143,8 @@ def end_tokens(tokenizer: Any, generation_config: Any = None) -> tuple[int, ...]
         raise ValueError(
             f"eos_token_id of the generation config must be whole numbers, got {shown(of_model)}"
         ) from None
-    # Some say -1 for none; a token that the tokenizer does not have is never drawn.
-    size = max(len(tokenizer), *(number + 1 for number in tokenizer.get_vocab().values()))
-    ends = tuple(dict.fromkeys(number for number in numbers if 0 <= number < size))
+    # Some say -1 for none.
+    ends = tuple(dict.fromkeys(number for number in numbers if number >= 0))
     if not ends:
         raise ValueError("the tokenizer has no end-of-sequence token: pass eos_token_ids=(...)")
     return ends

@@ -101,6 +101,17 @@ def test_the_cache_of_bamba_is_wrong_without_positions(monkeypatch: pytest.Monke
     assert behaviour_check(model, task, sample_completions(model, task, 4, [0]))[MAX] > 0.1
 
 
+@torch.no_grad()
+def test_positions_that_are_counted_by_ids_need_whole_rows() -> None:
+    # A padding token that was drawn has no position of its own, and a cached step does not know.
+    model = tiny_model("roberta")
+    ids = torch.tensor([[5, 60, 7, 8]])
+    start = model(ids[:, :3], use_cache=True).past_key_values
+    step = model(ids[:, 3:], past_key_values=start).logits[:, -1]
+    assert (step - model(ids).logits[:, -1]).abs().max() > 0.1
+    assert not way_of(model).cache
+
+
 def test_rows_that_see_each_other_are_run_one_by_one() -> None:
     model, task = strange("neighbours").double(), UnequalPrompts()
     assert not way_of(model).together
