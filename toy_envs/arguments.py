@@ -109,7 +109,7 @@ def read_rewards(scores: Any) -> NDArray[np.float64]:
         scores = [_plain(score) for score in scores]
     try:
         if isinstance(scores, np.ma.MaskedArray):
-            scores = scores.astype(np.float64).filled(np.nan)
+            scores = np.where(np.ma.getmaskarray(scores), np.nan, scores.data)
         rewards = np.asarray(_plain(scores))
         if rewards.dtype.kind not in "biufO":
             raise TypeError(f"got {rewards.dtype}")
