@@ -54,8 +54,10 @@ def oreo(
 
     Source: arXiv 2412.16145 (read) and jwhj/OREO `PCLTrainer.fit` (run). No 1/2, as there.
     Departures: kl_weight defaults to 0, where the published runs have 0.01 (token), 0.1 (step), 0.3
-    (response); the two losses are added, where the code steps two networks. By steps, the
-    regulariser sums the KL over a step.
+    (response); the two losses are added, where the code steps the critic first and the policy on
+    values from before that step: one and the same update, unless the two share weights (a critic
+    that is a head on the policy's body mixes the two gradients). By steps, the regulariser sums the
+    KL over a step.
 
     Metrics: `reward`, mean; `logratio`, mean log-ratio of responses, nats; `value_loss`,
     `policy_loss`, reward^2; `kl`, nats, if weighted. Raises ValueError without `values`, on alpha

@@ -28,6 +28,7 @@ from gnivo_edu.objectives.surrogate import (
 )
 
 RewardKL = Literal["k1", "k3"]
+Advantages = Literal["rollout", "update"]
 
 
 def ppo(
@@ -42,6 +43,7 @@ def ppo(
     clip_high: float = 0.2,
     value_clip: float | None = 0.2,
     dual_clip: float | None = None,
+    advantages: Advantages = "rollout",
 ) -> LossOutput:
     r"""PPO: clipped policy loss on generalised advantages, and `value_weight` times a value loss.
 
@@ -58,9 +60,12 @@ def ppo(
     pi_b sampled; V_b is `behaviour_values` (default: `values` without gradient), V is `values`,
     both before the token, reward units; V after the last token is 0, cut off or not. A is whitened
     over the tokens of the batch if `whitened`, after G is made. Only L_pi moves the policy and only
-    L_V the critic. `alpha`: reward per nat. `value_weight`: 1/reward^2. `value_clip`, reward units;
-    None is no clipping; likewise `dual_clip`, a bound - dual_clip A on the loss where A < 0.
-    Reasoning steps: pass `batch.by_step()`, a step is one action. K = 1 is allowed.
+    L_V the critic. `advantages`: "rollout", as published, makes A and G of V_b: with
+    `behaviour_values` they are functions of the rollout alone and stay as they are over all updates
+    on it; "update" makes them anew of V without gradient, and V_b only clips. `alpha`: reward per
+    nat. `value_weight`: 1/reward^2. `value_clip`, reward units; None is no clipping; likewise
+    `dual_clip`, a bound - dual_clip A on the loss where A < 0. Reasoning steps: pass
+    `batch.by_step()`, a step is one action. K = 1 is allowed.
 
     Population minimiser: none, it is a gradient estimator. On-policy with "k1", gamma = 1, not
     whitened, the expected gradient of L_pi is minus that of J = E[R] - alpha KL(pi || pi_ref) over
@@ -89,6 +94,7 @@ def ppo(
     check_alpha(alpha)
     check_clip(clip_low, clip_high, dual=dual_clip)
     check_choice("kl", kl, literal=RewardKL)
+    check_choice("advantages", advantages, literal=Advantages)
     if not (0 <= lam <= 1 and 0 <= gamma <= 1):
         raise ValueError(f"lam and gamma must lie in 0..1, got {lam} and {gamma}")
     if not (
@@ -103,14 +109,13 @@ def ppo(
     source = "values" if batch.behaviour_values is None else "behaviour_values"
     old_values = needed(batch, source, name="ppo").detach()
     k = kl_estimate(behaviour_divergence(batch), kl)
-    raw = generalised_advantages(batch, old_values, cost=alpha * k, lam=lam, gamma=gamma)
-    returns = raw + old_values
-    advantages = whiten(batch, raw) if whitened else raw
+    believed = old_values if advantages == "rollout" else values.detach()
+    raw = generalised_advantages(batch, believed, cost=alpha * k, lam=lam, gamma=gamma)
+    returns = raw + believed
+    blame = whiten(batch, raw) if whitened else raw
 
     logratio = behaviour_logratio(batch)
-    policy_terms = clipped_loss(
-        logratio, advantages, low=clip_low, high=clip_high, dual_clip=dual_clip
-    )
+    policy_terms = clipped_loss(logratio, blame, low=clip_low, high=clip_high, dual_clip=dual_clip)
     policy_loss = average(batch, policy_terms, normaliser="token-mean")
     errors = (values - returns).square()
     if value_clip is not None:

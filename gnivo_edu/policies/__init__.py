@@ -3,6 +3,7 @@ transformers.
 """
 
 from gnivo_edu.machine import pick_device
+from gnivo_edu.policies.critic import Critic, load_critic
 from gnivo_edu.policies.from_model import TextTree, tree_from_model
 from gnivo_edu.policies.generation import behaviour_check, sample_completions
 from gnivo_edu.policies.loading import (
@@ -26,6 +27,7 @@ from gnivo_edu.policies.small import small_transformer
 from gnivo_edu.policies.tabular import TabularConfig, TabularLM
 
 __all__ = [
+    "Critic",
     "SampledGroups",
     "SamplingLaw",
     "TabularConfig",
@@ -36,6 +38,7 @@ __all__ = [
     "divergences",
     "evaluating",
     "load_checkpoint",
+    "load_critic",
     "load_model",
     "load_policy",
     "load_transformer",

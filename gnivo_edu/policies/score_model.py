@@ -34,9 +34,10 @@ def score_rows(
     temperature: float = 1.0,
     chunk: int | None = None,
     kl_top_k: int | None = None,
+    read: Callable[[Tensor], Tensor] | None = None,
 ) -> dict[str, Float[Tensor, "B T"]]:
     """`policy_logps`, `entropy` and, with a reference, `policy_kl` of given answers, nats, 0 after
-    `lengths`.
+    `lengths`; with `read` also `values`, what it says of the last hidden states before each token.
 
     The law is that of `next_token_logps`: over the first `task.vocab_size` ids, renormalised.
     `temperature` divides the logits of policy and reference alike. Any causal LM that `find_head`
@@ -70,7 +71,26 @@ def score_rows(
         chunk=chunk,
         kl_top_k=kl_top_k,
     )
+    if read is not None:
+        scores["values"] = read(hidden)
     return rows.spread(scores)
+
+
+def value_rows(
+    policy: nn.Module,
+    task: TokenMDP,
+    tokens: Int[Tensor, "B T"],
+    lengths: Int[Tensor, " B"],
+    prompt_index: int | Int[Tensor, " B"],
+    read: Callable[[Tensor], Tensor],
+    body: nn.Module | None = None,
+) -> Float[Tensor, "B T"]:
+    """What `read` says of the last hidden states before each token of given answers, 0 after
+    `lengths`: of the policy's, or of another `body` of its kind.
+    """
+    rows = _Answers(device_of(policy), task, tokens, lengths, prompt_index)
+    hidden, _ = _hidden(policy, rows, temperature=1.0, body=body)
+    return rows.spread({"values": read(hidden)})["values"]
 
 
 def score_tokens(
@@ -110,6 +130,7 @@ def weighted_rows(
     temperature: float = 1.0,
     chunk: int | None = None,
     kl_top_k: int | None = None,
+    read: Callable[[Tensor], Tensor] | None = None,
 ) -> Float[Tensor, ""]:
     """sum of coefficient * field over given answers, a scalar for one call of backward: the second
     of two passes.
@@ -120,6 +141,7 @@ def weighted_rows(
     not scored here, unless they are all zero.
     """
     weights = {name: c for name, c in coefficients.items() if bool(c.any())}
+    of_values = weights.pop("values", None) if read is not None else None
     if beyond := set(weights) - set(_scorable(FIELDS, reference)):
         hint = "give a reference" if beyond == {"policy_kl"} else f"known: {', '.join(FIELDS)}"
         raise ValueError(f"the loss depends on {min(beyond)}, which is not scored here: {hint}")
@@ -133,7 +155,7 @@ def weighted_rows(
         return sum(terms, 0.0 * scores["policy_logps"].sum())
     hidden, head = _hidden(policy, rows, temperature=temperature)
     constant = _constant(reference, rows, tuple(weights), temperature)
-    return chunked_weighted_sum(
+    total = chunked_weighted_sum(
         hidden,
         head,
         targets=rows.targets,
@@ -142,6 +164,9 @@ def weighted_rows(
         chunk=chunk,
         kl_top_k=kl_top_k,
     )
+    if read is not None and of_values is not None:
+        total = total + (of_values.to(rows.device)[rows.inside] * read(hidden)).sum()
+    return total
 
 
 def two_pass_scorers(
@@ -226,9 +251,14 @@ class _Answers:
         }
 
 
-def _hidden(policy: nn.Module, rows: _Answers, temperature: float) -> tuple[Tensor, Head]:
-    """Last hidden states [M, H] before each token of the answers, and the head over the actions."""
+def _hidden(
+    policy: nn.Module, rows: _Answers, temperature: float, body: nn.Module | None = None
+) -> tuple[Tensor, Head]:
+    """Last hidden states [M, H] before each token of the answers, of another `body` if one is
+    given, and the policy's head over the actions.
+    """
     backbone, head = find_head(policy)
+    backbone = backbone if body is None else body
     actions = rows.task.vocab_size
     if head.weight.shape[0] < actions:
         raise ValueError(

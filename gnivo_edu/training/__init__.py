@@ -7,6 +7,7 @@ import sys
 from gnivo_edu.training import loop
 from gnivo_edu.training.algorithm1 import TrainingRecord, TrainingRun, distance_from_key, train
 from gnivo_edu.training.config import TrainConfig, load_config
+from gnivo_edu.training.critic import load_critic
 from gnivo_edu.training.field_gradients import Coefficients, coefficients
 from gnivo_edu.training.loop import FineTuned, fine_tune
 from gnivo_edu.training.population_fit import FitRecord, PopulationFit, fit_population
@@ -34,6 +35,7 @@ __all__ = [
     "fine_tune",
     "fit_population",
     "load_config",
+    "load_critic",
     "pretrain",
     "pretrain_arithmetic",
     "success_rates",

@@ -88,7 +88,8 @@ class RunFolder:
 
     def _check_shape(self) -> None:
         """ValueError, in one line, on a name in the folder that a run could not write."""
-        folders = [self.path, self.checkpoints, self.path / "model", self.path / "adapter"]
+        folders = [self.path, self.checkpoints]
+        folders += [self.path / name for name in ("model", "adapter", "critic")]
         if self.checkpoints.is_dir():
             folders += self.checkpoints.glob(".writing-*")
             folders += (p for p in self.checkpoints.iterdir() if _is_moment(p.name))

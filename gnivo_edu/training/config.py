@@ -85,6 +85,7 @@ class TrainConfig:
     warmup_steps: int = 0
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     max_grad_norm: float = 1.0
+    critic: Literal["network", "head", "probe"] = "probe"
     value_learning_rate: float = 1e-3
     precision: Literal["float32", "bf16", "float64"] = "float32"
     lora_rank: int = 0

@@ -1,59 +1,38 @@
-"""Critics for the objectives that want one (PPO, DRO, OREO) and for an explicit log Z: small,
-beside the policy.
-"""
+"""The critic of a run, written beside its policy; what it is: `gnivo_edu.policies.critic`."""
 
 from __future__ import annotations
 
+import copy
+from pathlib import Path
 from typing import Any
 
-import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
-from transformers import PreTrainedModel
+from torch import nn
 
-from gnivo_edu.policies import TabularLM
+from gnivo_edu.policies.critic import Critic, load_critic, write_critic
+from gnivo_edu.policies.heads import find_head
+
+__all__ = ["Critic", "load_critic", "merged", "save_critic"]
 
 
-class Critic(nn.Module):
-    """One number per state, before each token: linear in the policy's own hidden states, which it
-    does not train.
-
-    Reward units for `values`, nats for log Z; 0 at the start. For a TabularLM, which has no hidden
-    states, a table with one entry per prefix.
+def save_critic(critic: Critic, policy: Any, folder: Path) -> None:
+    """Write the critic to `folder`, for `load_critic` and the model that `save_policy` writes: that
+    has no adapters any more, so those of the critic's body are merged too.
     """
+    if critic.body is not None and hasattr(policy, "merge_and_unload"):
+        whole = Critic(merged(policy, critic.body), "network")
+        whole.head.load_state_dict(critic.head.state_dict())
+        critic = whole
+    write_critic(critic, folder)
 
-    def __init__(self, policy: nn.Module) -> None:
-        super().__init__()
-        inner: Any = policy.get_base_model() if hasattr(policy, "get_base_model") else policy  # type: ignore[operator]
-        dtype = next(policy.parameters()).dtype
-        self.table = TabularLM(inner.config) if isinstance(inner, TabularLM) else None
-        if self.table is not None:
-            self.table.logits.data = self.table.logits.data.to(dtype)
-        else:
-            assert isinstance(inner, PreTrainedModel)
-            wide = torch.promote_types(dtype, torch.float32)
-            self.head = nn.Linear(inner.config.hidden_size, 1, dtype=wide)
-            nn.init.zeros_(self.head.weight)
-            nn.init.zeros_(self.head.bias)
 
-    def forward(
-        self,
-        policy: nn.Module,
-        input_ids: Int[Tensor, "B L"],
-        attention_mask: Bool[Tensor, "B L"],
-        first: int,
-    ) -> Float[Tensor, "B T"]:
-        """Values at positions first..L-1: of the state after each of them."""
-        if self.table is not None:
-            out = self.table(input_ids=input_ids, attention_mask=attention_mask)
-            return out.logits[:, first:, 0]
-        inner: Any = policy.get_base_model() if hasattr(policy, "get_base_model") else policy  # type: ignore[operator]
-        with torch.no_grad():
-            out = inner.base_model(
-                input_ids=input_ids, attention_mask=attention_mask, use_cache=False
-            )
-        hidden: Tensor = out.last_hidden_state[:, first:]
-        # Values are compared with rewards: not in bfloat16.
-        with torch.autocast(hidden.device.type, enabled=False):
-            value: Tensor = self.head(hidden.to(self.head.weight.dtype))[..., 0]
-        return value
+def merged(policy: Any, body: nn.Module | None = None) -> Any:
+    """A copy of a policy, in main memory, with its adapters merged into its weights: its own, or
+    those of another `body` of its kind. Merging rounds, and the run's own weights stay as they are.
+    """
+    weights = {id(p): p for p in policy.parameters()}
+    if body is not None:
+        backbone, _ = find_head(policy)
+        pairs = zip(backbone.parameters(), body.parameters(), strict=True)
+        weights |= {id(here): there for here, there in pairs}
+    copies = {key: nn.Parameter(p.detach().to("cpu", copy=True)) for key, p in weights.items()}
+    return copy.deepcopy(policy, copies).merge_and_unload()

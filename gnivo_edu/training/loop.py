@@ -201,7 +201,8 @@ class _Run:
             state.step, state.inner = state.step + 1, 0
             if updates % config.save_every == 0 or state.step == config.steps:
                 processes.alone(lambda: state.save(self.folder, config.keep))
-        processes.alone(lambda: save_policy(self.policy, self.task, folder=self.folder.path))
+        trained = partial(save_policy, self.policy, self.task, critic=self.rollouts.critic)
+        processes.alone(lambda: trained(folder=self.folder.path))
         return FineTuned(
             policy=self.policy,
             initial=self.rollouts.initial,
@@ -296,6 +297,9 @@ class _Run:
             # Else the log-ratio of this update would be that rounding, and all of its gradient
             # where the rewards are equal.
             drawn["behaviour_logps"] = scored["policy_logps"].cpu()
+        if self.state.inner == 0 and "behaviour_values" in self.rollouts.needs:
+            # So does the critic's word, which the later updates on these answers are held to.
+            drawn["behaviour_values"] = scored["values"].cpu()
         batch = self.rollouts.record(drawn, **scored)
         fields = {name: x.to(self.device) for name, x in scored.items()}
         given = {name: drawn[name] for name in ("depths",) if name in drawn}

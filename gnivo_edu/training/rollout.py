@@ -4,8 +4,7 @@ and looked at again after an update.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,11 +15,11 @@ from torch import Tensor, nn
 
 from gnivo_edu.batch import GroupBatch
 from gnivo_edu.policies.cached_rows import check_room, prompts_of
+from gnivo_edu.policies.critic import Critic, sharing_copy
 from gnivo_edu.policies.generation import sample_completions
 from gnivo_edu.policies.heads import has_hidden_states
 from gnivo_edu.policies.score_model import score_rows, weighted_rows
 from gnivo_edu.training.config import TrainConfig
-from gnivo_edu.training.critic import Critic
 from gnivo_edu.training.depths import depths_of_step
 
 Drawn = dict[str, Tensor]
@@ -51,7 +50,8 @@ class Rollouts:
         # All prompts have to fit, before the first step.
         every = torch.arange(len(self.prompts))
         check_room(policy, task, ids=self.prompts, mask=self.prompt_mask, index=every)
-        self.critic = Critic(policy).to(device) if {"values", "log_z"} & needs else None
+        wanted = bool({"values", "log_z"} & needs)
+        self.critic = Critic(policy, config.critic).to(device) if wanted else None
         kl = ("policy_kl",) if "policy_kl" in needs or config.kl_to_initial else ()
         self.fields = ("policy_logps", "entropy", *kl)
 
@@ -118,7 +118,8 @@ class Rollouts:
         """
         device = torch.device("cpu") if self.device.type == "mps" else self.device
         N, K, T = drawn["tokens"].shape
-        constants = {name: drawn[name] for name in ("reference_logps", "step_ids") if name in drawn}
+        noted = ("reference_logps", "step_ids", "behaviour_values")
+        constants = {name: drawn[name] for name in noted if name in drawn}
         names = (*self.fields, *({"values"} & self.needs))
         places = {name: torch.zeros(N, K, T) for name in names}
         if "log_z" in self.needs:
@@ -139,17 +140,23 @@ class Rollouts:
 
     def score(self, drawn: Drawn, rows: Tensor) -> dict[str, Tensor]:
         """The live fields of some rows, with gradient: for `two_pass_step`."""
+        critic = self.critic
         with self._precision():
-            reference = self._compared() if "policy_kl" in self.fields else None
-            fields = self._score(
+            scored = self._score(
                 self.policy,
                 drawn,
                 rows=rows,
                 fields=self.fields,
-                reference=reference,
+                reference=self._compared() if "policy_kl" in self.fields else None,
                 kl_top_k=self.config.kl_top_k,
+                read=self._read,
             )
-            return fields | self._criticise(drawn, rows)
+            if critic is not None and not critic.on_policy_body:
+                scored["values"] = critic(self.policy, *self._answers(drawn, rows))
+        if "log_z" in self.needs:
+            # Before the first token the prompt is all there is: what is said there is log Z.
+            scored["log_z"] = scored["values"][:, 0]
+        return {name: x for name, x in scored.items() if name in {*self.fields, *self.needs}}
 
     def weighted_sum(
         self, drawn: Drawn, rows: Tensor, coefficients: Mapping[str, Tensor]
@@ -157,19 +164,33 @@ class Rollouts:
         """sum of coefficient * field of some rows, for the second pass: no logits are kept, none
         made twice.
         """
-        of_policy = {name: c for name, c in coefficients.items() if name in self.fields}
+        critic, scored = self.critic, dict(coefficients)
+        if "log_z" in scored:
+            # Of one critic, so in one sum with the value before the first token.
+            first = torch.arange(drawn["tokens"].shape[2], device=scored["log_z"].device) == 0
+            log_z = scored.pop("log_z")[:, None] * first
+            scored["values"] = scored.get("values", 0.0) + log_z
+        apart = 0.0
         with self._precision():
+            if critic is not None and not critic.on_policy_body:
+                values = critic(self.policy, *self._answers(drawn, rows))
+                apart = (scored.pop("values").to(values) * values).sum()
             total = weighted_rows(
                 self.policy,
                 *self._answers(drawn, rows),
-                of_policy,
+                scored,
                 reference=self._compared(),
                 temperature=self.config.temperature,
                 kl_top_k=self.config.kl_top_k,
+                read=self._read,
             )
-            for name, x in self._criticise(drawn, rows).items():
-                total = total + (coefficients[name].to(x.device) * x).sum()
-        return total
+        return total + apart
+
+    @property
+    def _read(self) -> Callable[[Tensor], Tensor] | None:
+        """What reads values off the policy's own hidden states, if its critic does."""
+        critic = self.critic
+        return critic.read if critic is not None and critic.on_policy_body else None
 
     def _precision(self) -> torch.autocast:
         """Forward passes in bfloat16 but for the head, if that is asked for; the weights stay as
@@ -195,6 +216,7 @@ class Rollouts:
         fields: tuple[str, ...],
         reference: nn.Module | None = None,
         kl_top_k: int | None = None,
+        read: Callable[[Tensor], Tensor] | None = None,
     ) -> dict[str, Tensor]:
         return score_rows(
             policy,
@@ -203,27 +225,8 @@ class Rollouts:
             fields=fields,
             temperature=self.config.temperature,
             kl_top_k=kl_top_k,
+            read=read,
         )
-
-    def _criticise(self, drawn: Drawn, rows: Tensor) -> dict[str, Tensor]:
-        """What the critic says before each token of some rows, 0 after the end; and log Z, of the
-        prompt alone.
-        """
-        if self.critic is None:
-            return {}
-        _, tokens, lengths, index = self._answers(drawn, rows)
-        prompts, mask = self.prompts[index], self.prompt_mask[index]
-        inside = torch.arange(tokens.shape[1]) < lengths[:, None]
-        written = tokens.masked_fill(~inside, self.task.pad_token_id)
-        # The last token is followed by no state that an action is taken in.
-        ids = torch.cat([prompts, written[:, :-1]], 1).to(self.device)
-        seen = torch.cat([mask, inside[:, :-1]], 1).to(self.device)
-        value = self.critic(
-            self.policy, ids, attention_mask=seen, first=prompts.shape[1] - 1
-        ).masked_fill(~inside.to(self.device), 0.0)
-        # Before the first token the prompt is all there is: what is said there is log Z.
-        criticism = {"values": value, "log_z": value[:, 0]}
-        return {name: x for name, x in criticism.items() if name in self.needs}
 
     # --- after an update --------------------------------------------------------------------------
 
@@ -289,5 +292,5 @@ def frozen(policy: nn.Module) -> nn.Module:
     """A copy that does not learn; what the policy does not train itself (all but its adapters) is
     shared with it.
     """
-    shared: dict[int, Any] = {id(p): p for p in policy.parameters() if not p.requires_grad}
-    return copy.deepcopy(policy, shared).requires_grad_(False).eval()
+    copied: nn.Module = sharing_copy(policy)
+    return copied.requires_grad_(False).eval()

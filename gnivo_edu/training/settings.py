@@ -7,6 +7,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from typing import Any
 
@@ -65,14 +66,15 @@ def needs(
     objective: Callable[..., LossOutput], options: dict[str, Any], group_size: int
 ) -> set[str]:
     """Names of the optional fields of GroupBatch without which the objective raises, with these
-    settings; and "depths" where they are to be drawn for it.
+    settings; "depths" where they are to be drawn for it; and "behaviour_values" where it reads them
+    beside `values`.
 
     It is run on a small batch; the field that it misses is added, until it runs. Raises its error,
     in one line, where nothing more can be added: settings that do not exist, groups of one.
 
     >>> from gnivo_edu import objectives
     >>> sorted(needs(objectives.vimpo, {}, 2)), sorted(needs(objectives.ppo, {"alpha": 0.1}, 1))
-    (['policy_kl'], ['values'])
+    (['policy_kl'], ['behaviour_values', 'values'])
     """
     shape = (1, group_size, 2)
     zeros = torch.zeros(shape, dtype=torch.float64)
@@ -91,13 +93,30 @@ def needs(
         )
         try:
             objective(batch, **options, **drawn)
-            return {*fields, *drawn}
+            noted: set[str] = set()
+            if "values" in fields and _reads_old_values(objective, options | drawn, batch):
+                noted = {"behaviour_values"}
+            return {*fields, *drawn, *noted}
         except MissingField as error:
             if error.field not in available:
                 raise
             fields[error.field] = available.pop(error.field)
         except TypeError as error:
             raise ValueError(f"objective_options do not fit the objective: {error}") from error
+
+
+def _reads_old_values(
+    objective: Callable[..., LossOutput], options: dict[str, Any], batch: GroupBatch
+) -> bool:
+    """Whether the loss depends on what the critic said of the answers when they were drawn: then a
+    number shows that is too large to go unseen, or the objective refuses it.
+    """
+    huge = replace(batch, behaviour_values=torch.full_like(batch.policy_logps, 1e200))
+    try:
+        losses = [objective(noted, **options).loss for noted in (batch, huge)]
+    except ValueError:
+        return True
+    return not torch.equal(*losses)
 
 
 def check_settings(config: TrainConfig, fields: set[str], world: int) -> None:

@@ -16,6 +16,7 @@ from torch import nn
 from gnivo_edu import tasks
 from gnivo_edu.policies.loading import load_policy, quiet
 from gnivo_edu.training.config import TrainConfig
+from gnivo_edu.training.critic import Critic, merged, save_critic
 from toy_envs import TokenMDP
 
 DTYPES = {"float32": torch.float32, "bf16": torch.float32, "float64": torch.float64}
@@ -84,7 +85,8 @@ def make_optimizer(
     learning = [p for p in policy.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [{"params": learning, "lr": config.learning_rate}]
     if critic is not None:
-        groups.append({"params": list(critic.parameters()), "lr": config.value_learning_rate})
+        values = [p for p in critic.parameters() if p.requires_grad]
+        groups.append({"params": values, "lr": config.value_learning_rate})
     kind = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[config.optimizer]
     return kind(groups, weight_decay=config.weight_decay)
 
@@ -114,11 +116,12 @@ def _with_adapters(policy: Any, config: TrainConfig) -> Any:
         return get_peft_model(policy, adapters)
 
 
-def save_policy(policy: Any, task: Any, folder: Path) -> None:
+def save_policy(policy: Any, task: Any, folder: Path, critic: Critic | None = None) -> None:
     """Write the trained model to `folder`/model, with the task's tokenizer: whole, adapters merged
     into its weights.
 
-    Adapters are written to `folder`/adapter as well, as peft reads them. Raises ValueError, in one
+    Adapters are written to `folder`/adapter as well, as peft reads them, and a critic to
+    `folder`/critic, as `load_critic` does. Raises ValueError, in one
     line, where they cannot be written.
     """
     try:
@@ -126,14 +129,10 @@ def save_policy(policy: Any, task: Any, folder: Path) -> None:
             whole = policy
             if hasattr(policy, "merge_and_unload"):
                 policy.save_pretrained(folder / "adapter", save_embedding_layers=False)
-                # Of a copy, in main memory: merging rounds, and the weights of the run are to stay
-                # as they are.
-                copies = {
-                    id(p): nn.Parameter(p.detach().to("cpu", copy=True))
-                    for p in policy.parameters()
-                }
-                whole = copy.deepcopy(policy, copies).merge_and_unload()
+                whole = merged(policy)
             whole.save_pretrained(folder / "model")
+            if critic is not None:
+                save_critic(critic, policy, folder=folder / "critic")
             if task.tokenizer is not None:
                 task.tokenizer.save_pretrained(folder / "model")
     except (OSError, RuntimeError, SafetensorError) as error:

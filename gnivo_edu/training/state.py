@@ -38,7 +38,9 @@ class RunState:
         rollouts = self.rollouts
         moved = rollouts.reference is not rollouts.initial
         reference = self._weights(rollouts.reference) if moved else None
-        critic = rollouts.critic.state_dict() if rollouts.critic is not None else None
+        critic = None
+        if rollouts.critic is not None:
+            critic = {name: p.detach().cpu() for name, p in rollouts.critic.trained().items()}
         tensors = {
             "policy": self._weights(rollouts.policy),
             "reference": reference,
@@ -89,7 +91,7 @@ class RunState:
                 rollouts.reference = frozen(rollouts.policy)
                 self._put(rollouts.reference, tensors["reference"])
             if rollouts.critic is not None:
-                rollouts.critic.load_state_dict(tensors["critic"])
+                rollouts.critic.put(tensors["critic"])
             self.optimizer.load_state_dict(tensors["optimizer"])
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise ValueError(

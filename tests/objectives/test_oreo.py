@@ -160,3 +160,32 @@ def test_errors() -> None:
     ):
         with pytest.raises(ValueError, match=f"needs {field}"):
             oreo(from_record(random_record(), **{field: None}), **settings)
+
+
+@pytest.mark.parametrize("level", ["token", "response"])
+def test_one_joint_update_is_that_of_the_code_in_two_steps(level: str) -> None:
+    """The code steps the critic first, and then the policy on the values from before that step."""
+    start, after = random_record(), []
+    for joint in (True, False):
+        leaves = {name: start[name].clone().requires_grad_() for name in ("policy_logps", "values")}
+
+        def push(leaves: dict[str, torch.Tensor], **constant: torch.Tensor) -> None:
+            for x in leaves.values():
+                x.grad = None
+            oreo(from_record(start, **leaves | constant), 0.3, level=level).loss.backward()
+
+        of_policy, of_critic = (
+            torch.optim.AdamW([x], lr=rate)
+            for x, rate in zip(leaves.values(), (0.01, 0.05), strict=True)
+        )
+        for _ in range(5):
+            before = leaves["values"].detach().clone()
+            push(leaves)
+            of_critic.step()
+            if not joint:
+                push(leaves, values=before)
+            of_policy.step()
+        after.append([x.detach() for x in leaves.values()])
+    for one, other, name in zip(*after, leaves, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-14)
+        assert not torch.equal(one, start[name])

@@ -226,3 +226,24 @@ def test_only_the_value_loss_moves_a_critic_that_is_its_own_behaviour() -> None:
     record["policy_logps"].requires_grad_()
     objectives.ppo(GroupBatch(**record), value_weight=0.0).loss.backward()
     assert not record["values"].grad.any()
+
+
+def test_advantages_are_those_of_the_rollout_until_they_are_made_anew() -> None:
+    """With `behaviour_values` no later value moves the push on the policy; "update" is what a batch
+    without them gives.
+    """
+
+    def push(batch: GroupBatch, **settings: Any) -> torch.Tensor:
+        live = batch.policy_logps.detach().requires_grad_()
+        ppo(replace(batch, policy_logps=live), value_clip=None, **settings).loss.backward()
+        assert live.grad is not None
+        return live.grad
+
+    batch = GroupBatch(**random_record())
+    later = replace(batch, values=batch.values + 0.3 * batch.mask.cumsum(-1))
+    assert torch.equal(push(batch), push(later))
+    anew = push(later, advantages="update")
+    assert torch.equal(anew, push(replace(later, behaviour_values=None)))
+    assert float((anew - push(later)).abs().max()) > 1e-3
+    with pytest.raises(ValueError, match="advantages must be one of rollout, update"):
+        ppo(batch, advantages="step")  # type: ignore[arg-type]

@@ -24,6 +24,8 @@ from tests.training.training_runs import tiny
         ("oreo", {"level": "step", "kl_weight": 0.1}, {"values", "step_ids", "policy_kl"}),
         ("grpo", {"kl": "exact"}, {"policy_kl"}),
         ("dro", {}, {"values"}),
+        ("ppo", {}, {"values", "behaviour_values"}),
+        ("ppo", {"lam": 1.0, "value_weight": 0.0}, {"values", "behaviour_values"}),
     ],
 )
 def test_needs_are_the_fields_that_the_objective_misses(
