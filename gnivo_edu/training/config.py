@@ -17,6 +17,7 @@ from gnivo_edu import objectives
 from gnivo_edu.files import read_changes, read_settings
 from gnivo_edu.names import home, nearest, shown
 from gnivo_edu.objectives.checks import SYNONYMS
+from gnivo_edu.training.sampler import check_sampler
 from gnivo_edu.values import convert, convert_options
 
 LARGEST_RATE = 1e30  # an optimiser multiplies it by up to ten thousand, in float32
@@ -39,8 +40,15 @@ class TrainConfig:
     `micro_batch`: answers scored at a time, None for all; the gradient does not depend on it.
     `reference`: "sampler", the policy that drew the answers; "initial", the model as it was; or
     "refreshed", a copy of the policy taken every `refresh_every` steps.
-    `sampler`: who draws the answers, the "policy" that learns or the "reference". With raw weights
-    GN-IVO ends at pi* only on answers of its reference.
+    `sampler`: who writes the answers, a name for all of a group or counts that add up to
+    `group_size`, such as {policy: 4, replay: 4}. "policy" is the one that learns, "reference" the
+    reference; "replay" are answers that the policy wrote to the same prompt, at most `replay_age`
+    steps ago (what is missing, as at the start, the policy writes). All but policy need a reference
+    of their own, "initial" or "refreshed". An answer's `behaviour_logps` are always its writer's,
+    at the temperature that it wrote with. With raw weights GN-IVO ends at pi* only on answers of
+    its reference.
+    `questions`: how many of the task's questions the run asks, spread evenly over them; None for
+    all. A prompt comes again after about questions / prompts_per_step steps.
     Algorithm 1 of GN-IVO, to the letter, is the default reference=sampler with inner_steps=1 (or
     reference=refreshed, refresh_every=1) and `objective_options` prefixes: given, for which a step
     draws one depth a prompt, kept for all its updates, uniform on 1..horizon: the option `horizon`
@@ -70,12 +78,14 @@ class TrainConfig:
     level: Literal["token", "step"] = "token"
     steps: int = 100
     prompts_per_step: int = 16
+    questions: int | None = None
     group_size: int = 8
     inner_steps: int = 1
     micro_batch: int | None = None
     temperature: float = 1.0
     reference: Literal["sampler", "initial", "refreshed"] = "sampler"
-    sampler: Literal["policy", "reference"] = "policy"
+    sampler: Literal["policy", "reference", "replay"] | dict[str, int] = "policy"
+    replay_age: int = 10
     refresh_every: int = 10
     kl_to_initial: float = 0.0
     kl_top_k: int | None = None
@@ -111,14 +121,11 @@ class TrainConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.sampler == "reference" and self.reference == "sampler":
-            raise ValueError(
-                "sampler=reference needs a reference of its own: set reference=initial or refreshed"
-            )
         for rule, holds, names in _RULES:
             for name in names:
                 if not holds(getattr(self, name)):
                     raise ValueError(f"{name} must {rule}, got {getattr(self, name)}")
+        check_sampler(self.sampler, self.group_size, reference=self.reference)
         answers = self.prompts_per_step * self.group_size
         if answers > MOST_ANSWERS:
             raise ValueError(
@@ -152,9 +159,10 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], tuple[str, ...]], ...] = (
         lambda x: x >= 1,
         (
             *("steps", "prompts_per_step", "group_size", "inner_steps", "refresh_every"),
-            *("save_every", "keep", "completions_every", "lora_alpha"),
+            *("save_every", "keep", "completions_every", "lora_alpha", "replay_age"),
         ),
     ),
+    ("be at least 1 question, or null for all", lambda x: x is None or x >= 1, ("questions",)),
     ("be at least 1 answer, or null for all", lambda x: x is None or x >= 1, ("micro_batch",)),
     ("be at least 1 token, or null for all", lambda x: x is None or x >= 1, ("kl_top_k",)),
     ("be positive", lambda x: x > 0, ("max_grad_norm",)),  # .inf is a way to say: no clipping

@@ -44,6 +44,7 @@ from gnivo_edu.training.setup import make_optimizer, make_policy_and_task, save_
 from gnivo_edu.training.state import RunState
 from gnivo_edu.training.trouble import Watch, answer_in_words, clip_gradient, first_broken
 from gnivo_edu.training.two_pass import Passes
+from gnivo_edu.training.writers import live_logps
 from toy_envs import TokenMDP
 
 Row = dict[str, Any]
@@ -177,7 +178,8 @@ class _Run:
         config, state, processes = self.config, self.state, self.processes
         row: Row = {}
         start = time.perf_counter()
-        self.questions = agree_on_questions(self.task, processes, progress=self.progress)
+        gradable = agree_on_questions(self.task, processes, progress=self.progress)
+        self.questions = self.rollouts.writers.questions(gradable)
         processes.alone(lambda: self._claim(resume))
         if resume:
             state.restore(self.folder, processes, progress=self.progress)
@@ -193,6 +195,8 @@ class _Run:
                 state.inner, updates = state.inner + 1, updates + 1
                 if updates % config.save_every == 0 and state.inner < config.inner_steps:
                     processes.alone(lambda: state.save(self.folder, config.keep))
+            assert state.drawn is not None
+            self.rollouts.writers.remember(state.step, state.drawn)
             row = {"step": state.step, **row, "step_time": time.perf_counter() - begun}
             processes.alone(partial(self.log.write, row))
             if processes.first:
@@ -291,14 +295,10 @@ class _Run:
         passes = self._passes(drawn, self.parts)
         shape = (self.share.stop - self.share.start, *drawn["tokens"].shape[1:])
         scored = self.processes.collect(lambda: passes.first(shape))
-        if self.state.inner == 0 and self.config.sampler == "policy":
-            # The policy that is scored here wrote the answers. What it scores takes the place of
-            # what the sampler noted, which differs by rounding alone: by a cache, by other shapes.
-            # Else the log-ratio of this update would be that rounding, and all of its gradient
-            # where the rewards are equal.
-            drawn["behaviour_logps"] = scored["policy_logps"].cpu()
+        if self.state.inner == 0:
+            drawn["behaviour_logps"] = live_logps(drawn, scored["policy_logps"].cpu())
         if self.state.inner == 0 and "behaviour_values" in self.rollouts.needs:
-            # So does the critic's word, which the later updates on these answers are held to.
+            # And what the critic says, which the later updates on these answers are held to.
             drawn["behaviour_values"] = scored["values"].cpu()
         batch = self.rollouts.record(drawn, **scored)
         fields = {name: x.to(self.device) for name, x in scored.items()}
@@ -337,6 +337,7 @@ class _Run:
             "loss": float(out.loss),
             **rollout_metrics(drawn, reward_name(self.config)),
             "num_tokens": self.state.tokens,
+            **self.rollouts.writers.metrics(drawn, self.state.step),
             **fit_metrics(sampled, self.alpha),
             **self._moved(drawn, batch),
             **objective_metrics(out.metrics, batch, objective=self.objective, config=self.config),

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-FORMAT = 3
+FORMAT = 4
 TENSORS, STATE = "tensors.pt", "state.json"
 COUNTS = ("step", "inner", "tokens")  # of state.json, beside the lines and hashes of the logs
 LOGS = ("metrics.jsonl", "completions.jsonl")
-PARTS = ("policy", "reference", "critic", "optimizer", "drawn")  # of tensors.pt
+PARTS = ("policy", "reference", "critic", "optimizer", "drawn", "replay")  # of tensors.pt
 SHAPED = ("tokens", "logps", "behaviour_logps")  # of the answers that are learned from
 
 

@@ -16,9 +16,13 @@ Tokens: `step_tokens`, of the step's answers; `num_tokens`, of all prompts and a
 began, a prompt counted once for each of its answers.
 Sampling, per token: `sampling/sampling_logp_difference/mean` and `/max`, |log pi_theta - log
 pi_sampler|, nats; `sampling/importance_sampling_ratio/min`, `/mean`, `/max`, pi_theta/pi_sampler.
-The sampler's are those that it noted when it drew. Rounding on the first update of a step, of which
-the loss has none (there the sampler is the policy); after it, also how far the policy has moved
+The sampler's are those that it noted when it drew; of a mixture, each answer's writer's. Rounding
+on the first update of a step, of which the loss has none (there the sampler is the policy, unless
+answers of others are among them); after it, also how far the policy has moved
 from the sampler.
+Of whom the answers are, where some are replayed: `sampler/replay_share`, share of the step's
+answers that the policy wrote in earlier steps, and `sampler/replay_age`, how many steps ago, on
+average.
 Divergences, in nats: `logratio`, mean log pi_theta/pi_ref of answers; `kl`, the exact KL that the
 loss has in it; `kl_to_initial`, that to the model as it was. Both are summed over the tokens of an
 answer and averaged over answers, where TRL's `kl` is a mean over tokens. `kl_to_initial` is there

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,11 @@ from gnivo_edu.policies.cached_rows import check_room, prompts_of
 from gnivo_edu.policies.critic import Critic, sharing_copy
 from gnivo_edu.policies.generation import sample_completions
 from gnivo_edu.policies.heads import has_hidden_states
+from gnivo_edu.policies.sampling import SampledGroups
 from gnivo_edu.policies.score_model import score_rows, weighted_rows
 from gnivo_edu.training.config import TrainConfig
 from gnivo_edu.training.depths import depths_of_step
-
-Drawn = dict[str, Tensor]
+from gnivo_edu.training.writers import Drawn, Writers, writers_logps
 
 
 class Rollouts:
@@ -44,6 +45,7 @@ class Rollouts:
     ) -> None:
         self.config, self.device, self.needs = config, device, needs
         self.policy, self.task = policy, task
+        self.writers = Writers(config, task)
         self.initial = frozen(policy)
         self.reference = self.initial
         self.prompts, self.prompt_mask = prompts_of(task)
@@ -65,25 +67,13 @@ class Rollouts:
             self.reference = frozen(self.policy)
 
     def draw(self, step: int, prompts: np.ndarray, share: slice = slice(None)) -> Drawn:
-        """Groups of answers to a share of these prompts, on the CPU: tokens, lengths, rewards and
-        log-probabilities, and a depth for each prompt where the objective takes one.
+        """Groups of answers to a share of these prompts, on the CPU: tokens, lengths, rewards,
+        writers and log-probabilities, and a depth for each prompt where the objective takes one.
         """
         config = self.config
-        sampler = self.policy if config.sampler == "policy" else self.reference
-        with self._precision(), _wide_head(sampler):
-            samples = sample_completions(
-                sampler,
-                self.task,
-                group_size=config.group_size,
-                prompt_index=prompts,
-                seed=config.seed,
-                step=step,
-                temperature=config.temperature,
-                share=share,
-            )
-        names = ("tokens", "lengths", "logps", "truncated", "prompt_index")
-        drawn = {name: getattr(samples, name).cpu() for name in names}
-        drawn["rewards"] = samples.rewards(self.task)
+        drawn = self.writers.groups(
+            step, prompts, share=share, sample=partial(self._sample, step=step)
+        )
         if config.reference != "sampler":
             # As the policy is scored: the same micro-batches, and the same chunks of tokens. So a
             # reference that has the policy's weights gives its log-probabilities bit for bit.
@@ -96,8 +86,7 @@ class Rollouts:
                 ]
             logps = torch.cat([fields["policy_logps"].cpu() for fields in scored])
             drawn["reference_logps"] = logps.view_as(drawn["tokens"])
-            if config.sampler == "reference":
-                drawn["behaviour_logps"] = drawn["reference_logps"]
+        drawn |= writers_logps(drawn)
         if config.level == "step" or "step_ids" in self.needs:
             flat = [drawn[name].flatten(0, 1).numpy() for name in ("tokens", "lengths")]
             drawn["step_ids"] = torch.from_numpy(self.task.step_ids(*flat)).view_as(drawn["tokens"])
@@ -107,6 +96,19 @@ class Rollouts:
             depths = depths_of_step(config.seed, step, count=len(prompts), horizon=horizon)
             drawn["depths"] = depths[share]
         return drawn
+
+    def _sample(self, writer: str, step: int, **which: Any) -> SampledGroups:
+        """Fresh answers of the policy or of the reference."""
+        policy, config = self.policy if writer == "policy" else self.reference, self.config
+        with self._precision(), _wide_head(policy):
+            return sample_completions(
+                policy,
+                self.task,
+                seed=config.seed,
+                step=step,
+                temperature=config.temperature,
+                **which,
+            )
 
     def record(self, drawn: Drawn, **live: Tensor) -> GroupBatch:
         """The step as a GroupBatch in float64, whatever the precision of the network; live fields
@@ -125,7 +127,7 @@ class Rollouts:
         if "log_z" in self.needs:
             places["log_z"] = torch.zeros(N)
         numbers = {
-            "behaviour_logps": drawn.get("behaviour_logps", drawn["logps"]),
+            "behaviour_logps": drawn["behaviour_logps"],
             "rewards": drawn["rewards"],
             "mask": torch.arange(T) < drawn["lengths"][..., None],
             "truncated": drawn["truncated"],

@@ -22,7 +22,8 @@ class RunState:
 
     `tokens` of all prompts and answers so far, a prompt counted once for each of its answers;
     `lines` of the logs; `origin`, what the run began with, where it is known. With the weights that
-    are trained, the reference, the critic and the optimiser this is the whole state."""
+    are trained, the reference, the critic, the optimiser and the answers that may be replayed this
+    is the whole state."""
 
     rollouts: Rollouts
     optimizer: torch.optim.Optimizer
@@ -47,6 +48,7 @@ class RunState:
             "critic": critic,
             "optimizer": self.optimizer.state_dict(),
             "drawn": self.drawn if self.inner else None,
+            "replay": rollouts.writers.memory(),
         }
         counts = {name: getattr(self, name) for name in COUNTS}
         state = {**counts, "lines": self.lines, "origin": self.origin}
@@ -93,6 +95,7 @@ class RunState:
             if rollouts.critic is not None:
                 rollouts.critic.put(tensors["critic"])
             self.optimizer.load_state_dict(tensors["optimizer"])
+            rollouts.writers.recall(tensors["replay"])
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"the checkpoint in {folder.checkpoints} is of another model: "
