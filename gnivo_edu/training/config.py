@@ -84,7 +84,7 @@ class TrainConfig:
     micro_batch: int | None = None
     temperature: float = 1.0
     reference: Literal["sampler", "initial", "refreshed"] = "sampler"
-    sampler: Literal["policy", "reference", "replay"] | dict[str, int] = "policy"
+    sampler: str | dict[str, Any] = "policy"
     replay_age: int = 10
     refresh_every: int = 10
     kl_to_initial: float = 0.0

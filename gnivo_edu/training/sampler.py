@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from gnivo_edu.names import nearest, shown
+from gnivo_edu.values import convert
 
 # In the order in which their answers stand in a group. The first two write when they are asked; of
 # the others there is what there is.
@@ -13,7 +15,7 @@ FRESH = WRITERS[:2]
 POLICY, REFERENCE, REPLAY = (WRITERS.index(name) for name in ("policy", "reference", "replay"))
 
 
-def counts_of(sampler: str | Mapping[str, int], group_size: int) -> dict[str, int]:
+def counts_of(sampler: str | Mapping[str, Any], group_size: int) -> dict[str, int]:
     """Answers of a group by writer, in the order of `WRITERS`; a plain name writes all of them.
 
     Raises ValueError, in one line, on a name that is no writer, on counts below 1 and on counts
@@ -25,11 +27,13 @@ def counts_of(sampler: str | Mapping[str, int], group_size: int) -> dict[str, in
     Traceback (most recent call last):
     ValueError: sampler has no writer 'repaly'; did you mean 'replay'?
     """
-    counts = {sampler: group_size} if isinstance(sampler, str) else dict(sampler)
-    for name, count in counts.items():
+    counts: dict[str, int] = {}
+    asked = {sampler: group_size} if isinstance(sampler, str) else sampler
+    for name, count in asked.items():
         if name not in WRITERS:
             raise ValueError(f"sampler has no writer {shown(name)}; {nearest(name, WRITERS)}")
-        if count < 1:
+        counts[name] = convert(f"sampler.{name}", count, int)
+        if counts[name] < 1:
             raise ValueError(
                 f"sampler asks {name} for {count} answers a group: leave it out, or ask for 1"
             )
@@ -46,7 +50,7 @@ def counts_of(sampler: str | Mapping[str, int], group_size: int) -> dict[str, in
     return {name: counts[name] for name in WRITERS if name in counts}
 
 
-def check_sampler(sampler: str | Mapping[str, int], group_size: int, reference: str) -> None:
+def check_sampler(sampler: str | Mapping[str, Any], group_size: int, reference: str) -> None:
     """ValueError, in one line, on what `counts_of` refuses, and on answers of somebody else that
     have no reference to be compared with.
 
