@@ -46,7 +46,7 @@ def origin_of(
         "data": _data(task, questions),
         "model": _weights(model),
         "shape": _shape(model),
-        "code": dict(sorted(code_of(things))),
+        "code": code_of(things),
         # What a run itself has counted and kept in these is no change.
         "values": {
             name: begun[name] if name in begun and left.get(name) == x else x

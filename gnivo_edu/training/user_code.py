@@ -1,16 +1,15 @@
-"""Code of the user's in a run, and the plain values that it holds: what has no version of its own,
-found however it is wrapped.
+"""Code of the user's in a run, and the plain values that it holds or reads: what has no version of
+its own, found however it is wrapped.
 """
 
 from __future__ import annotations
 
+import ast
 import dis
-import hashlib
 import inspect
-import os
-import sysconfig
-from collections.abc import Iterator
-from functools import cached_property, partial
+import textwrap
+from collections.abc import Iterator, Mapping
+from functools import cache, cached_property, partial, partialmethod
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -19,101 +18,57 @@ import numpy as np
 import torch
 from torch import nn
 
-import toy_envs
-
-# Code in these folders has a version: ours, and that of libraries.
-_OURS = (Path(__file__).resolve().parents[1], Path(toy_envs.__file__).resolve().parent)
-_LIBRARIES = tuple(
-    Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")
+from gnivo_edu.training.plain_values import digest, in_words
+from gnivo_edu.training.user_files import (
+    codes_of,
+    file_of,
+    imported_by,
+    is_library,
+    is_users,
+    places,
+    source_of,
 )
+
 MOST_PARTS = 100  # of a list in which functions are looked for
+# Methods that change a list, set or dictionary in its place.
+_CHANGES = (
+    *("add", "append", "appendleft", "clear", "discard", "extend", "insert", "pop", "popitem"),
+    *("popleft", "remove", "setdefault", "sort", "update"),
+)
 
 
-def code_of(things: tuple[Any, ...]) -> Iterator[tuple[str, str]]:
-    """(name, hash of the source) of the user's functions, classes and modules among things, and of
-    those that these hold or name.
+def code_of(things: tuple[Any, ...]) -> dict[str, str]:
+    """Hashes of the sources of the user's functions, classes and modules among things, of those
+    that these hold or name, and of the files that they import; by what they are called.
     """
+    sources: list[tuple[Path | str, str]] = []
+    files: set[Path] = set()
     for thing, _ in _within(things, set(), depth=12):
-        file = _file(thing)
-        if file is not None and _is_users(thing):
-            yield _source(thing, file)
+        if not is_users(thing):
+            continue
+        if isinstance(thing, (FunctionType, type, ModuleType)):
+            sources.append(source_of(thing))
+        if isinstance(thing, FunctionType):
+            package = thing.__globals__.get("__package__") or ""
+            for file in imported_by(thing.__code__, package, seen=files):
+                sources.append((file, digest(file.read_bytes())))
+    return places(sources)
 
 
 def values_of(things: tuple[Any, ...]) -> dict[str, str]:
-    """Hashes of the plain values that the user's things hold, by what they are called."""
+    """Hashes of the plain values that the user's things hold, and that their code reads where it
+    stands, by what they are called.
+    """
     texts: dict[str, list[str]] = {}
     for thing, held in _within(things, set(), depth=12):
         named = thing.func if isinstance(thing, partial) else thing
         of = getattr(named, "__qualname__", type(named).__qualname__)
         for name, x in held.items():
-            if (text := _text(x)) is not None:
+            if (text := in_words(x)) is not None:
                 texts.setdefault(f"{name} of {of}", []).append(text)
-    return {name: _hash("\n".join(each)) for name, each in texts.items()}
-
-
-def _text(x: Any, depth: int = 8) -> str | None:
-    """A plain value in words; None for what is none, and for the name of a place."""
-    if depth == 0 or (isinstance(x, str) and os.path.isabs(x)):
-        return None
-    kind = type(x).__name__
-    if x is None or isinstance(x, (bool, int, float, complex, str, bytes, np.generic)):
-        return f"{kind} {x!r}"
-    if isinstance(x, torch.Tensor):
-        if x.is_meta or x.requires_grad or x.layout != torch.strided:
-            return None
-        flat = x.detach().cpu().contiguous().reshape(-1)
-        return f"{x.dtype} {list(x.shape)} {_digest(flat.view(torch.uint8).numpy())}"
-    if isinstance(x, np.ndarray):
-        return None if x.dtype.hasobject else f"{x.dtype} {x.shape} {_digest(x)}"
-    if isinstance(x, dict):
-        pairs = ((repr(name), _text(part, depth - 1)) for name, part in x.items())
-        return f"{kind} {sorted(pair for pair in pairs if pair[1] is not None)}"
-    if isinstance(x, (list, tuple, set, frozenset)):
-        parts = [text for part in x if (text := _text(part, depth - 1)) is not None]
-        return f"{kind} {sorted(parts) if isinstance(x, (set, frozenset)) else parts}"
-    return None
-
-
-def _digest(x: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest()
-
-
-def _source(thing: Any, file: Path) -> tuple[str, str]:
-    """A whole file, with the helpers in it; of a script that is run, or a notebook, what it defines
-    alone: there a run is told to go on for longer.
-    """
-    if getattr(thing, "__module__", "") != "__main__" and file.is_file():
-        return file.name, hashlib.sha256(file.read_bytes()).hexdigest()
-    try:
-        text = inspect.getsource(thing)
-    except (OSError, TypeError):  # typed in, and not kept
-        text = thing.__qualname__
-    return thing.__qualname__, hashlib.sha256(text.encode()).hexdigest()
-
-
-def _file(thing: Any) -> Path | None:
-    try:
-        return Path(inspect.getfile(inspect.unwrap(thing))).resolve()
-    except (TypeError, OSError):  # built in
-        return None
-
-
-def _is_users(thing: Any) -> bool:
-    """Whether a function, class or module is neither ours nor of a library."""
-    file = _file(thing)
-    if file is None:
-        return getattr(thing, "__module__", None) == "__main__"
-    return not _lies_in(file, _OURS) and not _is_library(file)
-
-
-def _is_library(file: Path) -> bool:
-    return _lies_in(file, _LIBRARIES) or not {"site-packages", "dist-packages"}.isdisjoint(
-        file.parts
-    )
-
-
-def _lies_in(file: Path, folders: tuple[Path, ...]) -> bool:
-    return any(file.is_relative_to(folder) for folder in folders)
+    return {
+        name: digest("\n".join(each).encode(errors="surrogatepass")) for name, each in texts.items()
+    }
 
 
 def _within(
@@ -131,92 +86,159 @@ def _within(
         inside = ours
         if isinstance(thing, partial):
             parts = (thing.func, *thing.args, *thing.keywords.values())
-            if not ours or _is_users(thing.func):
+            if not ours or is_users(thing.func):
                 yield thing, {"arguments": thing.args, **thing.keywords}
         elif isinstance(thing, MethodType):
             parts = (thing.__func__, thing.__self__)
         elif isinstance(thing, FunctionType):
-            inside = not _is_users(thing)
-            names = thing.__code__.co_freevars
-            cells = {
-                name: cell.cell_contents
-                for name, cell in zip(names, thing.__closure__ or (), strict=True)
-                if _filled(cell)
-            }
-            held = {**cells, "defaults": (thing.__defaults__, thing.__kwdefaults__)}
+            inside = not is_users(thing)
+            cells = _cells(thing)
+            named, read = ([], {}) if inside else _named(thing)
+            changed = _changed(thing.__code__)
+            held = {name: x for name, x in (cells | read).items() if name not in changed}
+            held["defaults"] = (thing.__defaults__, thing.__kwdefaults__)
             yield thing, {} if inside else held
-            parts = (*cells.values(), *_named(thing))
+            wrapped = vars(thing).get("__wrapped__")
+            parts = (*cells.values(), *named, *([] if wrapped is None else [wrapped]))
         elif isinstance(thing, ModuleType):
             yield thing, {}
         elif isinstance(thing, type):
             for kind in thing.__mro__[:-1]:
-                yield kind, {}
-                if _is_users(kind):
-                    parts += tuple(x for x in vars(kind).values() if isinstance(x, FunctionType))
+                users = is_users(kind)
+                yield kind, _settings(kind, vars(kind)) if users else {}
+                if users:
+                    parts += tuple(_functions(kind))
         elif isinstance(thing, (list, tuple, dict)):
             if not ours and len(thing) <= MOST_PARTS:
                 parts = tuple(thing.values() if isinstance(thing, dict) else thing)
-        elif hasattr(thing, "__dict__") and not isinstance(thing, nn.Module):
+        elif isinstance(thing, nn.Module):
+            if is_users(type(thing)):
+                yield thing, {"weights": thing}
+                parts = (type(thing),)
+        elif hasattr(thing, "__dict__"):
             kind = type(thing)
-            file = _file(kind)
-            users = _is_users(kind)
+            file = file_of(kind)
+            users = is_users(kind)
             if users:
-                later = _set_later(kind)
-                yield thing, {name: x for name, x in vars(thing).items() if name not in later}
-            if users or (file is not None and not _is_library(file)):
+                yield thing, _settings(kind, vars(thing))
+            if users or (file is not None and not is_library(file)):
                 inside, parts = not users, (kind, *vars(thing).values())
             elif "__wrapped__" in vars(thing):  # by functools.lru_cache
                 parts = (thing.__wrapped__,)
         yield from _within(parts, seen, depth=depth - 1, ours=inside)
 
 
-def _set_later(kind: type) -> set[str]:
-    """Attributes that methods fill in or count on after an object is made: no settings of its."""
-    names = set()
-    for name, x in (pair for base in kind.__mro__ for pair in vars(base).items()):
-        if isinstance(x, cached_property):
-            names.add(name)
-        elif isinstance(x, FunctionType) and name not in ("__init__", "__post_init__"):
-            stored = (i.argval for i in dis.get_instructions(x) if i.opname == "STORE_ATTR")
-            names.update(stored)
-    return names
+def _functions(kind: type) -> Iterator[Any]:
+    """What a class is made of: its methods however they are decorated, and classes inside it."""
+    for x in vars(kind).values():
+        if isinstance(x, property):
+            yield from (f for f in (x.fget, x.fset, x.fdel) if f is not None)
+        elif isinstance(x, (staticmethod, classmethod)):
+            yield x.__func__
+        elif isinstance(x, (cached_property, partialmethod)):
+            yield x.func
+        elif isinstance(x, (FunctionType, type)) or "__wrapped__" in getattr(x, "__dict__", {}):
+            yield x
 
 
-def _named(function: FunctionType) -> list[Any]:
-    """What a function wraps; and, of a user's, the user's functions, classes and modules that its
-    code names.
+def _settings(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes of a class or of an object of it, but for Python's own and for what methods fill
+    in or count on after an object is made.
     """
-    named = [vars(function)["__wrapped__"]] if "__wrapped__" in vars(function) else []
-    if not _is_users(function):
-        return named
-    names: set[str] = set()
-    codes = [function.__code__]
-    for code in codes:  # those of inner functions are added as they are met
-        names.update(code.co_names)
-        codes += [inner for inner in code.co_consts if isinstance(inner, CodeType)]
-    places, seen = [function.__globals__], set()
-    for place in places:
-        for name in sorted(names & place.keys()):
-            thing = place[name]
-            wrapped = "__wrapped__" in getattr(thing, "__dict__", {})
-            if not (wrapped or isinstance(thing, (FunctionType, type, ModuleType))):
-                continue
-            if id(thing) not in seen and (wrapped or _is_users(thing)):
-                seen.add(id(thing))
-                named.append(thing)
-                if isinstance(thing, ModuleType):
-                    places.append(vars(thing))
-    return named
+    names = set()
+    for base in kind.__mro__:
+        names |= {name for name, x in vars(base).items() if isinstance(x, cached_property)}
+        functions = [f for f in _functions(base) if isinstance(f, FunctionType)]
+        for function in functions:
+            if function.__name__ not in ("__init__", "__post_init__"):
+                changed = _changed(function.__code__)
+                names |= {name[1:] for name in changed if name.startswith(".")}
+    return {
+        name: x for name, x in values.items() if name not in names and not name.startswith("__")
+    }
 
 
-def _filled(cell: Any) -> bool:
-    """A cell is empty until its variable is set."""
+def _cells(function: FunctionType) -> dict[str, Any]:
+    """What a closure holds, by name; a cell is empty until its variable is set."""
+    cells = {}
+    names = function.__code__.co_freevars
+    for name, cell in zip(names, function.__closure__ or (), strict=True):
+        try:
+            cells[name] = cell.cell_contents
+        except ValueError:
+            continue
+    return cells
+
+
+@cache
+def _changed(function: CodeType) -> frozenset[str]:
+    """Names of variables outside a function, and of attributes as `.name`, that it sets or changes
+    in their place.
+    """
+    stored, outside = set(), set(function.co_freevars)
+    for code in codes_of(function):
+        for step in dis.get_instructions(code):
+            if step.opname == "STORE_ATTR":
+                stored.add(f".{step.argval}")
+            elif step.opname == "STORE_GLOBAL" or (
+                step.opname == "STORE_DEREF" and step.argval in function.co_freevars
+            ):
+                stored.add(step.argval)
+            elif step.opname == "LOAD_GLOBAL":
+                outside.add(step.argval)
     try:
-        cell.cell_contents  # noqa: B018  # reading it is the question
-    except ValueError:
-        return False
-    return True
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, TypeError, SyntaxError):  # not kept, or a part of a line
+        return frozenset(stored)
+    for node in ast.walk(tree):
+        is_stored = isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load)
+        is_changed = isinstance(node, ast.Attribute) and node.attr in _CHANGES
+        target: Any = getattr(node, "value", None) if is_stored or is_changed else None
+        while isinstance(target, ast.Subscript):
+            target = target.value
+        if isinstance(target, ast.Attribute):
+            stored.add(f".{target.attr}")
+        elif isinstance(target, ast.Name) and target.id in outside:
+            stored.add(target.id)
+    return frozenset(stored)
 
 
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+def _named(function: FunctionType) -> tuple[list[Any], dict[str, Any]]:
+    """(things, values) that the code of a user's function names: functions, classes, modules and
+    objects of the user's; and the plain values among the variables of its module.
+    """
+    names: set[str] = set()
+    read: set[str] = set()
+    for code in codes_of(function.__code__):
+        names.update(code.co_names)
+        read.update(s.argval for s in dis.get_instructions(code) if s.opname == "LOAD_GLOBAL")
+    named: list[Any] = []
+    values: dict[str, Any] = {}
+    # Of its own module a function names variables; of another, what follows a point.
+    spaces = [(function.__globals__, read)]
+    seen: set[int] = set()
+    for space, wanted in spaces:
+        changed = _changed_in(space)
+        for name in sorted(wanted & space.keys()):
+            thing = space[name]
+            if isinstance(thing, ModuleType):
+                if id(thing) not in seen and is_users(thing):
+                    seen.add(id(thing))
+                    named.append(thing)
+                    spaces.append((vars(thing), names))
+            elif (
+                isinstance(thing, (list, tuple, dict, partial, MethodType))
+                or "__wrapped__" in getattr(thing, "__dict__", {})
+                or is_users(thing if isinstance(thing, (FunctionType, type)) else type(thing))
+            ):
+                named.append(thing)
+            if name not in changed:
+                values[name] = thing
+    return named, values
+
+
+def _changed_in(space: dict[str, Any]) -> set[str]:
+    """Names of a module's variables that its functions set, or change in their place."""
+    functions = [x for x in space.values() if isinstance(x, FunctionType)]
+    here = [f for f in functions if f.__globals__ is space]
+    return {name for f in here for name in _changed(f.__code__)}
