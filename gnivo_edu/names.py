@@ -124,6 +124,23 @@ def home(path: str | PathLike[str], what: str = "the path") -> Path:
         raise ValueError(f"{what}: there is no home folder for {shown(fspath(path))}") from None
 
 
+def output_folder(path: str | PathLike[str], what: str = "out") -> Path:
+    """A folder that somebody gives for results, as `home` reads it; ValueError also where it is the
+    root of a file system, which no results should be scattered over.
+
+    >>> output_folder("/")
+    Traceback (most recent call last):
+    ValueError: out is '/', all of the file system: give a folder inside it
+    """
+    folder = home(path, what=what)
+    whole = os.path.realpath(folder)
+    if whole == os.path.dirname(whole):
+        raise ValueError(
+            f"{what} is {shown(fspath(path))}, all of the file system: give a folder inside it"
+        )
+    return folder
+
+
 # The letters that join or part others in some scripts and in emoji, and that nobody sees.
 _JOINERS = "\u200c\u200d"
 

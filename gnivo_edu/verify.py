@@ -133,7 +133,7 @@ def verify_model(
     `module:function` from a list of texts to a list of numbers. The probabilities are renormalised
     over the kept tokens, in float64. Returns the record of `verify_environments`. Raises ValueError
     on a path that is not a model and on sizes that do not fit."""
-    from gnivo_edu.policies import load_model, tree_from_model
+    from gnivo_edu.policies import load_policy, tree_from_model
     from gnivo_edu.tasks import get_reward
 
     _check_request(alphas, group_sizes)
@@ -146,7 +146,12 @@ def verify_model(
     score = get_reward(reward)
     if progress:
         progress(f"reading {model_path}")
-    model, tokenizer = load_model(model_path)
+    model, tokenizer = load_policy(model_path)
+    if tokenizer is None:
+        raise ValueError(
+            f"the model {model_path!r} has no tokenizer, so it reads no prompt: give a model that "
+            "reads text, or environments to verify, --env"
+        )
     if progress:
         progress(f"growing the tree of {prompt!r}")
     mdp, tables = tree_from_model(

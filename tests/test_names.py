@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from gnivo_edu.names import (
     home,
     load_function,
     nearest,
+    output_folder,
     shown,
     visible,
 )
@@ -118,3 +120,50 @@ def test_home_is_home_and_nothing_is_no_path(monkeypatch: pytest.MonkeyPatch) ->
     }.items():
         with pytest.raises(ValueError, match=says):
             home(path, what="out")
+
+
+def test_results_go_into_a_folder_inside_the_file_system(tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    whole.symlink_to("/")
+    for path in ("/", "//", "/..", str(whole)):
+        with pytest.raises(ValueError, match=r"out is .*, all of the file system"):
+            output_folder(path)
+    assert output_folder(tmp_path) == tmp_path
+
+
+def test_home_is_home_wherever_python_is_given_a_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gnivo_edu import demo
+    from gnivo_edu.course import build, grade, marks, objectives_page, pictures, release
+    from gnivo_edu.evaluation.step_values import page
+    from gnivo_edu.policies import loading
+    from gnivo_edu.training.checkpoint import RunFolder
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "occupied").touch()
+
+    monkeypatch.setattr(page, "render_page", str)
+    monkeypatch.setattr(objectives_page, "objectives_page", lambda: "text")
+    values: Any = "text"
+    page.write_page(values, "~/new/page.html")
+    objectives_page.write_objectives_page("~/objectives.md")
+    pictures.draw_pictures("~/pictures")
+    marks.Marks("~/marks.csv", ()).__exit__(None, None, None)
+    assert RunFolder("~/run").path == tmp_path / "run"
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"occupied", "new", "objectives.md", "pictures", "marks.csv"}
+    for refused in (
+        lambda: demo.run_demo("~/occupied"),
+        lambda: loading.load_transformer("~/missing"),
+        lambda: grade.grade("~/missing"),
+        lambda: build.course_sources("~/missing", None),
+        lambda: build.build("~/missing.py", "~/missing.ipynb"),
+        lambda: release.release("~/missing.py", "~/missing.ipynb", "student"),
+        lambda: release.release_course("~/x", root="~/missing"),
+    ):
+        with pytest.raises((ValueError, OSError, build.BuildError)) as error:
+            refused()
+        assert str(tmp_path) in str(error.value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gnivo_edu.names import home, visible
+from gnivo_edu.names import home, output_folder, visible
 
 # Heavy imports (torch, transformers, matplotlib, jupyter) happen inside the commands: `--help`
 # stays fast.
@@ -39,6 +40,15 @@ def path(text: str | Path) -> Path:
         raise typer.BadParameter(str(error)) from error
 
 
+def folder(text: str | Path) -> Path:
+    """The same of a folder for results, which the root of a file system is not."""
+    try:
+        return output_folder(text, what="the path")
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+EVERY = 10.0  # seconds between two lines of progress where there is no terminal
 # The largest seed that torch takes.
 LARGEST_SEED = 2**63 - 1
 
@@ -94,9 +104,21 @@ def say(quiet: bool) -> Callable[[str], None]:
 
 @contextmanager
 def status(quiet: bool) -> Iterator[Callable[[str], None]]:
-    """Yields a progress function, which shows on standard error, in a terminal only."""
+    """Yields a progress function, which shows on standard error: each line in the place of the
+    last in a terminal; elsewhere now and then one, where it takes longer.
+    """
     from rich.console import Console
     from rich.text import Text
 
-    with Console(stderr=True, quiet=quiet).status("starting") as shown:
-        yield lambda line: shown.update(Text(visible(line)))
+    console = Console(stderr=True, quiet=quiet)
+    last = time.monotonic()
+
+    def tell(line: str) -> None:
+        nonlocal last
+        shown.update(Text(visible(line)))
+        if not (quiet or console.is_terminal) and time.monotonic() > last + EVERY:
+            last = time.monotonic()
+            echo(visible(line), err=True)
+
+    with console.status("starting") as shown:
+        yield tell

@@ -17,6 +17,7 @@ from gnivo_edu.commands.app import (
     app,
     echo,
     finish,
+    folder,
     key_values,
     path,
     say,
@@ -32,7 +33,7 @@ def demo(
     model: Annotated[
         str | None, typer.Option(help="A pretrained causal LM, path or hub id, to include.")
     ] = None,
-    out: Annotated[Path, typer.Option(parser=path, help="Where the page goes.")] = Path(
+    out: Annotated[Path, typer.Option(parser=folder, help="Where the page goes.")] = Path(
         "runs/demo"
     ),
     as_json: Json = False,
@@ -153,7 +154,7 @@ def explore(
     tree_horizon: Annotated[int, typer.Option(help="Depth of the pruned tree, tokens.")] = 6,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Draws the answers.")] = 0,
     out: Annotated[
-        Path, typer.Option(parser=path, help="Folder of the page and its numbers.")
+        Path, typer.Option(parser=folder, help="Folder of the page and its numbers.")
     ] = Path("runs/explore"),
     as_json: Json = False,
 ) -> None:

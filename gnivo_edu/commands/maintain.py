@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gnivo_edu.commands import tables
-from gnivo_edu.commands.app import NOTEBOOKS, Json, app, echo, finish, path, status
+from gnivo_edu.commands.app import NOTEBOOKS, Json, app, echo, finish, folder, status
 from gnivo_edu.names import visible
 
 PANEL = "Maintain"
@@ -40,7 +40,7 @@ def build_course(
     release: Annotated[
         Path | None,
         typer.Option(
-            parser=path,
+            parser=folder,
             help="Run nothing: write student, solution and nbgrader notebooks into this folder.",
         ),
     ] = None,

@@ -14,6 +14,7 @@ from gnivo_edu.commands.app import (
     Json,
     app,
     finish,
+    folder,
     given_only,
     key_values,
     path,
@@ -28,7 +29,7 @@ PANEL = "Train"
 @app.command(rich_help_panel=PANEL)
 def pretrain(
     out: Annotated[
-        Path, typer.Option(parser=path, help="A new folder for the model and its recipe.")
+        Path, typer.Option(parser=folder, help="A new folder for the model and its recipe.")
     ] = Path("runs/base"),
     task: Annotated[
         str, typer.Option(help="arithmetic, or toy_envs/Name-v0 with demonstrations.")
@@ -126,7 +127,9 @@ def evaluate(
         str | None, typer.Option(help="A causal LM: folder, hub id, or shipped.")
     ] = None,
     task: Annotated[str | None, typer.Option(help="A task, or toy_envs/Name-v0.")] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Completions to each problem.")] = 8,
+    samples: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Completions to each problem.")
+    ] = 8,
     k: Annotated[
         list[int] | None, typer.Option(help="k of Pass@k; repeatable. Default: 1 and 3.")
     ] = None,
@@ -142,7 +145,7 @@ def evaluate(
     out: Annotated[
         Path | None,
         typer.Option(
-            parser=path, help="Folder for completions.jsonl and report.json; resumes there."
+            parser=folder, help="Folder for completions.jsonl and report.json; resumes there."
         ),
     ] = None,
     compare: Annotated[
@@ -163,7 +166,7 @@ def evaluate(
 
     if table:
         refuse_others(context, {"table", "k", "as_json"}, reason="--table reads results")
-        reports = [evaluation.load_report(folder) for folder in table]
+        reports = [evaluation.load_report(place) for place in table]
         if k:
             reports = [replace(report, ks=tuple(k)) for report in reports]
         rows = evaluation.benchmark_table(reports)
@@ -174,7 +177,7 @@ def evaluate(
         refuse_others(
             context, {"compare", "k", "as_json"}, reason="--compare A B reads two results"
         )
-        first, second = (evaluation.load_report(path(folder)) for folder in compare)
+        first, second = (evaluation.load_report(path(place)) for place in compare)
         difference = evaluation.compare(first, second, ks=k)
         finish(difference, as_json, show=lambda: tables.print_comparison(difference))
         return

@@ -28,6 +28,7 @@ from nbformat import ValidationError
 
 from gnivo_edu.course.compare import differences
 from gnivo_edu.course.tidy import BuildError, machine_paths, place_of, tidy
+from gnivo_edu.names import home
 
 ENVIRONMENT = {
     "GNIVO_STATIC": "1",  # figures as PNG, no widgets: gnivo_edu.course.is_static()
@@ -59,8 +60,8 @@ def build(
     given. Raises BuildError if a cell raises without the tag `raises-exception` (or has it and does
     not raise), exceeds the timeout, writes to standard error, shows a widget or a script, or shows
     an address or a path of this machine."""
-    source, out = Path(source), Path(out)
-    folder = Path(cwd or out.parent).resolve()
+    source, out = home(source), home(out)
+    folder = home(cwd or out.parent).resolve()
     notebook = read_source(source)
     out.parent.mkdir(parents=True, exist_ok=True)
     if execute:
@@ -134,7 +135,7 @@ def course_sources(
     root: Path | str | None, only: str | Iterable[str] | None
 ) -> tuple[Path, dict[str, Path]]:
     """The folder of the notebooks, and the sources of all of them or of those named in `only`."""
-    folder = Path(__file__).resolve().parents[2] if root is None else Path(root)
+    folder = Path(__file__).resolve().parents[2] if root is None else home(root)
     folder /= "notebooks"
     sources = {path.stem: path for path in sorted((folder / "src").glob("*.py"))}
     if not sources:

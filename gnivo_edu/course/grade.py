@@ -38,7 +38,7 @@ from gnivo_edu.course.marks import Grade as Grade
 from gnivo_edu.course.marks import Marks
 from gnivo_edu.course.marks import write_csv as write_csv
 from gnivo_edu.course.remote import Verdict, grade_exercise
-from gnivo_edu.names import visible
+from gnivo_edu.names import home, visible
 
 LONGEST = 1e6  # seconds for an exercise
 
@@ -69,7 +69,7 @@ def grade(
     with `per_student` every student's own (`seed_for`). With `csv` each student's row is written to
     that file as soon as it is known. Raises ValueError if there is nothing to grade.
     """
-    path = Path(path)
+    path = home(path)
     if not 0 < timeout <= LONGEST:
         raise ValueError(
             f"the time limit must be positive, in seconds, and at most {LONGEST:g}; got {timeout:g}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from gnivo_edu.course.remote import Verdict, one_line
+from gnivo_edu.names import home
 
 FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # how a formula begins, wide signs too
 
@@ -43,7 +44,7 @@ class Marks:
     """The same, row by row: what has been added is not lost, whatever happens next."""
 
     def __init__(self, path: Path | str, exercises: Iterable[str]) -> None:
-        self.path = Path(path)
+        self.path = home(path, what="csv")
         self.heads = ["student", "seed", "points"]
         self.heads += [head for name in exercises for head in (name, f"{name} reason")]
         self._file = self.path.open("w", newline="", encoding="utf-8")

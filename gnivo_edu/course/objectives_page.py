@@ -8,6 +8,8 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
+from gnivo_edu.names import home
+
 OPENING = """# Objectives
 
 All objectives are pure functions of a `GroupBatch`, called as
@@ -38,9 +40,9 @@ def objectives_page() -> str:
     return "\n".join(parts)
 
 
-def write_objectives_page(path: Path) -> None:
+def write_objectives_page(path: str | Path) -> None:
     """Write the page."""
-    path.write_text(objectives_page(), encoding="utf-8")
+    home(path).write_text(objectives_page(), encoding="utf-8")
 
 
 def _wrapped(paragraph: str) -> str:

@@ -54,6 +54,7 @@ from gnivo_edu.course.regions import (
     split,
 )
 from gnivo_edu.course.tidy import place_of
+from gnivo_edu.names import home, output_folder
 
 NOT_YET = "nothing to check yet"  # what a check says of a stub
 CONFIG = f"""\
@@ -72,9 +73,9 @@ def release_course(
     are committed in `root`/notebooks. Progress goes to standard error. All are tried; then
     BuildError carries one line for each that failed.
     """
-    folder = Path(folder)
-    home, sources = course_sources(root, only)
-    if folder.resolve() == home.resolve():
+    folder = output_folder(folder, what="the folder")
+    notebooks, sources = course_sources(root, only)
+    if folder.resolve() == notebooks.resolve():
         raise ValueError(f"{folder} holds the full notebooks: release into a folder of its own")
     written: list[Path] = []
 
@@ -84,10 +85,12 @@ def release_course(
             "solution": folder / "solution",
             "nbgrader": folder / "nbgrader" / "source" / name,
         }
-        committed = home / f"{name}.ipynb"
+        committed = notebooks / f"{name}.ipynb"
         for kind, place in places.items():
             written.append(
-                release(sources[name], place / committed.name, kind, cwd=home, committed=committed)
+                release(
+                    sources[name], place / committed.name, kind, cwd=notebooks, committed=committed
+                )
             )
         return "released"
 
@@ -112,12 +115,12 @@ def release(
     kernel runs, is the folder of `out` unless given. Raises BuildError, in one line, on whatever
     `gnivo_edu.course.build.build` refuses, on a region without its check or without its end, on an
     answer that does not pass, on a solution that leaks, and where `committed` is another text."""
-    source, out = Path(source), Path(out)
-    folder = Path(cwd or out.parent).resolve()
+    source, out = home(source), home(out)
+    folder = home(cwd or out.parent).resolve()
     notebook = read_source(source)
     secrets = solution_lines(cell.source for cell in notebook.cells if cell.cell_type == "code")
     if committed is not None and kind != "nbgrader":
-        _take_outputs(notebook, source.stem, Path(committed))
+        _take_outputs(notebook, source.stem, home(committed))
     notebook.cells = _taken_apart(notebook, source.stem, kind)
     name_cells(notebook, f"{source.stem}/released")
     out.parent.mkdir(parents=True, exist_ok=True)

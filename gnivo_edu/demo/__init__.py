@@ -18,6 +18,7 @@ from typing import Any
 import toy_envs
 from gnivo_edu import exact
 from gnivo_edu.demo.page import certificate_data, control_data, poster_data, render_page
+from gnivo_edu.names import output_folder
 
 ALPHA, GROUP_SIZE = 0.5, 3
 SEED = 0
@@ -38,7 +39,7 @@ def run_demo(
     # A path that is not a model and a folder that cannot be written fail now, not at the end.
     loaded = _load(model) if model else None
     start = time.perf_counter()
-    page = Path(out) / "index.html"
+    page = output_folder(out) / "index.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=page.parent):
         pass

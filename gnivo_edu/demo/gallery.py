@@ -21,6 +21,7 @@ from gnivo_edu import exact, figures
 from gnivo_edu.exact.theorems import prefix_log_law
 from gnivo_edu.figures.page import render
 from gnivo_edu.figures.style import Shown
+from gnivo_edu.names import home
 
 TEMPLATE = Path(__file__).with_name("gallery.html")
 ALPHA = 0.5
@@ -236,7 +237,7 @@ def gallery_page(shown: Mapping[str, Shown]) -> str:
 
 def main() -> None:
     """Write the page and say where it is."""
-    path = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/gallery/index.html")
+    path = home(sys.argv[1] if len(sys.argv) > 1 else "runs/gallery/index.html")
     shown = gallery_figures()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(gallery_page(shown), encoding="utf-8")

@@ -5,6 +5,7 @@ with intervals.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from gnivo_edu.evaluation.store import CompletionStore
 
 ROWS_AT_ONCE = 256  # completions drawn between two writes, unless max_rows says otherwise
 MOST_COMPLETIONS = 10_000_000
+MOST_SAMPLES = 100_000
+MANY_COMPLETIONS = 10_000  # before so many, a few are drawn to see how long it will take
 VERDICT = ("text", "reward", "answer", "gold", "status", "counts")  # what a line says of a grade
 
 
@@ -66,6 +69,8 @@ def evaluate(
     ks = tuple(sorted(set(ks)))
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")
+    if samples > MOST_SAMPLES:
+        raise ValueError(f"samples must be at most {MOST_SAMPLES:,} a problem, got {samples:,}")
     for k in ks:
         check_k(k, samples)
     index = _problems(task, prompts)
@@ -90,6 +95,12 @@ def evaluate(
         say(f"{len(index) - len(remaining)} of {len(index)} problems were done before")
     rows = max_rows or ROWS_AT_ONCE
     at_once = max(1, rows // samples)
+    total = samples * len(remaining)
+    if total > MANY_COMPLETIONS:
+        few, begun = min(samples, rows), time.perf_counter()
+        list(_graded(policy, task, index=remaining[:1], samples=few, max_rows=rows, **law))
+        minutes = (time.perf_counter() - begun) / few * total / 60
+        say(f"{total:,} completions of up to {task.horizon} tokens: about {minutes:,.0f} minutes")
     for start in range(0, len(remaining), at_once):
         some = remaining[start : start + at_once]
         store.add(_graded(policy, task, index=some, samples=samples, max_rows=rows, **law))

@@ -12,7 +12,7 @@ from typing import Any
 from gnivo_edu.evaluation.step_values import step_values
 from gnivo_edu.evaluation.step_values.page import write_page
 from gnivo_edu.exact import check_alpha, check_size
-from gnivo_edu.names import home
+from gnivo_edu.names import output_folder
 
 PROMPT = "Once upon a time"
 MOST_CONTINUATIONS = 1_000_000  # of one step of all answers
@@ -75,7 +75,7 @@ def explore(
     if horizon is not None:
         options["horizon"] = horizon
     options = tasks.check_options(task or "stories", options, texts=True)
-    folder = None if out is None else home(out, what="out")
+    folder = None if out is None else output_folder(out)
     # A table is made for its task, which has a vocabulary of its own.
     toy = None
     if task is not None and "table" in (model, reference):

@@ -13,7 +13,7 @@ from typing import Any
 
 from gnivo_edu.evaluation.report import Report, Row, report_of
 from gnivo_edu.files import named, read_line, read_object, read_text
-from gnivo_edu.names import home, shown
+from gnivo_edu.names import home, output_folder, shown
 from gnivo_edu.values import convert
 
 SETTINGS, COMPLETIONS, REPORT = "settings.json", "completions.jsonl", "report.json"
@@ -42,7 +42,7 @@ class CompletionStore:
 
     def __init__(self, out: str | Path | None, settings: dict[str, Any]) -> None:
         self.rows: dict[int, list[Row]] = {}
-        self.folder = None if out is None else home(out, what="out")
+        self.folder = None if out is None else output_folder(out)
         if self.folder is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)

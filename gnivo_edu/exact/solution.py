@@ -14,10 +14,20 @@ BLOCK = 1 << 15  # entries handled at a time: they stay in the processor's cache
 TINY = 1e-200  # a sum below this may have lost terms to underflow
 
 
+SMALLEST_ALPHA = 1e-300
+
+
 def check_alpha(alpha: float) -> float:
-    """Return alpha if it is a positive finite number; else raise ValueError."""
+    """Return alpha if it is a positive finite number, by which a reward can be divided; else raise
+    ValueError.
+    """
     if not isinstance(alpha, int | float | np.number) or not (np.isfinite(alpha) and alpha > 0):
         raise ValueError(f"alpha must be a positive number (reward per nat), got {alpha!r}")
+    if alpha < SMALLEST_ALPHA:
+        raise ValueError(
+            f"alpha must be at least {SMALLEST_ALPHA:g} (reward per nat), or R/alpha is no number "
+            f"any more, got {alpha!r}"
+        )
     return float(alpha)
 
 

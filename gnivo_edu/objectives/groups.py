@@ -15,6 +15,7 @@ from gnivo_edu.objectives.surrogate import check_choice
 Weights = Literal["raw", "softmax"]
 Prefixes = Literal["all", "given", "last"]
 Lengths = Literal["sum_max", "sum_min", "horizon", "mean_max", "mean_min", "own"]
+LONGEST = 1_000_000  # tokens of a response; float32 counts no further than 16 times as many
 
 
 def check_alpha(alpha: float) -> float:
@@ -77,6 +78,8 @@ def prefix_coefficients(
     shortest = length.amin(1, keepdim=True)
     if horizon is not None and horizon < int(longest.max()):
         raise ValueError(f"horizon is {horizon}, but a response has {int(longest.max())} tokens")
+    if horizon is not None and horizon > LONGEST:
+        raise ValueError(f"horizon is {horizon:,} tokens: it can be at most {LONGEST:,}")
     if horizon is None and (prefixes, lengths) == ("all", "horizon"):
         raise ValueError(
             "lengths='horizon' needs horizon, the longest response the task allows, in tokens"

@@ -103,7 +103,8 @@ def load_transformer(
     Raises ValueError, in one line, on a folder that holds no model, and on weights that do not fit
     the configuration or hold nan.
     """
-    _check_config(Path(folder))
+    folder = home(folder, what="the folder")
+    _check_config(folder)
     model, _ = _read(str(folder), str(folder), local=True, dtype=dtype, tokenizer=False)
     return precise_norms(model).eval()
 

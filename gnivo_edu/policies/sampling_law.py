@@ -13,6 +13,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+# Logits are divided by it: below, they overflow in half precision; above, they are all alike.
+LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 1e-3, 1e6
+
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingLaw:
@@ -21,8 +24,8 @@ class SamplingLaw:
 
     `top_k`: the k most probable actions are kept (more where they tie). `top_p`: the most probable
     actions are kept, as few as reach that mass; of equal ones the first. What is kept is
-    renormalised. Neither is on by default. Raises ValueError on a temperature that is not above 0,
-    top_k < 1, and top_p outside (0, 1].
+    renormalised. Neither is on by default. Raises ValueError on a temperature outside 0.001 to
+    1,000,000, top_k < 1, and top_p outside (0, 1].
 
     Source of top-p: Holtzman et al., The Curious Case of Neural Text Degeneration (arXiv
     1904.09751)."""
@@ -32,8 +35,11 @@ class SamplingLaw:
     top_p: float | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.temperature < float("inf"):
-            raise ValueError(f"temperature must be above 0 and finite, got {self.temperature}")
+        if not LOWEST_TEMPERATURE <= self.temperature <= HIGHEST_TEMPERATURE:
+            raise ValueError(
+                f"temperature must be in {LOWEST_TEMPERATURE:g}..{HIGHEST_TEMPERATURE:,.0f}, or "
+                f"logits are lost in rounding, got {self.temperature}"
+            )
         if self.top_k is not None and self.top_k < 1:
             raise ValueError(
                 f"top_k must be at least 1, or None to keep all actions, got {self.top_k}"

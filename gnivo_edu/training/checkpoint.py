@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
+from gnivo_edu.names import output_folder
 from gnivo_edu.training.config import TrainConfig
 from gnivo_edu.training.manifest import (
     FORMAT,
@@ -47,7 +48,7 @@ class RunFolder:
     """
 
     def __init__(self, out: str | Path) -> None:
-        self.path = Path(out)
+        self.path = output_folder(out)
         self.checkpoints = self.path / "checkpoints"
         # Checkpoints that were passed over: none of the `keep` that stay.
         self.damaged: set[str] = set()

@@ -15,13 +15,13 @@ from typing import Any, Literal
 
 from gnivo_edu import objectives
 from gnivo_edu.files import read_changes, read_settings
-from gnivo_edu.names import home, nearest, shown
+from gnivo_edu.names import nearest, output_folder, shown
 from gnivo_edu.objectives.checks import SYNONYMS
 from gnivo_edu.training.sampler import check_sampler
 from gnivo_edu.values import convert, convert_options
 
 LARGEST_RATE = 1e30  # an optimiser multiplies it by up to ten thousand, in float32
-LARGEST_REWARD = 1_000_000
+LARGEST = 1_000_000  # beside a larger number float32 loses a reward of 1
 LOWEST_TEMPERATURE = 1e-3  # logits are divided by it
 MOST_ANSWERS = 100_000  # of a step
 
@@ -132,7 +132,7 @@ class TrainConfig:
                 f"prompts_per_step times group_size is {answers:,} answers a step: take at most "
                 f"{MOST_ANSWERS:,}"
             )
-        object.__setattr__(self, "out", str(home(self.out, what="out")))
+        object.__setattr__(self, "out", str(output_folder(self.out)))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they are written to YAML and JSON."""
@@ -184,8 +184,9 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], tuple[str, ...]], ...] = (
     (
         f"be at most {LARGEST_RATE:g}, or float32 overflows",
         lambda x: x <= LARGEST_RATE,
-        ("learning_rate", "value_learning_rate", "weight_decay", "kl_to_initial"),
+        ("learning_rate", "value_learning_rate", "weight_decay"),
     ),
+    (f"be at most {LARGEST:,}", lambda x: x <= LARGEST, ("temperature", "kl_to_initial")),
 )
 
 
@@ -255,13 +256,11 @@ def _options(objective: str, options: dict[str, Any]) -> dict[str, Any]:
     options = convert_options(
         f"the objective {objective!r}", options, makers=[function], synonyms=SYNONYMS
     )
-    furthest = options.get("reward_max") or 0.0
-    # Beside a larger number float32 loses a reward of 1 in rounding, and every weight is alike.
-    if not abs(furthest) <= LARGEST_REWARD:
-        raise ValueError(
-            f"reward_max must be the largest reward of the task, at most {LARGEST_REWARD:,}, got "
-            f"{furthest}"
-        )
+    for name, x in options.items():
+        # A clip at infinity is a way to say: no clipping.
+        endless = "clip" in name and x == math.inf
+        if isinstance(x, (int, float)) and not (abs(x) <= LARGEST or endless):
+            raise ValueError(f"{name} must be at most {LARGEST:,}, got {x}")
     return options
 
 

@@ -16,7 +16,7 @@ import transformers
 from torch import Tensor, nn
 from transformers import PreTrainedModel, get_cosine_schedule_with_warmup
 
-from gnivo_edu.names import home
+from gnivo_edu.names import output_folder
 from gnivo_edu.policies.loading import quiet
 from gnivo_edu.policies.sampling import sample_groups
 from gnivo_edu.policies.scoring import evaluating, next_token_logps
@@ -35,7 +35,7 @@ class Pretrained:
 
     def save(self, out: str | PathLike[str]) -> None:
         """Write the model as `save_pretrained` does, and `recipe.json` beside it."""
-        folder = home(out, what="out")
+        folder = output_folder(out)
         with quiet(True):
             self.model.save_pretrained(folder)
         (folder / "recipe.json").write_text(
@@ -197,7 +197,7 @@ def make_room(out: str | PathLike[str]) -> None:
     """Make the folder a model will go to; ValueError where one is there already, or nothing can be
     written.
     """
-    folder = home(out, what="out")
+    folder = output_folder(out)
     files = ("config.json", "recipe.json", "model.safetensors")
     try:
         if any((folder / name).exists() for name in files):

@@ -130,6 +130,14 @@ def test_alpha_must_be_positive(alpha):
         exact.solve(exact.enumerate_tree_from_rewards([0, 1], 2), alpha)
 
 
+@pytest.mark.filterwarnings("error")
+def test_alpha_must_leave_the_reward_a_number():
+    tree = exact.enumerate_tree_from_rewards([0, 1], 2)
+    with pytest.raises(ValueError, match="alpha must be at least 1e-300"):
+        exact.solve(tree, 1e-320)
+    assert exact.solve(tree, 1e-300).expected_reward == 1
+
+
 def test_what_cannot_be_solved_is_one_clear_line():
     mdp = toy_envs.TokenMDP(2, 2, reward=lambda tokens, lengths: lengths)
     with pytest.raises(ValueError, match="needs an enumerated tree"):

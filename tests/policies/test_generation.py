@@ -223,8 +223,10 @@ def test_stories_by_a_pretrained_model(shared_model: str) -> None:
     [
         ({"group_size": 0}, "group_size and max_rows must be at least 1, got 0"),
         ({"max_rows": 0}, "must be at least 1"),
-        ({"temperature": 0.0}, "temperature must be above 0"),
-        ({"temperature": float("nan")}, "temperature must be above 0"),
+        ({"temperature": 0.0}, r"temperature must be in 0.001..1,000,000"),
+        ({"temperature": 1e-320}, r"temperature must be in 0.001..1,000,000"),
+        ({"temperature": 1e30}, r"temperature must be in 0.001..1,000,000"),
+        ({"temperature": float("nan")}, "temperature must be in"),
         ({"top_k": 0}, "top_k must be at least 1"),
         ({"top_p": 1.5}, r"top_p must be in \(0, 1\]"),
         ({"prompt_index": [2]}, r"prompt_index must list prompts in 0..1, got \[2\]"),

@@ -61,6 +61,12 @@ def test_a_run_may_go_on_for_longer_unless_its_rate_depends_on_the_end():
         ("", ["steps=.nan"], "steps must be a whole number, got nan"),
         ("", ["learning_rate=.inf"], "learning_rate must be positive and finite, got inf"),
         ("", ["temperature=1e-300"], "temperature must be at least 0.001, or the logits overflow"),
+        ("", ["temperature=1e30"], "temperature must be at most 1,000,000, got 1e+30"),
+        ("", ["kl_to_initial=1e30"], "kl_to_initial must be at most 1,000,000"),
+        ("", ["objective_options.alpha=1e30"], "alpha must be at most 1,000,000, got 1e+30"),
+        ("", ["objective_options.horizon=100000000000"], "horizon must be at most 1,000,000"),
+        ("", ["out=/"], "out is '/', all of the file system: give a folder inside it"),
+        ("", ["out=/tmp/.."], "out is '/tmp/..', all of the file system"),
         ("", ["kl_to_initial=.nan"], "kl_to_initial must not be negative, and finite, got nan"),
         ("1: 2", [], "there is no setting 1"),
         ("task_options: {1: 2}", [], "the entries of task_options have names, got 1"),
@@ -134,3 +140,8 @@ def test_a_number_may_be_written_as_the_other_kind():
 def test_a_sampler_without_a_reference_is_refused():
     with pytest.raises(ValueError, match="sampler=reference needs a reference of its own"):
         load_config(sampler="reference")
+
+
+def test_a_clip_at_infinity_is_none():
+    changes = ["objective=ppo", "objective_options.clip_high=.inf"]
+    assert load_config(changes=changes).objective_options == {"clip_high": float("inf")}

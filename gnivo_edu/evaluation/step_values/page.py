@@ -14,6 +14,7 @@ from gnivo_edu.figures.page import render
 from gnivo_edu.figures.style import Numbers, conditions, nats, number, signed, visible
 from gnivo_edu.figures.token_strip import TokenStrip, token_strip
 from gnivo_edu.figures.values import ValueLines
+from gnivo_edu.names import home
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
@@ -109,7 +110,7 @@ def render_page(values: StepValues) -> str:
 
 def write_page(values: StepValues, path: str | PathLike[str]) -> Path:
     """Write `render_page` to a file, whose folder is made if it is missing; its path."""
-    target = Path(path)
+    target = home(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(render_page(values), encoding="utf-8")
     return target
