@@ -153,7 +153,7 @@ def test_home_is_home_wherever_python_is_given_a_path(
     pictures.draw_pictures("~/pictures")
     marks.Marks("~/marks.csv", ()).__exit__(None, None, None)
     assert RunFolder("~/run").path == tmp_path / "run"
-    names = {path.name for path in tmp_path.iterdir()}
+    names = {path.name for path in tmp_path.iterdir() if path.name[0] != "."}
     assert names == {"occupied", "new", "objectives.md", "pictures", "marks.csv"}
     for refused in (
         lambda: demo.run_demo("~/occupied"),

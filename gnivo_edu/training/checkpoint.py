@@ -102,6 +102,11 @@ class RunFolder:
         for path in files:
             if path.is_dir():
                 raise ValueError(f"{path} is a folder, and a run writes a file there: move it away")
+            # A pipe would be waited for, and a lock is no link.
+            if os.path.lexists(path) and (
+                not path.is_file() or (path.name == ".lock" and path.is_symlink())
+            ):
+                raise ValueError(f"{path} is no plain file, as a run needs it: move it away")
 
     def _check(self, config: TrainConfig, resume: bool) -> None:
         import yaml

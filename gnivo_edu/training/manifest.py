@@ -44,9 +44,9 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """(state, tensors) of a checkpoint that is whole; else ValueError, or an OSError. Files that no
     run writes, such as a file manager leaves, count for nothing.
     """
+    if missing := [name for name in (STATE, TENSORS) if not (folder / name).is_file()]:
+        raise ValueError(f"it has not the files of a checkpoint: {', '.join(missing)}")
     state = _state(folder)
-    if not (folder / TENSORS).is_file():
-        raise ValueError(f"it has not the files of a checkpoint: {TENSORS}")
     if state["files"] != {TENSORS: sha(folder / TENSORS)}:
         raise ValueError("its contents are not what was written")
     tensors = _tensors(folder / TENSORS)

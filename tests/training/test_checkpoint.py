@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from gnivo_edu.training import checkpoint, fine_tune, load_config
+from gnivo_edu.training.manifest import read_checkpoint
 from tests.training.training_runs import TINY, Stop, left, run, tiny
 
 LINUX = pytest.mark.skipif(
@@ -184,6 +185,26 @@ def test_a_name_that_a_run_could_not_write_is_one_line_before_the_first_step(
     with pytest.raises(ValueError, match=why) as error:
         tiny(tmp_path)
     assert "\n" not in str(error.value)
+
+
+@LINUX
+@pytest.mark.parametrize("name", ["metrics.jsonl", "completions.jsonl", "config.yaml", ".lock"])
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/no/such/file")])
+def test_what_is_no_plain_file_is_one_line_and_not_waited_for(make, name, tmp_path):
+    make(tmp_path / name)
+    with pytest.raises(ValueError, match="is no plain file, as a run needs it") as error:
+        tiny(tmp_path)
+    assert name in str(error.value)
+
+
+@LINUX
+def test_a_checkpoint_with_a_pipe_in_it_is_passed_over(tmp_path):
+    tiny(tmp_path, steps=2, save_every=1)
+    last = max((tmp_path / "checkpoints").iterdir())
+    (last / "state.json").unlink()
+    os.mkfifo(last / "state.json")
+    with pytest.raises(ValueError, match=r"has not the files of a checkpoint: state\.json"):
+        read_checkpoint(last)
 
 
 def test_answers_that_do_not_fit_the_moment_are_passed_over(tmp_path):

@@ -29,6 +29,7 @@ def write(tmp_path, monkeypatch):
         for name in set(sys.modules) - before:
             del sys.modules[name]
         for name, text in texts.items():
+            sys.modules.pop(name.replace("/", "."), None)  # another test may have left one
             path = tmp_path.joinpath(*name.split("/")).with_suffix(".py")
             path.parent.mkdir(exist_ok=True)
             path.write_text(textwrap.dedent(text))
