@@ -311,6 +311,10 @@ def models() -> tuple[str, ...]:
     """Models that answer in milliseconds: a table, the one that ships and, where it is there, one
     that writes stories.
     """
+    # What the first command imports is no time of its own: on a busy machine it takes a minute.
+    import gnivo_edu.policies
+    import gnivo_edu.training.loop  # noqa: F401
+
     shared = Path(os.environ.get("GNIVO_SHARED", ROOT.parent / "shared")) / "models" / "stories260k"
     return ("table", "shipped", *[str(shared)] * shared.is_dir())
 
