@@ -65,10 +65,10 @@ def _verdict(gold: Reading, answer: Reading, tolerance: float | None) -> str:
     """Right or wrong, of an answer in mathematics."""
     from gnivo_edu.tasks.answers.equations import (
         equally_often,
-        same_inequalities,
         same_residue,
         verifier,
     )
+    from gnivo_edu.tasks.answers.inequalities import same_inequalities
     from gnivo_edu.tasks.answers.numbers import contradicts_itself, distance
 
     # A common unit without a power has the first.

@@ -1,4 +1,4 @@
-r"""What equations, named values and inequalities say, where math-verify takes one for another.
+r"""What equations, lists and named values say, where math-verify takes one for another.
 
 Of x = 5 the value 5 is an answer by itself, for x is only a name. Of x^2 = 5 it is not.
 """
@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from gnivo_edu.tasks.answers.numbers import equal
 
-_WORD = re.compile(r"\\text[a-z]*\s*\{\s*(and|or)\s*\}|(?<![\\A-Za-z])(and|or)(?![A-Za-z])")
 _LETTERS_OF_A_VALUE = 1  # PV = nRT is a law, AB = 2r a length
 
 
@@ -79,7 +77,7 @@ def _listed(expression: Any) -> list[Any]:
     from sympy import FiniteSet
 
     expression = _value(expression)
-    items = _parts(expression) if isinstance(expression, FiniteSet) else [expression]
+    items = parts_of(expression) if isinstance(expression, FiniteSet) else [expression]
     return [_value(item) for item in items]
 
 
@@ -107,7 +105,7 @@ def is_equation(expression: Any) -> bool:
     from sympy import And, Eq
 
     if isinstance(expression, And):
-        return all(isinstance(part, Eq) for part in _parts(expression))
+        return all(isinstance(part, Eq) for part in parts_of(expression))
     return isinstance(expression, Eq)
 
 
@@ -160,7 +158,7 @@ def _is_name(side: Any, value: Any) -> bool:
     return points and len(value.free_symbols) <= _LETTERS_OF_A_VALUE
 
 
-def _parts(relation: Any) -> Sequence[Any]:
+def parts_of(relation: Any) -> Sequence[Any]:
     """The parts of a chain, a set or a pair, in the order in which they are written."""
     parts: Sequence[Any] = getattr(relation, "_unsorted_args", None) or relation.args
     return parts
@@ -169,7 +167,7 @@ def _parts(relation: Any) -> Sequence[Any]:
 def _sides(equation: Any) -> list[Any]:
     from sympy import And
 
-    chain = _parts(equation) if isinstance(equation, And) else [equation]
+    chain = parts_of(equation) if isinstance(equation, And) else [equation]
     return [chain[0].lhs, *(part.rhs for part in chain)]
 
 
@@ -182,7 +180,7 @@ def _items(expression: Any) -> list[Any] | None:
         return [expression.start, expression.end] if expression.is_open else None
     if not isinstance(expression, Tuple | FiniteSet):
         return None
-    items = list(_parts(expression))
+    items = list(parts_of(expression))
     return None if any(isinstance(item, Relational) for item in items) else items
 
 
@@ -195,7 +193,7 @@ def _named_values(expression: Any) -> dict[Any, Any] | None:
     if isinstance(expression, Eq) and isinstance(expression.lhs, Tuple):
         names, values = list(expression.lhs), _items(expression.rhs)
     elif isinstance(expression, Tuple | FiniteSet):
-        equations = _parts(expression)
+        equations = parts_of(expression)
         if not all(isinstance(part, Eq) for part in equations):
             return None
         names, values = [e.lhs for e in equations], [e.rhs for e in equations]
@@ -205,63 +203,6 @@ def _named_values(expression: Any) -> dict[Any, Any] | None:
     if not named or values is None or len(values) != len(names):
         return None
     return dict(zip(names, values, strict=True))
-
-
-def same_inequalities(gold: Any, gold_text: str, answer: Any, answer_text: str) -> bool | None:
-    """Whether two statements of inequalities hold for the same numbers; None where one is another
-    thing, or does not say by a word whether all or any of its inequalities hold.
-    """
-    if _several(gold) and _several(answer):
-        words = _word(gold_text), _word(answer_text)
-        if "" not in words and words[0] != words[1]:
-            return False
-    said, also_said = _numbers(gold, gold_text), _numbers(answer, answer_text)
-    if said is None or also_said is None:
-        return None
-    (name, numbers), (other, others) = said, also_said
-    if name is None and other is None:  # two sets: math-verify compares these
-        return None
-    if name is not None and other is not None and name != other:
-        return False
-    return True if numbers == others else None
-
-
-def _word(text: str) -> str:
-    words = {match[1] or match[2] for match in _WORD.finditer(text)}
-    return words.pop() if len(words) == 1 else ""
-
-
-def _several(expression: Any) -> bool:
-    from sympy import FiniteSet
-    from sympy.core.relational import Relational
-
-    parts = _parts(expression) if isinstance(expression, FiniteSet) else ()
-    return len(parts) > 1 and all(isinstance(p, Relational) and not p.is_Equality for p in parts)
-
-
-def _numbers(expression: Any, text: str) -> tuple[Any, Any] | None:
-    """The variable of inequalities and the numbers for which they hold; of a set, None and the set;
-    None where there is no such thing.
-    """
-    from sympy import And, Intersection, Interval, Union
-    from sympy.core.relational import Relational
-
-    if isinstance(expression, Interval | Union):
-        return None, expression
-    several = _several(expression)
-    if several and not _word(text):
-        return None
-    if not (several or isinstance(expression, And | Relational)) or is_equation(expression):
-        return None
-    parts = _parts(expression) if several or isinstance(expression, And) else [expression]
-    if len(expression.free_symbols) != 1:
-        return None
-    try:
-        sets = [part.as_set() for part in parts]
-    except Exception:  # sympy solves few inequalities, and raises what it likes
-        return None
-    either = several and _word(text) == "or"
-    return next(iter(expression.free_symbols)), (Union if either else Intersection)(*sets)
 
 
 @functools.cache

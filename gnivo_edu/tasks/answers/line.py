@@ -25,6 +25,7 @@ _OPENING = re.compile(
 )
 # A sentence that says the answer: She makes $18 per day.
 _SUBJECT = re.compile(
+    r"(?!(?i:no|nor|none|nobody|nothing|neither|each|part|step|day|case|chapter|question)\b)"
     r"(?:s?he|it|they|we|you|I|there|[A-Z][a-z]+)\s+(?:will |can |must )?"
     r"(?:makes?|made|earns?|earned|pays?|paid|has|have|had|gets?|got|sells?|sold|sav(?:es?|ed)"
     r"|spends?|spent|needs?|needed|costs?|takes?|took|eats?|ate|buys?|bought|reads?|walks?|walked"

@@ -53,7 +53,7 @@ _SIGNED_EXPONENT = re.compile(r"\^\s*([-+]\s*(?:\d+(?:\.\d+)?|\\(?:pi|theta)\b|[
 # The sine of degrees; alone, degrees are a unit.
 _TURNED = re.compile(
     r"(\\(?:sin|cos|tan|cot|sec|csc)(?:\s*\^\s*(?:\d|\{\s*\d\s*\}))?)\s*(?:[({]\s*)?"
-    rf"(\d+(?:\.\d+)?)\s*{DEGREES}(?:\s*[)}}])?"
+    rf"(\d+(?:\.\d+)?)\s*{DEGREES}(?:\s*[)}}])?(?!\s*[\d.])"
 )
 _GREEK = (
     r"\\(?:alpha|beta|gamma|delta|epsilon|theta|lambda|mu|nu|pi|rho|sigma|tau|phi|omega)"

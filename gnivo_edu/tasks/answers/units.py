@@ -48,7 +48,8 @@ NO_UNIT = frozenset(_CHANGES.split())
 _NAMES = """
 mm millimeter millimetre | cm centimeter centimetre | m meter metre | km kilometer kilometre
 | in inch inches | ft foot feet | yd yard | mi mile | mg milligram | g gram | kg kilogram
-| lb lbs pound | ml mL milliliter millilitre | l L liter litre | s sec second | min minute
+| lb lbs pound | ml mL milliliter millilitre | l L liter litre | ms millisecond | s sec second
+| min minute
 | h hr hrs hour
 | day | week | month | year | cent | dollar | degree | radian rad | mph | km/h kph | m/s
 """

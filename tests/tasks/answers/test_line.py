@@ -55,6 +55,8 @@ NUMBERS = {
 WHOLE = ("42, 43", "42 or 43", "42 to 43", "4:30 pm", "42x", "> 42", "2 and a half", "4 ft 2 in")
 HEADINGS = (
     "Step 3: 4+5=9",
+    "Nobody has 42",
+    "Part has 2",
     "They do not need 42",
     "They need 4 or 5",
     "Explanation",

@@ -12,7 +12,7 @@ from gnivo_edu.tasks.answers.reading import read
     [
         r"\neq 9", "> 9", r"9\mathbb{Q}", r"9\ldots", "9, 10, ...", "9 10", "9_{n}", "9_{3}+1",
         "9'2\"", r"\sqrt[9]{}", r"\cancel{9}", "9 +", "9)", "(9", r"\frac{9}", r"9\pmod{n}", "",
-            "9\\", r"\cos t^\circ", r"\pi^\circ", r"(9,\infty]", r"[-\infty,9)",
+            "9\\", r"\cos t^\circ", r"\cos 9^\circ 9", r"\pi^\circ", r"(9,\infty]", r"[-\infty,9)",
         "x, where x is any number", r"\frac{d}{dx} y^2",
     ],
 )  # fmt: skip
