@@ -82,8 +82,6 @@ def _magic(node: ast.stmt, kind: str, texts: list[str]) -> Iterator[ast.stmt]:
             yield from python(line)[1]
         case "run_line_magic", ["pylab", _]:
             yield from ast.parse(PYLAB).body
-        case "run_line_magic", ["run", line] if line and Path(line.split()[-1]).is_file():
-            yield from python(Path(line.split()[-1]).read_text(encoding="utf-8"))[1]
         case _:
             yield node
 

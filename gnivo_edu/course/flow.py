@@ -30,6 +30,15 @@ WRITING = (
 )
 FILES_READ, FILES_WRITTEN = "files that are read", "files that are written"
 BUILTINS = frozenset(dir(builtins)) | {"get_ipython", "display"}
+# What changes names, functions and modules in ways that no name tells.
+DOORS = re.compile(
+    r"\b(exec|eval|compile|globals|locals|vars|setattr|delattr|asyncio|await|builtins|ctypes"
+    r"|importlib|runpy|modules|user_ns|register_\w*magic|__(?!name__|init__|main__)\w+__|_i?\d+)\b"
+    r"|\bget_ipython\(\)(?!\.(run_line_magic|run_cell_magic|getoutput|system)\b)"
+    r"|\brun_(line|cell)_magic\('(run|store|rerun|recall|macro|reset|bash|sh|script|system|sx|python3?"
+    r"|pwd|alias\w*)\b"
+)
+RESULTS = {"_", "__", "___", "Out", "In", "_ih", "_oh"}  # what IPython keeps of the cells before
 
 
 @dataclass(frozen=True)
@@ -102,6 +111,15 @@ def _candidates(steps: Sequence[Step], exercise: str) -> Iterator[frozenset[int]
         yield _wide(steps, {exercise})
 
 
+def has_doors(steps: Iterable[Step]) -> bool:
+    """Whether some statement may change what a function needs in a way that no name tells, so that
+    only the whole notebook is sure to do it.
+    """
+    return any(
+        step.reads & RESULTS or DOORS.search(ast.unparse(step.node)) is not None for step in steps
+    )
+
+
 def step_of(node: ast.stmt) -> Step:
     """What a statement reads and binds."""
     try:
@@ -144,7 +162,7 @@ def _is_always_run(node: ast.stmt) -> bool:
         case ast.ImportFrom(_, [ast.alias("*")]) | ast.ImportFrom("__future__"):
             return True
         case ast.Expr(ast.Call(ast.Attribute(ast.Call(ast.Name("get_ipython"))), [first, *_])):
-            magics = ("writefile", "file", "env", "set_env", "cd")
+            magics = ("writefile", "file", "env", "set_env", "cd", "run")
             return isinstance(first, ast.Constant) and first.value in magics
     return False
 

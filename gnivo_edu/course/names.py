@@ -10,8 +10,8 @@ def names(code: str) -> tuple[set[str], set[str]]:
     """The global names that `code` reads, at once or inside its functions, and those it binds or
     changes.
 
-    A name that is only a parameter or a variable of a function is neither. `x[0] = 1` and `x.a = 1`
-    change x. Raises SyntaxError where the code is not Python.
+    A name that is only a parameter or a variable of a function is neither. `x[0] = 1`, `x.a = 1`
+    and `x().a = 1` change x. Raises SyntaxError where the code is not Python.
 
     >>> code = "import os\\ndef area(r):\\n    k = pi\\n    return k * r\\nx[0] = area(2)"
     >>> reads, binds = names(code)
@@ -37,8 +37,8 @@ def names_of(tree: ast.AST) -> tuple[set[str], set[str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store):
             base: ast.expr = node
-            while isinstance(base, ast.Subscript | ast.Attribute):
-                base = base.value
+            while isinstance(base, ast.Subscript | ast.Attribute | ast.Call):
+                base = base.func if isinstance(base, ast.Call) else base.value
             if isinstance(base, ast.Name) and base.id in reads:
                 binds.add(base.id)
     return reads, binds

@@ -8,6 +8,7 @@ import ast
 import hashlib
 import html
 import re
+import textwrap
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -59,6 +60,33 @@ def split(cell: Any, place: str) -> tuple[str, str, exercises.Exercise]:
     raise BuildError(
         f"{place}: has a solution region and no check.NAME(NAME) after it in the same cell"
     )
+
+
+def documented(source: str, exercise: exercises.Exercise) -> str:
+    """The answer with a docstring, which says what the function returns, where it has none.
+
+    >>> from gnivo_edu.course import check
+    >>> print(documented("def log_z(ref_probs, rewards, alpha):\\n    return 0", check.log_z))
+    def log_z(ref_probs, rewards, alpha):
+        \"""log E_ref[e^{R/alpha}], nats.\"""
+        return 0
+    """
+    lines = source.split("\n")
+    for node in ast.parse(source).body:
+        if (
+            isinstance(node, ast.FunctionDef)
+            and node.name == exercise.name
+            and not ast.get_docstring(node)
+        ):
+            first = node.lineno - 1  # of the signature, which may take several lines
+            while not lines[first].rstrip().endswith(":"):
+                first += 1
+            indent = " " * node.body[0].col_offset
+            text = f'{indent}"""{exercise.gives}"""'
+            # One wide line would be folded by no editor.
+            folded = textwrap.wrap(text, 88, subsequent_indent=indent, break_on_hyphens=False)
+            lines[first + 1 : first + 1] = folded
+    return "\n".join(lines)
 
 
 def answer(source: str, kind: Kind, place: str) -> str:

@@ -4,7 +4,8 @@ assignment.
 All three come from the same notebooks/src/NAME.py as the full notebook, always the same bytes. A
 cell that holds a solution region and its `check.NAME(NAME)` becomes three: the answer, the check
 (locked, one point, for whoever grades with nbgrader; nobody needs it installed) and a folded ladder
-of hints. The three kinds differ in the answer only:
+of hints. The three kinds differ in the answer, which has a docstring that says what it returns but
+in the solution, and in the outputs below a **Predict**, which only the solution shows unfolded:
 
 - **student**: each region is a stub that raises NotImplementedError. A cell *depends on an
   exercise* if it is an answer or a check, or reads a name that a depending cell was the last to
@@ -26,6 +27,7 @@ from __future__ import annotations
 import ast
 import copy
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,7 @@ from gnivo_edu.course.regions import (
     STUB,
     Kind,
     answer,
+    documented,
     graded,
     ladder,
     solution_lines,
@@ -56,6 +59,8 @@ from gnivo_edu.course.regions import (
 from gnivo_edu.course.tidy import place_of
 from gnivo_edu.names import home, output_folder
 
+# Where the full notebook says how to get a hint; the handout has a ladder of them below.
+HINTED = re.compile(r"\s+Stuck\?\s+`check\.\w+\.hint\(\)`[\w\s]*\.")
 NOT_YET = "nothing to check yet"  # what a check says of a stub
 CONFIG = f"""\
 c = get_config()
@@ -171,7 +176,13 @@ def _number_cells(notebook: Any, kind: Kind) -> None:
 def _taken_apart(notebook: Any, name: str, kind: Kind) -> list[Any]:
     cells: list[Any] = []
     taken: set[str] = set()
+    predicted = False  # the text above asks for a guess, before the output is looked at
     for index, cell in enumerate(notebook.cells):
+        if cell.cell_type == "markdown":
+            predicted = "**Predict" in cell.source
+            cell.source = HINTED.sub("", cell.source)
+        elif predicted and kind != "solution":
+            cell.metadata["jupyter"] = {"outputs_hidden": True}
         if BEGIN not in cell.source:
             cells.append(cell)
             continue
@@ -181,9 +192,11 @@ def _taken_apart(notebook: Any, name: str, kind: Kind) -> list[Any]:
             raise BuildError(f"{place}: asks for {exercise.name} a second time")
         taken.add(exercise.name)
         # nbgrader keeps the checksum of what was released: the stub, whatever stands there now.
-        released = answer(whole, "student", place)
+        told = documented(whole, exercise)
+        released = answer(told, "student", place)
         cell.metadata |= graded(exercise.name, released, solution=True) | {"deletable": False}
-        cell.source = answer(whole, kind, place)
+        # The solution is the full notebook, statement by statement.
+        cell.source = answer(whole if kind == "solution" else told, kind, place)
         # What the whole cell printed, its check printed: the answer only defines a function.
         grading = graded(f"check_{exercise.name}", check, solution=False)
         grading |= {"deletable": False, "editable": False}

@@ -16,10 +16,11 @@ from typing import Any, Literal
 from gnivo_edu.course import wire
 from gnivo_edu.course.exercises.base import CheckFailed, Exercise, NothingYet
 from gnivo_edu.course.isolation import Place, Started, start
+from gnivo_edu.course.supervisor import FLOODED, MOST_PROCESSES
 from gnivo_edu.names import visible
 
 Status = Literal["passed", "failed", "not attempted"]
-MOST_WAYS = 4  # in which a function is looked for
+MOST_WAYS = 5  # in which a function is looked for
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ def grade_exercise(
     """Grade one function of a notebook, given its code cells, in a process of its own.
 
     `timeout` is in seconds, for all of it; `place` is where the notebook lies. The function is
-    looked for in up to four ways (`gnivo_edu.course.flow.plans`), each in a new process, until one
-    passes.
+    looked for in up to five ways, each in a new process, until one passes: by parts of the notebook
+    (`gnivo_edu.course.flow.plans`), and by the whole where these may not do.
     """
     end = time.monotonic() + timeout
     verdicts: list[Verdict] = []
@@ -119,7 +120,8 @@ class _Remote:
         reply = self.ask({"arguments": [wire.encode(argument, calls) for argument in arguments]})
         while "call" in reply:  # the function calls one that it was given
             try:
-                value = calls[reply["call"]](*wire.decode(reply["arguments"]))
+                named = {key: wire.decode(item) for key, item in reply["keywords"].items()}
+                value = calls[reply["call"]](*wire.decode(reply["arguments"]), **named)
                 reply = self.ask({"value": wire.encode(value, [])})
             except Exception as error:
                 reply = self.ask({"error": f"{type(error).__name__}: {error}"})
@@ -144,7 +146,10 @@ class _Remote:
                 f"its process answered with no value, or with more than {wire.LIMIT >> 20} MB"
             ) from None
         if reply is None:
-            raise _Ended(f"its process ended (exit status {self.started.status()})")
+            status = self.started.status()
+            if status == FLOODED:
+                raise _Ended(f"it started more than {MOST_PROCESSES} processes")
+            raise _Ended(f"its process ended (exit status {status})")
         return reply
 
 
@@ -162,9 +167,16 @@ def _converse(
     if verdict.status != "passed":
         with contextlib.suppress(_Ended):
             match remote.ask({"ways": True}):
-                case {"ways": int(number)}:
-                    return verdict, number
+                case {"ways": int(number), "earlier": str(earlier)}:
+                    return _with_earlier(verdict, earlier), number
     return verdict, 0
+
+
+def _with_earlier(verdict: Verdict, earlier: str) -> Verdict:
+    """The verdict, and the first statement that failed: often a wrong value comes from there."""
+    if verdict.status != "failed" or not earlier or earlier in verdict.reason:
+        return verdict
+    return Verdict("failed", f"{verdict.reason[:300]} (before that, {earlier[:180]})")
 
 
 def _verdict(exercise: Exercise, remote: _Remote, seed: int) -> Verdict:

@@ -97,6 +97,8 @@ class Shell:
                 os.environ[key] = text.strip()
             case "cd", [folder]:
                 os.chdir(folder)
+            case "run", [*_, file]:
+                exec(compile(Path(file).read_bytes(), file, "exec"), self.user_ns)
         return None
 
     def run_cell_magic(self, name: str, line: str, cell: str) -> None:
@@ -161,12 +163,18 @@ class Checks(ModuleType):
         return self.noted[name].functions if name in self.noted else []
 
 
-def notebook_module() -> tuple[ModuleType, Checks]:
-    """The module `__main__` in which a notebook runs, and the checks that it finds."""
+def fresh_module() -> tuple[ModuleType, Checks]:
+    """An empty module `__main__` in which a notebook can run, and the checks that it finds."""
     main, checks = ModuleType("__main__"), Checks()
-    shell = Shell(main.__dict__)
-    main.__dict__.update(get_ipython=lambda: shell, display=_nothing, In=[""], Out={}, _="")
     sys.modules["__main__"] = main
     sys.modules["gnivo_edu.course.check"] = checks
     vars(gnivo_edu.course)["check"] = checks
+    return main, checks
+
+
+def notebook_module() -> tuple[ModuleType, Checks]:
+    """The same with what stands for IPython."""
+    main, checks = fresh_module()
+    shell = Shell(main.__dict__)
+    main.__dict__.update(get_ipython=lambda: shell, display=_nothing, In=[""], Out={}, _="")
     return main, checks

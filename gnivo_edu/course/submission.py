@@ -22,12 +22,16 @@ from itertools import islice
 from types import CoroutineType
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from gnivo_edu.course.cells import ERRORS, python
-from gnivo_edu.course.flow import Cell, plans
-from gnivo_edu.course.shell import notebook_module
+from gnivo_edu.course.flow import Cell, asking, has_doors, plans, step_of
+from gnivo_edu.course.shell import Checks, notebook_module
 from gnivo_edu.course.wire import decode, encode, receive, send
 
 MEMORY, FILES = 4 * 2**30, 64 * 2**20  # bytes a submission may take, and write to one file
+# What a function raises where something that it needs is not there.
+ABSENT = (NameError, AttributeError, ImportError, OSError)
 HIDDEN = ("gnivo_edu.course.check", "gnivo_edu.course.exercises")  # the answer key is not at hand
 
 
@@ -70,14 +74,30 @@ def load(written: list[Cell], chosen: Iterable[int], name: str) -> tuple[Any, st
         try:
             _run(node, f"<cell {number}>", flags, vars(main))
         except BaseException as error:
-            line = ast.unparse(node).split("\n")[0][:100]
-            problem = problem or f"{_said(error)}, in cell {number}: {line}"
+            problem = problem or _placed(error, number, ast.unparse(node).split("\n")[0])
+    return _function(vars(main), checks, name, problem), problem
+
+
+def load_whole(cells: list[str], written: list[Cell], name: str) -> tuple[Any, str]:
+    """The same by running the cells as Jupyter does, up to the last that is seen to call the check,
+    else all.
+    """
+    from gnivo_edu.course.jupyter import run_cells
+
+    checked = asking([step_of(node) for _, node in written], name)
+    last = written[checked[-1]][0] if checked else len(cells)
+    space, checks, error, number = run_cells(cells[:last])
+    problem = "" if error is None else _placed(error, number, _line(error))
+    return _function(space, checks, name, problem), problem
+
+
+def _function(space: dict[str, Any], checks: Checks, name: str, problem: str) -> Any:
     given = [function for function in checks.given(name) if callable(function)]
     if given:
-        return given[-1], problem
-    if name not in vars(main):
+        return given[-1]
+    if name not in space:
         raise SyntaxError(problem) if problem else LookupError(f"there is no function {name}")
-    return vars(main)[name], problem
+    return space[name]
 
 
 def _run(node: ast.stmt, filename: str, flags: int, namespace: dict[str, Any]) -> None:
@@ -93,42 +113,56 @@ def serve(source: BinaryIO, target: BinaryIO) -> None:
     """Answer: first whether the function was found, then calls of it."""
 
     def remote(number: int) -> Any:
-        def call(*arguments: Any) -> Any:
-            send(target, {"call": number, "arguments": [encode(value, []) for value in arguments]})
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            given = [encode(value, []) for value in arguments]
+            named = {key: encode(value, []) for key, value in keywords.items()}
+            send(target, {"call": number, "arguments": given, "keywords": named})
             reply = receive(source) or {}
             if "error" in reply:
                 raise RuntimeError(reply["error"])
-            return decode(reply["value"])
+            value = decode(reply["value"])
+            return value.copy() if isinstance(value, np.ndarray) else value  # theirs to change
 
         return call
 
     request = receive(source) or {}
-    name = request["name"]
+    name, attempt = request["name"], request["attempt"]
     written, problem = statements(request["cells"], name)
+    earlier = ""
     try:
-        way = next(islice(plans(written, name), request["attempt"], None), None)
-        if way is None:
+        way = next(islice(plans(written, name), attempt, None), None)
+        if way is not None:
+            function, earlier = load(written, way, name)
+        elif attempt or has_doors(step_of(node) for _, node in written):
+            function, earlier = load_whole(request["cells"], written, name)
+        else:
             raise SyntaxError(problem) if problem else LookupError(f"there is no function {name}")
-        function, earlier = load(written, way, name)
         if not callable(function):
             raise SyntaxError(f"{name} is not a function")
         send(target, {"ready": True})
     except LookupError as error:
         send(target, {"missing": str(error)})
-    except SyntaxError as error:
+    except (SyntaxError, ImportError) as error:
+        earlier = earlier or str(error)
         send(target, {"broken": (problem or str(error))[:500]})
+    absent = bool(earlier) and not earlier.startswith("NotImplementedError")
     while request := receive(source) or {}:
         if "arguments" not in request:  # it asks whether there are other ways
-            send(target, {"ways": len(list(plans(written, name)))})
+            ways = list(plans(written, name))
+            whole = absent or has_doors(step_of(node) for _, node in written)
+            send(target, {"ways": len(ways) + whole, "earlier": earlier})
             continue
         try:
             value = function(*(decode(item, remote) for item in request["arguments"]))
             send(target, {"value": encode(value, [])})
         except BaseException as error:
-            text = _said(error, bare=True)
-            if earlier:  # which is why a name is not there
-                text = f"{text} (before that, {earlier})"
-            send(target, {"error": [type(error).__name__, text, _line(error)]})
+            absent |= isinstance(error, ABSENT)
+            send(target, {"error": [type(error).__name__, _said(error, bare=True), _line(error)]})
+
+
+def _placed(error: BaseException, number: int, line: str) -> str:
+    """An error with the cell and the line where it came up."""
+    return f"{_said(error)}, in cell {number}: {line[:100]}"
 
 
 def _said(error: BaseException, bare: bool = False) -> str:

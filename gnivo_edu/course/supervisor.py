@@ -15,6 +15,7 @@ import ctypes
 import gc
 import json
 import os
+import re
 import signal
 import site
 import stat
@@ -33,6 +34,9 @@ DETACH = 2
 SUBREAPER, NO_NEW_PRIVILEGES, DROP_CAPABILITY = 36, 38, 24
 MOUNT_SETATTR, PIVOT_ROOT = 442, {"x86_64": 155, "aarch64": 41}
 HERE, AT_RECURSIVE = -100, 0x8000
+# Processes that a submission may have at a time, the exit status where it had more, and how many,
+# threads too, the kernel lets it have, so that this is seen in time.
+MOST_PROCESSES, FLOODED, MOST_TASKS = 200, 113, 320
 MOST, MOST_FILES = 64 * 2**20, 2000  # bytes and number of the student's files that are copied
 
 
@@ -61,11 +65,15 @@ def main() -> None:
     worker = os.fork()
     if worker == 0:
         os.close(told["life"])
+        if told["root"] is not None:
+            os.setsid()  # a session of its own: Linux shares processors out by sessions
         submission.main(told["seconds"])
         os._exit(0)
     os.close(0)
     os.close(1)
     threading.Thread(target=_end_with, args=(told["life"],), daemon=True).start()
+    if told["root"] is not None:
+        threading.Thread(target=_end_floods, daemon=True).start()
     status = _status_of(worker)
     _end(status)
 
@@ -82,6 +90,18 @@ def _status_of(worker: int) -> int:
 def _end_with(life: int) -> None:
     os.read(life, 1)  # nothing is ever written: this returns when the grader closes it, or ends
     _end(0)
+
+
+def _end_floods() -> None:
+    """End it all once there are too many processes: a limit alone would leave a flood to fail and
+    try again until its time is up.
+    """
+    try:
+        while sum(name.isdigit() for name in os.listdir("/proc")) <= MOST_PROCESSES:
+            time.sleep(0.05)
+    except OSError:  # a container may forbid to mount it
+        return
+    _end(FLOODED)
 
 
 def _end(status: int) -> None:
@@ -206,6 +226,10 @@ def build_root(scratch: Path, shown: list[str], hide: list[str], student: str | 
     copy_files(student, Path(root, "submission"))
     with contextlib.suppress(OSError):  # a container may forbid it; Python does without
         mount("proc", f"{root}/proc", "proc", NOSUID | NODEV | NOEXEC)
+        settings = f"{root}/proc/sys"
+        limit_tasks(Path(settings, "kernel", "pid_max"))
+        mount(settings, settings, None, BIND)
+        _read_only(libc, settings)
     number = PIVOT_ROOT.get(os.uname().machine)
     if number is None:
         raise OSError(f"no number of pivot_root is known for {os.uname().machine}")
@@ -218,6 +242,19 @@ def build_root(scratch: Path, shown: list[str], hide: list[str], student: str | 
     os.rmdir("/old")
     os.environ["TMPDIR"] = "/tmp"
     return Path("/submission")
+
+
+def limit_tasks(setting: Path) -> None:
+    """Let the processes below have no more than `MOST_TASKS` threads in all, as far as the kernel
+    knows how: of root it limits none by RLIMIT_NPROC, and before Linux 6.14 the other setting is
+    the whole machine's.
+    """
+    import resource  # Windows has none
+
+    resource.setrlimit(resource.RLIMIT_NPROC, (MOST_TASKS, MOST_TASKS))
+    version = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    if version and (int(version[1]), int(version[2])) >= (6, 14):
+        setting.write_text(str(MOST_TASKS))
 
 
 def _make_place(path: str, inside: str) -> None:

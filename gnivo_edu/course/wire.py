@@ -37,30 +37,40 @@ def receive(stream: BinaryIO) -> dict[str, Any] | None:
 
 
 def encode(value: Any, calls: list[Call]) -> Any:
-    """A value for JSON. Functions are appended to `calls` and travel as a number; unknown types as
-    their repr.
+    """A value for JSON. Functions are appended to `calls` and travel as a number; what numpy reads
+    as an array as one; other types as their repr, dtype and, if they have one, value as a float.
 
     >>> encode((1, [2.5, None]), [])
     {'tuple': [1, [2.5, None]]}
     """
-    if isinstance(value, np.ndarray | np.generic) or hasattr(value, "__array__"):
-        # A tensor that has a gradient is no array before it is detached.
-        data = np.asarray(value.detach() if hasattr(value, "detach") else value)
-        if data.nbytes > LIMIT:
-            raise ValueError(f"an array of more than {LIMIT >> 20} MB")
-        if data.dtype.kind in KINDS:
-            raw = base64.b64encode(data.tobytes()).decode()
-            return {"array": [data.dtype.str, data.shape, raw, isinstance(value, np.generic)]}
-    elif value is None or isinstance(value, bool | int | float | str):
-        return value
+    if value is None or isinstance(value, bool | int | float | str):
+        if not isinstance(value, np.generic):
+            return value
     elif isinstance(value, list):
         return [encode(item, calls) for item in value]
     elif isinstance(value, tuple):
         return {"tuple": [encode(item, calls) for item in value]}
-    elif callable(value):
+    elif callable(value) and not hasattr(value, "__array__"):
         calls.append(value)
         return {"call": len(calls) - 1}
-    return {"other": [type(value).__name__, repr(value)[:500]]}
+    # A tensor that has a gradient is no array before it is detached.
+    plain = value.detach() if hasattr(value, "detach") else value
+    try:
+        data = np.asarray(plain)
+    except Exception:  # a tensor in bfloat16, which numpy has not
+        data = np.asarray(None)
+    if data.nbytes > LIMIT:
+        raise ValueError(f"an array of more than {LIMIT >> 20} MB")
+    if data.dtype.kind in KINDS:
+        raw = base64.b64encode(data.tobytes()).decode()
+        scalar = isinstance(value, np.generic | complex)
+        return {"array": [data.dtype.str, data.shape, raw, scalar]}
+    try:
+        real = None if hasattr(value, "dtype") else float(value)
+    except Exception:  # most are no number
+        real = None
+    told = [type(value).__name__, repr(plain)[:500], str(getattr(value, "dtype", "")), real]
+    return {"other": told}
 
 
 def decode(value: Any, call: Callable[[int], Call] | None = None) -> Any:
@@ -82,8 +92,13 @@ def decode(value: Any, call: Callable[[int], Call] | None = None) -> Any:
             return data[()] if scalar else data
         case {"call": int(number)} if call is not None:
             return call(number)
-        case {"other": [str(name), str(text)]}:
-            return type(name, (), {"__repr__": lambda self: text})()
+        case {"other": [str(name), str(text), str(kind), real]}:
+            parts: dict[str, Any] = {"__repr__": lambda self: text}
+            if isinstance(real, float):  # a fraction, say
+                parts["__float__"] = lambda self: real
+            if kind:
+                parts["dtype"] = kind
+            return type(name, (), parts)()
         case dict():
             raise ValueError("not a value")
     return value

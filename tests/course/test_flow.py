@@ -1,10 +1,11 @@
 """Which statements of a notebook a function needs."""
 
 import ast
+from pathlib import Path
 
 import pytest
 
-from gnivo_edu.course.flow import asking, plans, step_of
+from gnivo_edu.course.flow import asking, has_doors, plans, step_of
 
 END = "def f(x):\n    return x * {}\ncheck.f(f)"
 
@@ -134,3 +135,29 @@ def test_what_reads_a_file_needs_what_may_write_one(change):
 def test_a_command_reads_the_names_that_are_put_into_it(command):
     line = f"z = get_ipython().getoutput({command!r})"
     assert lines_run(f"a = 1\nb = 2\n{line}\n" + END.format("z"), 0)[:2] == ["a = 1", line]
+
+
+@pytest.mark.parametrize(
+    ("line", "door"),
+    [
+        ("setattr(f, 'k', 1)", True),
+        ("globals()['k'] = 1", True),
+        ("f.__dict__['k'] = 1", True),
+        ("k = _", True),
+        ("k = Out[3]", True),
+        ("get_ipython().run_line_magic('run', 'helper')", True),
+        ("get_ipython().run_line_magic('matplotlib', 'inline')", False),
+        ("for _ in range(3):\n    print(f.__name__)", False),
+        ("class A:\n    def __init__(self):\n        self.k = 1", False),
+        ("first, _ = f(2)", False),
+    ],
+)
+def test_what_no_name_tells(line, door):
+    assert has_doors(map(step_of, ast.parse(line).body)) == door
+
+
+def test_the_committed_notebooks_have_no_doors():
+    """Or every wrong answer in them would cost a run of the whole notebook."""
+    for source in (Path(__file__).resolve().parents[2] / "notebooks" / "src").glob("*.py"):
+        steps = map(step_of, ast.parse(source.read_text(encoding="utf-8")).body)
+        assert not has_doors(steps), source.name

@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -329,6 +331,31 @@ def test_named_exercises_are_graded_whether_asked_for_or_not(tmp_path):
     assert head == "student,seed,points,log_z,log_z reason,step_credit,step_credit reason"
 
 
+@pytest.mark.slow
+def test_an_answer_in_bfloat16_is_told_what_the_notebook_tells():
+    import torch
+
+    line = "import torch; return torch.tensor(values).bfloat16()"
+    with pytest.raises(check.CheckFailed) as caught:
+        check.step_credit.run(lambda values, reward, alpha: torch.tensor(values).bfloat16())
+    for told in (str(caught.value), verdict(body(line)).reason):
+        assert "expected float64, got bfloat16: exact work needs all the digits" in told
+
+
+@pytest.mark.slow
+def test_a_function_that_is_given_is_called_by_name_and_what_it_returns_may_be_changed():
+    solution = listing(check.two_pass_gradient.reference)
+    kinder = solution.replace("score(rows)", "score(rows=rows)")
+    assert kinder != solution
+    changed = "def changed(pull):\n    def inner(*a):\n        g = pull(*a)\n        g += 0\n"
+    changed += "        return g\n    return inner\n"
+    last = "_two = two_pass_gradient\ndef two_pass_gradient(score, pull, *rest):\n"
+    last += "    return _two(score, changed(pull), *rest)"
+    for cells in ([kinder], [solution, changed, last]):
+        with_names = grade_exercise(check.two_pass_gradient, cells)
+        assert with_names.reason == ""
+
+
 def test_values_travel_as_they_are():
     for value in (
         None,
@@ -355,6 +382,11 @@ def test_values_travel_as_they_are():
         np.testing.assert_array_equal(back, array)
         assert not back.flags.writeable
     assert repr(wire.decode(wire.encode({1: 2}, []))) == "{1: 2}"
+    for sequence in (range(3), deque([0, 1, 2])):  # numpy reads both as an array
+        back = wire.decode(json.loads(json.dumps(wire.encode(sequence, []))))
+        np.testing.assert_array_equal(back, [0, 1, 2])
+    third = wire.decode(wire.encode(Fraction(1, 3), []))
+    assert (float(third), repr(third)) == (1 / 3, "Fraction(1, 3)")
     for nonsense in (
         {"array": ["O", [1], "AAAAAAAAAAA="]},
         {"array": ["O", [1], "AAAAAAAAAAA=", False]},

@@ -161,6 +161,28 @@ def test_a_flood_of_processes_is_ended(either_form):
 
 @pytest.mark.slow
 @linux
+@pytest.mark.parametrize("caught", ["OSError: pass", "ValueError: pass"])
+def test_a_fork_bomb_is_ended_at_once_in_the_strong_form(strong, caught):
+    lines = f"import os\n    while True:\n        try: os.fork()\n        except {caught}"
+    found = grade_exercise(check.step_credit, [body(lines)], timeout=30)
+    assert found.reason == "it started more than 200 processes"
+
+
+@linux
+def test_its_limits_are_not_its_own_to_set_in_the_strong_form(strong):
+    lines = """import resource
+    assert resource.getrlimit(resource.RLIMIT_NPROC)[1] < 1000
+    try:
+        open("/proc/sys/kernel/pid_max", "w")
+    except OSError:
+        pass
+    else:
+        raise AssertionError("it may")"""
+    assert tried(lines).reason == ""
+
+
+@pytest.mark.slow
+@linux
 def test_a_weak_submission_that_kills_its_supervisor_is_found_by_its_mark(monkeypatch):
     monkeypatch.setenv("GNIVO_ISOLATION", "weak")
     mark = f"orphan-{os.getpid()}"

@@ -112,6 +112,42 @@ def test_the_students_notebook(tiny):
     assert "SOLUTION" not in text
 
 
+HINTED = """
+# %% [markdown]
+# Add up. **Predict.** More than one? Stuck? `check.log_z.hint()`.
+
+# %%
+print("shown by nobody")
+
+# %% [markdown]
+# Now you.
+
+# %%
+import numpy as np
+from gnivo_edu.course import check
+def log_z(ref_probs,
+          rewards, alpha):
+    ### BEGIN SOLUTION
+    return np.log(ref_probs @ np.exp(rewards / alpha))
+    ### END SOLUTION
+
+
+check.log_z(log_z)
+"""
+
+
+def test_an_answer_says_what_it_returns_and_a_prediction_hides_the_output(tmp_path):
+    for kind in ("student", "solution", "nbgrader"):
+        _, (task, printed, _, answer, *_) = built(tmp_path, HINTED, kind, execute=False)
+        assert task.source.endswith("More than one?"), "the ladder below says how to get a hint"
+        assert printed.metadata.get("jupyter") == (
+            None if kind == "solution" else {"outputs_hidden": True}
+        )
+        text = '          rewards, alpha):\n    """log E_ref[e^{R/alpha}], nats."""'
+        assert (text in answer.source) == (kind != "solution")
+        assert "jupyter" not in answer.metadata
+
+
 @pytest.mark.slow
 def test_the_solution(tiny):
     path, cells = tiny["solution"]

@@ -83,13 +83,50 @@ WAYS = {
 }  # fmt: skip
 
 
+# What no name tells: only the whole notebook, run as Jupyter runs it, has it.
+DOORS = {
+    "setattr on the function": [
+        HEAD, answer("step_credit.k") + "step_credit.k = 2",
+        "setattr(step_credit, 'k', 1)\n" + ASK],
+    "a name given by globals": [
+        HEAD, "def step_credit(*given):\n    raise NotImplementedError", answer(name="mine"),
+        "globals()['step_credit'] = mine\n" + ASK],
+    "source that is run": [
+        HEAD, f"source = 'import math\\nk = math.cos(0)\\n' + {answer('k')!r}",
+        "exec(source)", ASK],
+    "source that is run and checks itself": [HEAD, f"exec({answer() + ASK!r})"],
+    "a task that is awaited in the next cell": [
+        HEAD, "import asyncio\nasync def one():\n    return 1\ntask = asyncio.create_task(one())",
+        "k = await task\n" + answer("k") + ASK],
+    "the result before": [HEAD, "1.0", "k = _", answer("k") + ASK],
+    "results by number": [HEAD, "1.0", "k = _2 * Out[2]", answer("k") + ASK],
+    "a module that is written and imported": [
+        HEAD, "with open('written.py', 'w') as f:\n    f.write('one = 1')",
+        "from written import one\n" + answer("one") + ASK],
+    "a script that needs the notebook": [
+        HEAD, "two = 2", "%%writefile script.py\none = two / 2", "%run -i script\n",
+        answer("one") + ASK],
+    "a file that bash writes": [
+        HEAD, "%%bash\necho 1 > q.txt", "k = float(open('q.txt').read())\n" + answer("k") + ASK],
+    "a magic of one's own": [
+        HEAD, "from IPython.core.magic import register_line_magic\n@register_line_magic\n"
+        "def one(line):\n    return 1", "k = %one\n" + answer("k") + ASK],
+    "names pushed into the shell": [
+        HEAD, "get_ipython().push({'k': 1})\n" + answer("k") + ASK],
+    "settings of what a call returns": [
+        HEAD, "import decimal\ndecimal.getcontext().prec = 3",
+        answer("(decimal.Decimal(1) / 3 * 3 == decimal.Decimal('0.999'))") + ASK],
+    "a script with a very long name": [HEAD, f"%run {'a' * 300}.py\n", answer() + ASK],
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("cells", FAST.values(), ids=FAST)
 def test_right_work_passes(cells):
     assert grade_exercise(check.step_credit, cells).reason == ""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cells", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("cells", (WAYS | DOORS).values(), ids=WAYS | DOORS)
 def test_right_work_passes_in_every_way(cells):
     assert grade_exercise(check.step_credit, cells).reason == ""
 
@@ -112,3 +149,33 @@ def test_the_reason_names_the_statement_that_failed_first():
     cells = [HEAD, "a = 1 / 0\nk = a + 1\n", answer("k") + ASK]
     reason = grade_exercise(check.step_credit, cells).reason
     assert "ZeroDivisionError: division by zero, in cell 2: a = 1 / 0" in reason
+
+
+def test_a_wrong_value_names_it_too():
+    cells = [HEAD, "k = 2", "k = missing(k)", answer("k") + ASK]
+    reason = grade_exercise(check.step_credit, cells).reason
+    assert "expected 0.5, got 1" in reason
+    assert "before that, NameError: name 'missing' is not defined, in cell 3: k = missing" in reason
+
+
+@pytest.mark.slow
+def test_the_whole_notebook_is_run_up_to_the_check_only():
+    cells = [
+        HEAD,
+        "k = 1",
+        "exec('k = 2 / k')",
+        answer("k / 2") + ASK,
+        "k = 'text'\nwhile True: pass",
+    ]
+    assert grade_exercise(check.step_credit, cells).reason == ""
+
+
+@pytest.mark.slow
+def test_wrong_work_fails_in_the_whole_notebook_too():
+    cells = [HEAD, "exec('k = 2')", answer("k") + ASK]
+    reason = grade_exercise(check.step_credit, cells).reason
+    assert "expected 0.5, got 1" in reason
+    cells = [HEAD, "exec('k = 1 / 0')", answer("k") + ASK]
+    reason = grade_exercise(check.step_credit, cells).reason
+    assert "NameError: name 'k' is not defined" in reason
+    assert "before that, ZeroDivisionError: division by zero, in cell 2: exec" in reason

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gnivo_edu.course.exercises.base import close, describe
+from gnivo_edu.course.exercises.base import close, describe, refuse_short
 
 Array = NDArray[np.float64]
 Difference = Callable[[Any, Any], str | None]
@@ -34,6 +34,7 @@ def array(value: Any) -> Array:
     >>> array([1, 2])
     array([1., 2.])
     """
+    refuse_short(value)
     try:
         result = np.asarray(value)
     except ValueError:
@@ -42,8 +43,7 @@ def array(value: Any) -> Array:
         raise ValueError(
             f"expected an array of numbers, got {describe(value)} of type {result.dtype}"
         )
-    if result.dtype.kind == "f" and result.dtype.itemsize < 8:
-        raise ValueError(f"expected float64, got {result.dtype}: exact work needs all the digits")
+    refuse_short(result)
     return result.astype(np.float64)
 
 

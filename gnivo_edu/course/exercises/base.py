@@ -245,19 +245,30 @@ def number(value: Any) -> float:
     >>> number(np.float64(0.5))
     0.5
     """
+    refuse_short(value)
     if (
         isinstance(value, bool | np.bool_ | str | list | tuple)
         or np.ndim(value) != 0
         or np.iscomplexobj(value)
     ):
         raise ValueError(f"expected one number, got {describe(value)}")
-    kind = getattr(value, "dtype", None)
-    if isinstance(kind, np.dtype) and kind.kind == "f" and kind.itemsize < 8:
-        raise ValueError(f"expected float64, got {kind}: exact work needs all the digits")
     try:
         return float(value)
     except (TypeError, ValueError):
         raise ValueError(f"expected one number, got {describe(value)}") from None
+
+
+def refuse_short(value: Any) -> None:
+    """ValueError if an array, a tensor or a number has fewer digits than float64.
+
+    >>> refuse_short(np.float32(0.5))
+    Traceback (most recent call last):
+    ...
+    ValueError: expected float64, got float32: exact work needs all the digits
+    """
+    kind = str(getattr(value, "dtype", "")).removeprefix("torch.")
+    if re.match(r"bfloat|float(?!64|96|128|ing)", kind):
+        raise ValueError(f"expected float64, got {kind}: exact work needs all the digits")
 
 
 def close(got: float, expected: float, tolerance: float = 1e-9) -> bool:

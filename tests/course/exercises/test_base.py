@@ -230,5 +230,5 @@ def test_tensors_are_answers_or_told_in_words():
         return torch.diff(torch.tensor([*values.tolist(), reward / alpha], dtype=torch.float64))
 
     check.step_credit(lambda *given: right(*given).requires_grad_())
-    with pytest.raises(check.CheckFailed, match="cannot be read as numbers"):
+    with pytest.raises(check.CheckFailed, match="expected float64, got bfloat16"):
         check.step_credit(lambda *given: right(*given).bfloat16())
