@@ -35,6 +35,7 @@ DOORS = re.compile(
     r"\b(exec|eval|compile|globals|locals|vars|setattr|delattr|asyncio|await|builtins|ctypes"
     r"|importlib|runpy|modules|user_ns|register_\w*magic|__(?!name__|init__|main__)\w+__|_i?\d+)\b"
     r"|\bget_ipython\(\)(?!\.(run_line_magic|run_cell_magic|getoutput|system)\b)"
+    r"|= get_ipython\(\)\.run_line_magic"  # such as `r = %timeit -o f()`
     r"|\brun_(line|cell)_magic\('(run|store|rerun|recall|macro|reset|bash|sh|script|system|sx|python3?"
     r"|pwd|alias\w*)\b"
 )

@@ -146,6 +146,7 @@ def test_a_command_reads_the_names_that_are_put_into_it(command):
         ("k = _", True),
         ("k = Out[3]", True),
         ("get_ipython().run_line_magic('run', 'helper')", True),
+        ("r = get_ipython().run_line_magic('timeit', '-o f()')", True),
         ("get_ipython().run_line_magic('matplotlib', 'inline')", False),
         ("for _ in range(3):\n    print(f.__name__)", False),
         ("class A:\n    def __init__(self):\n        self.k = 1", False),
