@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from gnivo_edu import exact
+from gnivo_edu.bench.critics import bench_critics
 from gnivo_edu.bench.grading import bench_grading
 from gnivo_edu.bench.ratio import Progress, race, ratio_row
 from gnivo_edu.bench.sample import bench_sample
@@ -99,6 +100,7 @@ def _python(*arguments: str) -> None:
 
 
 BENCHMARKS: dict[str, Callable[..., list[dict[str, Any]]]] = {
+    "critics": bench_critics,
     "exact": bench_exact,
     "grading": bench_grading,
     "import": bench_import,

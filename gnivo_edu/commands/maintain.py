@@ -17,7 +17,7 @@ PANEL = "Maintain"
 @app.command(rich_help_panel=PANEL)
 def bench(
     name: Annotated[
-        str, typer.Argument(help="Which benchmark: exact, grading, import, sample, score.")
+        str, typer.Argument(help="Which benchmark: critics, exact, grading, import, sample, score.")
     ] = "exact",
     as_json: Json = False,
 ) -> None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from gnivo_edu.evaluation.step_values import step_values
 from gnivo_edu.evaluation.step_values.page import write_page
 from gnivo_edu.exact import check_alpha, check_size
-from gnivo_edu.names import output_folder
+from gnivo_edu.names import home, output_folder
 
 PROMPT = "Once upon a time"
 MOST_CONTINUATIONS = 1_000_000  # of one step of all answers
@@ -47,7 +48,8 @@ def explore(
     sentences), or `task`, a name of `tasks.get` or the id of a toy environment, and `prompt_index`,
     the number of its question (0); `task_options` go to the task. `horizon`: most tokens of an
     answer. With `out`, a folder: `index.html` and `values.json`, and the report has `page`, the
-    path. Raises ValueError, in one line, on what cannot be loaded, on vocabularies that differ and
+    path. Where `model` is the model/ of a run that left a critic beside it, what that says is drawn
+    too. Raises ValueError, in one line, on what cannot be loaded, on vocabularies that differ and
     on options that exclude each other.
     """
     from gnivo_edu import tasks
@@ -93,9 +95,11 @@ def explore(
             )
     asked = _task(policy, tokenizer, prompt=prompt, task=task, reward=reward, options=options)
     device = pick_device()
+    policy = policy.to(device)
+    critic = _critic_beside(model, policy, say=say)
     say("drawing answers and continuing them")
     values = step_values(
-        policy.to(device),
+        policy,
         base.to(device),
         task=asked,
         prompt_index=prompt_index or 0,
@@ -107,6 +111,7 @@ def explore(
         seed=seed,
         policy_name=str(model),
         reference_name=str(reference or model),
+        critic=critic,
     )
     report = values.to_json()
     if folder is not None:
@@ -114,6 +119,20 @@ def explore(
         (page.parent / "values.json").write_text(json.dumps(report), encoding="utf-8")
         report["page"] = str(page)
     return report
+
+
+def _critic_beside(model: str, policy: Any, say: Callable[[str], None]) -> Any:
+    """The critic that the same run trained, None if there is none; one of log Z says nothing along
+    an answer.
+    """
+    from gnivo_edu.policies.critic import CONFIG, load_critic
+
+    folder = home(model) if model else Path()
+    if folder.name != "model" or not (folder.parent / "critic" / CONFIG).is_file():
+        return None
+    say(f"reading {folder.parent / 'critic'}")
+    critic = load_critic(folder.parent / "critic", policy)
+    return critic if critic.unit == "reward" else None
 
 
 def vocabulary_of(tokenizer: Any) -> dict[str, int] | None:

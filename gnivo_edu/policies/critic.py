@@ -23,13 +23,14 @@ from gnivo_edu.policies.tabular import TabularLM
 from toy_envs import TokenMDP
 
 CriticKind = Literal["network", "head", "probe"]
+Unit = Literal["reward", "nats"]
 KINDS: tuple[CriticKind, ...] = ("network", "head", "probe")
 CONFIG, WEIGHTS = "critic.json", "critic.safetensors"
 
 
 class Critic(nn.Module):
-    """One number for the state before each token of an answer, 0 at the start; reward units for
-    `values`, nats for log Z. It is one of three kinds:
+    """One number for the state before each token of an answer, 0 at the start. `unit`: "reward"
+    for `values`, or "nats" for log Z, of which it only says that of the prompt. Three kinds:
 
     "network": a copy of the policy's body, which is trained, and a head on it. Of a policy with
     adapters it has adapters of its own; weights that the policy does not train are shared with it.
@@ -47,11 +48,13 @@ class Critic(nn.Module):
     (True, True)
     """
 
-    def __init__(self, policy: nn.Module, kind: CriticKind = "probe") -> None:
+    def __init__(
+        self, policy: nn.Module, kind: CriticKind = "probe", unit: Unit = "reward"
+    ) -> None:
         super().__init__()
         if kind not in KINDS:
             raise ValueError(f"critic must be one of {', '.join(KINDS)}, got {kind!r}")
-        self.kind = kind
+        self.kind, self.unit = kind, unit
         self.table: TabularLM | None = None
         self.body: nn.Module | None = None
         inner: Any = getattr(policy, "get_base_model", lambda: policy)()
@@ -135,13 +138,14 @@ def sharing_copy(module: nn.Module) -> Any:
 
 
 def write_critic(critic: Critic, folder: Path) -> None:
-    """Write a critic's kind and all its weights, which `load_critic` reads: two small files beside
+    """Write what a critic is and all its weights, which `load_critic` reads: two small files beside
     a model, of a network a whole body.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: p.detach().cpu().contiguous() for name, p in critic.named_parameters()}
     save_file(tensors, folder / WEIGHTS)
-    (folder / CONFIG).write_text(json.dumps({"kind": critic.kind}), encoding="utf-8")
+    about = {"kind": critic.kind, "unit": critic.unit}
+    (folder / CONFIG).write_text(json.dumps(about), encoding="utf-8")
 
 
 def load_critic(folder: str | PathLike[str], policy: nn.Module) -> Critic:
@@ -153,14 +157,15 @@ def load_critic(folder: str | PathLike[str], policy: nn.Module) -> Critic:
     """
     path = Path(folder)
     try:
-        kind = json.loads((path / CONFIG).read_text(encoding="utf-8"))["kind"]
+        about = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        kind, unit = about["kind"], about["unit"]
         tensors = load_file(path / WEIGHTS)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ValueError(
             f"{str(path)!r} holds no critic that can be read: give the critic/ of a run whose "
             "objective trains one"
         ) from error
-    critic = Critic(policy, kind).to(device_of(policy))
+    critic = Critic(policy, kind, unit=unit).to(device_of(policy))
     _put(tensors, dict(critic.named_parameters()))
     return critic.requires_grad_(False).eval()
 

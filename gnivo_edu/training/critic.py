@@ -19,7 +19,7 @@ def save_critic(critic: Critic, policy: Any, folder: Path) -> None:
     has no adapters any more, so those of the critic's body are merged too.
     """
     if critic.body is not None and hasattr(policy, "merge_and_unload"):
-        whole = Critic(merged(policy, critic.body), "network")
+        whole = Critic(merged(policy, critic.body), "network", unit=critic.unit)
         whole.head.load_state_dict(critic.head.state_dict())
         critic = whole
     write_critic(critic, folder)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gnivo_edu.batch import GroupBatch
 from gnivo_edu.policies.cached_rows import check_room, prompts_of
-from gnivo_edu.policies.critic import Critic, sharing_copy
+from gnivo_edu.policies.critic import Critic, Unit, sharing_copy
 from gnivo_edu.policies.generation import sample_completions
 from gnivo_edu.policies.heads import has_hidden_states
 from gnivo_edu.policies.sampling import SampledGroups
@@ -52,8 +52,10 @@ class Rollouts:
         # All prompts have to fit, before the first step.
         every = torch.arange(len(self.prompts))
         check_room(policy, task, ids=self.prompts, mask=self.prompt_mask, index=every)
-        wanted = bool({"values", "log_z"} & needs)
-        self.critic = Critic(policy, config.critic).to(device) if wanted else None
+        self.critic: Critic | None = None
+        if {"values", "log_z"} & needs:
+            unit: Unit = "reward" if "values" in needs else "nats"
+            self.critic = Critic(policy, config.critic, unit=unit).to(device)
         kl = ("policy_kl",) if "policy_kl" in needs or config.kl_to_initial else ()
         self.fields = ("policy_logps", "entropy", *kl)
 

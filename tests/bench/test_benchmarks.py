@@ -12,6 +12,7 @@ import pytest
 from gnivo_edu import bench
 
 SMALL = {
+    "critics": partial(bench.bench_critics, steps=1, prompts=1, group_size=2, repeats=1),
     "exact": partial(bench.bench_exact, vocab_size=2, horizon=3, repeats=2),
     "grading": partial(bench.bench_grading, shared=Path("no data sets")),
     "import": partial(bench.bench_import, repeats=1),
@@ -21,7 +22,7 @@ SMALL = {
     ),
     "score": partial(bench.bench_score, tokens=16, vocabulary=64, width=4, repeats=2),
 }
-ROWS = {"exact": 2, "grading": 6, "import": 2, "sample": 3, "score": 9}
+ROWS = {"critics": 6, "exact": 2, "grading": 6, "import": 2, "sample": 3, "score": 9}
 COLUMNS = ["case", "ours", "peer", "ratio", "ratio_min", "ratio_max", "unit", "better"]
 
 
@@ -50,5 +51,7 @@ def test_chunked_scores_agree_with_dense_ones_and_take_less_memory() -> None:
 
 
 def test_an_unknown_benchmark_is_answered_with_the_known() -> None:
-    with pytest.raises(ValueError, match="no benchmark 'speed'; known: exact, grading, import"):
+    with pytest.raises(
+        ValueError, match="no benchmark 'speed'; known: critics, exact, grading, import"
+    ):
         bench.run_benchmark("speed")

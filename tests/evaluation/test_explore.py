@@ -6,13 +6,16 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from gnivo_edu.evaluation.explore import answer_rows, explore
 from gnivo_edu.evaluation.step_values.record import StepValues
+from gnivo_edu.policies import Critic, TabularLM
+from gnivo_edu.policies.critic import write_critic
 from gnivo_edu.policies.small import small_transformer
 from gnivo_edu.tasks.arithmetic_text import ArithmeticText
 from tests.evaluation.keys import every_key
-from toy_envs import ArithmeticChain
+from toy_envs import ArithmeticChain, Brackets
 
 
 def test_explore_writes_a_page_and_the_same_numbers_as_json(shared_model, tmp_path):
@@ -85,3 +88,30 @@ def test_a_table_is_a_model_and_a_reference_of_a_toy_environment():
     assert report["policy"] == report["reference"] == "table"
     with pytest.raises(ValueError, match="give the task too"):
         explore("table", **small)
+
+
+@pytest.mark.slow
+def test_a_run_s_critic_is_drawn_beside_its_model(tmp_path):
+    brackets = Brackets()
+    policy = TabularLM.from_mdp(brackets)
+    policy.save_pretrained(tmp_path / "model")
+    small = {"alpha": 0.5, "group_size": 2, "continuations": 2, "task": "Brackets"}
+    model = str(tmp_path / "model")
+    assert all(x["critic_value"] is None for x in explore(model, **small)["answers"])
+    critic = Critic(policy)
+    with torch.no_grad():
+        critic.table.logits[0, 0, 0] = 0.25  # before the first token, reward units
+    write_critic(critic, tmp_path / "critic")
+    report = explore(model, **small, out=tmp_path / "page")
+    for answer in report["answers"]:
+        between = [0.0] * (len(answer["tokens"]) - 1)
+        assert answer["critic_value"] == [0.5, *between, 2 * answer["reward"]]
+    assert report["notes"][-2].startswith("The critic is drawn as it was trained")
+    page = Path(report["page"]).read_text(encoding="utf-8")
+    assert "“critic” strays" in page
+    # One of log Z says nothing along an answer, and one of another model is said to be that.
+    write_critic(Critic(policy, unit="nats"), tmp_path / "critic")
+    assert all(x["critic_value"] is None for x in explore(model, **small)["answers"])
+    write_critic(Critic(small_transformer(brackets, "tiny")), tmp_path / "critic")
+    with pytest.raises(ValueError, match="this critic is of another policy"):
+        explore(model, **small)

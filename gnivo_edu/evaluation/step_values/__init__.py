@@ -5,6 +5,7 @@ side by side.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -13,13 +14,20 @@ import torch
 from torch import nn
 
 from gnivo_edu.evaluation.step_values.estimate import Estimate, estimate_value, known
+from gnivo_edu.evaluation.step_values.from_critic import critic_values
 from gnivo_edu.evaluation.step_values.from_trees import exact_values
 from gnivo_edu.evaluation.step_values.record import AnswerValues, StepValues, step_boundaries
 from gnivo_edu.evaluation.step_values.samples import Asked, Row, Samples, draw_samples
 from gnivo_edu.exact import Array, check_alpha
+from gnivo_edu.policies.critic import Critic
 from toy_envs import TokenMDP
 
 MAX_SEQUENCES = 2**16  # tasks up to this size are enumerated
+ABOUT_CRITIC = (
+    "The critic is drawn as it was trained, in reward units over this alpha: that of DRO and OREO "
+    "is fitted to the soft value of its own alpha, that of PPO to the mean reward that is still to "
+    "come, less the price of the KL."
+)
 
 
 @torch.no_grad()
@@ -41,9 +49,10 @@ def step_values(
     max_rows: int = 64,
     policy_name: str = "the policy",
     reference_name: str = "the initial model",
+    critic: Critic | None = None,
 ) -> StepValues:
     """The value of every prefix of K answers to one prompt, found in up to three ways, all in nats,
-    float64.
+    float64; and what a learned `critic` of the policy says there, over alpha.
 
         implicit      V(s_t) = log pi(s_t)/pi_ref(s_t) + log Z
         Monte-Carlo   V(s_t) = log mean e^{R/alpha}, over `continuations` of the reference
@@ -120,6 +129,17 @@ def step_values(
         max_sequences=max_sequences,
         reference_name=reference_name,
     )
+    learned: list[Array] | list[None] = [None] * len(samples.group)
+    if critic is not None:
+        learned = critic_values(
+            critic,
+            policy,
+            task=task,
+            answers=samples.group,
+            rewards=samples.rewards,
+            alpha=alpha,
+            prompt_index=prompt_index,
+        )
     pinned = tree is not None and tree.kind == "full"
     pin = tree.log_z if tree is not None and pinned else log_z.value
     # Of a complete answer V = R/alpha is known; what was sampled tells V of its beginnings.
@@ -130,6 +150,8 @@ def step_values(
     notes = _notes(
         same=policy is reference, pinned=pinned, log_z=log_z, estimates=estimates, level=level
     )
+    if critic is not None:
+        notes.append(ABOUT_CRITIC)
     return StepValues(
         policy=policy_name,
         reference=reference_name,
@@ -142,7 +164,10 @@ def step_values(
         log_z=log_z,
         exact=tree,
         answers=tuple(
-            _answer(task, samples, k=k, pin=pin, values=values, exact_line=line)
+            replace(
+                _answer(task, samples, k=k, pin=pin, values=values, exact_line=line),
+                critic_value=learned[k],
+            )
             for k, line in enumerate(exact_lines)
         ),
         notes=(*notes, note),

@@ -20,13 +20,17 @@ TEMPLATE = Path(__file__).with_name("page.html")
 
 
 def lines_of(values: StepValues, answer: AnswerValues) -> ValueLines:
-    """Implicit, Monte-Carlo and (of a whole task) exact values at the ends of an answer's steps."""
+    """Implicit, Monte-Carlo and (of a whole task) exact values at the ends of an answer's steps;
+    and what a critic says there.
+    """
     ends = answer.boundaries
     pin, source = values.pin
     lines: dict[str, Numbers] = {
         "Monte-Carlo": [estimate.value for estimate in answer.monte_carlo],
         "implicit": answer.implicit_values[ends],
     }
+    if answer.critic_value is not None:
+        lines["critic"] = answer.critic_value[ends]
     if values.exact is not None and values.exact.kind == "full" and answer.exact_values is not None:
         lines = {"exact": answer.exact_values[ends], **lines}
     caption = (

@@ -50,6 +50,7 @@ class AnswerValues:
     step_texts: tuple[str, ...]
     monte_carlo: tuple[Estimate, ...]
     exact_values: Array | None
+    critic_value: Array | None = None
 
     @property
     def boundaries(self) -> NDArray[np.int64]:
@@ -108,12 +109,14 @@ class StepValues:
         - `answers`: a list of {`tokens` (ids, [L]), `texts` ([L]), `special` (positions of special
           tokens), `text`, `reward`, `truncated` (reached the horizon without an end token),
           `credits` (log pi/pi_ref of each token, [L]), `implicit_values` ([L + 1], the empty prefix
-          first), `step_ids` ([L]), `steps`, `monte_carlo`, `exact_values`};
+          first), `step_ids` ([L]), `steps`, `monte_carlo`, `exact_values`, `critic_value`};
         - `steps`: [S] of {`text`, `start`, `stop` (tokens start..stop-1), `credit`};
         - `monte_carlo`: [S + 1] estimates with `after`, the number of tokens of the prefix, 0 first
           and L last;
         - `exact_values`: null, or V of the first prefixes, from the empty one: [L + 1] of a full
           tree, [1 + m] of a pruned one, where the answer leaves the tree after m tokens;
+        - `critic_value`: null, or what a learned critic says before each token, over alpha, and
+          last R/alpha, [L + 1];
         - an estimate: {`value`, `low`, `high`, `standard_error`, `bias`, `samples`, `method`}, see
           `gnivo_edu.evaluation.step_values.estimate.Estimate`.
 
@@ -167,4 +170,5 @@ def _plain(answer: AnswerValues) -> dict[str, Any]:
         ],
         "monte_carlo": [{"after": after, **asdict(estimate)} for after, estimate in estimates],
         "exact_values": None if answer.exact_values is None else answer.exact_values.tolist(),
+        "critic_value": None if answer.critic_value is None else answer.critic_value.tolist(),
     }
