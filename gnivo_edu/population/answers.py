@@ -109,10 +109,12 @@ class Answers:
         """Probability of each answer."""
         return self.token_logps(policy).sum(-1).exp()
 
-    def by_token(self, x: Float[Tensor, " n"]) -> Float[Tensor, "S V"]:
-        """Sum of x over the answers that take an action in a state; differentiable."""
+    def by_token(self, x: Float[Tensor, " n"] | Float[Tensor, "n T"]) -> Float[Tensor, "S V"]:
+        """Sum of x, one number an answer or one a token, over the answers that take an action in a
+        state; differentiable.
+        """
         place = (self.states[self.mask], self.tokens[self.mask])
-        per_token = x[:, None].expand_as(self.mask)[self.mask]
+        per_token = x.view(len(x), -1).expand_as(self.mask)[self.mask]
         return torch.zeros_like(self.reference).index_put(place, per_token, accumulate=True)
 
     def from_law(self, law: Float[Tensor, " n"]) -> Float[Tensor, "S V"]:

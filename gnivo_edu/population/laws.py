@@ -86,15 +86,16 @@ def vimpo_law(answers: Answers, alpha: float, price: float = 0.0) -> Law:
 
 def mean_given_own(answers: Answers, K: int, law: Law, statistic: Statistic) -> Float[Tensor, " n"]:
     """E[statistic_1 | y_1 = y], the other K - 1 answers drawn from `law`: all tuples are listed."""
+    return mean_over_groups(law, K, lambda choice: statistic(answers.rewards[choice])[:, 0])
+
+
+def mean_over_groups(law: Law, K: int, number: Callable[[Tensor], Tensor]) -> Float[Tensor, " n"]:
+    """E[number | y_1 = y]; `number`: one for each group, from the answers' places [G, K]."""
     n = len(law)
     others = torch.tensor(list(product(range(n), repeat=K - 1))).view(-1, K - 1)
     weight = law[others].prod(1)
-    rewards = answers.rewards[others]
-    columns = [
-        weight @ statistic(torch.cat([first.expand(len(others), 1), rewards], 1))[:, 0]
-        for first in answers.rewards
-    ]
-    return torch.stack(columns)
+    first = torch.arange(n)[:, None, None].expand(n, len(others), 1)
+    return torch.stack([weight @ number(torch.cat([own, others], 1)) for own in first])
 
 
 def centred_rewards(scale: bool, floor: float = 1e-4) -> Statistic:

@@ -24,6 +24,7 @@ LARGEST_RATE = 1e30  # an optimiser multiplies it by up to ten thousand, in floa
 LARGEST = 1_000_000  # beside a larger number float32 loses a reward of 1
 LOWEST_TEMPERATURE = 1e-3  # logits are divided by it
 MOST_ANSWERS = 100_000  # of a step
+KLGradient = Literal["states", "answers"]
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,12 @@ class TrainConfig:
     of the objective, else the task's, in tokens. With level=step depths are counted in steps: an
     answer has no more steps than tokens, and a smaller `horizon` may be set. The reference is then
     the policy at every update, where GN-IVO is a policy gradient (see `objectives.gnivo`).
-    `kl_to_initial`: coefficient, reward per nat, of an exact KL to the initial
-    model, summed over an answer's tokens, that is added to the loss. `kl_top_k`: of an objective's
+    `kl_to_initial`: coefficient, reward per nat, of KL(policy || initial model), the exact KL of
+    each next-token law summed over an answer's tokens, that is added to the loss. `kl_gradient`:
+    "states" differentiates these KLs in the states that the answers met, as implementations do,
+    which is not the gradient of the KL of whole answers; "answers" adds what a token does to the
+    states after it, and is (see `kl_penalty.kl_of_answers`).
+    `kl_top_k`: of an objective's
     own KL (`policy_kl`) only the terms of the policy's k likeliest tokens, as VIMPO's code offers;
     null for all of them, the exact KL. `level`: what an action is for
     the objective, a "token" or a "step" of the task.
@@ -88,6 +93,7 @@ class TrainConfig:
     replay_age: int = 10
     refresh_every: int = 10
     kl_to_initial: float = 0.0
+    kl_gradient: KLGradient = "states"
     kl_top_k: int | None = None
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = 1e-4

@@ -25,7 +25,9 @@ answers that the policy wrote in earlier steps, and `sampler/replay_age`, how ma
 average.
 Divergences, in nats: `logratio`, mean log pi_theta/pi_ref of answers; `kl`, the exact KL that the
 loss has in it; `kl_to_initial`, that to the model as it was. Both are summed over the tokens of an
-answer and averaged over answers, where TRL's `kl` is a mean over tokens. `kl_to_initial` is there
+answer and averaged over answers, where TRL's `kl` is a mean over tokens: along the policy's own
+answers an unbiased estimate of the KL of whole answers, whatever `kl_gradient`. `kl_to_initial` is
+there
 every `completions_every` steps, and at every step where it costs nothing. `entropy`, of the next
 token, is a mean over tokens, as in TRL.
 Clipping, where the objective clips: `clip_ratio/low_mean`, `high_mean` and `region_mean`, shares of

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from gnivo_edu.batch import GroupBatch, MissingField
 from gnivo_edu.objectives import LossOutput
-from gnivo_edu.objectives.surrogate import average
 from gnivo_edu.training.config import TrainConfig
 from gnivo_edu.training.depths import takes_depths
+from gnivo_edu.training.kl_penalty import kl_of_answers
 
 
 def rate_factor(config: TrainConfig, step: int) -> float:
@@ -41,8 +41,8 @@ def loss_of(
     objective: Callable[..., LossOutput], config: TrainConfig
 ) -> Callable[[GroupBatch], LossOutput]:
     """The loss that a run minimises, by the objective's name: the objective at the level asked for,
-    plus `kl_to_initial` times the exact KL to the initial model. It takes what is drawn for the
-    objective, `depths`, as a keyword.
+    plus `kl_to_initial` times the KL to the initial model (`kl_of_answers`). It takes what is drawn
+    for the objective, `depths`, as a keyword.
     """
 
     @wraps(objective)
@@ -51,10 +51,7 @@ def loss_of(
         out = objective(acted, **config.objective_options, **drawn)
         if not config.kl_to_initial:
             return out
-        assert batch.policy_kl is not None
-        inside = batch.policy_kl.masked_fill(~batch.mask, 0.0)
-        # Of whole answers, so that its coefficient is a price per nat, like alpha.
-        kl = average(batch, inside, normaliser="seq-mean-token-sum")
+        kl = kl_of_answers(batch, config.kl_gradient)
         return LossOutput(
             out.loss + config.kl_to_initial * kl, {**out.metrics, "kl_to_initial": kl.detach()}
         )

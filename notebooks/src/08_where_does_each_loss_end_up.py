@@ -529,7 +529,9 @@ print(f"moving, with a KL to the initial policy: KL {kl:.2f} nats, "
 # theory knows: $\pi_{\text{ref}}\, e^{f/0.5}/Z$, where $f(y)$ is $K$ times
 # the mean softmax weight of an answer $y$ in its groups, so that the anchor's
 # weight is the temperature and $f$, not the reward, is what is tilted by.
-# (The paper of GN-IVO is reported to keep such a penalty.)
+# (The paper of GN-IVO is reported to keep such a penalty. `gnivo-edu train`
+# has it as `kl_to_initial`, with `kl_gradient=answers`; its default, as in
+# most code, holds the states fixed, and rests at another law.)
 #
 # ## Signal and noise
 #

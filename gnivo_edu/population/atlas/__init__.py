@@ -243,11 +243,16 @@ def _settle(row: Row, population: Population) -> Rest:
 
 
 def _anchor(row: Row, answers: Answers) -> Callable[[Point], Tensor] | None:
-    """beta KL(pi || pi_0) of whole answers: the KL of each state, times the chance to pass it."""
+    """beta KL(pi || pi_0) of whole answers: the KL of each state, times the chance to pass it. Of
+    the gradient by "states" that chance is a constant.
+    """
 
     def loss(point: Point) -> Tensor:
         policy = answers.policy(point.logits)
-        return row.anchor * (answers.visits(policy) * answers.kl(policy)).sum()
+        visits = answers.visits(policy)
+        if row.anchor_gradient == "states":
+            visits = visits.detach()
+        return row.anchor * (visits * answers.kl(policy)).sum()
 
     return loss if row.anchor else None
 

@@ -79,6 +79,21 @@ ROWS: list[Row] = [
         rows=[
             collapses("no KL, as published", sampling="current"),
             other(
+                "no KL, kl_to_initial (kl_gradient=states)",
+                "VIMPO's pi_V at beta K/(K - 1), beta = 0.5",
+                law=lambda c: laws.vimpo_law(c.answers, 0.5 * c.K / (c.K - 1)),
+                sampling="current",
+                anchor=0.5,
+                anchor_gradient="states",
+            ),
+            other(
+                "no KL, kl_to_initial (kl_gradient=answers)",
+                "pi* at beta K/(K - 1), beta = 0.5",
+                law=lambda c: laws.tilt(c.answers, 0.5 * c.K / (c.K - 1)),
+                sampling="current",
+                anchor=0.5,
+            ),
+            other(
                 "KL of whole answers",
                 "pi* at alpha K/(K - 1)",
                 law=lambda c: laws.tilt(c.answers, c.alpha * c.K / (c.K - 1)),

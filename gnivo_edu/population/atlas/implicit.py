@@ -16,7 +16,7 @@ from gnivo_edu.batch import GroupBatch
 from gnivo_edu.exact.tree import Tables
 from gnivo_edu.objectives import LossOutput
 from gnivo_edu.objectives.groups import Weights
-from gnivo_edu.population import Answers, laws, sampling_policy
+from gnivo_edu.population import Answers, laws, sampling_policy, state_laws
 from gnivo_edu.population.atlas.row import (
     Row,
     biased,
@@ -138,7 +138,7 @@ ROWS: list[Row] = [
                 sampling="current",
             ),
             other(
-                "reference refreshed, KL to pi_0, softmax, last depth",
+                "reference refreshed, KL to pi_0 (kl_gradient=answers), softmax, last depth",
                 "pi_0 e^{f/beta}/Z, f = K E[softmax(R/alpha)_i | y_i = y], beta = 0.5",
                 law=lambda c: laws.self_tilt(
                     c.answers,
@@ -152,7 +152,42 @@ ROWS: list[Row] = [
                 anchor=0.5,
             ),
             other(
-                "reference refreshed, KL to pi_0, raw, last depth",
+                "reference refreshed, KL to pi_0 (kl_gradient=states), softmax, last depth",
+                "pi_0 e^{Q/beta} in every state, Q the expected f under itself, beta = 0.5",
+                law=lambda c: state_laws.self_tilt_by_state(
+                    c.answers, state_laws.gnivo_scores(c.answers, c.alpha, c.K, last=True), 0.5
+                ),
+                function=partial(follow, name="gnivo"),
+                settings={"weights": "softmax", "prefixes": "last"},
+                sampling="current",
+                anchor=0.5,
+                anchor_gradient="states",
+            ),
+            other(
+                "reference refreshed, KL to pi_0 (kl_gradient=states), softmax: the recipes",
+                "pi_0 e^{Q/beta} in every state, Q the expected n_l (K w - 1) of the l-th token",
+                law=lambda c: state_laws.self_tilt_by_state(
+                    c.answers, state_laws.gnivo_scores(c.answers, c.alpha, c.K), 2.0
+                ),
+                function=partial(follow, name="gnivo"),
+                settings={"weights": "softmax"},
+                sampling="current",
+                anchor=2.0,
+                anchor_gradient="states",
+            ),
+            other(
+                "reference refreshed, KL to pi_0 (kl_gradient=answers), softmax",
+                "the same, Q less beta times the expected KL of later tokens",
+                law=lambda c: state_laws.self_tilt_by_state(
+                    c.answers, state_laws.gnivo_scores(c.answers, c.alpha, c.K), 2.0, whole=True
+                ),
+                function=partial(follow, name="gnivo"),
+                settings={"weights": "softmax"},
+                sampling="current",
+                anchor=2.0,
+            ),
+            other(
+                "reference refreshed, KL to pi_0 (kl_gradient=answers), raw, last depth",
                 "pi_0 e^{(K - 1) e^{R/alpha}/beta}/Z, beta = 10",
                 law=lambda c: laws.tilt_by(
                     c.answers, (c.K - 1) * (c.answers.rewards / c.alpha).exp() / 10

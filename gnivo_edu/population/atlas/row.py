@@ -43,7 +43,8 @@ class Row:
     `law`: the theory's law of answers (of prefixes of `depth` tokens, if given); None where there
     is no closed form. `free`: what is solved for; critics and explicit values that are free start
     at 0. The others are exact, plus `shift` reward units: log Z + shift/alpha, and a critic that is
-    wrong by shift (1 + t) at depth t. `anchor`: coefficient of KL(pi || pi_0) added to the loss.
+    wrong by shift (1 + t) at depth t. `anchor`: coefficient of KL(pi || pi_0) added to the loss,
+    `kl_to_initial` of a run; `anchor_gradient`: its `kl_gradient`.
     `refreshes`: how often the reference is set to where the objective came to rest. `warm`: what
     differs in a search that goes first, where the objective is too large, or has too sharp a kink,
     for a search from the reference. `parts`: see `Population`. `function` replaces the registry's.
@@ -64,6 +65,7 @@ class Row:
     shift: float = 0.0
     depth: int | None = None
     anchor: float = 0.0
+    anchor_gradient: Literal["states", "answers"] = "answers"
     refreshes: int = 1
     warm: Mapping[str, Any] = field(default_factory=dict)
     parts: int = 1
