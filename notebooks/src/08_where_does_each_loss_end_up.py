@@ -483,8 +483,9 @@ print(f"and both are {far:.3f} from π*")
 # ### Collapse: who lost its anchor?
 #
 # Best of 3 that feeds on itself we have seen. GRPO without a KL never had an
-# anchor, nor have its relatives GSPO, CISPO and DAPO (rows of the whole atlas;
-# they clip in other ways). But RLOO and GVPO are *exact* elsewhere on this map:
+# anchor, nor have its relatives GSPO, CISPO and DAPO (rows of the whole
+# atlas; they clip in other ways). But RLOO and GVPO are *exact* elsewhere on
+# this map:
 
 # %%
 for name in ("RLOO", "RLOO, old answers", "GVPO, uniform writer",
