@@ -15,6 +15,7 @@ from toy_envs.combination_lock import CombinationLock
 from toy_envs.core import TokenMDP
 from toy_envs.critical_step import CriticalStep
 from toy_envs.digit_sum import DigitSum
+from toy_envs.noisy_reward import NoisyReward
 from toy_envs.optimum import Optimum, optimum
 from toy_envs.poster_problem import PosterProblem
 from toy_envs.random_tree import RandomTree
@@ -25,6 +26,7 @@ __all__ = [
     "CombinationLock",
     "CriticalStep",
     "DigitSum",
+    "NoisyReward",
     "Optimum",
     "PosterProblem",
     "RandomTree",

@@ -210,6 +210,10 @@ class TokenMDP(gym.Env[NDArray[np.int64], np.int64]):
     # Whether the vocabulary is the task's own, so that it cannot be bound to a model's tokenizer.
     own_vocabulary = True
 
+    def without_noise(self) -> TokenMDP:
+        """The problem that is meant: itself, unless it is one with noise in its rewards."""
+        return self
+
     def prompt_mask(self) -> NDArray[np.bool_]:
         """Which places of `prompts()` hold a token, bool [N, P]; padding stands on the left."""
         return np.ones(self._prompts.shape, dtype=np.bool_)

@@ -48,7 +48,8 @@ def evaluate(
     `ks`, with intervals.
 
     For any causal LM and any token MDP: graded by `task.grade` where it has verdicts, else by
-    `task.reward`. A completion is right where its reward is at least `solved_at`.
+    `task.reward`; a `toy_envs.NoisyReward` without its noise. A completion is right where its
+    reward is at least `solved_at`.
     `prompts` lists the problems, all by default. `model` and `task_name` are what the report calls
     them. At most `max_rows` completions are drawn at a time, 256 unless told.
 
@@ -66,6 +67,7 @@ def evaluate(
     >>> numbers["problems"], numbers["samples"], numbers["pass@1"] <= numbers["pass@3"]
     (4, 4, True)
     """
+    task = task.without_noise()
     ks = tuple(sorted(set(ks)))
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")

@@ -21,6 +21,12 @@ from gnivo_edu.policies.tabular import TabularLM
 # Masks and angles that old versions of transformers saved beside the weights; no weight is lost.
 CONSTANTS = re.compile(r"(\.(attn|attention)\.(masked_)?bias|\.inv_freq|\.?position_ids)$")
 FILES = re.compile(r"(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)")
+# What files of the two kinds call the floating types.
+PRECISIONS = {
+    **{"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32, "f64": torch.float64},
+    **{"bfloat16": torch.bfloat16, "float16": torch.float16},
+    **{"float32": torch.float32, "float64": torch.float64},
+}
 # A configuration of more weights than this many times those of the file was never theirs.
 TOO_MANY = 2
 
@@ -52,6 +58,19 @@ def headers(folder: Path) -> Iterator[tuple[str, str, int]]:
         elif kinds == {".bin"} and zipfile.is_zipfile(file):
             for name, x in torch.load(file, mmap=True, weights_only=True).items():
                 yield name, str(x.dtype).removeprefix("torch."), x.numel()
+
+
+def precision_of(folder: Path) -> torch.dtype | None:
+    """The floating type of most entries in the files of weights; None where they hold none, or are
+    quantised.
+    """
+    entries: dict[str, int] = {}
+    for _, kind, count in headers(folder):
+        entries[kind.lower()] = entries.get(kind.lower(), 0) + count
+    floating = {kind: count for kind, count in entries.items() if kind in PRECISIONS}
+    if not floating or is_packed(folder):
+        return None
+    return PRECISIONS[max(floating, key=lambda kind: floating[kind])]
 
 
 def check_size(config: Any, folder: Path, name: str) -> None:

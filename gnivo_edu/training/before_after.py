@@ -15,10 +15,10 @@ from gnivo_edu.evaluation.evaluate import evaluate
 from gnivo_edu.evaluation.report import compare
 from gnivo_edu.training.loop import FineTuned
 
-# At most so many questions, and about so many answers to them in all.
-PROMPTS, COMPLETIONS = 64, 256
+# At most so many questions; about so many answers to them in all, but no fewer than so many to one.
+PROMPTS, COMPLETIONS, FEWEST = 64, 256, 4
 SEED = 2**31  # streams that training does not read
-LAST = 10  # steps that the summary averages at either end
+LAST = 10  # steps that the summary averages at either end, at most
 
 
 def before_and_after(
@@ -34,9 +34,10 @@ def before_and_after(
     interval, and texts.
 
     `prompts` questions, spread evenly over those of the task that can be graded, get `completions`
-    answers in all from each model (at least two to a question). `difference` is after minus before,
-    `interval` its 95% bootstrap interval over questions, paired; null for one question. `texts`
-    holds, for the first questions, a prompt and one answer of each model with its reward.
+    answers in all from each model, and at least four each: more questions, more answers.
+    `difference` is after minus before, `interval` its 95% bootstrap interval over questions,
+    paired; null for one question. `texts` holds, for the first questions, a prompt and one answer
+    of each model with its reward. `toy_envs.NoisyReward` and `reward_noise` play no part.
     These are questions that the run has learned from: `gnivo-edu evaluate` on a test split says
     what carries over.
 
@@ -51,7 +52,7 @@ def before_and_after(
     questions = task.gradable()
     places = np.linspace(0, len(questions) - 1, min(prompts, len(questions))).round().astype(int)
     index = questions[np.unique(places)].tolist()
-    samples = max(2, completions // len(index))
+    samples = max(FEWEST, completions // len(index))
     before, after = (
         evaluate(
             model, task, samples=samples, ks=(1,), prompts=index, seed=SEED, temperature=temperature
@@ -84,12 +85,10 @@ def report_of(run: FineTuned, progress: Callable[[str], None]) -> dict[str, Any]
     config = run.config
     lines = (run.folder.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     rewards = [json.loads(line)["reward"] for line in lines]  # those before a resume among them
-    early, late = (sum(part) / max(len(part), 1) for part in (rewards[:LAST], rewards[-LAST:]))
     summary = {
         "objective": config.objective,
         "steps": config.steps,
-        f"reward, first {LAST} steps": early,
-        f"reward, last {LAST} steps": late,
+        **_ends(rewards),
         "seconds": run.seconds,
         "folder": config.out,
     }
@@ -104,3 +103,20 @@ def report_of(run: FineTuned, progress: Callable[[str], None]) -> dict[str, Any]
             temperature=config.temperature,
         )
     return report
+
+
+def _ends(rewards: list[float]) -> dict[str, float]:
+    """The mean reward of the first and of the last steps: two windows of one length that share no
+    step, or one number where there are not two steps.
+
+    >>> _ends([0.0, 0.25, 0.5, 1.0, 1.0])
+    {'reward, first 2 steps': 0.125, 'reward, last 2 steps': 1.0}
+    >>> _ends([0.5]), list(_ends([0.5, 1.0]))
+    ({'reward, its one step': 0.5}, ['reward, first step', 'reward, last step'])
+    """
+    count = min(LAST, len(rewards) // 2)
+    if count == 0:
+        return {"reward, its one step": rewards[0]} if rewards else {}
+    steps = "step" if count == 1 else f"{count} steps"
+    first, last = (sum(part) / count for part in (rewards[:count], rewards[-count:]))
+    return {f"reward, first {steps}": first, f"reward, last {steps}": last}

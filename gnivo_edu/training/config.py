@@ -65,6 +65,8 @@ class TrainConfig:
     own KL (`policy_kl`) only the terms of the policy's k likeliest tokens, as VIMPO's code offers;
     null for all of them, the exact KL. `level`: what an action is for
     the objective, a "token" or a "step" of the task.
+    `reward_noise`: the chance that a reward R of 0..1 becomes 1 - R in training, decided once for
+    all answers to a prompt or for each (`reward_noise_of`); the report stays without.
     `schedule` of the learning rate after `warmup_steps`. `precision` of the forward passes:
     "float32", "bf16" (weights stay float32), or "float64". `lora_rank`: 0 trains all weights;
     above, adapters (extra `llm`; `out`/model holds them merged, `out`/adapter alone).
@@ -72,6 +74,10 @@ class TrainConfig:
     between saved texts, and between measurements of `value/exact_error` where the task can be
     enumerated. `report_questions`: how many questions the report compares the initial and the
     trained model on; 0 for none.
+    `save_precision` of `out`/model: "own", that of the files that `model` was loaded from (float64
+    with precision=float64), or the one that is named. Weights are trained, and checkpoints are
+    kept, in float32: rounding to bf16 at the end can lose what a short run at a small rate has
+    changed.
     `trackers`: names that accelerate knows, such as tensorboard or wandb; metrics.jsonl is always
     written."""
 
@@ -88,6 +94,8 @@ class TrainConfig:
     inner_steps: int = 1
     micro_batch: int | None = None
     temperature: float = 1.0
+    reward_noise: float = 0.0
+    reward_noise_of: Literal["group", "answer"] = "group"
     reference: Literal["sampler", "initial", "refreshed"] = "sampler"
     sampler: str | dict[str, Any] = "policy"
     replay_age: int = 10
@@ -111,6 +119,7 @@ class TrainConfig:
     keep: int = 2
     completions_every: int = 20
     report_questions: int = 64
+    save_precision: Literal["own", "float32", "bf16", "float64"] = "own"
     trackers: tuple[str, ...] = ()
     out: str = "runs/train"
 
@@ -123,6 +132,7 @@ class TrainConfig:
         "keep",
         "completions_every",
         "report_questions",
+        "save_precision",
         "trackers",
     )
 
@@ -171,6 +181,7 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], tuple[str, ...]], ...] = (
     ("be at least 1 question, or null for all", lambda x: x is None or x >= 1, ("questions",)),
     ("be at least 1 answer, or null for all", lambda x: x is None or x >= 1, ("micro_batch",)),
     ("be at least 1 token, or null for all", lambda x: x is None or x >= 1, ("kl_top_k",)),
+    ("be a chance from 0 to 1", lambda x: 0 <= x <= 1, ("reward_noise",)),
     ("be positive", lambda x: x > 0, ("max_grad_norm",)),  # .inf is a way to say: no clipping
     (
         "be positive and finite",

@@ -40,7 +40,12 @@ from gnivo_edu.training.settings import (
     rate_factor,
     reward_name,
 )
-from gnivo_edu.training.setup import make_optimizer, make_policy_and_task, save_policy
+from gnivo_edu.training.setup import (
+    make_optimizer,
+    make_policy_and_task,
+    save_policy,
+    saved_dtype,
+)
 from gnivo_edu.training.state import RunState
 from gnivo_edu.training.trouble import Watch, answer_in_words, clip_gradient, first_broken
 from gnivo_edu.training.two_pass import Passes
@@ -156,6 +161,7 @@ class _Run:
         self.policy, self.task = make_policy_and_task(
             config, self.device, policy=objects["model"], task=objects["task"]
         )
+        self.saved_dtype = saved_dtype(config, given=objects["model"] is not None)
         self.rollouts = Rollouts(
             config, self.device, policy=self.policy, task=self.task, needs=fields
         )
@@ -206,7 +212,7 @@ class _Run:
             if updates % config.save_every == 0 or state.step == config.steps:
                 processes.alone(lambda: state.save(self.folder, config.keep))
         trained = partial(save_policy, self.policy, self.task, critic=self.rollouts.critic)
-        processes.alone(lambda: trained(folder=self.folder.path))
+        processes.alone(lambda: trained(folder=self.folder.path, dtype=self.saved_dtype))
         return FineTuned(
             policy=self.policy,
             initial=self.rollouts.initial,

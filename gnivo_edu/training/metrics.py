@@ -7,7 +7,9 @@ done shows in the next row.
 
 Rewards, in reward units: `reward`, mean; `rewards/<task or reward>/mean` and `/std`, of all
 answers; `reward_std`, the standard deviation among the answers to one prompt, averaged over
-prompts; `frac_reward_zero_std`, share of prompts whose answers are all rewarded alike.
+prompts; `frac_reward_zero_std`, share of prompts whose answers are all rewarded alike. With
+`reward_noise` these are of the rewards that the objective saw, and `reward_clean` is the mean of
+those that the task paid.
 Lengths, in tokens, of all answers and of those that ended by themselves (0 if none did):
 `completions/mean_length`, `min_length`, `max_length`, `mean_terminated_length`,
 `min_terminated_length`, `max_terminated_length`; `completions/clipped_ratio`, share of answers that
@@ -33,9 +35,9 @@ token, is a mean over tokens, as in TRL.
 Clipping, where the objective clips: `clip_ratio/low_mean`, `high_mean` and `region_mean`, shares of
 ratios below, above and outside the range; `low_min` and `high_max`, the smallest and the largest
 share in one answer. A ratio counts whatever the sign of its advantage, where TRL counts those alone
-that the clip stops. RLOO's ratios are of answers. Preferences: `rewards/accuracies`, share of pairs
-whose better answer has the larger implicit reward alpha log pi_theta/pi_ref; `rewards/margins`, by
-how much, reward units.
+that the clip stops. RLOO's ratios are of answers, GSPO's the geometric means of an answer's.
+Preferences: `rewards/accuracies`, share of pairs whose better answer has the larger implicit reward
+alpha log pi_theta/pi_ref; `rewards/margins`, by how much, reward units.
 Fit: `fit/residual_rms_over_target_rms`, see `fit_metrics`; `value/exact_error` and
 `value/rank_correlation`, see `exact_error`, both measured after the step's last update. Updates:
 `loss`, `policy_loss`, `grad_norm` before it is clipped, `learning_rate`. `objective/...`: what else
@@ -83,8 +85,10 @@ def rollout_metrics(drawn: Mapping[str, Tensor], name: str) -> dict[str, float]:
     lengths = drawn["lengths"].double()
     ended = lengths[~truncated] if not bool(truncated.all()) else torch.zeros(1)
     spread = rewards.std(1) if rewards.shape[1] > 1 else torch.zeros(len(rewards))
+    clean = drawn.get("clean_rewards")
     return {
         "reward": float(rewards.mean()),
+        **({} if clean is None else {"reward_clean": float(clean.mean())}),
         "reward_std": float(spread.mean()),
         "frac_reward_zero_std": float((spread == 0).double().mean()),
         f"rewards/{name}/mean": float(rewards.mean()),

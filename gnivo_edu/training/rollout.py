@@ -23,6 +23,7 @@ from gnivo_edu.policies.sampling import SampledGroups
 from gnivo_edu.policies.score_model import score_rows, weighted_rows
 from gnivo_edu.training.config import TrainConfig
 from gnivo_edu.training.depths import depths_of_step
+from gnivo_edu.training.noise import noisy_rewards
 from gnivo_edu.training.writers import Drawn, Writers, writers_logps
 
 
@@ -76,6 +77,9 @@ class Rollouts:
         drawn = self.writers.groups(
             step, prompts, share=share, sample=partial(self._sample, step=step)
         )
+        if config.reward_noise:
+            clean = drawn["clean_rewards"] = drawn["rewards"]
+            drawn["rewards"] = noisy_rewards(clean, config, step=step, first=share.start or 0)
         if config.reference != "sampler":
             # As the policy is scored: the same micro-batches, and the same chunks of tokens. So a
             # reference that has the policy's weights gives its log-probabilities bit for bit.

@@ -104,6 +104,8 @@ class RunLog:
                 "text": self.task.decode(tokens),
                 "reward": float(sample["rewards"][i]),
             }
+            if "clean_rewards" in sample:
+                row["reward_clean"] = float(sample["clean_rewards"][i])
             rows.append(row if status is None else {**row, "status": status})
         return rows
 

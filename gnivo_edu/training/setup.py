@@ -14,12 +14,15 @@ from safetensors import SafetensorError
 from torch import nn
 
 from gnivo_edu import tasks
-from gnivo_edu.policies.loading import load_policy, quiet
+from gnivo_edu.names import home
+from gnivo_edu.policies.loading import CHECKPOINTS, load_policy, quiet
+from gnivo_edu.policies.weights import folder_of, precision_of
 from gnivo_edu.training.config import TrainConfig
 from gnivo_edu.training.critic import Critic, merged, save_critic
 from toy_envs import TokenMDP
 
 DTYPES = {"float32": torch.float32, "bf16": torch.float32, "float64": torch.float64}
+SAVED = DTYPES | {"bf16": torch.bfloat16}
 
 
 def make_policy_and_task(
@@ -116,9 +119,31 @@ def _with_adapters(policy: Any, config: TrainConfig) -> Any:
         return get_peft_model(policy, adapters)
 
 
-def save_policy(policy: Any, task: Any, folder: Path, critic: Critic | None = None) -> None:
+def saved_dtype(config: TrainConfig, given: bool = False) -> torch.dtype | None:
+    """In what the trained model is saved; None for the precision that it has. `given`: the policy
+    is none that the configuration names.
+
+    >>> saved_dtype(TrainConfig()), saved_dtype(TrainConfig(save_precision="bf16"))
+    (torch.float32, torch.bfloat16)
+    """
+    if config.save_precision != "own":
+        return SAVED[config.save_precision]
+    if given or config.model == "table" or config.precision == "float64":
+        return None
+    shipped = CHECKPOINTS / "arithmetic"
+    folder = shipped if config.model == "shipped" else folder_of(str(home(config.model)))
+    return precision_of(folder) if folder is not None else None
+
+
+def save_policy(
+    policy: Any,
+    task: Any,
+    folder: Path,
+    critic: Critic | None = None,
+    dtype: torch.dtype | None = None,
+) -> None:
     """Write the trained model to `folder`/model, with the task's tokenizer: whole, adapters merged
-    into its weights.
+    into its weights, in `dtype` (None: that which it has).
 
     Adapters are written to `folder`/adapter as well, as peft reads them, and a critic to
     `folder`/critic, as `load_critic` does. Raises ValueError, in one
@@ -130,6 +155,12 @@ def save_policy(policy: Any, task: Any, folder: Path, critic: Critic | None = No
             if hasattr(policy, "merge_and_unload"):
                 policy.save_pretrained(folder / "adapter", save_embedding_layers=False)
                 whole = merged(policy)
+            if dtype is not None and any(p.dtype != dtype for p in whole.parameters()):
+                # Of a copy, in main memory: the run's own weights stay as they are.
+                copies = {
+                    id(p): nn.Parameter(p.detach().to("cpu", dtype)) for p in whole.parameters()
+                }
+                whole = copy.deepcopy(whole, copies)
             whole.save_pretrained(folder / "model")
             if critic is not None:
                 save_critic(critic, policy, folder=folder / "critic")

@@ -140,6 +140,8 @@ class Writers:
             **{name: drawn[name].flatten(0, 1) for name in FIELDS if name != "prompt_index"},
             "logps": drawn["behaviour_logps"].flatten(0, 1),
             "prompt_index": drawn["prompt_index"].repeat_interleave(K),
+            # Noise is drawn anew in every step.
+            "rewards": drawn.get("clean_rewards", drawn["rewards"]).flatten(0, 1),
         }
         by_policy = drawn["writer"].flatten() == POLICY
         new = {name: x[by_policy] for name, x in flat.items()}

@@ -1,10 +1,14 @@
 """The report at the end of a run: the same questions to the model as it was and as it is."""
 
+import json
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from gnivo_edu.policies import TabularLM
-from gnivo_edu.training.before_after import before_and_after
+from gnivo_edu.training.before_after import before_and_after, report_of
+from gnivo_edu.training.config import load_config
 from toy_envs import ArithmeticChain, PosterProblem, TokenMDP
 
 
@@ -47,9 +51,37 @@ def test_the_same_model_twice_writes_the_same_and_gains_nothing():
 def test_questions_are_spread_over_the_task():
     mdp = ArithmeticChain(num_prompts=8)
     policy = TabularLM.from_mdp(mdp, seed=0)
-    found = before_and_after(policy, policy, mdp, prompts=4, completions=8, texts=9)
-    assert (found["questions"], found["answers"], len(found["texts"])) == (4, 8, 4)
+    found = before_and_after(policy, policy, mdp, prompts=4, completions=24, texts=9)
+    assert (found["questions"], found["answers"], len(found["texts"])) == (4, 24, 4)
     assert [text["prompt"] for text in found["texts"]] == [mdp.question(i) for i in (0, 2, 5, 7)]
+
+
+def test_more_questions_get_more_answers():
+    mdp = ArithmeticChain(num_prompts=8)
+    policy = TabularLM.from_mdp(mdp, seed=0)
+    for prompts, answers in ((2, 24), (6, 24), (8, 32)):
+        found = before_and_after(policy, policy, mdp, prompts=prompts, completions=24)
+        assert (found["questions"], found["answers"]) == (prompts, answers)
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        (1, {"reward, its one step": 0.0}),
+        (2, {"reward, first step": 0.0, "reward, last step": 1.0}),
+        (5, {"reward, first 2 steps": 0.5, "reward, last 2 steps": 3.5}),
+        (19, {"reward, first 9 steps": 4.0, "reward, last 9 steps": 14.0}),
+        (20, {"reward, first 10 steps": 4.5, "reward, last 10 steps": 14.5}),
+        (40, {"reward, first 10 steps": 4.5, "reward, last 10 steps": 34.5}),
+    ],
+)
+def test_the_two_windows_of_a_summary_share_no_step(steps, expected, tmp_path):
+    lines = [json.dumps({"reward": float(step)}) + "\n" for step in range(steps)]
+    (tmp_path / "metrics.jsonl").write_text("".join(lines))
+    config = load_config(out=str(tmp_path), report_questions=0, steps=steps)
+    done = SimpleNamespace(config=config, folder=SimpleNamespace(path=tmp_path), seconds=0.0)
+    summary = report_of(done, progress=print)["summary"]
+    assert {name: x for name, x in summary.items() if name.startswith("reward")} == expected
 
 
 def test_the_report_asks_only_what_can_be_graded(unreadable):
