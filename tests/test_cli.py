@@ -512,7 +512,7 @@ def test_every_command_takes_an_environment_of_ones_own(called, tmp_path, monkey
     assert_one_line(called("evaluate", "--model", "table", "--task", mine[:-1] + "1"), "Mine")
 
 
-RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

@@ -107,15 +107,33 @@ def train(
     resume: Annotated[
         bool, typer.Option(help="Go on from the last checkpoint, bit for bit.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option(help="Say what the method is told, and where that comes from; no run.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Fine-tune a model with any objective: sample groups, reward them, learn."""
     from gnivo_edu.training.before_after import report_of
     from gnivo_edu.training.config import load_config
     from gnivo_edu.training.progress import train_with_progress
+    from gnivo_edu.training.published import setting_rows
 
     tell = say(quiet=as_json)
-    run = train_with_progress(load_config(config, set_ or []), resume, progress=tell)
+    changes = set_ or []
+    settings = load_config(config, changes, progress=tell)
+    if not settings.setting:  # nobody names an objective
+        settings = load_config(config, [f"objective={settings.objective}", *changes])
+    if dry_run:
+        rows = setting_rows(settings)
+        finish(
+            {"config": settings.to_dict(), "fields": rows},
+            as_json,
+            show=lambda: tables.print_rows(
+                f"what the run is told: setting={settings.setting}", rows
+            ),
+        )
+        return
+    run = train_with_progress(settings, resume, progress=tell)
     report = report_of(run, tell)
     finish(report, as_json, show=lambda: tables.print_training(report))
 

@@ -5,7 +5,6 @@ the nearest name.
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import math
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ from gnivo_edu import objectives
 from gnivo_edu.files import read_changes, read_settings
 from gnivo_edu.names import nearest, output_folder, shown
 from gnivo_edu.objectives.checks import SYNONYMS
+from gnivo_edu.training.published import METHOD, PublishedSetting, published
 from gnivo_edu.training.sampler import check_sampler
 from gnivo_edu.values import convert, convert_options
 
@@ -36,6 +36,8 @@ class TrainConfig:
     or "table" for a TabularLM on a toy environment. `task`: a task of `gnivo_edu.tasks`, or
     "toy_envs/Name-v0"; `task_options` go to it.
     `objective`: a name of the registry; `objective_options` go to it (alpha among them).
+    `setting`: the published setting (`training.published`) that `load_config` took what belongs to
+    the method from; a note, as every value stands in its own field.
     A step draws `group_size` answers to each of `prompts_per_step` prompts and makes `inner_steps`
     updates on them.
     `micro_batch`: answers scored at a time, None for all; the gradient does not depend on it.
@@ -86,6 +88,7 @@ class TrainConfig:
     task_options: dict[str, Any] = field(default_factory=dict)
     objective: str = "gnivo"
     objective_options: dict[str, Any] = field(default_factory=dict)
+    setting: str = ""
     level: Literal["token", "step"] = "token"
     steps: int = 100
     prompts_per_step: int = 16
@@ -127,6 +130,7 @@ class TrainConfig:
     # its numbers.
     FREE: typing.ClassVar = (
         "steps",
+        "setting",
         "out",
         "save_every",
         "keep",
@@ -223,30 +227,36 @@ def name_of(thing: Any) -> str:
 
 
 def load_config(
-    path: str | Path | None = None, changes: Sequence[str] = (), **given: Any
+    path: str | Path | None = None,
+    changes: Sequence[str] = (),
+    progress: Callable[[str], None] = lambda line: None,
+    **given: Any,
 ) -> TrainConfig:
     """A configuration from a YAML file, `key=value` changes and keyword arguments, later ones
     first.
 
+    Where an objective or a `setting` is named, what belongs to its method and is not said comes
+    from its published setting (`training.published`). Where that is another one than the file's,
+    what the file says of its method is dropped; `progress` gets a line that says so.
     `task_options.x=1` and `objective_options.alpha=0.1` set one entry of a group; values are read
-    as `files.read_change` reads them. Where the objective is another than the file's, only those of
-    the file's `objective_options` stay that it takes. Raises ValueError, in one line, on unknown
-    keys and options (with the nearest valid name), keys that stand twice, values of another type
-    and broken files.
+    as `files.read_change` reads them. Raises ValueError, in one line, on unknown keys and options
+    (with the nearest valid name), keys that stand twice, values of another type and broken files.
 
     >>> config = load_config(changes=["objective=grpo", "objective_options.alpha=0.1", "steps=3"])
-    >>> config.objective_options
-    {'alpha': 0.1}
+    >>> config.reference, config.objective_options["alpha"], config.objective_options["kl"]
+    ('initial', 0.1, 'k3')
     >>> load_config(changes=["learning_rat=1e-3"])
     Traceback (most recent call last):
     ValueError: there is no setting 'learning_rat'; did you mean 'learning_rate'?
     """
     values = read_settings(path) if path is not None else {}
     parsed = read_changes(changes)
-    before = values.get("objective", TrainConfig.objective)
-    objective = _convert("objective", {**parsed, **given}.get("objective", before))
-    if objective != before and isinstance(values.get("objective_options"), dict):
-        values["objective_options"] = _taken(objective, values["objective_options"])
+    stated = _setting(values)
+    setting = _setting({**parsed, **given}, stated)
+    if setting and setting != (stated or published(TrainConfig.objective)):
+        dropped = [key for key in values if key in METHOD]
+        values = {key: value for key, value in values.items() if key not in METHOD}
+        progress(_said(setting, dropped))
     for key, value in parsed.items():
         group, dot, entry = key.partition(".")
         entries = values.get(group) or {}  # an empty group in a file is no group at all
@@ -255,16 +265,46 @@ def load_config(
                 f"{key} cannot be set: {group} is {shown(entries)}, and no group of entries"
             )
         values[group] = {**entries, entry: value} if dot else value
-    settings = {key: _convert(key, value) for key, value in (values | given).items()}
+    values = values | given
+    taken = setting.values() if setting else {}
+    options = values.get("objective_options")
+    if setting and isinstance(options, dict):
+        values["objective_options"] = taken["objective_options"] | options
+    settings = {key: _convert(key, value) for key, value in (taken | values).items()}
     if "objective_options" in settings:
+        objective = settings.get("objective", TrainConfig.objective)
         settings["objective_options"] = _options(objective, settings["objective_options"])
     return TrainConfig(**settings)
 
 
-def _taken(objective: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Those options that an objective has a parameter for."""
-    parameters = inspect.signature(objectives.get(objective)).parameters
-    return {name: value for name, value in options.items() if name in parameters}
+def _setting(
+    values: Mapping[str, Any], otherwise: PublishedSetting | None = None
+) -> PublishedSetting | None:
+    """The published setting that some values name, or that of the objective that they name;
+    `otherwise` where they name none, or its objective alone.
+    """
+    name = _convert("setting", values.get("setting") or "")
+    named = published(name) if name else otherwise
+    if "objective" not in values:
+        return named
+    objective = _convert("objective", values["objective"])
+    objectives.get(objective)  # with the nearest name, if there is none
+    if named and named.objective == objective:
+        return named
+    if name:
+        raise ValueError(
+            f"setting={name} is one of another objective than {objective!r}: name one of the two"
+        )
+    return published(objective)
+
+
+def _said(setting: PublishedSetting, dropped: Sequence[str]) -> str:
+    """Which setting is taken, in place of what, in one line."""
+    values = setting.values()
+    listed = values | values.pop("objective_options")
+    said = ", ".join(f"{k}={v}" for k, v in listed.items() if k not in ("objective", "setting"))
+    place = f" in place of the file's {', '.join(dropped)}" if dropped else ""
+    return f"setting={setting.name}{place}: {said}"
 
 
 def _options(objective: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,12 @@ from gnivo_edu.training.field_gradients import (
     Objective,
     coefficients,
 )
-from gnivo_edu.training.metrics import fit_metrics, objective_metrics, rollout_metrics
+from gnivo_edu.training.metrics import (
+    fit_metrics,
+    objective_metrics,
+    rollout_metrics,
+    token_weight,
+)
 from gnivo_edu.training.origin import note_end, origin_of
 from gnivo_edu.training.processes import Processes, agree_on_questions, prompts_of_step
 from gnivo_edu.training.rollout import Drawn, Rollouts
@@ -275,6 +280,7 @@ class _Run:
             group["lr"] = rate * rate_factor(self.config, self.state.step)
         row = self._metrics(drawn, batch, out=gradient.output)
         row |= {"grad_norm": norm, "learning_rate": policy_group["lr"]}
+        row["token_weight"] = token_weight(gradient)
         try:
             self.optimizer.step()
         except RuntimeError as error:

@@ -40,8 +40,8 @@ Preferences: `rewards/accuracies`, share of pairs whose better answer has the la
 alpha log pi_theta/pi_ref; `rewards/margins`, by how much, reward units.
 Fit: `fit/residual_rms_over_target_rms`, see `fit_metrics`; `value/exact_error` and
 `value/rank_correlation`, see `exact_error`, both measured after the step's last update. Updates:
-`loss`, `policy_loss`, `grad_norm` before it is clipped, `learning_rate`. `objective/...`: what else
-an objective reports, see its docstring.
+`loss`, `policy_loss`, `grad_norm` before it is clipped, `learning_rate`, `token_weight`, see there.
+`objective/...`: what else an objective reports, see its docstring.
 
 With reference=sampler and one update a step, `logratio` is 0 and the residual 1 in every row, since
 the policy is its own reference: `kl_to_initial` is what moves.
@@ -63,6 +63,7 @@ from gnivo_edu.objectives import LossOutput
 from gnivo_edu.objectives.surrogate import behaviour_logratio
 from gnivo_edu.population.questions import unexplained
 from gnivo_edu.training.config import TrainConfig
+from gnivo_edu.training.field_gradients import Coefficients
 from gnivo_edu.training.settings import option_of
 
 MAX_SEQUENCES = 2**14  # over all prompts: a fraction of a second on a CPU
@@ -156,6 +157,14 @@ def objective_metrics(
         ratio_of = RATIO_OF.get(config.objective, "token")
         row |= clip_metrics(acted, low, high=high, ratio_of=ratio_of)
     return row
+
+
+def token_weight(taken: Coefficients) -> float:
+    """Root mean square, over tokens, of dL/dlog pi times the number of answers: what an advantage
+    is for a policy gradient, whatever the loss.
+    """
+    weights = taken.by_field["policy_logps"].double() * taken.mask.shape[:2].numel()
+    return float(weights.square().sum() / taken.mask.sum().clamp(min=1)) ** 0.5
 
 
 @torch.no_grad()

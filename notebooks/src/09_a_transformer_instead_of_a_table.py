@@ -490,7 +490,8 @@ def brief(model, start, rate):
         run = training.fine_tune(training.load_config(
             model=model, task="toy_envs/DigitSum-v0",
             task_options={"vocab_size": 4, "horizon": 4, "target": 6},
-            objective_options={"alpha": alpha, "reward_max": 1.0},
+            objective_options={"alpha": alpha, "weights": "raw",
+                               "reward_max": 1.0},
             reference="initial", sampler="reference",
             objective="gnivo", steps=40, prompts_per_step=4,
             group_size=16, learning_rate=rate, schedule="cosine",

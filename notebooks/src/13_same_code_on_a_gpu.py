@@ -181,7 +181,8 @@ for chunk in (1, 7, 100):
 # %%
 alpha, rounds = 0.5, 4
 SHARED = {"objective": "gnivo", "steps": rounds, "group_size": 8,
-          "objective_options": {"alpha": rounds * alpha}, "seed": 0}
+          "objective_options": {"alpha": rounds * alpha, "weights": "raw"},
+          "seed": 0}
 configs = {}
 
 
@@ -666,7 +667,7 @@ rungs(ladder, alpha)
 #
 # | rung | command |
 # |---|---|
-# | 1 | `gnivo-edu train --set model=table --set task=toy_envs/PosterProblem-v0 --set objective_options.alpha=2 --set steps=4 --set inner_steps=20 --set prompts_per_step=128 --set learning_rate=0.05` |
+# | 1 | `gnivo-edu train --set model=table --set task=toy_envs/PosterProblem-v0 --set objective_options.alpha=2 --set objective_options.weights=raw --set steps=4 --set inner_steps=20 --set prompts_per_step=128 --set learning_rate=0.05` |
 # | 2 | `gnivo-edu verify --model PATH_OR_HUB_ID --prompt "Once upon a time" --top-k 3 --horizon 6` |
 # | 3 | `gnivo-edu train --config recipes/arithmetic_cpu.yaml` |
 # | 4 | `gnivo-edu pretrain --size large --out FOLDER` (slow), then rung 3's with `--set model=FOLDER` |
@@ -677,12 +678,14 @@ rungs(ladder, alpha)
 #
 # ## Play
 #
-# Another objective on the first rung? Change one word. GVPO finds the same
-# place another way (notebook 07). Does it blame the same steps?
+# Another objective on the first rung? Change its name, and leave out the
+# weights, which GVPO does not have. It finds the same place another way
+# (notebook 07). Does it blame the same steps?
 
 # %% tags=["tolerance=0.3"]
 played = climb("a table, by GVPO", task="toy_envs/PosterProblem-v0",
-               **TABLE | {"objective": "gvpo"})
+               **TABLE | {"objective": "gvpo",
+                          "objective_options": {"alpha": rounds * alpha}})
 rungs([ladder[0], played], alpha)
 
 # %% [markdown]

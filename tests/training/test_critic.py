@@ -145,9 +145,9 @@ def test_value_clipping_acts_and_advantages_stay_over_the_updates_of_a_rollout(
 def test_values_of_the_rollout_are_those_before_its_first_update(tmp_path: Path) -> None:
     seen: list[GroupBatch] = []
 
-    def watched(batch: GroupBatch) -> LossOutput:
+    def watched(batch: GroupBatch, **settings: Any) -> LossOutput:
         seen.append(batch)
-        return objectives.ppo(batch)
+        return objectives.ppo(batch, **settings)
 
     run(tmp_path, **FAR | {"steps": 2}, things=world_of("table") | {"objective": watched})
     # Before the first one it was asked which fields it reads.

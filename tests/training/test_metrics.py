@@ -12,6 +12,7 @@ from gnivo_edu import exact, objectives, policies
 from gnivo_edu.batch import GroupBatch
 from gnivo_edu.policies import TabularLM
 from gnivo_edu.training.config import TrainConfig
+from gnivo_edu.training.field_gradients import coefficients
 from gnivo_edu.training.metrics import (
     clip_metrics,
     exact_error,
@@ -19,6 +20,7 @@ from gnivo_edu.training.metrics import (
     fit_metrics,
     objective_metrics,
     rollout_metrics,
+    token_weight,
 )
 from tests.training.training_runs import TINY, Stop, left, run
 from toy_envs import ArithmeticChain
@@ -115,6 +117,17 @@ def test_every_objective_is_known_by_known_names_and_says_nothing_twice(name):
         margin = math.log(1.5 * 1.0 * 0.5) - math.log(1.1 * 0.6)
         assert found["rewards/margins"] == pytest.approx(0.5 * margin)
         assert found["rewards/accuracies"] == 1
+
+
+def test_the_weight_of_a_token_is_the_advantage_of_a_policy_gradient():
+    """Dr. GRPO on its own answers: the advantage over the longest length."""
+    mask = torch.tensor([[[1, 1], [1, 0], [1, 1]]]).bool()
+    logps = torch.full((1, 3, 2), -0.7, dtype=torch.float64)
+    rewards = torch.tensor([[1.0, 0.0, 0.5]], dtype=torch.float64)
+    batch = GroupBatch(policy_logps=logps, behaviour_logps=logps, rewards=rewards, mask=mask)
+    taken = coefficients(objectives.dr_grpo, batch, max_length=4)
+    advantages = torch.tensor([0.5, 0.5, -0.5, 0.0, 0.0], dtype=torch.float64) / 4
+    assert token_weight(taken) == pytest.approx(float(advantages.square().mean().sqrt()), rel=1e-12)
 
 
 def test_num_tokens_is_a_running_total_of_prompts_and_answers_that_a_resume_takes_up(tmp_path):
