@@ -46,10 +46,16 @@ class TrainConfig:
     `sampler`: who writes the answers, a name for all of a group or counts that add up to
     `group_size`, such as {policy: 4, replay: 4}. "policy" is the one that learns, "reference" the
     reference; "replay" are answers that the policy wrote to the same prompt, at most `replay_age`
-    steps ago (what is missing, as at the start, the policy writes). All but policy need a reference
-    of their own, "initial" or "refreshed". An answer's `behaviour_logps` are always its writer's,
-    at the temperature that it wrote with. With raw weights GN-IVO ends at pi* only on answers of
-    its reference.
+    steps ago (what is missing, as at the start, the policy writes); "data" those of the file
+    `data`, see `read_answers` (questions to which it has too few are not asked); "demonstrations"
+    the task's own, one a group. All but policy need a reference of their own, "initial" or
+    "refreshed". With raw weights GN-IVO ends at pi* only on answers of its reference.
+    An answer's `behaviour_logps` are always its writer's, at the temperature that it wrote with.
+    The log-ratio h of an answer is to the reference, whoever wrote it; a ratio pi/pi_writer, such
+    as a clipped one, is to its writer. `data_writer`: whose the answers are that come without
+    `logps`, as demonstrations do. While it is "unknown", objectives that read no such ratio take
+    them (DRO, OREO, GVPO, GN-IVO, SFT), others refuse them; "reference" takes the reference of the
+    step for their writer, which is right where it wrote them: else the ratio weighs them as if.
     `questions`: how many of the task's questions the run asks, spread evenly over them; None for
     all. A prompt comes again after about questions / prompts_per_step steps.
     Algorithm 1 of GN-IVO, to the letter, is the default reference=sampler with inner_steps=1 (or
@@ -102,6 +108,8 @@ class TrainConfig:
     reference: Literal["sampler", "initial", "refreshed"] = "sampler"
     sampler: str | dict[str, Any] = "policy"
     replay_age: int = 10
+    data: str | None = None
+    data_writer: Literal["unknown", "reference"] = "unknown"
     refresh_every: int = 10
     kl_to_initial: float = 0.0
     kl_gradient: KLGradient = "states"
@@ -145,7 +153,7 @@ class TrainConfig:
             for name in names:
                 if not holds(getattr(self, name)):
                     raise ValueError(f"{name} must {rule}, got {getattr(self, name)}")
-        check_sampler(self.sampler, self.group_size, reference=self.reference)
+        check_sampler(self.sampler, self.group_size, reference=self.reference, data=self.data)
         answers = self.prompts_per_step * self.group_size
         if answers > MOST_ANSWERS:
             raise ValueError(

@@ -170,6 +170,7 @@ class _Run:
         self.rollouts = Rollouts(
             config, self.device, policy=self.policy, task=self.task, needs=fields
         )
+        self.rollouts.writers.check_known(self.objective)
         self.loss = loss_of(self.objective, config)
         self.optimizer = make_optimizer(config, self.policy, critic=self.rollouts.critic)
         self.trained = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -190,7 +191,7 @@ class _Run:
         row: Row = {}
         start = time.perf_counter()
         gradable = agree_on_questions(self.task, processes, progress=self.progress)
-        self.questions = self.rollouts.writers.questions(gradable)
+        self.questions = self.rollouts.writers.questions(gradable, self.progress)
         processes.alone(lambda: self._claim(resume))
         if resume:
             state.restore(self.folder, processes, progress=self.progress)

@@ -16,7 +16,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from gnivo_edu.names import home
 from gnivo_edu.training.config import TrainConfig
+from gnivo_edu.training.manifest import sha
 from gnivo_edu.training.user_code import code_of, values_of
 
 LIBRARIES = ("gnivo-edu", "torch", "transformers", "numpy")
@@ -34,9 +36,9 @@ def origin_of(
     objective: Callable[..., Any],
 ) -> dict[str, Any]:
     """What a run begins with, as plain values: `settings`; hashes of its `data` (prompts, masks,
-    gold answers, which of them count), of the initial `model` and its `shape`, its configuration,
-    of the files of the user's `code` by name, and of the plain `values` that this code holds;
-    `versions`.
+    gold answers, which of them count), of the file of `answers` that it learns from, of the initial
+    `model` and its `shape`, its configuration, of the files of the user's `code` by name, and of
+    the plain `values` that this code holds; `versions`.
     """
     things = (objective, task, type(model))
     values = values_of(things)
@@ -44,6 +46,7 @@ def origin_of(
     return {
         "settings": _plain(config.to_dict()),
         "data": _data(task, questions),
+        "answers": "" if config.data is None else sha(home(config.data, what="data")),
         "model": _weights(model),
         "shape": _shape(model),
         "code": code_of(things),
@@ -86,6 +89,8 @@ def check_origin(
     ]
     if before["data"] != now["data"]:
         changed.append(f"the data of {config.task!r} (prompts, masks, gold answers)")
+    if before.get("answers", now["answers"]) != now["answers"]:
+        changed.append(f"the answers of {config.data!r}")
     if before["model"] != now["model"]:
         changed.append(f"the weights of the model {config.model!r} that it began from")
     if before.get("shape", now["shape"]) != now["shape"]:

@@ -50,11 +50,13 @@ def counts_of(sampler: str | Mapping[str, Any], group_size: int) -> dict[str, in
     return {name: counts[name] for name in WRITERS if name in counts}
 
 
-def check_sampler(sampler: str | Mapping[str, Any], group_size: int, reference: str) -> None:
-    """ValueError, in one line, on what `counts_of` refuses, and on answers of somebody else that
-    have no reference to be compared with.
+def check_sampler(
+    sampler: str | Mapping[str, Any], group_size: int, reference: str, data: str | None
+) -> None:
+    """ValueError, in one line, on what `counts_of` refuses, on answers of somebody else that have
+    no reference to be compared with, and on a file that is missing, or not asked for.
 
-    >>> check_sampler("replay", 8, reference="sampler")
+    >>> check_sampler("replay", 8, reference="sampler", data=None)
     Traceback (most recent call last):
     ValueError: sampler=replay needs a reference of its own: set reference=initial or refreshed
     """
@@ -65,3 +67,7 @@ def check_sampler(sampler: str | Mapping[str, Any], group_size: int, reference: 
         raise ValueError(
             f"sampler={others} needs a reference of its own: set reference=initial or refreshed"
         )
+    if "data" in counts and data is None:
+        raise ValueError("sampler=data needs a file of answers: set data=FILE")
+    if "data" not in counts and data is not None:
+        raise ValueError(f"data={data} is not asked for: set sampler=data, or take it out")

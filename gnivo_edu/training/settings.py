@@ -73,6 +73,48 @@ def needs(
     >>> sorted(needs(objectives.vimpo, {}, 2)), sorted(needs(objectives.ppo, {"alpha": 0.1}, 1))
     (['policy_kl'], ['behaviour_values', 'values'])
     """
+    batch, fields, drawn = _small_batch(objective, options, group_size)
+    noted: set[str] = set()
+    if "values" in fields and _reads_old_values(objective, options | drawn, batch):
+        noted = {"behaviour_values"}
+    return {*fields, *drawn, *noted}
+
+
+def reads_writers(
+    objective: Callable[..., LossOutput], options: dict[str, Any], group_size: int
+) -> bool:
+    """Whether the gradient depends on `behaviour_logps`, the writers' log-probabilities, other than
+    through a reference that is the writer: as in a ratio pi/pi_writer, or a KL that is paid for
+    with it.
+
+    >>> from gnivo_edu import objectives
+    >>> [reads_writers(objectives.get(name), {}, 2) for name in ("gnivo", "gvpo", "grpo", "rloo")]
+    [False, False, True, True]
+    """
+    batch, _, drawn = _small_batch(objective, options, group_size)
+    # Of another size for each token of each answer, so that no mean of a group takes it out, and
+    # within any clip.
+    spread = torch.linspace(0.0, 0.05, batch.mask.numel(), dtype=torch.float64).view(
+        batch.mask.shape
+    )
+    rewards = batch.rewards + 1e-3
+    gradients: list[Tensor] = []
+    for gap in (torch.zeros_like(spread), spread):
+        logps = batch.policy_logps.clone().requires_grad_()
+        other = {"policy_logps": logps, "behaviour_logps": batch.behaviour_logps - gap}
+        out = objective(replace(batch, rewards=rewards, **other), **options, **drawn)
+        if not out.loss.requires_grad:
+            return False
+        gradients += torch.autograd.grad(out.loss, [logps], materialize_grads=True)
+    return not torch.equal(*gradients)
+
+
+def _small_batch(
+    objective: Callable[..., LossOutput], options: dict[str, Any], group_size: int
+) -> tuple[GroupBatch, set[str], dict[str, Tensor]]:
+    """A batch that the objective takes, the names of the optional fields that it has to have, and
+    what is drawn for it. See `needs`.
+    """
     shape = (1, group_size, 2)
     zeros = torch.zeros(shape, dtype=torch.float64)
     available = {name: zeros for name in ("policy_kl", "prefix_values", "values", "entropy")}
@@ -90,10 +132,7 @@ def needs(
         )
         try:
             objective(batch, **options, **drawn)
-            noted: set[str] = set()
-            if "values" in fields and _reads_old_values(objective, options | drawn, batch):
-                noted = {"behaviour_values"}
-            return {*fields, *drawn, *noted}
+            return batch, {*fields}, drawn
         except MissingField as error:
             if error.field not in available:
                 raise

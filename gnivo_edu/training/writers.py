@@ -12,9 +12,12 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from gnivo_edu.objectives import LossOutput
 from gnivo_edu.policies.sampling import SampledGroups
+from gnivo_edu.training.answer_file import demonstrations_of, read_answers
 from gnivo_edu.training.config import TrainConfig
 from gnivo_edu.training.sampler import FRESH, POLICY, REFERENCE, REPLAY, WRITERS, counts_of
+from gnivo_edu.training.settings import reads_writers
 from gnivo_edu.training.stock import FIELDS, Replay, Rows, Stock
 
 Drawn = dict[str, Tensor]
@@ -30,14 +33,52 @@ class Writers:
         self.stocks: dict[str, Stock] = {}
         if "replay" in self.counts:
             self.stocks["replay"] = Replay(_nothing(task.horizon), config.replay_age)
+        if config.data is not None:
+            self.stocks["data"] = read_answers(config.data, task)
+        if "demonstrations" in self.counts:
+            self.stocks["demonstrations"] = demonstrations_of(task)
 
-    def questions(self, gradable: Int[np.ndarray, " N"]) -> Int[np.ndarray, " n"]:
-        """Numbers of the prompts that the run asks: `config.questions` of them, spread evenly.
+    def check_known(self, objective: Callable[..., LossOutput]) -> None:
+        """ValueError, in one line, where the objective weighs answers by their writer's
+        log-probabilities, and nobody says what they are.
+        """
+        config = self.config
+        unknown = [name for name, x in self.stocks.items() if bool(x.rows["logps"].isnan().any())]
+        if not unknown or config.data_writer == "reference":
+            return
+        if reads_writers(objective, config.objective_options, group_size=config.group_size):
+            raise ValueError(
+                f"{config.objective} reads the log-probabilities of who wrote an answer, which "
+                f"{' and '.join(unknown)} do not have: give logps in each row of the file, or set "
+                "data_writer=reference to take the reference for their writer"
+            )
+
+    def questions(
+        self, gradable: Int[np.ndarray, " N"], progress: Callable[[str], None]
+    ) -> Int[np.ndarray, " n"]:
+        """Numbers of the prompts that the run asks: those to which the file has as many answers as
+        a group takes, and `config.questions` of them, spread evenly. Says how many are left out.
 
         Raises ValueError, in one line, where there are fewer, and where a prompt does not come
         again before its answers are too old for a replay.
         """
-        config, total = self.config, len(gradable)
+        config, data = self.config, self.stocks.get("data")
+        if data is not None:
+            asked = len(gradable)
+            most = [len(data.of(int(prompt))) for prompt in gradable]
+            gradable = gradable[np.array(most) >= self.counts["data"]]
+            if not len(gradable):
+                raise ValueError(
+                    f"a group takes {self.counts['data']} answers of {config.data}, which has at "
+                    f"most {max(most)} to a question that can be graded: lower the count, or give "
+                    "more"
+                )
+            if len(gradable) < asked:
+                progress(
+                    f"{asked - len(gradable):,} of {asked:,} questions are left out: "
+                    f"{config.data} has fewer than {self.counts['data']} answers to them"
+                )
+        total = len(gradable)
         count = total if config.questions is None else config.questions
         if count > total:
             raise ValueError(f"questions={count:,}, but the task has {total:,}: lower it")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gnivo_edu.policies import TabularLM
+from gnivo_edu.policies import TabularLM, sample_completions
 from gnivo_edu.policies.score_model import score_rows
 from gnivo_edu.training.config import load_config
 from gnivo_edu.training.rollout import Rollouts, frozen
 from gnivo_edu.training.sampler import POLICY, REFERENCE, REPLAY, WRITERS
 from tests.training.test_processes import LINUX, close
-from tests.training.training_runs import SUMS, TINY, Stop, left, on_processes, run, tiny
-from toy_envs import TokenMDP
+from tests.training.training_runs import TINY, Stop, left, on_processes, run, tiny
+from toy_envs import ArithmeticChain, TokenMDP
 
 MIXED = TINY | {
     "objective": "gvpo",
@@ -93,10 +94,10 @@ class Watched:
 @pytest.mark.parametrize(
     "sampler",
     [
-        {"policy": 2, "replay": 2},
-        {"reference": 1, "replay": 3},
         {"policy": 1, "reference": 2, "replay": 1},
-        "replay",
+        pytest.param({"policy": 2, "replay": 2}, marks=pytest.mark.slow),
+        pytest.param({"reference": 1, "replay": 3}, marks=pytest.mark.slow),
+        pytest.param("replay", marks=pytest.mark.slow),
     ],
     ids=str,
 )
@@ -203,9 +204,8 @@ def test_questions_are_as_many_as_asked_for_and_come_again_in_time(tmp_path: Pat
 @pytest.mark.slow
 def test_gvpo_learns_from_half_historical_answers(tmp_path: Path) -> None:
     """The setting of the paper's ablation, historical to current 4:4."""
-    changes = MIXED | SUMS | {"precision": "float32", "learning_rate": 3e-4, "temperature": 1.0}
-    changes |= {"sampler": {"policy": 4, "replay": 4}, "group_size": 8, "prompts_per_step": 8}
-    rows = tiny(tmp_path, **changes | {"questions": 16, "steps": 40, "inner_steps": 1})
+    changes = {"sampler": {"policy": 4, "replay": 4}, "group_size": 8, "inner_steps": 1}
+    rows = mixed(tmp_path, **changes | {"steps": 40, "temperature": 1.0})
     early, late = (sum(row["reward"] for row in part) / 10 for part in (rows[:10], rows[-10:]))
     assert late > early + 0.1
     assert [row["sampler/replay_share"] for row in rows[-10:]] == [0.5] * 10
@@ -237,3 +237,118 @@ def test_a_whole_group_by_its_policy_is_the_run_that_it_was(tmp_path: Path) -> N
     for name, sampler in (("name", "policy"), ("counts", {"policy": 4})):
         mixed(tmp_path / name, sampler=sampler, steps=2)
     assert left(tmp_path / "name") == left(tmp_path / "counts")
+
+
+# --- answers that were written before -------------------------------------------------------------
+
+
+def answers(path: Path, count: int = 6, noted: bool = False, prompts: int = 4) -> str:
+    """A file of answers that a stranger wrote, with or without the log-probabilities."""
+    task, stranger = copying(), TabularLM.from_mdp(copying(), seed=7)
+    groups = sample_completions(stranger, task, group_size=count, prompt_index=range(prompts))
+    lines = []
+    for place in range(prompts):
+        for k in range(count):
+            length = int(groups.lengths[place, k])
+            row = {"prompt_index": place, "tokens": groups.tokens[place, k, :length].tolist()}
+            lines.append(
+                row | ({"logps": groups.logps[place, k, :length].tolist()} if noted else {})
+            )
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return str(path)
+
+
+def test_answers_of_a_file_keep_the_log_probabilities_of_their_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = answers(tmp_path / "answers.jsonl", noted=True)
+    changes = {"sampler": {"policy": 1, "data": 3}, "data": data, "temperature": 1.0}
+    watched = Watched(monkeypatch, tmp_path / "run", objective="grpo", **changes)
+    stranger = TabularLM.from_mdp(copying(), seed=7)
+    for drawn in watched.steps:
+        by_data = drawn["writer"] == WRITERS.index("data")
+        assert by_data.sum(1).tolist() == [3, 3]
+        mask = torch.arange(5) < drawn["lengths"][..., None]
+        gap = score_of(stranger, watched, drawn) - drawn["behaviour_logps"]
+        assert gap.masked_fill(~mask, 0.0)[by_data].abs().max() < 1e-10
+    assert watched.rows[-1]["loss"] != 0
+
+
+def test_a_writer_that_nobody_knows_is_refused_where_a_ratio_to_it_counts(tmp_path: Path) -> None:
+    changes = {"sampler": "data", "data": answers(tmp_path / "answers.jsonl"), "steps": 2}
+    with pytest.raises(ValueError, match="set data_writer=reference") as error:
+        mixed(tmp_path / "refused", objective="grpo", **changes)
+    assert "\n" not in str(error.value)
+    rows = mixed(tmp_path / "taken", objective="grpo", data_writer="reference", **changes)
+    # Its ratios are to the reference, which at first is the policy.
+    assert rows[0]["sampling/importance_sampling_ratio/max"] != 1
+    mixed(tmp_path / "unread", objective="gvpo", **changes)
+
+
+def test_an_unknown_writer_is_the_reference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = answers(tmp_path / "answers.jsonl")
+    watched = Watched(monkeypatch, tmp_path / "run", sampler="data", data=data)
+    for drawn in watched.steps:
+        assert torch.equal(drawn["behaviour_logps"], drawn["reference_logps"])
+        assert drawn["written"].unique().tolist() == [-1]
+
+
+@pytest.mark.parametrize("objective", ["dro", "oreo"])
+@pytest.mark.slow
+def test_offline_methods_learn_from_a_file_alone(
+    objective: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No answer is drawn from the policy."""
+    monkeypatch.setattr(Rollouts, "_sample", lambda *a, **k: pytest.fail("it draws"))
+    data = answers(tmp_path / "answers.jsonl", count=40)
+    changes = {"objective": objective, "sampler": "data", "data": data, "prompts_per_step": 4}
+    done, _ = run(
+        tmp_path / "run",
+        things={"task": copying()},
+        **MIXED | changes | {"steps": 60, "group_size": 8, "temperature": 1.0},
+    )
+    earned = [
+        sample_completions(policy, copying(), group_size=100, prompt_index=range(4), seed=1)
+        .rewards(copying())
+        .mean()
+        for policy in (done.initial, done.policy)
+    ]
+    assert earned[1] > earned[0] + 0.05
+
+
+def test_demonstrations_stand_beside_the_policys_own_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(**MIXED | {"sampler": {"policy": 3, "demonstrations": 1}})
+    task = ArithmeticChain()
+    policy = TabularLM.from_mdp(task, seed=0)
+    held = Rollouts(config, torch.device("cpu"), policy=policy, task=task, needs=set())
+    drawn = held.draw(0, np.array([3, 1]))
+    for place, prompt in enumerate((3, 1)):
+        right = task.demonstration(prompt)
+        assert drawn["tokens"][place, 3, : len(right)].tolist() == right.tolist()
+        assert drawn["rewards"][place, 3] == 1
+
+
+def test_questions_to_which_a_file_has_too_few_answers_are_left_out_and_a_line_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = answers(tmp_path / "answers.jsonl", count=3, prompts=2)
+    said: list[str] = []
+    sampler = {"policy": 1, "data": 3}
+    mixed(tmp_path / "run", data=data, sampler=sampler, steps=1, progress=said.append)
+    assert any("2 of 4 questions are left out" in line for line in said)
+    with pytest.raises(ValueError, match="which has at most 3 to a question"):
+        mixed(tmp_path / "other", data=data, sampler="data")
+
+
+def test_a_resume_refuses_another_file_of_answers(tmp_path: Path) -> None:
+    data = answers(tmp_path / "answers.jsonl")
+    changes = {"sampler": "data", "data": data, "save_every": 1}
+    with pytest.raises(Stop):
+        mixed(tmp_path / "run", stop_at=1, **changes)
+    Path(data).write_text(Path(data).read_text().replace("}", ', "reward": 0.5}', 1))
+    with pytest.raises(ValueError, match=r"the answers of .*answers\.jsonl"):
+        mixed(tmp_path / "run", resume=True, **changes)
