@@ -27,7 +27,8 @@ from tests.conftest import ROOT
 
 SHORT, LONG = 8.0, float(os.environ.get("GNIVO_FUZZ_SECONDS", "300"))
 SEED = int(os.environ.get("GNIVO_FUZZ_SEED", "0"))
-SLOWEST = 60  # seconds for one command, whatever else the machine does
+SLOWEST = 60.0  # seconds of processor time for one command, whatever else the machine does
+HANGS = 900.0  # seconds after which a command that only waits is given up
 
 # Numbers and words that somebody may give for any other.
 ODD = (
@@ -202,7 +203,7 @@ ALWAYS = {
 
 
 class TooLong(BaseException):
-    """Raised in a command that takes too long; no command catches it."""
+    """Raised in a command that computes or waits for too long; no command catches it."""
 
 
 def drawn(rng: random.Random, models: tuple[str, ...]) -> tuple[str, ...]:
@@ -257,24 +258,29 @@ def command(
     def late(number: int, frame: FrameType | None) -> None:
         raise TooLong
 
-    before = signal.signal(signal.SIGALRM, late)
+    before = {number: signal.signal(number, late) for number in (signal.SIGPROF, signal.SIGALRM)}
 
-    def call(*arguments: str) -> tuple[Any, str, str]:
+    def call(
+        *arguments: str, slowest: float = SLOWEST, hangs: float = HANGS
+    ) -> tuple[Any, str, str]:
         monkeypatch.setattr(sys, "argv", ["gnivo-edu", *arguments])
-        signal.setitimer(signal.ITIMER_REAL, SLOWEST)
         status: Any = "no exit"
         try:
+            signal.setitimer(signal.ITIMER_PROF, slowest)  # user and system time of this process
+            signal.setitimer(signal.ITIMER_REAL, hangs)
             cli.main()
         except SystemExit as stopped:
             status = stopped.code
         except BaseException:
             status = traceback.format_exc()
         finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
             signal.setitimer(signal.ITIMER_REAL, 0)
         return status, *capfd.readouterr()
 
     yield call
-    signal.signal(signal.SIGALRM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def fuzz(
@@ -317,6 +323,25 @@ def models() -> tuple[str, ...]:
 
     shared = Path(os.environ.get("GNIVO_SHARED", ROOT.parent / "shared")) / "models" / "stories260k"
     return ("table", "shipped", *[str(shared)] * shared.is_dir())
+
+
+def test_a_command_is_stopped_when_it_computes_or_hangs_for_too_long(
+    command: Callable[..., tuple[Any, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Waiting for a processor, as on a busy machine, is neither."""
+
+    def computes() -> None:
+        while True:
+            pass
+
+    def waits() -> None:
+        time.sleep(0.2)
+
+    monkeypatch.setattr(cli, "main", computes)
+    assert "TooLong" in command(slowest=0.1)[0]
+    monkeypatch.setattr(cli, "main", waits)
+    assert command(slowest=0.1)[0] == "no exit"
+    assert "TooLong" in command(hangs=0.1)[0]
 
 
 @pytest.mark.slow
