@@ -113,10 +113,10 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Fine-tune a model with any objective: sample groups, reward them, learn."""
+    from gnivo_edu.objectives import published
     from gnivo_edu.training.before_after import report_of
     from gnivo_edu.training.config import load_config
     from gnivo_edu.training.progress import train_with_progress
-    from gnivo_edu.training.published import setting_rows
 
     tell = say(quiet=as_json)
     changes = set_ or []
@@ -124,7 +124,7 @@ def train(
     if not settings.setting:  # nobody names an objective
         settings = load_config(config, [f"objective={settings.objective}", *changes])
     if dry_run:
-        rows = setting_rows(settings)
+        rows = published.rows(settings)
         finish(
             {"config": settings.to_dict(), "fields": rows},
             as_json,

@@ -84,11 +84,14 @@ def report_of(run: FineTuned, progress: Callable[[str], None]) -> dict[str, Any]
     """
     config = run.config
     lines = (run.folder.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    rewards = [json.loads(line)["reward"] for line in lines]  # those before a resume among them
+    rows = [json.loads(line) for line in lines]  # those before a resume among them
+    rewards = [row["reward"] for row in rows]
+    clipped = sum(row["grad_norm"] > config.max_grad_norm for row in rows)
     summary = {
         "objective": config.objective,
         "steps": config.steps,
         **_ends(rewards),
+        f"steps clipped to norm {config.max_grad_norm:g}": f"{clipped} of {len(rows)}",
         "seconds": run.seconds,
         "folder": config.out,
     }

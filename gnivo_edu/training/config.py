@@ -15,8 +15,9 @@ from typing import Any, Literal
 from gnivo_edu import objectives
 from gnivo_edu.files import read_changes, read_settings
 from gnivo_edu.names import nearest, output_folder, shown
+from gnivo_edu.objectives import published
 from gnivo_edu.objectives.checks import SYNONYMS
-from gnivo_edu.training.published import METHOD, PublishedSetting, published
+from gnivo_edu.objectives.published import METHOD, PublishedSetting
 from gnivo_edu.training.sampler import check_sampler
 from gnivo_edu.values import convert, convert_options
 
@@ -36,8 +37,8 @@ class TrainConfig:
     or "table" for a TabularLM on a toy environment. `task`: a task of `gnivo_edu.tasks`, or
     "toy_envs/Name-v0"; `task_options` go to it.
     `objective`: a name of the registry; `objective_options` go to it (alpha among them).
-    `setting`: the published setting (`training.published`) that `load_config` took what belongs to
-    the method from; a note, as every value stands in its own field.
+    `setting`: the published setting (`objectives.published`) that `load_config` took what belongs
+    to the method from; a note, as every value stands in its own field.
     A step draws `group_size` answers to each of `prompts_per_step` prompts and makes `inner_steps`
     updates on them.
     `micro_batch`: answers scored at a time, None for all; the gradient does not depend on it.
@@ -244,7 +245,7 @@ def load_config(
     first.
 
     Where an objective or a `setting` is named, what belongs to its method and is not said comes
-    from its published setting (`training.published`). Where that is another one than the file's,
+    from its published setting (`objectives.published`). Where that is another one than the file's,
     what the file says of its method is dropped; `progress` gets a line that says so.
     `task_options.x=1` and `objective_options.alpha=0.1` set one entry of a group; values are read
     as `files.read_change` reads them. Raises ValueError, in one line, on unknown keys and options
@@ -261,7 +262,7 @@ def load_config(
     parsed = read_changes(changes)
     stated = _setting(values)
     setting = _setting({**parsed, **given}, stated)
-    if setting and setting != (stated or published(TrainConfig.objective)):
+    if setting and setting != (stated or published.setting(TrainConfig.objective)):
         dropped = [key for key in values if key in METHOD]
         values = {key: value for key, value in values.items() if key not in METHOD}
         progress(_said(setting, dropped))
@@ -292,7 +293,7 @@ def _setting(
     `otherwise` where they name none, or its objective alone.
     """
     name = _convert("setting", values.get("setting") or "")
-    named = published(name) if name else otherwise
+    named = published.setting(name) if name else otherwise
     if "objective" not in values:
         return named
     objective = _convert("objective", values["objective"])
@@ -303,7 +304,7 @@ def _setting(
         raise ValueError(
             f"setting={name} is one of another objective than {objective!r}: name one of the two"
         )
-    return published(objective)
+    return published.setting(objective)
 
 
 def _said(setting: PublishedSetting, dropped: Sequence[str]) -> str:

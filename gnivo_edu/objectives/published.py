@@ -1,7 +1,7 @@
 """Published settings: how each method was trained where it was published, field by field, and where
 each field comes from.
 
-The table itself is `published.yaml`, beside this file. `load_config` takes a setting from it.
+The table is `published.yaml`, beside this file; `training.load_config` takes settings from it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ METHOD = (
     "replay_age",
     "kl_to_initial",
     "kl_gradient",
+    "kl_top_k",
     "critic",
 )
 
@@ -60,7 +61,7 @@ class PublishedSetting:
     def objective(self) -> str:
         """The name of its objective in the registry.
 
-        >>> published("gnivo/letter").objective
+        >>> setting("gnivo/letter").objective
         'gnivo'
         """
         return self.name.partition("/")[0]
@@ -68,7 +69,7 @@ class PublishedSetting:
     def values(self) -> dict[str, Any]:
         """The settings as a configuration has them: options of the objective in a group.
 
-        >>> values = published("grpo").values()
+        >>> values = setting("grpo").values()
         >>> values["reference"], values["objective_options"]["alpha"]
         ('initial', 0.04)
         """
@@ -83,27 +84,27 @@ class PublishedSetting:
         return values | {"objective_options": options}
 
 
-def settings() -> tuple[str, ...]:
+def names() -> tuple[str, ...]:
     """Names of all published settings: `objective`, or `objective/variant`.
 
-    >>> "vimpo" in settings(), "gnivo/acting" in settings()
+    >>> "vimpo" in names(), "gnivo/acting" in names()
     (True, True)
     """
     return tuple(_table())
 
 
-def published(name: str) -> PublishedSetting:
+def setting(name: str) -> PublishedSetting:
     """The published setting of this name; ValueError with the nearest one if there is none.
 
-    >>> setting = published("vimpo")
-    >>> setting.fields["reference"].value, setting.fields["reference"].mark
+    >>> reference = setting("vimpo").fields["reference"]
+    >>> reference.value, reference.mark
     ('initial', 'source')
-    >>> published("vimpa")
+    >>> setting("vimpa")
     Traceback (most recent call last):
     ValueError: there is no published setting 'vimpa'; did you mean 'vimpo'?
     """
     if name not in _table():
-        hint = nearest(name, settings())
+        hint = nearest(name, names())
         raise ValueError(f"there is no published setting {name!r}; {hint}")
     entry = _table()[name]
     return PublishedSetting(
@@ -116,24 +117,24 @@ def published(name: str) -> PublishedSetting:
     )
 
 
-def setting_rows(config: Any) -> list[dict[str, Any]]:
+def rows(config: Any) -> list[dict[str, Any]]:
     """A row for each field that belongs to the method of a `TrainConfig`: its value, and where that
     comes from.
 
     `mark` is that of the published setting, or "yours" where the configuration has another value.
 
     >>> from gnivo_edu.training.config import load_config
-    >>> rows = setting_rows(load_config(changes=["objective=gvpo", "inner_steps=1"]))
-    >>> [(row["value"], row["mark"]) for row in rows if row["field"] == "inner_steps"]
+    >>> told = rows(load_config(changes=["objective=gvpo", "inner_steps=1"]))
+    >>> [(row["value"], row["mark"]) for row in told if row["field"] == "inner_steps"]
     [(1, 'yours')]
     """
     values = config.to_dict()
-    rows = []
-    for name, field in published(config.setting).fields.items():
+    listed = []
+    for name, field in setting(config.setting).fields.items():
         group, dot, entry = name.partition(".")
         value = values[group].get(entry) if dot else values[group]
         kept = value == field.value
-        rows.append(
+        listed.append(
             {
                 "field": entry or group,
                 "value": value,
@@ -141,7 +142,7 @@ def setting_rows(config: Any) -> list[dict[str, Any]]:
                 "note": field.note if kept else f"published: {field.value}",
             }
         )
-    return rows
+    return listed
 
 
 @functools.cache

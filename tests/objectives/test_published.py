@@ -6,39 +6,39 @@ import pytest
 import torch
 
 from gnivo_edu import objectives
+from gnivo_edu.objectives.published import names, rows, setting
 from gnivo_edu.training.config import load_config
-from gnivo_edu.training.published import published, setting_rows, settings
 from tests.training.training_runs import TINY, run
 
-TRAINED = [name for name in settings() if name != "group_value"]
+TRAINED = [name for name in names() if name != "group_value"]
 MARKS = {"source", "second-hand", "ours"}
 # What every trained method must say of itself.
 ASKED = {"reference", "sampler", "inner_steps", "level", "kl_to_initial"}
 
 
 def test_every_objective_has_a_setting_and_every_setting_an_objective():
-    assert {published(name).objective for name in settings()} == set(objectives.names())
-    assert set(objectives.names()) <= set(settings())
+    assert {setting(name).objective for name in names()} == set(objectives.names())
+    assert set(objectives.names()) <= set(names())
 
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_setting_is_complete_and_each_field_says_where_it_comes_from(name):
-    setting = published(name)
-    assert set(setting.fields) >= ASKED
-    assert all(field.mark in MARKS and field.note for field in setting.fields.values())
-    assert bool(setting.acts) != bool(setting.none)
-    assert bool(setting.acts) == bool(setting.without)
+    entry = setting(name)
+    assert set(entry.fields) >= ASKED
+    assert all(field.mark in MARKS and field.note for field in entry.fields.values())
+    assert bool(entry.acts) != bool(entry.none)
+    assert bool(entry.acts) == bool(entry.without)
     critics = {"ppo", "dro", "oreo", "value_mse"}
-    assert ("critic" in setting.fields) == (setting.objective in critics)
+    assert ("critic" in entry.fields) == (entry.objective in critics)
     config = load_config(changes=[f"setting={name}"])
-    assert {row["mark"] for row in setting_rows(config)} <= MARKS
+    assert {row["mark"] for row in rows(config)} <= MARKS
 
 
 def test_only_vimpo_s_setting_is_whole_in_its_sources():
     whole = [
         name
         for name in TRAINED
-        if {field.mark for field in published(name).fields.values()} == {"source"}
+        if {field.mark for field in setting(name).fields.values()} == {"source"}
     ]
     assert "vimpo" in whole
     assert {"gnivo", "grpo", "gvpo", "dr_grpo", "sft_winning"}.isdisjoint(whole)
@@ -104,8 +104,8 @@ def test_a_saved_configuration_is_read_back_as_it_is(tmp_path):
 
 
 def test_a_field_that_is_yours_is_marked_so():
-    rows = setting_rows(load_config(changes=["objective=rloo", "objective_options.alpha=1"]))
-    marks = {row["field"]: row["mark"] for row in rows}
+    told = rows(load_config(changes=["objective=rloo", "objective_options.alpha=1"]))
+    marks = {row["field"]: row["mark"] for row in told}
     assert (marks["alpha"], marks["reference"]) == ("yours", "source")
 
 
@@ -122,20 +122,20 @@ def weights_of(tmp_path_factory):
     return train
 
 
-@pytest.mark.parametrize("name", [name for name in TRAINED if published(name).acts])
+@pytest.mark.parametrize("name", [name for name in TRAINED if setting(name).acts])
 def test_a_regulariser_that_acts_moves_the_weights(name, weights_of):
-    weights, rows = weights_of(name)
-    away, _ = weights_of(name, **published(name).without)
+    weights, lines = weights_of(name)
+    away, _ = weights_of(name, **setting(name).without)
     assert float((weights - away).abs().max()) > 1e-8
     measured = ("logratio", "kl", "kl_to_initial")
-    assert max(abs(row.get(name, 0.0)) for row in rows for name in measured) > 1e-6
+    assert max(abs(row.get(name, 0.0)) for row in lines for name in measured) > 1e-6
 
 
-@pytest.mark.parametrize("name", [name for name in TRAINED if published(name).none])
+@pytest.mark.parametrize("name", [name for name in TRAINED if setting(name).none])
 def test_where_none_acts_no_reference_is_read_or_it_is_the_policy(name, weights_of):
-    weights, rows = weights_of(name)
-    if published(name).objective == "gnivo":
-        assert max(abs(row["logratio"]) for row in rows) < 1e-12
+    weights, lines = weights_of(name)
+    if setting(name).objective == "gnivo":
+        assert max(abs(row["logratio"]) for row in lines) < 1e-12
         return
     initial, _ = weights_of(name, reference="initial")
     assert torch.equal(weights, initial)

@@ -1,7 +1,7 @@
 """Each published setting on the shipped checkpoint, by hand: what its recipe does in 150 steps of
 one seed, as `recipes/arithmetic/results.md`.
 
-    python tests/published_runs.py [--workers 2] [--steps 150] [--rows gnivo grpo ...]
+    python recipes/arithmetic/run_all.py [--workers 2] [--steps 150] [--rows gnivo grpo ...]
 
 One thread a run, so that a second run gives the same numbers. Nothing is tuned: the table says
 whether a setting trains and what holds it, and no more. Runs that are there are read, not repeated.
@@ -18,9 +18,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from gnivo_edu.training.published import published, settings
+from gnivo_edu.objectives import published
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
+TRAINED = [name for name in published.names() if name != "group_value"]
 COLUMNS = (
     "setting",
     "reward before",
@@ -60,7 +61,7 @@ def run(name: str, out: Path, steps: int) -> dict[str, Any]:
 
 def row(name: str, report: dict[str, Any]) -> tuple[str, ...]:
     """A row of the table: what is not measured for a setting is a dash."""
-    change, last, setting = report["change"], report["last"], published(name)
+    change, last, setting = report["change"], report["last"], published.setting(name)
     low, high = change["interval"]
     held = f"acts: {setting.acts}" if setting.acts else f"none: {setting.none}"
     return (
@@ -83,7 +84,7 @@ def table(reports: dict[str, dict[str, Any]], steps: int) -> str:
         [
             "# Every published setting, once, on the shipped checkpoint",
             "",
-            f"`python tests/published_runs.py` wrote this: `arithmetic`, {steps} steps of 16 "
+            f"`python recipes/arithmetic/run_all.py` wrote this: `arithmetic`, {steps} steps of 16 "
             "questions and 8 answers, learning rate 1e-4, one seed, one thread a run. Nothing is "
             "tuned and one seed ranks nothing: the table says whether a setting trains, and "
             "whether what is to hold it acts. `before` and `after` are mean rewards on the same "
@@ -103,7 +104,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "published")
-    parser.add_argument("--rows", nargs="*", default=[n for n in settings() if n != "group_value"])
+    parser.add_argument(
+        "--rows", nargs="*", default=[n for n in published.names() if n != "group_value"]
+    )
     asked = parser.parse_args()
     with ThreadPoolExecutor(asked.workers) as pool:
         reports = dict(
