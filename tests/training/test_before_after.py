@@ -76,12 +76,14 @@ def test_more_questions_get_more_answers():
     ],
 )
 def test_the_two_windows_of_a_summary_share_no_step(steps, expected, tmp_path):
-    lines = [json.dumps({"reward": float(step)}) + "\n" for step in range(steps)]
+    rows = [{"reward": float(step), "grad_norm": 2.0 * (step % 2)} for step in range(steps)]
+    lines = [json.dumps(row) + "\n" for row in rows]
     (tmp_path / "metrics.jsonl").write_text("".join(lines))
     config = load_config(out=str(tmp_path), report_questions=0, steps=steps)
     done = SimpleNamespace(config=config, folder=SimpleNamespace(path=tmp_path), seconds=0.0)
     summary = report_of(done, progress=print)["summary"]
     assert {name: x for name, x in summary.items() if name.startswith("reward")} == expected
+    assert summary["steps clipped to norm 1"] == f"{steps // 2} of {steps}"
 
 
 def test_the_report_asks_only_what_can_be_graded(unreadable):
