@@ -40,7 +40,7 @@ class RunStoppedError(ValueError):
 
 class RunFolder:
     """The folder of a run: config.yaml, metrics.jsonl, completions.jsonl, checkpoints/ and, at the
-    end, model/.
+    end, model/ and, where one was trained, critic/.
 
     Random numbers are made from (seed, step, prompt, response) alone, so a checkpoint holds no
     generator: weights, optimiser, reference and the answers that are being learned from are the

@@ -54,7 +54,9 @@ def test_sampler_and_scorer_agree_and_what_is_left_is_reported(tmp_path, shared_
 
 
 @pytest.mark.parametrize(
-    "changes", [{"objective": "ppo"}, {"lora_rank": 2, "reference": "refreshed"}], ids=str
+    "changes",
+    [{"objective": "ppo", "critic": "head"}, {"lora_rank": 2, "reference": "refreshed"}],
+    ids=str,
 )
 @pytest.mark.slow
 def test_a_run_in_bf16_that_stops_goes_on_bit_for_bit(changes, tmp_path):

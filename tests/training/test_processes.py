@@ -76,6 +76,7 @@ def test_a_transformer_with_adapters_on_three_processes_learns_what_it_learns_on
     changes = {
         "lora_rank": 2,
         "objective": "ppo",
+        "critic": "network",
         "steps": 2,
         "reference": "refreshed",
         "refresh_every": 1,
