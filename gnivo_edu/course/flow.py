@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import ast
 import builtins
+import functools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 
 from gnivo_edu.course.names import names_of
@@ -39,16 +40,22 @@ DOORS = re.compile(
     r"|\brun_(line|cell)_magic\('(run|store|rerun|recall|macro|reset|bash|sh|script|system|sx|python3?"
     r"|pwd|alias\w*)\b"
 )
+# What is called to show something, and changes nothing; what else a check has but the check itself.
+SHOWING = {"print", "display", "help", "len", "range", "str", "repr", "round", "type"}
+ADVICE = ("hint", "solution", "statement", "stub")
+# Magics that do something where a part of a notebook is run: the stand-in passes over all others.
+AT_WORK = {"writefile", "file", "env", "set_env", "cd", "run", "time", "prun"}
 RESULTS = {"_", "__", "___", "Out", "In", "_ih", "_oh"}  # what IPython keeps of the cells before
 
 
 @dataclass(frozen=True)
 class Step:
-    """A statement, and the names that it reads and binds."""
+    """A statement, the names that it reads and binds, and its text."""
 
     node: ast.stmt
     reads: set[str]
     binds: set[str]
+    text: str = ""
 
     def mentions(self) -> set[str]:
         """All that it names, in texts and keywords too: `globals()["one"] = 1`, `exec("one = 1")`,
@@ -89,14 +96,34 @@ def plans(statements: Sequence[Cell], exercise: str) -> Iterator[frozenset[int]]
     """Which statements to run, by their numbers, in the order in which to try them.
 
     First up to the last call of the exercise's check, whatever is bound to its names later, narrow
-    and wide; then to the end of the notebook. What would run nothing new is left out.
+    and wide; then to the end of the notebook. What would run nothing new is left out, and so is
+    what only shows something: without it most wrong answers have one way, and are run once.
     """
     steps = [step_of(node) for _, node in statements]
+    showing = SHOWING.difference(*(step.binds for step in steps))
+    steps = [Step(ast.Pass(), set(), set()) if _is_idle(step, showing) else step for step in steps]
     ways: list[frozenset[int]] = []
     for chosen in _candidates(steps, exercise):
         if not any(chosen <= other for other in ways):
             ways.append(chosen)
             yield chosen
+
+
+def _is_idle(step: Step, showing: Set[str]) -> bool:
+    """Whether a statement changes nothing: it prints, it asks for a hint, it is a magic without
+    effect.
+    """
+    match step.node:
+        case ast.Expr(ast.Call(ast.Attribute(ast.Attribute(module, _), word), [], [])):
+            return word in ADVICE and _is_check(module, {"check"})
+        case ast.Expr(ast.Call(ast.Attribute(_, kind), [ast.Constant(magic), *_])) if kind in (
+            "run_line_magic",
+            "run_cell_magic",
+        ):
+            return magic not in AT_WORK
+        case ast.Expr():
+            return not step.binds and step.reads <= showing
+    return False
 
 
 def _candidates(steps: Sequence[Step], exercise: str) -> Iterator[frozenset[int]]:
@@ -116,18 +143,19 @@ def has_doors(steps: Iterable[Step]) -> bool:
     """Whether some statement may change what a function needs in a way that no name tells, so that
     only the whole notebook is sure to do it.
     """
-    return any(
-        step.reads & RESULTS or DOORS.search(ast.unparse(step.node)) is not None for step in steps
-    )
+    return any(step.reads & RESULTS or DOORS.search(step.text) is not None for step in steps)
 
 
+@functools.cache  # of every node once: a notebook is asked about several times
 def step_of(node: ast.stmt) -> Step:
     """What a statement reads and binds."""
+    text = ""
     try:
-        reads, binds = names_of(node)
-        return Step(node, reads | _put_into_commands(node), binds)
+        text = ast.unparse(node)
+        reads, binds = names_of(node, text)
+        return Step(node, reads | _put_into_commands(node), binds, text)
     except (SyntaxError, RecursionError):  # an expression of thousands of brackets
-        return Step(node, set(), set())
+        return Step(node, set(), set(), text)
 
 
 def _put_into_commands(node: ast.stmt) -> set[str]:
@@ -169,7 +197,12 @@ def _is_always_run(node: ast.stmt) -> bool:
 
 
 def _wide(steps: Sequence[Step], wishes: Iterable[str]) -> frozenset[int]:
-    fixed = _fixed(steps)
+    fixed = _fixed(steps) | BUILTINS
+    chosen = set(_narrow(steps, wishes))
+    reads = set().union(*(steps[i].reads for i in chosen))
+    names = reads.union(*(steps[i].binds for i in chosen))
+    if names <= fixed and _binders(steps, reads) <= chosen and not _reads_files(steps, chosen):
+        return frozenset(chosen)  # nothing here can be changed: the rest need not be looked at
     # Through the functions that a statement calls it mentions what they mention.
     mentions = [step.mentions() for step in steps]
     defined = {name: i for i, step in enumerate(steps) for name in step.binds}
@@ -181,10 +214,9 @@ def _wide(steps: Sequence[Step], wishes: Iterable[str]) -> frozenset[int]:
             for name in step.reads & defined.keys():
                 mine |= mentions[defined[name]]
             grown |= len(mine) > before
-    chosen = set(_narrow(steps, wishes))
     todo = list(chosen)
     for i in todo:  # grows, too
-        objects = (steps[i].reads | steps[i].binds) - fixed - BUILTINS
+        objects = (steps[i].reads | steps[i].binds) - fixed
         if FILES_READ in mentions[i]:
             objects.add(FILES_WRITTEN)
         more = {j for j, mine in enumerate(mentions) if mine & objects} - chosen
@@ -192,6 +224,10 @@ def _wide(steps: Sequence[Step], wishes: Iterable[str]) -> frozenset[int]:
         chosen |= more
         todo += sorted(more)
     return frozenset(chosen)
+
+
+def _reads_files(steps: Sequence[Step], chosen: Iterable[int]) -> bool:
+    return any(FILES_READ in steps[i].mentions() for i in chosen)
 
 
 def _settings(steps: Sequence[Step], chosen: Iterable[int]) -> frozenset[int]:

@@ -18,12 +18,11 @@ def names(code: str) -> tuple[set[str], set[str]]:
     >>> sorted(reads), sorted(binds)
     (['area', 'pi', 'x'], ['area', 'os', 'x'])
     """
-    return names_of(ast.parse(code))
+    return names_of(ast.parse(code), code)
 
 
-def names_of(tree: ast.AST) -> tuple[set[str], set[str]]:
+def names_of(tree: ast.AST, code: str) -> tuple[set[str], set[str]]:
     """The same of a piece of code that has been read already."""
-    code = ast.unparse(tree)
     reads, binds = set(), set()
     tables = [symtable.symtable(code, "<cell>", "exec")]
     for table in tables:  # the list grows while it is read, by the functions inside

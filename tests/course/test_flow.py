@@ -1,6 +1,7 @@
 """Which statements of a notebook a function needs."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,44 @@ def test_a_check_is_seen_under_any_name(source):
     steps = [step_of(node) for node in body]
     assert asking(steps, "f") == [len(body) - 1]
     assert asking(steps, "other") == []
+
+
+IDLE = [
+    "print('a table of', *(f'{n:>3}' for n in (1, 2)))",
+    "check.f.hint()",
+    "check.other.solution()",
+    "get_ipython().run_line_magic('matplotlib', 'inline')",
+    "get_ipython().run_line_magic('timeit', 'f(1)')",
+]
+
+
+@pytest.mark.parametrize("idle", IDLE)
+def test_what_only_shows_something_gives_no_second_way(idle):
+    source = "from gnivo_edu.course import check\n" + END.format("2")
+    statements = [(1, node) for node in ast.parse(f"{idle}\n{source}\n{idle}").body]
+    assert list(plans(statements, "f")) == [frozenset({1, 2, 3})]
+
+
+@pytest.mark.parametrize(
+    "line", ["print('a', file=open('q.txt', 'w'))", "exec('k = 2')", "get_ipython().system('ls')"]
+)
+def test_what_may_do_more_is_run(line):
+    assert line in lines_run(END.format("2") + f"\n{line}", -1)
+
+
+def test_a_print_of_ones_own_is_run():
+    source = "seen = []\ndef print(text):\n    seen.append(text)\nprint('1')\n"
+    assert "print('1')" in lines_run(source + END.format("seen[0]"), -1)
+
+
+@pytest.mark.slow
+def test_the_committed_notebooks_have_one_way():
+    """Or every wrong answer in them would cost a second process."""
+    for source in (Path(__file__).resolve().parents[2] / "notebooks" / "src").glob("*.py"):
+        text = source.read_text(encoding="utf-8")
+        statements = [(1, node) for node in ast.parse(text).body]
+        for name in set(re.findall(r"^check\.(\w+)\(", text, re.MULTILINE)):
+            assert len(list(plans(statements, name))) == 1, (source.name, name)
 
 
 def test_expressions_of_thousands_of_brackets_end_nothing():
