@@ -45,6 +45,11 @@ SHOWING = {"print", "display", "help", "len", "range", "str", "repr", "round", "
 ADVICE = ("hint", "solution", "statement", "stub")
 # Magics that do something where a part of a notebook is run: the stand-in passes over all others.
 AT_WORK = {"writefile", "file", "env", "set_env", "cd", "run", "time", "prun"}
+# Magics that bind names, for all that is known of them: all but these.
+FOREIGN = re.compile(
+    r"\brun_(line|cell)_magic\('(?!(matplotlib|timeit|time|prun|capture|writefile|file|env|set_env"
+    r"|cd|pip|conda|config|html|HTML|latex|markdown|bash|sh|script)')"
+)
 RESULTS = {"_", "__", "___", "Out", "In", "_ih", "_oh"}  # what IPython keeps of the cells before
 
 
@@ -146,6 +151,18 @@ def has_doors(steps: Iterable[Step]) -> bool:
     return any(step.reads & RESULTS or DOORS.search(step.text) is not None for step in steps)
 
 
+def may_be_bound(steps: Iterable[Step], name: str) -> bool:
+    """Whether some statement binds a name, or may do so: as an attribute of a module, by a magic.
+
+    >>> steps = [step_of(node) for node in ast.parse("values = 1\\ndef f(x): return valeus").body]
+    >>> may_be_bound(steps, "values"), may_be_bound(steps, "valeus")
+    (True, False)
+    """
+    return any(
+        name in step.binds or f".{name}" in step.text or FOREIGN.search(step.text) for step in steps
+    )
+
+
 @functools.cache  # of every node once: a notebook is asked about several times
 def step_of(node: ast.stmt) -> Step:
     """What a statement reads and binds."""
@@ -201,6 +218,8 @@ def _wide(steps: Sequence[Step], wishes: Iterable[str]) -> frozenset[int]:
     chosen = set(_narrow(steps, wishes))
     reads = set().union(*(steps[i].reads for i in chosen))
     names = reads.union(*(steps[i].binds for i in chosen))
+    if not has_doors(steps):
+        fixed |= {name for name in names - fixed if not may_be_bound(steps, name)}
     if names <= fixed and _binders(steps, reads) <= chosen and not _reads_files(steps, chosen):
         return frozenset(chosen)  # nothing here can be changed: the rest need not be looked at
     # Through the functions that a statement calls it mentions what they mention.

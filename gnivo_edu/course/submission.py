@@ -25,13 +25,14 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from gnivo_edu.course.cells import ERRORS, python
-from gnivo_edu.course.flow import Cell, asking, has_doors, plans, step_of
+from gnivo_edu.course.flow import Cell, Step, asking, has_doors, may_be_bound, plans, step_of
 from gnivo_edu.course.shell import Checks, notebook_module
 from gnivo_edu.course.wire import decode, encode, receive, send
 
 MEMORY, FILES = 4 * 2**30, 64 * 2**20  # bytes a submission may take, and write to one file
 # What a function raises where something that it needs is not there.
 ABSENT = (NameError, AttributeError, ImportError, OSError)
+OF_PYTHON = 1 << 9  # the flag of a class that is no part of C code, and so may be changed
 HIDDEN = ("gnivo_edu.course.check", "gnivo_edu.course.exercises")  # the answer key is not at hand
 
 
@@ -128,13 +129,14 @@ def serve(source: BinaryIO, target: BinaryIO) -> None:
     request = receive(source) or {}
     name, attempt = request["name"], request["attempt"]
     written, problem = statements(request["cells"], name)
+    steps = [step_of(node) for _, node in written]
     earlier = ""
     try:
         ways = plans(written, name)
         so_far = list(islice(ways, attempt + 1))
         if len(so_far) > attempt:
             function, earlier = load(written, so_far[attempt], name)
-        elif attempt or has_doors(step_of(node) for _, node in written):
+        elif attempt or has_doors(steps):
             function, earlier = load_whole(request["cells"], written, name)
         else:
             raise SyntaxError(problem) if problem else LookupError(f"there is no function {name}")
@@ -146,19 +148,37 @@ def serve(source: BinaryIO, target: BinaryIO) -> None:
     except (SyntaxError, ImportError) as error:
         earlier = earlier or str(error)
         send(target, {"broken": (problem or str(error))[:500]})
-    absent = bool(earlier) and not earlier.startswith("NotImplementedError")
+    stub = earlier.startswith("NotImplementedError")
+    absent = bool(earlier) and not stub and not _nowhere(earlier, steps)
     while request := receive(source) or {}:
         if "arguments" not in request:  # it asks whether there are other ways
             so_far += ways
-            whole = absent or has_doors(step_of(node) for _, node in written)
+            whole = absent or has_doors(steps)
             send(target, {"ways": len(so_far) + whole, "earlier": earlier})
             continue
         try:
             value = function(*(decode(item, remote) for item in request["arguments"]))
             send(target, {"value": encode(value, [])})
         except BaseException as error:
-            absent |= isinstance(error, ABSENT)
+            absent |= _is_absent(error, steps)
             send(target, {"error": [type(error).__name__, _said(error, bare=True), _line(error)]})
+
+
+def _is_absent(error: BaseException, steps: list[Step]) -> bool:
+    """Whether a function lacks something that another part of its notebook may give."""
+    kind = type(getattr(error, "obj", None))
+    if type(error) is AttributeError and kind is not type(None):
+        # No statement gives an attribute to an array, a number or a list.
+        return bool(kind.__flags__ & OF_PYTHON or kind.__dictoffset__)
+    if isinstance(error, UnboundLocalError):
+        return False
+    return isinstance(error, ABSENT) and not _nowhere(_said(error), steps)
+
+
+def _nowhere(said: str, steps: list[Step]) -> bool:
+    """Whether an error is of a name that no statement binds: a slip of the pen."""
+    name = re.match(r"NameError: name '(\w+)' is not defined", said)
+    return name is not None and not may_be_bound(steps, name[1])
 
 
 def _placed(error: BaseException, number: int, line: str) -> str:

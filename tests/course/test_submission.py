@@ -2,7 +2,7 @@
 
 import pytest
 
-from gnivo_edu.course import check
+from gnivo_edu.course import check, remote
 from gnivo_edu.course.remote import grade_exercise
 
 HEAD = "import numpy as np\nfrom gnivo_edu.course import check"
@@ -179,3 +179,24 @@ def test_wrong_work_fails_in_the_whole_notebook_too():
     reason = grade_exercise(check.step_credit, cells).reason
     assert "NameError: name 'k' is not defined" in reason
     assert "before that, ZeroDivisionError: division by zero, in cell 2: exec" in reason
+
+
+@pytest.mark.parametrize(
+    ("line", "ways"),
+    [
+        ("return valeus", 1),
+        ("return values.maen()", 1),
+        ("return reward.k", 1),
+        ("return np.later", 2),
+        ("return step_credit.k", 2),
+        ("return later", 2),
+    ],
+)
+def test_a_slip_of_the_pen_costs_no_run_of_the_whole_notebook(line, ways, monkeypatch):
+    attempts = []
+    start = remote.start
+    monkeypatch.setattr(remote, "start", lambda *given: attempts.append(1) or start(*given))
+    cells = [HEAD, f"def step_credit(values, reward, alpha):\n    {line}\n" + ASK]
+    cells += ["def other():\n    import __main__\n    __main__.later = 1"]
+    assert grade_exercise(check.step_credit, cells).status == "failed"
+    assert len(attempts) == ways
