@@ -45,7 +45,7 @@ gptj granite granite_swa granitemoe granitemoe_swa granitemoeshared helium hunyu
 hunyuan_v1_moe hy_v3 hy_v4 hyperclovax inkling2_text inkling_text internlm3 iquestcoder jais2 jetmoe
 kolibri1 laguna lfm2 llama llama4_text mamba marian mbart megatron-bert mellum mimo_v2_flash
 minicpm3 minimax_m2 minimax_m3_vl_text ministral ministral3 mistral mixtral modernbert-decoder moshi
-mpt mvp nanochat nemotron nemotron_h olmo olmo2 olmo3 olmoe openai-gpt opt pegasus persimmon phi
+mpt mvp nanochat nemotron olmo olmo2 olmo3 olmoe openai-gpt opt pegasus persimmon phi
 phi3 phimoe plbart qwen2 qwen2_moe qwen3 qwen3_moe rembert roformer rwkv seed_oss smollm3 solar_open
 stablelm starcoder2 trocr vaultgemma whisper xglm xlm
 """
@@ -102,6 +102,7 @@ FAMILIES |= {
     "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
     "lfm3": {"layer_types": ["conv", "full_attention"]},
     "mamba2": {"num_heads": 4},
+    "nemotron_h": {"mamba_num_heads": 4, "mamba_head_dim": 8},
     "recurrent_gemma": {"block_types": ["recurrent", "attention"]},
     "xlnet": {"max_position_embeddings": None},
     "zamba": {
