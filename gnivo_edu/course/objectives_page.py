@@ -64,7 +64,7 @@ def _published(setting: PublishedSetting) -> str:
     held = (
         f"It is held by {setting.acts}." if setting.acts else f"Nothing holds it: {setting.none}."
     )
-    return f"Published setting `{setting.name}` ({setting.source}). {fields}. {held}."
+    return f"Published setting `{setting.name}` ({setting.source}). {fields}. {held}"
 
 
 def _wrapped(paragraph: str) -> str:

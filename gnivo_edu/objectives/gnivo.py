@@ -59,8 +59,8 @@ def gnivo(
     Population minimiser (tabular policy, on-policy groups, reference = sampler):
     "raw" weights: pi* = pi_ref e^{R/alpha}/Z, for every K >= 2, every single depth (its prefix law)
     and their sum, under sum_max, sum_min, horizon. "softmax" weights: pi* at complete responses
-    only; before the end, and in sums, biased, and less so as K grows. mean_max, mean_min, own:
-    biased, since 1/T depends on the future of a prefix.
+    only; before the end, and in sums, biased, by O(1/K) as K grows (K = 2 may be nearer than 4).
+    mean_max, mean_min, own: biased, since 1/T depends on the future of a prefix.
 
     Source: poster of GN-IVO (ICLR 2026), Eq. 9; "softmax" is what its experiments use after Eq. 9
     (second-hand). Departures: the paper draws t ~ U{1..T} and does not say what T is for unequal

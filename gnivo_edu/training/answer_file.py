@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,15 +35,27 @@ def read_answers(path: str, task: Any) -> Stock:
     that the task does not have, on tokens that are no actions, and on an answer that is not whole:
     it has to end with an end-of-sequence token, or at the horizon.
     """
-    try:
-        records = read_records(home(path, what="data"))
-    except OSError as error:
-        raise ValueError(f"data: {named(path)} cannot be read: {error.strerror}") from error
+    with _reading(path) as file:
+        records = read_records(file)
     if not records:
         raise ValueError(f"data: {named(path)} holds no answers")
     reader = _Reader(task)
     rows = [reader.row(row, f"row {n} of {named(path)}") for n, row in enumerate(records, 1)]
     return _stock(rows, task)
+
+
+def check_file(path: str) -> None:
+    """ValueError, in one line, where there is no such file: known before a model is loaded."""
+    with _reading(path) as file:
+        file.stat()
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[Path]:
+    try:
+        yield home(path, what="data")
+    except OSError as error:
+        raise ValueError(f"data: {named(path)} cannot be read: {error.strerror}") from error
 
 
 def demonstrations_of(task: Any) -> Stock:

@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from gnivo_edu.training.config import TrainConfig
+
 STREAM = (1,)  # what keeps these random numbers apart from all others that are made from a seed
 
 
@@ -29,6 +31,18 @@ def takes_depths(objective: Callable[..., Any], options: Mapping[str, Any]) -> b
         return False
     prefixes = options.get("prefixes", parameters["prefixes"].default)
     return bool(prefixes == "given") and parameters["depths"].default is None
+
+
+def check_horizon(config: TrainConfig, task: Any) -> None:
+    """ValueError, in one line, where answers of a task may be longer than the option `horizon` of
+    the objective, in tokens. By steps of the task it may be smaller.
+    """
+    horizon = config.objective_options.get("horizon")
+    if horizon is not None and config.level == "token" and horizon < task.horizon:
+        raise ValueError(
+            f"horizon={horizon}, but an answer to {task.name} may have {task.horizon} tokens: set "
+            "it to that or more, or leave it out"
+        )
 
 
 def depths_of_step(seed: int, step: int, count: int, horizon: int) -> Int[Tensor, " count"]:

@@ -122,6 +122,8 @@ def fine_tune(
     arguments = {key: getattr(thing, "unwrapped", thing) for key, thing in arguments.items()}
     names: Row = {key: name_of(thing) for key, thing in arguments.items() if thing is not None}
     config = replace(config or TrainConfig(), **names)
+    if config.setting.partition("/")[0] != config.objective:
+        config = replace(config, setting="")  # it is another objective's
     objects = {key: None if isinstance(thing, str) else thing for key, thing in arguments.items()}
     check_trackers(config.trackers)
     # Accelerate has to be told of a CPU, or it misses the other processes.

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gnivo_edu.batch import GroupBatch, MissingField
 from gnivo_edu.objectives import LossOutput
+from gnivo_edu.training.answer_file import check_file
 from gnivo_edu.training.config import TrainConfig
 from gnivo_edu.training.depths import takes_depths
 from gnivo_edu.training.kl_penalty import kl_of_answers
@@ -174,6 +175,15 @@ def check_settings(config: TrainConfig, fields: set[str], world: int) -> None:
             if config.kl_to_initial
             else f"{config.objective} takes no KL of whole laws: leave kl_top_k at null"
         )
+    if config.kl_gradient != "states" and not config.kl_to_initial:
+        raise ValueError(
+            f"kl_gradient={config.kl_gradient} is the gradient of kl_to_initial, which is 0: set "
+            "kl_to_initial, or leave kl_gradient out"
+        )
+    if config.critic != "probe" and not {"values", "log_z"} & fields:
+        raise ValueError(f"{config.objective} has no critic: leave critic={config.critic} out")
+    if config.data is not None:
+        check_file(config.data)
     if config.prompts_per_step < world:
         raise ValueError(
             f"prompts_per_step={config.prompts_per_step} leaves some of the {world} processes "

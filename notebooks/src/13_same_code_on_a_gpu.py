@@ -451,8 +451,10 @@ plt.show()
 # So compare like with like: two log-probabilities from the *same* route
 # differ by exactly 0 in every precision, as the last column says. The setting
 # `reference: initial` scores the reference as it scores the policy. With
-# `reference: sampler`, the published way, the drift is in the loss: watch
-# `sampling/sampling_logp_difference` in the metrics. And before you show
+# `reference: sampler`, as GN-IVO was published, the trainer scores once what
+# the policy has just written and takes that for its reference, so that the
+# drift stays out of the loss. How large it was,
+# `sampling/sampling_logp_difference` says in the metrics. And before you show
 # anybody a strip of credits, score both models in float32.
 #
 # Weights are another matter. They stay in float32 even with `precision:

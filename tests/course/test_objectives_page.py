@@ -34,3 +34,8 @@ def test_a_new_objective_is_on_it_by_itself(monkeypatch, tmp_path):
     assert "## `mine`\n\nMine: a loss of my own.\n\n```python\nmine(batch, alpha=0.3)" in (
         tmp_path / "objectives.md"
     ).read_text(encoding="utf-8")
+
+
+def test_its_sentences_end_in_one_full_stop():
+    lines = objectives_page().splitlines()
+    assert not [line for line in lines if line.endswith("..") and not line.endswith("...")]

@@ -44,6 +44,13 @@ def test_only_vimpo_s_setting_is_whole_in_its_sources():
     assert {"gnivo", "grpo", "gvpo", "dr_grpo", "sft_winning"}.isdisjoint(whole)
 
 
+def test_nothing_is_called_read_of_a_paper_that_was_not_opened():
+    told = [name for name in names() if setting(name).source.endswith("documentation of TRL")]
+    assert "grpo" in told
+    for name in told:
+        assert "source" not in {field.mark for field in setting(name).fields.values()}, name
+
+
 RECIPE = """
 objective: gnivo
 objective_options: {alpha: 0.3, weights: raw}
@@ -139,3 +146,10 @@ def test_where_none_acts_no_reference_is_read_or_it_is_the_policy(name, weights_
         return
     initial, _ = weights_of(name, reference="initial")
     assert torch.equal(weights, initial)
+
+
+def test_an_objective_in_the_place_of_the_setting_s_leaves_no_other_s_name_behind(tmp_path):
+    settings = TINY | {"objective": "gvpo", "steps": 1}
+    run(tmp_path, **settings, things={"objective": "online_dpo"})
+    saved = load_config(tmp_path / "config.yaml")
+    assert (saved.objective, saved.objective_options["alpha"]) == ("online_dpo", 0.1)

@@ -86,6 +86,13 @@ def test_the_horizon_of_the_objective_bounds_the_depths() -> None:
     assert depths.unique().tolist() == [1, 2]
 
 
+def test_a_horizon_below_the_longest_answer_is_refused_before_anything_is_drawn() -> None:
+    longest = toy_envs.ArithmeticChain().horizon
+    rollouts(objective_options={"prefixes": "given", "horizon": longest})
+    with pytest.raises(ValueError, match=f"horizon=2, but .* may have {longest} tokens"):
+        rollouts(objective_options={"prefixes": "given", "horizon": 2})
+
+
 LETTER = GIVEN | {
     "model": "table",
     "task": "toy_envs/RandomTree-v0",

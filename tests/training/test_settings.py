@@ -64,6 +64,13 @@ def test_a_field_that_nobody_can_give_is_an_error() -> None:
         ({"objective_options": {"alpah": 1}}, "alpah"),
         ({"group_size": 1}, "K = 1|single response"),
         ({"task": "toy_envs/Bracket-v0"}, "Bracket"),
+        ({"kl_gradient": "answers"}, "kl_to_initial, which is 0"),
+        ({"objective": "gvpo", "critic": "network"}, "gvpo has no critic"),
+        (
+            # Before the model, which is not there either.
+            {"model": "no-model", "reference": "initial", "sampler": "data", "data": "none.jsonl"},
+            "data: 'none.jsonl' cannot be read",
+        ),
     ],
 )
 def test_what_does_not_fit_is_said_in_one_line_before_anything_is_drawn(changes, says, tmp_path):
