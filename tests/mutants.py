@@ -59,7 +59,7 @@ CHOICES = {
     "k1": "k3", "k2": "k3", "k3": "k1", "exact": "k3", "value": "policy", "policy": "value",
     "group": "batch", "none": "group", "raw": "softmax", "all": "last", "sum_max": "sum_min",
     "token": "step", "mean": "leave_one_out", "hard": "soft", "half": "first", "sigmoid": "ipo",
-    "best": "threshold",
+    "best": "threshold", "completion": "completion_softmax",
 }
 # In the exact room: np.f becomes np.g, and a method of an array or a builtin becomes its neighbour.
 NUMPY = {

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from gnivo_edu.batch import GroupBatch, group_log_softmax
 from gnivo_edu.objectives.groups import (
+    CompletionWeights,
     Lengths,
     Prefixes,
-    Weights,
     prefix_coefficients,
     reward_weights,
     softmax_metrics,
@@ -21,7 +21,7 @@ from gnivo_edu.objectives.surrogate import response_metrics
 def gnivo(
     batch: GroupBatch,
     alpha: float = 0.2,
-    weights: Weights = "raw",
+    weights: CompletionWeights = "raw",
     prefixes: Prefixes = "all",
     depths: Int[Tensor, " N"] | None = None,
     reward_max: float = 0.0,
@@ -37,9 +37,11 @@ def gnivo(
     pi(s_t^i), with q^t = softmax(rho^t) and W = sum_i w_i: its coefficients sum to zero in each
     group. Nothing is detached.
 
-    `alpha`: reward per nat. `weights`: "raw", or "softmax" for softmax(R/alpha) within the group.
-    `reward_max`, reward units, keeps raw weights in range: one number given by the task, which
-    scales the loss and leaves its minimiser; a maximum over the group would move it.
+    `alpha`: reward per nat. `weights`: "raw"; "softmax", raw over their sum in the group;
+    "completion", at depth t w_i^t = w_i pi_ref(y_{>t}|s_t)/mu(y_{>t}|s_t), mu = `behaviour_logps`
+    the writer of the answer, a constant; "completion_softmax", those over their sum.
+    `reward_max`, reward units, keeps weights that are not normalised in range: one number given by
+    the task, which scales the loss and leaves its minimiser; a group's maximum would move it.
     `prefixes`: "all" depths; "last", complete responses; "given", the depth `depths` [N] int, drawn
     by the caller from 1..horizon for each prompt.
     Where the reference is the policy itself, as it is at every update of the paper's Algorithm 1,
@@ -59,13 +61,26 @@ def gnivo(
     Population minimiser (tabular policy, on-policy groups, reference = sampler):
     "raw" weights: pi* = pi_ref e^{R/alpha}/Z, for every K >= 2, every single depth (its prefix law)
     and their sum, under sum_max, sum_min, horizon. "softmax" weights: pi* at complete responses
+<<<<<<< HEAD
     only; before the end, and in sums, biased, by O(1/K) as K grows (K = 2 may be nearer than 4).
     mean_max, mean_min, own: biased, since 1/T depends on the future of a prefix.
+=======
+    only; before the end, and in sums, biased: by O(1/K) as K grows, but not less with every K.
+    mean_max, mean_min, own: biased, since 1/T depends on the future of a prefix.
+
+    Population minimiser with completion weights, at every depth and in those sums: "completion":
+    pi* under every sampler with support, even one for each answer, since E_mu[w^t | s_t] =
+    e^{V(s_t)}. "completion_softmax": pi* on answers of the policy itself, mu = pi, where log w_i^t
+    = R_i/alpha - h_i + rho_i^t for h_i = rho of the whole answer: at pi*, log Z + rho_i^t, and no
+    group has a gradient. On others' answers, as on its own once it has moved, pi* at complete
+    responses only. Where the reference is the sampler, both are the weights without completion.
+>>>>>>> 29b0ac7 (Weigh answers by the chance of their completions in GN-IVO; say that the softmax bias is not monotone in K)
 
     Source: poster of GN-IVO (ICLR 2026), Eq. 9; "softmax" is what its experiments use after Eq. 9
     (second-hand). Departures: the paper draws t ~ U{1..T} and does not say what T is for unequal
     lengths: here all depths are summed, unless prefixes="given" brings drawn ones. Its reference is
-    the sampler; here it is `reference_logps`, which defaults to the sampler.
+    the sampler; here it is `reference_logps`, which defaults to the sampler. Completion weights are
+    this project's, see notebooks/theorems.md.
 
     Metrics: `reward`, mean; `logratio`, mean log pi_theta/pi_ref of responses, nats; `misfit`, KL
     of the group softmax of log-ratios from that of R/alpha at complete responses, nats;
@@ -87,5 +102,5 @@ def gnivo(
     w = reward_weights(batch, alpha, weights=weights, reward_max=reward_max)
     c = prefix_coefficients(batch, prefixes, lengths=lengths, depths=depths, horizon=horizon)
     log_q = group_log_softmax(rho)  # over the K responses of a group, never over tokens
-    loss = batch.group_mean(-(c * w[..., None] * log_q).sum((1, 2)))
+    loss = batch.group_mean(-(c * w * log_q).sum((1, 2)))
     return LossOutput(loss, softmax_metrics(batch, rho, alpha=alpha) | response_metrics(batch))

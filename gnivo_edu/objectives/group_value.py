@@ -65,5 +65,5 @@ def group_value(
     w = reward_weights(batch, alpha, weights=weights, reward_max=reward_max)
     c = prefix_coefficients(batch, prefixes, lengths=lengths, depths=depths, horizon=horizon)
     log_q = group_log_softmax(values)  # over the K responses of a group, never over tokens
-    loss = batch.group_mean(-(c * w[..., None] * log_q).sum((1, 2)))
+    loss = batch.group_mean(-(c * w * log_q).sum((1, 2)))
     return LossOutput(loss, softmax_metrics(batch, values, alpha=alpha))

@@ -13,6 +13,8 @@ from gnivo_edu.batch import GroupBatch, group_log_softmax
 from gnivo_edu.objectives.surrogate import check_choice
 
 Weights = Literal["raw", "softmax"]
+# Times what the reference, rather than the writer, gives the rest of the answer.
+CompletionWeights = Literal["raw", "softmax", "completion", "completion_softmax"]
 Prefixes = Literal["all", "given", "last"]
 Lengths = Literal["sum_max", "sum_min", "horizon", "mean_max", "mean_min", "own"]
 LONGEST = 1_000_000  # tokens of a response; float32 counts no further than 16 times as many
@@ -31,30 +33,53 @@ def check_alpha(alpha: float) -> float:
 
 
 def reward_weights(
-    batch: GroupBatch, alpha: float, weights: Weights = "raw", reward_max: float = 0.0
-) -> Float[Tensor, "N K"]:
-    """w_i: exp((R_i - reward_max)/alpha) ("raw"), or softmax(R/alpha) within the group ("softmax").
+    batch: GroupBatch, alpha: float, weights: CompletionWeights = "raw", reward_max: float = 0.0
+) -> Float[Tensor, "N K T"] | Float[Tensor, "N K 1"]:
+    """w_i^t: exp((R_i - reward_max)/alpha) ("raw"), or softmax(R/alpha) within the group
+    ("softmax"), both one number [N, K, 1] for all depths. With "completion" e^{R/alpha} is first
+    multiplied by pi_ref/mu of the tokens after t, mu = `behaviour_logps`: [N, K, T].
 
     `reward_max`, reward units, is one number for the whole task. Raises ValueError on groups of one
-    and if a raw weight overflows.
+    and if a weight that is not normalised overflows.
     """
     if batch.rewards.shape[1] < 2:
         raise ValueError(
             "the group softmax of a single response is constant: take groups of at least 2"
         )
     check_alpha(alpha)
-    check_choice("weights", weights, literal=Weights)
-    if weights == "softmax":
-        return group_log_softmax(batch.rewards / alpha).exp()
-    w = ((batch.rewards - reward_max) / alpha).exp()
+    check_choice("weights", weights, literal=CompletionWeights)
+    # A softmax does not see reward_max.
+    shift = 0.0 if weights.endswith("softmax") else reward_max
+    log_w = ((batch.rewards - shift) / alpha)[..., None]
+    if weights.startswith("completion"):
+        log_w = log_w + _completion_logratio(batch)
+    if weights.endswith("softmax"):
+        return group_log_softmax(log_w).exp()
+    w = log_w.exp()
     # The gradient holds their sum over the group too.
     if not bool(w.sum(1).isfinite().all()):
+        largest = f"R = {float(batch.rewards.max()):g}, alpha = {alpha:g}"
+        if weights == "completion":
+            raise ValueError(
+                f"exp((R - reward_max)/alpha) pi_ref/mu of a completion overflows {w.dtype} at "
+                f"{largest}, reward_max = {reward_max:g}: pass a larger reward_max (it scales the "
+                f"loss: here {alpha * float(log_w.max()):g} more), or weights='completion_softmax'"
+            )
         raise ValueError(
             f"exp((R - reward_max)/alpha) overflows {w.dtype} at "
-            f"R = {float(batch.rewards.max()):g}, alpha = {alpha:g}, reward_max = {reward_max:g}: "
+            f"{largest}, reward_max = {reward_max:g}: "
             "pass reward_max, the largest reward the task can give"
         )
     return w
+
+
+def _completion_logratio(batch: GroupBatch) -> Float[Tensor, "N K T"]:
+    """log pi_ref(y_{>t}|s_t) - log mu(y_{>t}|s_t), nats, mu the writer; 0 once an answer is
+    complete. Without gradient: the fields are constants.
+    """
+    each = (batch.reference_logps - batch.behaviour_logps).masked_fill(batch.outside, 0.0)
+    # The sum over the tokens after t; from the end, so that after the last it is 0 exactly.
+    return each.flip(-1).cumsum(-1).flip(-1) - each
 
 
 def prefix_coefficients(

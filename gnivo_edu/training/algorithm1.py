@@ -103,7 +103,10 @@ def train(
     if group_size < 2:
         raise ValueError(f"a group has at least 2 answers, got group_size={group_size}")
     loss_of = objectives.get(objective)
-    if objective in ("gnivo", "group_value") and settings.get("weights", "raw") == "raw":
+    if objective in ("gnivo", "group_value") and settings.get("weights", "raw") in (
+        "raw",
+        "completion",
+    ):
         settings.setdefault("reward_max", 1.0)
     draws_depths = takes_depths(loss_of, settings) and "depths" not in settings
     policy = TabularLM.from_mdp(mdp)

@@ -50,7 +50,8 @@ class TrainConfig:
     steps ago (what is missing, as at the start, the policy writes); "data" those of the file
     `data`, see `read_answers` (questions to which it has too few are not asked); "demonstrations"
     the task's own, one a group. All but policy need a reference of their own, "initial" or
-    "refreshed". With raw weights GN-IVO ends at pi* only on answers of its reference.
+    "refreshed". With raw weights GN-IVO ends at pi* only on answers of its reference, with
+    `objective_options` weights: completion on anybody's.
     An answer's `behaviour_logps` are always its writer's, at the temperature that it wrote with.
     The log-ratio h of an answer is to the reference, whoever wrote it; a ratio pi/pi_writer, such
     as a clipped one, is to its writer. `data_writer`: whose the answers are that come without

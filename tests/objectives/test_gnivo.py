@@ -155,7 +155,10 @@ def test_a_group_without_tokens_gives_a_differentiable_zero() -> None:
     [
         ({"alpha": 0.0}, "alpha must be a positive number"),
         ({"alpha": 1e-4}, "pass reward_max"),
-        ({"weights": "hard"}, "weights must be one of raw, softmax"),
+        (
+            {"weights": "hard"},
+            "one of raw, softmax, completion, completion_softmax",
+        ),
         ({"prefixes": "first"}, "prefixes must be"),
         ({"lengths": "max"}, "lengths must be"),
         ({"lengths": "horizon"}, "needs horizon"),

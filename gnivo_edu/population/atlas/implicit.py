@@ -126,6 +126,31 @@ ROWS: list[Row] = [
                 depth=2,
                 law=prefixes(2),
             ),
+            exact(
+                "completion weights, stale samples",
+                settings={"weights": "completion"},
+                sampling=HALF_UNIFORM,
+            ),
+            exact(
+                "completion weights, the policy's own samples",
+                settings={"weights": "completion"},
+                sampling="current",
+            ),
+            biased(
+                "softmax weights, the policy's own samples",
+                settings={"weights": "softmax"},
+                sampling="current",
+            ),
+            exact(
+                "softmax of completion weights, the policy's own samples",
+                settings={"weights": "completion_softmax"},
+                sampling="current",
+            ),
+            biased(
+                "softmax of completion weights, stale samples",
+                settings={"weights": "completion_softmax"},
+                sampling=HALF_UNIFORM,
+            ),
             other(
                 "3 refreshes of the reference",
                 "pi_0 e^{3R/alpha}/Z",
