@@ -93,6 +93,9 @@ def vimpo(
     residual is not centred, and spurious solutions exist. The actor's expected gradient on-policy
     is - alpha grad KL(pi || pi_ref) at fixed occupancies, over the mean length, before whitening:
     it climbs the KL, so with actor > 0 it is neither. GRPO's actor tilts by its own advantages.
+    Over the mean length: a token's weight falls with it in L_A, and not in L_V. The published actor
+    = 5e-3 is one for answers of thousands of tokens; on those of a dozen it wins, and the policy
+    climbs the KL away from all reward (`recipes/arithmetic/results.md`).
 
     Source: arXiv 2606.20008 (second-hand), its code backprop07/VIMPO (read and run) and its README.
     Departures: leave-one-out is ours. "soft" with kl="exact" takes `policy_kl`, the sampler's only

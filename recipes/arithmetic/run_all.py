@@ -22,6 +22,7 @@ from gnivo_edu.objectives import published
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINED = [name for name in published.names() if name != "group_value"]
+LAST = 20
 COLUMNS = (
     "setting",
     "reward before",
@@ -35,7 +36,7 @@ COLUMNS = (
 
 
 def run(name: str, out: Path, steps: int) -> dict[str, Any]:
-    """The report of a setting's run, and its last line of metrics."""
+    """The report of a setting's run, and its last lines of metrics."""
     folder = out / name.replace("/", "-")
     report = folder / "report.json"
     if not report.exists():
@@ -56,12 +57,20 @@ def run(name: str, out: Path, steps: int) -> dict[str, Any]:
         report.write_text(done.stdout, encoding="utf-8")
         print(f"{name}: done", flush=True)
     lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    return json.loads(report.read_text(encoding="utf-8")) | {"last": json.loads(lines[-1])}
+    return json.loads(report.read_text(encoding="utf-8")) | {
+        "last": [json.loads(line) for line in lines[-LAST:]]
+    }
 
 
 def row(name: str, report: dict[str, Any]) -> tuple[str, ...]:
     """A row of the table: what is not measured for a setting is a dash."""
-    change, last, setting = report["change"], report["last"], published.setting(name)
+    change, setting = report["change"], published.setting(name)
+
+    def late(metric: str) -> float:
+        """Mean over the last steps that measure it."""
+        measured = [line[metric] for line in report["last"] if metric in line]
+        return sum(measured) / len(measured)
+
     low, high = change["interval"]
     held = f"acts: {setting.acts}" if setting.acts else f"none: {setting.none}"
     return (
@@ -69,9 +78,9 @@ def row(name: str, report: dict[str, Any]) -> tuple[str, ...]:
         f"{change['before']:.3f}",
         f"{change['after']:.3f}",
         f"{change['difference']:+.3f} ({low:+.3f} to {high:+.3f})",
-        f"{last['logratio']:+.3f}",
-        f"{last['kl_to_initial']:.3f}",
-        f"{last['token_weight']:.3g}",
+        f"{late('logratio'):+.3f}",
+        f"{late('kl_to_initial'):.3f}",
+        f"{late('token_weight'):.3g}",
         held,
     )
 
@@ -88,9 +97,12 @@ def table(reports: dict[str, dict[str, Any]], steps: int) -> str:
             "questions and 8 answers, learning rate 1e-4, one seed, one thread a run. Nothing is "
             "tuned and one seed ranks nothing: the table says whether a setting trains, and "
             "whether what is to hold it acts. `before` and `after` are mean rewards on the same "
-            "questions. Of the last update: log-ratio, the mean over answers of log pi/pi_ref, "
-            "nats; KL to the model at the start, nats an answer; token weight, the root mean "
-            "square of what the loss gives a token, times the number of answers.",
+            f"questions. Means over the last updates of {LAST} steps: log-ratio, the mean over "
+            "answers of log pi/pi_ref, nats; KL to the model at the start, nats an answer; token "
+            "weight, the root mean square of what the loss gives a token, times the number of "
+            "answers (of a policy gradient on its own answers: of the advantages). A setting may "
+            "fail here and not where it was published: VIMPO's actor is one for long answers, and "
+            "`vimpo/short` has another.",
             "",
             *lines,
             "",

@@ -315,3 +315,31 @@ def test_equal_rewards_have_no_scale_to_divide_by() -> None:
         for normalised in (False, True)
     )
     assert scaled.item() == pytest.approx(1e4 * plain.item(), rel=1e-12)
+
+
+def test_the_actor_weighs_less_the_longer_the_answers_are() -> None:
+    """The value loss gives a token a weight that length leaves alone, the actor one of 1/T."""
+
+    def weights(length: int, actor: float) -> torch.Tensor:
+        shape = (1, 2, length)
+        logps = torch.full(shape, -0.7, dtype=torch.float64, requires_grad=True)
+        # One log-ratio an answer, all of it at its first token: one residual at any length.
+        first = torch.tensor([0.3, -0.2], dtype=torch.float64)[None, :, None]
+        shift = torch.cat([first, torch.zeros(1, 2, length - 1, dtype=torch.float64)], -1)
+        batch = GroupBatch(
+            policy_logps=logps,
+            behaviour_logps=logps.detach(),
+            reference_logps=logps.detach() - shift,
+            rewards=torch.tensor([[1.0, 0.0]], dtype=torch.float64),
+            mask=torch.ones(shape, dtype=torch.bool),
+            policy_kl=torch.zeros(shape, dtype=torch.float64),
+        )
+        vimpo(batch, alpha=0.5, actor=actor, lam=0.0, whitened=False).loss.backward()
+        assert logps.grad is not None
+        return logps.grad[0, :, 0]
+
+    short, long = (weights(length, actor=0.0) for length in (4, 8))
+    torch.testing.assert_close(short, long, rtol=0, atol=1e-15)
+    short, long = (weights(n, actor=1.0) - weights(n, actor=0.0) for n in (4, 8))
+    torch.testing.assert_close(short, 2 * long, rtol=0, atol=1e-15)
+    assert float(short.abs().min()) > 1e-3
