@@ -61,11 +61,7 @@ def gnivo(
     Population minimiser (tabular policy, on-policy groups, reference = sampler):
     "raw" weights: pi* = pi_ref e^{R/alpha}/Z, for every K >= 2, every single depth (its prefix law)
     and their sum, under sum_max, sum_min, horizon. "softmax" weights: pi* at complete responses
-<<<<<<< HEAD
     only; before the end, and in sums, biased, by O(1/K) as K grows (K = 2 may be nearer than 4).
-    mean_max, mean_min, own: biased, since 1/T depends on the future of a prefix.
-=======
-    only; before the end, and in sums, biased: by O(1/K) as K grows, but not less with every K.
     mean_max, mean_min, own: biased, since 1/T depends on the future of a prefix.
 
     Population minimiser with completion weights, at every depth and in those sums: "completion":
@@ -74,7 +70,6 @@ def gnivo(
     = R_i/alpha - h_i + rho_i^t for h_i = rho of the whole answer: at pi*, log Z + rho_i^t, and no
     group has a gradient. On others' answers, as on its own once it has moved, pi* at complete
     responses only. Where the reference is the sampler, both are the weights without completion.
->>>>>>> 29b0ac7 (Weigh answers by the chance of their completions in GN-IVO; say that the softmax bias is not monotone in K)
 
     Source: poster of GN-IVO (ICLR 2026), Eq. 9; "softmax" is what its experiments use after Eq. 9
     (second-hand). Departures: the paper draws t ~ U{1..T} and does not say what T is for unequal
