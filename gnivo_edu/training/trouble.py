@@ -64,8 +64,8 @@ class Watch:
             self.told = True
             self.progress(
                 f"the gradient has norm {norm:.3g} and is clipped to max_grad_norm={limit:g}: "
-                "its direction alone is learned from; a larger alpha or a reward_max makes it "
-                "smaller"
+                "its direction alone is learned from; a larger alpha or, for raw weights, a "
+                "reward_max may make it smaller"
             )
 
     def step(self) -> None:

@@ -47,10 +47,11 @@ class Writers:
         if not unknown or config.data_writer == "reference":
             return
         if reads_writers(objective, config.objective_options, group_size=config.group_size):
+            give = "give logps in each row of the file, or " if unknown == ["data"] else ""
             raise ValueError(
                 f"{config.objective} reads the log-probabilities of who wrote an answer, which "
-                f"{' and '.join(unknown)} do not have: give logps in each row of the file, or set "
-                "data_writer=reference to take the reference for their writer"
+                f"{' and '.join(unknown)} do not have: {give}set data_writer=reference to take the "
+                "reference for their writer"
             )
 
     def questions(

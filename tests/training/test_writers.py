@@ -288,9 +288,13 @@ def test_answers_of_a_file_keep_the_log_probabilities_of_their_writer(
 
 def test_a_writer_that_nobody_knows_is_refused_where_a_ratio_to_it_counts(tmp_path: Path) -> None:
     changes = {"sampler": "data", "data": answers(tmp_path / "answers.jsonl"), "steps": 2}
-    with pytest.raises(ValueError, match="set data_writer=reference") as error:
+    with pytest.raises(ValueError, match="file, or set data_writer=reference") as error:
         mixed(tmp_path / "refused", objective="grpo", **changes)
     assert "\n" not in str(error.value)
+    # A task's demonstrations are in no file.
+    chain = {"task": "toy_envs/ArithmeticChain-v0", "sampler": {"policy": 3, "demonstrations": 1}}
+    with pytest.raises(ValueError, match="demonstrations do not have: set data_writer=reference"):
+        tiny(tmp_path / "refused", objective="grpo", **chain)
     rows = mixed(tmp_path / "taken", objective="grpo", data_writer="reference", **changes)
     # Its ratios are to the reference, which at first is the policy.
     assert rows[0]["sampling/importance_sampling_ratio/max"] != 1
