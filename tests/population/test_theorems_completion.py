@@ -237,3 +237,24 @@ def test_drawn_answers_lead_to_pi_star_itself_since_the_noise_fades() -> None:
     assert trained("completion_softmax") < 1e-6
     assert trained("completion") < 1e-6
     assert min(trained("softmax"), trained("raw")) > 1e-4
+
+
+# Signal over noise of one group of four, at pi_ref e^{x R/alpha}/Z for x = 0, 0.5, 0.9.
+SIGNAL = {
+    ("softmax", "current"): (0.581, 0.521, 0.347),
+    ("completion_softmax", "current"): (0.581, 0.640, 0.725),
+    ("raw", "stranger"): (0.402, 0.286, 0.184),
+    ("completion", "stranger"): (0.288, 0.180, 0.044),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("weights", "name"), SIGNAL, ids=str)
+def test_what_completion_weights_cost_and_save(weights: str, name: str) -> None:
+    answers = problem("tree")
+    groups = Population.of(answers, 4, sampler=samplers()[name])
+    for x, expected in zip((0.0, 0.5, 0.9), SIGNAL[weights, name], strict=True):
+        point = point_at(answers, ALPHA, policy=answers.tilted(x * answers.rewards / ALPHA))
+        loss = partial(objectives.gnivo, weights=weights)
+        mean, covariance = gradient_covariance(loss, groups, point, alpha=ALPHA)
+        assert float(mean.norm() / covariance.trace().sqrt()) == pytest.approx(expected, abs=2e-3)
