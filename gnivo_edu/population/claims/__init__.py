@@ -2,7 +2,7 @@
 
 A claim has an `error` as it is said and, where a condition mends it, an error under that condition.
 The verdict is read off these two numbers: holds, holds if, fails. `claim` holds the words to write
-one with, `papers` and `practice` the claims.
+one with, `papers`, `practice` and `theorems` the claims.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from collections.abc import Callable
 from typing import Any
 
 from gnivo_edu.names import nearest
-from gnivo_edu.population.claims import papers, practice
+from gnivo_edu.population.claims import papers, practice, theorems
 from gnivo_edu.population.claims.claim import BITES, ZERO, Claim, Finding, Verdict
 
 __all__ = ["BITES", "ZERO", "Claim", "Finding", "Verdict", "all_claims", "claims"]
 
 
 def all_claims() -> list[Claim]:
-    """The ledger: the papers' claims, then those of practice and teaching."""
-    return [*papers.CLAIMS, *practice.CLAIMS]
+    """The ledger: the papers' claims, those of practice and teaching, and our own."""
+    return [*papers.CLAIMS, *practice.CLAIMS, *theorems.CLAIMS]
 
 
 def claims(
