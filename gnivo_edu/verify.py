@@ -197,6 +197,10 @@ def verify_tree(
 ) -> Result:
     """One entry of `results`: both theorems and both controls on one tree, at one alpha and group
     size.
+
+    `not_applicable` holds the controls that cannot bite, and under the name of a theorem what
+    float64 cannot decide of it; neither changes `passed`. `notice`, on a tree of one reward, says
+    that there is nothing to verify.
     """
     start = time.perf_counter()
     first = exact.verify_soft_value_theorem(tree, alpha)
@@ -205,7 +209,13 @@ def verify_tree(
         exact.softmax_weights(tree, alpha, group_size=group_size),
         exact.off_policy_samples(tree, alpha, group_size=group_size, sampler=sampler),
     ]
-    return {
+    theorems = {"soft_value_theorem": first, "constant_shift": second}
+    undecided = {
+        name: "; ".join(theorem.undecided)
+        for name, theorem in theorems.items()
+        if theorem.undecided
+    }
+    result: Result = {
         "target": target,
         "alpha": alpha,
         "sequences": tree.num_sequences,
@@ -227,11 +237,17 @@ def verify_tree(
             for control in controls
             if control.why_not is None
         },
-        "not_applicable": {
-            control.name: control.why_not for control in controls if control.why_not
-        },
+        "not_applicable": {control.name: control.why_not for control in controls if control.why_not}
+        | undecided,
         "passed": first.passed and second.passed and all(control.behaves for control in controls),
     }
+    rewards = tree.rewards[tree.reachable(tree.horizon)]
+    if rewards.min() == rewards.max():
+        result["notice"] = (
+            f"all {len(rewards):,} continuations are rewarded {rewards[0]:g}: nothing to verify; "
+            "take another prompt or reward"
+        )
+    return result
 
 
 def _check_request(alphas: Sequence[float], group_sizes: Sequence[int]) -> None:

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from gnivo_edu import exact, tasks, verify
+from gnivo_edu.commands.tables import print_verification
 from gnivo_edu.policies import tabulate
 from gnivo_edu.policies.small import small_transformer
 
@@ -76,3 +77,24 @@ def test_wrong_requests_are_refused_in_one_line():
         verify.verify_transformer(["Bracket"])
     with pytest.raises(ValueError, match="size must be one of"):
         verify.verify_transformer(["Brackets"], size="huge")
+
+
+def test_what_is_not_decided_stands_beside_the_controls_that_cannot_bite():
+    report = verify.verify_environments(["RandomTree"], alphas=[1e-6], group_sizes=[2])
+    assert report["passed"]
+    reasons = report["results"][0]["not_applicable"]
+    assert set(reasons) == {"constant_shift", "softmax_weights", "off_policy_samples"}
+    assert all("nats" in reason for reason in reasons.values())
+
+
+def test_a_reward_that_does_not_vary_is_said_first(capsys):
+    tree = exact.enumerate_tree_from_rewards(np.full(8, 0.5), 2)
+    result = verify.verify_tree(tree, 0.5, group_size=2)
+    print_verification({"passed": True, "results": [result]})
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == (
+        "tree: all 8 continuations are rewarded 0.5: nothing to verify; take another prompt or "
+        "reward"
+    )
+    other = exact.enumerate_tree_from_rewards([0.0, 0.5], 2)
+    assert "notice" not in verify.verify_tree(other, 0.5, group_size=2)

@@ -17,6 +17,9 @@ def print_verification(report: dict[str, Any]) -> None:
     """The results of `gnivo_edu.verify` as a table of at most 80 columns, and why a control cannot
     bite, if so.
     """
+    notices = {f"{r['target']}: {r['notice']}" for r in report["results"] if "notice" in r}
+    for notice in sorted(notices):
+        print(visible(notice))
     columns = ("alpha", "K", "answers", "thm 1", "thm 2", "softmax", "stale", "holds")
     title = "Both theorems and two controls, in nats"
     table = _ruleless(title, left=["target"], right=columns, no_wrap=True)
@@ -26,13 +29,14 @@ def print_verification(report: dict[str, Any]) -> None:
             table.add_row(_cell(target if number == 0 else ""), *_verification_cells(result))
     _draw(table)
     print("thm 1, thm 2: largest errors; softmax, stale: two controls (t < T) that must miss.")
+    words = {"soft_value_theorem": "not decided", "constant_shift": "not decided"}
     reasons = {
-        f"{result['target']}, {control}: {why}"
+        f"{words.get(name, 'cannot bite')}: {result['target']}, {name}: {why}"
         for result in report["results"]
-        for control, why in result["not_applicable"].items()
+        for name, why in result["not_applicable"].items()
     }
     for reason in sorted(reasons):
-        print(visible(f"cannot bite: {reason}"))
+        print(visible(reason))
     if "fit" in report:
         fit = report["fit"]
         print(

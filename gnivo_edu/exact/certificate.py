@@ -27,7 +27,8 @@ class Certificate:
 
     `claim`: what was checked, in one sentence. `max_abs_error`: the number it is judged by, nats.
     `limit`: the bound on it. `measures`: further numbers by name. `table`: one row per depth.
-    `prefixes`: how many were compared.
+    `prefixes`: how many were compared. `undecided`: what float64 could not decide, and why; it is
+    neither held for true nor for false.
 
     >>> rows = [{"t": 0, "error": 0.0}]
     >>> print(Certificate("1 + 1 = 2", True, 0.0, limit=1e-10, prefixes=1, table=rows))
@@ -44,6 +45,7 @@ class Certificate:
     prefixes: int
     table: list[Row] = field(default_factory=list)
     measures: dict[str, float] = field(default_factory=dict)
+    undecided: list[str] = field(default_factory=list)
 
     def __getitem__(self, name: str) -> float:
         """A measure by name."""
@@ -74,6 +76,7 @@ class Certificate:
             self._largest_error,
             *(f"{name.replace('_', ' ')}: {_cell(value)}" for name, value in self.measures.items()),
             *("  ".join(row).rstrip() for row in padded),
+            *(f"not decided: {reason}" for reason in self.undecided),
         ]
         return "\n       ".join(lines)
 
@@ -87,6 +90,7 @@ class Certificate:
             f"<br>{html.escape(name.replace('_', ' '))}: {_cell(value)}"
             for name, value in self.measures.items()
         )
+        measures += "".join(f"<br>not decided: {html.escape(why)}" for why in self.undecided)
         return (
             f"<div><b>{self._verdict}</b> {html.escape(self.claim)}<br>{self._largest_error}"
             f"{measures}<table>{head}{body}</table></div>"

