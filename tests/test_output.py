@@ -127,7 +127,10 @@ def refused(
         ("train --set prompts_per_step=1000000000", "answers a step: take at most"),
         ("train --set seed=1 --set seed=2", "--set has seed twice"),
         ("judge gvpo --set alpha=1", "give --alpha instead"),
-        ("judge gnivo --set weights=row", "weights must be one of raw, softmax, got 'row'"),
+        (
+            "judge gnivo --set weights=row",
+            "weights must be one of raw, softmax, completion, completion_softmax, got 'row'",
+        ),
         ("judge gnivo --set depths=[1]", "depths cannot be written"),
         ("verify --model x --prompt-index 0", "--prompt-index is of environments"),
         ("verify --env Brackets --group-size 2.5", "--group-size"),

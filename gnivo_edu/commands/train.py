@@ -120,7 +120,7 @@ def train(
 
     tell = say(quiet=as_json)
     changes = set_ or []
-    settings = load_config(config, changes, progress=tell)
+    settings = load_config(config, changes, progress=lambda line: typer.echo(line, err=True))
     if not settings.setting:  # nobody names an objective
         settings = load_config(config, [f"objective={settings.objective}", *changes])
     if dry_run:

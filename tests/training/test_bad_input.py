@@ -152,7 +152,8 @@ def test_a_tokenizer_without_a_pad_token_pads_with_its_end(called, shared_model,
     few = {"task": "stories", "task_options": {"horizon": 6}, "model": "model"}
     assert called("train", **few)[0] == 0
     assert called("evaluate", **few | {"model": "out/model"})[0] == 0
-    _, rows = run(tmp_path / "padded", **FEW | few | {"model": shared_model})
+    plain = FEW | few | {"model": shared_model, "setting": "gnivo"}  # what the command line takes
+    _, rows = run(tmp_path / "padded", **plain)
     assert metrics(tmp_path / "out")[0]["loss"] == pytest.approx(
         rows[0]["loss"], rel=1e-5
     )  # padding is not seen
@@ -191,7 +192,8 @@ def test_a_reward_that_fails_later_leaves_what_was_learned(
     few = {
         "model": shared_model,
         "task": "stories",
-        "objective": "gvpo",
+        "setting": "gvpo",
+        "inner_steps": 1,
         "task_options": {"reward": "mine:reward", "horizon": 6},
     }
     good = "return [len(text) / 50 for text in texts]"
@@ -201,7 +203,8 @@ def test_a_reward_that_fails_later_leaves_what_was_learned(
         f"calls.append(1)\n    if len(calls) == 3: raise OSError('gone')\n    {good}",
     )
     status, out, said = called("train", **few)
-    steps, (last,) = said.splitlines()[:-1], said.splitlines()[-1:]
+    taken, *steps, last = said.splitlines()
+    assert taken.startswith("setting=gvpo: ")
     assert [line.split()[:2] for line in steps] == [["step", "1/3"], ["step", "2/3"]]
     assert_one_line((status, out, last + "\n"), "the reward mine:reward raised OSError: gone")
     assert len(metrics(tmp_path / "out")) == 2

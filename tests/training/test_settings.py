@@ -55,10 +55,7 @@ def test_a_field_that_nobody_can_give_is_an_error() -> None:
     [
         ({"objective": "grop"}, "did you mean 'grpo'"),
         ({"objective": "group_value"}, "moves no policy"),
-        (
-            {"objective": "vimpo", "kl_to_initial": 0.1, "reference": "sampler"},
-            "set reference=initial",
-        ),
+        ({"objective": "vimpo", "kl_to_initial": 0.1}, "set reference=initial"),
         ({"kl_to_initial": 0.1, "kl_top_k": 2}, "kl_to_initial is an exact KL"),
         ({"objective": "grpo", "kl_top_k": 2}, "grpo takes no KL of whole laws"),
         ({"objective_options": {"alpah": 1}}, "alpah"),

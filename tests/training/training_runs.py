@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from gnivo_edu import cli
-from gnivo_edu.training.config import load_config
+from gnivo_edu.training.config import TrainConfig, load_config
 from gnivo_edu.training.loop import fine_tune
 
 
@@ -58,7 +58,9 @@ def run(
         if row["step"] == stop_at:
             raise Stop
 
-    config = load_config(**settings, out=str(out))
+    # A published setting where one is named; else the settings as they stand, and defaults.
+    make = load_config if "setting" in settings else TrainConfig
+    config = make(**settings, out=str(out))
     return fine_tune(config, resume, progress=progress, on_step=on_step, **things or {}), rows
 
 
