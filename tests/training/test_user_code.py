@@ -29,7 +29,8 @@ def write(tmp_path, monkeypatch):
         for name in set(sys.modules) - before:
             del sys.modules[name]
         for name, text in texts.items():
-            sys.modules.pop(name.replace("/", "."), None)  # another test may have left one
+            for left in (name.replace("/", "."), name.partition("/")[0]):
+                sys.modules.pop(left, None)  # by another test
             path = tmp_path.joinpath(*name.split("/")).with_suffix(".py")
             path.parent.mkdir(exist_ok=True)
             path.write_text(textwrap.dedent(text))

@@ -181,7 +181,7 @@ def atlas(
 
     >>> report = atlas("dr_grpo")
     >>> report["passed"], [row["verdict"] for row in report["rows"]]
-    (True, ['collapses', 'other optimum'])
+    (True, ['collapses', 'other optimum', 'other optimum', 'other optimum'])
     """
     start = time.perf_counter()
     entries = entries_of(only, progress)
