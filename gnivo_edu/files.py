@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from gnivo_edu.names import home, shown, visible
+from gnivo_edu.names import shown, visible
 
 DEEPEST = 40  # brackets within brackets
 MOST_ENTRIES = 100_000  # of a settings file, once its aliases are written out
@@ -33,7 +33,7 @@ def read_text(path: str | Path, largest: int | None = None) -> str:
     Raises ValueError, in one line that names the file and the line, on another encoding, and on a
     file of more than `largest` bytes or that is a device; OSError where it cannot be opened.
     """
-    path = home(path)
+    path = Path(path)
     with path.open("rb") as file:
         if stat.S_ISCHR(path.stat().st_mode):
             raise ValueError(f"{named(path)} is a device, and no file")

@@ -138,7 +138,7 @@ def test_home_is_home_wherever_python_is_given_a_path(
     from gnivo_edu.course import build, grade, marks, objectives_page, pictures, release
     from gnivo_edu.evaluation.step_values import page
     from gnivo_edu.policies import loading
-    from gnivo_edu.training.checkpoint import RunFolder
+    from gnivo_edu.training import TrainConfig, load_config
 
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
@@ -152,12 +152,14 @@ def test_home_is_home_wherever_python_is_given_a_path(
     objectives_page.write_objectives_page("~/objectives.md")
     pictures.draw_pictures("~/pictures")
     marks.Marks("~/marks.csv", ()).__exit__(None, None, None)
-    assert RunFolder("~/run").path == tmp_path / "run"
+    told = TrainConfig(out="~/run", data="~/rows.jsonl", sampler="data", reference="initial")
+    assert (told.out, told.data) == (str(tmp_path / "run"), str(tmp_path / "rows.jsonl"))
     names = {path.name for path in tmp_path.iterdir() if path.name[0] != "."}
     assert names == {"occupied", "new", "objectives.md", "pictures", "marks.csv"}
     for refused in (
         lambda: demo.run_demo("~/occupied"),
         lambda: loading.load_transformer("~/missing"),
+        lambda: load_config("~/missing.yaml"),
         lambda: grade.grade("~/missing"),
         lambda: build.course_sources("~/missing", None),
         lambda: build.build("~/missing.py", "~/missing.ipynb"),

@@ -51,7 +51,7 @@ def load_policy(
             f"{name!r} holds adapters alone: a run's whole model is in model/, merged with them"
         )
     if name and folder.is_dir() and not any(folder.glob("tokenizer*")):
-        return load_transformer(folder, dtype), None
+        return _transformer(folder, dtype), None
     policy, tokenizer = load_model(name, dtype)
     if dtype == torch.float64:
         precise_norms(policy)
@@ -103,7 +103,10 @@ def load_transformer(
     Raises ValueError, in one line, on a folder that holds no model, and on weights that do not fit
     the configuration or hold nan.
     """
-    folder = home(folder, what="the folder")
+    return _transformer(home(folder, what="the folder"), dtype)
+
+
+def _transformer(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     _check_config(folder)
     model, _ = _read(str(folder), str(folder), local=True, dtype=dtype, tokenizer=False)
     return precise_norms(model).eval()
@@ -123,7 +126,7 @@ def load_checkpoint(
     )
     if name not in known:
         raise ValueError(f"there is no checkpoint {name!r}; known: {', '.join(known)}")
-    return load_transformer(CHECKPOINTS / name, dtype)
+    return _transformer(CHECKPOINTS / name, dtype)
 
 
 def _read(

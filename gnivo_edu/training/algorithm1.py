@@ -13,8 +13,9 @@ import torch
 from gnivo_edu import exact, objectives
 from gnivo_edu.machine import one_thread
 from gnivo_edu.policies import TabularLM, make_group_batch, sample_groups, tabulate
-from gnivo_edu.training.depths import depths_of_step, takes_depths
+from gnivo_edu.training.depths import depths_of_step
 from gnivo_edu.training.rollout import frozen
+from gnivo_edu.training.settings import takes_depths
 
 Array = exact.Array
 

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from gnivo_edu.names import output_folder
 from gnivo_edu.training.config import TrainConfig
 from gnivo_edu.training.manifest import (
     FORMAT,
@@ -48,7 +47,7 @@ class RunFolder:
     """
 
     def __init__(self, out: str | Path) -> None:
-        self.path = output_folder(out)
+        self.path = Path(out)
         self.checkpoints = self.path / "checkpoints"
         # Checkpoints that were passed over: none of the `keep` that stay.
         self.damaged: set[str] = set()

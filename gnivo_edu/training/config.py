@@ -14,11 +14,11 @@ from typing import Any, Literal
 
 from gnivo_edu import objectives
 from gnivo_edu.files import read_changes, read_settings
-from gnivo_edu.names import nearest, output_folder, shown
+from gnivo_edu.names import home, nearest, output_folder, shown
 from gnivo_edu.objectives import published
 from gnivo_edu.objectives.checks import SYNONYMS
 from gnivo_edu.objectives.published import METHOD, PublishedSetting
-from gnivo_edu.training.sampler import check_sampler
+from gnivo_edu.training.sampler import check_sampler, counts_of
 from gnivo_edu.values import convert, convert_options
 
 LARGEST_RATE = 1e30  # an optimiser multiplies it by up to ten thousand, in float32
@@ -70,7 +70,7 @@ class TrainConfig:
     each next-token law summed over an answer's tokens, that is added to the loss. `kl_gradient`:
     "states" differentiates these KLs in the states that the answers met, as implementations do,
     which is not the gradient of the KL of whole answers; "answers" adds what a token does to the
-    states after it, and is (see `kl_penalty.kl_of_answers`).
+    states after it, and is (see `settings.kl_of_answers`).
     `kl_top_k`: of an objective's
     own KL (`policy_kl`) only the terms of the policy's k likeliest tokens, as VIMPO's code offers;
     null for all of them, the exact KL. `level`: what an action is for
@@ -163,6 +163,13 @@ class TrainConfig:
                 f"{MOST_ANSWERS:,}"
             )
         object.__setattr__(self, "out", str(output_folder(self.out)))
+        if self.data is not None:
+            object.__setattr__(self, "data", str(home(self.data, what="data")))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Answers of a group by who writes them, as `sampler` says."""
+        return counts_of(self.sampler, self.group_size)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they are written to YAML and JSON."""
@@ -259,7 +266,7 @@ def load_config(
     Traceback (most recent call last):
     ValueError: there is no setting 'learning_rat'; did you mean 'learning_rate'?
     """
-    values = read_settings(path) if path is not None else {}
+    values = read_settings(home(path)) if path is not None else {}
     parsed = read_changes(changes)
     stated = _setting(values)
     setting = _setting({**parsed, **given}, stated)

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from gnivo_edu import objectives
 from gnivo_edu.batch import GroupBatch
 from gnivo_edu.objectives import LossOutput
-from gnivo_edu.policies import pick_device
 from gnivo_edu.training.checkpoint import RunFolder, RunStoppedError
 from gnivo_edu.training.config import TrainConfig, name_of
 from gnivo_edu.training.field_gradients import (
@@ -30,24 +29,31 @@ from gnivo_edu.training.field_gradients import (
 from gnivo_edu.training.metrics import (
     fit_metrics,
     objective_metrics,
+    reward_name,
     rollout_metrics,
     token_weight,
 )
 from gnivo_edu.training.origin import note_end, origin_of
-from gnivo_edu.training.processes import Processes, agree_on_questions, prompts_of_step
+from gnivo_edu.training.processes import (
+    Processes,
+    accelerator_for,
+    agree_on_questions,
+    prompts_of_step,
+)
 from gnivo_edu.training.rollout import Drawn, Rollouts
-from gnivo_edu.training.run_log import RunLog, check_trackers
+from gnivo_edu.training.run_log import RunLog
 from gnivo_edu.training.settings import (
+    check_horizon,
+    check_known,
     check_settings,
     loss_of,
     needs,
     option_of,
-    rate_factor,
-    reward_name,
 )
 from gnivo_edu.training.setup import (
     make_optimizer,
     make_policy_and_task,
+    rate_factor,
     save_policy,
     saved_dtype,
 )
@@ -125,12 +131,7 @@ def fine_tune(
     if config.setting.partition("/")[0] != config.objective:
         config = replace(config, setting="")  # it is another objective's
     objects = {key: None if isinstance(thing, str) else thing for key, thing in arguments.items()}
-    check_trackers(config.trackers)
-    # Accelerate has to be told of a CPU, or it misses the other processes.
-    on_cpu = pick_device().type == "cpu"
-    accelerator = Accelerator(
-        cpu=on_cpu, log_with=list(config.trackers) or None, project_dir=config.out
-    )
+    accelerator = accelerator_for(config.trackers, config.out)
     processes = Processes(accelerator)
     run = processes.agree(
         lambda: _Run(config, accelerator, processes=processes, progress=progress, objects=objects)
@@ -168,11 +169,13 @@ class _Run:
         self.policy, self.task = make_policy_and_task(
             config, self.device, policy=objects["model"], task=objects["task"]
         )
-        self.saved_dtype = saved_dtype(config, given=objects["model"] is not None)
+        given = objects["model"] is not None
+        self.saved_dtype = saved_dtype(config, None if given else self.policy)
         self.rollouts = Rollouts(
             config, self.device, policy=self.policy, task=self.task, needs=fields
         )
-        self.rollouts.writers.check_known(self.objective)
+        check_horizon(config, self.task)
+        check_known(self.objective, config, unknown=self.rollouts.writers.unknown)
         self.loss = loss_of(self.objective, config)
         self.optimizer = make_optimizer(config, self.policy, critic=self.rollouts.critic)
         self.trained = [p for group in self.optimizer.param_groups for p in group["params"]]

@@ -230,3 +230,17 @@ def exact_error(policy: nn.Module, task: Any, keys: list[exact.Solution]) -> dic
     }
     # Where all values are equal they have no rank.
     return {name: value for name, value in error.items() if math.isfinite(value)}
+
+
+def reward_name(config: TrainConfig) -> str:
+    """What the reward is called in `rewards/<name>/mean`: its own name where the task is given one,
+    else the task's.
+
+    >>> reward_name(TrainConfig(task="toy_envs/Brackets-v0"))
+    'Brackets-v0'
+    >>> reward_name(TrainConfig(task="stories", task_options={"reward": "my:own"}))
+    'own'
+    """
+    reward = config.task_options.get("reward")
+    name = reward if isinstance(reward, str) else config.task
+    return name.rpartition("/")[2].rpartition(":")[2]

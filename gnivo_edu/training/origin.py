@@ -10,13 +10,13 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from gnivo_edu.names import home
 from gnivo_edu.training.config import TrainConfig
 from gnivo_edu.training.manifest import sha
 from gnivo_edu.training.user_code import code_of, values_of
@@ -46,7 +46,7 @@ def origin_of(
     return {
         "settings": _plain(config.to_dict()),
         "data": _data(task, questions),
-        "answers": "" if config.data is None else sha(home(config.data, what="data")),
+        "answers": "" if config.data is None else sha(Path(config.data)),
         "model": _weights(model),
         "shape": _shape(model),
         "code": code_of(things),

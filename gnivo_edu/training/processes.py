@@ -11,14 +11,44 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from jaxtyping import Int
 from torch import Tensor, distributed
 from torch.nn import Parameter
 
+from gnivo_edu.machine import pick_device
+from gnivo_edu.names import nearest
 from toy_envs import TokenMDP
 
 T = TypeVar("T")
 SHARDED = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
+
+
+def accelerator_for(trackers: Sequence[str], out: str) -> Accelerator:
+    """What accelerate makes of the surroundings; `trackers` write to the folder `out`. Raises
+    ValueError, in one line, on a tracker that is not there.
+    """
+    check_trackers(trackers)
+    # Accelerate has to be told of a CPU, or it misses the other processes.
+    on_cpu = pick_device().type == "cpu"
+    return Accelerator(cpu=on_cpu, log_with=list(trackers) or None, project_dir=out)
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """ValueError, in one line, on a tracker that accelerate does not know or that is not installed.
+
+    >>> check_trackers(["tensorbord"])
+    Traceback (most recent call last):
+    ValueError: there is no tracker 'tensorbord'; did you mean 'tensorboard'?
+    """
+    trackers = sorted(map(str, LOGGER_TYPE_TO_CLASS))
+    for name in names:
+        if name not in trackers:
+            raise ValueError(f"there is no tracker {name!r}; {nearest(name, trackers)}")
+        if name not in map(str, get_available_trackers()):
+            raise ValueError(
+                f"the tracker {name!r} is not installed: pip install {name.replace('_', '-')}"
+            )
 
 
 class Processes:

@@ -22,7 +22,7 @@ from gnivo_edu.policies.heads import has_hidden_states
 from gnivo_edu.policies.sampling import SampledGroups
 from gnivo_edu.policies.score_model import score_rows, weighted_rows
 from gnivo_edu.training.config import TrainConfig
-from gnivo_edu.training.depths import check_horizon, depths_of_step
+from gnivo_edu.training.depths import depths_of_step
 from gnivo_edu.training.noise import noisy_rewards
 from gnivo_edu.training.writers import Drawn, Writers, writers_logps
 
@@ -53,7 +53,6 @@ class Rollouts:
         # All prompts have to fit, before the first step.
         every = torch.arange(len(self.prompts))
         check_room(policy, task, ids=self.prompts, mask=self.prompt_mask, index=every)
-        check_horizon(config, task)
         self.critic: Critic | None = None
         if {"values", "log_z"} & needs:
             unit: Unit = "reward" if "values" in needs else "nats"

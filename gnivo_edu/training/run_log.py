@@ -4,15 +4,12 @@ values, and the trackers that accelerate knows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 from accelerate import Accelerator
-from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 
 from gnivo_edu import exact
-from gnivo_edu.names import nearest
 from gnivo_edu.training.checkpoint import RunFolder
 from gnivo_edu.training.config import TrainConfig
 from gnivo_edu.training.metrics import exact_error, exact_keys
@@ -108,23 +105,6 @@ class RunLog:
                 row["reward_clean"] = float(sample["clean_rewards"][i])
             rows.append(row if status is None else {**row, "status": status})
         return rows
-
-
-def check_trackers(names: Sequence[str]) -> None:
-    """ValueError, in one line, on a tracker that accelerate does not know or that is not installed.
-
-    >>> check_trackers(["tensorbord"])
-    Traceback (most recent call last):
-    ValueError: there is no tracker 'tensorbord'; did you mean 'tensorboard'?
-    """
-    trackers = sorted(map(str, LOGGER_TYPE_TO_CLASS))
-    for name in names:
-        if name not in trackers:
-            raise ValueError(f"there is no tracker {name!r}; {nearest(name, trackers)}")
-        if name not in map(str, get_available_trackers()):
-            raise ValueError(
-                f"the tracker {name!r} is not installed: pip install {name.replace('_', '-')}"
-            )
 
 
 def _plain(config: dict[str, Any]) -> dict[str, Any]:

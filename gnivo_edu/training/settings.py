@@ -1,41 +1,26 @@
-"""What the settings of a run mean together: the learning rate of a step, the loss, what the
+"""What the settings of a run mean together: the loss and the KL that it may have in it, what the
 objective asks of its batch, alpha, and what does not fit.
 """
 
 from __future__ import annotations
 
 import inspect
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from gnivo_edu.batch import GroupBatch, MissingField
 from gnivo_edu.objectives import LossOutput
-from gnivo_edu.training.answer_file import check_file
-from gnivo_edu.training.config import TrainConfig
-from gnivo_edu.training.depths import takes_depths
-from gnivo_edu.training.kl_penalty import kl_of_answers
-
-
-def rate_factor(config: TrainConfig, step: int) -> float:
-    """Factor of the learning rate at a step: a ramp, then constant, linear to 0, or half a cosine
-    to 0.
-
-    >>> config = TrainConfig(steps=6, warmup_steps=2, schedule="linear")
-    >>> [rate_factor(config, step) for step in range(6)]
-    [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
-    """
-    if step < config.warmup_steps:
-        return (step + 1) / config.warmup_steps
-    if config.schedule == "constant":
-        return 1.0
-    done = (step - config.warmup_steps) / max(config.steps - config.warmup_steps, 1)
-    return 1 - done if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+from gnivo_edu.objectives.surrogate import average, needed, suffix_sums
+from gnivo_edu.training.config import KLGradient, TrainConfig
+from gnivo_edu.training.stock import unreadable
+from toy_envs import TokenMDP
 
 
 def loss_of(
@@ -58,6 +43,40 @@ def loss_of(
         )
 
     return loss
+
+
+def kl_of_answers(batch: GroupBatch, gradient: KLGradient) -> Float[Tensor, ""]:
+    """Mean over answers of sum_t D_t, nats; D_t = KL(pi || pi_0) of the law of token t, which is
+    `policy_kl`.
+
+        KL(pi || pi_0) of answers = E_pi sum_t D_t,
+        its gradient = E_pi [ sum_t grad D_t + sum_l (sum_{t > l} D_t) grad log pi(y_l) ].
+
+    The second sum is there because a token chooses the states that come after it. `gradient`:
+    "answers" has both sums: on answers of the policy itself it is, on average, the gradient of that
+    KL. "states" has the first alone: the states are held where they were met, and with a reward the
+    run rests where no token pays for the KL of later ones (VIMPO's pi_V). Both have the same value.
+    On answers of another policy (of the reference, of earlier steps, or after the first of several
+    updates) both are means along its answers, without importance weights, and neither is the
+    gradient of a KL of answers.
+
+    >>> import torch
+    >>> half = torch.full((1, 1, 2), 0.5).log()
+    >>> batch = GroupBatch(
+    ...     policy_logps=half.requires_grad_(), behaviour_logps=half.detach(), mask=half < 0,
+    ...     rewards=torch.zeros(1, 1), policy_kl=torch.tensor([[[0.1, 0.3]]]),
+    ... )
+    >>> kl_of_answers(batch, "answers").backward()  # the first token pays for the second one's KL
+    >>> half.grad
+    tensor([[[0.3000, 0.0000]]])
+    """
+    kl = needed(batch, "policy_kl", name="kl_to_initial")
+    if gradient == "answers":
+        later = suffix_sums(kl.detach(), 1.0) - kl.detach()
+        score = later * batch.policy_logps.masked_fill(batch.outside, 0.0)
+        kl = kl + score - score.detach()  # a gradient, and no value
+    # Of whole answers, so that its coefficient is a price per nat, like alpha.
+    return average(batch, kl, normaliser="seq-mean-token-sum")
 
 
 def needs(
@@ -108,6 +127,21 @@ def reads_writers(
             return False
         gradients += torch.autograd.grad(out.loss, [logps], materialize_grads=True)
     return not torch.equal(*gradients)
+
+
+def takes_depths(objective: Callable[..., Any], options: Mapping[str, Any]) -> bool:
+    """Whether an objective with these options is to be given depths: `prefixes` is "given", and
+    nobody has given them yet.
+
+    >>> from gnivo_edu import objectives
+    >>> [takes_depths(objectives.gnivo, {"prefixes": kind}) for kind in ("given", "all")]
+    [True, False]
+    """
+    parameters = inspect.signature(objective).parameters
+    if "depths" not in parameters or "prefixes" not in parameters:
+        return False
+    prefixes = options.get("prefixes", parameters["prefixes"].default)
+    return bool(prefixes == "given") and parameters["depths"].default is None
 
 
 def _small_batch(
@@ -183,7 +217,10 @@ def check_settings(config: TrainConfig, fields: set[str], world: int) -> None:
     if config.critic != "probe" and not {"values", "log_z"} & fields:
         raise ValueError(f"{config.objective} has no critic: leave critic={config.critic} out")
     if config.data is not None:
-        check_file(config.data)
+        try:
+            Path(config.data).stat()
+        except OSError as error:
+            raise unreadable(error) from error
     if config.prompts_per_step < world:
         raise ValueError(
             f"prompts_per_step={config.prompts_per_step} leaves some of the {world} processes "
@@ -206,15 +243,30 @@ def option_of(objective: Callable[..., Any], config: TrainConfig, name: str) -> 
     return None if value is None else float(value)
 
 
-def reward_name(config: TrainConfig) -> str:
-    """What the reward is called in `rewards/<name>/mean`: its own name where the task is given one,
-    else the task's.
-
-    >>> reward_name(TrainConfig(task="toy_envs/Brackets-v0"))
-    'Brackets-v0'
-    >>> reward_name(TrainConfig(task="stories", task_options={"reward": "my:own"}))
-    'own'
+def check_horizon(config: TrainConfig, task: TokenMDP) -> None:
+    """ValueError, in one line, where answers of a task may be longer than the option `horizon` of
+    the objective, in tokens. By steps of the task it may be smaller.
     """
-    reward = config.task_options.get("reward")
-    name = reward if isinstance(reward, str) else config.task
-    return name.rpartition("/")[2].rpartition(":")[2]
+    horizon = config.objective_options.get("horizon")
+    if horizon is not None and config.level == "token" and horizon < task.horizon:
+        raise ValueError(
+            f"horizon={horizon}, but an answer to {task.name} may have {task.horizon} tokens: set "
+            "it to that or more, or leave it out"
+        )
+
+
+def check_known(
+    objective: Callable[..., LossOutput], config: TrainConfig, unknown: Sequence[str]
+) -> None:
+    """ValueError, in one line, where the objective weighs answers by their writer's
+    log-probabilities, and nobody says what they are; `unknown`: whose are not known.
+    """
+    if not unknown or config.data_writer == "reference":
+        return
+    if reads_writers(objective, config.objective_options, group_size=config.group_size):
+        give = "give logps in each row of the file, or " if unknown == ["data"] else ""
+        raise ValueError(
+            f"{config.objective} reads the log-probabilities of who wrote an answer, which "
+            f"{' and '.join(unknown)} do not have: {give}set data_writer=reference to take the "
+            "reference for their writer"
+        )

@@ -5,6 +5,7 @@ written.
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from gnivo_edu import tasks
-from gnivo_edu.names import home
-from gnivo_edu.policies.loading import CHECKPOINTS, load_policy, quiet
+from gnivo_edu.policies.loading import load_policy, quiet
 from gnivo_edu.policies.weights import folder_of, precision_of
 from gnivo_edu.training.config import TrainConfig
 from gnivo_edu.training.critic import Critic, merged, save_critic
@@ -94,6 +94,22 @@ def make_optimizer(
     return kind(groups, weight_decay=config.weight_decay)
 
 
+def rate_factor(config: TrainConfig, step: int) -> float:
+    """Factor of the learning rate at a step: a ramp, then constant, linear to 0, or half a cosine
+    to 0.
+
+    >>> config = TrainConfig(steps=6, warmup_steps=2, schedule="linear")
+    >>> [rate_factor(config, step) for step in range(6)]
+    [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
+    """
+    if step < config.warmup_steps:
+        return (step + 1) / config.warmup_steps
+    if config.schedule == "constant":
+        return 1.0
+    done = (step - config.warmup_steps) / max(config.steps - config.warmup_steps, 1)
+    return 1 - done if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+
+
 def _with_adapters(policy: Any, config: TrainConfig) -> Any:
     """The policy with a low-rank adapter on every linear layer but the head; only the adapters
     learn.
@@ -119,19 +135,19 @@ def _with_adapters(policy: Any, config: TrainConfig) -> Any:
         return get_peft_model(policy, adapters)
 
 
-def saved_dtype(config: TrainConfig, given: bool = False) -> torch.dtype | None:
-    """In what the trained model is saved; None for the precision that it has. `given`: the policy
-    is none that the configuration names.
+def saved_dtype(config: TrainConfig, loaded: Any = None) -> torch.dtype | None:
+    """In what the trained model is saved; None for the precision that it has. `loaded`: the policy
+    that the configuration names, None where one is given in its place.
 
-    >>> saved_dtype(TrainConfig()), saved_dtype(TrainConfig(save_precision="bf16"))
-    (torch.float32, torch.bfloat16)
+    >>> saved_dtype(TrainConfig(save_precision="bf16")), saved_dtype(TrainConfig())
+    (torch.bfloat16, None)
     """
     if config.save_precision != "own":
         return SAVED[config.save_precision]
-    if given or config.model == "table" or config.precision == "float64":
+    # A table that is new came from nowhere.
+    if loaded is None or not loaded.config.name_or_path or config.precision == "float64":
         return None
-    shipped = CHECKPOINTS / "arithmetic"
-    folder = shipped if config.model == "shipped" else folder_of(str(home(config.model)))
+    folder = folder_of(loaded.config.name_or_path)
     return precision_of(folder) if folder is not None else None
 
 

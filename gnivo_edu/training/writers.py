@@ -12,13 +12,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from gnivo_edu.objectives import LossOutput
 from gnivo_edu.policies.sampling import SampledGroups
-from gnivo_edu.training.answer_file import demonstrations_of, read_answers
 from gnivo_edu.training.config import TrainConfig
-from gnivo_edu.training.sampler import FRESH, POLICY, REFERENCE, REPLAY, WRITERS, counts_of
-from gnivo_edu.training.settings import reads_writers
-from gnivo_edu.training.stock import FIELDS, Replay, Rows, Stock
+from gnivo_edu.training.sampler import FRESH, POLICY, REFERENCE, REPLAY, WRITERS
+from gnivo_edu.training.stock import FIELDS, Replay, Rows, stocks_of
 
 Drawn = dict[str, Tensor]
 Counts = dict[str, Int[np.ndarray, " N"]]
@@ -28,31 +25,13 @@ class Writers:
     """The writers of a run and the answers of theirs that lie ready, `stocks` by name."""
 
     def __init__(self, config: TrainConfig, task: Any) -> None:
-        self.config, self.task = config, task
-        self.counts = counts_of(config.sampler, config.group_size)
-        self.stocks: dict[str, Stock] = {}
-        if "replay" in self.counts:
-            self.stocks["replay"] = Replay(_nothing(task.horizon), config.replay_age)
-        if config.data is not None:
-            self.stocks["data"] = read_answers(config.data, task)
-        if "demonstrations" in self.counts:
-            self.stocks["demonstrations"] = demonstrations_of(task)
+        self.config, self.task, self.counts = config, task, config.counts
+        self.stocks = stocks_of(self.counts, task, replay_age=config.replay_age, data=config.data)
 
-    def check_known(self, objective: Callable[..., LossOutput]) -> None:
-        """ValueError, in one line, where the objective weighs answers by their writer's
-        log-probabilities, and nobody says what they are.
-        """
-        config = self.config
-        unknown = [name for name, x in self.stocks.items() if bool(x.rows["logps"].isnan().any())]
-        if not unknown or config.data_writer == "reference":
-            return
-        if reads_writers(objective, config.objective_options, group_size=config.group_size):
-            give = "give logps in each row of the file, or " if unknown == ["data"] else ""
-            raise ValueError(
-                f"{config.objective} reads the log-probabilities of who wrote an answer, which "
-                f"{' and '.join(unknown)} do not have: {give}set data_writer=reference to take the "
-                "reference for their writer"
-            )
+    @property
+    def unknown(self) -> list[str]:
+        """Whose answers do not all come with the log-probabilities of their writer."""
+        return [name for name, x in self.stocks.items() if bool(x.rows["logps"].isnan().any())]
 
     def questions(
         self, gradable: Int[np.ndarray, " N"], progress: Callable[[str], None]
@@ -244,17 +223,3 @@ def _of(name: str, rows: Rows, counts: Sequence[int] | np.ndarray) -> Drawn:
     """Rows of one writer, with the places of their prompts in the share; `counts` of each place."""
     places = torch.as_tensor(np.repeat(np.arange(len(counts)), counts))
     return rows | {"place": places, "writer": torch.full_like(places, WRITERS.index(name))}
-
-
-def _nothing(horizon: int) -> Rows:
-    """A stock without an answer."""
-    whole = torch.zeros(0, dtype=torch.int64)
-    return {
-        "tokens": whole.new_zeros(0, horizon),
-        "lengths": whole,
-        "logps": torch.zeros(0, horizon),
-        "truncated": whole.bool(),
-        "rewards": whole.double(),
-        "prompt_index": whole,
-        "written": whole,
-    }

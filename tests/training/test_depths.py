@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,11 @@ import pytest
 import torch
 
 import toy_envs
-from gnivo_edu import objectives, training
+from gnivo_edu import training
 from gnivo_edu.policies import TabularLM, token_logps
 from gnivo_edu.training import rollout
 from gnivo_edu.training.config import load_config
-from gnivo_edu.training.depths import depths_of_step, takes_depths
+from gnivo_edu.training.depths import depths_of_step
 from gnivo_edu.training.rollout import Rollouts
 from tests.training.training_runs import TINY, Stop, left, run, tiny
 
@@ -46,23 +45,6 @@ def test_depths_do_not_move_the_prompts_of_a_step() -> None:
     assert not np.isclose(depths.numpy() / 2**40, prompts, atol=1e-3).any()
 
 
-@pytest.mark.parametrize(
-    ("objective", "options", "expected"),
-    [
-        (objectives.gnivo, {}, False),
-        (objectives.gnivo, {"prefixes": "given"}, True),
-        (partial(objectives.gnivo, prefixes="given"), {}, True),
-        (partial(objectives.gnivo, prefixes="given"), {"prefixes": "last"}, False),
-        (partial(objectives.gnivo, prefixes="given", depths=torch.ones(2)), {}, False),
-        (objectives.gvpo, {}, False),
-    ],
-)
-def test_which_objectives_are_given_depths(
-    objective: Any, options: dict[str, Any], expected: bool
-) -> None:
-    assert takes_depths(objective, options) is expected
-
-
 def rollouts(**changes: Any) -> Rollouts:
     config = load_config(**GIVEN | changes)
     task = toy_envs.ArithmeticChain()
@@ -84,13 +66,6 @@ def test_the_horizon_of_the_objective_bounds_the_depths() -> None:
     held = rollouts(objective_options=options, level="step")
     depths = torch.cat([held.draw(step, np.arange(4))["depths"] for step in range(10)])
     assert depths.unique().tolist() == [1, 2]
-
-
-def test_a_horizon_below_the_longest_answer_is_refused_before_anything_is_drawn() -> None:
-    longest = toy_envs.ArithmeticChain().horizon
-    rollouts(objective_options={"prefixes": "given", "horizon": longest})
-    with pytest.raises(ValueError, match=f"horizon=2, but .* may have {longest} tokens"):
-        rollouts(objective_options={"prefixes": "given", "horizon": 2})
 
 
 LETTER = GIVEN | {

@@ -19,6 +19,7 @@ from tests.training.training_runs import (
     SUMS,
     TINY,
     Stop,
+    command,
     largest_difference,
     left,
     metrics,
@@ -264,3 +265,26 @@ def test_all_left_out_is_one_line_before_anything_is_written(unreadable, tmp_pat
         run(tmp_path / "out", **CHAIN)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out" / "config.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("tensorbord", "there is no tracker 'tensorbord'; did you mean 'tensorboard'?"),
+        ("all", "there is no tracker 'all'; known: aim,"),
+        ("wandb", "the tracker 'wandb' is not installed: pip install wandb"),
+    ],
+)
+def test_a_tracker_that_is_not_there_is_one_line_before_anything_is_written(
+    name, says, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(
+        "gnivo_edu.training.processes.get_available_trackers", lambda: ["tensorboard"]
+    )
+    sets = {**TINY, "trackers": [name], "out": str(tmp_path / "out")}
+    status, out, said = command(
+        capsys, "train", *(f"--set={key}={json.dumps(value)}" for key, value in sets.items())
+    )
+    assert (status, out, said.count("\n")) == (2, "", 1)
+    assert says in said
+    assert not (tmp_path / "out").exists()

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from tests.training.training_runs import TINY, Stop, command, metrics, run
+from tests.training.training_runs import TINY, Stop, metrics, run
 
 TOLD = TINY | {"save_every": 3, "trackers": ["tensorboard"]}
 
@@ -57,29 +57,6 @@ def test_after_a_resume_every_step_is_there_once(tmp_path):
     found = told(tmp_path)
     assert [step for step, _ in found["step_time"]] == [0, 1, 2, 3, 4, 5]
     assert without_timings(found) == expected(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("name", "says"),
-    [
-        ("tensorbord", "there is no tracker 'tensorbord'; did you mean 'tensorboard'?"),
-        ("all", "there is no tracker 'all'; known: aim,"),
-        ("wandb", "the tracker 'wandb' is not installed: pip install wandb"),
-    ],
-)
-def test_a_tracker_that_is_not_there_is_one_line_before_anything_is_written(
-    name, says, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.setattr(
-        "gnivo_edu.training.run_log.get_available_trackers", lambda: ["tensorboard"]
-    )
-    sets = {**TOLD, "trackers": [name], "out": str(tmp_path / "out")}
-    status, out, said = command(
-        capsys, "train", *(f"--set={key}={json.dumps(value)}" for key, value in sets.items())
-    )
-    assert (status, out, said.count("\n")) == (2, "", 1)
-    assert says in said
-    assert not (tmp_path / "out").exists()
 
 
 def test_saved_answers_come_with_their_question_and_their_status(tmp_path):

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from gnivo_edu.policies import load_model, load_transformer
 from gnivo_edu.policies.small import small_transformer
 from gnivo_edu.training.config import TrainConfig
-from gnivo_edu.training.setup import saved_dtype
+from gnivo_edu.training.setup import make_policy_and_task, saved_dtype
 from tests.training.training_runs import SUMS, TINY, run, weights
 from toy_envs import RandomTree
 
@@ -64,16 +64,19 @@ def test_the_configuration_may_say_otherwise(base, tmp_path):
         ({"precision": "bf16"}, torch.float32),
         ({"precision": "float64"}, None),
         ({"model": "table", "precision": "float64"}, None),
+        ({"model": "table"}, None),
         ({"save_precision": "bf16", "precision": "float64"}, torch.bfloat16),
         ({"save_precision": "float64"}, torch.float64),
     ],
 )
 def test_what_is_saved_where_the_files_hold_float32(changes, expected):
-    assert saved_dtype(TrainConfig(**changes)) == expected
+    config = TrainConfig(**changes)
+    policy, _ = make_policy_and_task(config, torch.device("cpu"), task=RandomTree())
+    assert saved_dtype(config, policy) == expected
 
 
 def test_a_policy_that_is_given_keeps_its_precision(tmp_path):
-    assert saved_dtype(TrainConfig(), given=True) is None
+    assert saved_dtype(TrainConfig()) is None
     run(tmp_path / "table", **TINY | {"steps": 1})
     assert {x.dtype for x in weights(tmp_path / "table").values()} == {torch.float64}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ from gnivo_edu import objectives
 from gnivo_edu.batch import GroupBatch, MissingField
 from gnivo_edu.objectives import LossOutput
 from gnivo_edu.training.config import TrainConfig
-from gnivo_edu.training.settings import loss_of, needs
+from gnivo_edu.training.settings import check_horizon, loss_of, needs, takes_depths
 from tests.training.training_runs import tiny
+from toy_envs import ArithmeticChain
 
 
 @pytest.mark.parametrize(
@@ -108,3 +110,30 @@ def test_the_kl_to_the_initial_model_is_added_per_answer_and_reported() -> None:
     assert float(out.metrics["kl_to_initial"]) == (6 + 3) / 2
     assert float(out.loss) == pytest.approx(5 + 0.1 * 4.5)
     assert loss.__name__ == "actions"
+
+
+@pytest.mark.parametrize(
+    ("objective", "options", "expected"),
+    [
+        (objectives.gnivo, {}, False),
+        (objectives.gnivo, {"prefixes": "given"}, True),
+        (partial(objectives.gnivo, prefixes="given"), {}, True),
+        (partial(objectives.gnivo, prefixes="given"), {"prefixes": "last"}, False),
+        (partial(objectives.gnivo, prefixes="given", depths=torch.ones(2)), {}, False),
+        (objectives.gvpo, {}, False),
+    ],
+)
+def test_which_objectives_are_given_depths(
+    objective: Any, options: dict[str, Any], expected: bool
+) -> None:
+    assert takes_depths(objective, options) is expected
+
+
+def test_a_horizon_below_the_longest_answer_is_refused() -> None:
+    task = ArithmeticChain()
+    options = {"prefixes": "given", "horizon": task.horizon}
+    check_horizon(TrainConfig(objective_options=options), task)
+    low = options | {"horizon": 2}
+    check_horizon(TrainConfig(objective_options=low, level="step"), task)
+    with pytest.raises(ValueError, match=f"horizon=2, but .* may have {task.horizon} tokens"):
+        check_horizon(TrainConfig(objective_options=low), task)

@@ -13,7 +13,7 @@ from gnivo_edu.batch import GroupBatch, MissingField
 from gnivo_edu.objectives import LossOutput
 from gnivo_edu.population import Answers, Population, divergence, expect, point_at
 from gnivo_edu.population.atlas import problem
-from gnivo_edu.training.kl_penalty import kl_of_answers
+from gnivo_edu.training.settings import kl_of_answers
 from tests.training.training_runs import largest_difference, tiny, weights
 
 
