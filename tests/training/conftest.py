@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from gnivo_edu.training import trouble
 from toy_envs import ArithmeticChain
 
 
@@ -16,6 +17,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def alone_on_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No run says that it waits for cores, whatever else this machine does."""
+    monkeypatch.setattr(trouble, "WATCHED", float("inf"))
 
 
 @pytest.fixture

@@ -123,6 +123,7 @@ def watched(monkeypatch: pytest.MonkeyPatch, waited: float) -> list[str]:
     said: list[str] = []
     watch = Watch(said.append)
     watch.watching = True
+    monkeypatch.setattr(trouble, "WATCHED", 2.0)
     monkeypatch.setattr(trouble, "thread_seconds", lambda: next(now))
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
     for _ in range(10):

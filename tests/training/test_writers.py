@@ -294,7 +294,7 @@ def test_a_writer_that_nobody_knows_is_refused_where_a_ratio_to_it_counts(tmp_pa
     # A task's demonstrations are in no file.
     chain = {"task": "toy_envs/ArithmeticChain-v0", "sampler": {"policy": 3, "demonstrations": 1}}
     with pytest.raises(ValueError, match="demonstrations do not have: set data_writer=reference"):
-        tiny(tmp_path / "refused", objective="grpo", **chain)
+        tiny(tmp_path / "refused", objective="grpo", reference="initial", **chain)
     rows = mixed(tmp_path / "taken", objective="grpo", data_writer="reference", **changes)
     # Its ratios are to the reference, which at first is the policy.
     assert rows[0]["sampling/importance_sampling_ratio/max"] != 1
