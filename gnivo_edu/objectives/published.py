@@ -25,6 +25,8 @@ METHOD = (
     "refresh_every",
     "sampler",
     "replay_age",
+    "data",
+    "data_writer",
     "kl_to_initial",
     "kl_gradient",
     "kl_top_k",

@@ -71,12 +71,11 @@ class TrainConfig:
     "states" differentiates these KLs in the states that the answers met, as implementations do,
     which is not the gradient of the KL of whole answers; "answers" adds what a token does to the
     states after it, and is (see `settings.kl_of_answers`).
-    `kl_top_k`: of an objective's
-    own KL (`policy_kl`) only the terms of the policy's k likeliest tokens, as VIMPO's code offers;
-    null for all of them, the exact KL. `level`: what an action is for
-    the objective, a "token" or a "step" of the task.
-    `reward_noise`: the chance that a reward R of 0..1 becomes 1 - R in training, decided once for
-    all answers to a prompt or for each (`reward_noise_of`); the report stays without.
+    `kl_top_k`: of an objective's own KL (`policy_kl`) only the terms of the policy's k likeliest
+    tokens, as VIMPO's code offers; null for all of them, the exact KL. `level`: what an action is
+    for the objective, a "token" or a "step" of the task. `reward_noise`: the chance that a reward R
+    of 0..1 becomes 1 - R in training, decided once for all answers to a prompt or for each
+    (`reward_noise_of`); the report stays without.
     `schedule` of the learning rate after `warmup_steps`. `precision` of the forward passes:
     "float32", "bf16" (weights stay float32), or "float64". `lora_rank`: 0 trains all weights;
     above, adapters (extra `llm`; `out`/model holds them merged, `out`/adapter alone).

@@ -87,6 +87,14 @@ def test_a_file_that_names_no_objective_is_one_of_the_default(tmp_path):
     assert load_config(path, ["objective=gvpo"]).reference == "sampler"
 
 
+def test_a_file_of_answers_leaves_with_the_writer_that_reads_it(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("objective: dro\nsampler: data\ndata: a.jsonl\ndata_writer: reference\n")
+    assert load_config(path).data.endswith("a.jsonl")
+    other = load_config(path, ["objective=grpo"])
+    assert (other.sampler, other.data, other.data_writer) == ("policy", None, "unknown")
+
+
 def test_what_is_not_said_comes_from_the_setting_and_what_is_said_wins():
     config = load_config(objective="grpo", objective_options={"alpha": 0.1})
     assert config.objective_options["alpha"] == 0.1
