@@ -62,7 +62,9 @@ def gnivo(
     "raw" weights: pi* = pi_ref e^{R/alpha}/Z, for every K >= 2, every single depth (its prefix law)
     and their sum, under sum_max, sum_min, horizon. "softmax" weights: pi* at complete responses
     only; before the end, and in sums, biased, by O(1/K) as K grows (K = 2 may be nearer than 4).
-    mean_max, mean_min, own: biased, since 1/T depends on the future of a prefix.
+    mean_max, mean_min, own: biased, since 1/T depends on the future of a prefix. (The two means are
+    exact where it does not: at T = 2, mean_min also where answers differ in length only. "own" is
+    not: a finished answer leaves the sum over i, and stays in the softmax.)
 
     Population minimiser with completion weights, at every depth and in those sums: "completion":
     pi* under every sampler with support, even one for each answer, since E_mu[w^t | s_t] =

@@ -38,8 +38,8 @@ def group_value(
 
     Population minimiser ("raw", groups from the reference): V_theta = V + log C_t, with one
     constant C_t(x) per depth that the loss cannot see (Theorem 2); it ranks siblings of one depth,
-    not depths. Where an answer can end early, its absorbing value is one number at all later
-    depths, and the constants become one.
+    not depths. A finished answer has one value at all later depths: from the first depth at which
+    an answer can end, the constants are one.
 
     Source: poster of GN-IVO (ICLR 2026), Eq. 7. Departures: the one-sample weight e^{R/alpha}
     stands for e^{V(s_t)}, its conditional mean, so that no soft value need be known; sums run over

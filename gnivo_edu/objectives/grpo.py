@@ -48,8 +48,8 @@ def grpo(
 
     `alpha`: reward per nat (the paper's beta). `kl`, what k is: "k3", e^{-x} - 1 + x with x = log
     pi_theta/pi_ref of the token; "exact", KL(pi_theta || pi_ref) of the next-token law
-    (`policy_kl`); "sequence", h^2/(2 T_i) with h the sum of x over the response, whose on-policy
-    gradient is the reverse KL's of whole responses; "none".
+    (`policy_kl`); "sequence", h^2/(2 T_i) with h the sum of x over the response: a sum over its
+    tokens is h^2/2, whose on-policy gradient is the reverse KL's of whole responses; "none".
     `scale`: standard deviation of the group, of the batch, or none. `normaliser`: see
     `surrogate.average`; TRL's names are grpo = "seq-mean-token-mean", dapo and bnpo = "token-mean",
     dr_grpo = "seq-mean-token-sum-norm" with `max_length`. Reasoning steps: pass `batch.by_step()`,
@@ -57,13 +57,14 @@ def grpo(
 
     Population minimiser: none for E[R] - alpha KL; where its on-policy expected gradient vanishes
     depends on `kl`. "k3" has the gradient of the *forward* KL(pi_ref || pi): for one-step responses
-    pi = alpha pi_ref/(alpha - A(y)), A(y) = E[A_i | y_i = y] at this K and self-consistent, if
-    alpha > max A; on a tree, under "seq-mean-token-sum", the same law per state with A(s, a) - E_pi
-    A(s, .). "sequence": pi proportional to pi_ref e^{A(y)/alpha}, that is pi* at alpha K/(K - 1)
-    with scale "none", and a temperature per prompt with std. "exact" ignores that actions choose
-    later states: it is that tilt for one-step responses only, and VIMPO's pi_V at alpha K/(K - 1)
-    on a tree (token sums, no std). "none": the best response. 1/T_i favours short right
-    answers and long wrong ones.
+    pi = alpha pi_ref/(alpha - A(y)), A(y) = E[A_i | y_i = y] at this K and under pi itself, at any
+    alpha > 0, since alpha - A is alpha pi_ref/pi; on a tree, under "seq-mean-token-sum", the same
+    law per state with A(s, a) - E_pi A(s, .). "sequence", under token sums: pi proportional to
+    pi_ref e^{A(y)/alpha}, that is pi* at alpha K/(K - 1) with scale "none", and a temperature per
+    prompt with std; the default 1/T_i moves it. "exact" ignores that actions choose later states:
+    it is that tilt for one-step responses only, and VIMPO's pi_V at alpha K/(K - 1) on a tree
+    (token sums, no std). "none": the best response. 1/T_i favours short right answers and long
+    wrong ones.
 
     Source: arXiv 2402.03300 (not opened), TRL 1.16 `GRPOTrainer` (run), verl. Departures: defaults
     are the paper's, where TRL's are now dapo and beta = 0; TRL multiplies k3 by the ratio u (its

@@ -32,9 +32,10 @@ def value_mse(
 
     Population minimiser. With the true soft values, or with "last": zero loss, at pi* = pi_ref
     e^{R/alpha}/Z and the true log Z, for any sampler that covers the reference. With the default
-    targets, one depth t < T is fitted by the conditional *mean* of R/alpha given s_t, where the
-    soft value is its log-mean-exp: V is missed from below (Jensen), and "all" is a compromise
-    between such depths.
+    targets and log Z a parameter, one depth t < T is fitted by the conditional *mean* of R/alpha
+    given s_t, where the soft value is its log-mean-exp: V is missed from below (Jensen), and "all"
+    is a compromise between such depths. A log Z that is known is too large for these means (the
+    probabilities of prefixes sum to one), so that they are missed as well.
 
     Source: the poster of GN-IVO (ICLR 2026) starts from this and removes log Z; a teaching
     objective, not published as an algorithm. "last" is the sequence form of DRO with a free V(x) =
