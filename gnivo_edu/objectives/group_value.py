@@ -43,7 +43,9 @@ def group_value(
 
     Source: poster of GN-IVO (ICLR 2026), Eq. 7. Departures: the one-sample weight e^{R/alpha}
     stands for e^{V(s_t)}, its conditional mean, so that no soft value need be known; sums run over
-    j = 0..K-1 in both softmaxes.
+    j = 0..K-1 in both softmaxes. Between sum_j e^{V_j} and the cross-entropy the poster, as it was
+    read, prints a minus sign: a product is meant. With V known both rest at V + log C_t; with one
+    sample in its place the minus leaves weights that a softmax normalises, and they are biased.
 
     >>> import torch
     >>> zeros = torch.zeros(1, 2, 1)

@@ -397,6 +397,86 @@ gap = np.abs(rows["pinned"] - rows["exact"]).max()
 print("pinned and exact credits agree within 1e-9 nats:", bool(gap < 1e-9))
 
 # %% [markdown]
+# ## The road not taken: a squared error
+#
+# Why not simply ask for it? A policy implies a value (notebook 03). Square
+# its distance from the true one. This is where the poster begins:
+#
+# $$L_{\text{MSE}}(Z, \theta) = \mathbb{E}_{\text{ref}}\Big[\Big(\log Z
+# + \log \frac{\pi_\theta(s_t)}{\pi_{\text{ref}}(s_t)}
+# - V(s_t)\Big)^2\Big]. \tag{4.8}$$
+#
+# Two unknowns. The bracket is zero everywhere if $Z$ is the true one and
+# $\pi_\theta = \pi^*$, and nowhere else: that is the minimiser. But somebody
+# has to bring $\log Z$, or a second network has to learn it beside the
+# policy.
+#
+# **Predict.** Say that $\log Z$ is off by 0.2 nats. That is one constant for
+# all prefixes, and constants did no harm so far. Does the policy come out
+# right all the same?
+#
+# **Run.** The wide tree at $t = 2$, gradient descent from the reference. The
+# log-ratio is kept a log-ratio: its prefixes' probabilities sum to one. In
+# the last line $V$ itself is not known, and the rewards of the answers, one
+# sample each, are put in its place.
+
+# %%
+reach = np.exp(forest.prefix_logps[2])  # sixteen prefixes, of two tokens
+value = truth.values[2]
+tilted = value - truth.log_z  # log pi*/pi_ref
+
+
+def fit_squares(target, log_z, learn=False):
+    free = np.zeros(len(reach))
+    for _ in range(5_000):
+        ratio = free - np.log(reach @ np.exp(free))
+        gap = log_z + ratio - target
+        free -= 0.2 * (gap - (reach @ gap) * np.exp(ratio))
+        log_z -= 0.5 * learn * (reach @ gap)
+    return free - np.log(reach @ np.exp(free))
+
+
+def given_prefix(numbers):
+    """Mean over the answers that begin with each prefix of two tokens."""
+    return (forest_law * numbers).reshape(16, -1).sum(axis=1) / reach
+
+
+# %%
+# A square sees only the mean of the rewards that follow a prefix.
+rewards = given_prefix(forest.rewards / 0.2)
+for name, ratio in {
+    "log Z known": fit_squares(value, truth.log_z),
+    "log Z learnt": fit_squares(value, 0.0, learn=True),
+    "log Z 0.2 too small": fit_squares(value, truth.log_z - 0.2),
+    "log Z 0.2 too large": fit_squares(value, truth.log_z + 0.2),
+    "learnt, R in place of V": fit_squares(rewards, 0.0, learn=True),
+}.items():
+    miss = np.abs(ratio - tilted).max()
+    print(f"{name:<24} misses log π*/π_ref by up to",
+          f"{miss:.3f}" if miss > 1e-9 else "0")
+
+# %% [markdown]
+# **Explain.** A policy cannot be shifted, so a wrong $\log Z$ has nowhere to
+# go: no policy makes all brackets zero, and the one that makes their squares
+# small is bent. With the right $\log Z$, or one that is learnt until it is
+# right, all is well. (Nor need it be learnt: for a given policy the best
+# $\log Z$ is the mean of what the bracket leaves of $V$ and the log-ratio.
+# Put it in, and (4.8) is a *variance*. That road leads to GVPO, in notebook
+# 07.)
+#
+# The last line is worse, since learning does not mend it. A square is small
+# at the *mean* of its targets, and the mean of $R/\alpha$ is not $V$: the
+# logarithm stands outside the mean in $V$. In (4.2) the ticket $e^{R/\alpha}$
+# stands bare, and its mean is what is wanted (4.4). So the comparison does
+# away with two bills at once.
+#
+# At the words "mean-squared error" the poster points to two references, [1]
+# and [2]; the copy that we read does not print them. Of this form are DRO,
+# which learns one value per prompt for complete answers, and OREO, which
+# learns one for every state. Both are among its baselines, and in notebook
+# 08.
+
+# %% [markdown]
 # ## A control that must fail
 #
 # The fit rests on (4.4). Two changes touch it, and look harmless.
@@ -478,6 +558,33 @@ for row in question.table:
 # from $j = 0$. (The targets' index alone moves no minimum, which is why the
 # slip is easy to make. The model's index does.)
 #
+# There is a second slip in the same equation. Between the sum of all
+# $e^{V_j}$ and the cross-entropy of the shares our copy of the poster has a
+# *minus* sign, where the step to (4.2) needs *times*.
+#
+# **Predict.** Does it matter, as long as $V$ itself is in the formula? And
+# once a ticket $e^{R/\alpha}$ stands in the place of $e^V$?
+
+# %%
+odds = np.exp(value)[:, None] / np.add.outer(np.exp(value), np.exp(value))
+for name, target, total in (
+        ("times, V known  ", np.exp(value), np.exp(value)),
+        ("times, a ticket ", given_prefix(tickets), given_prefix(tickets)),
+        ("minus, V known  ", odds @ reach, None),
+        ("minus, a ticket ", given_prefix(softened), None)):
+    loss = exact.GroupObjective(reach, target, 2, total)
+    push, scale = (np.abs(loss.gradient(v)).max()
+                   for v in (value, np.zeros(16)))
+    print(f"{name} push at V, relative to V = 0:",
+          f"{push / scale:.3f}" if push > 1e-9 * scale else "0")
+
+# %% [markdown]
+# **Explain.** With $V$ known it does not matter: each group has its shares
+# right or wrong, and a factor in front of all of them only says how loudly.
+# With tickets it does. *Times* multiplies the shares' denominator away and
+# leaves bare weights $w_i$. *Minus* leaves it in place: these are the softmax
+# weights that failed above.
+#
 # ## Play
 #
 # Does a larger group heal softmax weights? And what does $\alpha$ do? Change
@@ -514,7 +621,8 @@ for a in (0.1, 0.2, 0.5, 2.0):
 # **Links.** `gnivo_edu/exact/groups.py`, expectations over groups of any size
 # without listing them; `gnivo_edu/exact/theorems.py`, Theorem 2 as a
 # certificate (`gnivo-edu verify`); `gnivo_edu/exact/controls.py`, the two
-# switches; the poster of GN-IVO, Theorem 2 and Equations 7 and 8.
+# switches; `gnivo_edu/objectives/value_mse.py`, (4.8) as a loss; the poster
+# of GN-IVO, Theorem 2 and Equations 7 and 8.
 #
 # **Next.** 05, *GN-IVO learns where it went wrong*: the same comparison, with
 # a policy, from samples.

@@ -155,6 +155,40 @@ def test_equation_4_7(forest):
             )
 
 
+def bent(reach, target, log_z):
+    """log pi/pi_ref that minimises sum reach (log_z + rho - target)^2 on probabilities that sum to
+    one: Newton on the conditions of Lagrange.
+    """
+    rho, slack = target - np.log(reach @ np.exp(target)), 0.0
+    for _ in range(50):
+        law = reach * np.exp(rho)
+        residual = np.append(reach * (log_z + rho - target) + slack * law, law.sum() - 1)
+        jacobian = np.block(
+            [[np.diag(reach + slack * law), law[:, None]], [law[None, :], np.zeros((1, 1))]]
+        )
+        step = np.linalg.solve(jacobian, residual)
+        rho, slack = rho - step[:-1], slack - step[-1]
+    assert np.abs(residual).max() < 1e-12
+    return rho
+
+
+def test_equation_4_8(forest):
+    """Zero at pi* and the true Z; with another Z the smallest value is above zero."""
+    reach, value = np.exp(forest.tree.prefix_logps[2]), forest.values[2]
+
+    def loss(rho, log_z):
+        return reach @ (log_z + rho - value) ** 2
+
+    assert loss(value - forest.log_z, forest.log_z) < 1e-20
+    assert np.abs(bent(reach, value, forest.log_z) - (value - forest.log_z)).max() < 1e-9
+    for wrong in (-0.2, 0.2):
+        best = bent(reach, value, forest.log_z + wrong)
+        assert 1e-3 < loss(best, forest.log_z + wrong) < wrong**2, "bent, not left where it was"
+        said = f"0.2 too {'small' if wrong < 0 else 'large'} +misses .* by up to (\\S+)"
+        miss = float(re.search(said, BOOK.printed).group(1))
+        assert np.abs(best - (value - forest.log_z)).max() == pytest.approx(miss, abs=6e-4)
+
+
 # --- what the prose says --------------------------------------------------------------------------
 
 
@@ -230,3 +264,39 @@ def test_larger_groups_and_larger_alpha_heal_softmax_weights():
     assert (np.diff(misses, axis=0) < 0).all()
     assert (np.diff(misses, axis=1) < 0).all()
     assert misses[-1, -1] < 0.01
+
+
+def test_the_best_log_z_leaves_a_variance(forest):
+    rng = np.random.default_rng(2)
+    reach, value = np.exp(forest.tree.prefix_logps[2]), forest.values[2]
+    rho = rng.normal(size=16)
+    gap = value - rho
+    losses = [reach @ (z - gap) ** 2 for z in np.linspace(-20, 20, 4001)]
+    assert min(losses) == pytest.approx(reach @ (gap - reach @ gap) ** 2, abs=1e-3)
+
+
+def test_a_square_fits_the_mean_of_its_targets_and_not_v(forest):
+    tree = forest.tree
+    reach, law = np.exp(tree.prefix_logps[2]), np.exp(tree.prefix_logps[-1])
+    mean = (law * tree.rewards / 0.2).reshape(16, -1).sum(axis=1) / reach
+    miss = float(re.search(r"R in place of V +misses .* by up to (\S+)", BOOK.printed).group(1))
+    fitted = mean - np.log(reach @ np.exp(mean))
+    assert np.abs(fitted - (forest.values[2] - forest.log_z)).max() == pytest.approx(miss, abs=6e-4)
+    assert re.search(r"log Z known +misses .* by up to 0$", BOOK.printed, re.MULTILINE)
+    assert re.search(r"log Z learnt +misses .* by up to 0$", BOOK.printed, re.MULTILINE)
+
+
+def test_minus_for_times_matters_once_a_ticket_stands_for_v(small):
+    """The expected push of every group of two answers at V, under the four readings."""
+    pushes = dict.fromkeys(itertools.product(("times", "minus"), ("V known", "a ticket")), 0.0)
+    for reading, weights in pushes:
+        total = np.zeros(3)
+        for p, tickets, prefixes in groups_of_answers(small, 2, 1):
+            true = [math.exp(small.values[1][k]) for k in prefixes]
+            w = np.array(true if weights == "V known" else tickets)
+            w = w / w.sum() if reading == "minus" else w
+            np.add.at(total, prefixes, p * (w - w.sum() * np.array(true) / sum(true)))
+        pushes[reading, weights] = np.abs(total).max()
+        said = re.search(rf"{reading}, {weights} +push .*: (\S+)$", BOOK.printed, re.MULTILINE)
+        assert (float(said.group(1)) == 0) == (pushes[reading, weights] < 1e-12)
+    assert [key for key, push in pushes.items() if push > 1e-3] == [("minus", "a ticket")]
