@@ -49,6 +49,7 @@ def build_course(
     from gnivo_edu.course.build import build_course as build
     from gnivo_edu.course.objectives_page import write_objectives_page
     from gnivo_edu.course.pictures import draw_pictures
+    from gnivo_edu.population.moving_pictures import draw_moving_pictures
 
     if release is not None:
         from gnivo_edu.course.release import release_course
@@ -64,6 +65,7 @@ def build_course(
         raise typer.Exit(1 if differences else 0)
     build(only=only)
     draw_pictures(NOTEBOOKS / "images")
+    draw_moving_pictures(NOTEBOOKS / "images")
     write_objectives_page(NOTEBOOKS / "objectives.md")
 
 

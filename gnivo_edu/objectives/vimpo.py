@@ -103,7 +103,8 @@ def vimpo(
     its code has those by logits and running means of both; like its code it looks at L_V before
     `value_weight` and `normalised`. A mean squared target below 1e-4 counts as 1e-4, where its code
     stops. Refreshing the reference is the trainer's: reference=refreshed, every `refresh_every`
-    steps. Whitening is one process's: Bessel's variance + 1e-8 inside the root.
+    steps; notebooks/moving_reference.md says what this does to values, end and loss. Whitening is
+    one process's: Bessel's variance + 1e-8 inside the root.
 
     Metrics: `reward`, mean; `logratio`, mean log pi_theta/pi_ref of responses, nats; `tied_groups`;
     `value_loss`, reward^2, as it is in L; `kl`, token mean, nats; but for "soft" also `actor_loss`,

@@ -659,6 +659,7 @@ for n in range(1, 5):
 # %% [markdown]
 # That is (5.6) once more: each round is another helping of $R/\alpha$, and
 # $\alpha$ no longer says where it ends. The number that counts is $\alpha/n$.
+# (VIMPO takes another way: [when the reference moves](moving_reference.md).)
 #
 # ## Play
 #
