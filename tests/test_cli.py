@@ -255,11 +255,12 @@ def test_the_atlas_prints_one_object_or_a_table_and_exits_1_if_theory_is_wrong(c
 def test_claims_prints_a_page_or_one_object(called):
     report = json.loads(called("claims", "--only", "gvpo-unbiased", "--json").stdout)
     assert report["claims"][0]["verdict"] == "holds"
-    page = called("claims", "--only", "index")
-    assert page.returncode == 0
+    pages = [called("claims", "--only", name) for name in ("index", "first-drop")]
+    assert [page.returncode for page in pages] == [0, 0]
     # A narrow terminal breaks the lines of the page elsewhere, but loses no word.
-    words = " ".join(page.stdout.split())
-    assert all(word in words for word in ("only if", "j = 0", "is meant"))
+    index, drop = (" ".join(page.stdout.split()) for page in pages)
+    assert all(word in index for word in ("counterfactual:", "runs from", "identity"))
+    assert all(word in drop for word in ("only if", "alpha 10: nats 0", "measurement"))
     assert_one_line(called("claims", "--only", "gvpo-unbiasd"), "did you mean 'gvpo-unbiased'")
 
 

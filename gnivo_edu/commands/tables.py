@@ -105,8 +105,8 @@ def print_atlas(report: dict[str, Any]) -> None:
 
 
 def print_claims(report: dict[str, Any]) -> None:
-    """The claim ledger on one page: verdict, claim, condition, source, what was read, and the
-    number.
+    """The claim ledger on one page: verdict, claim, what its counterfactual changes, source, what
+    was read, and both numbers.
     """
     from rich.markup import escape
 
@@ -114,22 +114,35 @@ def print_claims(report: dict[str, Any]) -> None:
     title = "What is said, and what is so"
     table = _ruleless(title, left=["verdict", says], right=["error"], overflow="fold")
     for claim in report["claims"]:
-        text, number = escape(claim["claim"]), f"{claim['number']:.2g}"
-        if claim["verdict"] == "holds if":
-            text += f"\n[italic]only if {escape(claim['condition'])}[/italic]"
-            number += f" ({claim['number_under_condition']:.0e})"
-        where = f"{claim['name']}: {claim['source']} ({claim['read']}); error: {claim['unit']}"
+        word = "only if" if claim["condition"] else "counterfactual:"
+        where = (
+            f"{claim['name']}, {claim['kind']}: {claim['source']} ({claim['read']}); error: "
+            f"{claim['unit']}; {claim['where']}"
+        )
+        lines = [
+            escape(claim["claim"]),
+            f"[italic]{word} {escape(claim['counterfactual'])}[/italic]",
+            *(_point_of_curve(point) for point in claim["curve"] or ()),
+            f"[dim]{escape(where)}[/dim]",
+        ]
         mark = "" if claim["passed"] else " (!)"
         verdict = (claim["verdict"] or "unclear") + mark
-        table.add_row(verdict, f"{text}\n[dim]{escape(where)}[/dim]", number)
+        numbers = f"{claim['number']:.2g} ({claim['counterfactual_number']:.2g})"
+        table.add_row(verdict, "\n".join(lines), numbers)
     _draw(table)
     print(
-        "error: zero if the claim is true as said; in brackets, under the condition. `--only NAME` "
-        "recomputes one."
+        "error: zero if the claim is true as said; in brackets, under its counterfactual, which "
+        "must come out the other way. `--only NAME` recomputes one."
     )
     wrong = ", ".join(claim["name"] for claim in report["claims"] if not claim["passed"])
     summary = f"the ledger is wrong on {wrong}." if wrong else "all as stated."
     print(f"{len(report['claims'])} claims; {summary}")
+
+
+def _point_of_curve(point: dict[str, float]) -> str:
+    """One setting of a claim and what it gives there: alpha 0.2: nats 0.98, chances 0."""
+    first, *others = (f"{name} {value:.3g}" for name, value in point.items())
+    return f"  {first}: {', '.join(others)}"
 
 
 def print_evaluation(report: dict[str, Any]) -> None:

@@ -1,8 +1,8 @@
 """The claim ledger: what papers and teaching say, each with a number that is zero if it is true.
 
-A claim has an `error` as it is said and, where a condition mends it, an error under that condition.
-The verdict is read off these two numbers: holds, holds if, fails. `claim` holds the words to write
-one with, `papers`, `practice` and `theorems` the claims.
+A claim stands beside a counterfactual: the same test with one thing changed, which must come out
+the other way. The verdict is read off these two numbers: holds, holds if, fails. `claim` holds the
+words to write one with; `gnivo`, `vimpo`, `papers`, `grpo`, `practice` and `theorems` the claims.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gnivo_edu.names import nearest
-from gnivo_edu.population.claims import papers, practice, theorems
+from gnivo_edu.population.claims import gnivo, grpo, papers, practice, theorems, vimpo
 from gnivo_edu.population.claims.claim import BITES, ZERO, Claim, Finding, Verdict
 
 __all__ = ["BITES", "ZERO", "Claim", "Finding", "Verdict", "all_claims", "claims"]
@@ -20,7 +20,8 @@ __all__ = ["BITES", "ZERO", "Claim", "Finding", "Verdict", "all_claims", "claims
 
 def all_claims() -> list[Claim]:
     """The ledger: the papers' claims, those of practice and teaching, and our own."""
-    return [*papers.CLAIMS, *practice.CLAIMS, *theorems.CLAIMS]
+    subjects = (gnivo, papers, vimpo, grpo, practice, theorems)
+    return [claim for subject in subjects for claim in subject.CLAIMS]
 
 
 def claims(

@@ -1,4 +1,4 @@
-"""Claims of practice and teaching: GRPO and its kin, DPO, PPO, KL estimators, masks, batches."""
+"""Claims of practice and teaching: KL estimators, DPO, best of K, masks, batches, step values."""
 
 from __future__ import annotations
 
@@ -12,27 +12,35 @@ import torch
 import toy_envs
 from gnivo_edu import exact, objectives
 from gnivo_edu.batch import GroupBatch
-from gnivo_edu.population import Population, expect, laws, point_at, total_variation
+from gnivo_edu.objectives import LossOutput
+from gnivo_edu.population import Answers, Population, laws, point_at
 from gnivo_edu.population.atlas import problem
 from gnivo_edu.population.claims.claim import (
     ALPHA,
-    angle,
-    entry,
+    ONE_STEP,
+    PROBLEMS,
+    TREE,
+    Curve,
     fails,
     gradient,
     holds,
     holds_if,
-    miss,
     off_law,
     off_optimum,
+    off_tilts,
 )
 from gnivo_edu.population.kl_laboratory import KLReport, kl_laboratory
 from gnivo_edu.population.questions import (
+    Mask,
+    Means,
     loss_and_push,
     relative_error,
     scattered_gvpo,
     total_probability,
 )
+from gnivo_edu.population.roots import rest
+
+# --- KL estimators --------------------------------------------------------------------------------
 
 
 @cache
@@ -42,301 +50,264 @@ def _laboratory() -> KLReport:
     return kl_laboratory(answers.tree, policy)
 
 
-def _off_reverse_kl(estimator: str, place: str) -> dict[str, Any]:
-    """The distance of an estimator's expected gradient from that of the reverse KL."""
-
-    def errors() -> tuple[float]:
-        report, target = _laboratory(), "reverse KL"
-        distance = report[estimator, place, "sequence"].distances[target]
-        return (distance / float(report.targets[target].norm()),)
-
-    return {"unit": "distance from the KL's gradient, relative", "errors": errors}
+def _off_reverse_kl(estimator: str, place: str) -> float:
+    """Distance of an estimator's expected gradient from that of the reverse KL, relative."""
+    report, target = _laboratory(), "reverse KL"
+    distance = report[estimator, place, "sequence"].distances[target]
+    return distance / float(report.targets[target].norm())
 
 
-def _zero_loss() -> tuple[float]:
-    """|gradient| while the loss is exactly zero: RLOO on one on-policy batch."""
+def _estimator(k: str, place: str, instead: str) -> dict[str, Any]:
+    """The numbers of a claim on an estimator in one place, and in another."""
+    return {
+        "unit": "distance from the reverse KL's gradient, relative",
+        "where": f"{ONE_STEP}, on-policy, at pi*",
+        "number": partial(_off_reverse_kl, k, place),
+        "counterfactual": partial(_off_reverse_kl, k, instead),
+    }
+
+
+# --- DPO and the best of K ------------------------------------------------------------------------
+
+
+def _dpo_limit(temperature: float) -> float:
+    """GN-IVO, softmax weights, t = T, K = 2, against DPO, beta 1, labels sigma((R1 - R2)/tau)."""
     answers = problem("tree")
-    population = Population.of(answers, 3, sampler="current")
-    mean = expect(objectives.rloo, population, point=point_at(answers, ALPHA), alpha=ALPHA)
-    assert abs(mean.loss) < 1e-15
-    return (float(mean.gradient["logits"].norm()),)
+    slope = partial(gradient, answers=answers, policy=answers.tilted(answers.rewards), group_size=2)
+    gnivo = slope(objectives.gnivo, weights="softmax", prefixes="last")
+    dpo = slope(objectives.online_dpo, alpha=1.0, labels="soft", label_temperature=temperature)
+    return float((gnivo - dpo).abs().max())
 
 
-def _tied(name: str) -> float:
-    """Norm of the gradient in a group with equal rewards, off the reference, on-policy."""
-    answers = problem("one step")
-    flat = replace(answers, rewards=torch.full_like(answers.rewards, 0.5))
-    policy = answers.tilted(answers.rewards / ALPHA)
-    settings = {"grpo": {"kl": "none"}}.get(name, {})
-    objective = partial(objectives.get(name), **settings)
-    slope = gradient(objective, flat, policy=policy, group_size=3, sampler="current")
-    return float(slope.norm())
+def _best_of_k(answers: Answers) -> float:
+    """Total variation of where the best of three leads from the nearest tilt of the reference."""
+    population = Population.of(answers, 3)
+    end = rest(objectives.sft_winning, population, start=point_at(answers, ALPHA)).point
+    return off_tilts(answers, answers.law(answers.policy(end.logits)))
 
 
-def _j_gradient() -> tuple[float]:
-    """RLOO's expected gradient against minus that of J = E[R] - alpha KL, a sum over answers."""
+def _right_or_wrong() -> Answers:
     answers = problem("tree")
-    policy = answers.tilted(answers.rewards)
-    slope = gradient(objectives.rloo, answers, policy=policy, group_size=2, sampler="current")
-    logits = point_at(answers, ALPHA, policy=policy).logits.requires_grad_()
-    law = answers.law(answers.policy(logits))
-    J = law @ (answers.rewards - ALPHA * (law / answers.law(answers.reference)).log())
-    return (float((slope + torch.autograd.grad(J, logits)[0]).abs().max()),)
+    return replace(answers, rewards=(answers.rewards > 0.5).double())
 
 
-def _micro_batches() -> tuple[float, float]:
-    """Relative error of GVPO's gradient where a cut group is centred by halves, or as a whole."""
+# --- masks and batches ----------------------------------------------------------------------------
+
+
+def _end_token(mask: Mask) -> float:
+    """Total probability of all complete answers minus 1, without the end token or with it."""
+    mdp = toy_envs.TokenMDP(3, 3, eos_token_id=2)
+    total = total_probability(mdp, problem("tree").tree.step_logps, mask=mask)
+    return abs(total - 1)
+
+
+def _one_group() -> GroupBatch:
+    """Four answers as one group, the policy tilted away from the reference."""
     answers = problem("one step")
     leaf = answers.token_logps(answers.tilted(answers.rewards))[None, :4].detach().requires_grad_()
-    record = GroupBatch(
+    return GroupBatch(
         policy_logps=leaf,
         behaviour_logps=answers.token_logps(answers.reference)[None, :4],
         rewards=answers.rewards[None, :4],
         mask=torch.ones_like(leaf, dtype=torch.bool),
     )
+
+
+def _micro_batches(means: Means) -> float:
+    """Relative error of GVPO's gradient where a cut group is centred by halves, or as a whole."""
+    record = _one_group()
     _, whole = loss_and_push(objectives.gvpo, record, alpha=ALPHA)
-    halves, frozen = (
-        scattered_gvpo(record, ALPHA, order=torch.arange(4), size=2, means=means)
-        for means in ("micro-batch", "whole group")
-    )
+    halves = scattered_gvpo(record, ALPHA, order=torch.arange(4), size=2, means=means)
     # GVPO divides by K - 1: by 3 in the group, by 1 in a half; the mean of two halves by 2.
-    return relative_error(3 / 2 * halves, whole), relative_error(frozen, whole)
+    factor = 3 / 2 if means == "micro-batch" else 1.0
+    return relative_error(factor * halves, whole)
 
 
-def _end_token() -> tuple[float, ...]:
-    """Total probability of all complete answers minus 1, without the end token and with it."""
-    mdp = toy_envs.TokenMDP(3, 3, eos_token_id=2)
-    tables = problem("tree").tree.step_logps
-    totals = (total_probability(mdp, tables, mask=mask) for mask in ("not pad", "lengths"))
-    return tuple(abs(total - 1) for total in totals)
+def _frozen_normaliser(frozen: bool) -> float:
+    """Relative error of GN-IVO's gradient where the group's sum of e^rho is taken once, without
+    gradient or with it.
+    """
+
+    def by_answer(batch: GroupBatch) -> LossOutput:
+        total = batch.prefix_logratio.logsumexp(1, keepdim=True)
+        log_q = batch.prefix_logratio - (total.detach() if frozen else total)
+        weights = (batch.rewards / ALPHA).exp()[..., None]
+        return LossOutput(batch.group_mean(-(weights * log_q).sum((1, 2))))
+
+    record = _one_group()
+    _, whole = loss_and_push(objectives.gnivo, record, alpha=ALPHA)
+    return relative_error(loss_and_push(by_answer, record)[1], whole)
 
 
-def _dpo_limit() -> tuple[float]:
-    """GN-IVO, softmax weights, t = T, K = 2, against DPO, beta 1, labels sigma((R1 - R2)/alpha)."""
-    answers = problem("tree")
-    slope = partial(gradient, answers=answers, policy=answers.tilted(answers.rewards), group_size=2)
-    gnivo = slope(objectives.gnivo, weights="softmax", prefixes="last")
-    dpo = slope(objectives.online_dpo, alpha=1.0, labels="soft", label_temperature=ALPHA)
-    return (float((gnivo - dpo).abs().max()),)
+# --- step values ----------------------------------------------------------------------------------
+
+ALPHAS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
-def _first_drop() -> tuple[float]:
-    """Share of the poster problem's wrong answers whose largest drop is not their first error."""
+@cache
+def _poster_answers() -> tuple[exact.TokenTree, list[tuple[int, ...]]]:
+    """The poster's problem and its wrong answers."""
     tree = exact.enumerate_tree(toy_envs.PosterProblem())
-    solution = exact.solve(tree, 0.2)
-    wrong = [answer for answer in tree.answers() if tree.rewards[tree.index(answer)[1]] < 1]
-    missed = [int(np.argmin(solution.step_credit(answer))) != answer.index(1) for answer in wrong]
-    return (sum(missed) / len(missed),)
+    answers = [tuple(answer) for answer in tree.answers()]
+    return tree, [answer for answer in answers if tree.rewards[tree.index(answer)[1]] < 1]
 
 
-def _std_shift() -> tuple[float]:
-    """Total variation of GRPO's end from where it would lead without dividing by the deviation."""
-    grpo = entry("grpo", "KL of whole answers, std, token sums")
-    K = grpo.row.group_size
-    plain = laws.tilt(problem("tree"), grpo.row.alpha * K / (K - 1))
-    return (total_variation(grpo.law, plain),)
+def _missed_first_errors(alpha: float, chances: bool) -> tuple[float, float]:
+    """Share of the wrong answers whose largest drop is not at their first error, each counted once
+    and each by its probability; drops of V in nats, or of the reference's chance of success.
+    """
+    tree, wrong = _poster_answers()
+    values = exact.solve(tree, alpha).values
+    if chances:
+        values = [exact.success_probability(v, alpha) for v in values]
+    missed, weights = [], []
+    for answer in wrong:
+        path = [values[t][tree.index(answer[:t])[1]] for t in range(len(answer) + 1)]
+        missed.append(int(np.argmin(np.diff(path))) != answer.index(1))
+        weights.append(np.exp(tree.prefix_logps[-1][tree.index(answer)[1]]))
+    return float(np.mean(missed)), float(np.average(missed, weights=weights))
 
 
-def _length_bias(normaliser: str) -> float:
-    """1 - cosine between the expected gradients under a normaliser and under plain sums."""
-    answers = problem("tree")
-    on_policy = partial(gradient, policy=answers.reference, group_size=2, sampler="current")
-    grpo = partial(on_policy, objectives.grpo, answers, kl="none", scale="none")
-    return angle(grpo(normaliser="seq-mean-token-sum"), grpo(normaliser=normaliser))
+def _first_drop_curve() -> Curve:
+    rows = []
+    for alpha in ALPHAS:
+        nats, nats_weighted = _missed_first_errors(alpha, chances=False)
+        chances, _ = _missed_first_errors(alpha, chances=True)
+        row = {"alpha": alpha, "nats": nats, "nats by probability": nats_weighted}
+        rows.append({**row, "chances": chances})
+    return rows
 
 
-GRPO = "GRPO, arXiv 2402.03300"
+BEST = "best of K, one round, ties shared"
+LABELS = "hard labels, ties half and half, stale samples"
+GROUP = f"alpha {ALPHA:g}, one group of 4 of the {PROBLEMS['one step']}, at pi_ref e^R"
 CLAIMS = [
-    holds(
-        "rloo-gradient",
-        "RLOO's expected gradient is that of E[R] - alpha KL.",
-        source="RLOO, arXiv 2402.14740, and TRL",
-        read="code",
-        unit="largest difference",
-        errors=_j_gradient,
-    ),
-    fails(
-        "grpo-optimum",
-        "GRPO with its k3 term maximises E[R] - alpha KL(pi || pi_ref).",
-        source=GRPO,
-        read="third party",
-        **off_optimum("grpo", "k3 in the loss, no std, one step"),
-    ),
-    holds(
-        "grpo-law",
-        "One-step GRPO with k3 ends at alpha pi_ref/(alpha - A).",
-        source="arXiv 2502.18548, and derived in this project",
-        read="third party",
-        **off_law("grpo", "k3 in the loss, no std, one step"),
-    ),
-    fails(
-        "grpo-std",
-        "Dividing by the group's standard deviation does not move where GRPO ends.",
-        source="common teaching",
-        read="third party",
-        unit="total variation from pi* at alpha K/(K - 1)",
-        errors=_std_shift,
-    ),
-    fails(
-        "dr-grpo-optimum",
-        "Dr. GRPO, unbiased, ends at the KL-regularised optimum.",
-        source="a reading of 'done right', arXiv 2503.20783",
-        read="third party",
-        **off_optimum("dr_grpo", "no KL, as published"),
-    ),
-    fails(
-        "mean-baseline",
-        "With the reverse KL in the loss, a mean that includes the response itself only rescales "
-        "the gradient.",
-        source="common teaching",
-        read="third party",
-        **off_optimum("dr_grpo", "KL of whole answers"),
-    ),
-    holds_if(
-        "length-normaliser",
-        "Dividing each response's loss by its length is neutral.",
-        source="common practice (1/|o_i|)",
-        read="code",
-        unit="cosine distance from the gradient of the sum, a reward that does not depend on "
-        "length",
-        errors=lambda: (
-            _length_bias("seq-mean-token-mean"),
-            _length_bias("seq-mean-token-sum-norm"),
-        ),
-        condition="the divisor is one constant for all",
-    ),
-    fails(
-        "zero-loss",
-        "A policy-gradient loss of zero means that nothing is learned.",
-        source="trl#2703, trl#3452, open-r1#239",
-        read="third party",
-        unit="norm of the expected gradient at loss 0",
-        errors=_zero_loss,
-    ),
-    holds(
-        "equal-rewards-grpo",
-        "A group with equal rewards gives GRPO without KL nothing.",
-        source="trl#3708",
-        read="third party",
-        unit="norm of the gradient",
-        errors=lambda: (_tied("grpo"),),
-    ),
-    fails(
-        "equal-rewards",
-        "A group with equal rewards gives no objective anything.",
-        source="a reading of trl#3708",
-        read="third party",
-        unit="norm of GVPO's gradient",
-        errors=lambda: (_tied("gvpo"),),
-    ),
     fails(
         "k1-in-the-loss",
         "k1 estimates the KL, so differentiating it regularises.",
         source="trl#6503, NVIDIA-NeMo/RL#2506",
         read="third party",
-        **_off_reverse_kl("k1", place="loss"),
+        unless="it stands in the reward",
+        **_estimator("k1", "loss", instead="reward"),
     ),
     fails(
         "k3-in-the-loss",
         "k3 estimates the KL with less variance, so differentiating it gives the KL's gradient.",
         source="a common reading of Schulman's note on KL estimators",
         read="third party",
-        **_off_reverse_kl("k3", place="loss"),
+        unless="it is multiplied by the ratio pi/pi_b, differentiated too",
+        **_estimator("k3", "loss", instead="weighted"),
     ),
     holds(
         "k2-in-the-loss",
         "k2, biased as a value, has the reverse KL's gradient on-policy.",
         source="NVIDIA-NeMo/RL#2506, and derived in this project",
         read="third party",
-        **_off_reverse_kl("k2", place="loss"),
+        unless="it stands in the reward",
+        **_estimator("k2", "loss", instead="reward"),
     ),
     holds(
         "k1-in-the-reward",
         "k1 in the reward gives the reverse KL's gradient.",
         source="arXiv 2510.01555, 2512.21852",
         read="third party",
-        **_off_reverse_kl("k1", place="reward"),
-    ),
-    fails(
-        "ppo-critic",
-        "PPO needs an exact critic to end at the optimum.",
-        source="common teaching",
-        read="third party",
-        unit="1 if lam = 1 with a wrong critic ends there too",
-        errors=lambda: (float(miss("ppo", "lam=1, a wrong critic") < 1e-8),),
-    ),
-    holds_if(
-        "ppo-gae",
-        "GAE with lam = 0.95 is harmless whatever the critic.",
-        source="common teaching",
-        read="third party",
-        condition="the critic is exact",
-        **off_optimum("ppo", "lam=0.95, a wrong critic", "lam=0.95, a critic that has learnt"),
+        kind="identity",
+        unless="it stands in the loss",
+        **_estimator("k1", "reward", instead="loss"),
     ),
     holds_if(
         "dpo-optimum",
         "Online DPO converges to the KL-regularised optimum.",
         source="DPO, arXiv 2305.18290; TRL's online trainer labels by the larger score",
         read="code",
-        condition="labels are drawn from Bradley-Terry at temperature 1",
-        **off_optimum(
-            "online_dpo", "hard labels, ties half and half", "Bradley-Terry labels, tau=1"
-        ),
+        unless="labels are drawn from Bradley-Terry at temperature 1",
+        **off_optimum("online_dpo", LABELS, instead="Bradley-Terry labels, stale samples"),
     ),
     holds(
         "dpo-is-gnivo",
-        "For pairs of complete answers GN-IVO with softmax weights is DPO at beta 1 with soft "
-        "labels.",
+        "For pairs of complete answers GN-IVO with softmax weights is DPO at beta 1 with labels "
+        "drawn at temperature alpha.",
         source="derived in this project",
         read="third party",
-        unit="largest difference of the gradients",
-        errors=_dpo_limit,
+        kind="identity",
+        where=f"{TREE}, pairs, t = T, reference samples, at pi_ref e^R",
+        unit="largest difference of the expected gradients",
+        number=lambda: _dpo_limit(temperature=ALPHA),
+        unless="labels are drawn at temperature 1",
+        counterfactual=lambda: _dpo_limit(temperature=1.0),
     ),
-    fails(
+    holds_if(
         "best-of-k",
-        "Imitating the best of K reaches the KL-regularised optimum.",
+        "Imitating the best of K reaches a KL-regularised optimum, at some alpha.",
         source="common practice",
         read="third party",
-        **off_optimum("sft_winning", "best of K, one round, ties shared"),
+        where=f"{PROBLEMS['tree']}, graded rewards, K = 3, one round, reference samples",
+        unit="total variation from the nearest pi_ref e^(R/c)",
+        number=lambda: _best_of_k(problem("tree")),
+        unless="rewards are 0 or 1",
+        counterfactual=lambda: _best_of_k(_right_or_wrong()),
     ),
     holds(
         "best-of-k-law",
         "One round of best-of-K ends at F(r)^K - F(r-)^K.",
         source="derived in this project",
         read="third party",
-        **off_law("sft_winning", "best of K, one round, ties shared"),
+        unless="the exponent is K - 1",
+        **off_law(
+            "sft_winning",
+            BEST,
+            instead=lambda row: laws.best_of(
+                problem(row.problem),
+                row.group_size - 1,
+                sampler=problem(row.problem).law(problem(row.problem).reference),
+            ),
+        ),
     ),
     holds_if(
         "end-token",
         "The end token may be masked out.",
         source="masks from id != pad where pad is the end token",
         read="code",
+        where=PROBLEMS["tree"],
         unit="total probability of all answers minus 1",
-        errors=_end_token,
-        condition="masks come from lengths and the end token is scored",
+        number=lambda: _end_token("not pad"),
+        unless="masks come from lengths and the end token is scored",
+        counterfactual=lambda: _end_token("lengths"),
     ),
     holds_if(
         "micro-batches",
-        "A loss over groups may be computed micro-batch by micro-batch.",
+        "GVPO may be computed micro-batch by micro-batch.",
         source="trl#3021, trl#3017",
         read="third party",
-        unit="relative error of GVPO's gradient",
-        errors=_micro_batches,
-        condition="the group's means are taken once, over the whole group",
+        where=f"{GROUP}, in two halves",
+        unit="relative error of the gradient",
+        number=lambda: _micro_batches("micro-batch"),
+        unless="the group's means are taken once, over the whole group; they may be frozen",
+        counterfactual=lambda: _micro_batches("whole group"),
     ),
-    fails(
-        "group-maximum",
-        "Subtracting the group's largest reward from raw weights is a safe guard against overflow.",
-        source="common practice with softmaxes",
+    holds_if(
+        "gnivo-micro-batches",
+        "GN-IVO too may freeze what its group shares, the sum of e^rho, taken once.",
+        source="a generalisation of micro-batches",
         read="third party",
-        **off_optimum("gnivo", "the group's largest reward subtracted"),
+        where=GROUP,
+        unit="relative error of the gradient",
+        number=lambda: _frozen_normaliser(frozen=True),
+        unless="the sum is differentiated too (two passes)",
+        counterfactual=lambda: _frozen_normaliser(frozen=False),
     ),
-    fails(
+    holds_if(
         "first-drop",
         "The largest drop in value marks the first mistake.",
         source="a common reading of step values",
         read="story",
-        unit="share of wrong answers of the poster's problem where it does not",
-        errors=_first_drop,
+        kind="measurement",
+        where="the poster's problem, its wrong answers, V in nats at alpha 0.2; at other alpha see "
+        "the curve",
+        unit="share of wrong answers where it does not",
+        number=lambda: _missed_first_errors(0.2, chances=False)[0],
+        unless="value is the reference's chance of success",
+        counterfactual=lambda: _missed_first_errors(0.2, chances=True)[0],
+        curve=_first_drop_curve,
     ),
 ]

@@ -1,19 +1,34 @@
-"""The claim ledger: long enough, with sources, and asked for by name."""
+"""The claim ledger: long enough, with sources; every verdict and counterfactual is recomputed."""
 
 from __future__ import annotations
 
 import pytest
 
-from gnivo_edu.population.claims import all_claims, claims
+from gnivo_edu.population.claims import BITES, ZERO, all_claims, claims
 
 LEDGER = {claim.name: claim for claim in all_claims()}
 
 
 def test_the_ledger_is_long_enough_and_says_where_each_claim_comes_from():
-    assert len(LEDGER) == len(all_claims()) >= 25
+    assert len(LEDGER) == len(all_claims()) >= 57
     assert {c.expected for c in LEDGER.values()} == {"holds", "holds if", "fails"}
     assert {c.read for c in LEDGER.values()} <= {"paper", "poster", "code", "third party", "story"}
+    kinds = {"theorem", "corollary", "identity", "counterexample", "measurement"}
+    assert {c.kind for c in LEDGER.values()} == kinds
     assert all(c.source and c.says.endswith(".") and c.unit for c in LEDGER.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("claim", LEDGER.values(), ids=LEDGER)
+def test_the_verdict_is_that_of_the_ledger_and_the_counterfactual_comes_out_the_other_way(claim):
+    finding = claim.judge()
+    assert finding.passed, (finding.verdict, finding.error, finding.other)
+    if finding.verdict == "holds":
+        assert finding.error < ZERO
+        assert finding.other > BITES
+    else:
+        assert finding.error > BITES
+        assert finding.other < ZERO
 
 
 def test_an_unknown_claim_is_answered_with_the_nearest():
@@ -23,5 +38,16 @@ def test_an_unknown_claim_is_answered_with_the_nearest():
 
 def test_one_claim_is_recomputed_by_the_command_it_names():
     report = claims("rloo-gradient")
-    assert [c["command"] for c in report["claims"]] == ["gnivo-edu claims --only rloo-gradient"]
+    row = report["claims"][0]
+    assert row["command"] == "gnivo-edu claims --only rloo-gradient"
+    assert row["counterfactual"] == "the KL is priced at alpha/2"
+    assert row["number"] < ZERO < BITES < row["counterfactual_number"]
+    assert row["bites"]
+    assert (row["condition"], row["number_under_condition"], row["curve"]) == ("", None, None)
     assert report["passed"]
+
+
+def test_the_condition_of_a_claim_that_holds_only_so_is_its_counterfactual():
+    row = claims("end-token")["claims"][0]
+    assert row["condition"] == row["counterfactual"]
+    assert row["number_under_condition"] == row["counterfactual_number"] < ZERO < row["number"]
