@@ -49,7 +49,7 @@ def build_course(
     from gnivo_edu.course.build import build_course as build
     from gnivo_edu.course.objectives_page import write_objectives_page
     from gnivo_edu.course.pictures import draw_pictures
-    from gnivo_edu.population.moving_pictures import draw_moving_pictures
+    from gnivo_edu.population.moving.pictures import draw_moving_pictures
 
     if release is not None:
         from gnivo_edu.course.release import release_course

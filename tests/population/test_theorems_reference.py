@@ -1,4 +1,4 @@
-"""Theorems 6 and 7 of notebooks/theorems.md: VIMPO, GVPO and GN-IVO when their reference moves."""
+"""Theorems 6 to 8 of notebooks/theorems.md: VIMPO, GVPO and GN-IVO when their reference moves."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ from gnivo_edu.population import (
 )
 from gnivo_edu.population.atlas import problem
 from gnivo_edu.population.moving import (
+    Average,
     along_answers,
     both_kls,
     change_by_token,
+    partly_refreshed,
     refreshed,
     refreshes,
     value_at,
@@ -299,3 +301,64 @@ def test_many_small_refreshes_of_vimpo_end_at_the_optimum_with_an_error_of_one_o
     # At alpha itself, or at half as much as it takes, they end elsewhere.
     assert distance(16, ALPHA) > 0.1
     assert distance(16, 8 * ALPHA) > 0.1
+
+
+# --- theorem 8: a reference that follows by an average -------------------------------------------
+
+
+@pytest.mark.parametrize(("rate", "times"), [(0.5, 4), (0.1, 20), (0.3, 3)])
+def test_averages_of_log_probabilities_of_answers_count_in_parts(rate: float, times: int) -> None:
+    def distance(name: str, average: Average) -> float:
+        answers = problem(name)
+        law = partly_refreshed(answers, ALPHA, times=times, rate=rate, average=average)
+        return total_variation(law, laws.tilt(answers, ALPHA / (times * rate)))
+
+    assert distance("tree", "log-probabilities of answers") < ZERO
+    assert distance("one step", "logits") < ZERO
+    assert distance("tree", "logits") > 1e-2
+    assert distance("one step", "probabilities of answers") > 1e-2
+
+
+def test_averages_of_probabilities_tilt_by_the_exponential_of_the_reward() -> None:
+    answers = problem("tree")
+    w = (answers.rewards / ALPHA).exp()
+
+    def ends(rate: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Where two refreshes in parts end; the product of factors; the tilt by e^{R/alpha}."""
+        times = round(2 / rate)
+        average: Average = "probabilities of answers"
+        end = partly_refreshed(answers, ALPHA, times=times, rate=rate, average=average)
+        law, strength = answers.law(answers.reference), 0.0
+        for _ in range(times):
+            z = float(law @ w)
+            law, strength = law * (1 - rate + rate * w / z), strength + rate / z
+        return end, law, laws.tilt_by(answers, strength * w)
+
+    distances = []
+    for rate in (0.1, 0.05, 0.025):
+        end, product, tilt = ends(rate)
+        assert total_variation(end, product) < ZERO
+        distances.append(total_variation(end, tilt))
+    assert distances[0] / distances[1] == pytest.approx(2, rel=0.1)
+    assert distances[1] / distances[2] == pytest.approx(2, rel=0.05)
+    # The exponential is not of R: no strength of a tilt by R comes near.
+    strengths = torch.linspace(0, 6, 61)
+    nearest = min(
+        total_variation(end, laws.tilt_by(answers, c * answers.rewards)) for c in strengths
+    )
+    assert nearest > 10 * distances[2]
+
+
+def test_rewards_of_two_values_know_one_kind_of_tilt() -> None:
+    def spread(answers: Answers) -> float:
+        """How much log-ratios of answers of equal reward differ, and of all from a line in R."""
+        average: Average = "probabilities of answers"
+        end = partly_refreshed(answers, ALPHA, times=4, rate=0.5, average=average)
+        nats = end.log() - answers.law(answers.reference).log()
+        lines = torch.stack([answers.rewards, torch.ones_like(nats)], 1)
+        fit = torch.linalg.lstsq(lines, nats[:, None]).solution
+        return float((lines @ fit - nats[:, None]).abs().max())
+
+    tree = problem("tree")
+    assert spread(replace(tree, rewards=(tree.rewards > 0.5).double())) < ZERO
+    assert spread(tree) > 1e-2

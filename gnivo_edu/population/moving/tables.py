@@ -1,30 +1,30 @@
-"""When the reference moves: what a swap, a refresh and a lower alpha do, by enumeration.
+"""The tables of notebooks/moving_reference.md.
 
-`python -m gnivo_edu.population.moving` prints the tables of notebooks/moving_reference.md.
+`python -m gnivo_edu.population.moving.tables` prints them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-
-from jaxtyping import Float
-from torch import Tensor
+from typing import get_args
 
 from gnivo_edu import exact, objectives
 from gnivo_edu.machine import one_thread
-from gnivo_edu.population import (
-    Answers,
-    Expected,
-    Objective,
-    Population,
-    expect,
-    laws,
-    point_at,
-    total_variation,
-)
+from gnivo_edu.population import Answers, Objective, Population, laws, point_at, total_variation
 from gnivo_edu.population.atlas import problem
+from gnivo_edu.population.moving import (
+    Average,
+    Policy,
+    along_answers,
+    both_kls,
+    change_by_token,
+    partly_refreshed,
+    refreshed,
+    refreshes,
+    value_at,
+    value_loss,
+)
 from gnivo_edu.population.roots import rest
 from gnivo_edu.population.signal import problem as binary_problem
 
@@ -32,66 +32,8 @@ ALPHA = 0.5  # reward per nat
 TIMES = (1, 2, 3, 6)  # refreshes
 SHARES = (0.9, 0.5)  # annealing: alpha -> s alpha
 PARTS = (1, 2, 4, 8, 16, 32)
+RATES = (1.0, 0.5, 0.1, 0.01)  # of partial refreshes
 ZERO = 1e-10  # what is smaller is printed as 0
-Policy = Float[Tensor, "S V"]
-
-value_loss = partial(objectives.vimpo, actor=0.0, baseline="leave_one_out")
-
-
-# --- what a swap, a refresh and annealing do ------------------------------------------------------
-
-
-def change_by_token(answers: Answers, policy: Policy, reference: Policy, alpha: float) -> Policy:
-    """What each token adds to the implied value after a swap, less what it added before, reward.
-
-    The value of a prefix is V_0 + the sum over its tokens of alpha (log pi/pi_ref - KL(pi||pi_ref)
-    of the state). Seen from the reference of `answers`; `reference` replaces it.
-    """
-
-    def term(seen: Answers) -> Policy:
-        logratio = (policy - seen.reference).masked_fill(~seen.legal, 0.0)
-        return alpha * (logratio - seen.kl(policy)[:, None])
-
-    return term(replace(answers, reference=reference)) - term(answers)
-
-
-def along_answers(answers: Answers, by_token: Policy) -> Float[Tensor, "n T"]:
-    """The sums after 1..T tokens of every answer; a finished answer stays where it is."""
-    return answers.token_logps(by_token).cumsum(1)
-
-
-def refreshes(answers: Answers, alpha: float, times: int) -> Iterator[tuple[Answers, Policy]]:
-    """VIMPO at its rest, its reference then set to it, and so on: each reference (as answers seen
-    from it) with the policy that rests there.
-    """
-    seen = answers
-    for _ in range(times):
-        policy = answers.from_law(laws.vimpo_law(seen, alpha))
-        yield seen, policy
-        seen = replace(seen, reference=policy)
-
-
-def refreshed(answers: Answers, alpha: float, times: int) -> Policy:
-    """The policy after so many refreshes of VIMPO."""
-    *_, (_, policy) = refreshes(answers, alpha, times=times)
-    return policy
-
-
-def value_at(answers: Answers, policy: Policy, group_size: int, alpha: float) -> Expected:
-    """VIMPO's value loss and its gradient on answers of the policy itself."""
-    population = Population.of(answers, group_size, sampler="current")
-    return expect(value_loss, population, point_at(answers, alpha, policy=policy), alpha=alpha)
-
-
-def both_kls(answers: Answers, old: Policy, new: Policy) -> float:
-    """KL(old || new) + KL(new || old) of the next token, nats, summed over the states that the old
-    policy visits.
-    """
-    by_state = answers.kl(old, new) + answers.kl(new, old)
-    return float(answers.visits(old) @ by_state)
-
-
-# --- the tables of the page -----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -211,6 +153,20 @@ def parts_table() -> Table:
     return Table(["n refreshes at nα", *(f"n = {n}" for n in PARTS)], rows)
 
 
+def partial_table() -> Table:
+    """How far partial refreshes, the parts of which add up to two, end from two whole ones."""
+    answers = problem("tree")
+    goal = laws.tilt(answers, ALPHA / 2)
+    rows: list[list[str | float]] = []
+    for average in get_args(Average):
+        ends = [
+            partly_refreshed(answers, ALPHA, times=round(2 / rate), rate=rate, average=average)
+            for rate in RATES
+        ]
+        rows.append([average, *(total_variation(end, goal) for end in ends)])
+    return Table(["averaged are the", *(f"η = {rate:g}, n = {2 / rate:g}" for rate in RATES)], rows)
+
+
 def jump_table() -> Table:
     """By what a refresh and annealing multiply the value loss at its rest, and how they push."""
     rows: list[list[str | float]] = []
@@ -242,6 +198,7 @@ TABLES = {
     "refreshes": refresh_table,
     "gains": gain_table,
     "parts": parts_table,
+    "partial": partial_table,
     "jump": jump_table,
 }
 

@@ -1,4 +1,4 @@
-"""The three pictures of notebooks/moving_reference.md, drawn from the numbers of `moving`."""
+"""The three pictures of notebooks/moving_reference.md, by enumeration."""
 
 from __future__ import annotations
 
@@ -18,15 +18,13 @@ from gnivo_edu.names import home
 from gnivo_edu.population import Answers, laws, total_variation
 from gnivo_edu.population.atlas import problem
 from gnivo_edu.population.moving import (
-    ALPHA,
-    PARTS,
     Policy,
     along_answers,
     change_by_token,
-    new_references,
     refreshed,
     value_at,
 )
+from gnivo_edu.population.moving.tables import ALPHA, PARTS, new_references
 
 K = 4
 STEP = 10.0  # of gradient descent on the logits
