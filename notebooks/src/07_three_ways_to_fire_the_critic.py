@@ -373,6 +373,58 @@ for name, policy in (("the reference", answers.reference),
 # value; $\pi_V$ pays step by step and is surprised every time. With answers
 # of one step there is no later, and the two agree.
 #
+# ## Does the value end at R, or at 0?
+#
+# VIMPO's paper keeps other books. At the end no reward remains to be had, so
+# it sets $V(s_T) = 0$ and pays $R$ on the way, with the last token. We let
+# the last value *be* $R$. With $r_t$ for what is paid with token $t$, (7.6)
+# has one more term,
+#
+# $$V(s_t) - V(s_{t-1}) + r_t = \alpha\, (\rho_t - \rho_{t-1})
+# - \alpha\, \kappa_t, \qquad V(s_T) = R - \sum_t r_t.$$
+#
+# Ours is $r_t = 0$; theirs is $r_T = R$. One could also pay in equal parts.
+#
+# **Predict.** At $\pi_V$ the anchor holds in our books. In which others? And
+# at the reference, where it does not hold: who sees the larger error?
+
+# %%
+def books(policy, paid):
+    """By how much V misses its anchor, for all fifteen answers."""
+    log_ratio = answers.token_logps(policy) - start_logps
+    kl = answers.kl(policy)[answers.states]
+    step = alpha * (log_ratio - kl).where(answers.mask, zero) - paid
+    value = answers.law(policy) @ answers.rewards + step.cumsum(1)
+    return value[:, -1] - (answers.rewards - paid.sum(1))
+
+
+start_logps = answers.token_logps(answers.reference)
+zero = torch.zeros(15, 3, dtype=torch.float64)
+gains = answers.rewards[:, None]
+last = torch.arange(3) == answers.lengths[:, None] - 1
+ways = {"nothing, V(s_T) = R": zero, "R with the last token": gains * last,
+        "R in equal parts": gains * answers.mask / answers.lengths[:, None]}
+ours = books(answers.reference, zero)
+for name, paid in ways.items():
+    at_rest, elsewhere = (
+        books(policy, paid) for policy in (pi_v, answers.reference))
+    print(f"paid on the way: {name:<22} anchor holds at π_V:",
+          bool(at_rest.abs().max() < 1e-12),
+          "  same errors elsewhere:",
+          bool((elsewhere - ours).abs().max() < 1e-12))
+
+# %% [markdown]
+# **Explain.** They are one and the same. Add up the steps: whatever was paid
+# on the way is missing at the end, and (7.7) remains. Values *on the way*
+# differ by what has been paid so far, which is bookkeeping and no foresight.
+# (Pay $R$ with the last token and anchor at $R$ as well, and it is counted
+# twice.)
+#
+# This is also why no environment here pays token by token. As long as nothing
+# is discounted, $\pi^*$, (7.2) and (7.7) see the sum and nothing else.
+#
+# ## Left out of one's own mean
+#
 # A smaller thing hides in $R_i - \bar R$. The mean has $R_i$ itself in it,
 # and so
 #
@@ -659,6 +711,11 @@ for n in range(1, 5):
 # %% [markdown]
 # That is (5.6) once more: each round is another helping of $R/\alpha$, and
 # $\alpha$ no longer says where it ends. The number that counts is $\alpha/n$.
+# GVPO's paper says as much: by its Theorem 3.3, $n$ steps, each anchored at
+# the policy before, solve a problem with a KL to the first one, too. It is
+# the problem at $\alpha/n$, and the rounds above confirm it to nine digits:
+# $\pi_0\, e^{nR/\alpha}/Z_n$ is its optimum. What moves is the question, not
+# the quality of the answer.
 # (VIMPO takes another way: [when the reference moves](moving_reference.md).)
 #
 # ## Play

@@ -257,6 +257,27 @@ def test_equation_7_8(book, seed):
     )
 
 
+@pytest.mark.parametrize("seed", OTHER_TREES)
+def test_where_the_reward_is_paid_moves_neither_anchor_nor_error(book, seed):
+    """Along every answer: V_0, the steps of (7.6), less what is paid; twice is too much."""
+    answers, alpha, rng = scene(seed), 0.3, np.random.default_rng(seed)
+    policy = answers.from_tables(book["vimpo_target"](answers.tree, alpha))
+    start = float(answers.law(policy) @ answers.rewards)
+    for i, n in enumerate(answers.lengths.tolist()):
+        reward, value = float(answers.rewards[i]), start
+        paid = reward * rng.dirichlet(np.ones(n))
+        for t in range(n):
+            state, token = int(answers.states[i, t]), int(answers.tokens[i, t])
+            p, q = policy[state].exp().numpy(), answers.reference[state].exp().numpy()
+            value += alpha * (math.log(p[token] / q[token]) - float(p @ np.log(p / q))) - paid[t]
+        assert value == pytest.approx(0, abs=1e-12), "V(s_T) = 0 once R is paid"
+        assert abs(value - reward) > 1e-3, "an anchor at R as well counts it twice"
+    lines = re.findall(
+        r"paid on the way: .* π_V: (\w+) +same errors elsewhere: (\w+)", BOOK.printed
+    )
+    assert lines == [("True", "True")] * 3
+
+
 def test_for_answers_of_one_step_vimpo_aims_at_the_optimum(book):
     tree = exact.enumerate_tree_from_rewards([0.1, 0.4, 0.5, 0.9], 4)
     best = exact.solve(tree, 0.3).optimal_step_logps
@@ -488,6 +509,25 @@ def test_a_moving_reference_compounds(book):
     for n, reward in rewards:
         law = answers.law(answers.tilted(int(n) * answers.rewards))
         assert float(law @ answers.rewards) == pytest.approx(float(reward), abs=6e-4)
+
+
+@pytest.mark.parametrize("n", [2, 5])
+def test_n_anchored_steps_are_the_optimum_at_alpha_over_n(book, n):
+    """GVPO's Theorem 3.3: no policy has more E[R] - (alpha/n) KL(pi || pi_0), alpha = 1."""
+    answers = book["answers"]
+    reference = answers.law(answers.reference)
+
+    def gain(law, share):
+        return float(law @ answers.rewards - share * law @ (law / reference).log())
+
+    end = answers.law(answers.tilted(n * answers.rewards))
+    rng = torch.Generator().manual_seed(0)
+    for _ in range(100):
+        noise = 0.1 * torch.randn(15, generator=rng, dtype=torch.float64)
+        other = (end.log() + noise).softmax(0)
+        assert gain(other, 1 / n) < gain(end, 1 / n)
+    # It is not the optimum of the first problem.
+    assert gain(end, 1.0) < gain(answers.law(answers.tilted(answers.rewards)), 1.0) - 1e-3
 
 
 def test_softmax_weights_are_healed_fastest_by_a_larger_alpha():
