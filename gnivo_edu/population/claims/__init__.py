@@ -2,7 +2,7 @@
 
 A claim stands beside a counterfactual: the same test with one thing changed, which must come out
 the other way. The verdict is read off these two numbers: holds, holds if, fails. `claim` holds the
-words to write one with; `gnivo`, `vimpo`, `papers`, `grpo`, `practice` and `theorems` the claims.
+words to write one with; the other files hold the claims, by subject.
 """
 
 from __future__ import annotations
@@ -12,7 +12,17 @@ from collections.abc import Callable
 from typing import Any
 
 from gnivo_edu.names import nearest
-from gnivo_edu.population.claims import gnivo, grpo, papers, practice, theorems, vimpo
+from gnivo_edu.population.claims import (
+    credit,
+    gnivo,
+    grpo,
+    papers,
+    practice,
+    preferences,
+    readings,
+    theorems,
+    vimpo,
+)
 from gnivo_edu.population.claims.claim import BITES, ZERO, Claim, Finding, Verdict
 
 __all__ = ["BITES", "ZERO", "Claim", "Finding", "Verdict", "all_claims", "claims"]
@@ -20,7 +30,7 @@ __all__ = ["BITES", "ZERO", "Claim", "Finding", "Verdict", "all_claims", "claims
 
 def all_claims() -> list[Claim]:
     """The ledger: the papers' claims, those of practice and teaching, and our own."""
-    subjects = (gnivo, papers, vimpo, grpo, practice, theorems)
+    subjects = (gnivo, readings, papers, vimpo, grpo, preferences, practice, credit, theorems)
     return [claim for subject in subjects for claim in subject.CLAIMS]
 
 

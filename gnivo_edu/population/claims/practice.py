@@ -1,33 +1,24 @@
-"""Claims of practice and teaching: KL estimators, DPO, best of K, masks, batches, step values."""
+"""Claims of practice: KL estimators, masks, batches that are cut."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
-import numpy as np
 import torch
 
 import toy_envs
-from gnivo_edu import exact, objectives
+from gnivo_edu import objectives
 from gnivo_edu.batch import GroupBatch
 from gnivo_edu.objectives import LossOutput
-from gnivo_edu.population import Answers, Population, laws, point_at
 from gnivo_edu.population.atlas import problem
 from gnivo_edu.population.claims.claim import (
     ALPHA,
     ONE_STEP,
     PROBLEMS,
-    TREE,
-    Curve,
     fails,
-    gradient,
     holds,
     holds_if,
-    off_law,
-    off_optimum,
-    off_tilts,
 )
 from gnivo_edu.population.kl_laboratory import KLReport, kl_laboratory
 from gnivo_edu.population.questions import (
@@ -38,7 +29,6 @@ from gnivo_edu.population.questions import (
     scattered_gvpo,
     total_probability,
 )
-from gnivo_edu.population.roots import rest
 
 # --- KL estimators --------------------------------------------------------------------------------
 
@@ -65,30 +55,6 @@ def _estimator(k: str, place: str, instead: str) -> dict[str, Any]:
         "number": partial(_off_reverse_kl, k, place),
         "counterfactual": partial(_off_reverse_kl, k, instead),
     }
-
-
-# --- DPO and the best of K ------------------------------------------------------------------------
-
-
-def _dpo_limit(temperature: float) -> float:
-    """GN-IVO, softmax weights, t = T, K = 2, against DPO, beta 1, labels sigma((R1 - R2)/tau)."""
-    answers = problem("tree")
-    slope = partial(gradient, answers=answers, policy=answers.tilted(answers.rewards), group_size=2)
-    gnivo = slope(objectives.gnivo, weights="softmax", prefixes="last")
-    dpo = slope(objectives.online_dpo, alpha=1.0, labels="soft", label_temperature=temperature)
-    return float((gnivo - dpo).abs().max())
-
-
-def _best_of_k(answers: Answers) -> float:
-    """Total variation of where the best of three leads from the nearest tilt of the reference."""
-    population = Population.of(answers, 3)
-    end = rest(objectives.sft_winning, population, start=point_at(answers, ALPHA)).point
-    return off_tilts(answers, answers.law(answers.policy(end.logits)))
-
-
-def _right_or_wrong() -> Answers:
-    answers = problem("tree")
-    return replace(answers, rewards=(answers.rewards > 0.5).double())
 
 
 # --- masks and batches ----------------------------------------------------------------------------
@@ -139,47 +105,6 @@ def _frozen_normaliser(frozen: bool) -> float:
     return relative_error(loss_and_push(by_answer, record)[1], whole)
 
 
-# --- step values ----------------------------------------------------------------------------------
-
-ALPHAS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-
-
-@cache
-def _poster_answers() -> tuple[exact.TokenTree, list[tuple[int, ...]]]:
-    """The poster's problem and its wrong answers."""
-    tree = exact.enumerate_tree(toy_envs.PosterProblem())
-    answers = [tuple(answer) for answer in tree.answers()]
-    return tree, [answer for answer in answers if tree.rewards[tree.index(answer)[1]] < 1]
-
-
-def _missed_first_errors(alpha: float, chances: bool) -> tuple[float, float]:
-    """Share of the wrong answers whose largest drop is not at their first error, each counted once
-    and each by its probability; drops of V in nats, or of the reference's chance of success.
-    """
-    tree, wrong = _poster_answers()
-    values = exact.solve(tree, alpha).values
-    if chances:
-        values = [exact.success_probability(v, alpha) for v in values]
-    missed, weights = [], []
-    for answer in wrong:
-        path = [values[t][tree.index(answer[:t])[1]] for t in range(len(answer) + 1)]
-        missed.append(int(np.argmin(np.diff(path))) != answer.index(1))
-        weights.append(np.exp(tree.prefix_logps[-1][tree.index(answer)[1]]))
-    return float(np.mean(missed)), float(np.average(missed, weights=weights))
-
-
-def _first_drop_curve() -> Curve:
-    rows = []
-    for alpha in ALPHAS:
-        nats, nats_weighted = _missed_first_errors(alpha, chances=False)
-        chances, _ = _missed_first_errors(alpha, chances=True)
-        row = {"alpha": alpha, "nats": nats, "nats by probability": nats_weighted}
-        rows.append({**row, "chances": chances})
-    return rows
-
-
-BEST = "best of K, one round, ties shared"
-LABELS = "hard labels, ties half and half, stale samples"
 GROUP = f"alpha {ALPHA:g}, one group of 4 of the {PROBLEMS['one step']}, at pi_ref e^R"
 CLAIMS = [
     fails(
@@ -216,54 +141,6 @@ CLAIMS = [
         **_estimator("k1", "reward", instead="loss"),
     ),
     holds_if(
-        "dpo-optimum",
-        "Online DPO converges to the KL-regularised optimum.",
-        source="DPO, arXiv 2305.18290; TRL's online trainer labels by the larger score",
-        read="code",
-        unless="labels are drawn from Bradley-Terry at temperature 1",
-        **off_optimum("online_dpo", LABELS, instead="Bradley-Terry labels, stale samples"),
-    ),
-    holds(
-        "dpo-is-gnivo",
-        "For pairs of complete answers GN-IVO with softmax weights is DPO at beta 1 with labels "
-        "drawn at temperature alpha.",
-        source="derived in this project",
-        read="third party",
-        kind="identity",
-        where=f"{TREE}, pairs, t = T, reference samples, at pi_ref e^R",
-        unit="largest difference of the expected gradients",
-        number=lambda: _dpo_limit(temperature=ALPHA),
-        unless="labels are drawn at temperature 1",
-        counterfactual=lambda: _dpo_limit(temperature=1.0),
-    ),
-    holds_if(
-        "best-of-k",
-        "Imitating the best of K reaches a KL-regularised optimum, at some alpha.",
-        source="common practice",
-        read="third party",
-        where=f"{PROBLEMS['tree']}, graded rewards, K = 3, one round, reference samples",
-        unit="total variation from the nearest pi_ref e^(R/c)",
-        number=lambda: _best_of_k(problem("tree")),
-        unless="rewards are 0 or 1",
-        counterfactual=lambda: _best_of_k(_right_or_wrong()),
-    ),
-    holds(
-        "best-of-k-law",
-        "One round of best-of-K ends at F(r)^K - F(r-)^K.",
-        source="derived in this project",
-        read="third party",
-        unless="the exponent is K - 1",
-        **off_law(
-            "sft_winning",
-            BEST,
-            instead=lambda row: laws.best_of(
-                problem(row.problem),
-                row.group_size - 1,
-                sampler=problem(row.problem).law(problem(row.problem).reference),
-            ),
-        ),
-    ),
-    holds_if(
         "end-token",
         "The end token may be masked out.",
         source="masks from id != pad where pad is the end token",
@@ -295,19 +172,5 @@ CLAIMS = [
         number=lambda: _frozen_normaliser(frozen=True),
         unless="the sum is differentiated too (two passes)",
         counterfactual=lambda: _frozen_normaliser(frozen=False),
-    ),
-    holds_if(
-        "first-drop",
-        "The largest drop in value marks the first mistake.",
-        source="a common reading of step values",
-        read="story",
-        kind="measurement",
-        where="the poster's problem, its wrong answers, V in nats at alpha 0.2; at other alpha see "
-        "the curve",
-        unit="share of wrong answers where it does not",
-        number=lambda: _missed_first_errors(0.2, chances=False)[0],
-        unless="value is the reference's chance of success",
-        counterfactual=lambda: _missed_first_errors(0.2, chances=True)[0],
-        curve=_first_drop_curve,
     ),
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gnivo_edu import objectives
+from gnivo_edu.objectives.vimpo_options import Baseline
 from gnivo_edu.population import Population, expect, laws, point_at
 from gnivo_edu.population.atlas import problem
 from gnivo_edu.population.claims.claim import ALPHA, TREE, holds, holds_if, off_optimum
@@ -12,15 +13,14 @@ from gnivo_edu.population.claims.claim import ALPHA, TREE, holds, holds_if, off_
 PAGE = "notebooks/theorems.md"
 
 
-def _jump(at_rest: bool) -> float:
-    """How far from K a refresh multiplies VIMPO's value loss, K = 2 and 3, group mean; at its own
-    rest, or at that of the leave-one-out mean, which has another temperature.
+def _jump(baseline: Baseline) -> float:
+    """How far from K a refresh multiplies VIMPO's value loss at pi_V, the rest of the leave-one-out
+    mean, K = 2 and 3.
     """
     answers = problem("tree")
+    policy = answers.from_law(laws.vimpo_law(answers, ALPHA))
     errors = []
     for K in (2, 3):
-        alpha = ALPHA * K / (K - 1) if at_rest else ALPHA
-        policy = answers.from_law(laws.vimpo_law(answers, alpha))
         before, after = (
             expect(
                 objectives.vimpo,
@@ -28,6 +28,7 @@ def _jump(at_rest: bool) -> float:
                 point=point_at(seen, ALPHA, policy=policy),
                 alpha=ALPHA,
                 actor=0.0,
+                baseline=baseline,
             ).loss
             for seen in (answers, replace(answers, reference=policy))
         )
@@ -68,10 +69,10 @@ CLAIMS = [
         "At its own rest a refresh multiplies VIMPO's value loss by exactly K.",
         source=f"{PAGE}, theorem 6",
         read="third party",
-        where=f"{TREE}, K = 2, 3, on-policy, group mean",
+        where=f"{TREE}, K = 2, 3, on-policy, leave-one-out mean, at pi_V",
         unit="factor less K",
-        number=lambda: _jump(at_rest=True),
-        unless="it is the rest of the leave-one-out mean: there the loss does not jump by K",
-        counterfactual=lambda: _jump(at_rest=False),
+        number=lambda: _jump("leave_one_out"),
+        unless="the baseline is the group mean, whose rest is elsewhere",
+        counterfactual=lambda: _jump("mean"),
     ),
 ]
