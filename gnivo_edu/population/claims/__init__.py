@@ -16,6 +16,7 @@ from gnivo_edu.population.claims import (
     credit,
     gnivo,
     grpo,
+    moving,
     papers,
     practice,
     preferences,
@@ -30,7 +31,8 @@ __all__ = ["BITES", "ZERO", "Claim", "Finding", "Verdict", "all_claims", "claims
 
 def all_claims() -> list[Claim]:
     """The ledger: the papers' claims, those of practice and teaching, and our own."""
-    subjects = (gnivo, readings, papers, vimpo, grpo, preferences, practice, credit, theorems)
+    ours = (theorems, moving)
+    subjects = (gnivo, readings, papers, vimpo, grpo, preferences, practice, credit, *ours)
     return [claim for subject in subjects for claim in subject.CLAIMS]
 
 
