@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from gnivo_edu import cli, exact, tasks
 
@@ -539,6 +540,23 @@ def test_a_recipe_starts_with_its_command_and_marks_every_line(path):
         if line not in header and not re.search(r" # (published|our choice)", line)
     ]
     assert unmarked == []
+
+
+def test_the_learning_rate_of_a_recipe_is_the_best_of_its_search():
+    from gnivo_edu.objectives import published
+
+    folder = ROOT / "recipes" / "arithmetic"
+    searches = json.loads((folder / "rates.json").read_text(encoding="utf-8"))
+    assert {*searches} == {name for name in published.names() if name != "group_value"}
+    assert len({tuple(search) for search in searches.values()}) == 1  # one grid for each
+    chosen = {name: search.pop("chosen") for name, search in searches.items()}
+    for name, search in searches.items():
+        assert f"{chosen[name]:g}" in {f"{float(rate):g}" for rate in search}
+        best = max(search, key=lambda rate: search[rate])
+        assert float(best) == chosen[name]
+    for path in folder.glob("*.yaml"):
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert recipe["learning_rate"] == chosen[recipe["setting"]], path.name
 
 
 def test_the_paper_s_experiments_are_among_the_recipes():

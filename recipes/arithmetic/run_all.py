@@ -145,7 +145,7 @@ def table(measured: dict[str, dict[str, Any]]) -> str:
             "weight, the root mean square of what the loss gives a token, times the number of "
             "answers (of a policy gradient on its own answers: of the advantages). A setting may "
             "fail here and not where it was published: VIMPO's actor is one for long answers, and "
-            "`vimpo/short` has another.",
+            "`vimpo/short` has another; DRO's alpha = 1 holds it near its start.",
             "",
             *("| " + " | ".join(cells) + " |" for cells in rows),
             "",
