@@ -49,7 +49,6 @@ def build_course(
     from gnivo_edu.course.build import build_course as build
     from gnivo_edu.course.objectives_page import write_objectives_page
     from gnivo_edu.course.pictures import draw_pictures
-    from gnivo_edu.population.moving.pictures import draw_moving_pictures
 
     if release is not None:
         from gnivo_edu.course.release import release_course
@@ -63,6 +62,8 @@ def build_course(
         for line in differences:
             echo(visible(str(line)))
         raise typer.Exit(1 if differences else 0)
+    from gnivo_edu.population.moving.pictures import draw_moving_pictures
+
     build(only=only)
     draw_pictures(NOTEBOOKS / "images")
     draw_moving_pictures(NOTEBOOKS / "images")
