@@ -17,10 +17,13 @@ from gnivo_edu.population.claims import (
     gnivo,
     grpo,
     moving,
+    noise,
     papers,
     practice,
     preferences,
     readings,
+    seeds,
+    table1,
     theorems,
     vimpo,
 )
@@ -32,7 +35,8 @@ __all__ = ["BITES", "ZERO", "Claim", "Finding", "Verdict", "all_claims", "claims
 def all_claims() -> list[Claim]:
     """The ledger: the papers' claims, those of practice and teaching, and our own."""
     ours = (theorems, moving)
-    subjects = (gnivo, readings, papers, vimpo, grpo, preferences, practice, credit, *ours)
+    poster = (gnivo, seeds, table1, readings)
+    subjects = (*poster, papers, vimpo, grpo, noise, preferences, practice, credit, *ours)
     return [claim for subject in subjects for claim in subject.CLAIMS]
 
 

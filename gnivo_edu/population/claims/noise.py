@@ -6,6 +6,7 @@ study: no number here comes from a run.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -100,13 +101,13 @@ def _temperatures() -> Curve:
     """The temperature at which a method ends up that was set to alpha; rewards are 0 or 1."""
     curve = []
     for alpha in (0.1, 0.2, 0.5, 1.0, 2.0):
-        right, wrong = (torch.tensor(x / alpha).exp().item() for x in (1.0, 0.0))
-        odds = ((1 - P) * right + P * wrong) / ((1 - P) * wrong + P * right)
+        weight = math.exp(1 / alpha)  # of a right answer; a wrong one has 1
+        odds = ((1 - P) * weight + P) / ((1 - P) + P * weight)
         curve.append(
             {
                 "alpha": alpha,
-                "VIMPO, GVPO": alpha / (1 - 2 * P),
-                "GN-IVO": 1 / torch.tensor(odds).log().item(),
+                "VIMPO and GVPO": alpha / (1 - 2 * P),
+                "GN-IVO": 1 / math.log(odds),
             }
         )
     return curve

@@ -203,8 +203,8 @@ CLAIMS = [
     ),
     holds(
         "token-rewards",
-        "Where on an answer its reward is paid does not move pi*: rewards per token are not in this "
-        "library because nothing here could tell them from their sum.",
+        "Where on an answer its reward is paid does not move pi*: rewards per token are not in "
+        "this library because nothing here could tell them from their sum.",
         source="derived in this project; soft backward induction with rewards on the way",
         read="third party",
         where=f"{TREE}, random amounts at every token, the rest at the end",
