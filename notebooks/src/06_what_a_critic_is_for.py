@@ -9,9 +9,9 @@
 # %% [markdown]
 # # 06 · What a critic is for
 #
-# **Claim.** REINFORCE, RLOO, GRPO, PPO: the same answer, five kinds of blame,
-# and on average one and the same direction, unless a wrong critic is
-# believed.
+# **Claim.** On one prompt whose answers are right or wrong, REINFORCE, RLOO,
+# GRPO and PPO blame the same answer in five ways and push, on average, in one
+# and the same direction, unless a wrong critic is believed.
 #
 # *Learner time: about 45 minutes. Run time: under half a minute on a laptop,
 # no GPU.*
@@ -77,6 +77,45 @@ update_strips(words, problem.step_names, {"what each step was worth": {
 # mistake at step 3 cost more; in nats the missed check at step 7 did, because
 # a logarithm takes the last bit of hope very seriously. The upper row is
 # today's answer key.
+#
+# Is the largest drop, then, at the first mistake? That depends on the
+# currency, and on $\alpha$. **Predict**: for how many of the 64 wrong answers
+# is it somewhere else, in chances, and in nats at $\alpha = 0.2, 0.5, \ldots,
+# 10$?
+
+# %%
+import matplotlib.pyplot as plt
+
+from gnivo_edu.figures.lines import styles
+from gnivo_edu.population.claims import claims
+
+drops = claims("first-drop")["claims"][0]["curve"]
+axis = plt.figure(figsize=(6.4, 3.2), layout="constrained").gca()
+currencies = {"nats": "in nats, each answer once",
+              "nats by probability": "in nats, each by its probability",
+              "chances": "in chances"}
+for look, (name, label) in zip(styles(3), currencies.items(), strict=True):
+    axis.plot([row["alpha"] for row in drops],
+              [row[name] for row in drops], look.marker, ms=5,
+              color=look.colour, ls=look.dashes, label=label)
+axis.set(xscale="log", xlabel="α, reward per nat", ylim=(-0.03, 1.03),
+         title="largest drop is not at the first mistake")
+axis.set_xticks([row["alpha"] for row in drops],
+                [f"{row['alpha']:g}" for row in drops])
+axis.minorticks_off()
+axis.yaxis.set_major_formatter("{x:.0%}")
+axis.spines[["top", "right"]].set_visible(False)
+axis.legend(frameon=False)
+axis.figure.supxlabel("share of the 64 wrong answers; initial model",
+                      x=0.01, ha="left", fontsize=9)
+plt.show()
+
+# %% [markdown]
+# **Explain.** In chances it is the first mistake, for every wrong answer, and
+# $\alpha$ plays no part. In nats it is so from $\alpha = 2$ on, where
+# rewards are so few nats that the logarithm is nearly straight. At $\alpha =
+# 0.2$ it is so for one of 64: there the last step, which ends all hope,
+# always looks worst.
 #
 # ## REINFORCE: one number for everybody
 #
@@ -447,10 +486,6 @@ for name, guess in (("exact", before), ("lazy", p0 + 0 * before)):
 # noise there?
 
 # %%
-import matplotlib.pyplot as plt
-
-from gnivo_edu.figures.lines import styles
-
 tables = problem.reference()
 tables[6][1:] = np.log([0.9, 0.1])
 mender = exact.solve(exact.enumerate_tree(problem, tables), alpha)
@@ -654,8 +689,10 @@ figures.slide(at, lams, still=[0.95], name="lam")
 # - All answers had seven steps. GRPO divides by the length of each answer,
 #   and where lengths differ that prefers some of them. PPO also whitens its
 #   blame.
-# - Rewards were 0 or 1. With graded ones GRPO's mean push is no multiple of
-#   REINFORCE's, not even on one prompt.
+# - One prompt, and rewards of 0 or 1. Over several prompts GRPO's mean push
+#   is no multiple of REINFORCE's, since each has a factor of its own; with
+#   graded rewards not even on one prompt: `gnivo-edu claims --only
+#   dr-grpo-gradient` has the number.
 # - Noise was measured in the logits of a table. Another measure would weigh
 #   rare choices differently, and with it the verdict on baselines.
 #
