@@ -78,45 +78,6 @@ update_strips(words, problem.step_names, {"what each step was worth": {
 # a logarithm takes the last bit of hope very seriously. The upper row is
 # today's answer key.
 #
-# Is the largest drop, then, at the first mistake? That depends on the
-# currency, and on $\alpha$. **Predict**: for how many of the 64 wrong answers
-# is it somewhere else, in chances, and in nats at $\alpha = 0.2, 0.5, \ldots,
-# 10$?
-
-# %%
-import matplotlib.pyplot as plt
-
-from gnivo_edu.figures.lines import styles
-from gnivo_edu.population.claims import claims
-
-drops = claims("first-drop")["claims"][0]["curve"]
-axis = plt.figure(figsize=(6.4, 3.2), layout="constrained").gca()
-currencies = {"nats": "in nats, each answer once",
-              "nats by probability": "in nats, each by its probability",
-              "chances": "in chances"}
-for look, (name, label) in zip(styles(3), currencies.items(), strict=True):
-    axis.plot([row["alpha"] for row in drops],
-              [row[name] for row in drops], look.marker, ms=5,
-              color=look.colour, ls=look.dashes, label=label)
-axis.set(xscale="log", xlabel="α, reward per nat", ylim=(-0.03, 1.03),
-         title="largest drop is not at the first mistake")
-axis.set_xticks([row["alpha"] for row in drops],
-                [f"{row['alpha']:g}" for row in drops])
-axis.minorticks_off()
-axis.yaxis.set_major_formatter("{x:.0%}")
-axis.spines[["top", "right"]].set_visible(False)
-axis.legend(frameon=False)
-axis.figure.supxlabel("share of the 64 wrong answers; initial model",
-                      x=0.01, ha="left", fontsize=9)
-plt.show()
-
-# %% [markdown]
-# **Explain.** In chances it is the first mistake, for every wrong answer, and
-# $\alpha$ plays no part. In nats it is so from $\alpha = 2$ on, where
-# rewards are so few nats that the logarithm is nearly straight. At $\alpha =
-# 0.2$ it is so for one of 64: there the last step, which ends all hope,
-# always looks worst.
-#
 # ## REINFORCE: one number for everybody
 #
 # A policy gradient method pushes up the logarithm of what was written, each
@@ -486,6 +447,10 @@ for name, guess in (("exact", before), ("lazy", p0 + 0 * before)):
 # noise there?
 
 # %%
+import matplotlib.pyplot as plt
+
+from gnivo_edu.figures.lines import styles
+
 tables = problem.reference()
 tables[6][1:] = np.log([0.9, 0.1])
 mender = exact.solve(exact.enumerate_tree(problem, tables), alpha)
@@ -617,6 +582,44 @@ assert bias > 0.5
 # **Explain.** Every answer is now paid twice: once by the reward, once by the
 # critic's last hope for it. Steps 1 to 6 count double, and step 7, which
 # comes after the last guess, counts once.
+#
+# ## Is the largest drop the first mistake?
+#
+# Who reads steps off a critic, or off $V$, likes to blame the one with the
+# largest drop. We saw two currencies disagree on our answer. **Predict**: for
+# how many of the 64 wrong answers is the largest drop *not* at the first
+# mistake, in chances, and in nats at $\alpha = 0.2, 0.5, \ldots, 10$?
+
+# %%
+from gnivo_edu.population.claims import claims
+
+drops = claims("first-drop")["claims"][0]["curve"]
+axis = plt.figure(figsize=(6.4, 3.2), layout="constrained").gca()
+currencies = {"nats": "in nats, each answer once",
+              "nats by probability": "in nats, each by its probability",
+              "chances": "in chances"}
+for look, (name, label) in zip(styles(3), currencies.items(), strict=True):
+    axis.plot([row["alpha"] for row in drops],
+              [row[name] for row in drops], look.marker, ms=5,
+              color=look.colour, ls=look.dashes, label=label)
+axis.set(xscale="log", xlabel="α, reward per nat", ylim=(-0.03, 1.03),
+         title="largest drop is not at the first mistake")
+axis.set_xticks([row["alpha"] for row in drops],
+                [f"{row['alpha']:g}" for row in drops])
+axis.minorticks_off()
+axis.yaxis.set_major_formatter("{x:.0%}")
+axis.spines[["top", "right"]].set_visible(False)
+axis.legend(frameon=False)
+axis.figure.supxlabel("share of the 64 wrong answers; initial model",
+                      x=0.01, ha="left", fontsize=9)
+plt.show()
+
+# %% [markdown]
+# **Explain.** In chances it is the first mistake, for every wrong answer, and
+# $\alpha$ plays no part. In nats it is so from $\alpha = 2$ on, where
+# rewards are so few nats that the logarithm is nearly straight. At $\alpha =
+# 0.2$ it is so for one of 64: there the last step, which ends all hope,
+# always looks worst.
 #
 # ## Later in training
 #
