@@ -7,6 +7,7 @@ factors are neither 0 nor 1, so the work does not grow with the square of the ra
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,8 @@ LEFT, RIGHT = 39.0, 4.0  # e^{-e^z} is 1 below z = -LEFT and 0 above RIGHT, to 1
 BLOCK_RANGE = 40.0  # nats: within a block nothing underflows that would count
 LEAST_LOG_CHANCE = -690.0  # nats: e^-690 is a number, with room for a factor
 FAR = 300.0  # nats: e^FAR and its square are numbers
-DENSE = 512  # up to so many prefixes, Newton's equation is solved as a dense matrix
+DENSE = 512  # up to so many prefixes, Newton's equation may be solved as a dense matrix
+FEW, MANY = 12, 60  # directions of GMRES: before the dense matrix is taken, and without one
 LARGE_GROUP = 1000  # from here on the rounding of 1 - e^{-x} would show in a power K of it
 
 
@@ -29,7 +31,6 @@ class _Block:
     members: slice
     grid: slice
     decay: Array  # e^{-s e^v}, [members, grid]
-    missing: Array  # 1 - e^{-s e^v}
     scale: Array  # s e^v
     density: Array  # s e^v e^{-s e^v}
 
@@ -76,13 +77,11 @@ class GroupIntegrals:
             growth = np.exp(STEP * np.arange(high - low))
             scale = np.multiply.outer(np.exp(v + self.u[low]), growth)
             decay = np.exp(-scale)
-            missing = 1 - decay if self.K < LARGE_GROUP else -np.expm1(-scale)
             density = scale * decay
             yield _Block(
                 members=slice(start, stop),
                 grid=slice(low, high),
                 decay=decay,
-                missing=missing,
                 scale=scale,
                 density=density,
             )
@@ -90,14 +89,16 @@ class GroupIntegrals:
 
     def _expectations(self) -> None:
         """log phi = log E[e^{-s e^v}] and log psi = log (s E[w e^{-s e^v}]) over one prefix."""
-        phi, lost = np.zeros((2, len(self.u)))
+        phi, stopped = np.zeros((2, len(self.u)))
+        large = self.K >= LARGE_GROUP
         self.log_psi = np.full(len(self.u), -np.inf)
         for block in self.blocks:
             b, g = block.members, block.grid
             phi[: g.start] += self.p[b].sum()
             phi[g] += self.p[b] @ block.decay
-            lost[g] += self.p[b] @ block.missing
-            lost[g.stop :] += self.p[b].sum()
+            if large:
+                stopped[g] -= self.p[b] @ np.expm1(-block.scale)
+                stopped[g.stop :] += self.p[b].sum()
             if self.raw:
                 peak = float(-self.delta[b].min())
                 log_weights = self.v[b] - self.delta[b]
@@ -109,8 +110,10 @@ class GroupIntegrals:
                 left = slice(0, g.start)
                 self.log_psi[left] = np.logaddexp(self.log_psi[left], self.u[left] + far)
         with np.errstate(divide="ignore"):
-            # Near 1 the logarithm is that of what is missing: a power of it follows.
-            self.log_phi = np.where(phi < 0.5, np.log(phi), np.log1p(-np.minimum(lost, 0.9)))
+            self.log_phi = np.log(phi)
+        if large:  # near 1 the logarithm is that of what is missing from it
+            near = np.log1p(-np.minimum(stopped, 0.9))
+            self.log_phi = np.where(phi < 0.5, self.log_phi, near)
 
     def _power(self, exponent: int) -> Array:
         """`exponent` log phi; the power 0 is 1 also where phi is 0."""
@@ -156,14 +159,12 @@ class GroupIntegrals:
         right = residual[self.order]
         right = right - mass @ right
         derivative = self._derivative()
-        if len(right) <= DENSE:
+        few = len(right) <= DENSE
+        solution, solved = _minimal_residual(derivative, right, most=FEW if few else MANY)
+        if few and not solved:
             # The masses, added to every row, take the null space away: the step's mean is then 0.
-            try:
+            with suppress(np.linalg.LinAlgError):
                 solution = np.linalg.solve(derivative(np.eye(len(right))) + mass, right)
-            except np.linalg.LinAlgError:
-                solution = right
-        else:
-            solution = _minimal_residual(derivative, right)
         step = np.empty_like(solution)
         step[self.order] = solution - mass @ solution
         return step
@@ -231,15 +232,15 @@ def _log_product(factors: Array, exponents: Array) -> Array:
 
 
 def _minimal_residual(
-    matrix: Callable[[Array], Array], right: Array, tolerance: float = 1e-2, most: int = 60
-) -> Array:
+    matrix: Callable[[Array], Array], right: Array, most: int, tolerance: float = 1e-3
+) -> tuple[Array, bool]:
     """Solve matrix(x) = right by GMRES: the least residual over the span of right, matrix(right),
     and so on, until it is `tolerance` of `right` or `most` directions are spent. That is enough for
-    a Newton step, which will be taken again.
+    a Newton step, which will be taken again. Returns x and whether the tolerance is met.
     """
     size = float(np.linalg.norm(right))
     if size == 0:
-        return np.zeros_like(right)
+        return np.zeros_like(right), True
     basis, projected = np.zeros((most + 1, len(right))), np.zeros((most + 1, most))
     basis[0] = right / size
     for j in range(most):
@@ -257,4 +258,4 @@ def _minimal_residual(
         if left <= tolerance * size or projected[j + 1, j] <= 1e-14:
             break
         basis[j + 1] = direction / projected[j + 1, j]
-    return combination @ basis[: len(combination)]
+    return combination @ basis[: len(combination)], left <= tolerance * size

@@ -12,7 +12,8 @@ def log_model(p, v, group_size, weights):
 
 @pytest.mark.parametrize("group_size", [2, 3, 4, 5])
 @pytest.mark.parametrize("raw", [True, False])
-def test_the_derivative_is_that_of_the_k_tuples(group_size, raw):
+def test_the_derivative_is_that_of_the_k_tuples(monkeypatch, group_size, raw):
+    monkeypatch.setattr(gnivo_edu.exact.group_integrals, "FEW", 1)  # then the dense matrix
     rng = np.random.default_rng(group_size)
     p, v = rng.dirichlet(np.ones(4)), 0.3 * rng.standard_normal(4)
     weights = np.exp(0.5 * rng.standard_normal(4)) if raw else None
@@ -40,6 +41,7 @@ def test_without_a_dense_matrix_the_step_is_nearly_the_same(monkeypatch, raw):
     p, v = rng.dirichlet(np.ones(30)), 20 * rng.standard_normal(30)
     integrals = GroupIntegrals(np.log(p), v, 3, v + 0.1 * rng.random(30) if raw else None)
     residual = 0.1 * rng.standard_normal(30)
+    monkeypatch.setattr(gnivo_edu.exact.group_integrals, "FEW", 1)
     dense = integrals.newton_step(residual)
     monkeypatch.setattr(gnivo_edu.exact.group_integrals, "DENSE", 1)
     derivative = integrals._derivative()
@@ -74,6 +76,9 @@ def test_minimal_residuals_solve():
     rng = np.random.default_rng(0)
     matrix = rng.standard_normal((20, 20)) + 10 * np.eye(20)
     right = rng.standard_normal(20)
-    x = _minimal_residual(lambda d: matrix @ d, right, tolerance=1e-10)
+    x, solved = _minimal_residual(lambda d: matrix @ d, right, most=60, tolerance=1e-10)
+    assert solved
     assert x == pytest.approx(np.linalg.solve(matrix, right), rel=1e-7, abs=1e-9)
-    assert _minimal_residual(lambda d: d, np.zeros(3)).tolist() == [0, 0, 0]
+    assert not _minimal_residual(lambda d: matrix @ d, right, most=2, tolerance=1e-10)[1]
+    zero, solved = _minimal_residual(lambda d: d, np.zeros(3), most=2)
+    assert (zero.tolist(), solved) == ([0, 0, 0], True)
