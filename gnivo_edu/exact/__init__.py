@@ -3,6 +3,7 @@
 from gnivo_edu.exact.certificate import Certificate, below
 from gnivo_edu.exact.controls import Control, off_policy_samples, softmax_weights
 from gnivo_edu.exact.groups import GroupObjective
+from gnivo_edu.exact.indices import index_question
 from gnivo_edu.exact.size import TreeTooLargeError, check_size, tree_size
 from gnivo_edu.exact.solution import (
     Solution,
@@ -11,11 +12,7 @@ from gnivo_edu.exact.solution import (
     success_probability,
     value_of_chance,
 )
-from gnivo_edu.exact.theorems import (
-    index_question,
-    verify_constant_shift,
-    verify_soft_value_theorem,
-)
+from gnivo_edu.exact.theorems import verify_constant_shift, verify_soft_value_theorem
 from gnivo_edu.exact.tree import (
     Array,
     Tables,

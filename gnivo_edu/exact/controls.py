@@ -8,8 +8,8 @@ import numpy as np
 
 from gnivo_edu.exact.group_integrals import LEAST_LOG_CHANCE
 from gnivo_edu.exact.groups import MAX_RANGE, GroupObjective
+from gnivo_edu.exact.measures import SPREAD_LIMIT, spread
 from gnivo_edu.exact.solution import backup, solve
-from gnivo_edu.exact.theorems import SPREAD_LIMIT, spread
 from gnivo_edu.exact.tree import Array, Tables, TokenTree, random_reference
 
 BITE = 1e-4  # nats; a control that works violates Theorem 2 by more than this

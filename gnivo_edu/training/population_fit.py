@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from gnivo_edu import exact, objectives
-from gnivo_edu.exact.theorems import prefix_log_law, spread
+from gnivo_edu.exact.measures import spread
+from gnivo_edu.exact.tree import prefix_log_law
 from gnivo_edu.machine import one_thread
 from gnivo_edu.policies import evaluating, next_token_logps, tabulate
 from gnivo_edu.population import Answers, Population, point_at

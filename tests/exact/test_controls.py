@@ -223,7 +223,10 @@ def test_the_target_of_softmax_weights_does_not_come_from_the_fit(monkeypatch):
     assert integrals is exact.GroupObjective.log_model
 
 
-@pytest.mark.parametrize("alpha", [1e-4, 1e-3, 0.01, 0.03, 0.05, 1.0, 100.0, 1e6])
+TEMPERATURES = [pytest.param(1e-4, marks=pytest.mark.slow), 1e-3, 0.01, 0.03, 0.05, 1.0, 100.0, 1e6]
+
+
+@pytest.mark.parametrize("alpha", TEMPERATURES)
 @pytest.mark.parametrize("group_size", [2, 4, 1_000_000])
 def test_controls_behave_at_every_temperature(alpha, group_size):
     tree = random_tree(binary=True)
