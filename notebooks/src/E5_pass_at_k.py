@@ -433,6 +433,74 @@ for name in ways:
 # ever cry. When two models were tried on the same exam
 # and you are shown two separate intervals, ask for the pairs.
 #
+# ## A table, read with these eyes
+#
+# The poster of GN-IVO ends in a table: two models, five exams, Pass@1 and
+# Pass@3, which makes twenty cells; seven baselines, and no word of seeds.
+# Its abstract says that GN-IVO "consistently outperforms" them. We train
+# nothing here. We only read.
+#
+# **Predict.** In how many of the twenty is it alone at the top? A method that
+# is no better than its seven rivals would be in two or three. And its leads:
+# how many problems of an exam are they?
+
+# %%
+from gnivo_edu.population.claims import table1
+
+count = {"AMC2023": 40, "Minerva Math": 272, "Olympiad-Bench": 675,
+         "AIME2024": 30, "AIME2025": 30}  # problems, as the exams are known
+print("GN-IVO against the best of seven baselines:", table1.standings())
+aime = [table1.aime_problems(lead) for cell, lead in table1.leads().items()
+        if count[cell.benchmark] == 30]
+print("its leads on AIME, in problems of 30:", *sorted(aime))
+for method, cell in table1.falls():
+    row = table1.scores()[method]
+    print(f"{method}, {cell.model}, {cell.benchmark}: Pass@1 {row[cell]}, "
+          f"Pass@3 {row[cell._replace(k=3)]} (!)")
+
+# %%
+def reading(axis, model):
+    leads = {c: x for c, x in table1.leads().items() if c.model == model}
+    at = -np.arange(len(leads))
+    for y, (cell, lead) in zip(at, leads.items(), strict=True):
+        score = table1.scores()["Ours"][cell] / 100
+        luck = 100 * np.sqrt(score * (1 - score) / count[cell.benchmark])
+        axis.plot([-luck, luck], [y, y], color="#cccccc", lw=7,
+                  solid_capstyle="butt")
+        look = styles(3)[0 if lead > 0 else 1 if lead < 0 else 2]
+        axis.plot(lead, y, look.marker, color=look.colour, ms=7)
+    names = [f"{c.benchmark}, Pass@{c.k}" for c in leads]
+    axis.set(yticks=at, title=model, xlabel="lead, points of 100")
+    axis.set_yticklabels(names)
+    axis.axvline(0, color="#777777", lw=0.8, zorder=0)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+# %%
+figure, axes = plt.subplots(
+    1, 2, figsize=(9.5, 4.2), sharey=True, layout="constrained")
+for axis, model in zip(axes, table1.TABLE, strict=True):
+    reading(axis, model)
+figure.supxlabel(
+    "black circle: alone at the top; triangle: tied; blue square: beaten. "
+    "grey: one standard deviation of one\nscore, had other problems been "
+    "drawn", x=0.01, ha="left", fontsize=9)
+plt.show()
+
+# %% [markdown]
+# **Explain.** Best in 12, tied in 5, beaten in 3. So "consistently" says more
+# than the table does. The table says something all the same: twelve is many
+# more than two or three, and no rival is alone at the top in more than two.
+# But these are not twenty witnesses. The same two models sat the same
+# problems for $k = 1$ and for $k = 3$; and taken by itself, none of the leads
+# is longer than its grey bar. On AIME the largest is two problems. Pairs
+# would make the bars shorter; the table has none.
+#
+# Three cells cannot be what one would take them for. Three answers are never
+# *all wrong* to more problems than the first of them is. If Pass@1 falls to a
+# lower Pass@3, it was measured on another answer. (On AIME it comes in whole
+# problems of 30, in all cells but one, as one answer to each would give.)
+#
 # ## Play
 #
 # Without a checker nobody tells you which of $k$ answers is right. You can
@@ -462,6 +530,11 @@ for k in (1, 3, 5, 11):
 #   the next seed: for that, train again.
 # - Many comparisons at once find something by luck. Say beforehand which $k$
 #   you mean.
+# - No model was trained to check that table, nor the poster's Figure 1, nor
+#   what VIMPO's paper says of noisy rewards and finer credit. What of it can
+#   be decided by counting stands in the ledger (`gnivo-edu claims`:
+#   `noise-shrinks`, `gnivo-noise`, `vimpo-one-number`); the rest needs a
+#   study, with seeds.
 #
 # **The credit table.** With a row from this elective:
 #
@@ -474,7 +547,8 @@ for k in (1, 3, 5, 11):
 #
 # **Links.** `gnivo_edu/evaluation/pass_at_k.py`, the estimators and their
 # intervals; `gnivo_edu/evaluation/evaluate.py`, the same for any causal
-# language model; `toy_envs/arithmetic_chain.py`, the problems. The estimator:
+# language model; `gnivo_edu/population/claims/table1.py`, the poster's table;
+# `toy_envs/arithmetic_chain.py`, the problems. The estimator:
 # Chen et al. 2021, arXiv 2107.03374. The bootstrap: Efron and Tibshirani
 # 1993. Curves that cross: Yue et al. 2025, arXiv 2504.13837. Threads, as
 # repository and number: `human-eval#35` and `MultiPL-E#40` (the shortcut),

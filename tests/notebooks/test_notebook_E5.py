@@ -9,6 +9,7 @@ import pytest
 
 import toy_envs
 from gnivo_edu import evaluation, exact, policies
+from gnivo_edu.population.claims import table1
 from tests.notebooks.notebook import Notebook
 
 BOOK = Notebook("E5_pass_at_k")
@@ -229,3 +230,28 @@ def test_a_vote_makes_the_favourite_stronger():
     assert list(seven) == sorted(seven)
     assert list(some) == sorted(some)
     assert five[-1] < five[0], "the second choice loses the vote in the end"
+
+
+def test_the_posters_table_is_read_as_the_prose_says():
+    assert "{'best': 12, 'tied': 5, 'beaten': 3}" in BOOK.printed
+    assert "in problems of 30: -1 0 0 0 1 1 1 2" in BOOK.printed
+    falls = re.findall(r"^(\w+), Llama.*: Pass@1 (\S+), Pass@3 (\S+) \(!\)", BOOK.printed, re.M)
+    assert [name for name, *_ in falls] == ["PPO", "DRO", "GRPO"]
+    assert all(float(one) > float(three) for _, one, three in falls)
+    size = {"AMC2023": 40, "Minerva Math": 272, "Olympiad-Bench": 675, "AIME2024": 30}
+    for cell, lead in table1.leads().items():
+        score = table1.scores()["Ours"][cell] / 100
+        luck = 100 * np.sqrt(score * (1 - score) / size.get(cell.benchmark, 30))
+        assert lead < luck, "none of the leads is longer than its bar"
+
+
+def test_pass_at_1_on_aime_comes_in_whole_problems():
+    """Of 36 such cells all but one; a mean of three answers to each would be in thirds of them."""
+    odd = [
+        score
+        for row in table1.scores().values()
+        for cell, score in row.items()
+        if cell.benchmark.startswith("AIME") and cell.k == 1
+        if not any(0 <= right / 30 * 100 - score < 0.1 for right in range(31))
+    ]
+    assert odd == [23.0]

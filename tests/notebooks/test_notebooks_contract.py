@@ -43,7 +43,7 @@ HAS = {
     "13": ([1, 1, 1, 1, 1, 1, 1], 3, "36 37", ["## Play"]),
     "E1": ([1, 1, 1], 8, "23 30", ["## Play"]),
     "E2": ([1, 1, 1, 1], 6, "27 29", ["## Play"]),
-    "E5": ([1, 1], 5, "24 31", ["## Play"]),
+    "E5": ([1, 1, 1], 5, "24 31", ["## Play"]),
 }
 
 # Before a kernel's first cell: torch, and what a browser cannot install, cannot be had.
