@@ -26,6 +26,7 @@ from gnivo_edu.population.claims import (
     table1,
     theorems,
     vimpo,
+    weights,
 )
 from gnivo_edu.population.claims.claim import BITES, ZERO, Claim, Finding, Verdict
 
@@ -34,7 +35,7 @@ __all__ = ["BITES", "ZERO", "Claim", "Finding", "Verdict", "all_claims", "claims
 
 def all_claims() -> list[Claim]:
     """The ledger: the papers' claims, those of practice and teaching, and our own."""
-    ours = (theorems, moving)
+    ours = (theorems, weights, moving)
     poster = (gnivo, seeds, table1, readings)
     subjects = (*poster, papers, vimpo, grpo, noise, preferences, practice, credit, *ours)
     return [claim for subject in subjects for claim in subject.CLAIMS]
