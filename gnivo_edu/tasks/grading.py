@@ -14,8 +14,8 @@ import functools
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from gnivo_edu.tasks import math_worker
@@ -39,6 +39,9 @@ _NUMBER = re.compile(rf"(?P<sign>-?)[\s$]*(?P<number>{NUMBER})")
 class Problem:
     """A question and its gold answer; `unit` may follow an answer, `tolerance` (an absolute error)
     is allowed.
+
+    `turns`, (role, text) each, come before the question in a conversation; `row` is the row of the
+    data that it comes from, for rewards that look at it.
     """
 
     question: str
@@ -46,6 +49,13 @@ class Problem:
     unit: str | None = None
     tolerance: float | None = None
     id: str = ""
+    turns: tuple[tuple[str, str], ...] = ()
+    row: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    def messages(self) -> list[dict[str, str]]:
+        """The conversation up to the question, as chat templates read it."""
+        turns = (*self.turns, ("user", self.question))
+        return [{"role": role, "content": text} for role, text in turns]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,18 +24,23 @@ ASKED, SAID, ASKED_NEXT = "questiongnivo", "answergnivo", "furthergnivo"
 
 
 def chat_prompt(
-    tokenizer: Any, question: str, instruction: str, options: Mapping[str, Any] | None = None
+    tokenizer: Any,
+    question: str,
+    instruction: str,
+    options: Mapping[str, Any] | None = None,
+    turns: Sequence[tuple[str, str]] = (),
 ) -> list[int]:
     """Tokens of one user turn, the question and the instruction below it, up to where the model's
     turn begins.
 
-    `options` go to the template, such as `{"enable_thinking": False}`. The template writes its own
-    special tokens, so that none are added. A template that prints today's date prints 26 July 2024,
+    `turns`, (role, text) each, come before it: a system's, or those of a conversation. `options` go
+    to the template, such as `{"enable_thinking": False}`. The template writes its own special
+    tokens, so that none are added. A template that prints today's date prints 26 July 2024,
     whatever the day, unless `options` name another (many templates read `date_string`). Raises
     ValueError, in one line, where the template fails or leaves out the question.
     """
     content = f"{question}\n\n{instruction}" if instruction else question
-    text = _rendered(tokenizer, [("user", content)], options, add_generation_prompt=True)
+    text = _rendered(tokenizer, [*turns, ("user", content)], options, add_generation_prompt=True)
     if content.strip() not in text:
         # A template may write a question in another way than it came, but not leave it out.
         example = _rendered(tokenizer, [("user", ASKED)], options)

@@ -16,11 +16,12 @@ from toy_envs.core import TokenMDP
 
 # The tasks load what they need where they are made: their names are known without it.
 BENCHMARK_NAMES = ("math", "aime24", "aime25", "amc23", "math500", "minerva_math", "olympiadbench")
-NAMES = ("arithmetic", "gsm8k", *BENCHMARK_NAMES, "stories")
+NAMES = ("arithmetic", "gsm8k", *BENCHMARK_NAMES, "stories", "dataset")
 _MAKERS = {
     "arithmetic": "gnivo_edu.tasks.arithmetic:Arithmetic",
     "gsm8k": "gnivo_edu.tasks.gsm8k:gsm8k",
     "stories": "gnivo_edu.tasks.stories:stories",
+    "dataset": "gnivo_edu.tasks.dataset:dataset",
 }
 # Arithmetic whose characters are the tokens of a tokenizer.
 _IN_TEXTS = "gnivo_edu.tasks.arithmetic_text:ArithmeticText"
@@ -115,8 +116,9 @@ def _made(name: str) -> Iterator[None]:
 
 
 def check_options(name: str, options: Mapping[str, Any], texts: bool = False) -> dict[str, Any]:
-    """The options of the task of this name, each of the type that it states, before anything is
-    loaded; `texts` as in `get`. Raises ValueError, in one line, on what does not fit.
+    """The options of the task of this name, each of the type that it states, before a model is
+    loaded; `texts` as in `get`. The rows of a `dataset` are read, and its rewards tried. Raises
+    ValueError, in one line, on what does not fit.
 
     >>> check_options("stories", {"stop": "###", "horizon": 8.0})
     {'stop': ['###'], 'horizon': 8}
@@ -124,6 +126,16 @@ def check_options(name: str, options: Mapping[str, Any], texts: bool = False) ->
     Traceback (most recent call last):
     ValueError: the task 'stories' has no option 'horizn'; did you mean 'horizon'?
     """
+    options = _converted(name, options, texts=texts)
+    if not _is_environment(name) and _canonical(name) == "dataset":
+        from gnivo_edu.tasks.dataset import questions_of
+
+        questions_of(options)  # reads the rows and tries the rewards
+    return options
+
+
+def _converted(name: str, options: Mapping[str, Any], texts: bool) -> dict[str, Any]:
+    """The options of a task, each of the type that it states."""
     if _is_environment(name):
         with _made(name):
             makers = [_environment_maker(_environment_id(name))]
@@ -136,6 +148,8 @@ def check_options(name: str, options: Mapping[str, Any], texts: bool = False) ->
         return convert_options(f"the task {name!r}", options, makers=makers)
     # What a task in words does not take itself goes to the TextTask that it makes.
     makers.append(resolve_name("gnivo_edu.tasks.text_task:TextTask"))
+    if name == "dataset":
+        makers[0] = resolve_name("gnivo_edu.tasks.dataset:read_questions")
     return convert_options(f"the task {name!r}", options, makers=makers)
 
 
@@ -171,7 +185,7 @@ def get(
     options |= {option: value for option, value in data.items() if value is not None}
     if _is_environment(name):
         return environment(name, **options)
-    options = check_options(name, options, texts=texts)
+    options = _converted(name, options, texts=texts)
     name = _canonical(name)
     maker = _maker(name)
     if getattr(maker, "own_vocabulary", False):

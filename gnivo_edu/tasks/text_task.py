@@ -14,7 +14,8 @@ from gnivo_edu.tasks.segment import Segmenter, check_rows, get_segmenter, step_i
 from gnivo_edu.values import convert
 from toy_envs.core import TokenMDP
 
-Grader = Callable[[Sequence[str], Sequence[Problem]], list[Grade]]
+# From texts and their problems; one with `takes_ids` is passed the tokens of the texts as well.
+Grader = Callable[..., list[Grade]]
 
 
 class TextTask(TokenMDP):
@@ -92,11 +93,12 @@ class TextTask(TokenMDP):
             self.stop = (text,) if text else ()
         self._grader, self._segmenter = grader, get_segmenter(segmenter)
         self._gradable: NDArray[np.int64] | None = None
-        asked = [problem.question for problem in self.problems]
-        if self.chat:
-            rows = [chat_prompt(tokenizer, text, instruction, chat_options) for text in asked]
-        else:
-            rows = [base_prompt(tokenizer, text, base_text) for text in asked]
+        rows = [
+            chat_prompt(tokenizer, p.question, instruction, chat_options, turns=p.turns)
+            if self.chat
+            else base_prompt(tokenizer, _spoken(p), base_text)
+            for p in self.problems
+        ]
         self._prompts, self._prompt_mask = left_pad(rows, self.pad_token_id)
 
     def prompt_mask(self) -> NDArray[np.bool_]:
@@ -113,8 +115,9 @@ class TextTask(TokenMDP):
         return self.problems[prompt_index].question
 
     def asked(self, prompts: Sequence[int]) -> list[Any]:
-        """Question and gold answer of some prompts."""
-        return [(self.problems[i].question, self.problems[i].gold) for i in prompts]
+        """Question and gold answer of some prompts, and what else of their rows is asked for."""
+        problems = [self.problems[i] for i in prompts]
+        return [(p.question, p.gold, *p.turns, *map(str, p.row.items())) for p in problems]
 
     def texts(self, tokens: ArrayLike, lengths: ArrayLike) -> list[str]:
         """Texts of answers, tokens int [B, T] and lengths int [B], up to their end token and
@@ -137,15 +140,26 @@ class TextTask(TokenMDP):
         """The verdict on each answer: tokens int [B, T], lengths int [B], `prompt_index` an int
         or [B].
         """
-        return self.grade_texts(self.texts(tokens, lengths), prompt_index)
+        rows = [self._until_end(row) for row in check_rows(tokens, lengths)]
+        return self.grade_texts(self.texts(tokens, lengths), prompt_index, rows=rows)
 
-    def grade_texts(self, texts: Sequence[str], prompt_index: ArrayLike = 0) -> list[Grade]:
+    def grade_texts(
+        self,
+        texts: Sequence[str],
+        prompt_index: ArrayLike = 0,
+        rows: Sequence[Sequence[int]] | None = None,
+    ) -> list[Grade]:
         """The verdict on answers that are texts already, to the prompts of `prompt_index`, an int
-        or [B].
+        or [B]; `rows` holds their tokens, for rewards that ask for them.
         """
         index = self.prompt_numbers(prompt_index, len(texts)).tolist()
         cut = [self._until_stop(text) for text in texts]
-        return self._grader(cut, [self.problems[i] for i in index])
+        problems = [self.problems[i] for i in index]
+        if not getattr(self._grader, "takes_ids", False):
+            return self._grader(cut, problems)
+        if rows is None:
+            rows = [self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+        return self._grader(cut, problems, rows)
 
     def statuses(
         self, tokens: ArrayLike, lengths: ArrayLike, prompt_index: ArrayLike = 0
@@ -196,3 +210,14 @@ class TextTask(TokenMDP):
     def _until_stop(self, text: str) -> str:
         stops = [at for stop in self.stop if (at := text.find(stop)) >= 0]
         return text[: min(stops, default=len(text))]
+
+
+def _spoken(problem: Problem) -> str:
+    """What a base model reads of a problem; ValueError where it is a conversation."""
+    roles = {role for role, _ in problem.turns}
+    if roles - {"system"}:
+        raise ValueError(
+            f"the prompt of {problem.id} is a conversation, and this model reads none (it has no "
+            "chat template, or chat is false): give its prompts as texts"
+        )
+    return "\n\n".join([*(text for _, text in problem.turns), problem.question])

@@ -109,8 +109,10 @@ def _within(
                 if users:
                     parts += tuple(_functions(kind))
         elif isinstance(thing, (list, tuple, dict)):
-            if not ours and len(thing) <= MOST_PARTS:
-                parts = tuple(thing.values() if isinstance(thing, dict) else thing)
+            listed = tuple(thing.values() if isinstance(thing, dict) else thing)
+            # Of the project's own lists, those of functions: such as the rewards of a task.
+            if len(listed) <= MOST_PARTS and (not ours or all(map(callable, listed))):
+                parts = listed
         elif isinstance(thing, nn.Module):
             if is_users(type(thing)):
                 yield thing, {"weights": thing}
