@@ -121,7 +121,7 @@ def train(
     tell = say(quiet=as_json)
     changes = set_ or []
     settings = load_config(config, changes, progress=lambda line: typer.echo(line, err=True))
-    if not settings.setting:  # nobody names an objective
+    if not settings.setting and ":" not in settings.objective:  # nobody names an objective
         settings = load_config(config, [f"objective={settings.objective}", *changes])
     if dry_run:
         rows = published.rows(settings)
@@ -129,7 +129,7 @@ def train(
             {"config": settings.to_dict(), "fields": rows},
             as_json,
             show=lambda: tables.print_rows(
-                f"what the run is told: setting={settings.setting}", rows
+                f"what the run is told: setting={settings.setting or 'none'}", rows
             ),
         )
         return

@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
+from typing import Any
 
-from gnivo_edu.names import nearest
+from gnivo_edu.names import load_function, nearest
 from gnivo_edu.objectives.checks import checked
 
 # One line makes an objective known: a function named as its file. It is then in the atlas, in the
@@ -49,13 +51,31 @@ def names() -> tuple[str, ...]:
 
 
 def get(name: str) -> Callable[..., LossOutput]:
-    """The objective of this name; ValueError with the nearest one if there is none.
+    """The objective of this name, or one's own as `module:function`, also of a module in the
+    current folder: a function of a GroupBatch that returns a `LossOutput`, or the loss alone.
+
+    Raises ValueError, in one line, on what is not there (with the nearest name) and on a module
+    that cannot be imported.
 
     >>> get("gnvio")
     Traceback (most recent call last):
-    ValueError: there is no objective 'gnvio'; did you mean 'gnivo'?
+    ValueError: there is no objective 'gnvio'; did you mean 'gnivo'? Your own: module:function
     """
     if name in _REGISTRY:
         return _REGISTRY[name]
-    hint = nearest(name, names(), cutoff=0.4)  # "sft" is short for "sft_winning"
-    raise ValueError(f"there is no objective {name!r}; {hint}")
+    if ":" in name:
+        return _as_objective(load_function(name))
+    # "sft" is short for "sft_winning".
+    hint = nearest(name, names(), otherwise=f"known: {', '.join(names())}.", cutoff=0.4)
+    raise ValueError(f"there is no objective {name!r}; {hint} Your own: module:function")
+
+
+def _as_objective(function: Callable[..., Any]) -> Callable[..., LossOutput]:
+    """A function of somebody's own that may return a loss without metrics, as an objective."""
+
+    @functools.wraps(function)
+    def objective(*batch: Any, **settings: Any) -> LossOutput:
+        out = function(*batch, **settings)
+        return out if isinstance(out, LossOutput) else LossOutput(out)
+
+    return objective

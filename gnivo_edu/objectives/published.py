@@ -131,6 +131,9 @@ def rows(config: Any) -> list[dict[str, Any]]:
     [(1, 'yours')]
     """
     values = config.to_dict()
+    if not config.setting:  # an objective of one's own
+        said = {"mark": "yours", "note": "nothing is published of it"}
+        return [{"field": name, "value": values[name], **said} for name in METHOD[2:]]
     listed = []
     for name, field in setting(config.setting).fields.items():
         group, dot, entry = name.partition(".")

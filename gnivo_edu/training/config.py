@@ -36,7 +36,8 @@ class TrainConfig:
     `model`: a folder or hub id of a causal LM, "shipped" for the small checkpoint of `arithmetic`,
     or "table" for a TabularLM on a toy environment. `task`: a task of `gnivo_edu.tasks`, or
     "toy_envs/Name-v0"; `task_options` go to it.
-    `objective`: a name of the registry; `objective_options` go to it (alpha among them).
+    `objective`: a name of the registry, or one's own as module:function; `objective_options` go to
+    it (alpha among them).
     `setting`: the published setting (`objectives.published`) that `load_config` took what belongs
     to the method from; a note, as every value stands in its own field.
     A step draws `group_size` answers to each of `prompts_per_step` prompts and makes `inner_steps`
@@ -268,11 +269,15 @@ def load_config(
     values = read_settings(home(path)) if path is not None else {}
     parsed = read_changes(changes)
     stated = _setting(values)
-    setting = _setting({**parsed, **given}, stated)
-    if setting and setting != (stated or published.setting(TrainConfig.objective)):
+    asked = {**parsed, **given}
+    setting = _setting(asked, stated)
+    name = asked.get("objective", "")
+    # An objective of one's own has no published setting; another one's settings are not its.
+    own = ":" in str(name) and name != values.get("objective")
+    if own or (setting and setting != (stated or published.setting(TrainConfig.objective))):
         dropped = [key for key in values if key in METHOD]
         values = {key: value for key, value in values.items() if key not in METHOD}
-        progress(_said(setting, dropped))
+        progress(_said(setting, dropped) if setting else f"objective={name}{_in_place(dropped)}")
     for key, value in parsed.items():
         group, dot, entry = key.partition(".")
         entries = values.get(group) or {}  # an empty group in a file is no group at all
@@ -311,7 +316,7 @@ def _setting(
         raise ValueError(
             f"setting={name} is one of another objective than {objective!r}: name one of the two"
         )
-    return published.setting(objective)
+    return None if ":" in objective else published.setting(objective)
 
 
 def _said(setting: PublishedSetting, dropped: Sequence[str]) -> str:
@@ -319,8 +324,11 @@ def _said(setting: PublishedSetting, dropped: Sequence[str]) -> str:
     values = setting.values()
     listed = values | values.pop("objective_options")
     said = ", ".join(f"{k}={v}" for k, v in listed.items() if k not in ("objective", "setting"))
-    place = f" in place of the file's {', '.join(dropped)}" if dropped else ""
-    return f"setting={setting.name}{place}: {said}"
+    return f"setting={setting.name}{_in_place(dropped)}: {said}"
+
+
+def _in_place(dropped: Sequence[str]) -> str:
+    return f" in place of the file's {', '.join(dropped)}" if dropped else ""
 
 
 def _options(objective: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import pytest
 
 from gnivo_edu import objectives
 from gnivo_edu.training.config import load_config
+from tests.training.training_runs import TINY, Stop, largest_difference, run, weights
 
 FILE = """
 objective: gnivo
@@ -42,6 +43,44 @@ def test_the_file_s_own_objective_keeps_its_options_and_what_is_said_later_wins(
         load_config(file, ["objective=gvpo", "objective_options.beta=0.1"])
     with pytest.raises(ValueError, match="did you mean 'grpo'"):
         load_config(file, ["objective=gropo"])
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    (tmp_path / "loss_of_a_runner.py").write_text(
+        "def loss(batch, alpha: float = 0.1, scale: float = 1.0):\n"
+        "    centred = batch.rewards - batch.rewards.mean(1, keepdim=True)\n"
+        "    logps = (batch.policy_logps * batch.mask).sum(-1)\n"
+        "    return -scale * batch.group_mean((centred * logps).mean(1))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    return "loss_of_a_runner:loss"
+
+
+def test_an_objective_of_one_s_own_takes_nothing_of_the_file_s_method(own, file):
+    lines = []
+    config = load_config(
+        file, [f"objective={own}", "objective_options.scale=2"], progress=lines.append
+    )
+    assert (config.objective, config.setting, config.steps) == (own, "", 7)
+    assert config.objective_options == {"scale": 2.0}
+    assert lines == [f"objective={own} in place of the file's objective, objective_options"]
+    with pytest.raises(ValueError, match="has no option 'scal'; did you mean 'scale'"):
+        load_config(file, [f"objective={own}", "objective_options.scal=2"])
+    file.write_text(f"objective: {own}\nobjective_options: {{scale: 3}}\n")
+    config = load_config(file)
+    assert (config.objective, config.objective_options) == (own, {"scale": 3})
+    assert load_config(file, ["objective=grpo"]).setting == "grpo"
+
+
+def test_a_run_learns_with_an_objective_of_one_s_own_and_goes_on_with_it(own, tmp_path):
+    asked = {**TINY, "objective": own, "steps": 3, "save_every": 1}
+    run(tmp_path / "whole", **asked)
+    with pytest.raises(Stop):
+        run(tmp_path / "part", stop_at=1, **asked)
+    run(tmp_path / "part", resume=True, **asked)
+    whole, part = (weights(tmp_path / name) for name in ("whole", "part"))
+    assert largest_difference(whole, part) == 0
 
 
 def test_a_run_may_go_on_for_longer_unless_its_rate_depends_on_the_end():

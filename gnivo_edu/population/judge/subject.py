@@ -11,7 +11,6 @@ from torch import Tensor
 
 from gnivo_edu import objectives
 from gnivo_edu.batch import GroupBatch
-from gnivo_edu.names import load_function
 from gnivo_edu.objectives import LossOutput
 from gnivo_edu.population.expectation import gradients_of
 
@@ -20,20 +19,7 @@ LIVE = ("policy_logps", "policy_kl", "entropy", "values", "prefix_values")
 Prompts = Literal["weighted", "mean", "one"]
 
 
-def load_objective(name: str) -> Callable[..., Any]:
-    """An objective of the registry, or `module:function`, also of a module in the current folder.
-
-    Raises ValueError, in one line, on what is not there and on a module that cannot be imported.
-
-    >>> load_objective("gvpo") is objectives.gvpo
-    True
-    """
-    if ":" in name:
-        return load_function(name)
-    try:
-        return objectives.get(name)
-    except ValueError as error:
-        raise ValueError(f"{error}; your own: module:function") from error
+load_objective = objectives.get
 
 
 @dataclass(frozen=True)
