@@ -166,7 +166,7 @@ CLAIMS = [
     fails(
         "softmax-bias-falls",
         "Softmax weights are biased, and less so with every larger group.",
-        source="a reading of 'a bias of O(1/K)'",
+        source=f"a reading of a bias of O(1/K), which {PAGE}, theorem 3, warns of",
         read="story",
         where="alpha 0.1, two prefixes of two answers each, K = 2 against 4",
         unit="by how much the bias rises, nats",
