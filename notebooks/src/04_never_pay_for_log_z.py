@@ -27,6 +27,7 @@
 # - compute what a group of answers pushes up and down, and show that the push
 #   stops at $V$ plus any constant;
 # - measure how far a fitted value is from "right up to a shift";
+# - say what a squared error on the value would have to be told;
 # - pin the shift, and read off the true credit of every step;
 # - break the method in two ways, and say why the last step never notices.
 #

@@ -492,18 +492,37 @@ def climb(policy):
 
 
 # %%
+def uphill(policy):
+    """Where the regularised goal E[R] - alpha KL grows."""
+    logits = point_at(answers, alpha, policy).logits.requires_grad_()
+    law = answers.law(answers.policy(logits))
+    h = torch.log(law / answers.law(answers.reference))
+    goal = law @ (answers.rewards - alpha * h)
+    return torch.autograd.grad(goal, logits)[0]
+
+
 for name, policy in (("π*", best), ("π_V", pi_v),
                      ("stranger", answers.from_tables(stranger))):
     gap = max(float((actor_push(policy, lam) - climb(policy)).abs().max())
               for lam in (0.0, 0.5, 1.0))
     print(f"at {name:<9} the actor is the climb (7.10), within 1e-12: "
           f"{gap < 1e-12};   its size {float(climb(policy).norm()):.3f}")
+places = {f"{share:.0%} of the way": answers.tilted(
+    share * answers.rewards / alpha) for share in (0.25, 0.5, 0.75)}
+for name, policy in (places | {"at π_V": pi_v}).items():
+    cosine = torch.cosine_similarity(
+        climb(policy).flatten(), uphill(policy).flatten(), 0)
+    print(f"{name:<14} cosine of the climb with the goal {cosine:+.3f}")
 
 # %% [markdown]
 # **Explain.** Away, for every $\lambda$ (the `lam` of notebook 06; (7.10) is
-# written for $\lambda = 1$). The actor never sees a reward. In the mean it
-# raises the KL, which the value loss holds down, and where the two balance
-# $\alpha$ looks smaller than it was set. On the plane of notebook 02:
+# written for $\lambda = 1$). The actor never sees a reward. That does not
+# make it useless: on the way to $\pi^*$ the log-ratios point where the
+# rewards are, and to amplify them is nearly the way uphill (the cosines near
+# 1). It does not know when to stop. At $\pi_V$ it points away from the goal.
+# In the mean it raises the KL, which the value loss holds down, and where the
+# two balance $\alpha$ looks smaller than it was set. On the plane of notebook
+# 02:
 
 # %%
 def vimpo_with_actor(weight):

@@ -531,7 +531,7 @@ for k in (1, 3, 5, 11):
 # - Many comparisons at once find something by luck. Say beforehand which $k$
 #   you mean.
 # - No model was trained to check that table, nor the poster's Figure 1, nor
-#   what VIMPO's paper says of noisy rewards and finer credit. What of it can
+#   VIMPO's benchmarks, noisy rewards and finer credit. What of it can
 #   be decided by counting stands in the ledger (`gnivo-edu claims`:
 #   `noise-shrinks`, `gnivo-noise`, `vimpo-one-number`); the rest needs a
 #   study, with seeds.

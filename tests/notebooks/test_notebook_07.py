@@ -326,6 +326,30 @@ def test_equation_7_10(seed, lam):
     assert float(climb.norm()) > 0.01
 
 
+def test_the_climb_is_nearly_uphill_on_the_way_and_away_from_the_goal_at_pi_v(book):
+    """The goal by finite differences of answers' probabilities, along the climb."""
+    answers, alpha = book["answers"], 0.3
+    said = re.findall(r"cosine of the climb with the goal (\S+)", BOOK.printed)
+    cosines = [float(x) for x in said]
+    assert all(cosine > 0.9 for cosine in cosines[:3])
+    assert cosines[3] < -0.3
+
+    def goal(logits):
+        law = answers.law(answers.policy(logits))
+        h = (law / answers.law(answers.reference)).log()
+        return float(law @ (answers.rewards - alpha * h))
+
+    for share, sign in ((0.5, 1), (None, -1)):
+        policy = answers.from_tables(book["vimpo_target"](answers.tree, alpha))
+        if share:
+            policy = answers.tilted(share * answers.rewards / alpha)
+        logits = point_at(answers, alpha, policy).logits.requires_grad_()
+        kl = answers.kl(answers.policy(logits))
+        (climb,) = torch.autograd.grad(answers.visits(policy) @ kl, logits)
+        step = 1e-4 * climb / climb.norm()
+        assert sign * (goal(logits.detach() + step) - goal(logits.detach())) > 0
+
+
 @pytest.mark.parametrize("actor", [0.01, 0.02])
 def test_equation_7_11(actor):
     """The self-consistent alpha', found by repetition, is where the library's loss rests."""
