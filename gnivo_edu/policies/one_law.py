@@ -50,12 +50,12 @@ def way_of(policy: nn.Module, padded: bool = False) -> Way:
     """
     if not has_hidden_states(policy):
         return Way()
-    state = _state(policy)
+    state = state_of(policy)
     known = _known.setdefault(policy, {})
     if padded in known and known[padded][0] == state:
         return known[padded][1]
     sound = way_of(policy) if padded else Way(positions=_takes_positions(policy))
-    with evaluating(policy), _precise(device_of(policy)):
+    with evaluating(policy), precisely(device_of(policy)):
         probe = _Probe(policy)
         if not probe.readable(2 if padded else 0):
             return sound
@@ -95,15 +95,9 @@ class _Probe:
 
     def __init__(self, policy: nn.Module) -> None:
         self.name = type(getattr(policy, "get_base_model", lambda: policy)()).__name__
-        self.policy = policy
+        self.policy, self.coarse = in_full_precision(policy)
         self.trouble = ""
-        dtype = next(p.dtype for p in policy.parameters() if p.is_floating_point())
-        half = dtype not in (torch.float32, torch.float64)
-        small = sum(p.nbytes for p in policy.parameters()) <= COPIED_BYTES
-        if half and small and not getattr(policy, "is_quantized", False):
-            self.policy, half = copy.deepcopy(policy).float(), False
-        self.coarse = half
-        self.ids, self.prompts = _rows(policy)
+        self.ids, self.prompts = probe_ids(policy)
         self._truth: dict[int, Tensor] = {}
 
     def readable(self, row: int) -> bool:
@@ -192,7 +186,20 @@ class _Probe:
         return float(gap.max()) <= ROUNDING * float(finite.abs().max())
 
 
-def _rows(policy: Any) -> tuple[Int[Tensor, "3 L"], list[int]]:
+def in_full_precision(policy: nn.Module) -> tuple[nn.Module, bool]:
+    """(the model, in a copy of float32 if its weights are few and of a half precision; whether it
+    still is of a half precision).
+    """
+    dtype = next(p.dtype for p in policy.parameters() if p.is_floating_point())
+    if dtype in (torch.float32, torch.float64):
+        return policy, False
+    small = sum(p.nbytes for p in policy.parameters()) <= COPIED_BYTES
+    if small and not getattr(policy, "is_quantized", False):
+        return copy.deepcopy(policy).float(), False
+    return policy, True
+
+
+def probe_ids(policy: Any) -> tuple[Int[Tensor, "3 L"], list[int]]:
     """Ids of three rows, the same each time, and the lengths of their prompts; 0 where nothing fits
     the model's positions.
     """
@@ -212,7 +219,7 @@ def _rows(policy: Any) -> tuple[Int[Tensor, "3 L"], list[int]]:
 
 
 @contextmanager
-def _precise(device: torch.device) -> Iterator[None]:
+def precisely(device: torch.device) -> Iterator[None]:
     """No gradient, no half precision and no TF32 inside: rounding must not look like another
     law.
     """
@@ -236,7 +243,7 @@ def _takes_positions(policy: Any) -> bool:
     return any("position_ids" in inspect.signature(x.forward).parameters for x in (model, inner))
 
 
-def _state(policy: nn.Module) -> tuple[Any, ...]:
+def state_of(policy: nn.Module) -> tuple[Any, ...]:
     """What the kernels of a model depend on; a change of it has the model looked at again."""
     parameter = next(policy.parameters())
     attention = getattr(getattr(policy, "config", None), "_attn_implementation", None)

@@ -18,6 +18,8 @@ from gnivo_edu.policies.dense import FIELDS, law_scores
 from gnivo_edu.policies.heads import Head, find_head, has_hidden_states
 from gnivo_edu.policies.modes import device_of, evaluating
 from gnivo_edu.policies.one_law import parts_of
+from gnivo_edu.policies.packable import takes_packed_rows
+from gnivo_edu.policies.packed import Answers, Packed, answers_a_row, packed_rows
 from gnivo_edu.policies.sampling import SampledGroups
 from gnivo_edu.policies.scoring import next_token_logps
 from toy_envs import TokenMDP
@@ -243,6 +245,20 @@ class _Answers:
         self.prompts, self.mask = without_padding(prompts, mask, device)
         self.length = int(lengths.max()) if len(lengths) else 0
 
+    def packed(self, policy: nn.Module) -> Packed | None:
+        """Answers to one prompt in one row, where that pays and the policy is exact in it."""
+        prompts, owner = self.index.unique(return_inverse=True)
+        if len(prompts) == len(owner):
+            return None
+        arrays = (self.prompts, self.mask, self.tokens, self.inside.sum(1), owner)
+        prompts, mask, tokens, lengths, owner = (x.cpu().numpy() for x in arrays)
+        answers = Answers(prompts=prompts, mask=mask, tokens=tokens, lengths=lengths, owner=owner)
+        config: Any = policy.config
+        most = answers_a_row(answers, config.get_text_config())
+        if most is None or not takes_packed_rows(policy):
+            return None
+        return packed_rows(answers, device_of(policy), most=most)
+
     def spread(self, fields: Mapping[str, Tensor]) -> dict[str, Float[Tensor, "B T"]]:
         """Fields of the written tokens [M], one after the other, as rows with 0 after the end."""
         shape = self.inside.shape
@@ -264,6 +280,11 @@ def _hidden(
         raise ValueError(
             f"the head has {head.weight.shape[0]} rows; the task has {actions} actions"
         )
+    head = replace(head, num_actions=actions, temperature=temperature)
+    # In training mode dropout would be drawn for other tokens.
+    packed = None if backbone.training else rows.packed(policy)
+    if packed is not None:
+        return packed.states(backbone), head
     device = device_of(policy)
     parts = list(parts_of(policy, rows.mask.sum(1)))
     states = [_states(backbone, rows, part.to(device), way) for way, part in parts]
@@ -273,7 +294,7 @@ def _hidden(
         order = torch.cat([part for _, part in parts]).argsort()
         together = torch.cat(states)[order.to(device)]
     inside = rows.inside[:, : together.shape[1]].to(device)
-    return together[inside], replace(head, num_actions=actions, temperature=temperature)
+    return together[inside], head
 
 
 def _states(

@@ -43,6 +43,8 @@ class TrainConfig:
     A step draws `group_size` answers to each of `prompts_per_step` prompts and makes `inner_steps`
     updates on them.
     `micro_batch`: answers scored at a time, None for all; the gradient does not depend on it.
+    Answers of one micro-batch to one prompt share its work (`policies.packed`), so that multiples
+    of `group_size` cost least.
     `reference`: "sampler", the policy that drew the answers; "initial", the model as it was; or
     "refreshed", a copy of the policy taken every `refresh_every` steps.
     `sampler`: who writes the answers, a name for all of a group or counts that add up to

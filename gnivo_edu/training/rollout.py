@@ -19,6 +19,7 @@ from gnivo_edu.policies.cached_rows import check_room, prompts_of
 from gnivo_edu.policies.critic import Critic, Unit, sharing_copy
 from gnivo_edu.policies.generation import sample_completions
 from gnivo_edu.policies.heads import has_hidden_states
+from gnivo_edu.policies.packable import as_known
 from gnivo_edu.policies.sampling import SampledGroups
 from gnivo_edu.policies.score_model import score_rows, weighted_rows
 from gnivo_edu.training.config import TrainConfig
@@ -301,4 +302,5 @@ def frozen(policy: nn.Module) -> nn.Module:
     shared with it.
     """
     copied: nn.Module = sharing_copy(policy)
+    as_known(copied, policy)
     return copied.requires_grad_(False).eval()

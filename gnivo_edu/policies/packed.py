@@ -1,0 +1,187 @@
+"""Answers to one prompt in one row: the prompt once, behind it the answers, each of which sees the
+prompt and itself alone. So the prompt is computed once for all of them, and so is its gradient.
+
+    ids        x_1 x_2 x_3   y_1 y_2   z_1 z_2 z_3
+    positions   0   1   2     3   4     3   4   5
+    block       0   0   0     1   1     2   2   2
+
+A token attends to block 0 and to its own, as far as its own position.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+# A token costs about 12 H^2 products a layer (H: the model's width) and an attention entry 2 H, so
+# a token as much as 6 H entries; fewer here, to be on the safe side.
+ENTRIES_PER_WIDTH = 4
+# What packing has to save: a tenth of the work, and the time of its own bookkeeping, about that of
+# so many products.
+SHARE, PRODUCTS = 0.1, 1e7
+MASK_ENTRIES = 2**26  # the largest mask that is made
+# Settings that may say how far back a layer looks, and settings that only sound so.
+REACH = re.compile("window|chunk|local_attention|block_size|index_topk")
+NO_REACH = re.compile("pattern|layers")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answers:
+    """Answers and their prompts, padded on the left; rows of one `owner`, 0, 1, .., have one
+    prompt.
+    """
+
+    prompts: Int[np.ndarray, "B P"]
+    mask: Bool[np.ndarray, "B P"]
+    tokens: Int[np.ndarray, "B T"]
+    lengths: Int[np.ndarray, " B"]
+    owner: Int[np.ndarray, " B"]
+
+    @property
+    def written(self) -> Int[np.ndarray, " B"]:
+        """How many tokens of an answer are read: the last is scored, and nothing follows it."""
+        return np.maximum(self.lengths - 1, 0)
+
+    def rows(self, most: int | None) -> tuple[Int[np.ndarray, " B"], Int[np.ndarray, " R"]]:
+        """The row that each answer is put in, up to `most` answers of one owner to a row, and the
+        number of an answer of each row.
+        """
+        order = self.owner.argsort(kind="stable")
+        count = np.bincount(self.owner)
+        rank = np.arange(len(order)) - np.repeat(count.cumsum() - count, count)
+        # Answers in their order open a row of their own each time that `most` are in the last one.
+        opens = rank % (most or len(order)) == 0
+        row = np.empty_like(self.owner)
+        row[order] = opens.cumsum() - 1
+        return row, order[opens]
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """Rows that hold a prompt and several answers each. `block`: 0 for the prompt, 1 + the number
+    of the answer, -1 for padding at the end; `places`: where in the rows, one after the other, the
+    state before each token of the answers is, answer by answer.
+    """
+
+    ids: Int[Tensor, "R L"]
+    positions: Int[Tensor, "R L"]
+    block: Int[Tensor, "R L"]
+    places: Int[Tensor, " M"]
+
+    def mask(self) -> Bool[Tensor, "R 1 L L"]:
+        """Which token (second to last axis) attends to which."""
+        seen, seeing = self.block[:, None, :], self.block[:, :, None]
+        before = self.positions[:, None, :] <= self.positions[:, :, None]
+        return (before & ((seen == 0) | (seen == seeing)))[:, None]
+
+    def states(self, backbone: nn.Module) -> Float[Tensor, "M H"]:
+        """Last hidden states before each token of the answers."""
+        config: Any = getattr(backbone, "config", None)
+        mask = self.mask()
+        if getattr(config, "_attn_implementation", None) != "sdpa":
+            # Other kernels add their mask to the scores.
+            dtype = next(backbone.parameters()).dtype
+            mask = torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, torch.finfo(dtype).min)
+        states: Tensor = backbone(
+            input_ids=self.ids,
+            attention_mask=mask,
+            position_ids=self.positions,
+            use_cache=False,
+        ).last_hidden_state
+        return states.flatten(0, 1)[self.places]
+
+
+def packed_rows(answers: Answers, device: torch.device, most: int | None = None) -> Packed:
+    """Rows of up to `most` answers to one prompt, all of them if it is not given, on a device.
+
+    >>> answers = Answers(
+    ...     prompts=np.array([[5, 6], [5, 6]]),
+    ...     mask=np.ones((2, 2), dtype=bool),
+    ...     tokens=np.array([[1, 2], [3, 4]]),
+    ...     lengths=np.array([2, 2]),
+    ...     owner=np.array([0, 0]),
+    ... )
+    >>> rows = packed_rows(answers, torch.device("cpu"))
+    >>> rows.ids.tolist(), rows.positions.tolist(), rows.places.tolist()
+    ([[5, 6, 1, 3]], [[0, 1, 2, 2]], [1, 2, 1, 3])
+    """
+    row, first = answers.rows(most)
+    written, prompt = answers.written, answers.mask.sum(1)[first]
+    filled = np.bincount(row, weights=written).astype(np.int64)
+    length = int((prompt + filled).max())
+    # Answers stand in their row in their order: each begins where the one before it ends.
+    order = row.argsort(kind="stable")
+    start = np.empty_like(row)
+    start[order] = written[order].cumsum() - written[order]
+    start += (prompt - (filled.cumsum() - filled))[row]
+    ids = np.zeros((len(first), length), dtype=np.int64)
+    positions = np.zeros_like(ids)
+    block = np.full_like(ids, -1)
+
+    r, c = answers.mask[first].nonzero()
+    column = c - (answers.mask.shape[1] - prompt)[r]
+    ids[r, column] = answers.prompts[first][r, c]
+    positions[r, column] = column
+    block[r, column] = 0
+
+    steps = np.arange(answers.tokens.shape[1])
+    a, t = (steps < written[:, None]).nonzero()
+    r, column = row[a], start[a] + t
+    ids[r, column] = answers.tokens[a, t]
+    positions[r, column] = prompt[r] + t
+    block[r, column] = 1 + a
+
+    a, t = (steps < answers.lengths[:, None]).nonzero()
+    # The first token of an answer follows the last one of the prompt.
+    before = np.where(t == 0, prompt[row[a]] - 1, start[a] + t - 1)
+    places = row[a] * length + before
+    return Packed(*(torch.from_numpy(x).to(device) for x in (ids, positions, block, places)))
+
+
+def answers_a_row(answers: Answers, config: Any) -> int | None:
+    """How many answers to one prompt are best put in one row; None where none is as good as apart.
+
+    Counted are the tokens that are run and the attention entries, a token at 4 H entries. Apart:
+    B rows of the longest prompt and the longest answer, half of whose entries a causal kernel
+    leaves out. Packed: R rows of L tokens and all of their L^2 entries. So many long answers to a
+    short prompt stand K / 2 or K / 4 to a row, or apart. Packing has to save a tenth of the work
+    and about a millisecond; and no row may be longer than some layer looks back.
+    """
+    width, layers = (getattr(config, name, 0) for name in ("hidden_size", "num_hidden_layers"))
+    token = ENTRIES_PER_WIDTH * width
+    prompt, written = answers.mask.sum(1), answers.written
+    longest = int(prompt.max()) + int(written.max())
+    apart = len(prompt) * longest * (token + longest / 2)
+    # An entry is 2 H products a layer.
+    least_saved = max(SHARE * apart, PRODUCTS / max(2 * width * layers, 1))
+    if apart <= least_saved:
+        return None
+    costs: dict[int, float] = {}
+    reach = reach_of(config)
+    most = int(np.bincount(answers.owner).max())
+    while most > 1:
+        row, first = answers.rows(most)
+        length = int((prompt[first] + np.bincount(row, weights=written)).max())
+        if length <= reach and len(first) * length**2 <= MASK_ENTRIES:
+            costs[most] = len(first) * length * (token + length)
+        most = (most + 1) // 2
+    best = min(costs, key=costs.__getitem__, default=None)
+    return None if best is None or apart - costs[best] < least_saved else best
+
+
+def reach_of(config: Any) -> float:
+    """How many tokens every layer looks back at, at the least; infinity where all look at all.
+
+    A mask that is given takes the place of a window or a chunk, which then nobody keeps to.
+    """
+    settings = config.to_dict()
+    named = [name for name in settings if REACH.search(name) and not NO_REACH.search(name)]
+    bounds = [settings[name] for name in named if isinstance(settings[name], int)]
+    other = set(settings.get("layer_types") or ()) - {"full_attention"}
+    return min((bound for bound in bounds if bound > 0), default=0 if other else float("inf"))
