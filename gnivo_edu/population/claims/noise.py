@@ -176,7 +176,7 @@ CLAIMS = [
     fails(
         "gnivo-noise",
         "Under that noise GN-IVO, too, rests at the optimum of alpha/(1 - 2p).",
-        source="an analogy: its weights are exponentials, which do not cancel as differences do",
+        source="an analogy to vimpo-noise; but exponentials do not cancel as differences do",
         read="third party",
         where=f"{ONE_STEP}, K = 2, p = {P:g}, raw weights, reference samples; the curve is for "
         "rewards of 0 and 1",
