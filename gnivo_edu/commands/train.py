@@ -13,6 +13,7 @@ from gnivo_edu.commands.app import (
     LARGEST_SEED,
     Json,
     app,
+    echo,
     finish,
     folder,
     given_only,
@@ -220,3 +221,22 @@ def evaluate(
             model=model,
         ).to_json()
     finish(report, as_json, show=lambda: tables.print_evaluation(report))
+
+
+@app.command(rich_help_panel=PANEL)
+def check_task(
+    file: Annotated[str, typer.Argument(help="Questions of your own: a file, folder or hub id.")],
+    model: Annotated[
+        str | None, typer.Option(help="Whose tokenizer reads the prompts: a folder or hub id.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="An option of the task dataset, key=value; repeatable."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """What a model will read of your questions, how gold answers are graded, and what is odd."""
+    from gnivo_edu.tasks import checkup
+
+    report = checkup.check_task(file, model, key_values(set_))
+    finish(report, as_json, show=lambda: echo(checkup.text_of(report)))

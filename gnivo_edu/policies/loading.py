@@ -67,6 +67,20 @@ def load_model(
     on weights that do not fit the configuration or hold nan, on an id that the hub does not have,
     and where the hub cannot be reached.
     """
+    source, name, local = _place(path_or_id)
+    model, tokenizer = _read(source, name, local=local, dtype=dtype, tokenizer=True)
+    return model.eval(), tokenizer
+
+
+def load_tokenizer(path_or_id: str | PathLike[str]) -> Any:
+    """The tokenizer of a model, without its weights; raises ValueError as `load_model` does."""
+    source, name, local = _place(path_or_id)
+    with _telling(name, local):
+        return AutoTokenizer.from_pretrained(source)
+
+
+def _place(path_or_id: str | PathLike[str]) -> tuple[str, str, bool]:
+    """(folder or hub id to read, what errors call it, whether it is a folder of the user's)."""
     name = fspath(path_or_id)
     if name == "PATH_OR_HUB_ID":
         raise ValueError(
@@ -91,8 +105,7 @@ def load_model(
                 f"there is no folder {name!r}, and the hub cannot be reached: a hub id needs a "
                 "connection, or the files in the cache"
             ) from error
-    model, tokenizer = _read(source, name, local=local, dtype=dtype, tokenizer=True)
-    return model.eval(), tokenizer
+    return source, name, local
 
 
 def load_transformer(

@@ -14,7 +14,7 @@ import numpy as np
 from gnivo_edu.names import shown, visible
 from gnivo_edu.tasks.data_sets import Row, first_rows, load_rows
 from gnivo_edu.tasks.graders import Grader, check_gold, get_grader
-from gnivo_edu.tasks.grading import TIMEOUT, Problem
+from gnivo_edu.tasks.grading import TIMEOUT, Problem, marker_or_box
 from gnivo_edu.tasks.row_rewards import RowRewards, rehearse, row_rewards
 from gnivo_edu.tasks.text_task import TextTask
 from gnivo_edu.values import option_kinds
@@ -74,7 +74,8 @@ def read_questions(
 
     `prompt` is the column of the question, a text or a list of chat messages that ends with the
     user's; or a text with `{column}`s to be filled in. `system` goes before it. `answer` is the
-    column of the gold answer, by default "answer" where the data have one. Answers are graded by
+    column of the gold answer, by default "answer" where the data have one; of a solution it is what
+    stands behind its `####` or in its last box. Answers are graded by
     `grade` (see `graders.get_grader`; "math" unless told), or rewarded by `reward`: one or several
     of `module:function` with `reward_weights` (see `row_rewards.RowReward` for what they are
     passed); each is tried on the first rows. `shuffle` is the seed of the order. `held_out` is the
@@ -148,12 +149,15 @@ def _problem(row: Row, number: int, prompt: str, system: str | None, answer: str
 
 
 def _gold(value: Any, answer: str) -> str:
-    """A gold answer as text; 27.0 stands for 27."""
+    """A gold answer as text: of a solution, what stands behind its `####` or in its last box; 27.0
+    stands for 27.
+    """
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, str | int | float) or not str(value).strip():
         raise ValueError(f"its {answer} must be a text or a number, got {shown(value)}")
-    return str(value).strip()
+    text = str(value).strip()
+    return marker_or_box(text) or text
 
 
 def _turns(messages: Sequence[Any]) -> list[tuple[str, str]]:

@@ -126,7 +126,7 @@ def check_options(name: str, options: Mapping[str, Any], texts: bool = False) ->
     Traceback (most recent call last):
     ValueError: the task 'stories' has no option 'horizn'; did you mean 'horizon'?
     """
-    options = _converted(name, options, texts=texts)
+    options = convert_task_options(name, options, texts=texts)
     if not _is_environment(name) and _canonical(name) == "dataset":
         from gnivo_edu.tasks.dataset import questions_of
 
@@ -134,8 +134,10 @@ def check_options(name: str, options: Mapping[str, Any], texts: bool = False) ->
     return options
 
 
-def _converted(name: str, options: Mapping[str, Any], texts: bool) -> dict[str, Any]:
-    """The options of a task, each of the type that it states."""
+def convert_task_options(
+    name: str, options: Mapping[str, Any], texts: bool = False
+) -> dict[str, Any]:
+    """As `check_options`, but nothing is read."""
     if _is_environment(name):
         with _made(name):
             makers = [_environment_maker(_environment_id(name))]
@@ -185,7 +187,7 @@ def get(
     options |= {option: value for option, value in data.items() if value is not None}
     if _is_environment(name):
         return environment(name, **options)
-    options = _converted(name, options, texts=texts)
+    options = convert_task_options(name, options, texts=texts)
     name = _canonical(name)
     maker = _maker(name)
     if getattr(maker, "own_vocabulary", False):
