@@ -148,9 +148,11 @@ class GroupIntegrals:
         with np.errstate(divide="ignore"):
             return np.log(self.p) + self._ratio + (self.v - self.delta if self.raw else 0.0)
 
-    def newton_step(self, residual: Array) -> Array:
+    def newton_step(self, residual: Array, damping: float = 0.0) -> Array:
         """Solve (derivative of log E[W q_1 | prefix 1 = k] in v) step = residual; nats, [n].
 
+        `damping` is added to the derivative's eigenvalues, 0 to 1: where prefixes hang together
+        weakly they are tiny, and the step without it far too long (Levenberg and Marquardt).
         The constants are the derivative's null space: they are kept out of both sides.
         """
         log_mass = self.log_mass()
@@ -160,11 +162,15 @@ class GroupIntegrals:
         right = right - mass @ right
         derivative = self._derivative()
         few = len(right) <= DENSE
-        solution, solved = _minimal_residual(derivative, right, most=FEW if few else MANY)
+
+        def damped(x: Array) -> Array:
+            return derivative(x) + damping * x
+
+        solution, solved = _minimal_residual(damped, right, most=FEW if few else MANY)
         if few and not solved:
             # The masses, added to every row, take the null space away: the step's mean is then 0.
             with suppress(np.linalg.LinAlgError):
-                solution = np.linalg.solve(derivative(np.eye(len(right))) + mass, right)
+                solution = np.linalg.solve(damped(np.eye(len(right))) + mass, right)
         step = np.empty_like(solution)
         step[self.order] = solution - mass @ solution
         return step

@@ -8,11 +8,14 @@ trapezoid rule with step 1/4 is exact to below 1e-12 (relative)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from gnivo_edu.exact.group_integrals import LEFT, RIGHT, STEP, GroupIntegrals
 from gnivo_edu.exact.tree import Array
 
+DAMPING = (0.0, 1e-3, 1e-2, 1e-1)  # of Newton's step, one after the other until it helps
 MAX_RANGE = 20_000.0  # nats between the largest and the smallest value of a fit
 MAX_LOSS_RANGE = 600.0  # nats: beyond it e^V leaves float64, and with it the loss
 LARGEST_EXPONENT = 50.0  # e^{-e^50} is 0 in float64, and so is it times e^50
@@ -125,23 +128,19 @@ class GroupObjective:
             size = float(np.abs(residual).max())
             if size < floor:
                 break
-            # The fixed-point step v + log target - log model always moves the right way and removes
-            # large residuals at once; small ones it removes slowly, where a Newton step, halved
-            # until it helps, is fast.
-            steps = [residual]
-            if size < 0.5:
-                newton = integrals.newton_step(residual)
-                newton *= min(1.0, 4.0 / max(float(np.abs(newton).max()), 1e-300))
-                steps = [newton, newton / 2, newton / 4, newton / 8, residual]
-            for step in steps:
-                new_integrals = self._integrals(v + step)
-                new_residual = self._residual(new_integrals)
-                if float(np.abs(new_residual).max()) < 0.9 * size:
+            least, best = np.inf, (v, residual, integrals)
+            for step in _steps(integrals, residual):
+                trial = self._integrals(v + step)
+                new_residual = self._residual(trial)
+                new_size = float(np.abs(new_residual).max())
+                if new_size < least:
+                    least, best = new_size, (v + step, new_residual, trial)
+                if least < 0.9 * size:
                     break
             # Rounding is reached: the residual is small and no step halves it any more.
-            if size < 1e-9 and float(np.abs(new_residual).max()) > 0.5 * size:
+            if size < 1e-9 and least > 0.5 * size:
                 break
-            v, residual, integrals = v + step, new_residual, new_integrals
+            v, residual, integrals = best
         if not size <= 1e-9:  # nan included
             raise RuntimeError(f"the fit of V_theta stopped with a residual of {size:.1e} nats")
         return v
@@ -156,6 +155,17 @@ class GroupObjective:
         if self.log_total is None:
             return self.log_targets - integrals.log_ratio
         return (self.log_targets - self.log_total) - integrals.log_ratio
+
+
+def _steps(integrals: GroupIntegrals, residual: Array) -> Iterator[Array]:
+    """Newton's step, then shorter ones towards `residual`, the step of the fixed point v + log
+    target - log model: that one always moves the right way and removes large residuals at once, but
+    small ones slowly.
+    """
+    if float(np.abs(residual).max()) < 0.5:
+        for damping in DAMPING:
+            yield np.clip(integrals.newton_step(residual, damping=damping), -4.0, 4.0)
+    yield residual
 
 
 def _check_range(values: Array, limit: float) -> None:

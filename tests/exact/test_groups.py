@@ -118,3 +118,16 @@ def test_the_range_of_the_values_is_limited():
     # Of four pairs one is (20, 20), with log S = 20 + log 2, and three hold a 320.
     mean_log_sum = 20 / 4 + 3 * 320 / 4 + math.log(2) / 2
     assert objective.loss(np.array([20.0, 320.0])) == pytest.approx(mean_log_sum - 20 - 320)
+
+
+@pytest.mark.parametrize("seed", [14, 15, 40, 49])
+def test_a_fit_arrives_where_newtons_step_is_far_too_long(seed):
+    """Two clusters of values that only rare prefixes tie together."""
+    rng = np.random.default_rng(seed)
+    tables = [3 * rng.standard_normal((3**t, 3)) for t in range(4)]
+    tables = [table - np.logaddexp.reduce(table, axis=1, keepdims=True) for table in tables]
+    rewards = (rng.random(81) < 0.1).astype(float)
+    tree = exact.enumerate_tree_from_rewards(rewards, 3, tables)
+    certificate = exact.verify_constant_shift(tree, 0.04, 2, seed=seed)
+    assert certificate.passed
+    assert certificate.undecided == []
