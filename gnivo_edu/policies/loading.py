@@ -17,6 +17,7 @@ from transformers.utils import logging
 
 from gnivo_edu.machine import hub_answers
 from gnivo_edu.names import home
+from gnivo_edu.policies.fetch import MODELS, fetched
 from gnivo_edu.policies.tabular import TabularLM
 from gnivo_edu.policies.weights import UnfitWeights, check_size, check_weights, folder_of
 from toy_envs import TokenMDP
@@ -29,8 +30,9 @@ def load_policy(
 ) -> tuple[Any, Any]:
     """(policy, tokenizer) of any name that a command or a configuration takes; dropout off, CPU.
 
-    "table": a `TabularLM` for `task`; "shipped": the small transformer for arithmetic; the folder
-    of a model that was trained here; any other folder or hub id (`load_model`). The tokenizer is
+    "table": a `TabularLM` for `task`; "shipped": the small transformer for arithmetic; "smollm2":
+    the small real model that `gnivo-edu fetch smollm2` brings; the folder of a model that was
+    trained here; any other folder or hub id (`load_model`). The tokenizer is
     None where the tokens are those of a toy environment. In float64 the norms keep float64. Raises
     ValueError, in one line, on what cannot be loaded.
 
@@ -82,6 +84,8 @@ def load_tokenizer(path_or_id: str | PathLike[str]) -> Any:
 def _place(path_or_id: str | PathLike[str]) -> tuple[str, str, bool]:
     """(folder or hub id to read, what errors call it, whether it is a folder of the user's)."""
     name = fspath(path_or_id)
+    if name in MODELS and not home(name).is_dir():
+        name = str(fetched(name))
     if name == "PATH_OR_HUB_ID":
         raise ValueError(
             "PATH_OR_HUB_ID stands for a model: give its folder or hub id, "

@@ -16,12 +16,13 @@ from toy_envs.core import TokenMDP
 
 # The tasks load what they need where they are made: their names are known without it.
 BENCHMARK_NAMES = ("math", "aime24", "aime25", "amc23", "math500", "minerva_math", "olympiadbench")
-NAMES = ("arithmetic", "gsm8k", *BENCHMARK_NAMES, "stories", "dataset")
+NAMES = ("arithmetic", "sums", "gsm8k", *BENCHMARK_NAMES, "stories", "dataset")
 _MAKERS = {
     "arithmetic": "gnivo_edu.tasks.arithmetic:Arithmetic",
     "gsm8k": "gnivo_edu.tasks.gsm8k:gsm8k",
     "stories": "gnivo_edu.tasks.stories:stories",
     "dataset": "gnivo_edu.tasks.dataset:dataset",
+    "sums": "gnivo_edu.tasks.sums:Sums",
 }
 # Arithmetic whose characters are the tokens of a tokenizer.
 _IN_TEXTS = "gnivo_edu.tasks.arithmetic_text:ArithmeticText"

@@ -22,7 +22,7 @@ from toy_envs import Brackets
 
 def test_names_and_near_names() -> None:
     assert tuple(BENCHMARKS) == BENCHMARK_NAMES
-    assert {"arithmetic", "gsm8k", "stories", "dataset", *BENCHMARKS} == set(names())
+    assert {"arithmetic", "sums", "gsm8k", "stories", "dataset", *BENCHMARKS} == set(names())
     for name, message in {
         "gsm": "there is no task 'gsm'; did you mean 'gsm8k'",
         "arithmetics": "did you mean 'arithmetic'",
