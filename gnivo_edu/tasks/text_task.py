@@ -187,7 +187,9 @@ class TextTask(TokenMDP):
         return self._gradable
 
     def _has_gold(self) -> bool:
-        return any(problem.gold for problem in self.problems)
+        """Whether gold answers decide; to rewards of one's own they are a column like others."""
+        rewards = getattr(self._grader, "takes_ids", False)
+        return not rewards and any(problem.gold for problem in self.problems)
 
     def pieces(self, answer: Sequence[int]) -> list[str]:
         """Text that each token adds to an answer."""

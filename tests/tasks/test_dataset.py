@@ -130,6 +130,10 @@ def test_a_task_of_own_rows_rewards_answers_in_tokens(file: str) -> None:
     rewards = task.reward(tokens, np.array([2, 4]), np.array([0, 1]))
     assert rewards.tolist() == [2.0, 4.0]
     assert got[-2:] == ["count from 0", "count from 1"]
+    # A column called "answer" is the reward's to read: all questions are asked, none is graded.
+    assert task.problems[0].gold
+    assert task.gradable().tolist() == list(range(len(ROWS)))
+    assert task.statuses(tokens, np.array([2, 4]), np.array([0, 1])) == [None, None]
 
 
 def test_a_base_model_reads_no_conversation(file: str) -> None:
