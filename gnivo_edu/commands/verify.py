@@ -16,7 +16,8 @@ PANEL = "Verify"
 @app.command(rich_help_panel=PANEL)
 def verify(
     env: Annotated[
-        list[str] | None, typer.Option(help="A toy environment; repeatable. Default: all.")
+        list[str] | None,
+        typer.Option(help="A toy environment, or module:Id-v0; repeatable. Default: all."),
     ] = None,
     policy: Annotated[
         str | None, typer.Option(help="small-transformer: a transformer as the reference.")

@@ -80,11 +80,13 @@ def _environment_id(name: str) -> str:
 
     ids = environments()
     short = {_short(env_id): env_id for env_id in ids}
+    if name.endswith(".py"):  # a module without an id: the ids of it will be told
+        name = f"{name}:"
     full = name if ":" in name or name in gymnasium.registry else short.get(name)
     if full is None:
         hint = nearest(name, [*short, *ids], otherwise=f"known: {', '.join(short)}")
-        raise ValueError(f"there is no environment {shown(name)}; {hint}")
-    return full
+        raise ValueError(f"there is no environment {shown(name)}; {hint}; your own: module:Id-v0")
+    return full.replace(".py:", ":")
 
 
 def _environment_maker(full: str) -> Callable[..., Any]:
@@ -95,6 +97,8 @@ def _environment_maker(full: str) -> Callable[..., Any]:
     module, colon, env_id = full.rpartition(":")
     if colon:
         import_module(module)
+        if env_id not in gymnasium.registry:
+            raise ValueError(f"name it {_ids_of(module)}, as gymnasium does")
     entry_point: Any = gymnasium.spec(env_id).entry_point
     if isinstance(entry_point, str):
         entry_point = load_env_creator(entry_point)
@@ -102,6 +106,19 @@ def _environment_maker(full: str) -> Callable[..., Any]:
         raise ValueError(f"{env_id} is registered without an entry point")
     maker: Callable[..., Any] = entry_point
     return maker
+
+
+def _ids_of(module: str) -> str:
+    """`module:Id-v0` of each environment that a module has registered."""
+    import gymnasium
+
+    makers = {name: spec.entry_point for name, spec in gymnasium.registry.items()}
+    ids = [
+        f"{module}:{name}"
+        for name, maker in makers.items()
+        if module in (getattr(maker, "__module__", None), str(maker).partition(":")[0])
+    ]
+    return " or ".join(ids) or f"{module}:Id-v0, the id that the module registers (here none is)"
 
 
 @contextmanager
@@ -258,7 +275,7 @@ def _short(env_id: str) -> str:
 
 
 def _is_environment(name: str) -> bool:
-    return "/" in name or ":" in name or name in map(_short, environments())
+    return "/" in name or ":" in name or name.endswith(".py") or name in map(_short, environments())
 
 
 def _canonical(name: str) -> str:
@@ -266,7 +283,8 @@ def _canonical(name: str) -> str:
     plain = re.sub(r"[^a-z0-9]", "", name.lower())
     same = {listed.replace("_", ""): listed for listed in NAMES} | _OTHER_NAMES
     if plain not in same:
-        hint = nearest(name, [*NAMES, *map(_short, environments())])
+        known = [*NAMES, *map(_short, environments())]
+        hint = nearest(name, known, otherwise=f"known: {', '.join(known)}; your own: module:Id-v0")
         raise ValueError(f"there is no task {shown(name)}; {hint}")
     return same[plain]
 

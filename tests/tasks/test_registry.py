@@ -102,6 +102,7 @@ def test_an_environment_of_ones_own_from_the_current_folder(my_module: str) -> N
     assert task.reward(np.array([[0, 1]]), [2]).tolist() == [0.4]
     policy, same = load("table", f"{my_module}:Mine-v0", torch.float64, {"horizon": 2})
     assert (same.horizon, policy.logits.dtype) == (2, torch.float64)
+    assert get(f"{my_module}.py:Mine-v0").name == task.name
     # Writes demonstrations, and is in no list: a name suffices to learn from it.
     assert demonstrating(f"{my_module}:Mine-v0").name == task.name
 
@@ -111,7 +112,11 @@ def test_environments_that_cannot_be_made_say_why_in_one_line(my_module: str) ->
         ("toy_envs/Bracket-v0", {}, "did you mean 'toy_envs/Brackets-v0'"),
         ("Bracket", {}, "did you mean 'Brackets'"),
         (f"{my_module}:Else-v0", {}, "is no token MDP: derive it from toy_envs.TokenMDP"),
-        (f"{my_module}:Mine-v1", {}, "cannot be made: .*Mine"),
+        (f"{my_module}:Mine-v1", {}, f"cannot be made: name it {my_module}:Mine-v0, as"),
+        (f"{my_module}:Mine", {}, f"cannot be made: name it {my_module}:Mine-v0, as"),
+        (f"{my_module}.py", {}, f"cannot be made: name it {my_module}:Mine-v0, as"),
+        ("json:Mine", {}, r"name it json:Id-v0, the id that the module registers \(here none is"),
+        ("zzzz", {}, "there is no task .zzzz.; known: .*; your own: module:Id-v0"),
         ("no_such_module_at_all:Mine-v0", {}, "No module named 'no_such_module_at_all'"),
         (f"broken_{my_module}:Mine-v0", {}, "cannot be made: two lines"),
         ("Brackets", {"horizn": 3}, "has no option 'horizn'; did you mean 'horizon'"),
