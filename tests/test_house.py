@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # but for what BESIDE says.
 FLOORS = (
     ("toy_envs", "names", "machine", "statistics"),
-    ("values", "files"),
+    ("values", "files", "new"),
     ("exact",),
     ("batch",),
     ("objectives",),

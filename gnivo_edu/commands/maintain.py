@@ -71,6 +71,25 @@ def build_course(
 
 
 @app.command(rich_help_panel=PANEL)
+def new(
+    kind: Annotated[
+        str, typer.Argument(help="objective, task, environment or exercise.", metavar="KIND")
+    ],
+    name: Annotated[str, typer.Argument(help="A Python name, such as my_loss.")],
+    model: Annotated[
+        str | None, typer.Option(help="Of a task: the causal LM to train, folder or hub id.")
+    ] = None,
+) -> None:
+    """Write a small file that works into the current folder, with its test."""
+    from gnivo_edu.new import write_new
+
+    written = write_new(kind, name, model=model)
+    echo(visible("wrote " + ", ".join(str(path) for path in written.files)))
+    for line in written.then:
+        echo(visible(f"Next: {line}"))
+
+
+@app.command(rich_help_panel=PANEL)
 def doctor(as_json: Json = False) -> None:
     """Say what this machine has, and what is missing."""
     from gnivo_edu.machine import examine
