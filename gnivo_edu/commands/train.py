@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -55,6 +55,10 @@ def pretrain(
     architecture: Annotated[
         str | None, typer.Option(help="qwen2 or llama. Default: qwen2.")
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Warm up this model with adapters, on a task in words such as sums."),
+    ] = None,
     seed: Annotated[
         int | None,
         typer.Option(
@@ -75,6 +79,9 @@ def pretrain(
         seed=seed,
     )
     options = key_values(set_)
+    if model is not None:
+        _warm_up(model, task, out=out, options=options, settings=settings, as_json=as_json)
+        return
     if options and task == "arithmetic":
         raise ValueError(
             "the questions of arithmetic are chosen by --tier: --set is for toy environments"
@@ -95,6 +102,26 @@ def pretrain(
             rows = [{"task": task, **recipe["right_answers"]}]
     title = f"right answers of {out}, after {recipe['seconds']:.0f} s"
     finish(recipe, as_json, show=lambda: tables.print_rows(title, rows))
+
+
+def _warm_up(
+    model: str,
+    task: str,
+    out: Path,
+    options: dict[str, Any],
+    settings: dict[str, Any],
+    as_json: bool,
+) -> None:
+    from gnivo_edu.training.warm_up import warm_up
+
+    if strange := set(settings) - {"steps", "seed"}:
+        raise ValueError(
+            f"--model has its own size: leave out {', '.join(sorted(strange)).replace('_', '-')}"
+        )
+    with status(as_json) as progress:
+        recipe = warm_up(model, task, out, task_options=options, progress=progress, **settings)
+    rows = [{"": name, "nats a token": x} for name, x in recipe["nats_per_token"].items()]
+    finish(recipe, as_json, show=lambda: tables.print_rows(f"{model} on {task}: {out}", rows))
 
 
 @app.command(rich_help_panel=PANEL)

@@ -60,7 +60,8 @@ class Sums(TextTask):
         self.tier: list[str] = []
         for tier, shape in zip(tiers, shapes, strict=True):
             drawn = _drawn(*shape, seed=prompt_seed)
-            rows = drawn[:TEST_QUESTIONS] if split == "test" else drawn[TEST_QUESTIONS:]
+            held = min(TEST_QUESTIONS, len(drawn) // 2)  # two terms of one digit make 81 in all
+            rows = drawn[:held] if split == "test" else drawn[held:]
             self.terms += rows[:count]
             self.tier += [tier] * len(rows[:count])
         problems = [
@@ -78,10 +79,17 @@ class Sums(TextTask):
         super().__init__(name, problems, tokenizer, grade_sums, **{**standard, **options})
 
     def demonstration(self, prompt_index: int) -> NDArray[np.int64]:
-        """The right answer to a prompt, int64: its steps, the answer and the end token."""
+        """The right answer to a prompt, int64: its steps, the answer and the end token. Raises
+        ValueError where it is longer than an answer may be.
+        """
         text = worked(self.terms[prompt_index])
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return np.array([*ids, self.eos_token_id], dtype=np.int64)
+        ids = [*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.eos_token_id]
+        if len(ids) > self.horizon:
+            raise ValueError(
+                f"the right answer to {self.question_text(prompt_index)!r} has {len(ids)} tokens, "
+                f"more than horizon={self.horizon}: raise it"
+            )
+        return np.array(ids, dtype=np.int64)
 
     def first_wrong_step(
         self, tokens: ArrayLike, lengths: ArrayLike, prompt_index: ArrayLike = 0

@@ -47,7 +47,7 @@ def make_policy_and_task(
     else:
         policy, task = tasks.load(config.model, config.task, dtype=dtype, options=options)
     if config.lora_rank:
-        policy = _with_adapters(policy, config)
+        policy = with_adapters(policy, config)
     return policy.to(device).eval(), task
 
 
@@ -110,7 +110,7 @@ def rate_factor(config: TrainConfig, step: int) -> float:
     return 1 - done if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
 
 
-def _with_adapters(policy: Any, config: TrainConfig) -> Any:
+def with_adapters(policy: Any, config: TrainConfig) -> Any:
     """The policy with a low-rank adapter on every linear layer but the head; only the adapters
     learn.
     """
