@@ -95,4 +95,8 @@ def doctor(as_json: Json = False) -> None:
     from gnivo_edu.machine import examine
 
     report = examine()
+    if report["passed"]:  # torch is there, without which no model is looked for
+        from gnivo_edu.policies.fetch import findings
+
+        report["findings"] += findings()
     finish(report, as_json, show=lambda: tables.print_rows("doctor", report["findings"]))

@@ -64,6 +64,21 @@ def fetched(name: str) -> Path:
     return folder
 
 
+def findings() -> list[dict[str, str]]:
+    """A row of `gnivo-edu doctor` for each model: where it lies, or how to get it.
+
+    >>> [row["what"] for row in findings()]
+    ['smollm2']
+    """
+    rows = []
+    for name in MODELS:
+        place = place_of(name)
+        there = (place / "config.json").is_file()
+        mend = "" if there else f"optional; a small real model: gnivo-edu fetch {name}"
+        rows.append({"what": name, "found": str(place) if there else "not found", "mend": mend})
+    return rows
+
+
 def fetch(
     name: str,
     folder: str | Path | None = None,
