@@ -17,7 +17,7 @@ def bench_sample(
     prompt_length: int = 512,
     group_size: int = 8,
     horizon: int = 64,
-    repeats: int = 5,
+    repeats: int = 9,
     threads: int = 2,
     progress: Progress = None,
 ) -> list[dict[str, Any]]:

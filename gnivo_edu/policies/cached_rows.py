@@ -1,6 +1,4 @@
-"""Rows of a causal LM that grow token by token: prompts run once, their cache repeated, finished
-rows dropped.
-"""
+"""Rows of a causal LM that grow token by token: prompts run once, finished rows dropped."""
 
 from __future__ import annotations
 
@@ -15,7 +13,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicLayer
 
+from gnivo_edu.policies.decoder import Decoded, decoder_of
 from gnivo_edu.policies.modes import device_of
+from gnivo_edu.policies.rooms import RoomyLayer
 from toy_envs import TokenMDP
 
 
@@ -25,12 +25,14 @@ class Way:
 
     `cache`: steps from a cache, else whole rows at every step. `positions`: positions are given
     from a cache and behind padding. `padding`: rows of unequal length are padded on the left, else
-    rows of one length are run together. `together`: many rows at once, else each by itself."""
+    rows of one length are run together. `together`: many rows at once, else each by itself.
+    `direct`: of a decoder that `decoder_of` knows, the layers are run one by one."""
 
     cache: bool = True
     positions: bool = True
     padding: bool = True
     together: bool = True
+    direct: bool = True
 
     def parts(self, lengths: Int[Tensor, " B"]) -> list[Int[Tensor, " b"]]:
         """Numbers of the rows that may be run together, from the lengths of their prompts, on the
@@ -74,6 +76,8 @@ class Rows:
         self.ids, self.mask = without_padding(prompts, mask, device_of(policy))
         self.padded = not bool(self.mask.all())
         self.past: Any = None
+        self.decoded: Decoded | None = None
+        self.direct = way.direct and tokens is None
         self.use_cache = way.cache and tokens is None
         if tokens is None:
             self.logits = self._run(1)[:, -1]
@@ -86,23 +90,47 @@ class Rows:
         that many tokens.
         """
         other = copy.copy(self)
+        rows = rows.to(self.ids.device)
+        if (begun := self._begun()) is not None:
+            other.decoded, other.past = begun.repeated(rows, room), None
+            other.logits = self.logits[rows]
+            return other
         other.past = copy.deepcopy(self.past)
-        other.keep(rows.to(self.ids.device))
+        other.keep(rows)
         layers = getattr(other.past, "layers", [])
         for i, layer in enumerate(layers):
             # Layers of another type keep a window or a state, and are left as they are.
             if type(layer) is DynamicLayer and layer.get_seq_length() > 0:
-                layers[i] = _RoomyLayer(layer, room)
+                layers[i] = RoomyLayer(layer, room)
         return other
+
+    def _begun(self) -> Decoded | None:
+        """These rows as those of a decoder whose layers are run one by one; None where it has no
+        such.
+        """
+        layers = getattr(self.past, "layers", [None])
+        if self.decoded is not None or not self.direct or not self.positions:
+            return self.decoded
+        if any(type(layer) is not DynamicLayer for layer in layers):
+            return None
+        decoder = decoder_of(self.policy)
+        return None if decoder is None else Decoded(decoder, self.past, mask=self.mask)
 
     def keep(self, rows: Int[Tensor, " B"]) -> None:
         """Hold these rows only: what is left out is never computed again."""
-        self.ids, self.mask, self.logits = (x[rows] for x in (self.ids, self.mask, self.logits))
+        self.logits = self.logits[rows]
+        if self.decoded is not None:
+            self.decoded.keep(rows)
+            return
+        self.ids, self.mask = self.ids[rows], self.mask[rows]
         if self.past is not None:
             self.past.reorder_cache(rows)
 
     def append(self, tokens: Int[Tensor, " B"]) -> None:
         """One more token to each row, and the logits after it."""
+        if self.decoded is not None:
+            self.logits = self.decoded.append(tokens)[:, : self.actions]
+            return
         self._extend(tokens[:, None])
         self.logits = self._run(1)[:, -1]
 
@@ -130,38 +158,6 @@ class Rows:
             self.use_cache = False
         logits: Tensor = out.logits[:, -steps:, : self.actions]
         return logits
-
-
-class _RoomyLayer(DynamicLayer):
-    """Keys and values [B, heads, t, size] of one layer, with room: a `DynamicLayer` copies itself
-    at every token.
-    """
-
-    keys: Tensor
-    values: Tensor
-
-    def __init__(self, layer: Any, room: int) -> None:
-        super().__init__()
-        self.lazy_initialization(layer.keys, layer.values)
-        self.keys, self.values = layer.keys, layer.values
-        self._rooms = [nn.functional.pad(x, (0, 0, 0, room)) for x in (layer.keys, layer.values)]
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any
-    ) -> tuple[Tensor, Tensor]:
-        """Write what is new behind what is there."""
-        start = self.keys.shape[-2]
-        stop = start + key_states.shape[-2]
-        for room, states in zip(self._rooms, (key_states, value_states), strict=True):
-            room[..., start:stop, :] = states
-        self.keys, self.values = (room[..., :stop, :] for room in self._rooms)
-        return self.keys, self.values
-
-    def reorder_cache(self, beam_idx: Tensor) -> None:
-        """Hold these rows only."""
-        length = self.keys.shape[-2]
-        self._rooms = [room.index_select(0, beam_idx.to(room.device)) for room in self._rooms]
-        self.keys, self.values = (room[..., :length, :] for room in self._rooms)
 
 
 def positions_of(mask: Bool[Tensor, "B L"]) -> Int[Tensor, "B L"]:

@@ -213,7 +213,7 @@ def _grow(
             return
         numbers = (numbers[:, None] * top_k + np.arange(top_k)).ravel()
         for part in torch.arange(len(numbers)).split(rows):
-            children = prefixes.repeated(part // top_k, room=horizon - 1)
+            children = prefixes.repeated(part // top_k, room=horizon - 1 - t)
             children.append(tokens.flatten()[part.to(tokens.device)])
             visit(children, numbers=numbers[part.numpy()], t=t + 1)
 

@@ -1,24 +1,17 @@
-"""Groups of completions from any causal LM: prompt run once, cache cloned, one random stream per
-completion.
-"""
+"""Groups of completions from any causal LM: prompt run once, one random stream per completion."""
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from gnivo_edu.policies.cached_rows import Rows, check_room, prompts_of
+from gnivo_edu.policies.drawn import Drawn
 from gnivo_edu.policies.modes import device_of, evaluating
 from gnivo_edu.policies.one_law import parts_of, way_of
 from gnivo_edu.policies.sampling import SampledGroups
-from gnivo_edu.policies.sampling_law import (
-    SamplingLaw,
-    completion_numbers,
-    inverse_cdf,
-    uniforms_of,
-)
+from gnivo_edu.policies.sampling_law import SamplingLaw, completion_numbers, uniforms_of
 from toy_envs import TokenMDP
 
 
@@ -45,10 +38,11 @@ def sample_completions(
     policy's precision but at least float32. T is the horizon; a completion ends with any of the
     end-of-sequence ids, which is drawn and scored as an action.
 
-    Each prompt is run once and its key-value cache repeated; a completion that has ended leaves the
-    batch. A model without a cache (`TabularLM`), or with one that gives another law (`way_of`), is
-    run on whole rows; where padding changes the law, prompts of one length are run together. At
-    most `max_rows` completions are drawn at a time.
+    Each prompt is run once; its completions share its keys and values where `decoder_of` knows the
+    model, and have copies of them elsewhere. A completion that has ended leaves the batch. A model
+    without a cache (`TabularLM`), or with one that gives another law (`way_of`), is run on whole
+    rows; where padding changes the law, prompts of one length are run together. At most `max_rows`
+    completions are drawn at a time.
 
     Completion number j of prompt number i reads its own stream of uniforms, made from (seed, step,
     i, j) and from nothing else. In float64 and float32 it is the same in any batch and for any
@@ -86,7 +80,7 @@ def sample_completions(
     # Numbered before the share is cut out of them, so that a share draws what it would among all.
     numbers = completion_numbers(index.tolist(), group_size)[start * group_size : stop * group_size]
     index = index[start:stop]
-    drawn = _Drawn(task, rows=len(numbers), device=device_of(policy))
+    drawn = Drawn(task, rows=len(numbers), device=device_of(policy))
     rows_at_once = max_rows or len(numbers)
     if not way_of(policy).together:
         rows_at_once = 1
@@ -94,7 +88,8 @@ def sample_completions(
     places = torch.arange(len(numbers)).view(-1, group_size)  # rows of each prompt
     lengths = mask.sum(1)[index]
     with evaluating(policy):
-        for chunk in torch.arange(len(index)).split(prompts_at_once):
+        # Where not all fit at once, prompts of like length are run together: less is padding.
+        for chunk in lengths.argsort(stable=True).split(prompts_at_once):
             for way, part in parts_of(policy, lengths[chunk]):
                 # Each prompt is run once, however many rows it has; `owner` says which is whose.
                 owners = index[chunk[part]].repeat_interleave(group_size)
@@ -159,62 +154,3 @@ def behaviour_check(
     gap = torch.cat(gaps).double()
     name = "sampling/sampling_logp_difference"
     return {f"{name}/mean": float(gap.mean()), f"{name}/max": float(gap.max())}
-
-
-class _Drawn:
-    """Completions as they are drawn, row by row of a batch of `rows`."""
-
-    def __init__(self, task: TokenMDP, rows: int, device: torch.device) -> None:
-        self.tokens = torch.full((rows, task.horizon), task.pad_token_id, device=device)
-        self.lengths = torch.zeros(rows, dtype=torch.int64, device=device)
-        self.ended = torch.zeros(rows, dtype=torch.bool, device=device)
-        self.eos = torch.tensor(task.eos_token_ids, dtype=torch.int64, device=device)
-        self.logps: Tensor | None = None
-
-    def fill(
-        self,
-        places: Int[Tensor, " B"],
-        rows: Rows,
-        law: SamplingLaw,
-        uniforms: Float[Tensor, "B T"],
-    ) -> None:
-        """Draw the completions at these places, token by token, until all have ended."""
-        B, T = uniforms.shape
-        alive = places.to(self.tokens.device)
-        if alive.device.type != "mps":  # which has no float64
-            uniforms = uniforms.to(alive.device)
-        streams = torch.arange(B, device=alive.device)  # whose uniforms are whose
-        for t in range(T):
-            logps = law.log_probabilities(rows.logits)
-            token = inverse_cdf(logps, uniforms[streams.to(uniforms.device), t])
-            chosen = logps.gather(1, token[:, None])[:, 0]
-            if self.logps is None:
-                self.logps = chosen.new_zeros(self.tokens.shape)
-            self.tokens[alive, t] = token
-            self.logps[alive, t] = chosen
-            self.lengths[alive] = t + 1
-            ended = torch.isin(token, self.eos)
-            self.ended[alive] = ended
-            if t + 1 == T or bool(ended.all()):
-                return
-            if bool(ended.any()):
-                going = (~ended).nonzero()[:, 0]
-                alive, streams, token = (x[going] for x in (alive, streams, token))
-                rows.keep(going)
-            rows.append(token)
-
-    def groups(self, index: Int[Tensor, " N"], law: SamplingLaw) -> SampledGroups:
-        """The completions, K to a prompt; truncated: at the horizon without the end that the task
-        has.
-        """
-        assert self.logps is not None
-        groups = (len(index), -1)
-        truncated = ~self.ended if len(self.eos) else self.ended
-        return SampledGroups(
-            tokens=self.tokens.unflatten(0, groups),
-            lengths=self.lengths.unflatten(0, groups),
-            logps=self.logps.unflatten(0, groups),
-            truncated=truncated.unflatten(0, groups),
-            prompt_index=index.to(self.tokens.device),
-            law=law,
-        )

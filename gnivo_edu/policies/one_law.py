@@ -46,7 +46,7 @@ def way_of(policy: nn.Module, padded: bool = False) -> Way:
     >>> from transformers import GPT2Config, GPT2LMHeadModel
     >>> model = GPT2LMHeadModel(GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=2))
     >>> way_of(model)
-    Way(cache=True, positions=True, padding=True, together=True)
+    Way(cache=True, positions=True, padding=True, together=True, direct=True)
     """
     if not has_hidden_states(policy):
         return Way()
@@ -68,8 +68,9 @@ def _plain_way(probe: _Probe, fastest: Way) -> Way:
     """The first way in which rows of one length are as if alone."""
     ways = [
         fastest,
-        replace(fastest, positions=False),
-        replace(fastest, cache=False),
+        replace(fastest, direct=False),
+        replace(fastest, direct=False, positions=False),
+        replace(fastest, direct=False, cache=False),
     ]
     for way in dict.fromkeys(ways):
         if probe.agrees(way, [1, 0]):
@@ -85,7 +86,10 @@ def _plain_way(probe: _Probe, fastest: Way) -> Way:
 
 def _padded_way(probe: _Probe, sound: Way) -> Way:
     """The same way, or the one without padding where a shorter row is not as if alone."""
-    return replace(sound, padding=sound.together and probe.agrees(sound, [0, 2]))
+    for way in (sound, replace(sound, direct=False)):
+        if sound.together and probe.agrees(way, [0, 2]):
+            return way
+    return replace(sound, padding=False)
 
 
 class _Probe:

@@ -65,7 +65,9 @@ class SamplingLaw:
         >>> SamplingLaw(top_p=0.7).log_probabilities(torch.tensor([0.6, 0.2, 0.2, 0.0]).log()).exp()
         tensor([0.7500, 0.2500, 0.0000, 0.0000])
         """
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / self.temperature
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        if self.temperature != 1:
+            logits = logits / self.temperature
         if self.top_k is not None and self.top_k < logits.shape[-1]:
             last_kept = logits.topk(self.top_k).values[..., -1:]
             logits = logits.masked_fill(logits < last_kept, -torch.inf)
@@ -124,17 +126,15 @@ def inverse_cdf(logps: Float[Tensor, "B V"], uniforms: Float[Tensor, " B"]) -> I
     """The action at which the cumulative probability first exceeds the uniform; sums are taken in
     float64.
 
-    Taken where `uniforms` lie. An action of probability 0 is never drawn. Raises ValueError on nan.
+    Taken where `uniforms` lie. An action of probability 0 is never drawn. Of nan
+    it makes some action, so that no device is waited for here: who draws then looks at the
+    log-probability of what was drawn.
 
     >>> logps = torch.tensor([[0.25, 0.0, 0.75]]).log().expand(3, 3)
     >>> inverse_cdf(logps, torch.tensor([0.0, 0.2499, 0.25]))
     tensor([0, 0, 2])
     """
     cdf = logps.to(uniforms.device).exp().cumsum(-1, dtype=torch.float64)
-    total = cdf[:, -1:]
-    if bool(total.isnan().any()):
-        raise ValueError(
-            "the policy gives nan: load it in float32, with attn_implementation='sdpa'"
-        )
     # The sum differs from 1 by rounding; a share of it below 1 always finds an action.
-    return torch.searchsorted(cdf, uniforms[:, None] * total, right=True)[:, 0].to(logps.device)
+    token = torch.searchsorted(cdf, uniforms[:, None] * cdf[:, -1:], right=True)[:, 0]
+    return token.clamp_(max=logps.shape[1] - 1).to(logps.device)
