@@ -68,6 +68,14 @@ def test_a_gradient_that_is_lost_on_the_way_to_the_prompt_is_seen() -> None:
     assert not takes_packed_rows(model)
 
 
+def test_states_that_are_shifted_are_seen_though_no_gradient_is() -> None:
+    model = tiny_model("llama")
+    model.model.norm.register_forward_hook(
+        lambda module, args, out: out + 1e-3 * (out.shape[1] > 6)  # of packed rows alone
+    )
+    assert not takes_packed_rows(model)
+
+
 def test_a_model_is_looked_at_once_and_its_copies_are_as_it_is() -> None:
     model = tiny_model("llama")
     assert takes_packed_rows(model)
