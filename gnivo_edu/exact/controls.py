@@ -8,7 +8,7 @@ import numpy as np
 
 from gnivo_edu.exact.group_integrals import LEAST_LOG_CHANCE
 from gnivo_edu.exact.groups import MAX_RANGE, GroupObjective
-from gnivo_edu.exact.measures import SPREAD_LIMIT, spread
+from gnivo_edu.exact.measures import SPREAD_LIMIT, greatest, spread
 from gnivo_edu.exact.solution import backup, solve
 from gnivo_edu.exact.tree import Array, Tables, TokenTree, random_reference
 
@@ -86,17 +86,25 @@ def softmax_weights(tree: TokenTree, alpha: float, group_size: int) -> Control:
         settled = bool((variances[t][reachable] <= settled_below).all())
         inert.append(settled or max(spread(value), spread(target)) < 1e-9)
     control = Control("softmax_weights", violations, why_not=None)
+    if control.violation > BITE:  # a reward that is nearly settled may do
+        return control
     if all(inert[:-1]):
         why = "at every t < T the prefix settles the reward, or leaves it open all alike"
-    elif span <= SMALL and control.violation <= BITE:
+    elif span <= SMALL:
         why = (
             f"alpha is so large that R/alpha spans {span:.2g} nats: what it misses is of second "
             "order in that"
         )
-    elif control.violation <= BITE:
+    else:
         bias = _first_order_bias(tree, solution.values, variances=variances) / group_size
+        miss = _miss_of_value(tree, solution.values, log_shares, group_size=group_size)
         if bias <= SMALL_BIAS:
             why = f"groups are so large that it misses by {bias:.1g} nats, to first order in 1/K"
+        elif miss <= BITE:
+            why = (
+                "at every t < T the prefix all but settles the reward: V misses what it fits by "
+                f"{miss:.1g} nats"
+            )
     return replace(control, why_not=why)
 
 
@@ -199,6 +207,17 @@ def log_softmax_shares(log_mass: Array, exponents: Array, group_size: int) -> Ar
         density += np.log(weights * PANEL / 2)
         total = np.logaddexp(total, np.logaddexp.reduce(density, axis=1))
     return total
+
+
+def _miss_of_value(tree: TokenTree, values: Tables, log_shares: Tables, group_size: int) -> float:
+    """By how much V misses the equation of softmax weights at t < T, nats, without the fit."""
+    misses = [0.0]
+    for t in range(1, tree.horizon):
+        reachable = tree.reachable(t)
+        law, value = tree.prefix_logps[t][reachable], values[t][reachable]
+        model = log_softmax_shares(law, value, group_size=group_size)
+        misses.append(greatest(log_shares[t][reachable] - model))
+    return max(misses)
 
 
 def _relative_variance(tree: TokenTree, values: Tables) -> Tables:

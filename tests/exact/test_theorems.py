@@ -401,3 +401,20 @@ def test_a_fit_that_does_not_arrive_excuses_no_value_that_misses_its_equation(mo
     certificate = exact.verify_constant_shift(tree, alpha, 2)
     assert not certificate.passed
     assert [row["t"] for row in certificate.table] == [2]
+
+
+@pytest.mark.parametrize("alpha", [1e-3, 0.01, 1.0, 1e6])
+@pytest.mark.parametrize("lowest", [-30.0, -300.0, -700.0])
+@pytest.mark.parametrize("seed", [1, 2, 9])
+def test_rare_tokens_leave_a_depth_undecided_at_most(alpha, lowest, seed):
+    rng = np.random.default_rng(seed)
+    tables = [lowest * rng.random((2**t, 2)) for t in range(3)]
+    tables = [table - np.logaddexp.reduce(table, axis=1, keepdims=True) for table in tables]
+    tree = exact.enumerate_tree_from_rewards(rng.random(8), 2, tables)
+    for group_size in (2, 64):
+        second = exact.verify_constant_shift(tree, alpha, group_size)
+        assert second.passed, second
+        assert all("t = " in why and "nats" in why for why in second.undecided)
+        assert len(second.undecided) + len(second.table) == 3
+        for control in (exact.softmax_weights, exact.off_policy_samples):
+            assert control(tree, alpha, group_size).behaves
