@@ -45,26 +45,32 @@ def build_course(
         ),
     ] = None,
 ) -> None:
-    """Build the notebooks, with their outputs, from notebooks/src."""
+    """Build the notebooks, with their outputs, from notebooks/src: of the current folder where it
+    has one, else of the course.
+    """
     from gnivo_edu.course.build import build_course as build
     from gnivo_edu.course.objectives_page import write_objectives_page
     from gnivo_edu.course.pictures import draw_pictures
 
+    own = any(Path("notebooks/src").glob("*.py"))
+    root = Path.cwd() if own else None
     if release is not None:
         from gnivo_edu.course.release import release_course
 
         if check:
             raise ValueError("--check and --release exclude each other: give one of them")
-        release_course(release, only=only)
+        release_course(release, root, only=only)
         return
     if check:
-        differences = build(only=only, check=True)
+        differences = build(root, only=only, check=True)
         for line in differences:
             echo(visible(str(line)))
         raise typer.Exit(1 if differences else 0)
     from gnivo_edu.population.moving.pictures import draw_moving_pictures
 
-    build(only=only)
+    build(root, only=only)
+    if own and Path.cwd() != NOTEBOOKS.parent:  # a course of one's own has pictures of its own
+        return
     draw_pictures(NOTEBOOKS / "images")
     draw_moving_pictures(NOTEBOOKS / "images")
     write_objectives_page(NOTEBOOKS / "objectives.md")

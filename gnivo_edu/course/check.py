@@ -11,7 +11,8 @@ Correct. sequence_logprob gives the right answer in 13 cases: it adds up every c
 
 Each of them also has `.statement`, `.hint()`, one hint further at every call, `.solution()`, and
 `.failed`: the arguments of the last case that did not hold, to call your function with.
-`dir(check)` lists them: every exercise of `gnivo_edu.course.exercises.all()`. numpy only."""
+`dir(check)` lists them: the exercises of the course, and those of a folder `exercises` beside the
+notebook. numpy only."""
 
 from __future__ import annotations
 
@@ -19,16 +20,17 @@ from typing import Any
 
 from gnivo_edu.course import exercises
 from gnivo_edu.course.exercises import CheckFailed as CheckFailed
-from gnivo_edu.names import nearest
 
 
 # Any, not Exercise: Python asks a module for names of its own here too, such as __path__.
 def __getattr__(name: str) -> Any:
-    known = exercises.by_name()
-    if name not in known:
-        raise AttributeError(f"no exercise named {name}: {nearest(name, known)}")
-    return known[name]
+    if name.startswith("__"):
+        raise AttributeError(name)
+    try:
+        return exercises.get(name)
+    except ValueError as error:
+        raise AttributeError(str(error)) from error
 
 
 def __dir__() -> list[str]:
-    return ["CheckFailed", *exercises.by_name()]
+    return ["CheckFailed", *exercises.names()]

@@ -67,14 +67,21 @@ def grade(
     of NAME. Graded are the exercises named in `only`; else all that any of the submissions checks
     with `check.NAME(...)`. `timeout` is in seconds, per exercise. `seed` draws the random cases;
     with `per_student` every student's own (`seed_for`). With `csv` each student's row is written to
-    that file as soon as it is known. Raises ValueError if there is nothing to grade.
+    that file as soon as it is known. Exercises of one's own are those of the current folder, and
+    are run with your rights: never grade in a folder that was handed in. Raises ValueError if there
+    is nothing to grade.
     """
     path = home(path)
     if not 0 < timeout <= LONGEST:
         raise ValueError(
             f"the time limit must be positive, in seconds, and at most {LONGEST:g}; got {timeout:g}"
         )
-    known = exercises.by_name()
+    known = exercises.names()
+    if path.is_dir() and exercises.of_ones_own() and Path.cwd().is_relative_to(path.resolve()):
+        raise ValueError(
+            f"{path} holds the current folder, and exercises in it would run with your rights: "
+            "grade from outside of what was handed in"
+        )
     only = None if only is None else list(only)
     if unknown := [name for name in only or () if name not in known]:
         raise ValueError(f"no exercise named {', '.join(unknown)}; there are {', '.join(known)}")
@@ -82,10 +89,12 @@ def grade(
     if not path.is_dir() and (problem := works[path.stem][0].problem):
         raise ValueError(f"{path}: {problem}")
     asked = {name for work in works.values() for book in work for name in _checked(book.cells)}
-    chosen = [known[name] for name in known if name in (asked if only is None else only)]
+    wanted = asked if only is None else only
+    chosen = [exercises.get(name) for name in known if name in wanted]
     if not chosen:
         raise ValueError(
-            f"{path} holds no exercise: no cell calls check.NAME(...); name it with --exercise"
+            f"{path} holds no exercise: no cell calls check.NAME(...); name it with --exercise, "
+            "and grade one of your own in the folder that holds exercises/NAME.py"
         )
 
     def one(student: str) -> Grade:

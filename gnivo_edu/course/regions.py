@@ -45,21 +45,27 @@ def solution_lines(sources: Iterable[str]) -> list[str]:
 
 def split(cell: Any, place: str) -> tuple[str, str, exercises.Exercise]:
     """The answer, the statements from its check on, and the exercise that is checked."""
-    known = exercises.by_name()
     try:
         body = ast.parse(cell.source).body
     except SyntaxError as error:
         raise BuildError(f"{place}: is not Python: {error.msg}, line {error.lineno}") from None
     for statement in body:
         match statement:
-            case ast.Expr(ast.Call(ast.Attribute(ast.Name("check"), name))) if name in known:
+            case ast.Expr(ast.Call(ast.Attribute(ast.Name("check"), name))):
                 lines = cell.source.split("\n")
                 above, below = lines[: statement.lineno - 1], lines[statement.lineno - 1 :]
                 if BEGIN not in "\n".join(below):
-                    return "\n".join(above).rstrip(), "\n".join(below), known[name]
+                    return "\n".join(above).rstrip(), "\n".join(below), _exercise(name, place)
     raise BuildError(
         f"{place}: has a solution region and no check.NAME(NAME) after it in the same cell"
     )
+
+
+def _exercise(name: str, place: str) -> exercises.Exercise:
+    try:
+        return exercises.get(name)
+    except ValueError as error:
+        raise BuildError(f"{place}: {error}") from error
 
 
 def documented(source: str, exercise: exercises.Exercise) -> str:

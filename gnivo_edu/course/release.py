@@ -28,6 +28,7 @@ import ast
 import copy
 import json
 import re
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -75,8 +76,9 @@ def release_course(
     """Write `folder`/student, `folder`/solution and `folder`/nbgrader; returns the notebooks.
 
     Of every notebook of `root`/notebooks/src, or of those named in `only`, with the outputs that
-    are committed in `root`/notebooks. Progress goes to standard error. All are tried; then
-    BuildError carries one line for each that failed.
+    are committed in `root`/notebooks. Exercises of one's own, in `root`/notebooks/exercises, go
+    with them. Progress goes to standard error. All are tried; then BuildError carries one line for
+    each that failed.
     """
     folder = output_folder(folder, what="the folder")
     notebooks, sources = course_sources(root, only)
@@ -97,6 +99,9 @@ def release_course(
                     sources[name], place / committed.name, kind, cwd=notebooks, committed=committed
                 )
             )
+            if (own := notebooks / "exercises").is_dir():  # `check` looks for them beside it
+                ignored = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(own, place / own.name, ignore=ignored, dirs_exist_ok=True)
         return "released"
 
     with_each(sources, release_one)

@@ -42,6 +42,18 @@ KINDS = {
         {"$name.py": "environment.py", "test_$name.py": "test_environment.py"},
         ("python -m pytest test_$name.py", "gnivo-edu verify --env $name:$class_name-v0"),
     ),
+    "exercise": Kind(
+        {
+            "notebooks/exercises/$name.py": "exercise.py",
+            "notebooks/src/$name.py": "notebook.py",
+            "test_$name.py": "test_exercise.py",
+        },
+        (
+            "python -m pytest test_$name.py",
+            "gnivo-edu build-course --only $name",
+            "gnivo-edu check notebooks/$name.ipynb",
+        ),
+    ),
 }
 
 
@@ -77,13 +89,13 @@ def write_new(kind: str, name: str, folder: Path | str = ".", model: str | None 
         folder / Template(file).substitute(words): _template(template).substitute(words)
         for file, template in KINDS[kind].files.items()
     }
-    there = [path.name for path in texts if path.exists() or path.is_symlink()]
+    there = [str(path.relative_to(folder)) for path in texts if path.exists() or path.is_symlink()]
     if there:
         raise ValueError(f"{there[0]} exists already: choose another name, or another folder")
-    _refuse_taken(module)
-    folder.mkdir(parents=True, exist_ok=True)
+    if kind != "exercise":  # which is no module of its folder
+        _refuse_taken(module)
     for path, text in texts.items():
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8", newline="\n") as file:  # x: never over another
             file.write(text)
     then = tuple(Template(line).substitute(words) for line in KINDS[kind].then)
