@@ -28,7 +28,6 @@ REQUIRED = (
     "rich",
     "jinja2",
 )
-INSTALL = "pip install -c constraints.txt -e"
 OPTIONAL = {"trl": "trl", "datasets": "llm", "peft": "llm", "math-verify": "llm", "pytest": "dev"}
 
 
@@ -117,9 +116,9 @@ def examine() -> dict[str, Any]:
         _row("gnivo-edu", _version("gnivo-edu")),
         _row("python", platform.python_version()),
         _row("system", f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"),
-        *(_row(package, version, f"run: {INSTALL} .") for package, version in required.items()),
+        *(_row(name, version, "run: pip install gnivo-edu") for name, version in required.items()),
         *(
-            _row(package, _version(package), f'optional; for it: {INSTALL} ".[{extra}]"')
+            _row(package, _version(package), f'optional; for it: pip install "gnivo-edu[{extra}]"')
             for package, extra in OPTIONAL.items()
         ),
         _row("devices", _devices()),

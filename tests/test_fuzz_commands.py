@@ -181,6 +181,7 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "bench": {"": ("exac",)},
     "build-course": {"--only": ("00_wich_step",), "--check": ()},
     "lab": {"--port": ("8899",), "--no-browser": ()},
+    "start": {"": ("course",)},
     "demo": {},
     "--version": {},
 }

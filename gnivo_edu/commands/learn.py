@@ -12,7 +12,6 @@ import typer
 from gnivo_edu.commands import tables
 from gnivo_edu.commands.app import (
     LARGEST_SEED,
-    NOTEBOOKS,
     Json,
     app,
     echo,
@@ -55,13 +54,16 @@ def lab(
     ] = None,
     dry_run: Annotated[bool, typer.Option(help="Only print the command.")] = False,
 ) -> None:
-    """Open the notebooks in JupyterLab."""
-    if not NOTEBOOKS.is_dir():
-        raise ValueError(
-            "the notebooks are not installed with the package: run `gnivo-edu lab` in a clone of "
-            "the project"
-        )
-    command = [sys.executable, "-m", "jupyter", "lab", str(NOTEBOOKS)]
+    """Open the notebooks in JupyterLab: those of the current folder, or of the clone. An installed
+    package lays them out in ./gnivo_course first.
+    """
+    from gnivo_edu.course.layout import has_course, lay_out, working_root
+
+    root = working_root()
+    if not (dry_run or has_course(root)):
+        lay_out(root)
+        echo(visible(f"Notebooks and recipes are in {root}"))
+    command = [sys.executable, "-m", "jupyter", "lab", str(root / "notebooks")]
     if not browser:
         command.append("--no-browser")
     if port is not None:

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from gnivo_edu.commands import tables
-from gnivo_edu.commands.app import NOTEBOOKS, Json, app, echo, finish, folder, status
+from gnivo_edu.commands.app import Json, app, echo, finish, folder, status
 from gnivo_edu.names import visible
 
 PANEL = "Maintain"
+NAMED = 10  # files in one line
 
 
 @app.command(rich_help_panel=PANEL)
@@ -49,11 +50,12 @@ def build_course(
     has one, else of the course.
     """
     from gnivo_edu.course.build import build_course as build
+    from gnivo_edu.course.layout import course_root, has_course
     from gnivo_edu.course.objectives_page import write_objectives_page
     from gnivo_edu.course.pictures import draw_pictures
 
     own = any(Path("notebooks/src").glob("*.py"))
-    root = Path.cwd() if own else None
+    root = Path.cwd() if own else course_root(to_write=not check and release is None)
     if release is not None:
         from gnivo_edu.course.release import release_course
 
@@ -69,11 +71,35 @@ def build_course(
     from gnivo_edu.population.moving.pictures import draw_moving_pictures
 
     build(root, only=only)
-    if own and Path.cwd() != NOTEBOOKS.parent:  # a course of one's own has pictures of its own
+    if not has_course(root):  # a course of one's own has pictures of its own
         return
-    draw_pictures(NOTEBOOKS / "images")
-    draw_moving_pictures(NOTEBOOKS / "images")
-    write_objectives_page(NOTEBOOKS / "objectives.md")
+    draw_pictures(root / "notebooks" / "images")
+    draw_moving_pictures(root / "notebooks" / "images")
+    write_objectives_page(root / "notebooks" / "objectives.md")
+
+
+@app.command(rich_help_panel=PANEL)
+def start(
+    where: Annotated[
+        Path, typer.Argument(parser=folder, metavar="FOLDER", help="Made if it is not there.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Write the course, notebooks and recipes, into a folder. What is there already is kept."""
+    from gnivo_edu.course.layout import lay_out
+
+    where, written, kept = lay_out(where)
+    report = {"folder": str(where), "written": written, "kept": kept}
+
+    def show() -> None:
+        if kept:
+            more = f" and {len(kept) - NAMED} more" if len(kept) > NAMED else ""
+            names = ", ".join(kept[:NAMED])
+            echo(visible(f"Kept as they were, with another text than ours: {names}{more}"))
+        echo(visible(f"{len(written)} files written to {where}"))
+        echo("Next, in that folder: gnivo-edu lab, or gnivo-edu build-course --release handout")
+
+    finish(report, as_json, show=show)
 
 
 @app.command(rich_help_panel=PANEL)

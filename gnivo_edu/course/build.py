@@ -27,6 +27,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat import ValidationError
 
 from gnivo_edu.course.compare import differences
+from gnivo_edu.course.layout import course_root
 from gnivo_edu.course.tidy import BuildError, machine_paths, place_of, tidy
 from gnivo_edu.names import home
 
@@ -110,6 +111,7 @@ def build_course(
     sources say). Progress goes to standard error. All notebooks are tried; then BuildError carries
     one line for each that failed.
     """
+    root = course_root(to_write=not check) if root is None else root
     folder, sources = course_sources(root, only)
     results: list[Path | str] = []
     if check and only is None:
@@ -135,8 +137,7 @@ def course_sources(
     root: Path | str | None, only: str | Iterable[str] | None
 ) -> tuple[Path, dict[str, Path]]:
     """The folder of the notebooks, and the sources of all of them or of those named in `only`."""
-    folder = Path(__file__).resolve().parents[2] if root is None else home(root)
-    folder /= "notebooks"
+    folder = (course_root() if root is None else home(root)) / "notebooks"
     sources = {path.stem: path for path in sorted((folder / "src").glob("*.py"))}
     if not sources:
         raise ValueError(

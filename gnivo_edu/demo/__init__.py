@@ -24,7 +24,6 @@ ALPHA, GROUP_SIZE = 0.5, 3
 SEED = 0
 LEARNING_ALPHA, LEARNING_GROUP = 0.3, 8
 STRIP_AFTER = (1, 10, 100, 1000)
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def run_demo(
@@ -93,7 +92,6 @@ def run_demo(
             "seed": SEED,
             "not_shown": "the other 124 answers, noisy rewards, training a transformer",
         },
-        "links": _links(page.parent),
         "passed": all(c.passed for c in certificates)
         and all(c.behaves for c in controls)
         and (inside is None or inside["passed"]),
@@ -101,7 +99,8 @@ def run_demo(
     page.write_text(render_page(data), encoding="utf-8")
     say("")
     say(f"Open {page}")
-    say(f"Next: {'gnivo-edu' if shutil.which('gnivo-edu') else 'make'} lab")
+    by_make = Path("Makefile").exists() and not shutil.which("gnivo-edu")
+    say(f"Next: {'make' if by_make else 'gnivo-edu'} lab")
     return data
 
 
@@ -209,11 +208,3 @@ def _inside_a_model(name: str, model: Any, tokenizer: Any) -> dict[str, Any]:
         },
         "passed": all(c.passed for c in certificates) and all(c.behaves for c in controls),
     }
-
-
-def _links(folder: Path) -> dict[str, str]:
-    readme, notebook = (
-        Path(os.path.relpath(ROOT / name, folder.resolve())).as_posix()
-        for name in ("README.md", "notebooks/00_which_step.ipynb")
-    )
-    return {"teach": f"{readme}#teach", "learn": notebook, "verify": f"{readme}#verify-a-claim"}

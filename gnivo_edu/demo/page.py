@@ -25,7 +25,6 @@ PARTS = (
     "training",
     "model",
     "footer",
-    "links",
 )
 SENTENCES = {
     "Theorem 1": "At every prefix, π* = reference × e^V / Z.",
@@ -48,7 +47,7 @@ def render_page(data: dict[str, Any]) -> str:
     >>> render_page({"alpha": 0.5})
     Traceback (most recent call last):
     ...
-    ValueError: the demo page needs data['problem']: give all of problem, tree, ..., footer, links
+    ValueError: the demo page needs data['problem']: give all of problem, tree, ..., model, footer
     """
     for part in PARTS:
         if part not in data:

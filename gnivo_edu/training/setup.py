@@ -117,9 +117,7 @@ def with_adapters(policy: Any, config: TrainConfig) -> Any:
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
-        raise ValueError(
-            "lora_rank needs peft: install the extra, pip install -e '.[llm]'"
-        ) from error
+        raise ValueError(f"lora_rank needs peft ({error}): pip install 'gnivo-edu[llm]'") from error
     if not any(isinstance(layer, nn.Linear) for layer in policy.modules()):
         raise ValueError(
             f"model {config.model!r} has no layers to adapt: lora_rank needs a transformer, or set "
