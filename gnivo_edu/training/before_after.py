@@ -13,6 +13,7 @@ from torch import nn
 
 from gnivo_edu.evaluation.evaluate import evaluate
 from gnivo_edu.evaluation.report import compare
+from gnivo_edu.training.card import model_card
 from gnivo_edu.training.loop import FineTuned
 
 # At most so many questions; about so many answers to them in all, but no fewer than so many to one.
@@ -80,7 +81,7 @@ def before_and_after(
 
 def report_of(run: FineTuned, progress: Callable[[str], None]) -> dict[str, Any]:
     """What `train --json` prints of a run: a summary of its rewards, its configuration and, if that
-    asks for it, what the run has changed.
+    asks for it, what the run has changed, which its model's card then says too.
     """
     config = run.config
     lines = (run.folder.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
@@ -98,13 +99,16 @@ def report_of(run: FineTuned, progress: Callable[[str], None]) -> dict[str, Any]
     report = {"passed": True, "summary": summary, "config": config.to_dict()}
     if config.report_questions:
         progress("comparing the model with what it was")
-        report["change"] = before_and_after(
+        change = before_and_after(
             run.initial,
             run.policy,
             task=run.task,
             prompts=config.report_questions,
             temperature=config.temperature,
         )
+        card = run.folder.path / "model" / "README.md"
+        card.write_text(model_card(config, change), encoding="utf-8")
+        report["change"] = change
     return report
 
 

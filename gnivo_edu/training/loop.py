@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from gnivo_edu import objectives
 from gnivo_edu.batch import GroupBatch
 from gnivo_edu.objectives import LossOutput
+from gnivo_edu.training.card import model_card
 from gnivo_edu.training.checkpoint import RunFolder, RunStoppedError
 from gnivo_edu.training.config import TrainConfig, name_of
 from gnivo_edu.training.field_gradients import (
@@ -223,7 +224,8 @@ class _Run:
             if updates % config.save_every == 0 or state.step == config.steps:
                 processes.alone(lambda: state.save(self.folder, config.keep))
         trained = partial(save_policy, self.policy, self.task, critic=self.rollouts.critic)
-        processes.alone(lambda: trained(folder=self.folder.path, dtype=self.saved_dtype))
+        trained = partial(trained, folder=self.folder.path, dtype=self.saved_dtype)
+        processes.alone(lambda: trained(card=model_card(config)))
         return FineTuned(
             policy=self.policy,
             initial=self.rollouts.initial,

@@ -155,9 +155,10 @@ def save_policy(
     folder: Path,
     critic: Critic | None = None,
     dtype: torch.dtype | None = None,
+    card: str | None = None,
 ) -> None:
     """Write the trained model to `folder`/model, with the task's tokenizer: whole, adapters merged
-    into its weights, in `dtype` (None: that which it has).
+    into its weights, in `dtype` (None: that which it has); and its `card`, see `model_card`.
 
     Adapters are written to `folder`/adapter as well, as peft reads them, and a critic to
     `folder`/critic, as `load_critic` does. Raises ValueError, in one
@@ -180,6 +181,8 @@ def save_policy(
                 save_critic(critic, policy, folder=folder / "critic")
             if task.tokenizer is not None:
                 task.tokenizer.save_pretrained(folder / "model")
+            if card is not None:
+                (folder / "model" / "README.md").write_text(card, encoding="utf-8")
     except (OSError, RuntimeError, SafetensorError) as error:
         raise ValueError(
             f"the model could not be written to {folder / 'model'} "
