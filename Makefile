@@ -1,6 +1,7 @@
 # Two commands set everything up: `make demo` and `make test`. PIP_FLAGS reaches pip.
 PYTHON ?= python3
 VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
 BIN = $(VENV)/bin
 MODEL ?=
 PORT ?=
@@ -55,14 +56,14 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV)
 
 # The stamps make every later run skip pip until the requirements change.
-$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
 	@echo "Installing gnivo_edu (once, about a minute)"
-	@$(BIN)/python -m pip install -q $(PIP_FLAGS) -c constraints.txt -e .
+	@$(BIN)/python -m pip install -q $(PIP_FLAGS) -c $(CONSTRAINTS) -e .
 	@touch $@
 
-$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/.installed-dev: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
 	@echo "Installing gnivo_edu with its tests (once, about a minute)"
-	@$(BIN)/python -m pip install -q $(PIP_FLAGS) -c constraints.txt -e ".[dev]"
+	@$(BIN)/python -m pip install -q $(PIP_FLAGS) -c $(CONSTRAINTS) -e ".[dev]"
 	@touch $@ $(VENV)/.installed
 
 gallery: $(VENV)/.installed
@@ -73,9 +74,9 @@ mutants: $(VENV)/.installed-mutants
 	$(BIN)/python tests/mutants.py --workers $(WORKERS)
 	$(BIN)/python tests/mutants.py --workers $(WORKERS) --room exact
 
-$(VENV)/.installed-mutants: pyproject.toml constraints.txt $(VENV)/.installed-dev
+$(VENV)/.installed-mutants: pyproject.toml $(CONSTRAINTS) $(VENV)/.installed-dev
 	@echo "Installing mutmut (once)"
-	@$(BIN)/python -m pip install -q $(PIP_FLAGS) -c constraints.txt -e ".[dev,mutants]"
+	@$(BIN)/python -m pip install -q $(PIP_FLAGS) -c $(CONSTRAINTS) -e ".[dev,mutants]"
 	@touch $@
 
 # Not part of `make test`: nbgrader brings a hundred packages, so it has an environment of its own.

@@ -47,6 +47,37 @@ def test_the_extras_are_those_that_the_messages_name():
         assert any(line.startswith(package) for line in extras[extra]), package
 
 
+def test_the_workflows_try_the_oldest_and_every_python_that_are_promised():
+    import yaml
+
+    lines = (ROOT / ".github" / "oldest.txt").read_text(encoding="utf-8").splitlines()
+    oldest = dict(line.removesuffix(".*").split("==") for line in lines if line[0] != "#")
+    required = [line.partition(";")[0] for line in PROJECT["project"]["dependencies"]]
+    bounds = dict(line.split(">=") for line in required)
+    assert set(oldest) == {"torch", "transformers"}
+    assert {name: bounds[name] for name in oldest} == oldest
+    workflows = ROOT / ".github" / "workflows"
+    checks, release = (
+        yaml.safe_load((workflows / name).read_text(encoding="utf-8"))["jobs"]
+        for name in ("checks.yml", "release.yml")
+    )
+    pythons = checks["fast"]["strategy"]["matrix"]["python"]
+    assert f">={pythons[0]}" == PROJECT["project"]["requires-python"]
+    assert pythons[-1] == "3.13"
+    for job in (checks["wheel"], release["build"]):
+        assert any("try_wheel.sh" in step.get("run", "") for step in job["steps"])
+    assert release["publish"]["permissions"] == {"id-token": "write"}
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    steps = [
+        step.get("run", "")
+        for job in (*checks.values(), *release.values())
+        for step in job["steps"]
+    ]
+    for line in steps:
+        if line.startswith("make "):
+            assert {word for word in line.split()[1:] if "=" not in word} <= targets, line
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """The wheel, built as pip does, from a copy in which nothing was built before."""
