@@ -16,14 +16,14 @@ from toy_envs.core import TokenMDP
 
 # The tasks load what they need where they are made: their names are known without it.
 BENCHMARK_NAMES = ("math", "aime24", "aime25", "amc23", "math500", "minerva_math", "olympiadbench")
-NAMES = ("arithmetic", "sums", "gsm8k", *BENCHMARK_NAMES, "stories", "dataset")
-_MAKERS = {
+_MAKERS = {  # one line makes a task known
     "arithmetic": "gnivo_edu.tasks.arithmetic:Arithmetic",
+    "sums": "gnivo_edu.tasks.sums:Sums",
     "gsm8k": "gnivo_edu.tasks.gsm8k:gsm8k",
     "stories": "gnivo_edu.tasks.stories:stories",
     "dataset": "gnivo_edu.tasks.dataset:dataset",
-    "sums": "gnivo_edu.tasks.sums:Sums",
 }
+NAMES = (*_MAKERS, *BENCHMARK_NAMES)
 # Arithmetic whose characters are the tokens of a tokenizer.
 _IN_TEXTS = "gnivo_edu.tasks.arithmetic_text:ArithmeticText"
 _OTHER_NAMES = {
