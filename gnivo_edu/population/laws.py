@@ -36,12 +36,6 @@ def tilt_by(answers: Answers, nats: Float[Tensor, " n"]) -> Law:
     return (_reference(answers).log() + nats).softmax(0)
 
 
-def argmax(answers: Answers) -> Law:
-    """All mass on the best answers; several share it as the reference does."""
-    best = answers.rewards == answers.rewards.max()
-    return _reference(answers) * best / _reference(answers)[best].sum()
-
-
 def best_of(answers: Answers, K: int, sampler: Law) -> Law:
     """The best of K: P(reward = r) = F(r)^K - F(r-)^K, split as the sampler does within a tie."""
     R = answers.rewards

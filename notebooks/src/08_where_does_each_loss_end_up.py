@@ -291,17 +291,23 @@ for name, loss, writer in (
 
 # %% [markdown]
 # **Explain.** GVPO rests where it should, and is called back from beyond. Dr.
-# GRPO with a KL turns earlier. The last two are pushed uphill everywhere;
-# they have nothing that ever says *enough*. We call that a *collapse*: all
-# probability ends up at the best answers, and variety is gone.
+# GRPO with a KL turns earlier. The last two are pushed uphill everywhere on
+# this path; nothing there ever says *enough*. Where a walk ends with all
+# probability on answers of one reward, and variety gone, we call it a
+# *collapse*. Here it ends at the best answers. Not always, as we shall see: a
+# sign on one path is a hint, and the walk decides.
 #
 # ## The atlas
 #
 # Now for answers of several tokens. The library keeps an atlas: many losses,
 # in many settings, most of them on one small tree: fifteen answers of one to
-# three tokens. For each setting Newton's method looks for the root of (8.1),
-# over *all* groups; if the push is uphill all along the path, the row is a
-# collapse; and where theory knows the law at the end, the two are compared.
+# three tokens. For each setting the mean push over *all* groups is followed
+# from several starts: the reference, its opposite
+# $\pi_{\text{ref}}\, e^{-R/\alpha}$, and two random policies (six, for two
+# rows that are known to need them). A walk ends at a root of (8.1), which
+# Newton's method makes exact, or with one reward left, a collapse. If the
+# starts lead to several ends, the row is named after the worst. And where
+# theory knows the law at the end, the two are compared.
 #
 # The whole atlas is `gnivo-edu atlas`. What theory says of its rows:
 
@@ -397,8 +403,8 @@ atlas_map(fifteen.tree, [
 # **Explain.** Seven are exact. Notice what the plane does *not* show: nearly
 # everything that rests lies close to the frontier, where all good trades
 # between reward and KL are. Such a loss makes a good trade, only not the one
-# that $\alpha$ asked for. And the six that collapse end in one and the same
-# corner.
+# that $\alpha$ asked for. Six collapse; four of them end in the corner of the
+# best answer. The other two end in worse ones, and one wonders why.
 #
 # One place of each kind, from nearby.
 #
@@ -488,17 +494,30 @@ print(f"and both are {far:.3f} from π*")
 # this map:
 
 # %%
+def what_is_left(outcome):
+    starts = len(outcome.end.starts)
+    if outcome.end.kind == "edge":
+        return f"reward {outcome.main:g} from {starts}"
+    return f"a rest from {starts}"
+
+
 for name in ("RLOO", "RLOO, old answers", "GVPO, uniform writer",
-             "GVPO, moving", "GN-IVO, old answers", "DPO, hard labels"):
+             "GVPO, moving", "GN-IVO, old answers", "DPO, hard labels",
+             "PPO, k3 in the reward"):
     entry = entries[name]
     far = entry.tv_from_optimum
-    pushes = entry.evidence.get("push")
-    why = f"{far if far > 1e-9 else 0:.3f} from π*" if pushes is None else (
-        f"uphill at {sum(x > 0 for x in pushes)} of {len(pushes)} policies")
+    why = f"{far if far > 1e-9 else 0:.3f} from π*"
+    if entry.verdict == "collapses":
+        why = "; ".join(map(what_is_left, entry.outcomes)) + " of the starts"
     print(f"{name:<22} {entry.verdict:<10} {why}")
 
 # %% [markdown]
-# RLOO wants fresh answers: on old ones, unclipped, it climbs without end.
+# RLOO wants fresh answers: on old ones, unclipped, it climbs without end. And
+# near a corner its push fades, so that from one start it gets no further than
+# an answer that earns 0.9. PPO, told a "k3" as the price of each answer, pays
+# most for what has become rarer than it was: such answers are pushed out, ever
+# faster, and which ones these are is up to the start. What is left is not
+# the best.
 # GVPO forgives any writer, and loses its footing when the *reference* moves
 # along: the anchor is on board. Hard labels say "better" with certainty, and
 # no log-ratio is large enough for that.
@@ -663,8 +682,8 @@ atlas_map(fifteen.tree, ends, alpha)
 # - A fixed point is not a learning curve. It says where a loss goes, not how
 #   fast, nor what a budget of steps, a learning rate and clipping leave of
 #   it.
-# - Newton's method finds *a* rest, from the reference; there may be others.
-#   And a collapse is shown along one path, not from everywhere.
+# - Ends were looked for from four starts, and for two rows from eight. Where
+#   these agree a further one may still lead elsewhere.
 # - The digits belong to this tree. "Exact" is a theorem in each case; that
 #   others are off is one, too, but how far, in which direction and in which
 #   order may change with the problem. So may the table of signal and noise.

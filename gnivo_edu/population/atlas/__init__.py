@@ -1,90 +1,45 @@
 """The fixed-point atlas: where each objective comes to rest, how far from pi*, what theory says.
 
-Here are the solver and the report; `row` says what a row is; `implicit`, `vimpo` and `baselines`
-hold them.
+Here are the problems and the report; `row` says what a row is, `ends` how its ends are found, from
+`starts`, and `entry` how they are written down; `implicit`, `vimpo` and `baselines` hold the rows.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from gnivo_edu import exact, objectives
+from gnivo_edu.batch import GroupBatch
 from gnivo_edu.machine import one_thread
+from gnivo_edu.objectives import LossOutput
 from gnivo_edu.population import (
     Answers,
-    Point,
     Population,
     divergence,
     ended_answers,
-    expect,
     laws,
-    point_at,
     sampling_policy,
     total_variation,
 )
 from gnivo_edu.population.atlas import baselines, implicit, vimpo
+from gnivo_edu.population.atlas.ends import End, anchor_of, ends_of, seen
+from gnivo_edu.population.atlas.entry import Entry, Outcome
 from gnivo_edu.population.atlas.row import Case, Row
+from gnivo_edu.population.atlas.starts import start_at
+from gnivo_edu.population.flow import likeliest
+from gnivo_edu.population.judge.contract import examine
 from gnivo_edu.population.laws import SAME, Verdict
-from gnivo_edu.population.roots import Rest, rest, slopes
+from gnivo_edu.population.roots import slopes
 
-GRID = tuple(2.0**k for k in range(-3, 5))  # nats from the worst to the best answer, on the path
 # Of the 15 answers of "tree"; some tie.
 REWARDS = (0.3, 0.9, 0.6, 0.1, 0.4, 0.7, 0.2, 0.4, 0.5, 0.4, 0.6, 1.0, 0.8, 0.0, 0.5)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A row, solved. `verdict` is computed from the numbers alone; `law`: where it ends, by answer.
-
-    `agrees`: the verdict is the one that theory expects, and the law is the theory's to within 1e-6
-    where theory has one.
-    """
-
-    row: Row
-    law: Tensor
-    verdict: Verdict
-    gradient_norm_at_optimum: float
-    tv_from_optimum: float
-    kl_from_optimum: float
-    theory_error: float | None
-    evidence: dict[str, Any]
-
-    @property
-    def agrees(self) -> bool:
-        """Whether theory and computation agree."""
-        right = self.row.expected in (None, self.verdict)
-        return right and (self.theory_error is None or self.theory_error < SAME)
-
-    def to_json(self) -> dict[str, Any]:
-        """The row of `atlas --json`."""
-        row = self.row
-        return {
-            "objective": row.objective,
-            "variant": row.variant,
-            "sampling": row.samples,
-            "gradient_norm_at_optimum": self.gradient_norm_at_optimum,
-            "tv_from_optimum": self.tv_from_optimum,
-            "kl_from_optimum": self.kl_from_optimum,
-            "theory": row.theory,
-            "theory_error": self.theory_error,
-            "evidence": self.evidence,
-            "verdict": self.verdict,
-            "source": row.source,
-            "read_in": row.read_in,
-            "command": f"gnivo-edu atlas --only {row.objective}",
-            "problem": row.problem,
-            "alpha": row.alpha,
-            "group_size": row.group_size,
-            "agrees": self.agrees,
-        }
 
 
 @cache
@@ -109,54 +64,64 @@ def problem(name: str) -> Answers:
 
 @one_thread()
 def find(row: Row) -> Entry:
-    """Solve one row by Newton's method; evidence where its objective has no interior rest."""
+    """Solve one row: follow its expected update from several starts, and judge where they end.
+
+    A row that states nothing (`expected` is None) is a loss that nobody has looked at: it is called
+    as the judge calls it, with alpha only if it takes one, and reweighted if it ignores
+    `batch.group_weight`, which the evidence then says. Raises ValueError, in one line, on one whose
+    prompts cannot be told apart.
+    """
+    note = ""
+    if row.expected is None:
+        row, note = _unread(row)
     answers = problem(row.problem)
     sampler = row.sampling(answers) if callable(row.sampling) else row.sampling
     population = replace(Population.of(answers, row.group_size, sampler=sampler), parts=row.parts)
     optimum = laws.tilt(answers, row.alpha)
-    at_optimum = _start(row, answers, policy=answers.from_law(optimum))
-    gradient = slopes(row.loss, population, point=at_optimum, extra=_anchor(row, answers))
+    at_optimum = start_at(row, answers, policy=answers.from_law(optimum))
+    gradient = slopes(row.loss, population, point=at_optimum, extra=anchor_of(row, answers))
     norm = float(torch.cat([gradient[name].flatten() for name in row.free]).norm())
+    value = row.alpha * float(at_optimum.log_z)
 
-    # Where theory knows a law there is a root to look for. Otherwise the objective may run off:
-    # first see whether it pushes mass to the best answers all along a path.
-    search = None
-    evidence: dict[str, Any] = {"uphill": 0.0}
-    if row.law is None and row.free == ("logits",):
-        evidence = _push(row, population)
-    if evidence["uphill"] == 1.0:
-        end = laws.argmax(answers)
-    else:
-        search = _settle(row, population)
-        end = _law(row, answers, point=search.point)
-        evidence = {
-            "kind": "root",
-            "residual": search.residual,
-            "iterations": search.iterations,
-            "text": f"Newton's method: expected gradient {search.residual:.0e} after "
-            f"{search.iterations} steps",
-        }
-    end_law, best_law = (
-        law if row.depth is None else laws.prefix_law(answers, law, depth=row.depth)
-        for law in (end, optimum)
-    )
-    tv = total_variation(end_law, best_law)
-    error = None
-    if row.law is not None:
-        drawn = answers.law(sampling_policy(answers, sampler, current=answers.from_law(end)))
-        value = row.alpha * float(at_optimum.log_z)
-        case = Case(answers, row.alpha, K=row.group_size, sampler=drawn, value=value)
-        error = total_variation(end_law, row.law(case))
-    return Entry(
-        row,
-        end,
-        verdict=_verdict(search, tv, error=error),
-        gradient_norm_at_optimum=norm,
-        tv_from_optimum=tv,
-        kl_from_optimum=divergence(end_law, best_law),
-        theory_error=error,
-        evidence=evidence,
-    )
+    def judged(end: End) -> Outcome:
+        law, best = (seen(row, answers, x) for x in (end.law, optimum))
+        error = None
+        if row.law is not None and end.kind != "edge":
+            policy = sampling_policy(answers, sampler, current=answers.from_law(end.law))
+            drawn = answers.law(policy)
+            case = Case(answers, row.alpha, K=row.group_size, sampler=drawn, value=value)
+            error = total_variation(law, row.law(case))
+        tv = total_variation(law, best)
+        main, mass = likeliest(answers, end.law)
+        return Outcome(
+            end,
+            _verdict(end, tv, error=error),
+            tv=tv,
+            kl=divergence(law, best),
+            error=error,
+            reward=float(end.law @ answers.rewards),
+            main=main,
+            left=1 - mass,
+        )
+
+    return Entry.of(row, [judged(end) for end in ends_of(row, population)], norm=norm, note=note)
+
+
+def _unread(row: Row) -> tuple[Row, str]:
+    """A row whose loss is called as the judge calls it, and what to say of its prompts."""
+    function = row.function or objectives.get(row.objective)
+    subject, _ = examine(function, row.objective, alpha=row.alpha, settings=row.settings)
+    if subject.prompts == "one":
+        raise ValueError(
+            f"{row.objective} mixes prompts and ignores batch.group_weight: average over them with "
+            "batch.group_mean, or ask `gnivo-edu judge`, which calls it prompt by prompt"
+        )
+
+    def loss(batch: GroupBatch, alpha: float, **settings: Any) -> LossOutput:
+        return subject(batch, alpha=alpha)
+
+    says = "it ignores batch.group_weight: its plain mean over prompts is reweighted; "
+    return replace(row, function=loss), says if subject.prompts == "mean" else ""
 
 
 def rows_of(only: str | None = None) -> list[Row]:
@@ -203,87 +168,9 @@ def entries_of(
     return entries
 
 
-def _verdict(search: Rest | None, tv: float, error: float | None) -> Verdict:
-    if search is None or not search.converged:
+def _verdict(end: End, tv: float, error: float | None) -> Verdict:
+    if end.kind == "edge":
         return "collapses"
-    if tv < SAME:
+    if tv < SAME and end.kind == "rest":
         return "exact"
     return "other optimum" if error is not None and error < SAME else "biased"
-
-
-def _start(row: Row, answers: Answers, policy: Tensor | None = None) -> Point:
-    """The reference (or a given policy), with critics and values exact up to the row's shift."""
-    point = point_at(answers, row.alpha, policy=policy)
-    return replace(
-        point,
-        values=point.values + row.shift * (1 + answers.depths),
-        log_z=point.log_z + row.shift / row.alpha,
-    )
-
-
-def _settle(row: Row, population: Population) -> Rest:
-    """Where the search ends, from the reference; as often as the reference is refreshed."""
-    answers = population.answers
-    start = _start(row, answers)
-    learnt = [name for name in row.free if name != "logits"]
-    start = replace(start, **{name: torch.zeros_like(getattr(start, name)) for name in learnt})
-    if row.warm:
-        easy = replace(row, warm={}, **row.warm)
-        smaller = Population.of(answers, easy.group_size, sampler=population.sampler)
-        start = _settle(easy, smaller).point
-    anchor = _anchor(row, answers)
-    for _ in range(row.refreshes):
-        search = rest(row.loss, population, start=start, free=row.free, extra=anchor)
-        # The next reference, on the same answers; where the objective ends is then told from the
-        # first one, which also stays the anchor's.
-        reference = answers.policy(search.point.logits).detach()
-        moved = replace(population.answers, reference=reference)
-        population = replace(population, answers=moved)
-    return search
-
-
-def _anchor(row: Row, answers: Answers) -> Callable[[Point], Tensor] | None:
-    """beta KL(pi || pi_0) of whole answers: the KL of each state, times the chance to pass it. Of
-    the gradient by "states" that chance is a constant.
-    """
-
-    def loss(point: Point) -> Tensor:
-        policy = answers.policy(point.logits)
-        visits = answers.visits(policy)
-        if row.anchor_gradient == "states":
-            visits = visits.detach()
-        return row.anchor * (visits * answers.kl(policy)).sum()
-
-    return loss if row.anchor else None
-
-
-def _law(row: Row, answers: Answers, point: Point) -> Tensor:
-    """Law of answers at a point; of an explicit V_theta, that of pi_ref e^{V_theta}."""
-    if row.free == ("prefix_values",):
-        return laws.tilt_by(answers, point.prefix_values[answers.ends[:, -1]])
-    return answers.law(answers.policy(point.logits)).detach()
-
-
-def _push(row: Row, population: Population) -> dict[str, Any]:
-    """Slope of minus the expected loss along the path pi_ref e^{cR}, at each c of a grid.
-
-    If it is positive throughout, no policy on the path is a rest: mass keeps moving to the best
-    answers.
-    """
-    answers = population.answers
-    scaled = answers.rewards / (answers.rewards.max() - answers.rewards.min())
-    pushes = []
-    for c in GRID:
-        policy, ahead, behind = (answers.tilted((c + e) * scaled) for e in (0.0, 1e-4, -1e-4))
-        direction = ((ahead - behind) / 2e-4).masked_fill(~answers.legal, 0.0)
-        point = _start(row, answers, policy=policy)
-        gradient = expect(row.loss, population, point=point).gradient["logits"]
-        pushes.append(-float((gradient * direction).sum()))
-    count = sum(push > 0 for push in pushes)
-    text = (
-        f"the expected update moves mass to the best answers at {count} of {len(GRID)} policies "
-        f"pi_ref e^(cR), {GRID[0]:g} to {GRID[-1]:g} nats from worst to best (ties keep the "
-        "reference's shares)"
-    )
-    uphill = count / len(pushes)
-    return {"kind": "push", "uphill": uphill, "nats": list(GRID), "push": pushes, "text": text}

@@ -114,7 +114,10 @@ ROWS: list[Row] = [
         read_in="third party",
         rows=[
             collapses("as published: std, token mean", sampling="current"),
-            collapses("stale samples, no std", settings={"scale": "none"}, sampling="uniform"),
+            replace(
+                collapses("stale samples, no std", settings={"scale": "none"}, sampling="uniform"),
+                theory="no interior rest; one reward, not the best: the weights are cut off",
+            ),
         ],
     ),
     *family(
@@ -138,7 +141,10 @@ ROWS: list[Row] = [
                 sampling="current",
                 warm={"settings": {}},
             ),
-            collapses("stale samples, no clipping", settings=WIDE),
+            replace(
+                collapses("stale samples, no clipping", settings=WIDE),
+                theory="no interior rest; near a corner the push fades: one reward, by the start",
+            ),
         ],
     ),
     *family(
@@ -173,8 +179,10 @@ ROWS: list[Row] = [
                     settings={"lam": 1.0, "kl": "k3"},
                     sampling="current",
                     group_size=1,
+                    random_starts=6,
                 ),
-                theory="no interior rest: what is rarer than under pi_ref is pushed out",
+                theory="no interior rest that attracts: what is rarer than under pi_ref is pushed "
+                "out, and the start decides what that is",
             ),
         ],
     ),
@@ -236,7 +244,9 @@ ROWS: list[Row] = [
                 settings={"labels": "soft", "label_temperature": 0.5},
             ),
             collapses("hard labels, ties half and half", sampling="current"),
-            collapses("hard labels, ties half and half, stale samples", sampling="uniform"),
+            collapses(
+                "hard labels, ties half and half, stale samples", sampling="uniform", group_size=2
+            ),
             other(
                 "IPO, hard labels",
                 "pi_ref e^{P/alpha}/Z, P the chance to beat a sample",
@@ -260,6 +270,7 @@ ROWS: list[Row] = [
                 "pi_ref given R >= 0.5",
                 law=lambda c: laws.above(c.answers, 0.5, sampler=c.sampler),
                 settings={"rule": "threshold", "threshold": 0.5},
+                group_size=2,
             ),
             collapses("best of K of the policy itself", sampling="current"),
         ],

@@ -21,7 +21,7 @@ from gnivo_edu.population.laws import Verdict
 
 OPTIMUM = "pi*"
 NOT_OPTIMUM = "no closed form; not pi*"
-ARGMAX = "no interior rest; the best answers"
+ARGMAX = "no interior rest; the best answers, from every start"
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,11 @@ class Row:
     at 0. The others are exact, plus `shift` reward units: log Z + shift/alpha, and a critic that is
     wrong by shift (1 + t) at depth t. `anchor`: coefficient of KL(pi || pi_0) added to the loss,
     `kl_to_initial` of a run; `anchor_gradient`: its `kl_gradient`.
+    `random_starts`: how many searches start at random policies, beside two that do not.
     `refreshes`: how often the reference is set to where the objective came to rest. `warm`: what
-    differs in a search that goes first, where the objective is too large, or has too sharp a kink,
-    for a search from the reference. `parts`: see `Population`. `function` replaces the registry's.
+    differs in the search whose flow is followed, where the objective is too large, or has too sharp
+    a kink, for a flow; the end is then confirmed. `parts`: see `Population`. `function` replaces
+    the registry's.
     """
 
     objective: str
@@ -67,6 +69,7 @@ class Row:
     anchor: float = 0.0
     anchor_gradient: Literal["states", "answers"] = "answers"
     refreshes: int = 1
+    random_starts: int = 2
     warm: Mapping[str, Any] = field(default_factory=dict)
     parts: int = 1
     function: Objective | None = None

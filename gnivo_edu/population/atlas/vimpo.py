@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gnivo_edu import objectives
 from gnivo_edu.batch import GroupBatch
 from gnivo_edu.objectives import LossOutput
@@ -68,7 +70,15 @@ ROWS: list[Row] = [
                 settings={"actor": 0.0, "cap": 0.4},
                 sampling="current",
             ),
-            collapses("actor loss alone climbs the KL", function=vimpo_actor, sampling="current"),
+            replace(
+                collapses(
+                    "actor loss alone climbs the KL",
+                    function=vimpo_actor,
+                    sampling="current",
+                    random_starts=6,
+                ),
+                theory="pi_ref is a rest that repels; from elsewhere one answer, whatever it earns",
+            ),
             biased(
                 "value and whitened actor loss",
                 settings={"actor": 0.01},

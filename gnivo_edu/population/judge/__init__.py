@@ -25,7 +25,14 @@ from gnivo_edu.population.judge.ends import (
     typical_push,
 )
 from gnivo_edu.population.judge.gradients import NONE, equal_rewards_line, length_line, noise_line
-from gnivo_edu.population.judge.report_card import FROM, Line, Report, counterexample_line
+from gnivo_edu.population.judge.report_card import (
+    FROM,
+    GREEDY,
+    Goal,
+    Line,
+    Report,
+    counterexample_line,
+)
 from gnivo_edu.population.judge.subject import Subject, load_objective
 from gnivo_edu.population.laws import VERDICTS, Verdict
 
@@ -48,6 +55,9 @@ def judge(
     pi* is not 0. Verdicts: "exact"; "other optimum", a law that can be named; "biased";
     "collapses".
 
+    A loss without a KL has no pi*: it is said to optimise E[R], and asked whether it gets there
+    with answers of its own, and what stale answers and clipping make of it.
+
     It takes 1 to 30 s on one core; what has not begun when `seconds` run short is left out, and the
     card shows it. Rewards lie in 0..1, alpha (reward per nat) in 0.1..10. Raises ValueError, in one
     line, on what cannot be judged.
@@ -57,8 +67,8 @@ def judge(
     ...     logp = batch.policy_logps.masked_fill(~batch.mask, 0.0).sum(-1)
     ...     return -batch.group_mean((advantage * logp).mean(1))
     >>> report = judge(reinforce)
-    >>> report.verdict, report.passed, str(report.counterexample.exact[0])
-    ('collapses', False, '2/25')
+    >>> report.goal, report.verdict, report.passed
+    ('E[R]', 'collapses', True)
     """
     started = time.monotonic()
     deadline = started + seconds
@@ -74,14 +84,19 @@ def judge(
     subject = replace(subject, scale=typical_push(subject, alpha))
     ends = _ends(subject, alpha, deadline=deadline)
     best, verdict = _verdict(ends)
+    goal = _goal(subject, ends)
+    if goal == GREEDY:
+        best, verdict = "current", "collapses"
     # However slow the machine, some seconds are kept for the counterexample: the first trees are
     # the likeliest.
     until = max((started + 2 * deadline) / 3, time.monotonic() + 6)
-    searches = [search(subject, best, deadline=until)]
+    searches = [] if goal == GREEDY else [search(subject, best, deadline=until)]
     home = next(end for end in ends if end.sampler == best and end.tree == subject.tree)
     off_policy = _off_policy(subject, home, alpha=alpha, deadline=deadline)
-    lines = [_contract(findings), _where(ends, best, verdict=verdict), off_policy]
-    if searches[0].found is None and off_policy.numbers["moves"] and verdict != "collapses":
+    where = _where(ends, best, verdict=verdict, goal=goal)
+    lines = [_contract(findings), where, off_policy]
+    moves = off_policy.numbers["moves"] and verdict != "collapses"
+    if searches and searches[0].found is None and moves:
         searches.append(search(subject, "uniform", deadline=deadline))
     if "logits" in subject.free:
         lines += [
@@ -95,8 +110,9 @@ def judge(
         settings,
         alpha=alpha,
         verdict=verdict,
+        goal=goal,
         best_sampler=best,
-        summary=_summary(name, best, verdict=verdict, ends=ends, lines=lines),
+        summary=_summary(name, best, verdict=verdict, goal=goal, ends=ends, lines=lines),
         lines=tuple(lines),
         ends=tuple(ends),
         searches=tuple(searches),
@@ -148,7 +164,16 @@ def _verdict(ends: list[End]) -> tuple[str, Verdict]:
     return best, VERDICTS[worst[best][1]]
 
 
-def _where(ends: list[End], best: str, verdict: Verdict) -> Line:
+def _goal(subject: Subject, ends: list[End]) -> Goal:
+    """What it is after. A loss that never looks at the reference has no KL to it: if its own
+    answers lead it to the best ones, it optimises E[R].
+    """
+    current = [end for end in ends if end.sampler == "current"]
+    there = bool(current) and all(end.best for end in current)
+    return GREEDY if there and not subject.anchored else "E[R] - alpha KL"
+
+
+def _where(ends: list[End], best: str, verdict: Verdict, goal: Goal) -> Line:
     sentences = []
     for sampler in dict.fromkeys(end.sampler for end in ends):
         of_sampler = [end for end in ends if end.sampler == sampler]
@@ -157,7 +182,7 @@ def _where(ends: list[End], best: str, verdict: Verdict) -> Line:
             alike = [end for end in of_sampler if (end.tree, end.verdict) == (tree, what)]
             sizes = ", ".join(str(end.group_size) for end in alike)
             parts.append(f"{tree}, K = {sizes}: {what}")
-            if what != "exact" and all(end.tv is not None for end in alike):
+            if what not in ("exact", "collapses"):
                 tv, kl = (
                     ", ".join(f"{getattr(end, x):.2g}" for end in alike) for x in ("tv", "kl")
                 )
@@ -166,13 +191,18 @@ def _where(ends: list[End], best: str, verdict: Verdict) -> Line:
         why = [end.evidence for end in of_sampler if VERDICTS.index(end.verdict) == worst][-1]
         reason = "" if why == "ends at pi*" else f". {why[0].upper()}{why[1:]}"
         sentences.append(f"answers from {FROM[sampler]}: {'; '.join(parts)}{reason}")
-    numbers = {"verdict": verdict, "best_sampler": best}
-    return Line("where it ends", ".\n".join(sentences), holds=verdict == "exact", numbers=numbers)
+    if goal == GREEDY:
+        sentences.insert(0, "it has no KL, so pi* is not its goal: it optimises E[R]")
+    numbers = {"verdict": verdict, "best_sampler": best, "goal": goal}
+    holds = goal == GREEDY or verdict == "exact"
+    return Line("where it ends", ".\n".join(sentences), holds=holds, numbers=numbers)
 
 
 def _off_policy(subject: Subject, home: End, alpha: float, deadline: float) -> Line:
     """The end point with answers of other policies, beside that with the best sampler."""
     moves: dict[str, float | None] = {}
+    rewards: dict[str, float] = {}
+    parts = []
     for sampler in [name for name in SAMPLERS if name != home.sampler]:
         unfit = sampler == "current" and "logits" not in subject.free
         if unfit or time.monotonic() > deadline - 10:
@@ -181,31 +211,45 @@ def _off_policy(subject: Subject, home: End, alpha: float, deadline: float) -> L
             subject, subject.tree, sampler=sampler, group_size=home.group_size, alpha=alpha
         )
         moves[sampler] = None
+        rewards[sampler] = end.reward
+        parts.append(f"from {FROM.get(sampler, sampler)} {end.reward:.2g}{_held(end)}")
         if end.resting_law is not None and home.resting_law is not None:
             moves[sampler] = total_variation(end.resting_law, home.resting_law)
     moved = any(x is None or x > NONE for x in moves.values())
     places = [f"{name}: {'no end' if x is None else f'TV {x:.2g}'}" for name, x in moves.items()]
     if home.resting_law is None:
-        answer = "no end that could move"
+        answer = f"E[R] where it ends: with its own answers {home.reward:.2g}; {', '.join(parts)}"
     elif moved:
         answer = f"the end moves with the sampler: from {home.sampler} to {', '.join(places)}"
     elif moves:
         answer = f"safe: the same end with answers from {', '.join(moves)}"
     else:
         answer = "not tried: time ran out"
-    return Line("off-policy", answer, holds=None, numbers={"moves": moved, "tv": moves})
+    numbers = {"moves": moved, "tv": moves, "expected_reward": rewards}
+    return Line("off-policy", answer, holds=None, numbers=numbers)
 
 
-def _summary(name: str, best: str, verdict: Verdict, ends: list[End], lines: list[Line]) -> str:
+def _held(end: End) -> str:
+    """Whether clipping, or what else makes a push vanish, keeps it where it began."""
+    if end.settled or end.sampler != "reference":
+        return "" if end.settled else " (still moving)"
+    return f" (held at TV {end.moved:.1g} from it)"
+
+
+def _summary(
+    name: str, best: str, verdict: Verdict, goal: Goal, ends: list[End], lines: list[Line]
+) -> str:
     samples = f"with answers from {FROM[best]}"
     end = next(x for x in reversed(ends) if (x.sampler, x.verdict) == (best, verdict))
     where = {
         "exact": f"{name} ends at pi* {samples}",
         "other optimum": f"{name} ends at another optimum than pi*, {end.evidence}",
-        "biased": f"{name} misses pi* by TV {end.tv or 0:.2g} ({end.tree}, K = {end.group_size}), "
+        "biased": f"{name} misses pi* by TV {end.tv:.2g} ({end.tree}, K = {end.group_size}), "
         f"at best, {samples}",
         "collapses": f"{name} has no end but the limit: {end.evidence}",
     }[verdict]
+    if goal == GREEDY:
+        where = f"{name} has no KL and optimises E[R]: {end.evidence}, {samples}"
     sentences = [where if where.endswith("?") else f"{where}."]
     worse = sorted({end.sampler for end in ends if end.verdict != "exact"} - {best})
     if verdict == "exact" and worse:

@@ -61,12 +61,25 @@ def examine(
     prompts = _prompts(subject, batch, alpha=alpha)
     says = {
         "weighted": "averages over prompts with batch.group_weight",
-        "mean": "takes a plain mean over prompts; reweighted here (batch.group_mean does it for "
-        "you)",
+        "mean": "ignores batch.group_weight and takes a plain mean over prompts; reweighted here "
+        "(batch.group_mean does it for you)",
         "one": "mixes prompts and ignores batch.group_weight: judged with one prompt per batch",
     }
     findings.append(Finding("prompts", True, text=says[prompts]))
-    return replace(subject, free=free, symmetric=holds["order"], prompts=prompts), findings
+    subject = replace(subject, free=free, symmetric=holds["order"], prompts=prompts)
+    return replace(subject, anchored=_anchored(subject, batch, alpha=alpha)), findings
+
+
+def _anchored(subject: Subject, batch: GroupBatch, alpha: float) -> bool:
+    """Whether the reference counts: through its log-probabilities, or the exact KL to it. So does
+    an entropy, which is a KL to the uniform policy.
+    """
+    assert batch.reference_logps is not None
+    loss, slopes = subject.slopes(batch, alpha)
+    if any(bool((slopes[name] != 0).any()) for name in ("policy_kl", "entropy")):
+        return True
+    elsewhere = replace(batch, reference_logps=1.5 * batch.reference_logps)
+    return not _same((loss, slopes), subject.slopes(elsewhere, alpha))
 
 
 def random_record(group_size: int, dtype: torch.dtype = torch.float64) -> GroupBatch:

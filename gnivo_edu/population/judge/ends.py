@@ -1,4 +1,4 @@
-"""Where any objective ends on a small tree: by Newton's method, tested for stability, and named."""
+"""Where any objective ends on a small tree: found by its flow, tested for stability, and named."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ from gnivo_edu.population import (
     point_at,
     total_variation,
 )
+from gnivo_edu.population.flow import CLOSE, NEAR_EDGE, Kind, likeliest, pauses
 from gnivo_edu.population.judge.end_names import name_of
 from gnivo_edu.population.judge.subject import Subject
 from gnivo_edu.population.laws import SAME, Law, Verdict
-from gnivo_edu.population.roots import jacobian, rest
+from gnivo_edu.population.roots import jacobian, mass_field, rest
 
 SAMPLERS: Mapping[str, Sampler] = {
     "reference": "reference",
@@ -36,12 +37,7 @@ SAMPLERS: Mapping[str, Sampler] = {
     "half uniform": {"reference": 0.5, "uniform": 0.5},
 }
 ZERO = 1e-9  # of the typical push of a group
-# Nats by which the best answer gains on the next best, beyond pi*.
-FAR = (0.0, 1.0, 2.0, 4.0, 8.0, 12.0)
 STEP = 1e-5
-# Expected updates, and their largest step, where Newton's method finds nothing.
-STEPS = 200
-WIDEST = 0.3
 
 
 @cache
@@ -70,27 +66,36 @@ def small_tree(name: str) -> Answers:
 class End:
     """Where an objective ends on one tree, for one sampler and group size.
 
-    `tv` and `kl` (nats) from pi* to where it ends, None where it has no end. `push_at_optimum`: the
-    largest entry of its expected gradient at pi*, per unit of mass, in units of the typical push of
-    one group at the reference. `settled`: it is a root, not where a walk was stopped.
+    `tv` and `kl` (nats) from pi* to where it ends; of a collapse that is the limit. `reward`: what
+    is expected there; `moved`: TV from the reference. `push_at_optimum`: the largest entry of its
+    expected gradient at pi*, per unit of mass, in units of the typical push of one group at the
+    reference. `settled`: it is a root or an edge, not where a flow was stopped.
     """
 
     tree: str
     sampler: str
     group_size: int
     verdict: Verdict
-    tv: float | None
-    kl: float | None
+    tv: float
+    kl: float
+    reward: float
+    moved: float
     push_at_optimum: float
     evidence: str
-    law: Law | None = None
-    point: Point | None = None
+    law: Law
+    point: Point
     settled: bool = True
 
     @property
     def resting_law(self) -> Law | None:
         """The law where it ends, None where that is only the limit of a collapse."""
         return None if self.verdict == "collapses" else self.law
+
+    @property
+    def best(self) -> bool:
+        """Whether the best answers have all mass."""
+        best = small_tree(self.tree).rewards.max()
+        return self.verdict == "collapses" and self.reward > float(best) - NEAR_EDGE
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers."""
@@ -101,6 +106,7 @@ class End:
             "verdict": self.verdict,
             "tv": self.tv,
             "kl": self.kl,
+            "expected_reward": self.reward,
             "push_at_optimum": self.push_at_optimum,
             "evidence": self.evidence,
         }
@@ -122,27 +128,35 @@ def find_end(
     alpha: float,
     start: Point | None = None,
 ) -> End:
-    """Solve for the root of the expected gradient, and say what it is.
+    """Follow the expected update from the reference (or `start`), and say where it leads.
 
-    First the path of tilts pi_ref e^{cR}: an objective that pushes the same way along all of it, to
-    well beyond pi*, collapses. Then Newton's method from the reference (or `start`). An end must
-    attract: a root from which the expected update leads away is not one. "exact": pi* to 1e-6;
-    "other optimum": a law that can be named.
+    Where it comes close to a root of the expected gradient, that is its end if it attracts: a root
+    from which the expected update leads away is not one. It collapses where it leaves all mass to
+    answers of one reward. "exact": pi* to 1e-6; "other optimum": a law that can be named.
     """
     answers = small_tree(tree)
     population = population_of(subject, answers, group_size=group_size, sampler=sampler)
     optimum = optimum_of(answers, alpha)
     push = float(_field(subject, population, point=optimum, alpha=alpha).abs().max())
-    end = partial(End, tree, sampler, group_size=group_size, push_at_optimum=push)
-    tied = len(answers.rewards.unique()) == 1
-    walk = subject.free == ("logits",) and start is None and not tied
-    if walk and (way := one_way(subject, population, alpha=alpha)):
-        return end(verdict="collapses", tv=None, kl=None, evidence=way)
-    point, settled = _root(subject, population, start=start, optimum=optimum, alpha=alpha)
+    point, kind = _destination(subject, population, start=start, optimum=optimum, alpha=alpha)
     law = law_at(subject, answers, point=point)
     best = answers.law(answers.tilted(answers.rewards / alpha))
     tv = total_variation(law, best)
-    end = partial(end, tv=tv, kl=divergence(law, best), law=law, point=point, settled=settled)
+    moved = total_variation(law, answers.law(answers.reference))
+    end = partial(
+        End,
+        tree,
+        sampler,
+        group_size=group_size,
+        push_at_optimum=push,
+        tv=tv,
+        kl=divergence(law, best),
+        reward=float(law @ answers.rewards),
+        moved=moved,
+        law=law,
+        point=point,
+        settled=kind not in ("held", "moving"),
+    )
     at_rest = push < ZERO
     if at_rest and tv > SAME and not attracts(subject, population, point=optimum, alpha=alpha):
         return end(
@@ -150,14 +164,21 @@ def find_end(
             evidence="pi* is at rest but repels: the expected update leads away from it (is a sign "
             "turned?)",
         )
-    if float(law.max()) > 1 - 1e-4:
-        reward = float(answers.rewards[law.argmax()])
-        return end(verdict="collapses", evidence=f"all mass on one answer, of reward {reward:g}")
-    if not settled:
+    main, mass = likeliest(answers, law)
+    if kind == "edge" or mass > 1 - 1e-4:
+        turned = main == float(answers.rewards.min()) < float(answers.rewards.max())
+        which = "the best" if main == float(answers.rewards.max()) else "other"
+        return end(
+            verdict="collapses",
+            evidence=f"it moves all mass to {which} answers, of reward {main:g}"
+            f"{'; is a sign turned?' if turned else ''}",
+        )
+    if kind in ("held", "moving"):
+        why = "its push jumps there (a clip)" if kind == "held" else "it was still moving"
         return end(
             verdict="biased",
-            evidence=f"no resting point found: this is where {STEPS} expected updates from the "
-            "reference lead",
+            evidence="no resting point found: from the reference it comes to "
+            f"E[R] = {float(law @ answers.rewards):.2g}, TV {moved:.1g} away, and {why}",
         )
     if tv < SAME:
         return end(verdict="exact", evidence="ends at pi*")
@@ -196,35 +217,39 @@ def typical_push(subject: Subject, alpha: float) -> float:
     return float(sum(x.abs().sum() for x in slopes.values())) or 1.0
 
 
-def _root(
+def _destination(
     subject: Subject, population: Population, start: Point | None, optimum: Point, alpha: float
-) -> tuple[Point, bool]:
-    """An attracting root, and True; else where expected updates from the reference lead, and False.
+) -> tuple[Point, Kind]:
+    """Where the flow from the reference (or `start`) ends: at an attracting root, at an edge, or on
+    its way when time is up.
 
-    Newton's method starts at the reference, and beside pi* if pi* is at rest.
+    A root beside pi*, if pi* is at rest, goes before a flow that does not end.
     """
-    first = first_of(population.answers, alpha)
-    begins = [start or first]
+    answers = population.answers
+    first = start or first_of(answers, alpha)
+    field = mass_field(subject, population, first, free=subject.free, alpha=alpha)
+    search = partial(rest, subject, population, free=subject.free, alpha=alpha)
+    stable = partial(attracts, subject, population, alpha=alpha)
+
+    law_of = partial(law_at, subject, answers)
+    for place, law, _, kind in pauses(field, first, subject.free, law_of=law_of, answers=answers):
+        if kind in ("edge", "held"):
+            return place, kind
+        try:
+            root = search(start=place)
+        except ValueError:  # a step so wide that probabilities vanish: there is no root that way
+            continue
+        close = total_variation(law_at(subject, answers, point=root.point), law) < CLOSE
+        # A start that is given is the end of a smaller group, which has been seen to attract.
+        if root.converged and close and (start is not None or stable(point=root.point)):
+            return root.point, "rest"
     if float(_field(subject, population, point=optimum, alpha=alpha).abs().max()) < ZERO:
         # Any nudge will do: a wave over the entries has no symmetry of the problem.
         wave = torch.arange(optimum.logits.numel()).view_as(optimum.logits).sin()
-        begins.append(replace(optimum, logits=optimum.logits + 0.1 * wave))
-    for begin in begins:
-        try:
-            search = rest(subject, population, start=begin, free=subject.free, alpha=alpha)
-        except ValueError:  # a step so wide that probabilities vanish: there is no root that way
-            continue
-        # A start that is given is the end of a smaller group, which has been seen to attract.
-        stable = partial(attracts, subject, population, point=search.point, alpha=alpha)
-        if search.converged and (start is not None or stable()):
-            return search.point, True
-    point = first
-    for _ in range(STEPS):
-        step = _field(subject, population, point=point, alpha=alpha).clamp(-WIDEST, WIDEST)
-        if not bool(step.isfinite().all()):
-            break
-        point = point.with_flat(subject.free, point.flat(subject.free) - step)
-    return point, False
+        root = search(start=replace(optimum, logits=optimum.logits + 0.1 * wave))
+        if root.converged and stable(point=root.point):
+            return root.point, "rest"
+    return place, kind
 
 
 def _field(
@@ -275,22 +300,3 @@ def push_along(
     gradient = expect(subject, population, point=point, alpha=alpha).gradient["logits"]
     variance = law @ (score - law @ score).square()
     return -float((gradient * direction).sum() / variance)
-
-
-def one_way(subject: Subject, population: Population, alpha: float) -> str:
-    """What to say if it pushes one way from the reference to far beyond pi*; else nothing."""
-    rewards = population.answers.rewards.unique()
-    # Beyond pi*, a place is told by the nats that the best answer has gained on the next best.
-    for sign, gap, whom in (
-        (1, rewards[-1] - rewards[-2], "best"),
-        (-1, rewards[1] - rewards[0], "worst"),
-    ):
-        places = [0.0, *(sign * (1 / alpha + far / float(gap)) for far in FAR)]
-        pushes = [sign * push_along_rewards(subject, population, alpha=alpha, c=c) for c in places]
-        if min(pushes) > 1e-6 * max(pushes):
-            return (
-                f"it pushes towards the {whom} answer all along pi_ref e^(cR), from c = 0 to "
-                f"{places[-1]:.0f} (pi* is c = {1 / alpha:g})"
-                f"{'; is a sign turned?' if sign < 0 else ''}"
-            )
-    return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import StringIO
-from typing import Any
+from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -16,6 +16,8 @@ from gnivo_edu.population.judge.counterexample import Counterexample, Search
 from gnivo_edu.population.judge.ends import End
 from gnivo_edu.population.laws import Verdict
 
+GREEDY: Literal["E[R]"] = "E[R]"
+Goal = Literal["E[R]", "E[R] - alpha KL"]
 FROM = {"reference": "the reference", "current": "the policy itself", "uniform": "a uniform policy"}
 
 
@@ -33,15 +35,18 @@ class Line:
 class Report:
     """The report card: what the judge found.
 
+    `goal`: what the loss is after; "E[R]" of one without a KL, which is not asked for pi*.
+
     `verdict` is that of the better of two samplers, `best_sampler`: the reference and the policy
-    itself; it has to hold for every tree and group size. `passed`: the contract holds and the
-    verdict is exact.
+    itself; it has to hold for every tree and group size. `passed`: the contract holds, the
+    verdict is exact or the goal E[R], and length does not count.
     """
 
     objective: str
     settings: Mapping[str, Any]
     alpha: float
     verdict: Verdict
+    goal: Goal
     best_sampler: str
     summary: str
     lines: tuple[Line, ...]
@@ -56,8 +61,8 @@ class Report:
 
     @property
     def counterexample(self) -> Counterexample | None:
-        """The smallest one, with the best sampler; None if the search ended without one."""
-        return self.searches[0].found
+        """The smallest one, with the best sampler; None if there is none, or none was sought."""
+        return self.searches[0].found if self.searches else None
 
     def to_json(self) -> dict[str, Any]:
         """One JSON object; fractions are texts."""
@@ -70,6 +75,7 @@ class Report:
             },
             "alpha": self.alpha,
             "verdict": self.verdict,
+            "goal": self.goal,
             "best_sampler": self.best_sampler,
             "summary": self.summary,
             "lines": [vars(line) | {"numbers": dict(line.numbers)} for line in self.lines],
@@ -80,7 +86,8 @@ class Report:
 
     def text(self, width: int = 100) -> str:
         """The card as a page of plain text."""
-        title = escape(f"{self.objective}, alpha = {self.alpha:g}: {self.verdict}")
+        ending = "optimises E[R]" if self.goal == GREEDY else self.verdict
+        title = escape(f"{self.objective}, alpha = {self.alpha:g}: {ending}")
         question = Column("question", no_wrap=True)
         table = Table(question, "answer", "holds", title=title, box=SIMPLE_HEAD)
         marks = {True: "yes", False: "NO", None: ""}
@@ -104,6 +111,9 @@ class Report:
 
 def counterexample_line(searches: list[Search]) -> Line:
     """What the searches found; the first decides, and only if it went through all trees."""
+    if not searches:
+        answer = "not sought: pi* is not its goal"
+        return Line("counterexample", answer, holds=None, numbers={"tried": []})
     sentences = []
     for search in searches:
         tried, of = f"{search.tried:,}", f"{search.of:,}"

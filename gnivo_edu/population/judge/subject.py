@@ -30,7 +30,8 @@ class Subject:
     `prompts`: how it averages over prompts; "weighted", by `group_weight`; "mean", a plain mean,
     whose gradient is reweighted here; "one", anything else (a mean over all tokens of a batch,
     say), called with one prompt at a time. `symmetric`: the order of a group does not matter.
-    `free`: what it trains, of `Point.FIELDS`. `scale` divides it.
+    `anchored`: it looks at the reference, or at an exact KL to it. `free`: what it trains, of
+    `Point.FIELDS`. `scale` divides it.
     """
 
     function: Callable[..., Any]
@@ -39,6 +40,7 @@ class Subject:
     takes_alpha: bool = True
     prompts: Prompts = "weighted"
     symmetric: bool = True
+    anchored: bool = True
     free: tuple[str, ...] = ("logits",)
     sizes: tuple[int, ...] = (2, 4)
     scale: float = 1.0
