@@ -270,15 +270,18 @@ def test_judge_prints_a_card_and_exits_1_unless_everything_holds(called, tmp_pat
     (tmp_path / "my_losses.py").write_text(
         "def reinforce(batch, alpha=0.1):\n"
         "    logp = batch.policy_logps.masked_fill(~batch.mask, 0.0).sum(-1)\n"
-        "    return batch.group_mean(-(batch.rewards * logp).mean(1))\n"
+        "    return batch.group_mean(-(batch.rewards * logp).mean(1))\n\n\n"
+        "def milder(batch, alpha=0.1):\n"
+        "    left = batch.rewards - 2 * alpha * batch.sequence_logratio\n"
+        "    return batch.group_mean(left.var(1))\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    card = called("judge", "my_losses:reinforce")
+    greedy = called("judge", "my_losses:reinforce")
+    assert "my_losses:reinforce, alpha = 0.5: optimises E[R]" in greedy.stdout
+    card = called("judge", "my_losses:milder")
     assert card.returncode == 1, card.stderr
-    assert (
-        "my_losses:reinforce, alpha = 0.5: other optimum" in card.stdout
-    )  # pi_ref R, on samples of pi_ref
+    assert "my_losses:milder, alpha = 0.5: other optimum" in card.stdout
     assert "The smallest counterexample" in card.stdout
     report = json.loads(called("judge", "gvpo", "--alpha", "0.4", "--json").stdout)
     assert report["passed"] is True

@@ -90,12 +90,14 @@ def print_atlas(report: dict[str, Any]) -> None:
             distance = f"{row['tv_from_optimum']:{form}}"
             disagreement = "" if row["agrees"] else " (theory: another)"
             error = "" if row["theory_error"] is None else f"{row['theory_error']:.0e}"
-            end = row["verdict"] + disagreement
+            starts = [start for start in row["starts"] if start["end"] == 0]
+            some = f", {len(starts)} of {len(row['starts'])} starts" if row["share"] < 1 else ""
+            end = row["verdict"] + some + disagreement
             table.add_row(f"  {escape(row['variant'])}", row["sampling"], end, distance, error)
     _draw(table)
     print(
         "off theory: total variation from the law that theory states, where it states one; --json "
-        "gives the statements."
+        "gives the statements. Where the starts lead to several ends, the worst is shown."
     )
     wrong = [row for row in report["rows"] if not row["agrees"]]
     for row in wrong:

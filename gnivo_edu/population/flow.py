@@ -173,8 +173,11 @@ def pauses(
             yield Pause(point, law, speed, "slow")
             still /= 10
     kind: Kind = "held" if held_back else "moving"
-    kind = "edge" if left < NEAR_EDGE else kind
-    if speed < PUSH and not (kind == "edge" and bool(rarer(GONE, x, field(x)).any())):
+    # A rest may be narrow, too; but nothing there is still pushed out.
+    pushed_out = left < NEAR_EDGE and bool(rarer(GONE, x, field(x)).any())
+    if left < EDGE or pushed_out or (left < NEAR_EDGE and speed > PUSH):
+        kind = "edge"
+    elif speed < PUSH:
         kind = "rest"
     yield Pause(point, law, speed, kind)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from gnivo_edu.population import Answers, Point, Population, laws, total_variation
 from gnivo_edu.population.atlas.row import Row
 from gnivo_edu.population.atlas.starts import starts_of
-from gnivo_edu.population.flow import CLOSE, STILL, Kind, pauses
+from gnivo_edu.population.flow import CLOSE, EDGE, STILL, Kind, likeliest, pauses
 from gnivo_edu.population.laws import SAME, Law
 from gnivo_edu.population.roots import Field, chord, jacobian, mass_field, newton
 
@@ -115,8 +115,10 @@ def _end(row: Row, population: Population, start: Point, known: list[End]) -> En
         if kind == "slow" or (kind == "rest" and population.parts == 1):
             root = _rest(row, answers, field, here, known=known)
             near = root.residual < ZERO and total_variation(root.law, law) < CLOSE
-            # The flow may only be passing by a rest that repels.
-            if near and (kind == "rest" or root.attracts):
+            # The flow may only be passing by a rest that repels; and where one answer is left, to
+            # rounding, a field may vanish that pushes towards it from everywhere else.
+            inside = 1 - likeliest(answers, root.law)[1] > EDGE
+            if near and inside and (kind == "rest" or root.attracts):
                 return root
     return here
 
