@@ -182,6 +182,7 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "build-course": {"--only": ("00_wich_step",), "--check": ()},
     "lab": {"--port": ("8899",), "--no-browser": ()},
     "start": {"": ("course",)},
+    "new": {"": ("objective", "task", "environment", "exercise"), "--model": ("a/b",)},
     "demo": {},
     "--version": {},
 }
@@ -199,6 +200,7 @@ ALWAYS = {
     "check": ("--exercise", "log_z", "--timeout", "5"),
     "build-course": ("--only", "00_wich_step"),
     "lab": ("--dry-run",),
+    "new": ("exercise", "mine"),
     "demo": ("--model", "/no/such/model"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -48,6 +49,19 @@ def test_a_task_trains_the_model_that_it_is_given(tmp_path: Path, shared_model: 
     done = run(f"{train} --json", tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs" / "first_try" / "model").is_dir()
+
+
+@pytest.mark.slow
+def test_an_environment_is_taken_wherever_one_is_named(tmp_path: Path) -> None:
+    write_new("environment", "Stairs", tmp_path)
+    for line in (
+        "gnivo-edu pretrain --task stairs:Stairs-v0 --steps 2 --size tiny --out base",
+        "gnivo-edu evaluate --model base --task stairs:Stairs-v0 --samples 3 --json",
+        "gnivo-edu explore --model base --task stairs:Stairs-v0 --group-size 2 --json",
+        "gnivo-edu train --set model=base --set task=stairs:Stairs-v0 --set steps=1 --set out=run",
+    ):
+        done = run(line, tmp_path)
+        assert done.returncode == 0, (line, done.stderr)
 
 
 @pytest.mark.slow
@@ -116,3 +130,9 @@ def test_the_command_writes_here_and_says_what_comes_next(
         "Next: gnivo-edu verify --env stairs:Stairs-v0",
     ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["stairs.py", "test_stairs.py"]
+    monkeypatch.setattr(sys, "argv", ["gnivo-edu", "new", "objective", "mine", "--json"])
+    with pytest.raises(SystemExit, match="0"):
+        cli.main()
+    report = json.loads(capsys.readouterr().out)
+    assert report["written"] == ["mine.py", "test_mine.py"]
+    assert report["next"][1] == "gnivo-edu judge mine:mine"

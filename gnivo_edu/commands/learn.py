@@ -138,7 +138,7 @@ def explore(
         typer.Option(help="Of the texts: a named one, or module:function. Default: sentiment."),
     ] = None,
     task: Annotated[
-        str | None, typer.Option(help="A task or toy environment instead of a prompt.")
+        str | None, typer.Option(help="A task or environment instead of a prompt.")
     ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A task option, key=value; repeatable.")

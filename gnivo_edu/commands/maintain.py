@@ -111,14 +111,20 @@ def new(
     model: Annotated[
         str | None, typer.Option(help="Of a task: the causal LM to train, folder or hub id.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Write a small file that works into the current folder, with its test."""
     from gnivo_edu.new import write_new
 
     written = write_new(kind, name, model=model)
-    echo(visible("wrote " + ", ".join(str(path) for path in written.files)))
-    for line in written.then:
-        echo(visible(f"Next: {line}"))
+    files = [str(path) for path in written.files]
+
+    def show() -> None:
+        echo(visible(f"wrote {', '.join(files)}"))
+        for line in written.then:
+            echo(visible(f"Next: {line}"))
+
+    finish({"written": files, "next": list(written.then)}, as_json, show=show)
 
 
 @app.command(rich_help_panel=PANEL)

@@ -33,7 +33,7 @@ def pretrain(
         Path, typer.Option(parser=folder, help="A new folder for the model and its recipe.")
     ] = Path("runs/base"),
     task: Annotated[
-        str, typer.Option(help="arithmetic, or toy_envs/Name-v0 with demonstrations.")
+        str, typer.Option(help="arithmetic, or an environment with demonstrations.")
     ] = "arithmetic",
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A task option, key=value; repeatable.")
@@ -172,7 +172,9 @@ def evaluate(
     model: Annotated[
         str | None, typer.Option(help="A causal LM: folder, hub id, or shipped.")
     ] = None,
-    task: Annotated[str | None, typer.Option(help="A task, or toy_envs/Name-v0.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="A task, toy_envs/Name-v0, or module:Id-v0.")
+    ] = None,
     samples: Annotated[
         int, typer.Option(min=1, max=100_000, help="Completions to each problem.")
     ] = 8,
