@@ -89,3 +89,31 @@ def test_a_file_that_could_not_be_finished_does_not_stay(package, tmp_path, monk
     with pytest.raises(OSError, match="No space left"):
         layout.lay_out(tmp_path / "mine")
     assert [p for p in (tmp_path / "mine").rglob("*") if p.is_file()] == []
+
+
+def test_lab_lays_an_installed_course_out_before_it_opens_it(
+    package, tmp_path, monkeypatch, capsys
+):
+    from gnivo_edu.commands.learn import lab
+
+    opened = []
+    monkeypatch.setattr("os.execv", lambda program, command: opened.append(command))
+    folder = tmp_path / "here" / "gnivo_course"
+    for said in (f"Notebooks and recipes are in {folder}\n", ""):  # the second time they are there
+        lab(browser=True, port=None, dry_run=False)
+        assert capsys.readouterr().out == said
+    assert (folder / "notebooks" / "00.ipynb").is_file()
+    assert [str(folder / "notebooks") in command for command in opened] == [True, True]
+
+
+def test_start_names_what_it_kept_in_one_line(package, tmp_path, monkeypatch, capsys):
+    from gnivo_edu.commands import maintain
+
+    target = tmp_path / "mine"
+    layout.lay_out(target)
+    for name in ("notebooks/00.ipynb", "recipes/deep/a.yaml"):
+        (target / name).write_text("a reader's")
+    monkeypatch.setattr(maintain, "NAMED", 1)
+    maintain.start(target)
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == "Kept as they were, with another text than ours: notebooks/00.ipynb and 1 more"
