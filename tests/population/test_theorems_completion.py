@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from gnivo_edu import objectives
-from gnivo_edu.batch import GroupBatch
+from gnivo_edu.batch import GroupBatch, group_log_softmax
 from gnivo_edu.exact import random_reference
 from gnivo_edu.exact.tree import Tables
 from gnivo_edu.objectives import LossOutput
+from gnivo_edu.objectives.groups import prefix_coefficients, reward_weights
 from gnivo_edu.population import (
     Population,
     Sampler,
@@ -258,3 +259,40 @@ def test_what_completion_weights_cost_and_save(weights: str, name: str) -> None:
         loss = partial(objectives.gnivo, weights=weights)
         mean, covariance = gradient_covariance(loss, groups, point, alpha=ALPHA)
         assert float(mean.norm() / covariance.trace().sqrt()) == pytest.approx(expected, abs=2e-3)
+
+
+def truncated(batch: GroupBatch, alpha: float, cap: float) -> LossOutput:
+    """GN-IVO with completion weights whose ratio pi_ref/mu is cut at `cap`."""
+    raw, full = (reward_weights(batch, alpha, weights=kind) for kind in ("raw", "completion"))
+    c = prefix_coefficients(batch, "all", lengths="sum_max", depths=None, horizon=None)
+    weight = c * raw * (full / raw).clamp(max=cap)
+    terms = weight * group_log_softmax(batch.prefix_logratio)
+    return LossOutput(batch.group_mean(-terms.sum((1, 2))))
+
+
+# Distance of the rest from pi* (groups of two), and signal over noise near it (of four, x = 0.9).
+TRUNCATED = {3.0: (0.0152, 0.058), 2.5: (0.0267, 0.105), 2.0: (0.0375, 0.167)}
+
+
+@pytest.mark.slow
+def test_a_truncated_ratio_is_as_biased_as_raw_weights_before_it_is_as_quiet() -> None:
+    answers = problem("tree")
+    best = answers.law(answers.tilted(answers.rewards / ALPHA))
+    near = point_at(answers, ALPHA, policy=answers.tilted(0.9 * answers.rewards / ALPHA))
+    pairs, fours = (Population.of(answers, K, sampler=stranger()) for K in (2, 4))
+
+    def measured(loss: Any) -> tuple[float, float]:
+        end = rest(loss, pairs, start=point_at(answers, ALPHA))
+        assert end.converged
+        mean, covariance = gradient_covariance(loss, fours, near)
+        away = total_variation(answers.law(answers.policy(end.point.logits)), best)
+        return float(away), float(mean.norm() / covariance.trace().sqrt())
+
+    for cap, (away, signal) in TRUNCATED.items():
+        result = measured(partial(truncated, alpha=ALPHA, cap=cap))
+        assert result == (pytest.approx(away, abs=5e-4), pytest.approx(signal, abs=2e-3))
+    whole = measured(partial(truncated, alpha=ALPHA, cap=float("inf")))
+    raw = measured(partial(objectives.gnivo, alpha=ALPHA))
+    assert whole[0] < ZERO
+    # Cut at 2 it is no nearer to pi* than raw weights are, and noisier.
+    assert raw == (pytest.approx(0.0378, abs=5e-4), pytest.approx(0.184, abs=2e-3))
