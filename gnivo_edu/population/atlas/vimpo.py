@@ -4,17 +4,37 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from torch import Tensor
+
 from gnivo_edu import objectives
 from gnivo_edu.batch import GroupBatch
 from gnivo_edu.objectives import LossOutput
 from gnivo_edu.population import laws
-from gnivo_edu.population.atlas.row import Row, biased, collapses, exact, family, other
+from gnivo_edu.population.atlas.row import (
+    Case,
+    Row,
+    biased,
+    collapses,
+    exact,
+    family,
+    other,
+    tilt_at,
+)
 
 
 def vimpo_actor(batch: GroupBatch, alpha: float) -> LossOutput:
     """The actor branch of VIMPO alone, not whitened."""
     both = objectives.vimpo(batch, alpha, actor=1.0, whitened=False).loss
     return LossOutput(both - objectives.vimpo(batch, alpha, actor=0.0).loss)
+
+
+def refreshed_law(case: Case) -> Tensor:
+    """pi_V three times, each with the one before it as its reference."""
+    answers = case.answers
+    for _ in range(3):
+        law = laws.vimpo_law(answers, case.alpha)
+        answers = replace(answers, reference=answers.from_law(law))
+    return law
 
 
 ROWS: list[Row] = [
@@ -42,6 +62,23 @@ ROWS: list[Row] = [
                 settings={"actor": 0.0, "baseline": "leave_one_out"},
                 sampling="current",
                 problem="one step",
+            ),
+            other(
+                "value loss, leave-one-out mean, 3 refreshes of the reference",
+                "pi_0 e^{(Q_1 + Q_2 + Q_3)/alpha}, Q_k raw under the policy of refresh k",
+                law=refreshed_law,
+                settings={"actor": 0.0, "baseline": "leave_one_out"},
+                sampling="current",
+                refreshes=3,
+            ),
+            other(
+                "value loss, leave-one-out mean, one step, 3 refreshes",
+                "pi_0 e^{3R/alpha}/Z",
+                law=tilt_at(1 / 3),
+                settings={"actor": 0.0, "baseline": "leave_one_out"},
+                sampling="current",
+                problem="one step",
+                refreshes=3,
             ),
             biased(
                 "value loss, stale samples", settings={"actor": 0.0, "baseline": "leave_one_out"}
