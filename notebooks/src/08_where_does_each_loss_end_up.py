@@ -508,16 +508,17 @@ for name in ("RLOO", "RLOO, old answers", "GVPO, uniform writer",
     far = entry.tv_from_optimum
     why = f"{far if far > 1e-9 else 0:.3f} from π*"
     if entry.verdict == "collapses":
-        why = "; ".join(map(what_is_left, entry.outcomes)) + " of the starts"
+        left = map(what_is_left, entry.outcomes)
+        why = "; ".join(left) + " of the starts"
     print(f"{name:<22} {entry.verdict:<10} {why}")
 
 # %% [markdown]
 # RLOO wants fresh answers: on old ones, unclipped, it climbs without end. And
 # near a corner its push fades, so that from one start it gets no further than
 # an answer that earns 0.9. PPO, told a "k3" as the price of each answer, pays
-# most for what has become rarer than it was: such answers are pushed out, ever
-# faster, and which ones these are is up to the start. What is left is not
-# the best.
+# most for what has become rarer than it was: such answers are pushed out,
+# ever faster, and which ones these are is up to the start. What is left is
+# not the best.
 # GVPO forgives any writer, and loses its footing when the *reference* moves
 # along: the anchor is on board. Hard labels say "better" with certainty, and
 # no log-ratio is large enough for that.
