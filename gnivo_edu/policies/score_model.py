@@ -248,7 +248,7 @@ class _Answers:
     def packed(self, policy: nn.Module) -> Packed | None:
         """Answers to one prompt in one row, where that pays and the policy is exact in it."""
         prompts, owner = self.index.unique(return_inverse=True)
-        if len(prompts) == len(owner):
+        if len(prompts) == len(owner) or _half_on_cpu(policy):
             return None
         arrays = (self.prompts, self.mask, self.tokens, self.inside.sum(1), owner)
         prompts, mask, tokens, lengths, owner = (x.cpu().numpy() for x in arrays)
@@ -265,6 +265,15 @@ class _Answers:
         return {
             name: x.new_zeros(shape).masked_scatter(self.inside, x) for name, x in fields.items()
         }
+
+
+def _half_on_cpu(policy: nn.Module) -> bool:
+    """Whether a policy runs in half precision on a CPU: there some kernels refuse a mask that is
+    given, and packed rows round otherwise than those of the sampler.
+    """
+    if device_of(policy).type != "cpu":
+        return False
+    return torch.is_autocast_enabled("cpu") or next(policy.parameters()).element_size() < 4
 
 
 def _hidden(

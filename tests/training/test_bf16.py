@@ -9,7 +9,6 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from gnivo_edu.policies import score_model
 from gnivo_edu.training import rollout
 from tests.training.training_runs import SUMS, Stop, left, run
 
@@ -41,16 +40,14 @@ def test_a_run_in_bf16_is_close_to_one_in_float32(objective, tmp_path):
 @pytest.mark.slow
 def test_sampler_and_scorer_agree_and_what_is_left_is_reported(tmp_path, shared_model, monkeypatch):
     settings = FEW | {"objective": "grpo", "learning_rate": 1e-6}
-    stories = {"model": shared_model, "task": "stories", "task_options": {"horizon": 16}}
-    # Attention over a cache, or in packed rows, may round otherwise than over a whole row; with
-    # some kernels it does not.
-    for name, changes in (("packed", {}), ("stories", stories)):
-        _, rows = run(tmp_path / name, **settings | changes)
-        assert all(0 <= row["sampling/sampling_logp_difference/mean"] < 0.03 for row in rows)
-    monkeypatch.setattr(score_model, "answers_a_row", lambda answers, config: None)
     _, rows = run(tmp_path / "sums", **settings)
     # One law for both, head included: a head in bfloat16 alone is off by 0.02 nats here.
     assert max(row["sampling/sampling_logp_difference/max"] for row in rows) < 1e-3
+    stories = {"model": shared_model, "task": "stories", "task_options": {"horizon": 16}}
+    _, rows = run(tmp_path / "stories", **settings | stories)
+    # Here attention over a cache may round otherwise than over a whole row; with some kernels it
+    # does not.
+    assert all(0 <= row["sampling/sampling_logp_difference/mean"] < 0.03 for row in rows)
     monkeypatch.setattr(rollout, "_wide_head", lambda policy: nullcontext())
     _, rows = run(tmp_path / "narrow", **settings)
     assert max(row["sampling/sampling_logp_difference/max"] for row in rows) > 2e-3
