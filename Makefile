@@ -22,7 +22,7 @@ demo: $(VENV)/.installed  ## the first five minutes: count, verify, break, learn
 lab: $(VENV)/.installed  ## open the notebooks; PORT=8899 at that port
 	@$(BIN)/gnivo-edu lab $(if $(PORT),--port $(PORT))
 
-test: lint browser  ## lint and every test, about ten minutes
+test: lint browser  ## lint and every test, a quarter of an hour
 	$(TESTS) -m "not nightly"
 
 test-fast: $(VENV)/.installed-dev  ## the tests that take seconds
