@@ -61,7 +61,7 @@ def read_questions(
     system: str | None = None,
     answer: str | None = None,
     grade: str | None = None,
-    reward: Sequence[str] | str | Callable[..., Any] = (),
+    reward: Sequence[str | Callable[..., Any]] | str | Callable[..., Any] = (),
     reward_weights: Sequence[float] | None = None,
     held_out: float = 0.0,
     shuffle: int | None = None,

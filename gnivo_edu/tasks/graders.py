@@ -11,6 +11,7 @@ from gnivo_edu.names import nearest, shown
 from gnivo_edu.tasks.answers.patterns import NUMBER
 from gnivo_edu.tasks.grading import (
     TIMEOUT,
+    Extract,
     Grade,
     Problem,
     Status,
@@ -20,9 +21,12 @@ from gnivo_edu.tasks.grading import (
 )
 
 Grader = Callable[[Sequence[str], Sequence[Problem]], list[Grade]]
+Same = Callable[[str, str], bool]  # an answer and a gold one
 LONGEST = 300  # characters of a number
 
-_NUMBER = re.compile(rf"(?<![\w.])[-−]?[$€£]?\s*{NUMBER}(?:[eE][-+]?\d{{1,3}}|/[1-9]\d*)?(?!\w)")
+_NUMBER = re.compile(
+    rf"(?<![\w.])[-−]?[$€£]?\s*{NUMBER}(?:[eE][-+]?\d{{1,3}}|/[1-9]\d*(?:\.\d+)?)?(?!\w)"
+)
 _MARKED = re.compile(r"####[ \t]*(\S.*)")
 _SAID = re.compile(r"\b(?i:answer|option|choice)\b(?i:\s+is)?[\s:*(]*([A-Z])\b")
 _ALONE = re.compile(r"[\s*(]*([A-Z])(?:[\s*]*(?:[.):,].*)?)", re.DOTALL)
@@ -54,7 +58,8 @@ def get_grader(name: str, timeout: float = TIMEOUT) -> Grader:
     if name not in _GRADERS:
         hint = nearest(name, GRADERS, otherwise=f"known: {', '.join(GRADERS)}")
         raise ValueError(f"there is no grader {shown(name)}; {hint}")
-    return partial(_grade, name)
+    extract, same = _GRADERS[name]
+    return partial(graded, extract=extract, same=same)
 
 
 def check_gold(name: str | None, gold: str) -> None:
@@ -78,22 +83,27 @@ def check_gold(name: str | None, gold: str) -> None:
             ) from error
 
 
-def _grade(name: str, texts: Sequence[str], problems: Sequence[Problem]) -> list[Grade]:
-    extract, same = _GRADERS[name]
+def graded(
+    texts: Sequence[str], problems: Sequence[Problem], extract: Extract, same: Same
+) -> list[Grade]:
+    """A grade for each text: `extract` takes its answer, None for "no answer", and `same` holds it
+    against the gold one.
+
+    >>> import operator
+    >>> asked = [Problem(question="?", gold="4")] * 2
+    >>> grades = graded(["4", "5"], asked, extract=str.strip, same=operator.eq)
+    >>> [grade.status for grade in grades]
+    ['right', 'wrong']
+    """
     grades = []
     for text, problem in zip(texts, problems, strict=True):
         answer = extract(text)
         status: Status = "no answer"
         if answer is not None:
             status = "right" if same(answer, problem.gold) else "wrong"
+        reward = float(status == "right")
         grades.append(
-            Grade(
-                text=text,
-                answer=answer,
-                gold=problem.gold,
-                status=status,
-                reward=float(status == "right"),
-            )
+            Grade(text=text, answer=answer, gold=problem.gold, status=status, reward=reward)
         )
     return grades
 
@@ -113,7 +123,7 @@ def _exact(text: str) -> str | None:
 
 
 def _number(text: str) -> str | None:
-    """The last number of a text, as `Fraction` reads it; one of hundreds of digits is none."""
+    """The last number of a text, for `_value`; one of hundreds of digits is none."""
     numbers = _NUMBER.findall(_marked(text) or text)
     number = re.sub(r"[,$€£\s]", "", numbers[-1].replace("−", "-")) if numbers else ""
     return number if 0 < len(number) < LONGEST else None
@@ -128,8 +138,14 @@ def _choice(text: str) -> str | None:
     return said[-1] if said else None
 
 
+def _value(number: str) -> Fraction:
+    """What `_number` found; either side of a "/" may be a decimal."""
+    above, _, below = number.partition("/")
+    return Fraction(above) / Fraction(below or 1)
+
+
 def _same_number(answer: str, gold: str) -> bool:
-    return Fraction(answer) == Fraction(str(_number(gold)))
+    return _value(answer) == _value(str(_number(gold)))
 
 
 def _contains(answer: str, gold: str) -> bool:
@@ -137,7 +153,7 @@ def _contains(answer: str, gold: str) -> bool:
 
 
 # What is taken for the answer, and whether it is the gold one.
-_GRADERS: dict[str, tuple[Callable[[str], str | None], Callable[[str, str], bool]]] = {
+_GRADERS: dict[str, tuple[Extract, Same]] = {
     "exact": (_exact, lambda answer, gold: answer == gold.strip()),
     "number": (_number, _same_number),
     "choice": (_choice, lambda answer, gold: answer == _choice(gold)),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Sequence
+from functools import partial
 from itertools import zip_longest
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gnivo_edu.tasks.grading import Grade, Problem, Status
+from gnivo_edu.tasks.graders import graded
+from gnivo_edu.tasks.grading import Problem
 from gnivo_edu.tasks.segment import check_rows, steps_after
 from gnivo_edu.tasks.text_task import TextTask
 
@@ -29,7 +32,8 @@ class Sums(TextTask):
     tokens. An answer is right if the number after its first `Answer:` is; the steps are graded by
     `first_wrong_step` alone. A step ends with ";" or with the line.
 
-    `tiers` are texts such as "3x2", three terms of two digits; `num_prompts` of each. `split`
+    `tiers` are texts such as "3x2", three terms of two digits; `num_prompts` of each,
+    or as many as there are. `split`
     "test" has the first `TEST_QUESTIONS` that the seed of a tier draws, "train" those after them;
     no question is in both. `options` are those of `TextTask`; `chat` is off unless asked for, since
     the worked examples are the instruction.
@@ -76,7 +80,8 @@ class Sums(TextTask):
             "chat": False,
         }
         name = f"sums-{split}"
-        super().__init__(name, problems, tokenizer, grade_sums, **{**standard, **options})
+        grader = partial(graded, extract=said_answer, same=operator.eq)
+        super().__init__(name, problems, tokenizer, grader, **{**standard, **options})
 
     def demonstration(self, prompt_index: int) -> NDArray[np.int64]:
         """The right answer to a prompt, int64: its steps, the answer and the end token. Raises
@@ -136,20 +141,14 @@ def first_difference(text: str, terms: Sequence[int]) -> int:
     return next((number for number, (one, other) in pairs if one != other), -1)
 
 
-def grade_sums(texts: Sequence[str], problems: Sequence[Problem]) -> list[Grade]:
-    """The verdict on each answer: the number behind its first `Answer:`, read whole."""
-    grades = []
-    for text, problem in zip(texts, problems, strict=True):
-        found = _ANSWER.search(text)
-        answer = found[1].lstrip("0") or "0" if found else None
-        status: Status = "no answer"
-        if answer is not None:
-            status = "right" if answer == problem.gold else "wrong"
-        reward = float(status == "right")
-        grades.append(
-            Grade(text=text, answer=answer, gold=problem.gold, status=status, reward=reward)
-        )
-    return grades
+def said_answer(text: str) -> str | None:
+    r"""The number behind the first `Answer:` of a text, read whole.
+
+    >>> said_answer(" 4 + 5 = 9\nAnswer: 09"), said_answer("Answer: 9 apples")
+    ('9', None)
+    """
+    found = _ANSWER.search(text)
+    return found[1].lstrip("0") or "0" if found else None
 
 
 def _shape(tier: str) -> tuple[int, int]:

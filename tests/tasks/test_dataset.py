@@ -141,3 +141,19 @@ def test_a_base_model_reads_no_conversation(file: str) -> None:
     write(file, {"prompt": said, "answer": 1})
     with pytest.raises(ValueError, match="the prompt of row 0 is a conversation"):
         get("dataset", Words(), path_or_id=file)
+
+
+def test_the_gold_of_a_solution_is_what_it_ends_in(file: str) -> None:
+    solutions = ["6 * 3 = 18\n#### 18", r"So \boxed{18}", "18"]
+    write(file, *({"prompt": "6 * 3?", "answer": text} for text in solutions))
+    for grade in ("number", "math", "exact"):
+        assert [p.gold for p in read_questions(file, grade=grade).problems] == ["18"] * 3
+
+
+def test_a_reward_that_fails_is_found_before_a_tokenizer_is_needed(file: str) -> None:
+    def broken(completions: Any) -> list[float]:
+        return [1 / 0]
+
+    asked = {"path_or_id": file, "prompt": "question", "reward": [broken]}
+    with pytest.raises(ValueError, match="the reward broken raised ZeroDivisionError"):
+        check_options("dataset", asked)

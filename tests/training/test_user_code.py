@@ -14,8 +14,11 @@ import pytest
 import torch
 from torch import nn
 
+from gnivo_edu.tasks import get
 from gnivo_edu.training.plain_values import in_words, is_moment
 from gnivo_edu.training.user_code import code_of, values_of
+from tests.tasks.small_data import Words
+from tests.tasks.small_data import write as rows_of
 
 
 @pytest.fixture
@@ -264,3 +267,16 @@ def test_weights_of_a_reward_model_count():
 @pytest.mark.parametrize("x", [torch.zeros(0), torch.zeros(()), np.zeros((0, 2)), b"", np.int8(3)])
 def test_small_values_are_said_too(x):
     assert in_words(x) == in_words(x) is not None
+
+
+@pytest.mark.parametrize("names", [["one"], ["one", "two"]], ids=str)
+def test_the_rewards_of_a_task_of_one_s_own_count(names, write, tmp_path):
+    prints = []
+    for factor in (1, 1, 2):
+        one = f"def one(texts): return [{factor}.0 for _ in texts]\n"
+        module = write(prize=one + "def two(texts): return one(texts)\n")
+        file = rows_of(tmp_path / "questions.jsonl", [{"prompt": "?"}])
+        rewards = [getattr(module, name) for name in names]
+        task = get("dataset", Words(), path_or_id=file, reward=rewards)
+        prints.append(code_of((task,))["prize.py"])
+    assert prints[0] == prints[1] != prints[2]
