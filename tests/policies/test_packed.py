@@ -211,6 +211,26 @@ def test_scores_are_the_same_bits_with_and_without_gradient(packing: Packing) ->
     assert torch.equal(constant, score_rows(model, *given())["policy_logps"].detach())
 
 
+@pytest.mark.parametrize("half", ["weights", "autocast"])
+def test_rows_stand_apart_in_half_precision_on_a_cpu(half: str, packing: Packing) -> None:
+    model = double("llama").to(torch.bfloat16 if half == "weights" else torch.float32)
+    counted, tokens = Counted(model), []
+    for packed in (False, True):
+        packing(packed)
+        with torch.autocast("cpu", torch.bfloat16, enabled=half == "autocast"):
+            score_rows(model, *given(), fields=("policy_logps",))  # looks at the model
+            counted.tokens = 0
+            score_rows(model, *given(), fields=("policy_logps",))
+        tokens.append(counted.tokens)
+    assert tokens[0] == tokens[1]
+    packing(True)
+    full = double("llama").float()
+    score_rows(full, *given(), fields=("policy_logps",))
+    counted = Counted(full)
+    score_rows(full, *given(), fields=("policy_logps",))
+    assert counted.tokens < tokens[0]
+
+
 def test_dropout_is_drawn_as_before(packing: Packing) -> None:
     model = tiny_model("llama", attention_dropout=0.5).train()
     scores = []

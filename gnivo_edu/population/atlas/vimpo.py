@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from torch import Tensor
-
 from gnivo_edu import objectives
 from gnivo_edu.batch import GroupBatch
 from gnivo_edu.objectives import LossOutput
 from gnivo_edu.population import laws
 from gnivo_edu.population.atlas.row import (
-    Case,
     Row,
     biased,
     collapses,
@@ -20,21 +17,13 @@ from gnivo_edu.population.atlas.row import (
     other,
     tilt_at,
 )
+from gnivo_edu.population.moving import refreshed
 
 
 def vimpo_actor(batch: GroupBatch, alpha: float) -> LossOutput:
     """The actor branch of VIMPO alone, not whitened."""
     both = objectives.vimpo(batch, alpha, actor=1.0, whitened=False).loss
     return LossOutput(both - objectives.vimpo(batch, alpha, actor=0.0).loss)
-
-
-def refreshed_law(case: Case) -> Tensor:
-    """pi_V three times, each with the one before it as its reference."""
-    answers = case.answers
-    for _ in range(3):
-        law = laws.vimpo_law(answers, case.alpha)
-        answers = replace(answers, reference=answers.from_law(law))
-    return law
 
 
 ROWS: list[Row] = [
@@ -66,7 +55,7 @@ ROWS: list[Row] = [
             other(
                 "value loss, leave-one-out mean, 3 refreshes of the reference",
                 "pi_0 e^{(Q_1 + Q_2 + Q_3)/alpha}, Q_k raw under the policy of refresh k",
-                law=refreshed_law,
+                law=lambda c: c.answers.law(refreshed(c.answers, c.alpha, times=3)),
                 settings={"actor": 0.0, "baseline": "leave_one_out"},
                 sampling="current",
                 refreshes=3,
