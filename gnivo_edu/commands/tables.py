@@ -37,6 +37,8 @@ def print_verification(report: dict[str, Any]) -> None:
     }
     for reason in sorted(reasons):
         print(visible(reason))
+    if "tree" in report:
+        _print_tree(report["tree"])
     if "fit" in report:
         fit = report["fit"]
         print(
@@ -46,6 +48,21 @@ def print_verification(report: dict[str, Any]) -> None:
             f"{'holds' if fit['passed'] else 'MISSES'}."
         )
     print("All hold." if report["passed"] else "Not everything holds: see the rows with NO.")
+
+
+def _print_tree(tree: dict[str, Any]) -> None:
+    """How much of a model's own probability its tree keeps, and what its texts earn."""
+    kept, rewards = tree["kept_mass"], tree["rewards"]
+    masses = ", ".join(f"{mass:.3f}" for mass in kept["by_depth"])
+    print(
+        f"kept of the model's own probability: {masses} after 0, 1, ... tokens (means over the "
+        f"tree; at least {kept['least']:.3f}); it stays in the tree with chance "
+        f"{kept['whole']:.3f}."
+    )
+    print(
+        f"{visible(tree['reward'])}: {rewards['different']} different rewards, "
+        f"{rewards['least']:.3g} to {rewards['most']:.3g}, on average {rewards['mean']:.3f}."
+    )
 
 
 def _short_target(result: dict[str, Any]) -> str:

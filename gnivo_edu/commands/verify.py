@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gnivo_edu.commands import tables
-from gnivo_edu.commands.app import Json, app, echo, finish, given_only, key_values, status
+from gnivo_edu.commands.app import Json, app, echo, finish, given_only, key_values, path, status
 from gnivo_edu.names import visible
 
 PANEL = "Verify"
@@ -50,6 +51,10 @@ def verify(
             help="Of the model's texts: a named one, or module:function. Default: sentiment."
         ),
     ] = None,
+    tree: Annotated[
+        Path | None,
+        typer.Option(parser=path, help="Write the model's tree, its numbers and texts, to a JSON."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Both theorems, to machine precision, and two controls that must fail."""
@@ -57,7 +62,7 @@ def verify(
 
     alphas = alpha or checks.ALPHAS
     sizes = group_size or checks.GROUP_SIZES
-    of_model = given_only(prompt=prompt, top_k=top_k, horizon=horizon, reward=reward)
+    of_model = given_only(prompt=prompt, top_k=top_k, horizon=horizon, reward=reward, tree=tree)
     if of_model and model is None:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in of_model)
         raise ValueError(f"{options} can only be given with --model: environments have their own")

@@ -25,6 +25,7 @@ from gnivo_edu.policies.score_model import (
 from gnivo_edu.policies.scoring import evaluating, next_token_logps, tabulate, token_logps
 from gnivo_edu.policies.small import small_transformer
 from gnivo_edu.policies.tabular import TabularConfig, TabularLM
+from gnivo_edu.policies.tree_file import read_tree, write_tree
 
 __all__ = [
     "Critic",
@@ -46,6 +47,7 @@ __all__ = [
     "next_token_logps",
     "pick_device",
     "precise_norms",
+    "read_tree",
     "sample_completions",
     "sample_groups",
     "score_rows",
@@ -56,4 +58,5 @@ __all__ = [
     "tree_from_model",
     "two_pass_scorers",
     "weighted_rows",
+    "write_tree",
 ]

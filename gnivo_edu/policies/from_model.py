@@ -31,7 +31,8 @@ class TextTree(TokenMDP):
     end-of-sequence token, so that the tree is full. `decode(prefix)` is the text of the
     continuation, `pieces(prefix)` that text token by token, `token_ids[t]` int64 [V**t, V] the
     model's tokens, `prompt` the text that is continued. `reward` takes a list of continuations to
-    numbers. `reference()` is the model itself, renormalised over the kept tokens."""
+    numbers. `reference()` is the model itself, renormalised over the kept tokens, and
+    `kept_mass[t]` [V**t] what they have of its own probability after each prefix."""
 
     def __init__(
         self,
@@ -40,11 +41,12 @@ class TextTree(TokenMDP):
         prompt_ids: list[int],
         token_ids: list[NDArray[np.int64]],
         tables: Tables,
+        kept_mass: list[NDArray[np.float64]],
         reward: TextReward,
     ) -> None:
         super().__init__(vocab_size=token_ids[0].shape[1], horizon=len(token_ids))
         self.prompt, self.prompt_ids = prompt, prompt_ids
-        self.token_ids = token_ids
+        self.token_ids, self.kept_mass = token_ids, kept_mass
         self._tokenizer = tokenizer
         self._tables = tables
         self._text_reward = reward
@@ -52,6 +54,18 @@ class TextTree(TokenMDP):
     def reference(self, prompt_index: int = 0) -> Tables:
         """The model's log-probabilities of the kept tokens, renormalised, [V**t, V], nats."""
         return [table.copy() for table in self._tables]
+
+    def model_logps(self) -> list[NDArray[np.float64]]:
+        """The model's own log-probability of each prefix, [V**t], t = 0..T, nats.
+
+        That of the pruned reference, times the masses kept on the way: p(s_t) = pi_ref(s_t) m(s_0)
+        ... m(s_{t-1}).
+        """
+        prefixes = [np.zeros(1)]
+        for table, mass in zip(self._tables, self.kept_mass, strict=True):
+            step = table + np.log(mass)[:, None]
+            prefixes.append((prefixes[-1][:, None] + step).ravel())
+        return prefixes
 
     def model_tokens(self, prefix: ArrayLike) -> list[int]:
         """The model's own token ids of a prefix of ranks; `bos_token_id` and `pad_token_id` are
@@ -69,23 +83,24 @@ class TextTree(TokenMDP):
         """Text that the ranks append to the prompt; a character that is not yet complete shows as
         U+FFFD.
         """
-        return self._texts([self.model_tokens(tokens)])[0]
+        return self.texts([self.model_tokens(tokens)])[0]
 
     def pieces(self, prefix: ArrayLike) -> list[str]:
         """Text that each token adds, together `decode(prefix)`; a character of several tokens is
         its last one's.
         """
         ids = self.model_tokens(prefix)
-        texts = self._texts([ids[:t] for t in range(len(ids) + 1)])
+        texts = self.texts([ids[:t] for t in range(len(ids) + 1)])
         grown = [text.rstrip("\ufffd") for text in texts[:-1]] + texts[-1:]
         return [after[len(before) :] for before, after in pairwise(grown)]
 
     def _score(
         self, tokens: NDArray[np.int64], lengths: NDArray[np.int64], prompt_index: NDArray[np.int64]
     ) -> ArrayLike:
-        return self._text_reward(self._texts([self.model_tokens(row) for row in tokens]))
+        return self._text_reward(self.texts([self.model_tokens(row) for row in tokens]))
 
-    def _texts(self, ids: list[list[int]]) -> list[str]:
+    def texts(self, ids: list[list[int]]) -> list[str]:
+        """The text that each row of the model's tokens appends to the prompt."""
         # Decoded after the prompt, then cut: a token's leading space is lost where it comes first.
         # The prompt may end inside a character, which the continuation then completes.
         before, *texts = self._tokenizer.batch_decode(
@@ -141,7 +156,7 @@ def tree_from_model(
             way = replace(way, cache=False)
         started = Rows(model, None, prompts=ids, mask=torch.ones_like(ids) > 0, way=way)
         max_rows = MAX_ROWS if way.together else 1
-        tables, token_ids = _grow(
+        tables, token_ids, kept_mass = _grow(
             started,
             allowed,
             top_k=top_k,
@@ -155,6 +170,7 @@ def tree_from_model(
         prompt_ids=prompt_ids,
         token_ids=token_ids,
         tables=tables,
+        kept_mass=kept_mass,
         reward=reward,
     )
     return mdp, mdp.reference()
@@ -178,9 +194,9 @@ def _grow(
     horizon: int,
     max_bytes: int,
     max_rows: int,
-) -> tuple[Tables, list[NDArray[np.int64]]]:
-    """Tables and token ids, filled chunk of prefixes by chunk, going deeper before going on: few
-    caches live at a time.
+) -> tuple[Tables, list[NDArray[np.int64]], list[NDArray[np.float64]]]:
+    """Tables, token ids and kept masses, filled chunk of prefixes by chunk, going deeper before
+    going on: few caches live at a time.
     """
     width = prompt.logits.shape[-1]
     allowed = [i for i in allowed if i < width]
@@ -192,6 +208,7 @@ def _grow(
     banned[allowed] = False
     tables = [np.empty((top_k**t, top_k)) for t in range(horizon)]
     token_ids = [np.empty((top_k**t, top_k), dtype=np.int64) for t in range(horizon)]
+    kept_mass = [np.empty(top_k**t) for t in range(horizon)]
     # Per prefix: one cache at every depth, and the logits with two working copies (all positions
     # without a cache).
     length = prompt.ids.shape[1] + horizon
@@ -209,6 +226,10 @@ def _grow(
         best, tokens = prefixes.logits.masked_fill(banned, -torch.inf).topk(top_k)
         tables[t][numbers] = best.cpu().double().log_softmax(-1).numpy()
         token_ids[t][numbers] = tokens.cpu().numpy()
+        # In float64 a few rows at a time, which the bound of the memory does not notice.
+        parts = prefixes.logits.split(64)
+        whole = torch.cat([part.double().logsumexp(-1) for part in parts])
+        kept_mass[t][numbers] = (best.double().logsumexp(-1) - whole).exp().cpu().numpy()
         if t + 1 == horizon:
             return
         numbers = (numbers[:, None] * top_k + np.arange(top_k)).ravel()
@@ -218,7 +239,7 @@ def _grow(
             visit(children, numbers=numbers[part.numpy()], t=t + 1)
 
     visit(prompt, numbers=np.zeros(1, dtype=np.int64), t=0)
-    return tables, token_ids
+    return tables, token_ids, kept_mass
 
 
 def _cache_bytes(past: Any) -> int:

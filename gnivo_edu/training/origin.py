@@ -47,7 +47,7 @@ def origin_of(
         "settings": _plain(config.to_dict()),
         "data": _data(task, questions),
         "answers": "" if config.data is None else sha(Path(config.data)),
-        "model": _weights(model),
+        "model": hash_of_weights(model),
         "shape": _shape(model),
         "code": code_of(things),
         # What a run itself has counted and kept in these is no change.
@@ -139,7 +139,7 @@ def _data(task: Any, questions: np.ndarray) -> str:
     return total.hexdigest()
 
 
-def _weights(model: nn.Module) -> str:
+def hash_of_weights(model: nn.Module) -> str:
     """Hash of all parameters, those under adapters included: a second a gigabyte and core."""
 
     def digest(named: tuple[str, nn.Parameter]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,26 @@ def test_tables_against_one_forward_per_prefix(
             kept, logps = brute_force(model, ids, list(allowed), 3)
             assert mdp.token_ids[t][number].tolist() == kept
             np.testing.assert_allclose(tables[t][number], logps, rtol=0, atol=1e-10)
+
+
+def test_kept_masses_against_plain_softmax(model: Any, tokenizer: Any) -> None:
+    """m(s) is what the kept tokens have of the whole softmax, special tokens included; the model's
+    own law of a prefix is the product of its tokens' probabilities.
+    """
+    mdp, _ = tree_from_model(model, tokenizer, "a b", 3, 3, lengths_of)
+    start, own = tokenizer("a b")["input_ids"], mdp.model_logps()
+    assert [mass.shape for mass in mdp.kept_mass] == [(1,), (3,), (9,)]
+    for number, prefix in enumerate(itertools.product(range(3), repeat=3)):
+        ids = start + mdp.model_tokens(prefix)
+        with torch.no_grad():
+            law = model(input_ids=torch.tensor([ids])).logits[0].double().softmax(-1)
+        steps = [float(law[len(start) - 1 + t, ids[len(start) + t]]) for t in range(3)]
+        for t in range(4):
+            place = number // 3 ** (3 - t)
+            assert own[t][place] == pytest.approx(math.log(math.prod(steps[:t])), abs=1e-10)
+            if t < 3:
+                mass = float(law[len(start) - 1 + t, mdp.token_ids[t][place].tolist()].sum())
+                assert mdp.kept_mass[t][place] == pytest.approx(mass, abs=1e-12)
 
 
 def test_special_and_unknown_tokens_are_removed(model: Any, tokenizer: Any) -> None:
