@@ -134,9 +134,10 @@ def problem_of(row: Row, number: int, source: str) -> Problem:
     >>> problem_of({"problem": "?", "answer": 7.0}, 0, source="").gold
     '7'
     """
+    where = f"row {number + 1} of {source!r}"
     question = field(row, ("problem", "question"))
     if question is not None:
-        question = text_field(row, ("problem", "question"), number=number, source=source)
+        question = text_field(row, ("problem", "question"), number=number + 1, source=source)
     answer = field(row, ("answer", "final_answer"))
     if answer is None:
         solution = field(row, ("solution",)) or ""
@@ -144,14 +145,10 @@ def problem_of(row: Row, number: int, source: str) -> Problem:
         answer = last_box("\n".join(map(str, lines)))
     if isinstance(answer, list | tuple):
         if len(answer) != 1:
-            raise ValueError(
-                f"row {number} of {source!r} lists {len(answer)} answers: give one text that holds "
-                "all"
-            )
+            raise ValueError(f"{where} lists {len(answer)} answers: give one text that holds all")
         answer = answer[0]
     if isinstance(answer, float) and answer.is_integer():
         answer = int(answer)
-    where = f"row {number} of {source!r}"
     answer = convert(f"the answer of {where}", answer, str | int | float | None)
     gold = "" if answer is None else str(answer).strip()
     if not question or not gold:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gnivo_edu.names import shown, visible
+from gnivo_edu.tasks.data_sets import has_splits
 from gnivo_edu.tasks.dataset import Questions, questions_of
 from gnivo_edu.tasks.grading import Problem
 from gnivo_edu.tasks.registry import convert_task_options, get
@@ -47,7 +48,7 @@ def check_task(
     asked = convert_task_options("dataset", asked)
     questions = questions_of(asked)
     problems = questions.problems
-    odd = [*_duplicates(problems), *_shared_with_test(asked, problems)]
+    odd = [*_hidden(problems), *_duplicates(problems), *_shared_with_test(asked, problems)]
     report: dict[str, Any] = {
         "problems": len(problems),
         "left_out": {str(number): why for number, why in questions.left_out.items()},
@@ -81,6 +82,16 @@ def _golds(questions: Questions, grade: str) -> tuple[dict[str, int], dict[str, 
     return dict(Counter(grade.status for grade in grades)), wrong
 
 
+def _hidden(problems: Sequence[Problem]) -> list[str]:
+    """Questions with letters that nobody sees, or that turn others round; a tab is none."""
+    odd = []
+    for problem in problems:
+        text = problem.question.replace("\t", " ")
+        if hidden := [letter for letter in text if visible(letter, lines=True) != letter]:
+            odd.append(f"{problem.id}: its question holds {shown(hidden[0])}, which nobody sees")
+    return _some(odd)
+
+
 def _duplicates(problems: Sequence[Problem]) -> list[str]:
     """Questions that stand more than once."""
     first: dict[Any, Problem] = {}
@@ -94,13 +105,12 @@ def _duplicates(problems: Sequence[Problem]) -> list[str]:
 
 def _shared_with_test(options: Mapping[str, Any], problems: Sequence[Problem]) -> list[str]:
     """Questions of the split that split "test" has too; nothing where there is no such split."""
-    if options.get("split", "train") == "test":
+    splits = options.get("held_out") or has_splits(options["path_or_id"])
+    if options.get("split", "train") == "test" or not splits:
         return []
     try:
         test = questions_of({**options, "split": "test", "limit": None}).problems
     except ValueError:
-        return []
-    if test[0].row == problems[0].row and len(test) == len(problems):  # a file without splits
         return []
     held = {problem.question for problem in test}
     return _some([f"{p.id} is in the test split too" for p in problems if p.question in held])
@@ -164,5 +174,7 @@ def text_of(report: Mapping[str, Any]) -> str:
         lines += [f"  {text!r}" for text in report["prompts"]]
     else:
         lines.append("give --model to see the prompts as it reads them")
-    lines += [f"odd: {line}" for line in report["odd"]] or ["nothing is odd"]
+    told = report["left_out"] or report["wrong_gold"]
+    fine = "nothing else is odd" if told else "nothing is odd"
+    lines += [f"odd: {line}" for line in report["odd"]] or [fine]
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike, fspath
@@ -48,6 +49,16 @@ def load_rows(path_or_id: str | PathLike[str], split: str, config: str | None = 
     return _read_with_datasets(path, name, split=split, config=config)
 
 
+def has_splits(path_or_id: str | PathLike[str]) -> bool:
+    """Whether the data have splits of their own, as a folder and a hub id may, and a file has not.
+
+    >>> has_splits("owner/name")
+    True
+    """
+    path = home(path_or_id, what="path_or_id")
+    return not (path.is_file() or (path / "dataset_info.json").is_file())
+
+
 def _read_with_datasets(path: Path, name: str, split: str, config: str | None) -> list[Row]:
     try:
         import datasets
@@ -58,6 +69,7 @@ def _read_with_datasets(path: Path, name: str, split: str, config: str | None) -
     try:
         if path.exists():
             datasets.disable_progress_bars()  # they are for what comes from the hub
+            datasets.logging.set_verbosity(logging.CRITICAL)  # the error below says it
         if path.is_file():
             kind = _FORMATS.get(path.suffix[1:])
             if kind is None:

@@ -82,8 +82,8 @@ def read_questions(
     share of the rows, in that order, that split "test" has and "train" has not: for a file without
     splits. `limit` keeps the first rows. `skip_bad` leaves out rows that cannot be used.
 
-    Raises ValueError, in one line, on what does not fit, with the numbers of the rows that cannot
-    be used and why.
+    Raises ValueError, in one line, on what does not fit, with the numbers of the rows, from 1 on,
+    that cannot be used and why.
     """
     if not path_or_id:
         raise ValueError("the task 'dataset' needs path_or_id: a file, a folder or a hub id")
@@ -91,6 +91,8 @@ def read_questions(
     if rewards and grade:
         raise ValueError("pass grade or reward, not both: a grader is a reward by name")
     rows = load_rows(path_or_id, split, config=config)
+    if not rows:
+        raise ValueError(f"{path_or_id!r} holds no rows")
     columns = list(dict.fromkeys(column for row in rows for column in row))
     if answer is None and "answer" in columns:
         answer = "answer"
@@ -107,14 +109,15 @@ def read_questions(
             problem = _problem(rows[number], number, prompt=prompt, system=system, answer=answer)
             check_gold(grade, problem.gold)
         except ValueError as error:
-            left_out[number] = str(error)
+            left_out[number + 1] = str(error)
             continue
         problems.append(problem)
     if left_out and not skip_bad:
         raise ValueError(f"{path_or_id!r}: {_told(left_out, len(rows))}")
     kept = first_rows(problems, limit)
     if not kept:
-        raise ValueError(f"{path_or_id!r} has no rows for split {split!r} that can be used")
+        why = f": {_listed(left_out)}" if left_out else ""
+        raise ValueError(f"{path_or_id!r} has no rows for split {split!r} that can be used{why}")
     if isinstance(grader, RowRewards):
         rehearse(grader, kept)
     return Questions(kept, grader, left_out)
@@ -144,7 +147,7 @@ def _problem(row: Row, number: int, prompt: str, system: str | None, answer: str
         raise ValueError(f"its {prompt} must be a text, got {shown(question)}")
     gold = "" if answer is None else _gold(row.get(answer), answer)
     return Problem(
-        question=question, gold=gold, id=f"row {number}", turns=tuple(turns), row=dict(row)
+        question=question, gold=gold, id=f"row {number + 1}", turns=tuple(turns), row=dict(row)
     )
 
 
@@ -211,10 +214,13 @@ def _filled(template: str, row: Row) -> str:
 
 
 def _told(left_out: Mapping[int, str], count: int) -> str:
+    return (
+        f"{len(left_out)} of {count} rows cannot be used ({_listed(left_out)}): mend them, or "
+        "leave them out with skip_bad=true"
+    )
+
+
+def _listed(left_out: Mapping[int, str]) -> str:
     """The first rows that cannot be used, and why."""
     first = "; ".join(f"row {number}: {why}" for number, why in list(left_out.items())[:TOLD])
-    more = f"; and {len(left_out) - TOLD} more" if len(left_out) > TOLD else ""
-    return (
-        f"{len(left_out)} of {count} rows cannot be used ({first}{more}): mend them, or leave them "
-        "out with skip_bad=true"
-    )
+    return first + (f"; and {len(left_out) - TOLD} more" if len(left_out) > TOLD else "")

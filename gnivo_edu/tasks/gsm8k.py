@@ -51,15 +51,16 @@ def gsm8k(
         )
     problems = []
     for number, row in enumerate(first_rows(rows, limit)):
+        where = f"row {number + 1} of {source!r}"
         question, solution = (
-            text_field(row, (name,), number=number, source=source)
+            text_field(row, (name,), number=number + 1, source=source)
             for name in ("question", "answer")
         )
         if not question.strip():
-            raise ValueError(f"row {number} of {source!r}: its question is nothing but white space")
+            raise ValueError(f"{where}: its question is nothing but white space")
         gold = after_marker(solution)
         if gold is None:
-            raise ValueError(f"row {number} of {source!r} has no answer after ####")
+            raise ValueError(f"{where} has no answer after ####")
         problems.append(Problem(question=question, gold=gold, id=f"{split}/{number}"))
     options = {
         "base_text": BASE_TEXT,

@@ -8,8 +8,9 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from gnivo_edu.tasks.rewards import REWARDS
 OF_ALL = ("prompts", "completions", "completion_ids")
 # What TRL passes besides; here there is nothing to put into them.
 NOT_HERE = {"trainer_state": None, "log_extra": lambda *_: None, "log_metric": lambda *_: None}
-REHEARSAL = 30.0  # seconds for one call on a few rows
+REHEARSAL = 60.0  # seconds for one call on a few rows
 
 
 class RowReward:
@@ -142,25 +143,29 @@ def rehearse(rewards: RowRewards, problems: Sequence[Problem], seconds: float = 
     few = [problem for problem in problems[:2] for _ in range(2)]
     texts = [text for problem in problems[:2] for text in (problem.gold or problem.question, "")]
     for reward in rewards.rewards:
-        raised: list[BaseException] = []
-
-        def call(reward: RowReward = reward, raised: list[BaseException] = raised) -> None:
-            try:
-                reward(texts, few, [[] for _ in texts])
-            except ValueError as error:
-                raised.append(error)
-
-        # A daemon: what hangs does not hold up the end of the process.
-        trial = threading.Thread(target=call, daemon=True)
-        trial.start()
-        trial.join(seconds)
-        if trial.is_alive():
+        trial = _aside(partial(reward, texts, few, [[] for _ in texts]))
+        try:
+            trial.result(seconds)
+        except TimeoutError:
             raise ValueError(
                 f"the reward {reward.name} has given nothing for {len(texts)} short answers in "
-                f"{seconds:g} s: it hangs, or is too slow to train with"
-            )
-        if raised:
-            raise raised[0]
+                f"{seconds:g} s: it hangs, or is too slow to train with; what it has to load, load "
+                "where its module is read"
+            ) from None
+
+
+def _aside(call: Callable[[], Any]) -> Future[Any]:
+    """What a call will give or raise, in a thread that does not hold up the end of the process."""
+    future: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
 
 
 def _awaited(values: Any) -> Any:
@@ -171,13 +176,13 @@ def _awaited(values: Any) -> Any:
     async def wait() -> Any:
         return await values
 
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, wait()).result()
+    return _aside(lambda: asyncio.run(wait())).result()
 
 
 def _checked(name: str, values: Any, count: int) -> NDArray[np.float64]:
     """The numbers that a reward gave, nan for None."""
-    if getattr(values, "requires_grad", False):
+    within = values if isinstance(values, (list, tuple)) else [values]
+    if any(getattr(value, "requires_grad", False) for value in within):
         raise ValueError(
             f"the reward {name} gave a tensor with a gradient: give numbers, such as .tolist()"
         )
@@ -193,10 +198,18 @@ def _checked(name: str, values: Any, count: int) -> NDArray[np.float64]:
     for place, value in enumerate(listed):
         if value is None:
             continue
-        if isinstance(value, str) or np.ndim(value) or not np.isfinite(number := float(value)):
+        numbers[place] = _number(value)
+        if not np.isfinite(numbers[place]):
             raise ValueError(
                 f"the reward {name} gave {shown(value)} for an answer: rewards are finite numbers, "
                 "or None where a reward does not apply"
             )
-        numbers[place] = number
     return numbers
+
+
+def _number(value: Any) -> float:
+    """A number that a reward gave; nan for what is none, such as a text or a row."""
+    try:
+        return np.nan if isinstance(value, str) or np.ndim(value) else float(value)
+    except (TypeError, ValueError, OverflowError):  # 1j, an object, 10**400
+        return np.nan

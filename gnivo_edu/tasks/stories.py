@@ -108,7 +108,7 @@ def stories(
         columns = ("prompt", "opening", "text")
         openings = [
             text_field(row, columns, number=number, source=path_or_id)
-            for number, row in enumerate(load_rows(path_or_id, split))
+            for number, row in enumerate(load_rows(path_or_id, split), 1)
         ]
     else:
         openings = convert("openings", OPENINGS if openings is None else openings, list[str])

@@ -78,7 +78,7 @@ def test_answers_of_every_type(row: dict[str, Any], gold: str) -> None:
 
 def test_rows_without_an_answer_say_so() -> None:
     for row, message in (
-        ({"problem": "?"}, "row 4 of 'here' has no question or no answer; its columns: problem"),
+        ({"problem": "?"}, "row 5 of 'here' has no question or no answer; its columns: problem"),
         ({"answer": "1"}, "no question"),
         ({"problem": "?", "answer": ["1", "2"]}, "lists 2 answers"),
         ({"problem": "?", "solution": "no box"}, "no answer"),

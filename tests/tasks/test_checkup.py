@@ -31,32 +31,32 @@ def test_what_is_odd_is_said(tmp_path: Path, shared_model: str) -> None:
     file = write(tmp_path / "sums.jsonl", [*rows(), *bad, *turn])
     report = check_task(file, shared_model, {"grade": "number", "horizon": 5000})
     assert not report["passed"]
-    assert list(report["left_out"]) == ["4"]
+    assert list(report["left_out"]) == ["5"]
     said = "\n".join(report["odd"])
     for words in (
-        "row 5 asks what row 1 asks",
-        "row 6: holds <|im_start|>, which this tokenizer reads as",
-        "row 7: begins with two BOS tokens",
+        "row 6 asks what row 2 asks",
+        "row 7: holds <|im_start|>, which this tokenizer reads as",
+        "row 8: begins with two BOS tokens",
     ):
         assert words in said
-    assert "left out: row 4" in text_of(report)
+    assert "left out: row 5" in text_of(report)
 
 
 def test_a_gold_that_its_own_grader_calls_wrong_is_named(tmp_path: Path) -> None:
     odd = [{"prompt": "Which?", "answer": "B or C"}, {"prompt": "Why?", "answer": "(A)"}]
     file = write(tmp_path / "choices.jsonl", odd)
     report = check_task(file, options={"grade": "choice"})
-    assert report["left_out"] == {"0": "the answer 'B or C' is no letter"}
+    assert report["left_out"] == {"1": "the answer 'B or C' is no letter"}
     report = check_task(write(tmp_path / "m.jsonl", [{"prompt": "?", "answer": "hm, x?"}]))
     assert not report["passed"]
-    assert report["wrong_gold"] == {"row 0": "hm, x?"}
+    assert report["wrong_gold"] == {"row 1": "hm, x?"}
 
 
 def test_questions_of_the_test_split_are_found_among_the_others(tmp_path: Path) -> None:
     for split, some in (("train", rows(4)), ("test", rows(5)[3:])):
         write(tmp_path / f"{split}.jsonl", some)
     report = check_task(str(tmp_path), options={"grade": "number"})
-    assert report["odd"] == ["row 3 is in the test split too"]
+    assert report["odd"] == ["row 4 is in the test split too"]
     assert not check_task(str(tmp_path), options={"grade": "number", "split": "test"})["odd"]
 
 

@@ -92,12 +92,12 @@ def test_a_hub_that_does_not_answer_is_asked_once_and_named_in_one_line(
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        ({"prompt": 5}, "row 1 of .* must be a text, got 5"),
-        ({"prompt": ["a"]}, "row 1 of .* must be a text"),
-        ({"prompt": "a\ud800"}, "row 1 of .* holds half a letter"),
-        ({"prompt": None}, "row 1 of .* has no prompt, opening or text; its columns: prompt"),
-        ({"prompt": ""}, "row 1 of .* has no prompt"),
-        ({"\x1b[31m": 1}, r"row 1 of .*; its columns: \\x1b\[31m"),
+        ({"prompt": 5}, "row 2 of .* must be a text, got 5"),
+        ({"prompt": ["a"]}, "row 2 of .* must be a text"),
+        ({"prompt": "a\ud800"}, "row 2 of .* holds half a letter"),
+        ({"prompt": None}, "row 2 of .* has no prompt, opening or text; its columns: prompt"),
+        ({"prompt": ""}, "row 2 of .* has no prompt"),
+        ({"\x1b[31m": 1}, r"row 2 of .*; its columns: \\x1b\[31m"),
     ],
 )
 def test_a_prompt_that_is_no_text_is_one_line(
@@ -111,10 +111,10 @@ def test_a_prompt_that_is_no_text_is_one_line(
 
 def test_an_answer_that_is_none_is_one_line(tmp_path: Path) -> None:
     for row, says in (
-        ({"problem": "?", "answer": {"a": 1}}, "the answer of row 0 .* got {'a': 1}"),
-        ({"problem": "?", "answer": True}, "the answer of row 0 .* got True"),
-        ({"problem": "?", "answer": "1", "error": "some"}, "the error of row 0 .* got 'some'"),
-        ({"problem": 3, "answer": "1"}, "row 0 .* must be a text, got 3"),
+        ({"problem": "?", "answer": {"a": 1}}, "the answer of row 1 .* got {'a': 1}"),
+        ({"problem": "?", "answer": True}, "the answer of row 1 .* got True"),
+        ({"problem": "?", "answer": "1", "error": "some"}, "the error of row 1 .* got 'some'"),
+        ({"problem": 3, "answer": "1"}, "row 1 .* must be a text, got 3"),
     ):
         path = write(tmp_path / "a.jsonl", [row])
         with pytest.raises(ValueError, match=says):

@@ -73,15 +73,15 @@ def test_rows_that_cannot_be_used_are_told_by_number_or_left_out(file: str) -> N
     with pytest.raises(ValueError, match="4 of 5 rows cannot be used") as error:
         read_questions(file, prompt="question", grade="number")
     for said in (
-        "row 1: its question",
         "row 2: its question",
-        "row 3: the answer 'four'",
+        "row 3: its question",
+        "row 4: the answer 'four'",
         "1 more",
     ):
         assert said in str(error.value)
     questions = read_questions(file, prompt="question", grade="number", skip_bad=True)
-    assert [problem.id for problem in questions.problems] == ["row 0"]
-    assert [*questions.left_out] == [1, 2, 3, 4]
+    assert [problem.id for problem in questions.problems] == ["row 1"]
+    assert [*questions.left_out] == [2, 3, 4, 5]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_a_task_of_own_rows_rewards_answers_in_tokens(file: str) -> None:
 def test_a_base_model_reads_no_conversation(file: str) -> None:
     said = [{"role": "assistant", "content": "Hi"}, {"role": "user", "content": "?"}]
     write(file, {"prompt": said, "answer": 1})
-    with pytest.raises(ValueError, match="the prompt of row 0 is a conversation"):
+    with pytest.raises(ValueError, match="the prompt of row 1 is a conversation"):
         get("dataset", Words(), path_or_id=file)
 
 

@@ -33,5 +33,5 @@ def test_a_split_of_another_length_or_without_answers_says_so(tmp_path: Path) ->
 def test_a_question_of_white_space_is_refused_by_its_row(tmp_path: Path) -> None:
     rows = [{"question": text, "answer": "#### 1"} for text in ("?", " \n")]
     path = write(tmp_path / "train.jsonl", rows)
-    with pytest.raises(ValueError, match=r"row 1 .* white space"):
+    with pytest.raises(ValueError, match=r"row 2 .* white space"):
         get("gsm8k", Words(), path, check_rows=False)
