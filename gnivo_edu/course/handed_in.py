@@ -19,6 +19,7 @@ from gnivo_edu.files import once
 
 LARGEST = 100 * 2**20  # bytes of a notebook
 SKIPPED = ("__MACOSX",)  # what zip adds on a Mac; names that begin with a dot are skipped, too
+OF_THE_COURSE = ("exercises", "images", "src")  # beside its notebooks; without one, nobody's
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ def handed_in(path: Path) -> dict[str, list[Notebook]]:
         if entry.is_dir(follow_symlinks=False):
             name = _student(entry.name)
             notebooks = list(_of_folder(Path(entry.path), path))
+            if name in OF_THE_COURSE and not notebooks:
+                continue
             side_by_side &= not (notebooks or _entries(Path(entry.path)))
             if notebooks:
                 students.setdefault(name, []).extend(notebooks)

@@ -53,6 +53,15 @@ def test_what_may_not_be_read_is_told(tmp_path):
     assert "cannot be opened" in found["bob"][0]
 
 
+def test_folders_of_the_course_are_no_students(tmp_path):
+    notebook(tmp_path / "00_which_step.ipynb", "x = 1")
+    (tmp_path / "exercises").mkdir()
+    (tmp_path / "exercises" / "centred.py").write_text("EXERCISE = 1")
+    assert [*handed_in(tmp_path)] == ["00_which_step"]
+    notebook(tmp_path / "exercises" / "mine.ipynb", "x = 1")
+    assert [*handed_in(tmp_path)] == ["00_which_step", "exercises"]
+
+
 def test_every_student_has_a_row(tmp_path):
     notebook(tmp_path / "ann" / "a.ipynb", "x = 1")
     notebook(tmp_path / "bob" / "week 2" / "B.IPYNB", "x = 1")

@@ -60,6 +60,24 @@ def test_questions_of_the_test_split_are_found_among_the_others(tmp_path: Path) 
     assert not check_task(str(tmp_path), options={"grade": "number", "split": "test"})["odd"]
 
 
+def test_a_file_without_splits_shares_nothing_with_a_test_split(tmp_path: Path) -> None:
+    file = write(tmp_path / "sums.jsonl", rows(6))
+    report = check_task(file, options={"grade": "number", "limit": 2})
+    assert report["odd"] == []
+    report = check_task(file, options={"grade": "number", "held_out": 0.5})
+    assert report["odd"] == []
+    write(tmp_path / "sums.jsonl", [*rows(3), *rows(3)])
+    report = check_task(file, options={"grade": "number", "held_out": 0.5})
+    assert report["odd"][0] == "row 1 is in the test split too"
+
+
+def test_letters_that_nobody_sees_are_odd(tmp_path: Path) -> None:
+    odd = [{"prompt": "one\ntwo\tthree?", "answer": 1}, {"prompt": "What\u202e?", "answer": 1}]
+    file = write(tmp_path / "odd.jsonl", odd)
+    report = check_task(file, options={"grade": "number"})
+    assert report["odd"] == ["row 2: its question holds '\\u202e', which nobody sees"]
+
+
 def test_a_task_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     file = write(tmp_path / "sums.jsonl", rows())
     with pytest.raises(ValueError, match="no option 'promt'"):

@@ -108,6 +108,15 @@ def test_what_does_not_fit_is_said_before_a_tokenizer_is_needed(
     assert "\n" not in str(error.value)
 
 
+def test_no_rows_and_no_good_rows_are_told_apart(file: str) -> None:
+    Path(file).write_text("\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="holds no rows"):
+        read_questions(file, prompt="question")
+    write(file, {"question": "", "answer": 1})
+    with pytest.raises(ValueError, match="can be used: row 1: its question must be a text"):
+        read_questions(file, prompt="question", skip_bad=True)
+
+
 def test_options_of_both_kinds_are_known(file: str) -> None:
     asked = {"path_or_id": file, "prompt": "question", "horizon": 8.0, "segmenter": "token"}
     assert check_options("dataset", asked)["horizon"] == 8

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -104,6 +107,11 @@ def test_several_rewards_are_summed_where_they_apply() -> None:
         (lambda texts: [1.0, "2"], "gave '2' for an answer"),
         (lambda texts: [[1.0], [2.0]], "for an answer"),
         (lambda texts: torch.ones(2, requires_grad=True), "a tensor with a gradient"),
+        (lambda texts: [torch.ones((), requires_grad=True)] * 2, "a tensor with a gradient"),
+        (lambda texts: [1.0, 1j], "gave 1j for an answer"),
+        (lambda texts: [1.0, 10**400], "for an answer"),
+        (lambda texts: [1.0, object()], "for an answer"),
+        (lambda texts: (1.0 for _ in texts), "must give a list of numbers"),
     ],
 )
 def test_what_a_reward_does_wrong_is_said_in_one_line(
@@ -136,3 +144,28 @@ def test_a_rehearsal_finds_what_raises_and_what_hangs() -> None:
         rehearse(row_rewards([fine, lambda texts: 1 / 0], COLUMNS), ROWS)
     with pytest.raises(ValueError, match="it hangs, or is too slow"):
         rehearse(row_rewards([lambda texts: time.sleep(0.5)], COLUMNS), ROWS, seconds=0.02)
+
+
+def test_an_asynchronous_reward_that_hangs_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    script = tmp_path / "hangs.py"
+    script.write_text(
+        "import asyncio\n"
+        "from gnivo_edu.tasks.grading import Problem\n"
+        "from gnivo_edu.tasks.row_rewards import rehearse, row_rewards\n"
+        "async def slow(completions): await asyncio.sleep(1000)\n"
+        "try:\n"
+        "    rehearse(row_rewards([slow], ['a']), [Problem(question='?')], seconds=0.1)\n"
+        "except ValueError as error:\n"
+        "    print(error)\n",
+        encoding="utf-8",
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert "it hangs, or is too slow" in done.stdout, done.stderr
+
+
+def test_whatever_ends_a_rehearsal_is_raised() -> None:
+    def interrupted(completions: Any) -> list[float]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rehearse(row_rewards([interrupted], COLUMNS), ROWS)
