@@ -122,12 +122,23 @@ def examine() -> dict[str, Any]:
             for package, extra in OPTIONAL.items()
         ),
         _row("devices", _devices()),
+        *_busy(),
         _row("browser for page tests", browser, "optional; install chromium"),
     ]
     if shared:
         findings.append(_row("GNIVO_SHARED", shared))
     complete = None not in required.values()
     return {"passed": complete and sys.version_info >= (3, 11), "findings": findings}
+
+
+def _busy() -> list[dict[str, str]]:
+    """How many processes share the cores; nothing where the system does not say."""
+    if not hasattr(os, "getloadavg"):
+        return []
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    hint = "others use the cores, and threads wait for each other: OMP_NUM_THREADS=1 may be faster"
+    busy = f"{load:.1f} processes on {cores} cores"
+    return [{"what": "load", "found": busy, "mend": hint if load > cores / 2 else ""}]
 
 
 def _row(what: str, finding: str | None, mend: str = "") -> dict[str, str]:

@@ -83,6 +83,17 @@ def test_the_doctor_fails_where_something_required_is_missing(monkeypatch):
     assert machine.examine()["passed"]
 
 
+@pytest.mark.parametrize(("load", "told"), [(0.2, False), (17.0, True)])
+def test_the_doctor_says_where_others_use_the_cores(
+    load: float, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine.os, "getloadavg", lambda: (load, 0.0, 0.0), raising=False)
+    monkeypatch.setattr(machine.os, "cpu_count", lambda: 2)
+    (row,) = [row for row in machine.examine()["findings"] if row["what"] == "load"]
+    assert row["found"] == f"{load:.1f} processes on 2 cores"
+    assert ("OMP_NUM_THREADS=1" in row["mend"]) is told
+
+
 def test_the_device_is_the_fastest_that_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)

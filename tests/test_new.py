@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shlex
@@ -105,6 +106,20 @@ def test_what_cannot_be_is_one_line_and_writes_nothing(
         write_new(kind, name, tmp_path)
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_pytest_its_installation_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "pytest" else find(name)
+    )
+    written = write_new("objective", "mine", tmp_path)
+    assert written.then[:2] == (
+        "python -m pip install pytest",
+        "python -m pytest test_mine.py",
+    )
 
 
 def test_a_model_is_of_a_task(tmp_path: Path) -> None:

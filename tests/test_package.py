@@ -33,6 +33,38 @@ def test_the_version_is_said_in_one_place():
         _ = gnivo_edu.versions
 
 
+def addresses(urls: dict[str, str]) -> dict[str, str]:
+    """What follows from the public address: further links, Colab's, and that of the citation."""
+    repository = urls.get("Repository", "")
+    if not repository:  # a new notebook
+        return {"Colab": "https://colab.research.google.com/#create=true", "Citation": ""}
+    notebook = f"{repository.removeprefix('https://')}/blob/main/notebooks/00_which_step.ipynb"
+    return {
+        "Issues": f"{repository}/issues",
+        "Changelog": f"{repository}/blob/main/CHANGELOG.md",
+        "Colab": f"https://colab.research.google.com/{notebook.replace('github.com', 'github')}",
+        "Citation": repository,
+    }
+
+
+def test_the_public_address_is_said_in_one_place():
+    follow = addresses({"Repository": "https://github.com/a/b"})
+    assert follow["Colab"] == (
+        "https://colab.research.google.com/github/a/b/blob/main/notebooks/00_which_step.ipynb"
+    )
+    urls = PROJECT["project"]["urls"]
+    follow = addresses(urls)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    code = re.search(r"^repository-code: (\S+)$", citation, re.MULTILINE)
+    stated = {
+        **{name: urls.get(name) for name in ("Issues", "Changelog") if name in follow},
+        "Colab": re.search(r"colab-badge\.svg\)\]\((\S+)\)", readme)[1],
+        "Citation": code[1] if code else "",
+    }
+    assert stated == follow
+
+
 def test_the_extras_are_those_that_the_messages_name():
     extras = PROJECT["project"]["optional-dependencies"]
     sources = [p.read_text(encoding="utf-8") for p in (ROOT / "gnivo_edu").rglob("*.py")]

@@ -98,7 +98,10 @@ def write_new(kind: str, name: str, folder: Path | str = ".", model: str | None 
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8", newline="\n") as file:  # x: never over another
             file.write(text)
-    then = tuple(Template(line).substitute(words) for line in KINDS[kind].then)
+    lines = KINDS[kind].then
+    if importlib.util.find_spec("pytest") is None:  # it is not among what the package requires
+        lines = ("python -m pip install pytest", *lines)
+    then = tuple(Template(line).substitute(words) for line in lines)
     return Written(tuple(texts), then)
 
 
