@@ -144,11 +144,25 @@ def explore(
         list[str] | None, typer.Option("--set", help="A task option, key=value; repeatable.")
     ] = None,
     prompt_index: Annotated[
-        int | None, typer.Option(min=0, help="Which question of the task. Default: 0.")
+        int | None,
+        typer.Option(min=0, help="Which question of the task, or prompt of --answers. Default: 0."),
+    ] = None,
+    answers: Annotated[
+        Path | None,
+        typer.Option(parser=path, help="Explain these answers: JSON lines, CSV, or TRL's parquet."),
     ] = None,
     alpha: Annotated[float, typer.Option(help="Reward per nat.")] = 0.5,
     group_size: Annotated[int, typer.Option(help="Answers to draw.")] = 4,
     continuations: Annotated[int, typer.Option(help="Fresh continuations after every step.")] = 16,
+    seconds: Annotated[
+        float | None,
+        typer.Option(help="Go on drawing where intervals are widest, so many seconds in all."),
+    ] = None,
+    temperature: Annotated[float, typer.Option(help="Of both models.")] = 1.0,
+    chat: Annotated[
+        bool | None,
+        typer.Option(help="Put the prompt into the chat template. Default: where there is one."),
+    ] = None,
     horizon: Annotated[
         int | None, typer.Option(help="Most tokens of an answer. Default: the task's.")
     ] = None,
@@ -187,6 +201,10 @@ def explore(
             out=out,
             say=progress,
             task_options=key_values(set_),
+            answers=answers,
+            temperature=temperature,
+            chat=chat,
+            seconds=seconds,
         )
 
     def show() -> None:

@@ -10,9 +10,11 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from gnivo_edu.evaluation.logged import read_logged
 from gnivo_edu.evaluation.step_values import step_values
 from gnivo_edu.evaluation.step_values.page import write_page
 from gnivo_edu.exact import check_alpha, check_size
+from gnivo_edu.figures.style import percent
 from gnivo_edu.names import home, output_folder
 
 PROMPT = "Once upon a time"
@@ -37,23 +39,33 @@ def explore(
     say: Callable[[str], None] = lambda line: None,
     *,
     task_options: Mapping[str, Any] | None = None,
+    answers: str | PathLike[str] | None = None,
+    temperature: float = 1.0,
+    chat: bool | None = None,
+    seconds: float | None = None,
 ) -> dict[str, Any]:
     """Step values of a model's answers to one prompt: the JSON of `StepValues.to_json`, and with
     `out` a page too.
 
     `model` and `reference` are folders or hub ids of causal LMs with one vocabulary, or "shipped",
     the small transformer for arithmetic, or "table", a uniform one for a toy environment; without a
-    reference the model is its own, and its credits are 0. Either `prompt`, a text, and `reward`, a
-    named one or `module:function` (by default "Once upon a time" and "sentiment"; steps are
-    sentences), or `task`, a name of `tasks.get` or the id of a toy environment, and `prompt_index`,
-    the number of its question (0); `task_options` go to the task. `horizon`: most tokens of an
-    answer. With `out`, a folder: `index.html` and `values.json`, and the report has `page`, the
-    path. Where `model` is the model/ of a run that left a critic beside it, what that says is drawn
-    too. Raises ValueError, in one line, on what cannot be loaded, on vocabularies that differ and
-    on options that exclude each other.
+    reference the model is its own, its implicit credits are 0, and those of the values under it are
+    what there is to see. Either `prompt`, a text, and `reward`, a named one or `module:function`
+    (by default "Once upon a time" and "sentiment"; steps are sentences), or `task`, a name of
+    `tasks.get` or the id of a toy environment, and `prompt_index`, the number of its question (0);
+    `task_options` go to the task. `horizon`: most tokens of an answer. `answers`: a file of answers
+    that are already there (`read_logged` says what is read) instead of `group_size` fresh ones;
+    without a task, `prompt_index` is the number of a prompt in it. `temperature` belongs to both
+    models. `chat`: whether the prompt is put into the chat template; None where there is one.
+    `seconds`: how long to go on drawing where intervals are widest. With `out`, a folder:
+    `index.html` and `values.json`, and the report has `page`, the path. Where `model` is the model/
+    of a run that left a critic beside it, what that says is drawn too. Raises ValueError, in one
+    line, on what cannot be loaded, on vocabularies that differ and on options that exclude each
+    other.
     """
     from gnivo_edu import tasks
     from gnivo_edu.policies import load_policy, pick_device
+    from gnivo_edu.policies.sampling_law import SamplingLaw
 
     check_alpha(alpha)
     if group_size * continuations > MOST_CONTINUATIONS:
@@ -69,13 +81,17 @@ def explore(
         )
     if task is None and task_options:
         raise ValueError(f"{', '.join(task_options)}: options of a task: give --task with them")
-    if task is None and prompt_index is not None:
+    if task is None and prompt_index is not None and answers is None:
         raise ValueError("prompt_index is the number of a task's question: give --task with it")
+    SamplingLaw(temperature=temperature)
     options = dict(task_options or {})
     if horizon is not None and "horizon" in options:
         raise ValueError("the horizon is given twice: by --horizon, and among the task's options")
-    if horizon is not None:
-        options["horizon"] = horizon
+    options |= {name: x for name, x in [("horizon", horizon), ("chat", chat)] if x is not None}
+    logged = None if answers is None else read_logged(answers)
+    if logged is not None and task is None:
+        prompt = logged.prompt_of(prompt, prompt_index)
+        prompt_index = None
     options = tasks.check_options(task or "stories", options, texts=True)
     folder = None if out is None else output_folder(out)
     # A table is made for its task, which has a vocabulary of its own.
@@ -94,10 +110,12 @@ def explore(
                 "compared"
             )
     asked = _task(policy, tokenizer, prompt=prompt, task=task, reward=reward, options=options)
+    given = None
+    if logged is not None:
+        given = logged.tokens(asked, prompt_index or 0)
     device = pick_device()
     policy = policy.to(device)
     critic = _critic_beside(model, policy, say=say)
-    say("drawing answers and continuing them")
     values = step_values(
         policy,
         base.to(device),
@@ -106,12 +124,16 @@ def explore(
         group_size=group_size,
         alpha=alpha,
         continuations=continuations,
+        answers=given,
         top_k=top_k,
         tree_horizon=tree_horizon,
         seed=seed,
         policy_name=str(model),
         reference_name=str(reference or model),
         critic=critic,
+        temperature=temperature,
+        seconds=seconds,
+        say=say,
     )
     report = values.to_json()
     if folder is not None:
@@ -164,21 +186,46 @@ def _task(
 
 
 def answer_rows(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row per answer of a report, for a table: reward, sum of credits, and the step that cost
-    most.
+    """One row per different answer of a report, for a table: how often it was drawn, its reward,
+    and where the value first falls, by how many nats and with what chance of ending right before
+    and after; of a policy that is not its reference also the sum of its implicit credits and the
+    step that has the lowest.
     """
     rows = []
-    for k, answer in enumerate(report["answers"], start=1):
-        worst = min(answer["steps"], key=lambda step: step["credit"])
-        rows.append(
-            {
-                "answer": k,
-                "reward": answer["reward"],
-                "tokens": len(answer["tokens"]),
-                "steps": len(answer["steps"]),
-                "credit": sum(answer["credits"]),
-                "lowest step": " ".join(worst["text"].split())[:40],
+    for k, answer in enumerate(report["answers"]):
+        if answer["same_as"] is not None:
+            continue
+        times = 1 + sum(other["same_as"] == k for other in report["answers"])
+        row = {
+            "answer": f"{k + 1} (x{times})" if times > 1 else str(k + 1),
+            "reward": answer["reward"],
+            "steps": len(answer["steps"]),
+        } | _fall(answer)
+        if not report["one_model"]:
+            worst = min(answer["steps"], key=lambda step: step["credit"])
+            row |= {
+                "implicit": sum(answer["credits"]),
+                "lowest step": _short(worst["text"]),
                 "its credit": worst["credit"],
             }
-        )
+        rows.append(row)
     return rows
+
+
+def _fall(answer: dict[str, Any]) -> dict[str, Any]:
+    """Where the value of an answer first falls, for a row; empty fields where it does not."""
+    s = answer["first_fall"]
+    if s is None:
+        return {"value falls at": "", "by nats": "", "chance": ""}
+    before, after = (answer["monte_carlo"][t]["chance"] for t in (s, s + 1))
+    chances = "" if before is None else f"{percent(before)} -> {percent(after)}"
+    step = answer["steps"][s]
+    return {
+        "value falls at": f"{s + 1}: {_short(step['text'])}",
+        "by nats": -step["monte_carlo_credit"]["value"],
+        "chance": chances,
+    }
+
+
+def _short(text: str) -> str:
+    return " ".join(text.split())[:40]

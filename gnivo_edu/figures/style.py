@@ -71,11 +71,13 @@ def colour(value: float, scale: float) -> str:
     return "#" + "".join(f"{channel:02x}" for channel in rgb)
 
 
-def full_scale(values: Iterable[float], scale: float | None = None) -> float:
+def full_scale(values: Iterable[float], scale: float | None = None, floor: float = 0.0) -> float:
     """The value at which the colour is full: `scale` if given, else the largest size there is (1 if
-    all are 0).
+    all are 0), but not below `floor`.
     """
-    return (max(map(abs, values)) or 1.0) if scale is None else scale
+    if scale is not None:
+        return scale
+    return max(max(map(abs, values)), floor) or 1.0
 
 
 def signed(value: float) -> str:

@@ -4,7 +4,8 @@ side by side.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -13,21 +14,19 @@ import numpy as np
 import torch
 from torch import nn
 
+from gnivo_edu.evaluation.step_values.asked import Asked, Row
+from gnivo_edu.evaluation.step_values.continuations import Budget
 from gnivo_edu.evaluation.step_values.estimate import Estimate, estimate_value, known
 from gnivo_edu.evaluation.step_values.from_critic import critic_values
 from gnivo_edu.evaluation.step_values.from_trees import exact_values
+from gnivo_edu.evaluation.step_values.notes import ABOUT_CRITIC, notes_of
 from gnivo_edu.evaluation.step_values.record import AnswerValues, StepValues, step_boundaries
-from gnivo_edu.evaluation.step_values.samples import Asked, Row, Samples, draw_samples
+from gnivo_edu.evaluation.step_values.samples import Samples, draw_samples
 from gnivo_edu.exact import Array, check_alpha
 from gnivo_edu.policies.critic import Critic
 from toy_envs import TokenMDP
 
 MAX_SEQUENCES = 2**16  # tasks up to this size are enumerated
-ABOUT_CRITIC = (
-    "The critic is drawn as it was trained, in reward units over this alpha: that of DRO and OREO "
-    "is fitted to the soft value of its own alpha, that of PPO to the mean reward that is still to "
-    "come, less the price of the KL."
-)
 
 
 @torch.no_grad()
@@ -50,6 +49,9 @@ def step_values(
     policy_name: str = "the policy",
     reference_name: str = "the initial model",
     critic: Critic | None = None,
+    temperature: float = 1.0,
+    seconds: float | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> StepValues:
     """The value of every prefix of K answers to one prompt, found in up to three ways, all in nats,
     float64; and what a learned `critic` of the policy says there, over alpha.
@@ -76,7 +78,10 @@ def step_values(
     `group_size` are drawn from the policy. A task of up to `max_sequences` sequences is enumerated;
     a text gets the tree of the reference's `top_k` tokens for `tree_horizon` steps instead, whose
     values are those of the pruned reference (None for none). At most `max_rows` rows at a time;
-    every continuation has its own random stream, so that `seed` fixes the result.
+    every continuation has its own random stream, so that `seed` fixes the result. `temperature`
+    belongs to both models: they write and are read at it. With `seconds`, more continuations are
+    drawn where intervals are widest until so many have passed since the call; how many then depends
+    on the machine. `say` is told of the progress.
 
     Raises ValueError, in one line, on a group or a number of continuations below 2, alpha <= 0,
     answers that are not complete or that the policy or the reference cannot write, and a prompt
@@ -104,15 +109,19 @@ def step_values(
     count = len(task.prompts())
     if not 0 <= prompt_index < count:
         raise ValueError(f"prompt_index must be in 0..{count - 1}, got {prompt_index}")
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise ValueError(f"seconds must be a number above 0, got {seconds}")
     samples = draw_samples(
-        Asked(task, prompt_index, seed=seed, max_rows=max_rows),
+        Asked(task, prompt_index, seed=seed, max_rows=max_rows, temperature=temperature),
         policy,
         reference=reference,
         answers=answers,
         group_size=group_size,
         continuations=continuations,
         names=(policy_name, reference_name),
+        budget=Budget(alpha=alpha, level=level, seconds=seconds, say=say),
     )
+    say("counting where values are exact")
     estimates = {
         prefix: estimate_value(rewards, alpha, level=level, binary=samples.binary)
         for prefix, rewards in samples.rewards_after.items()
@@ -128,6 +137,7 @@ def step_values(
         tree_horizon=tree_horizon,
         max_sequences=max_sequences,
         reference_name=reference_name,
+        temperature=temperature,
     )
     learned: list[Array] | list[None] = [None] * len(samples.group)
     if critic is not None:
@@ -147,8 +157,9 @@ def step_values(
         row: known(reward / alpha)
         for row, reward in zip(samples.group, samples.rewards.tolist(), strict=True)
     }
-    notes = _notes(
-        same=policy is reference, pinned=pinned, log_z=log_z, estimates=estimates, level=level
+    one_model = policy is reference
+    notes = notes_of(
+        one_model=one_model, pinned=pinned, log_z=log_z, estimates=estimates, level=level
     )
     if critic is not None:
         notes.append(ABOUT_CRITIC)
@@ -171,6 +182,9 @@ def step_values(
             for k, line in enumerate(exact_lines)
         ),
         notes=(*notes, note),
+        temperature=temperature,
+        one_model=one_model,
+        all_alike=samples.all_alike,
     )
 
 
@@ -207,6 +221,7 @@ def _answer(
             "".join(texts[t] for t in range(a, b) if t not in special or b == a + 1)
             for a, b in pairwise(ends)
         ]
+    first = samples.group.index(row)
     return AnswerValues(
         tokens=row,
         texts=texts,
@@ -220,38 +235,16 @@ def _answer(
         step_texts=tuple(steps),
         monte_carlo=tuple(values[row[:t]] for t in ends),
         exact_values=exact_line,
+        characters=_characters(task.token_texts(row), special),
+        same_as=None if first == k else first,
     )
 
 
-def _notes(
-    same: bool, pinned: bool, log_z: Estimate, estimates: dict[Row, Estimate], level: float
-) -> list[str]:
-    """What a reader has to know, in sentences."""
-    about_models = (
-        "The optimal policy is that of this alpha and this reference: one that was trained at "
-        "another alpha, or against a reference that moved on, is not meant to match it."
-    )
-    if same:
-        about_models = (
-            "Policy and reference are the same model: every credit is 0. Give the model it started "
-            "from."
-        )
-    about_pin = "The implicit values start from the exact log Z."
-    if not pinned:
-        about_pin = (
-            f"The implicit values start from an estimate of log Z, {log_z.value:.2f} nats (its "
-            f"{level:.0%} interval: {log_z.low:.2f} to {log_z.high:.2f}): the whole line moves "
-            "with it, the credits do not."
-        )
-    about_means = (
-        f"Each Monte-Carlo value is the log of a mean over {estimates[()].samples} fresh "
-        "continuations of the reference, too low on average; its interval holds V with chance "
-        f"{level:.0%}, roughly."
-    )
-    notes = [about_models, about_pin, about_means]
-    if any(estimate.low == estimate.high for estimate in estimates.values()):
-        notes.append(
-            "An interval of no length says that all continuations from there earned the same, and "
-            "no more."
-        )
-    return notes
+def _characters(pieces: Sequence[str], special: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Runs (start, stop) of tokens that together hold whole characters: a token that adds no text
+    goes with the next one that does.
+    """
+    stops = [t + 1 for t, piece in enumerate(pieces) if piece or t in special]
+    if not stops or stops[-1] < len(pieces):
+        stops.append(len(pieces))
+    return tuple(pairwise([0, *stops]))

@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
 from gnivo_edu import exact
 from gnivo_edu.evaluation.step_values.record import ExactValues
-from gnivo_edu.exact import Array
+from gnivo_edu.exact import Array, Tables
 from gnivo_edu.policies.from_model import TextTree, tree_from_model
+from gnivo_edu.policies.sampling_law import SamplingLaw
 from gnivo_edu.policies.scoring import tabulate
 from gnivo_edu.tasks.prompting import base_prompt
 
@@ -30,6 +32,7 @@ def exact_values(
     tree_horizon: int,
     max_sequences: int,
     reference_name: str,
+    temperature: float = 1.0,
 ) -> tuple[ExactValues | None, list[Array | None], str]:
     """V of the prefixes of each answer, nats, where from, and a sentence that says so (or says why
     there are none).
@@ -43,7 +46,7 @@ def exact_values(
     # V**T in logarithms: of a language model it has thousands of digits.
     small = task.horizon * math.log(task.vocab_size) <= math.log(max(max_sequences, 1)) + 1e-9
     if small and len(task.eos_token_ids) < 2 and bool(mask.all()):
-        tables = tabulate(reference, task, prompt_index=prompt_index)
+        tables = _at(temperature, tabulate(reference, task, prompt_index=prompt_index))
         tree = exact.enumerate_tree(task, tables, prompt_index=prompt_index)
         solution = exact.solve(tree, alpha)
         values = [_values(solution, answer) for answer in answers]
@@ -66,10 +69,10 @@ def exact_values(
     def reward(texts: list[str]) -> ArrayLike:
         return [grade.reward for grade in task.grade_texts(texts, prompt_index)]
 
-    mdp, _ = tree_from_model(
+    mdp, tables = tree_from_model(
         reference, task.tokenizer, prompt=text, top_k=top_k, horizon=horizon, reward=reward
     )
-    solution = exact.solve(exact.enumerate_tree(mdp), alpha)
+    solution = exact.solve(exact.enumerate_tree(mdp, _at(temperature, tables)), alpha)
     values = [_values(solution, ranks_of(mdp, answer)) for answer in answers]
     cut = (
         f"{reference_name}, cut to its {top_k} most probable tokens and to answers of {horizon} "
@@ -78,6 +81,16 @@ def exact_values(
     info = ExactValues("pruned", cut, log_z=solution.log_z, top_k=top_k, horizon=horizon)
     note = f"The exact V is that of another, smaller problem: the reference there is {cut}."
     return info, values, note
+
+
+def _at(temperature: float, tables: Tables) -> Tables:
+    """The tables of a policy that is read at a temperature: log-probabilities over it, nats,
+    renormalised.
+    """
+    law = SamplingLaw(temperature=temperature)
+    if temperature == 1:
+        return tables
+    return [law.log_probabilities(torch.from_numpy(table)).numpy() for table in tables]
 
 
 def ranks_of(mdp: TextTree, answer: Sequence[int]) -> list[int]:

@@ -4,31 +4,128 @@ light and dark.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from gnivo_edu.evaluation.step_values.estimate import Estimate
 from gnivo_edu.evaluation.step_values.record import AnswerValues, StepValues
+from gnivo_edu.exact import Array
 from gnivo_edu.figures.page import render
-from gnivo_edu.figures.style import Numbers, conditions, nats, number, signed, visible
+from gnivo_edu.figures.style import (
+    Numbers,
+    conditions,
+    full_scale,
+    nats,
+    number,
+    percent,
+    signed,
+    visible,
+)
 from gnivo_edu.figures.token_strip import TokenStrip, token_strip
+from gnivo_edu.figures.tokens import Token
 from gnivo_edu.figures.values import ValueLines
 from gnivo_edu.names import home
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
 
+FLOOR = 0.1  # nats: what is smaller is coloured faintly, and rounding not at all
+
+
+@dataclass(frozen=True)
+class StepRow:
+    """One step in the table of an answer, as texts: the value after it, the chance of ending right
+    (empty unless rewards are 0 or 1), its Monte-Carlo credit and its implicit one.
+    """
+
+    text: str
+    value: str
+    chance: str
+    credit: str
+    implicit: str
+    falls: bool
+
+
+def rows_of(values: StepValues, answer: AnswerValues) -> list[StepRow]:
+    """A row for the start, and one for every step."""
+    rows = []
+    for s, estimate in enumerate(answer.monte_carlo):
+        credit = implicit = ""
+        if s:
+            change = answer.monte_carlo_credits[s - 1]
+            credit = f"{signed(change.value)} ({signed(change.low)} to {signed(change.high)})"
+            implicit = signed(float(answer.step_credits[s - 1]))
+        rows.append(
+            StepRow(
+                text=answer.step_texts[s - 1] if s else "start",
+                value=f"{nats(estimate.value)} ({nats(estimate.low)} to {nats(estimate.high)})",
+                chance=_chance(values, estimate),
+                credit=credit,
+                implicit=implicit,
+                falls=s > 0 and answer.monte_carlo_credits[s - 1].high < 0,
+            )
+        )
+    return rows
+
+
+def verdict(values: StepValues, answer: AnswerValues) -> str:
+    """Where the value of an answer first falls, in one sentence."""
+    if values.all_alike:
+        return "Nothing tells its steps apart."
+    s = answer.first_fall
+    if s is None:
+        return f"No step lowers the value by more than its {values.level:.0%} interval."
+    before, after = answer.monte_carlo[s], answer.monte_carlo[s + 1]
+    fall = answer.monte_carlo_credits[s]
+    chances = ""
+    if values.binary_reward:
+        high, low = (percent(values.chance(estimate.value)) for estimate in (before, after))
+        chances = f": the chance of ending right goes from {high} to {low}"
+    return (
+        f"The value first falls at step {s + 1} of {len(answer.step_texts)}, by "
+        f"{nats(-fall.value)} nats ({nats(-fall.high)} to {nats(-fall.low)}){chances}."
+    )
+
+
+def alike(values: StepValues) -> str:
+    """Why there is nothing to explain, and what to change; empty where there is something."""
+    if not values.all_alike:
+        return ""
+    reward = number(values.answers[0].reward)
+    samples = sum(estimate.samples for a in values.answers for estimate in a.monte_carlo)
+    return (
+        f"All answers and all {samples:,} continuations earned {reward}: no step can be told from "
+        "another. Draw more (a larger group, more continuations, more seconds), take an easier or "
+        "a harder question, a longer horizon, a higher temperature, or a reward that is finer."
+    )
+
+
+def _chance(values: StepValues, estimate: Estimate) -> str:
+    """The chance of ending right that a value stands for, with its interval."""
+    if not values.binary_reward:
+        return ""
+    value, low, high = (
+        percent(values.chance(end)) for end in (estimate.value, estimate.low, estimate.high)
+    )
+    return value if estimate.low == estimate.high else f"{value} ({low} to {high})"
+
+
 def lines_of(values: StepValues, answer: AnswerValues) -> ValueLines:
-    """Implicit, Monte-Carlo and (of a whole task) exact values at the ends of an answer's steps;
-    and what a critic says there.
+    """Monte-Carlo, implicit and (of a whole task) exact values at the ends of an answer's steps;
+    and what a critic says there. The implicit line of a policy that is its reference is left out.
     """
     ends = answer.boundaries
     pin, source = values.pin
     lines: dict[str, Numbers] = {
         "Monte-Carlo": [estimate.value for estimate in answer.monte_carlo],
-        "implicit": answer.implicit_values[ends],
     }
+    if not values.one_model:
+        lines["implicit"] = answer.implicit_values[ends]
     if answer.critic_value is not None:
         lines["critic"] = answer.critic_value[ends]
     if values.exact is not None and values.exact.kind == "full" and answer.exact_values is not None:
@@ -37,7 +134,7 @@ def lines_of(values: StepValues, answer: AnswerValues) -> ValueLines:
         f"{conditions(values.reference, values.alpha, log_z=pin)} ({source}); "
         f"bars: {values.level:.0%} intervals"
     )
-    if source == "estimate":
+    if source == "estimate" and not values.one_model:
         low, high = (nats(end - pin) for end in (values.log_z.low, values.log_z.high))
         caption += (
             f"; the implicit line as a whole is known to {low} to +{high} nats, those of log Z"
@@ -52,41 +149,58 @@ def lines_of(values: StepValues, answer: AnswerValues) -> ValueLines:
 
 
 def strips_of(values: StepValues, answer: AnswerValues) -> dict[str, TokenStrip]:
-    """Strips of credits by heading: per token, per step, and of the exact V where the answer stays
-    in the tree.
+    """Strips of credits by heading, those that can be other than 0: per step by Monte-Carlo, per
+    step and token by the policy, and of the exact V where the answer stays in the tree.
     """
-    about = f"{values.reference}; policy: {values.policy}"
-    strips = {}
-    by_token = len(answer.step_texts) < len(answer.tokens)
-    if by_token:
-        strips["Credit of every step"] = token_strip(
-            answer.step_texts, answer.step_credits, alpha=values.alpha, reference=about, unit="step"
+    strips: dict[str, TokenStrip] = {}
+
+    def add(heading: str, texts: Sequence[Token], credits: Numbers, of: str, **more: Any) -> None:
+        # One scale from 0.1 nats on: no colour is made of rounding.
+        full = full_scale(credits, floor=FLOOR)
+        strips[heading] = token_strip(
+            texts, credits, alpha=values.alpha, reference=of, scale=full, **more
         )
+
+    about = f"{values.reference}; policy: {values.policy}"
+    steps = answer.step_texts
+    by_token = len(steps) < len(answer.tokens)
+    if not values.one_model and by_token:
+        add("Credit of every step", steps, answer.step_credits, of=about, unit="step")
     unit = "token" if by_token else "step"
-    strips[f"Credit of every {unit}"] = token_strip(
-        answer.texts,
-        answer.credits,
-        alpha=values.alpha,
-        reference=about,
-        special=answer.special,
-        unit=unit,
-    )
+    texts, credits, special = _characters(answer, answer.credits)
+    if not values.one_model:
+        heading = f"Credit of every {unit}"
+        add(heading, texts, credits, of=about, unit=unit, special=special)
+    if not values.all_alike:
+        sampled = [credit.value for credit in answer.monte_carlo_credits]
+        heading = f"Credit of every step under {values.reference}, by Monte-Carlo"
+        add(heading, steps, sampled, of=values.reference, unit="step")
     tree, exact_values = values.exact, answer.exact_values
     if tree is None or exact_values is None or len(exact_values) < 2:
+        return strips
+    if np.ptp(exact_values) < 1e-9:  # rounding alone: the tree has one reward
         return strips
     heading = f"Exact credit of every {unit}"
     if tree.kind == "pruned":
         heading = "Exact credit inside the pruned tree"
-    inside = len(exact_values) - 1
-    strips[heading] = token_strip(
-        answer.texts[:inside],
-        np.diff(exact_values),
-        alpha=values.alpha,
-        reference=tree.reference,
-        special=[t for t in answer.special if t < inside],
-        unit=unit,
-    )
+    texts, credits, special = _characters(answer, np.diff(exact_values))
+    add(heading, texts, credits, of=tree.reference, unit=unit, special=special)
     return strips
+
+
+def _characters(answer: AnswerValues, credits: Array) -> tuple[list[str], list[float], list[int]]:
+    """Texts, credits and special places of whole characters, as far as the credits of their tokens
+    go: pieces of a character stand with the token that completes it.
+    """
+    runs = [(start, stop) for start, stop in answer.characters if stop <= len(credits)]
+    texts = [_joined(answer, start, stop) for start, stop in runs]
+    special = [i for i, (start, _) in enumerate(runs) if start in answer.special]
+    return texts, [float(credits[start:stop].sum()) for start, stop in runs], special
+
+
+def _joined(answer: AnswerValues, start: int, stop: int) -> str:
+    """Text of a run of tokens; of several, all but the last are pieces of its character."""
+    return answer.texts[stop - 1] if stop - start > 1 else answer.texts[start]
 
 
 def render_page(values: StepValues) -> str:
@@ -98,9 +212,9 @@ def render_page(values: StepValues) -> str:
     >>> from toy_envs import TokenMDP
     >>> mdp = TokenMDP(2, 2, reward=lambda tokens, lengths: tokens[:, 0])
     >>> policy, reference = TabularLM.from_mdp(mdp, seed=0), TabularLM.from_mdp(mdp)
-    >>> page = render_page(step_values(policy, reference, mdp, alpha=0.5))
+    >>> page = render_page(step_values(policy, reference, mdp, alpha=0.5, answers=[[0, 1], [1, 1]]))
     >>> page.count("<section"), "<script" in page
-    (4, False)
+    (2, False)
     """
     pin, source = values.pin
     ends = f"{values.level:.0%} interval {nats(values.log_z.low)} to {nats(values.log_z.high)}"
@@ -108,8 +222,8 @@ def render_page(values: StepValues) -> str:
     if source == "exact":
         log_z = f"{nats(pin)} nats (exact); the samples say {nats(values.log_z.value)}, {ends}"
     formats = {"conditions": conditions, "number": number, "signed": signed, "visible": visible}
-    parts = {"strips_of": strips_of, "lines_of": lines_of}
-    return render(TEMPLATE, values=values, log_z=log_z, **parts, **formats)
+    parts = {"strips_of": strips_of, "lines_of": lines_of, "rows_of": rows_of, "verdict": verdict}
+    return render(TEMPLATE, values=values, log_z=log_z, alike=alike(values), **parts, **formats)
 
 
 def write_page(values: StepValues, path: str | PathLike[str]) -> Path:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gnivo_edu.evaluation.step_values.estimate import Estimate
-from gnivo_edu.exact import Array
+from gnivo_edu.evaluation.step_values.estimate import Change, Estimate, change
+from gnivo_edu.exact import Array, success_probability
 
 # The number goes up where a field changes its meaning or goes away.
 SCHEMA = "gnivo_edu.step_values/1"
@@ -50,7 +51,9 @@ class AnswerValues:
     step_texts: tuple[str, ...]
     monte_carlo: tuple[Estimate, ...]
     exact_values: Array | None
+    characters: tuple[tuple[int, int], ...]
     critic_value: Array | None = None
+    same_as: int | None = None
 
     @property
     def boundaries(self) -> NDArray[np.int64]:
@@ -63,6 +66,25 @@ class AnswerValues:
     def step_credits(self) -> Array:
         """Sum of the credits of the tokens of each step, float64 [S], nats."""
         return np.add.reduceat(self.credits, self.boundaries[:-1])
+
+    @property
+    def monte_carlo_credits(self) -> tuple[Change, ...]:
+        """Change of the Monte-Carlo value over each step, [S], nats, with intervals."""
+        return tuple(change(before, after) for before, after in pairwise(self.monte_carlo))
+
+    @property
+    def exact_step_credits(self) -> Array:
+        """Change of the exact value over each step that lies wholly where there is one, nats."""
+        if self.exact_values is None:
+            return np.zeros(0)
+        ends = self.boundaries
+        return np.diff(self.exact_values[ends[ends < len(self.exact_values)]])
+
+    @property
+    def first_fall(self) -> int | None:
+        """The first step, from 0, whose Monte-Carlo credit lies below 0 with its whole interval."""
+        falls = (s for s, credit in enumerate(self.monte_carlo_credits) if credit.high < 0)
+        return next(falls, None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +105,9 @@ class StepValues:
     exact: ExactValues | None
     answers: tuple[AnswerValues, ...]
     notes: tuple[str, ...]
+    temperature: float = 1.0
+    one_model: bool = False
+    all_alike: bool = False
 
     @property
     def pin(self) -> tuple[float, Literal["exact", "estimate"]]:
@@ -93,6 +118,18 @@ class StepValues:
             return self.exact.log_z, "exact"
         return self.log_z.value, "estimate"
 
+    @property
+    def distinct(self) -> list[tuple[AnswerValues, list[int]]]:
+        """Every different answer, with the numbers, from 1, of those of the group that are it."""
+        numbers: dict[int, list[int]] = {}
+        for k, answer in enumerate(self.answers):
+            numbers.setdefault(k if answer.same_as is None else answer.same_as, []).append(k + 1)
+        return [(self.answers[k], equal) for k, equal in numbers.items()]
+
+    def chance(self, value: float) -> float:
+        """The chance of ending right that a value V stands for, where rewards are 0 or 1."""
+        return float(np.clip(success_probability(np.array(value), self.alpha), 0.0, 1.0))
+
     def to_json(self) -> dict[str, Any]:
         """The schema of values.json: plain lists and numbers, every value and credit in nats; L
         tokens, S steps.
@@ -100,19 +137,26 @@ class StepValues:
         - `schema`: "gnivo_edu.step_values/1"; its number goes up where a field changes its meaning
           or goes away;
         - `policy`, `reference` (names), `alpha` (reward per nat), `prompt` (text), `prompt_index`,
-          `level` (of the intervals), `seed`, `notes` (list of texts);
+          `level` (of the intervals), `seed`, `temperature`, `notes` (list of texts);
+        - `one_model`: policy and reference are the same, so that all implicit credits are 0;
+          `all_alike`: all answers and continuations earned the same: no step can be told apart;
         - `binary_reward`: every reward that was seen is 0 or 1; then the chance of ending right is
           (e^V - 1)/(e^{1/alpha} - 1);
         - `log_z`: an estimate; `pin`: {`log_z`, `source`}, what the implicit values start from;
           `source` is "exact" or "estimate";
         - `exact`: null, or {`kind` ("full" or "pruned"), `reference`, `log_z`, `top_k`, `horizon`};
         - `answers`: a list of {`tokens` (ids, [L]), `texts` ([L]), `special` (positions of special
-          tokens), `text`, `reward`, `truncated` (reached the horizon without an end token),
+          tokens), `characters` (runs [start, stop] of tokens that hold whole characters), `text`,
+          `reward`, `truncated` (reached the horizon without an end token), `same_as` (null, or the
+          position of an earlier answer of the same tokens), `first_fall` (null, or the first of
+          `steps` whose Monte-Carlo credit lies below 0 with its whole interval),
           `credits` (log pi/pi_ref of each token, [L]), `implicit_values` ([L + 1], the empty prefix
           first), `step_ids` ([L]), `steps`, `monte_carlo`, `exact_values`, `critic_value`};
-        - `steps`: [S] of {`text`, `start`, `stop` (tokens start..stop-1), `credit`};
+        - `steps`: [S] of {`text`, `start`, `stop` (tokens start..stop-1), `credit`,
+          `monte_carlo_credit`, `exact_credit` (null beyond the exact values)}; a Monte-Carlo credit
+          is a change of value and its interval, {`value`, `low`, `high`};
         - `monte_carlo`: [S + 1] estimates with `after`, the number of tokens of the prefix, 0 first
-          and L last;
+          and L last, and `chance` (of ending right, of `value`; null unless rewards are 0 or 1);
         - `exact_values`: null, or V of the first prefixes, from the empty one: [L + 1] of a full
           tree, [1 + m] of a pruned one, where the answer leaves the tree after m tokens;
         - `critic_value`: null, or what a learned critic says before each token, over alpha, and
@@ -132,12 +176,42 @@ class StepValues:
             "prompt_index": self.prompt_index,
             "level": self.level,
             "seed": self.seed,
+            "temperature": self.temperature,
+            "one_model": self.one_model,
+            "all_alike": self.all_alike,
             "binary_reward": self.binary_reward,
             "log_z": asdict(self.log_z),
             "pin": {"log_z": pin, "source": source},
             "exact": None if self.exact is None else asdict(self.exact),
-            "answers": [_plain(answer) for answer in self.answers],
+            "answers": [self._plain(answer) for answer in self.answers],
             "notes": list(self.notes),
+        }
+
+    def _plain(self, answer: AnswerValues) -> dict[str, Any]:
+        ends = answer.boundaries.tolist()
+        chances: list[float | None] = [None] * len(ends)
+        if self.binary_reward:
+            chances = [self.chance(estimate.value) for estimate in answer.monte_carlo]
+        return {
+            "tokens": list(answer.tokens),
+            "texts": list(answer.texts),
+            "special": list(answer.special),
+            "characters": [list(run) for run in answer.characters],
+            "text": answer.text,
+            "reward": answer.reward,
+            "truncated": answer.truncated,
+            "same_as": answer.same_as,
+            "first_fall": answer.first_fall,
+            "credits": answer.credits.tolist(),
+            "implicit_values": answer.implicit_values.tolist(),
+            "step_ids": answer.step_ids.tolist(),
+            "steps": _steps(answer),
+            "monte_carlo": [
+                {"after": after, **asdict(estimate), "chance": chance}
+                for after, estimate, chance in zip(ends, answer.monte_carlo, chances, strict=True)
+            ],
+            "exact_values": None if answer.exact_values is None else answer.exact_values.tolist(),
+            "critic_value": None if answer.critic_value is None else answer.critic_value.tolist(),
         }
 
 
@@ -151,24 +225,16 @@ def step_boundaries(step_ids: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate([[0], inner, [len(step_ids)]]).astype(np.int64)
 
 
-def _plain(answer: AnswerValues) -> dict[str, Any]:
-    ends = answer.boundaries.tolist()
-    steps = zip(answer.step_texts, ends[:-1], ends[1:], answer.step_credits.tolist(), strict=True)
-    estimates = zip(ends, answer.monte_carlo, strict=True)
-    return {
-        "tokens": list(answer.tokens),
-        "texts": list(answer.texts),
-        "special": list(answer.special),
-        "text": answer.text,
-        "reward": answer.reward,
-        "truncated": answer.truncated,
-        "credits": answer.credits.tolist(),
-        "implicit_values": answer.implicit_values.tolist(),
-        "step_ids": answer.step_ids.tolist(),
-        "steps": [
-            {"text": text, "start": a, "stop": b, "credit": credit} for text, a, b, credit in steps
-        ],
-        "monte_carlo": [{"after": after, **asdict(estimate)} for after, estimate in estimates],
-        "exact_values": None if answer.exact_values is None else answer.exact_values.tolist(),
-        "critic_value": None if answer.critic_value is None else answer.critic_value.tolist(),
-    }
+def _steps(answer: AnswerValues) -> list[dict[str, Any]]:
+    exact_credits = dict(enumerate(answer.exact_step_credits.tolist()))
+    return [
+        {
+            "text": answer.step_texts[s],
+            "start": start,
+            "stop": stop,
+            "credit": float(answer.step_credits[s]),
+            "monte_carlo_credit": asdict(answer.monte_carlo_credits[s]),
+            "exact_credit": exact_credits.get(s),
+        }
+        for s, (start, stop) in enumerate(pairwise(answer.boundaries.tolist()))
+    ]

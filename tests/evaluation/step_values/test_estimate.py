@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from gnivo_edu import exact
-from gnivo_edu.evaluation.step_values.estimate import estimate_log_z, estimate_value
+from gnivo_edu.evaluation.step_values.estimate import (
+    change,
+    estimate_log_z,
+    estimate_value,
+    known,
+)
 from tests.evaluation.step_values.small_tasks import ALPHA, random_tables, solved
 from toy_envs import Brackets
 
@@ -73,3 +78,21 @@ def test_the_standard_error_and_the_bias_of_the_log_are_those_of_many_repetition
     assert np.mean([e.standard_error for e in found]) == pytest.approx(values.std(), rel=0.05)
     assert np.mean([e.bias for e in found]) == pytest.approx(values.mean() - truth, rel=0.2)
     assert np.mean([e.low <= truth <= e.high for e in found]) == pytest.approx(0.95, abs=0.015)
+
+
+def test_a_change_holds_the_difference_as_often_as_its_parts_hold_theirs():
+    rng = np.random.default_rng(0)
+    chances, alpha, n = (0.5, 0.2), 0.5, 40
+    truth = exact.value_of_chance(chances[1], alpha) - exact.value_of_chance(chances[0], alpha)
+    held = 0
+    for _ in range(400):
+        before, after = (
+            estimate_value(rng.random(n) < p, alpha, level=0.95, binary=True) for p in chances
+        )
+        found = change(before, after)
+        assert found.low <= found.value <= found.high
+        held += found.low <= truth <= found.high
+    assert 0.92 <= held / 400 <= 0.98
+    # A known value adds nothing to the interval.
+    fixed = change(before, known(0.0))
+    assert (fixed.low, fixed.high) == pytest.approx((-before.high, -before.low))

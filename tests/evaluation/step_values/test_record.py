@@ -50,7 +50,7 @@ def test_the_json_has_the_documented_keys(task):
     estimate = {"value", "low", "high", "standard_error", "bias", "samples", "method"}
     answer = record["answers"][0]
     assert set(record["log_z"]) == estimate
-    assert {*estimate, "after"} == set(answer["monte_carlo"][0])
+    assert {*estimate, "after", "chance"} == set(answer["monte_carlo"][0])
     assert [key for key in sorted(every_key(record)) if f"`{key}`" not in text] == []
     assert record["schema"] in text
     assert record["binary_reward"] == isinstance(task, Brackets)

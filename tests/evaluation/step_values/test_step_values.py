@@ -8,8 +8,9 @@ import torch
 
 from gnivo_edu import exact
 from gnivo_edu.evaluation.step_values import step_values
+from gnivo_edu.evaluation.step_values.asked import Asked
+from gnivo_edu.evaluation.step_values.continuations import Budget, Continuations
 from gnivo_edu.evaluation.step_values.estimate import estimate_value
-from gnivo_edu.evaluation.step_values.samples import Asked
 from gnivo_edu.policies import TabularLM, token_logps
 from tests.evaluation.step_values.small_tasks import ALPHA, TASKS, random_tables, solved, table_of
 from toy_envs import TokenMDP
@@ -93,13 +94,13 @@ def test_without_enumeration_the_implicit_values_differ_from_the_exact_ones_by_t
 def test_intervals_hold_the_exact_value_about_as_often_as_they_say(name, answer):
     task, repeats = TASKS[name], 60
     key, asked = solved(task), Asked(TASKS[name], 0, seed=0, max_rows=60 * 30)
-    fresh = asked.continued(
-        table_of(task, key.tree.step_logps), [answer], [np.arange(3)], repeats * 30
-    )
-    assert sorted(fresh) == [(), answer[:1], answer[:2]]
+    reference = table_of(task, key.tree.step_logps)
+    fresh = Continuations(asked, reference, [answer], steps=[np.arange(3)])
+    fresh.draw_evenly(repeats * 30, Budget(alpha=ALPHA, level=0.9))
+    assert sorted(fresh.rows) == [(), answer[:1], answer[:2]]
     held = []
-    for prefix, rows in fresh.items():
-        for rewards in asked.rewards(rows).reshape(repeats, 30):
+    for prefix in fresh.rows:
+        for rewards in np.reshape(fresh.rewards[prefix], (repeats, 30)):
             found = estimate_value(rewards, ALPHA, level=0.9, binary=name == "brackets")
             held.append(found.low <= key.soft_value(prefix) <= found.high)
     assert 0.84 <= np.mean(held) <= 0.96
