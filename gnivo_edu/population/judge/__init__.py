@@ -18,13 +18,9 @@ from gnivo_edu.machine import one_thread
 from gnivo_edu.population import total_variation
 from gnivo_edu.population.judge.contract import Finding, examine
 from gnivo_edu.population.judge.counterexample import search
-from gnivo_edu.population.judge.ends import (
-    SAMPLERS,
-    End,
-    find_end,
-    typical_push,
-)
+from gnivo_edu.population.judge.ends import End, find_end
 from gnivo_edu.population.judge.gradients import NONE, equal_rewards_line, length_line, noise_line
+from gnivo_edu.population.judge.pushes import SAMPLERS, typical_push
 from gnivo_edu.population.judge.report_card import (
     FROM,
     GREEDY,

@@ -22,7 +22,7 @@ from gnivo_edu.population import (
     sampling_policy,
     total_variation,
 )
-from gnivo_edu.population.judge.ends import SAMPLERS, attracts, first_of, law_at, optimum_of
+from gnivo_edu.population.judge.pushes import SAMPLERS, attracts, first_of, law_at, optimum_of
 from gnivo_edu.population.judge.subject import Subject
 from gnivo_edu.population.roots import rest
 

@@ -8,9 +8,8 @@ from typing import Any
 
 from gnivo_edu import objectives
 from gnivo_edu.population import Population, gradient_covariance, point_at
-from gnivo_edu.population.judge.ends import (
-    End,
-    find_end,
+from gnivo_edu.population.judge.ends import End, find_end
+from gnivo_edu.population.judge.pushes import (
     population_of,
     push_along,
     push_along_rewards,

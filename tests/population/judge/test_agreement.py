@@ -10,7 +10,8 @@ from gnivo_edu import objectives
 from gnivo_edu.population import atlas, total_variation
 from gnivo_edu.population.atlas.row import Row
 from gnivo_edu.population.judge.contract import examine
-from gnivo_edu.population.judge.ends import find_end, small_tree, typical_push
+from gnivo_edu.population.judge.ends import find_end
+from gnivo_edu.population.judge.pushes import small_tree, typical_push
 
 ALPHA = 0.5
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gnivo_edu import objectives
-from gnivo_edu.population.judge.ends import find_end, typical_push
+from gnivo_edu.population.judge.ends import find_end
+from gnivo_edu.population.judge.pushes import typical_push
 from gnivo_edu.population.judge.subject import Subject
 from tests.population.judge.subjects import first_two, subject_of, turned_sign
 

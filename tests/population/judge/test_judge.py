@@ -8,7 +8,7 @@ import pytest
 
 from gnivo_edu.population.judge import judge
 from gnivo_edu.population.judge.counterexample import family
-from gnivo_edu.population.judge.ends import small_tree
+from gnivo_edu.population.judge.pushes import small_tree
 from tests.population.judge.subjects import first_two, lines, reinforce, subject_of, turned_sign
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gnivo_edu.population import Population, expect, point_at
-from gnivo_edu.population.judge.ends import small_tree
+from gnivo_edu.population.judge.pushes import small_tree
 from gnivo_edu.population.judge.subject import load_objective
 from tests.population.judge.subjects import reinforce, subject_of, token_mean
 
