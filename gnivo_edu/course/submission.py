@@ -25,8 +25,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from gnivo_edu.course.cells import ERRORS, python
-from gnivo_edu.course.flow import Cell, Step, asking, has_doors, may_be_bound, plans, step_of
+from gnivo_edu.course.flow import plans
 from gnivo_edu.course.shell import Checks, notebook_module
+from gnivo_edu.course.statements import Cell, Step, asking, has_doors, may_be_bound, step_of
 from gnivo_edu.course.wire import decode, encode, receive, send
 
 MEMORY, FILES = 4 * 2**30, 64 * 2**20  # bytes a submission may take, and write to one file

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gnivo_edu.course.flow import asking, has_doors, plans, step_of
+from gnivo_edu.course.flow import plans
+from gnivo_edu.course.statements import asking, has_doors, step_of
 
 END = "def f(x):\n    return x * {}\ncheck.f(f)"
 
