@@ -16,6 +16,7 @@ import yaml
 from gnivo_edu.names import shown, visible
 
 DEEPEST = 40  # brackets within brackets
+_COLUMN = re.compile(r"\{\w+\}")  # in a text to be filled in; to YAML a mapping to nothing
 MOST_ENTRIES = 100_000  # of a settings file, once its aliases are written out
 LARGEST_SETTINGS = 4 * 2**20  # bytes
 # Plain values, as JSON has them too; 2026-01-02 is a text.
@@ -147,10 +148,13 @@ def read_change(change: str) -> tuple[str, Any]:
     """Key and value of `key=value`, the value read as YAML, in which `1e-3` is a number.
 
     A plain word is text, and so is what YAML would cut off as a comment, or take for a mapping or a
-    list although it has no brackets. Raises ValueError, in one line, on brackets that do not close.
+    list although it has no brackets, or a text with `{column}`s. Raises ValueError, in one line, on
+    brackets that do not close.
 
     >>> [read_change(change)[1] for change in ("x=1e-3", "x=false", "x=[1, a]", "x=###", "x=Q:")]
     [0.001, False, [1, 'a'], '###', 'Q:']
+    >>> [read_change(change)[1] for change in ("x={word}", "x={a} and {b}: [c", "x=[c] {a}")]
+    ['{word}', '{a} and {b}: [c', '[c] {a}']
     """
     key, equals, text = change.partition("=")
     if not equals or not key.strip():
@@ -158,7 +162,8 @@ def read_change(change: str) -> tuple[str, Any]:
     try:
         value = text.strip(" ") if _is_text(text) else _load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        if text.lstrip().startswith(("{", "[", '"', "'", "&", "!")):
+        marked = text.lstrip().startswith(("{", "[", '"', "'", "&", "!"))
+        if marked and not _COLUMN.search(text):
             raise ValueError(
                 f"--set {visible(change)[:60]}: the value is not YAML: {_reason(error)}"
             ) from error
@@ -168,6 +173,8 @@ def read_change(change: str) -> tuple[str, Any]:
 
 def _is_text(text: str) -> bool:
     """Whether a value on the command line is to be taken as it stands."""
+    if _COLUMN.match(text.lstrip()):
+        return True
     node = yaml.compose(text, _Loader)
     if node is None:  # nothing, or a comment
         return bool(text)

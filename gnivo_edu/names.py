@@ -69,7 +69,7 @@ def load_function(target: str) -> Callable[..., Any]:
     2.0
     >>> load_function("math:squrt")
     Traceback (most recent call last):
-    ValueError: module 'math' has no function 'squrt'
+    ValueError: module 'math' has no function 'squrt'; did you mean 'sqrt'?
     """
     module_name, _, attribute = target.partition(":")
     try:
@@ -80,7 +80,9 @@ def load_function(target: str) -> Callable[..., Any]:
         raise ValueError(f"module {module_name!r} cannot be imported: {one_line(error)}") from error
     function = getattr(module, attribute, None)
     if not callable(function):
-        raise ValueError(f"module {module_name!r} has no function {attribute!r}")
+        names = [name for name, thing in vars(module).items() if callable(thing)]
+        hint = nearest(attribute, names, otherwise="name it module:function")
+        raise ValueError(f"module {module_name!r} has no function {attribute!r}; {hint}")
     return function
 
 

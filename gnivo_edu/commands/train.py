@@ -179,7 +179,8 @@ def evaluate(
         int, typer.Option(min=1, max=100_000, help="Completions to each problem.")
     ] = 8,
     k: Annotated[
-        list[int] | None, typer.Option(help="k of Pass@k; repeatable. Default: 1 and 3.")
+        list[int] | None,
+        typer.Option(help="k of Pass@k; repeatable. Default: 1 and 3."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of the samples.")] = 0,
     temperature: Annotated[float, typer.Option(help="Of the sampling.")] = 1.0,
@@ -234,13 +235,14 @@ def evaluate(
     from gnivo_edu import tasks
     from gnivo_edu.policies import pick_device
 
+    ks = evaluation.ks_of(samples, k)  # before a model is loaded
     policy, asked = tasks.load(model, task, options=key_values(set_))
     with status(as_json) as progress:
         report = evaluation.evaluate(
             policy.to(pick_device()),
             asked,
             samples=samples,
-            ks=k or (1, 3),
+            ks=ks,
             seed=seed,
             temperature=temperature,
             prompts=range(problems) if problems else None,

@@ -3,7 +3,7 @@ compared in pairs.
 """
 
 from gnivo_edu.evaluation.evaluate import evaluate
-from gnivo_edu.evaluation.pass_at_k import exact_chances, majority_at_k, pass_at_k
+from gnivo_edu.evaluation.pass_at_k import exact_chances, ks_of, majority_at_k, pass_at_k
 from gnivo_edu.evaluation.report import Report, benchmark_table, compare
 from gnivo_edu.evaluation.store import load_report
 from gnivo_edu.statistics import (
@@ -21,6 +21,7 @@ __all__ = [
     "compare",
     "evaluate",
     "exact_chances",
+    "ks_of",
     "load_report",
     "majority_at_k",
     "paired_difference",

@@ -64,6 +64,19 @@ def check_k(k: int, samples: int) -> None:
         )
 
 
+def ks_of(samples: int, asked: Sequence[int] | None = None) -> tuple[int, ...]:
+    """Each k of Pass@k: those that are asked for, else those of 1 and 3 that so many samples allow.
+    Raises ValueError as `check_k` does.
+
+    >>> ks_of(8), ks_of(1), ks_of(8, [2])
+    ((1, 3), (1,), (2,))
+    """
+    ks = tuple(asked or (k for k in (1, 3) if k <= samples))
+    for k in ks:
+        check_k(k, samples)
+    return ks
+
+
 def majority_at_k(votes: Sequence[Hashable | None], right: Hashable, k: int) -> float:
     """The chance that the majority of k of the n votes on one problem is `right`: exact over all
     C(n, k) sets of votes.

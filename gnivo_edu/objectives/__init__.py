@@ -64,14 +64,21 @@ def get(name: str) -> Callable[..., LossOutput]:
     if name in _REGISTRY:
         return _REGISTRY[name]
     if ":" in name:
-        return _as_objective(load_function(name))
+        return as_objective(load_function(name))
     # "sft" is short for "sft_winning".
     hint = nearest(name, names(), otherwise=f"known: {', '.join(names())}.", cutoff=0.4)
     raise ValueError(f"there is no objective {name!r}; {hint} Your own: module:function")
 
 
-def _as_objective(function: Callable[..., Any]) -> Callable[..., LossOutput]:
-    """A function of somebody's own that may return a loss without metrics, as an objective."""
+def as_objective(function: Callable[..., Any]) -> Callable[..., LossOutput]:
+    """A function of a GroupBatch that may return a loss without metrics, as an objective; those of
+    the registry are.
+
+    >>> as_objective(gvpo) is gvpo, as_objective(lambda batch: 0.5)(None).loss
+    (True, 0.5)
+    """
+    if any(function is known for known in _REGISTRY.values()):
+        return function
 
     @functools.wraps(function)
     def objective(*batch: Any, **settings: Any) -> LossOutput:

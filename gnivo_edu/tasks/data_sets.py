@@ -12,6 +12,7 @@ from typing import Any
 from gnivo_edu.files import read_records
 from gnivo_edu.machine import hub_answers
 from gnivo_edu.names import home, shown, visible
+from gnivo_edu.tasks.csv_rows import read_csv
 
 Row = dict[str, Any]
 # How `datasets` calls what a file holds.
@@ -23,7 +24,7 @@ def load_rows(path_or_id: str | PathLike[str], split: str, config: str | None = 
 
     `path_or_id` is a file (.jsonl, .json, .parquet, .csv, .arrow); a folder that holds `split` as
     such a file, or that `save_to_disk` wrote; or a hub id, `config` the name of its configuration.
-    A .json is one list, or a record a line. Everything but these two needs `datasets`. Raises
+    A .json is one list, or a record a line. Parquet, arrow and the hub need `datasets`. Raises
     ValueError, in one line, where there is nothing to read, and on a row that is no record.
     """
     name = fspath(path_or_id)
@@ -40,6 +41,8 @@ def load_rows(path_or_id: str | PathLike[str], split: str, config: str | None = 
         path = file
     if path.is_file() and path.suffix in (".jsonl", ".json"):
         return read_records(path)
+    if path.is_file() and path.suffix == ".csv":
+        return read_csv(path)
     if not path.exists() and (
         name.startswith(("/", ".", "~")) or name.count("/") != 1 or path.suffix[1:] in _FORMATS
     ):

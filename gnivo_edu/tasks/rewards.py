@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from numpy.typing import ArrayLike
 
@@ -26,15 +27,20 @@ def get_reward(name: str) -> TextReward:
     Traceback (most recent call last):
     ValueError: there is no reward 'sentimant'; did you mean 'sentiment'? Your own: module:function
     """
+    function = reward_function(name)
+    return function if name in REWARDS else _guarded(name, function)
+
+
+def reward_function(name: str) -> Callable[..., Any]:
+    """What `get_reward` calls: the function of this name itself. Raises ValueError as it does."""
     target = REWARDS.get(name, name)
     if ":" not in target:
         hint = nearest(name, REWARDS, otherwise=f"known: {', '.join(REWARDS)}.")
         raise ValueError(f"there is no reward {name!r}; {hint} Your own: module:function")
     try:
-        function = load_function(target)
+        return load_function(target)
     except ValueError as error:
         raise ValueError(f"reward {name!r}: {error}") from error
-    return function if name in REWARDS else _guarded(name, function)
 
 
 def _guarded(name: str, function: TextReward) -> TextReward:

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gnivo_edu.names import load_function, one_line, shown
+from gnivo_edu.names import one_line, shown
 from gnivo_edu.tasks.grading import Grade, Problem
-from gnivo_edu.tasks.rewards import REWARDS
+from gnivo_edu.tasks.rewards import reward_function
 
 OF_ALL = ("prompts", "completions", "completion_ids")
 # What TRL passes besides; here there is nothing to put into them.
@@ -126,10 +126,12 @@ def row_rewards(
         raise ValueError(
             f"one of reward_weights for each reward, got {len(weights)} for {len(names)}"
         )
+    if not np.isfinite(weights).all():
+        raise ValueError(f"reward_weights are finite numbers, got {shown(weights)}")
     columns = tuple(columns)
     rewards = []
     for name in names:
-        function: Any = load_function(REWARDS.get(name, name)) if isinstance(name, str) else name
+        function = reward_function(name) if isinstance(name, str) else name
         said = name if isinstance(name, str) else getattr(name, "__name__", "given")
         rewards.append(RowReward(said, function, columns))
     return RowRewards(rewards, weights)

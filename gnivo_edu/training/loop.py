@@ -158,7 +158,10 @@ class _Run:
         objects: Mapping[str, Any],
     ) -> None:
         self.config, self.processes = config, processes
-        self.objective: Objective = objects["objective"] or objectives.get(config.objective)
+        given = objects["objective"]
+        self.objective: Objective = (
+            objectives.as_objective(given) if given else objectives.get(config.objective)
+        )
         self.device = accelerator.device
         if config.precision == "float64" and self.device.type == "mps":
             self.device = torch.device("cpu")  # that accelerator has no float64
@@ -170,8 +173,8 @@ class _Run:
         self.policy, self.task = make_policy_and_task(
             config, self.device, policy=objects["model"], task=objects["task"]
         )
-        given = objects["model"] is not None
-        self.saved_dtype = saved_dtype(config, None if given else self.policy)
+        loaded = None if objects["model"] is not None else self.policy
+        self.saved_dtype = saved_dtype(config, loaded)
         self.rollouts = Rollouts(
             config, self.device, policy=self.policy, task=self.task, needs=fields
         )

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gnivo_edu.batch import GroupBatch, MissingField
+from gnivo_edu.names import one_line, shown
 from gnivo_edu.objectives import LossOutput
 from gnivo_edu.objectives.surrogate import average, needed, suffix_sums
 from gnivo_edu.training.config import KLGradient, TrainConfig
@@ -94,6 +95,7 @@ def needs(
     (['policy_kl'], ['behaviour_values', 'values'])
     """
     batch, fields, drawn = _small_batch(objective, options, group_size)
+    _check_loss(objective, options | drawn, batch)
     noted: set[str] = set()
     if "values" in fields and _reads_old_values(objective, options | drawn, batch):
         noted = {"behaviour_values"}
@@ -174,6 +176,35 @@ def _small_batch(
             fields[error.field] = available.pop(error.field)
         except TypeError as error:
             raise ValueError(f"objective_options do not fit the objective: {error}") from error
+        except ValueError:
+            raise
+        except Exception as error:  # a loss of somebody's own may raise anything
+            raise ValueError(
+                f"{_name(objective)} raised {one_line(error)} on a record [N, K, T] = {list(shape)}"
+            ) from error
+
+
+def _check_loss(
+    objective: Callable[..., LossOutput], options: dict[str, Any], batch: GroupBatch
+) -> None:
+    """ValueError, in one line, where a loss is no number, or nothing would be learned from it."""
+    fields = {name: getattr(batch, name) for name in ("policy_logps", "policy_kl", "entropy")}
+    live = {name: x.clone().requires_grad_() for name, x in fields.items() if x is not None}
+    loss = objective(replace(batch, **live), **options).loss
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        raise ValueError(
+            f"{_name(objective)} returns {shown(loss)}: return the loss as a tensor of one number, "
+            "or a LossOutput"
+        )
+    if not loss.requires_grad and batch.prefix_values is None:
+        raise ValueError(
+            f"the loss of {_name(objective)} does not depend on policy_logps, so that nothing "
+            "would be learned: leave out .detach(), .item() and torch.no_grad() on its way"
+        )
+
+
+def _name(objective: Callable[..., Any]) -> str:
+    return getattr(objective, "__name__", "the objective")
 
 
 def _reads_old_values(

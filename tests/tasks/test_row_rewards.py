@@ -94,6 +94,12 @@ def test_several_rewards_are_summed_where_they_apply() -> None:
     assert row_rewards([short], COLUMNS)(TEXTS, ROWS, IDS)[1].reward == 0.0
     with pytest.raises(ValueError, match="got 1 for 3"):
         row_rewards([right, short, array], COLUMNS, weights=[1.0])
+    with pytest.raises(ValueError, match="reward_weights are finite numbers"):
+        row_rewards([short], COLUMNS, weights=[float("nan")])
+    with pytest.raises(ValueError, match=r"reward 'math:squrt': .* did you mean 'sqrt'"):
+        row_rewards(["math:squrt"], COLUMNS)
+    with pytest.raises(ValueError, match=r"no reward 'my_rewards'; .* module:function"):
+        row_rewards(["my_rewards"], COLUMNS)
 
 
 @pytest.mark.parametrize(

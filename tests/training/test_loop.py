@@ -274,6 +274,9 @@ def test_an_objective_given_alone_is_the_one_that_is_minimised(tmp_path: Path) -
     # A partial is called what its function is.
     bound = run_of(tmp_path / "bound", objective=partial(pulled, alpha=0.5))
     assert bound.config.objective == "pulled"
+    # So does one that returns its loss alone.
+    alone = run_of(tmp_path / "alone", objective=lambda batch, alpha: pulled(batch, alpha).loss)
+    assert alone.metrics["grad_norm"] == half.metrics["grad_norm"]
 
 
 def test_a_task_given_alone_gets_a_table_of_its_size(tmp_path: Path) -> None:

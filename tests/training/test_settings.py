@@ -53,6 +53,24 @@ def test_a_field_that_nobody_can_give_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(
+    ("loss", "says"),
+    [
+        (lambda batch: "loss", "returns 'loss': return the loss as a tensor of one number"),
+        (lambda batch: 0.5, "returns 0.5: return the loss as a tensor"),
+        (lambda batch: batch.policy_logps, r"returns tensor\(.*: return the loss as a tensor"),
+        (lambda batch: batch.rewards.mean(), "does not depend on policy_logps"),
+        (lambda batch: batch.policy_logps.detach().sum(), "does not depend on policy_logps"),
+        (lambda batch: batch.rewards[7], r"raised IndexError: .* on a record \[N, K, T\] = \["),
+        (lambda batch, other: batch.rewards, "do not fit the objective: .* 'other'"),
+    ],
+)
+def test_a_loss_that_nothing_is_learned_from_is_one_line(loss: Any, says: str) -> None:
+    with pytest.raises(ValueError, match=says) as error:
+        needs(objectives.as_objective(loss), {}, 2)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
     ("changes", "says"),
     [
         ({"objective": "grop"}, "did you mean 'grpo'"),
