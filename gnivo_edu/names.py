@@ -80,8 +80,9 @@ def load_function(target: str) -> Callable[..., Any]:
         raise ValueError(f"module {module_name!r} cannot be imported: {one_line(error)}") from error
     function = getattr(module, attribute, None)
     if not callable(function):
-        names = [name for name, thing in vars(module).items() if callable(thing)]
-        hint = nearest(attribute, names, otherwise="name it module:function")
+        things = vars(module).items()
+        names = [n for n, x in things if getattr(x, "__module__", "") == module.__name__]
+        hint = nearest(attribute, names, otherwise=f"it has {', '.join(names[:8]) or 'none'}")
         raise ValueError(f"module {module_name!r} has no function {attribute!r}; {hint}")
     return function
 

@@ -181,7 +181,9 @@ def _turns(messages: Sequence[Any]) -> list[tuple[str, str]]:
 
 
 def _columns_of(template: str) -> list[str]:
-    return [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+    """What a template names, between braces and in the format behind a colon."""
+    parts = [(name, spec) for _, name, spec, _ in string.Formatter().parse(template)]
+    return [x for name, spec in parts if name is not None for x in (name, *_columns_of(spec or ""))]
 
 
 def _check_columns(columns: Sequence[str], prompt: str, answer: str | None, graded: bool) -> None:

@@ -90,6 +90,8 @@ def test_rows_that_cannot_be_used_are_told_by_number_or_left_out(file: str) -> N
         ({}, "no column 'prompt' for the prompt"),
         ({"prompt": "{question} {x}"}, "no column 'x'"),
         ({"prompt": "{question"}, "is no template"),
+        ({"prompt": "{question:{x}}"}, "no column 'x'"),
+        ({"prompt": "{question.x}"}, "no column 'question.x'"),
         ({"prompt": "question", "answer": "gold"}, "no column 'gold'"),
         ({"prompt": "question", "grade": "numbr"}, "did you mean 'number'"),
         ({"prompt": "question", "grade": "math", "reward": "a:b"}, "not both"),
