@@ -39,7 +39,7 @@ NAMES = ("gnivo", "gvpo", "vimpo", "grpo", "gnivo_shuffled")
 PARTS = ("warm", "train", "test", "write")
 MODEL, WARM_STEPS = "smollm2", 40
 SAMPLES, SEED = 3, 1  # answers to each question of the test set, and the seed of their streams
-KL_QUESTIONS = 100  # of each tier: one answer each is scored by both models
+KL_QUESTIONS = (50, 50)  # of each tier: one answer each is scored by both models
 ENDS = 10  # steps of a run that its first and last rewards average
 
 
@@ -140,6 +140,7 @@ def results(out: Path, names: Sequence[str], values: Row | None) -> Row:
             "answers": len(kept),
             "wrong": sum(kept),
             "judged": len(judged(values)),
+            "never_right": sum(not any(a["right_after"]) for a in judged(values)),
             "continuations": values["continuations"],
             "alpha": values["alpha"],
             "first_wrong": {
@@ -188,6 +189,7 @@ def run(name: str, out: Path, before: Any, tiers: np.ndarray) -> Row:
         "learning_rate": recipe["learning_rate"],
         "steps": len(steps),
         "answers": len(steps) * answers,
+        "samples": after.rewards.shape[1],
         "reward_noise": recipe.get("reward_noise", 0.0),
         **tested(after, tiers),
         "change": change(),

@@ -15,44 +15,69 @@ def ends(row: Row, *, sign: str = "", places: int = 2) -> str:
 
 def table(report: Row) -> str:
     """The whole file."""
-    warm, runs = report["warm_up"], report["runs"]
-    tiers = list(warm["by_tier"])
-    by_tier = ", ".join(f"{tier} {ends(warm['by_tier'][tier])}" for tier in tiers)
-    first = next(iter(runs.values()))
     lines = [
         "# Sums in words, with SmolLM2-135M-Instruct on two cores",
         "",
         "`python recipes/sums/run_all.py` and `python recipes/sums/where.py` wrote this, and "
         "results.json, which holds every number of it.",
         "",
+        *of_warm_up(report["warm_up"]),
+        "",
+        *of_runs(report),
+        "",
+        *verdicts(report["runs"]),
+        "",
+        *costs(report["runs"]),
+    ]
+    if "steps" in report:
+        lines += ["", *of_steps(report["steps"])]
+    return "\n".join([*lines, ""])
+
+
+def of_warm_up(warm: Row) -> list[str]:
+    """Where every run starts."""
+    by_tier = ", ".join(f"{tier} {ends(row)}" for tier, row in warm["by_tier"].items())
+    return [
         f"**The warm-up.** `{warm['command']}`: {warm['demonstrations']} demonstrations teach the "
         "format, not the sums. With the question alone as the prompt, at temperature 1, the model "
         f"is then right in {ends(warm['pass@1'])} of its answers to unseen questions ({by_tier}); "
-        f"{warm['truncated']:.1%} of them do not end. A tier 3x2 is three numbers of two digits.",
-        "",
-        f"**Four methods from there**, rank-16 adapters, {first['steps']} steps, "
+        f"{warm['truncated']:.1%} of them do not end. A tier 3x2 is three numbers of two digits."
+    ]
+
+
+def of_runs(report: Row) -> list[str]:
+    """What each run changed."""
+    test, tiers = report["test"], list(report["warm_up"]["by_tier"])
+    first = next(iter(report["runs"].values()))
+    samples = sorted({row["samples"] for row in (test, *report["runs"].values())})
+    lines = [
+        f"**The methods from there**, rank-16 adapters, {first['steps']} steps, "
         f"{first['answers']} answers each, learning rate {first['learning_rate']:g} for all, the "
         "project's default and not searched, one seed, one thread a run. Settings are published "
         "ones, by the names of `gnivo_edu/objectives/published.yaml`; of GVPO and VIMPO there are "
-        "several. GVPO's own, `gvpo`, makes four updates a draw, for which there was no time here: "
-        "`gvpo/initial` makes one, as the others do, and has the warm-up for its fixed anchor. "
-        "VIMPO's own is for long answers and is known to fail on short ones; `vimpo/short` has "
-        "another weight of the actor. In the shuffled run, the placebo, each reward is turned "
-        "round with chance one half: a fair coin, which knows nothing of the answer. Pass@1 on the "
-        f"{report['test']['questions']} unseen questions of the test set, "
-        f"{report['test']['samples']} answers each, 95% bootstrap intervals over questions, the "
-        "change paired by question; exact KL of the trained model to the warm-up, nats an answer; "
-        "right answers among those of the first and the last ten steps of training.",
+        "several. GVPO's own, `gvpo`, makes four updates a draw, which were too many for the time "
+        "of a run here: `gvpo/initial` makes one, as the others do, and has the warm-up for its "
+        "anchor. VIMPO's own is for long answers, and failed on the short ones of "
+        "recipes/arithmetic/results.md: `vimpo/short` has another weight of the actor. In the "
+        "shuffled run, the placebo, each reward is turned round with chance one half: a fair coin, "
+        "which knows nothing of the answer.",
         "",
-        "| run | setting | Pass@1 | change | "
+        f"Pass@1 on the {test['questions']} unseen questions of the test set, "
+        f"{' or '.join(map(str, samples))} answers each (the column says how many), with 95% "
+        "bootstrap intervals over questions, the change paired by question; "
+        "exact KL of the trained model to the warm-up, nats an answer; the share of right answers "
+        "in the first and the last ten steps of training.",
+        "",
+        "| run | setting | answers | Pass@1 | change | "
         + " | ".join(f"change, {tier}" for tier in tiers)
         + " | KL | in training | cut off |",
-        "| --- | --- | --- | --- |" + " --- |" * (len(tiers) + 3),
+        "| --- | --- | --- | --- | --- |" + " --- |" * (len(tiers) + 3),
     ]
-    for name, row in runs.items():
+    for name, row in report["runs"].items():
         cells = [
             f"`{name}`",
             f"`{row['setting']}`",
+            str(row["samples"]),
             ends(row["pass@1"]),
             ends(row["change"], sign="+"),
             *(ends(row["change_by_tier"][tier], sign="+") for tier in tiers),
@@ -61,10 +86,7 @@ def table(report: Row) -> str:
             f"{row['truncated']:.1%}",
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", *verdicts(runs), "", *costs(runs)]
-    if "steps" in report:
-        lines += ["", *of_steps(report["steps"])]
-    return "\n".join([*lines, ""])
+    return lines
 
 
 def verdicts(runs: dict[str, Row]) -> list[str]:
@@ -86,7 +108,10 @@ def verdicts(runs: dict[str, Row]) -> list[str]:
         if "beyond_placebo" in row
     ]
     if held:
-        told.append(f"The placebo shows what is not owed to the reward. {'; '.join(held)}.")
+        told.append(
+            "The placebo shows what steps of this size do without a reward that tells anything: "
+            f"{'; '.join(held)}."
+        )
     told.append("One seed ranks nothing: differences between methods may be those of a draw.")
     return [" ".join(told)]
 
@@ -117,7 +142,12 @@ def of_steps(steps: Row) -> list[str]:
         "drop; how often that is the first wrong one, with its 95% interval over answers (ties "
         "count as a draw among them). Monte-Carlo values continue every state "
         f"{steps['continuations']} times with the warmed-up model (nats at alpha "
-        f"{steps['alpha']:g}); implicit ones are log pi/pi_warm of the trained models.",
+        f"{steps['alpha']:g}); for {steps['never_right']} of these answers no continuation was "
+        "ever right, from the question on, so that they see no drop. Implicit "
+        "values are log pi/pi_warm of the trained models, summed over the tokens of a step. "
+        "`gvpo/initial` and `vimpo/short` fit them, with the warm-up as their reference. GN-IVO as "
+        "published has the policy that drew the answers for its reference, and GRPO fits no value: "
+        "of these two the log-ratio to the warm-up says no more than where the run went.",
         "",
         "| method | first wrong step found | " + " | ".join(steps["first_wrong"]) + " |",
         "| --- | --- |" + " --- |" * len(steps["first_wrong"]),

@@ -1,7 +1,7 @@
 """Where did it go wrong: step values of the answers that a warmed-up model gives to `sums`, beside
 the first wrong step, which is known exactly.
 
-    python recipes/sums/where.py [--out runs/sums] [--questions 120] [--continuations 12]
+    python recipes/sums/where.py [--out runs/sums] [--questions 130 60] [--continuations 8]
 
 It needs what `run_all.py` leaves: the warm-up in OUT/warm, its answers to the test set in
 OUT/test/warm, and the trained models in OUT/NAME/model, as many as there are. Of each question the
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -32,7 +31,7 @@ from toy_envs import TokenMDP
 
 HERE = Path(__file__).resolve().parent
 SEED = 2  # of the continuations
-STATES, ROWS = 8, 32  # states continued, and answers scored, at a time
+STATES, ROWS = 24, 32  # states continued, and answers scored, at a time
 
 
 class After(TokenMDP):
@@ -63,13 +62,15 @@ def options(out: Path) -> Row:
     return {**recipe["task_options"], "split": "test"}
 
 
-def first_answers(task: Any, folder: Path, questions: int) -> list[Row]:
-    """The first answer to each of the first questions of every tier, with its steps and the number
+def first_answers(task: Any, folder: Path, questions: Sequence[int]) -> list[Row]:
+    """The first answer to each of the first questions of every tier, as many as are asked for of
+    each, with its steps and the number
     of the first wrong one (-1 for none); those of an evaluation's completions.jsonl.
     """
     lines = (folder / "completions.jsonl").read_text(encoding="utf-8").splitlines()
-    taken = {tier: np.flatnonzero(np.array(task.tier) == tier) for tier in dict.fromkeys(task.tier)}
-    asked = {int(i) for places in taken.values() for i in places[:questions]}
+    tiers = dict.fromkeys(task.tier)
+    places = [np.flatnonzero(np.array(task.tier) == tier) for tier in tiers]
+    asked = {int(i) for some, count in zip(places, questions, strict=True) for i in some[:count]}
     answers = []
     for line in map(json.loads, lines):
         number, tokens = line["problem"], line["tokens"]
@@ -169,37 +170,47 @@ def per_step(values: Iterable[float], boundaries: Sequence[int]) -> list[float]:
     return [round(float(x), 6) for x in sums]
 
 
-def measure(out: Path, names: Sequence[str], questions: int, continuations: int) -> Row:
+def kept_scores(file: Path, folder: Path, answers: Sequence[Row], given: Row) -> list[np.ndarray]:
+    """`scores` of the model in a folder, read from a file if it is there."""
+    if not file.exists():
+        policy, task = tasks.load(str(folder), "sums", options=given)
+        rows = [row.tolist() for row in scores(policy, task, answers)]
+        file.write_text(json.dumps(rows) + "\n", encoding="utf-8")
+        print(f"{folder}: scored", flush=True)
+    return [np.array(row) for row in json.loads(file.read_text(encoding="utf-8"))]
+
+
+def measure(out: Path, names: Sequence[str], questions: Sequence[int], continuations: int) -> Row:
     """Everything that is said of the steps, as step_values.json has it."""
-    begun = time.perf_counter()
     given = options(out)
     warm, task = tasks.load(str(out / "warm"), "sums", options=given)
     answers = first_answers(task, out / "test" / "warm", questions)
-    file = out / f"continuations_{questions}_{continuations}.jsonl"
+    kept = out / f"steps_{'_'.join(map(str, questions))}"  # of these answers and no others
+    kept.mkdir(exist_ok=True)
+    scored = {
+        name: kept_scores(kept / f"{name}.json", folder, answers, given)
+        for name, folder in {"warm": out / "warm", **{n: out / n / "model" for n in names}}.items()
+    }
+    file = kept / f"continuations_{continuations}.jsonl"
     rewards = continued(warm, task, answers, file, continuations)
-    before = scores(warm, task, answers)
-    for answer, after, logps in zip(answers, rewards, before, strict=True):
-        bounds = answer["boundaries"]
+    for number, (answer, after) in enumerate(zip(answers, rewards, strict=True)):
+        bounds, logps = answer["boundaries"], scored["warm"][number]
         answer["right_after"] = [sum(group) for group in after]
         # Two halves of the continuations, to see how well Monte-Carlo agrees with itself.
         answer["right_after_first_half"] = [sum(row[: continuations // 2]) for row in after]
         answer["log_p"] = per_step(logps, bounds)
         lowest = np.minimum.reduceat(logps, bounds[:-1])
         answer["least_log_p_of_a_token"] = [round(float(x), 6) for x in lowest]
-        answer["implicit"] = {}
-    for name in names:
-        policy, _ = tasks.load(str(out / name / "model"), "sums", options=given)
-        for answer, was, now in zip(answers, before, scores(policy, task, answers), strict=True):
-            answer["implicit"][name] = per_step(now - was, answer["boundaries"])
-        print(f"{name}: scored", flush=True)
+        answer["implicit"] = {
+            name: per_step(scored[name][number] - logps, bounds) for name in names
+        }
     return {
         "command": "python recipes/sums/where.py",
         "alpha": ALPHA,
         "continuations": continuations,
-        "questions_a_tier": questions,
+        "questions_a_tier": [*questions],
         "seed": SEED,
         "names": [*names],
-        "minutes": round((time.perf_counter() - begun) / 60, 1),
         "answers": answers,
     }
 
@@ -214,8 +225,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=HERE.parents[1] / "runs" / "sums")
     parser.add_argument("--results", type=Path, default=HERE)
-    parser.add_argument("--questions", type=int, default=120, help="of each tier")
-    parser.add_argument("--continuations", type=int, default=12)
+    parser.add_argument("--questions", type=int, nargs="*", default=[130, 60], help="of each tier")
+    parser.add_argument("--continuations", type=int, default=8)
     parser.add_argument("--names", nargs="*", help="trained models; default: all that are there")
     asked = parser.parse_args()
     names = models_in(asked.out) if asked.names is None else asked.names

@@ -112,6 +112,20 @@ def test_correlation_is_that_of_ranks_and_has_an_interval_around_it(script: Any)
     assert script("hits").correlation(rows, [-row for row in rows])["mean"] == pytest.approx(-1.0)
 
 
+def test_results_md_says_what_results_json_holds(script: Any) -> None:
+    report = json.loads((FOLDER / "results.json").read_text(encoding="utf-8"))
+    assert script("table").table(report) == (FOLDER / "results.md").read_text(encoding="utf-8")
+
+
+def test_results_json_says_what_step_values_hold(script: Any) -> None:
+    report = json.loads((FOLDER / "results.json").read_text(encoding="utf-8"))["steps"]
+    kept = json.loads((FOLDER / "step_values.json").read_text(encoding="utf-8"))
+    rates = script("hits").hit_rates(kept)
+    assert report["judged"] == len(script("hits").judged(kept)) >= 100
+    for name, rate in rates.items():
+        assert report["hit_rates"][name]["mean"] == pytest.approx(rate["mean"], abs=1e-4), name
+
+
 def test_every_run_has_the_same_budget_and_a_published_setting() -> None:
     recipes = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in FOLDER.glob("*.yaml")]
     shared = ("steps", "prompts_per_step", "group_size", "learning_rate", "lora_rank", "model")
@@ -120,7 +134,7 @@ def test_every_run_has_the_same_budget_and_a_published_setting() -> None:
     assert noisy == {"gnivo"}
 
 
-def whole_way(model: str, out: Path, questions: int = 1) -> dict[str, Any]:
+def whole_way(model: str, out: Path) -> dict[str, Any]:
     """Warm-up, training, test, step values and tables with this model, as small as can be."""
     results = out / "results"
     results.mkdir()
@@ -128,7 +142,7 @@ def whole_way(model: str, out: Path, questions: int = 1) -> dict[str, Any]:
     tiny = [word for name, words in TINY.items() for word in (name, *words)]
     steps = [
         ["run_all.py", *places, "--model", model, *tiny],
-        ["where.py", *places, "--questions", str(questions), "--continuations", "2"],
+        ["where.py", *places, "--questions", "1", "1", "--continuations", "2"],
         ["run_all.py", *places, "--rows", "gnivo", "--only", "write"],
     ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
