@@ -1,5 +1,5 @@
 """Rungs of a ladder: the same run on several kinds of model, one row each; a rung that was not run
-stays empty.
+is a line.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gnivo_edu.figures.chips import (
     text_width,
 )
 from gnivo_edu.figures.lines import styles
-from gnivo_edu.figures.style import EDGE, QUIET, Numbers, Shown, conditions, full_scale, signed
+from gnivo_edu.figures.style import QUIET, Numbers, Shown, conditions, full_scale, signed
 from gnivo_edu.figures.tokens import Token, in_picture, in_text
 
 CURVE = 2.0  # width of a curve, inches
@@ -32,7 +32,8 @@ class Rung:
     of an answer, nats.
 
     `exact_rewards` and `exact_credits` stand beside what was measured where every answer can be
-    counted. A rung with `missing`, one line that says why it was not run, has nothing else.
+    counted; where the second credits come another way, `second` says which. A rung with `missing`,
+    one line that says why it was not run, has nothing else.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Rung:
     tokens: Sequence[Token] = ()
     credits: Numbers = ()
     exact_credits: Numbers = ()
+    second: str = "exact"
     missing: str = ""
 
     def __post_init__(self) -> None:
@@ -88,14 +90,15 @@ class Rungs(Shown):
     first: int = 1
 
     def _draw(self) -> Any:
-        from matplotlib.patches import Rectangle
-
         words = (line for rung in self.rungs for line in (self._title(rung), *rung.facts))
         left = max(text_width(line, 10) for line in words) + 0.3
         widths = [[max(0.5, c.size(9)[0]) for c in rung.chips()] for rung in self.rungs]
         middle = left + 0.45 + CURVE + 0.65
         page = middle + max([3.0, *(sum(row) + BETWEEN * len(row) for row in widths)]) + 0.1
-        heights = [max(1.3, LINE * (len(rung.facts) + 1) + 0.25) for rung in self.rungs]
+        heights = [
+            LINE + 0.2 if rung.missing else max(1.3, LINE * (len(rung.facts) + 1) + 0.25)
+            for rung in self.rungs
+        ]
         axes = sheet(page, 0.3 + sum(heights) + 0.35, caption=self.caption)
         key = " (● drawn, - - exact)" if any(len(rung.exact_rewards) for rung in self.rungs) else ""
         end, head = left + 0.45 + CURVE, {"va": "center", "fontsize": 9.5}
@@ -106,17 +109,8 @@ class Rungs(Shown):
             axes.text(0, top + 0.1, self._title(rung), va="top", fontsize=10, fontweight="bold")
             for n, fact in enumerate(rung.facts, start=1):
                 axes.text(0, top + 0.12 + n * LINE, fact, va="top", fontsize=9, color=QUIET)
-            if rung.missing:  # a dashed frame that says why there is nothing in it
-                box = Rectangle((left, top + 0.12), page - left - 0.05, height - 0.3, fill=False)
-                axes.add_patch(box).set(edgecolor=EDGE, linestyle="--")
-                axes.text(
-                    *box.get_center(),
-                    rung.missing,
-                    ha="center",
-                    va="center",
-                    fontsize=10,
-                    color=QUIET,
-                )
+            if rung.missing:
+                axes.text(left, top + 0.1, rung.missing, va="top", fontsize=10, color=QUIET)
             else:
                 self._curve(axes.figure, rung, x=left + 0.45, y=top + 0.12, height=height - 0.42)
                 self._strip(axes, rung, widths=row, x=middle, top=top)
@@ -154,7 +148,7 @@ class Rungs(Shown):
         axes.text(y=top + 0.12 + height / 2, s="learned", **name)
         draw_row(axes, chips, x=x, y=top + 0.12, height=height, **row)
         if len(rung.exact_credits):
-            axes.text(y=below + (LINE + 2 * GAP) / 2, s="exact", **name)
+            axes.text(y=below + (LINE + 2 * GAP) / 2, s=rung.second, **name)
             exact = list(map(NumberChip, rung.tokens, map(float, rung.exact_credits)))
             draw_row(axes, exact, x=x, y=below, height=LINE + 2 * GAP, **row)
 
@@ -166,7 +160,10 @@ class Rungs(Shown):
                 ("reward, by round", " ".join(f"{x:.3f}" for x in rung.rewards)),
                 ("the same, exact", " ".join(f"{x:.3f}" for x in rung.exact_rewards)),
                 ("credits of an answer", "  ".join(chip.text() for chip in rung.chips())),
-                ("the same, exact", "  ".join(signed(float(x)) for x in rung.exact_credits)),
+                (
+                    f"the same, {rung.second}",
+                    "  ".join(signed(float(x)) for x in rung.exact_credits),
+                ),
             ]
             lines = [["", "", fact] for fact in rung.facts]
             lines += [["", what, text] for what, text in numbers if text]

@@ -74,7 +74,8 @@ def findings() -> list[dict[str, str]]:
     for name in MODELS:
         place = place_of(name)
         there = (place / "config.json").is_file()
-        mend = "" if there else f"optional; a small real model: gnivo-edu fetch {name}"
+        how = f"pip install 'gnivo-edu[llm]', then gnivo-edu fetch {name}"
+        mend = "" if there else f"optional; a small real model: {how}"
         rows.append({"what": name, "found": str(place) if there else "not found", "mend": mend})
     return rows
 

@@ -50,6 +50,22 @@ def test_colours_share_one_scale_and_the_caption_names_reference_and_alpha():
     assert "reference: the initial model; alpha = 0.5; full colour at ±1.00" in both().caption
 
 
+def test_a_rung_that_was_not_run_takes_a_line():
+    high = [
+        rungs(list(rows), 1.0).figure().get_size_inches()[1]
+        for rows in ([Rung(**DONE)], [Rung(**DONE), EMPTY], [Rung(**DONE), Rung(**DONE)])
+    ]
+    assert 0.1 < high[1] - high[0] < 0.5 < high[2] - high[0]
+
+
+def test_second_credits_say_where_they_come_from():
+    figure = rungs([Rung(**DONE, exact_credits=[0.2, -1.0], second="by trying")], alpha=0.5)
+    words = [text.get_text() for axes in figure.figure().axes for text in axes.texts]
+    assert "by trying" in words
+    assert "exact" not in words
+    assert "the same, by trying" in figure.text()
+
+
 def test_rungs_are_numbered_from_the_first():
     figure = rungs([Rung(**DONE), EMPTY], alpha=1.0, first=4)
     assert [row[0] for row in figure.table()[1] if row[0]] == ["4 a table", "5 a large model"]

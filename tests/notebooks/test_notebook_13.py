@@ -210,6 +210,18 @@ def test_the_gain_of_the_transformer_is_clear_of_zero():
     assert 0 < low < high
 
 
+def test_the_longer_run_is_that_of_the_committed_table():
+    row = next(
+        line
+        for line in (ROOT / "recipes/arithmetic/results.md").read_text("utf-8").splitlines()
+        if line.startswith("| `gnivo` |")
+    )
+    before, after, gain, low, high = map(float, re.findall(r"[+-]?\d\.\d+", row)[1:6])
+    assert after - before == pytest.approx(gain, abs=2e-3)
+    said = f"steps: {before:.2f} → {after:.2f} (gain {low:+.2f} to {high:+.2f})"
+    assert said in ladder()["3 a tiny transformer"]
+
+
 def test_rungs_that_were_not_run_say_how():
     text = ladder()
     assert "needs a GPU" in text["4 a 30M-parameter model"]
