@@ -49,10 +49,6 @@
 # variable `GNIVO_MODEL=smollm2` and run this page again: the tree is grown
 # anew. So it is for any other causal model, a folder or an id of the hub.
 #
-# Beside it we keep a toy, the small transformer that comes with this course.
-# It was trained on written sums and has picked up a bad habit. What we want
-# to know of a model as it works, we ask the toy, in half a minute.
-
 # %%
 import copy
 import json
@@ -68,67 +64,34 @@ from gnivo_edu.course import check
 from gnivo_edu.course.layout import course_root
 from gnivo_edu.evaluation.step_values import step_values
 from gnivo_edu.figures.lines import styles
-from gnivo_edu.figures.style import called
 from gnivo_edu.figures.text_tree import text_tree
 from gnivo_edu.figures.values import chance_axis
 from gnivo_edu.tasks.arithmetic_text import ArithmeticText
 from gnivo_edu.tasks.stories import sentiment
 
 torch.set_num_threads(1)
+root = course_root()  # the folder of notebooks/ and recipes/
 
 # %%
-PROMPT = ("Once upon a time, there was a little girl named Lily. "
-          "She was always")
-TREE = course_root() / "notebooks" / "trees" / "smollm2_lily.json"
-name = os.environ.get("GNIVO_MODEL")
-if name:
+file = root / "notebooks" / "trees" / "smollm2_lily.json"
+mdp, about = policies.read_tree(file, sentiment)
+name, about = "SmolLM2", about | about["model"]
+print("made by:", about["command"].replace(" --", " \\\n    --"))
+print("sha256 of the weights:", about["sha256 of the weights"][:16], "...")
+if "GNIVO_MODEL" in os.environ:  # another model, or this one itself
+    name = os.environ["GNIVO_MODEL"]
     model, words = policies.load_policy(name)
     mdp, _ = policies.tree_from_model(
-        model, words, PROMPT, top_k=4, horizon=6, reward=sentiment)
-    count = sum(x.numel() for x in model.parameters())
-    width = model.config.get_text_config().vocab_size
-else:
-    name = "SmolLM2"
-    mdp, facts = policies.read_tree(TREE, sentiment)
-    count = facts["model"]["parameters"]
-    width = facts["model"]["vocabulary"]
-    print("made by:", facts["command"].replace(" --", " \\\n    --"))
-    digest = facts["model"]["sha256 of the weights"]
-    print(f"the weights' sha256 begins with {digest[:16]}")
-assert mdp.prompt == PROMPT
-print(f"{name}: {count:,} parameters, a vocabulary of {width:,} tokens")
-
-toy = policies.load_checkpoint("arithmetic", torch.float64)
-toy = toy.to(policies.pick_device(exact=True))
-task = ArithmeticText((2,), 1, "test", segmenter="token")
-
-
-def ends_right(texts):
-    return [grade.reward for grade in task.grade_texts(texts)]
-
-
-def toy_tree_of(model, top_k=4):
-    return policies.tree_from_model(
-        model, task.tokenizer, task.question(0), top_k, 6, ends_right)[0]
-
-
-toy_mdp = toy_tree_of(toy)
-count = sum(x.numel() for x in toy.parameters())
-print(f"the toy: {count:,} parameters, after {toy_mdp.prompt!r}")
-
-# %%
-figure, axes = plt.subplots(1, 2, figsize=(8.6, 2.3), layout="constrained")
-for axis, (who, m) in zip(axes, {name: mdp, "the toy": toy_mdp}.items()):
-    kept, own = m.kept_mass[0][0], np.exp(m.model_logps()[1])
-    bars = {repr(m.decode((r,))): own[r] for r in range(4)}
-    bars["all others"] = 1 - kept
-    places = axis.barh(list(bars)[::-1], list(bars.values())[::-1],
-                       color=["#bbbbbb"] + 4 * ["#0099ee"])
-    axis.bar_label(places, fmt="%.2f", padding=3)
-    axis.set(title=f"{who}: the next token", xlim=(0, 1),
-             xlabel="probability")
-    axis.spines[["top", "right"]].set_visible(False)
-plt.show()
+        model, words, mdp.prompt, top_k=4, horizon=6, reward=sentiment)
+    about["parameters"] = sum(x.numel() for x in model.parameters())
+    about["vocabulary"] = model.config.get_text_config().vocab_size
+print(f"{name}: {about['parameters']:,} parameters, "
+      f"a vocabulary of {about['vocabulary']:,} tokens")
+p = np.exp(mdp.model_logps()[1])
+bars = {mdp.decode((rank,)): p[rank] for rank in range(4)}
+bars["all others"] = 1 - p.sum()
+figures.bar_panels({"the next token": bars}, "probability",
+                   f"{name}, after {mdp.prompt!r}")
 
 # %% [markdown]
 # That is all a language model is: hand it a prefix, and it hands back a row
@@ -136,13 +99,9 @@ plt.show()
 # each token of the vocabulary, and there is a row for every text there is,
 # which is why nobody has ever seen the table.
 #
-# In the toy's row, look at the two long bars. The right answer to
-# $59+5-8$ is written `64;56.`, one running total after the other. But in the
-# sums that it was trained on, a careless pupil had often dropped the carry
-# ($59 + 5 = 54$), or taken the smaller digit from the larger ($64 - 8 = 64$).
-# Now it cannot decide whether to be careful. SmolLM2 cannot decide what Lily
-# was always like: its four likeliest words are about as likely as each other,
-# and together they are a small part of the row.
+# SmolLM2 cannot decide what Lily was always like: its four likeliest words
+# are about as likely as each other, and together they are a small part of the
+# row.
 #
 # ## Prune
 #
@@ -177,14 +136,40 @@ def prune_row(logits, special, k):
 
 check.prune_row(prune_row)
 
+# %% [markdown]
+# We shall need a model at work too, and one that answers in a blink. So we
+# keep a toy beside SmolLM2, the small transformer that comes with this
+# course. It was trained on written sums and has picked up a bad habit. The
+# right answer to $59+5-8$ is written `64;56.`, one running total after the
+# other. But a careless pupil had often dropped the carry ($59 + 5 = 54$), or
+# taken the smaller digit from the larger ($64 - 8 = 64$). Now the toy cannot
+# decide whether to be careful.
+
 # %%
-prompt_ids = task.prompts()[0].tolist()
-row = toy(torch.tensor([prompt_ids], device=toy.device)).logits[0, -1]
-row = row.detach().double().cpu().numpy()
+toy = policies.load_checkpoint("arithmetic", torch.float64)
+toy = toy.to(policies.pick_device(exact=True))
+task = ArithmeticText((2,), 1, "test", segmenter="token")
+
+
+def ends_right(texts):
+    return [grade.reward for grade in task.grade_texts(texts)]
+
+
+def toy_tree_of(model):
+    return policies.tree_from_model(
+        model, task.tokenizer, task.question(0), 4, 6, ends_right)[0]
+
+
+toy_mdp = toy_tree_of(toy)
 # What is no text: beginning, end, padding.
 added = task.tokenizer.added_tokens_decoder.items()
 special = sorted({i for i, token in added if token.special})
+count = sum(x.numel() for x in toy.parameters())
+print(f"the toy: {count:,} parameters, after {toy_mdp.prompt!r}")
 
+# %%
+prompt_ids = torch.tensor([toy_mdp.prompt_ids], device=toy.device)
+row = toy(prompt_ids).logits[0, -1].detach().double().cpu().numpy()
 tokens, logps, mass = prune_row(row, special, 4)
 for token, logp in zip(tokens, logps, strict=True):
     print(f"{task.tokenizer.decode([token])!r:<8} {np.exp(logp):.4f}")
@@ -239,11 +224,10 @@ def kept_masses(model, mdp, tree):
     for t, table in enumerate(tree.step_logps):
         ids = [mdp.prompt_ids + mdp.model_tokens(tree.prefix(t, i))
                for i in range(len(table))]
-        rows = []
-        for part in torch.tensor(ids, device=model.device).split(64):
-            with torch.inference_mode():
-                logits = model(part).logits[:, -1].double().cpu().numpy()
-            rows += [prune_row(x, special, mdp.vocab_size) for x in logits]
+        with torch.inference_mode():
+            rows = model(torch.tensor(ids, device=model.device))
+        rows = rows.logits[:, -1].double().cpu().numpy()
+        rows = [prune_row(x, special, mdp.vocab_size) for x in rows]
         masses.append(np.array([m for _, _, m in rows]))
         mine = np.array([logps for _, logps, _ in rows])
         gap = max(gap, np.abs(mine - table).max())
@@ -252,14 +236,12 @@ def kept_masses(model, mdp, tree):
 
 masses = mdp.kept_mass
 toy_masses, gap = kept_masses(toy, toy_mdp, toy_tree)
-print("your rows are the library's tables within 1e-10 nats:",
-      bool(gap < 1e-10))
+print("your rows are the library's within 1e-10 nats:", bool(gap < 1e-10))
 for who, x, kept in ((name, tree, masses),
                      ("the toy", toy_tree, toy_masses)):
-    print(f"{who}:")
     for t, m in enumerate(kept):
         mean = np.exp(x.prefix_logps[t]) @ m
-        print(f"  after {t} tokens: m is {mean:.4f} on average, "
+        print(f"{who}, after {t} tokens: m is {mean:.4f} on average, "
               f"{m.min():.4f} at least")
 
 # %% [markdown]
@@ -365,7 +347,7 @@ for whose, each, a in (("the tree's", tree, 0.1), ("the tree's", tree, 1.0),
 # and what it said is committed:
 
 # %%
-told = course_root() / "recipes" / "smollm2" / "theorems.json"
+told = root / "recipes" / "smollm2" / "theorems.json"
 told = json.loads(told.read_text(encoding="utf-8"))
 results, kept = told["results"], told["tree"]["kept_mass"]
 print(f"{len(results)} pairs of alpha and K; all hold: {told['passed']}")
@@ -438,7 +420,7 @@ text_tree(toy_key, toy_mdp, nodes=19, keep=[good, answer],
 # training. So let us train one, the toy: sixty groups of 32 continuations,
 # drawn from the model *uncut*, and the loss of notebook 05, in a dozen lines.
 
-# %%
+# %% tags=["tolerance=0.3"]
 tuned = copy.deepcopy(toy)
 optimizer = torch.optim.Adam(tuned.parameters(), lr=1e-4)
 for step in range(60):
@@ -454,8 +436,6 @@ for step in range(60):
     optimizer.zero_grad()
     objectives.gnivo(batch, alpha=alpha).loss.backward()
     optimizer.step()
-
-# %% tags=["tolerance=0.3"]
 star = figures.policy_point(toy_tree, toy_key.optimal_step_logps)
 before = toy_law @ toy_tree.rewards
 print(f"mean reward in the tree, before:     {before:.2f}")
@@ -487,10 +467,18 @@ rows = {"60 groups": line.credits, "256 tries": np.diff(tried),
         "pruned tree": np.diff(line.exact_values)}
 rows = {way: np.round(x, 9) + 0.0 for way, x in rows.items()}
 full = max(np.abs(x).max() for x in rows.values())
+held = [e.low - 1e-9 <= v <= e.high + 1e-9
+        for e, v in zip(line.monte_carlo, line.exact_values, strict=True)]
+print(f"the interval of the uncut model holds the pruned tree's value at "
+      f"{sum(held)} of {len(held)} places")
+worst = np.abs(rows["60 groups"] - rows["pruned tree"]).max()
+print(f"implicit and exact credit differ by {worst:.2f} nats at most")
+for note in estimated.notes:
+    print("-", note)
 figures.CreditStrips(
     dict.fromkeys(rows, toy_mdp.pieces(answer)), rows, [""] * 6,
-    f"credit in nats; reference: {called('the toy')}; alpha = {alpha:g}; "
-    f"R = {line.reward:.2f}; full colour at ±{full:.2f}", scale=full)
+    f"credit in nats; reference: the toy; alpha = {alpha:g}; R = "
+    f" {line.reward:.2f}; full colour at ±{full:.2f}", scale=full)
 
 # %%
 def with_bars(axis, look, values, estimates, label):
@@ -513,20 +501,10 @@ axis.spines[["top", "right"]].set_visible(False)
 axis.legend(frameon=False)
 if estimated.binary_reward:
     chance_axis(axis, alpha)
-figure.supxlabel(f"reference: {called('the toy')}; alpha = {alpha:g}; "
+figure.supxlabel(f"reference: the toy; alpha = {alpha:g}; "
                  "the implicit line starts at an estimate of log Z",
                  fontsize=9)
 plt.show()
-
-# %%
-held = [e.low - 1e-9 <= v <= e.high + 1e-9
-        for e, v in zip(line.monte_carlo, line.exact_values, strict=True)]
-print(f"the interval of the uncut model holds the pruned tree's value at "
-      f"{sum(held)} of {len(held)} places")
-worst = np.abs(rows["60 groups"] - rows["pruned tree"]).max()
-print(f"implicit and exact credit differ by {worst:.2f} nats at most")
-for note in estimated.notes:
-    print("-", note)
 
 # %% [markdown]
 # **Explain.** Nobody told the trained model which token was wrong; it saw
@@ -573,6 +551,14 @@ check.monte_carlo_value(monte_carlo_value)
 # bar can be checked. Draw $n$ continuations, six thousand times over. How
 # often will $V_n \pm 1.96$ standard errors hold the truth: 95% of the time?
 #
+# How many continuations for a given precision? The standard error needs
+# $\mathbb{E}[w^2]$, and that is a value as well: that at half the
+# temperature! With $V_\alpha$ for the value at $\alpha$,
+#
+# $$\mathrm{SE}^2 \approx \frac{1}{n}
+# \Big(e^{V_{\alpha/2} - 2 V_{\alpha}} - 1\Big), \qquad
+# \text{bias} \approx -\tfrac12\, \mathrm{SE}^2. \tag{10.3}$$
+#
 # **Run.**
 
 # %%
@@ -591,24 +577,7 @@ for who, x, truth in ((name, tree, key.log_z),
         holds = (np.abs(miss) <= 1.96 * tries[:, 1]).mean()
         print(f"{n:>3} {miss.mean():>12.4f} {bias:>10.4f} "
               f"{miss.std():>13.4f} {error:>11.4f} {holds:>9.1%}")
-
-# %% [markdown]
-# **Explain.** At 512 your error bars tell the truth, at 64 nearly, and the
-# bias goes away about as fast as you said. At 8 they are too short too often,
-# most of all for the toy: where rewards are 0 or 1, the eight may all be
-# wrong, and then the bar has no length at all. (For such rewards the library
-# uses Wilson's interval, which has one.)
-#
-# How many continuations for a given precision? The standard error needs
-# $\mathbb{E}[w^2]$, and that is a value as well: that at half the
-# temperature! With $V_\alpha$ for the value at $\alpha$,
-#
-# $$\mathrm{SE}^2 \approx \frac{1}{n}
-# \Big(e^{V_{\alpha/2} - 2 V_{\alpha}} - 1\Big), \qquad
-# \text{bias} \approx -\tfrac12\, \mathrm{SE}^2. \tag{10.3}$$
-
-# %%
-print("continuations for a standard error of   0.1      0.01     1e-10")
+print("\ncontinuations for a standard error of   0.1      0.01     1e-10")
 for a in (2.0, 1.0, 0.5, 0.2, 0.1):
     half, whole = (exact.solve(tree, x).log_z for x in (a / 2, a))
     noise = np.expm1(half - 2 * whole)
@@ -619,6 +588,12 @@ count = sum(map(len, tree.step_logps))
 print(f"the tree: {count:,} rows, for all {tree.num_prefixes:,} values")
 
 # %% [markdown]
+# **Explain.** At 512 your error bars tell the truth, at 64 nearly, and the
+# bias goes away about as fast as you said. At 8 they are too short too often,
+# most of all for the toy: where rewards are 0 or 1, the eight may all be
+# wrong, and then the bar has no length at all. (For such rewards the library
+# uses Wilson's interval, which has one.)
+#
 # A hundred times more precision costs ten thousand times more continuations,
 # so samples will never see what a certificate sees. The tree is a microscope:
 # a small field, and every line in it sharp.
@@ -640,15 +615,15 @@ def bracket(rewards, inside):
     return (np.log1p(inside @ (w - 1)), np.log(most - inside @ (most - w)))
 
 
-root = line.monte_carlo[0]
+start = line.monte_carlo[0]
 for who, x, kept, solved in ((name, tree, inside, key),
                              ("the toy", toy_tree, toy_inside, toy_key)):
     low, high = bracket(x.rewards, kept)
     print(f"{who}:")
     print(f"  log Z of the pruned reference:  {solved.log_z:.4f}")
     print(f"  log Z of the model lies within  {low:.4f} to {high:.4f}")
-print(f"  its own {root.samples} tries say{' ' * 12}{root.low:.4f} to "
-      f"{root.high:.4f}")
+print(f"  its own {start.samples} tries say{' ' * 12}{start.low:.4f} to "
+      f"{start.high:.4f}")
 
 # %% [markdown]
 # No sample and no luck in these lines: they are bounds. They are as tight as
