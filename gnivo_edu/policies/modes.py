@@ -11,13 +11,14 @@ from torch import nn
 
 @contextmanager
 def evaluating(policy: nn.Module) -> Iterator[None]:
-    """Dropout off inside; the mode is put back afterwards."""
-    training = policy.training
+    """Dropout off inside; the mode of each part is put back afterwards."""
+    training = [part for part in policy.modules() if part.training]
     policy.eval()
     try:
         yield
     finally:
-        policy.train(training)
+        for part in training:
+            part.training = True
 
 
 def device_of(policy: nn.Module) -> torch.device:

@@ -1,5 +1,5 @@
-"""Whether a model gives in packed rows what it gives in plain ones: looked at once a model, on two
-tiny prompts and their answers, states and gradients.
+"""Whether a model gives in packed rows what it gives in plain ones, with a beginning computed once
+and without: looked at once a model, on two tiny prompts and their answers, states and gradients.
 """
 
 from __future__ import annotations
@@ -25,16 +25,19 @@ from gnivo_edu.policies.one_law import (
     state_of,
     way_of,
 )
-from gnivo_edu.policies.packed import Answers, Packed, packed_rows
+from gnivo_edu.policies.packed import Answers, Layout, Packed, packed_rows
 
 # Largest difference, as a share of the largest value, in float32 and float64.
 STATES, GRADIENTS = 1e-5, 1e-4
-# What was seen of each model, and the state in which it was.
-_known: weakref.WeakKeyDictionary[nn.Module, tuple[Any, bool]] = weakref.WeakKeyDictionary()
+SHARED = 2  # tokens that the two prompts begin with, where that is looked at
+# What was seen of each model, with so many shared tokens, and the state in which it was.
+_known: weakref.WeakKeyDictionary[nn.Module, dict[int, tuple[Any, bool]]]
+_known = weakref.WeakKeyDictionary()
 
 
-def takes_packed_rows(policy: nn.Module) -> bool:
-    """Whether packed rows are exact: last hidden states, and the gradient of the embedded tokens.
+def takes_packed_rows(policy: nn.Module, beginning: bool = False) -> bool:
+    """Whether packed rows are exact, those behind a `beginning` that is computed once or those
+    without: last hidden states, and the gradient of the embedded tokens.
 
     The first time that it sees a model it runs, packed and apart, three answers to a prompt of four
     tokens and two to one of three. In float32 and float64 the states must agree to 1e-5 of the
@@ -46,21 +49,22 @@ def takes_packed_rows(policy: nn.Module) -> bool:
     >>> takes_packed_rows(GPT2LMHeadModel(GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=2)))
     True
     """
-    state = state_of(policy)
-    if policy in _known and _known[policy][0] == state:
-        return _known[policy][1]
-    exact = way_of(policy).together and _is_exact(policy)
-    _known[policy] = state, exact
+    state, shared = state_of(policy), SHARED if beginning else 0
+    known = _known.setdefault(policy, {})
+    if shared in known and known[shared][0] == state:
+        return known[shared][1]
+    exact = way_of(policy).together and _is_exact(policy, shared)
+    known[shared] = state, exact
     return exact
 
 
 def as_known(policy: nn.Module, original: nn.Module) -> None:
     """What was seen of a model goes for a copy of it, with whatever weights."""
     if original in _known:
-        _known[policy] = _known[original]
+        _known[policy] = dict(_known[original])
 
 
-def _is_exact(policy: nn.Module) -> bool:
+def _is_exact(policy: nn.Module, shared: int) -> bool:
     with (
         torch.inference_mode(False),
         evaluating(policy),
@@ -69,11 +73,11 @@ def _is_exact(policy: nn.Module) -> bool:
     ):
         try:
             model, coarse = in_full_precision(policy)
-            answers = _probe(model)
+            answers = _probe(model, shared)
             backbone = find_head(model)[0]
-            rows = packed_rows(answers, device_of(model))
+            rows = packed_rows(answers, device_of(model), Layout(shared=shared))
             embedding: Any = model.get_input_embeddings()  # type: ignore[operator]
-            truth = _apart(backbone, answers, embedding)
+            truth = _apart(backbone, answers, embedding, shared=shared)
             packed = _together(backbone, rows, embedding)
         except torch.OutOfMemoryError:
             raise
@@ -85,11 +89,12 @@ def _is_exact(policy: nn.Module) -> bool:
         )
 
 
-def _probe(policy: nn.Module) -> Answers:
-    """Three answers to a prompt of four tokens, two to one of three."""
+def _probe(policy: nn.Module, shared: int) -> Answers:
+    """Three answers to a prompt of four tokens, two to one of three, which begin with the same."""
     if (window_of(policy) or 6) < 6:
         raise ValueError("no room for the probe")
     ids = probe_ids(policy)[0].cpu().numpy()
+    ids[1, 1 : 1 + shared] = ids[0, :shared]
     owner = np.array([0, 0, 0, 1, 1])
     mask = np.array([[1, 1, 1, 1], [0, 1, 1, 1]], dtype=bool)
     return Answers(
@@ -101,11 +106,15 @@ def _probe(policy: nn.Module) -> Answers:
     )
 
 
-def _apart(backbone: nn.Module, answers: Answers, embedding: nn.Module) -> tuple[Tensor, Tensor]:
+def _apart(
+    backbone: nn.Module, answers: Answers, embedding: nn.Module, shared: int
+) -> tuple[Tensor, Tensor]:
     """States before each token and gradients of the embedded tokens, prompt by prompt, from plain
-    rows that hold nothing but ids; the gradients of a prompt summed over its rows.
+    rows that hold nothing but ids; the gradients of a prompt summed over its rows, those of the
+    beginning, which come first, over all rows.
     """
     states: list[Tensor] = []
+    beginning: Tensor | float = 0.0
     gradients: list[Tensor] = []
     device = device_of(backbone)
     for owner in np.unique(answers.owner):
@@ -119,26 +128,29 @@ def _apart(backbone: nn.Module, answers: Answers, embedding: nn.Module) -> tuple
         scored = torch.from_numpy(steps < answers.lengths[own, None]).to(device)
         read = torch.from_numpy(steps[:-1] < answers.written[own, None]).to(device)
         before = out.last_hidden_state[:, start - 1 :][scored]
-        gradient = _gradient(before, leaves, first=sum(len(x) for x in states))
+        (gradient,) = _gradients(before, leaves, first=sum(len(x) for x in states))
         states.append(before.detach())
-        gradients += [gradient[:, :start].sum(0), gradient[:, start:][read]]
-    return torch.cat(states), torch.cat(gradients)
+        prompt = gradient[:, :start].sum(0)
+        beginning = beginning + prompt[:shared]
+        gradients += [prompt[shared:], gradient[:, start:][read]]
+    return torch.cat(states), torch.cat([torch.as_tensor(beginning), *gradients])
 
 
 def _together(backbone: nn.Module, rows: Packed, embedding: nn.Module) -> tuple[Tensor, Tensor]:
     """The same from packed rows."""
     with _leaf(embedding) as leaves:
         states = rows.states(backbone)
-    return states.detach(), _gradient(states, leaves)[rows.block >= 0]
+    *beginning, within = _gradients(states, leaves)
+    return states.detach(), torch.cat([*(x[0] for x in beginning), within[rows.block >= 0]])
 
 
-def _gradient(states: Float[Tensor, "M H"], leaves: list[Tensor], first: int = 0) -> Tensor:
-    """Gradient of a fixed sum over states, of which these are those from number `first` on."""
+def _gradients(
+    states: Float[Tensor, "M H"], leaves: list[Tensor], first: int = 0
+) -> tuple[Tensor, ...]:
+    """Gradients of a fixed sum over states, of which these are those from number `first` on."""
     numbers = torch.arange(states.numel(), device=states.device) + first * states.shape[1]
     weights = numbers.double().sin().to(states.dtype).view_as(states)
-    (leaf,) = leaves
-    gradient: Tensor = torch.autograd.grad((weights * states).sum(), leaf)[0]
-    return gradient
+    return torch.autograd.grad((weights * states).sum(), leaves)
 
 
 @contextmanager

@@ -6,24 +6,30 @@ prompt and itself alone. So the prompt is computed once for all of them, and so 
     block       0   0   0     1   1     2   2   2
 
 A token attends to block 0 and to its own, as far as its own position.
+
+What all prompts begin with (a system prompt, worked examples) may be computed once for all rows:
+one row of its own, whose keys and values every other row attends to as well. Gradients go back
+through them.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from transformers.cache_utils import DynamicLayer
 
 # A token costs about 12 H^2 products a layer (H: the model's width) and an attention entry 2 H, so
 # a token as much as 6 H entries; fewer here, to be on the safe side.
 ENTRIES_PER_WIDTH = 4
 # What packing has to save: a tenth of the work, and the time of its own bookkeeping, about that of
-# so many products.
+# so many products; a beginning that is computed once takes so many more a layer.
 SHARE, PRODUCTS = 0.1, 1e7
 MASK_ENTRIES = 2**26  # the largest mask that is made
 # Settings that may say how far back a layer looks, and settings that only sound so.
@@ -48,6 +54,21 @@ class Answers:
         """How many tokens of an answer are read: the last is scored, and nothing follows it."""
         return np.maximum(self.lengths - 1, 0)
 
+    @property
+    def shared(self) -> int:
+        """How many tokens all prompts begin with; the last of a prompt is never one of them, since
+        its state is that before an answer.
+        """
+        _, rows = np.unique(self.owner, return_index=True)
+        lengths = self.mask[rows].sum(1)
+        columns = self.mask.shape[1] - lengths[:, None] + np.arange(lengths.min() - 1)
+        ids = np.take_along_axis(self.prompts[rows], columns, axis=1)
+        return int(np.logical_and.accumulate((ids == ids[0]).all(0)).sum())
+
+    def behind(self, shared: int) -> Answers:
+        """The same without the first `shared` tokens of each prompt."""
+        return replace(self, mask=self.mask & (self.mask.cumsum(1) > shared))
+
     def rows(self, most: int | None) -> tuple[Int[np.ndarray, " B"], Int[np.ndarray, " R"]]:
         """The row that each answer is put in, up to `most` answers of one owner to a row, and the
         number of an answer of each row.
@@ -66,19 +87,22 @@ class Answers:
 class Packed:
     """Rows that hold a prompt and several answers each. `block`: 0 for the prompt, 1 + the number
     of the answer, -1 for padding at the end; `places`: where in the rows, one after the other, the
-    state before each token of the answers is, answer by answer.
+    state before each token of the answers is, answer by answer. `beginning`: what all prompts begin
+    with, which the rows leave out.
     """
 
+    beginning: Int[Tensor, " C"]
     ids: Int[Tensor, "R L"]
     positions: Int[Tensor, "R L"]
     block: Int[Tensor, "R L"]
     places: Int[Tensor, " M"]
 
-    def mask(self) -> Bool[Tensor, "R 1 L L"]:
-        """Which token (second to last axis) attends to which."""
+    def mask(self) -> Bool[Tensor, "R 1 L C+L"]:
+        """Which token of the rows (second to last axis) attends to which of beginning and rows."""
         seen, seeing = self.block[:, None, :], self.block[:, :, None]
         before = self.positions[:, None, :] <= self.positions[:, :, None]
-        return (before & ((seen == 0) | (seen == seeing)))[:, None]
+        within = (before & ((seen == 0) | (seen == seeing)))[:, None]
+        return nn.functional.pad(within, (len(self.beginning), 0), value=True)
 
     def states(self, backbone: nn.Module) -> Float[Tensor, "M H"]:
         """Last hidden states before each token of the answers."""
@@ -88,17 +112,39 @@ class Packed:
             # Other kernels add their mask to the scores.
             dtype = next(backbone.parameters()).dtype
             mask = torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, torch.finfo(dtype).min)
+        cache = self._begun(backbone) if len(self.beginning) else None
         states: Tensor = backbone(
             input_ids=self.ids,
             attention_mask=mask,
             position_ids=self.positions,
-            use_cache=False,
+            past_key_values=cache,
+            use_cache=cache is not None,
         ).last_hidden_state
         return states.flatten(0, 1)[self.places]
 
+    def _begun(self, backbone: nn.Module) -> Any:
+        """The model's cache of the beginning, seen by every row; gradients go through it."""
+        cache: Any = backbone(input_ids=self.beginning[None], use_cache=True).past_key_values
+        for layer in cache.layers:
+            if type(layer) is not DynamicLayer:
+                raise TypeError(f"a {type(layer).__name__} keeps no keys that rows can share")
+            layer.keys = layer.keys.expand(len(self.ids), -1, -1, -1)
+            layer.values = layer.values.expand(len(self.ids), -1, -1, -1)
+        return cache
 
-def packed_rows(answers: Answers, device: torch.device, most: int | None = None) -> Packed:
-    """Rows of up to `most` answers to one prompt, all of them if it is not given, on a device.
+
+@dataclass(frozen=True)
+class Layout:
+    """How answers stand in rows: up to `most` answers to one prompt in a row, all of them if it is
+    None; of all prompts the first `shared` tokens computed once, outside of the rows.
+    """
+
+    most: int | None = None
+    shared: int = 0
+
+
+def packed_rows(answers: Answers, device: torch.device, layout: Layout = Layout()) -> Packed:
+    """Prompts and their answers in rows, on a device.
 
     >>> answers = Answers(
     ...     prompts=np.array([[5, 6], [5, 6]]),
@@ -111,7 +157,10 @@ def packed_rows(answers: Answers, device: torch.device, most: int | None = None)
     >>> rows.ids.tolist(), rows.positions.tolist(), rows.places.tolist()
     ([[5, 6, 1, 3]], [[0, 1, 2, 2]], [1, 2, 1, 3])
     """
-    row, first = answers.rows(most)
+    shared = layout.shared
+    beginning = answers.prompts[0][answers.mask[0]][:shared]
+    answers = answers.behind(shared)
+    row, first = answers.rows(layout.most)
     written, prompt = answers.written, answers.mask.sum(1)[first]
     filled = np.bincount(row, weights=written).astype(np.int64)
     length = int((prompt + filled).max())
@@ -141,17 +190,20 @@ def packed_rows(answers: Answers, device: torch.device, most: int | None = None)
     # The first token of an answer follows the last one of the prompt.
     before = np.where(t == 0, prompt[row[a]] - 1, start[a] + t - 1)
     places = row[a] * length + before
-    return Packed(*(torch.from_numpy(x).to(device) for x in (ids, positions, block, places)))
+    arrays = (beginning, ids, positions + shared, block, places)
+    return Packed(*(torch.from_numpy(x).to(device) for x in arrays))
 
 
-def answers_a_row(answers: Answers, config: Any) -> int | None:
-    """How many answers to one prompt are best put in one row; None where none is as good as apart.
+def best_layout(answers: Answers, config: Any, shared: int = 0) -> Layout | None:
+    """How answers to one prompt are best put in rows, with what all prompts share in rows or
+    outside of them; None where nothing is as good as each answer in a row of its own.
 
     Counted are the tokens that are run and the attention entries, a token at 4 H entries. Apart:
     B rows of the longest prompt and the longest answer, half of whose entries a causal kernel
-    leaves out. Packed: R rows of L tokens and all of their L^2 entries. So many long answers to a
-    short prompt stand K / 2 or K / 4 to a row, or apart. Packing has to save a tenth of the work
-    and about a millisecond; and no row may be longer than some layer looks back.
+    leaves out. Packed: R rows of L tokens and all of their L^2 entries; with a beginning of C
+    tokens, these once and R L (C + L) entries. So many long answers to a short prompt stand K / 2
+    or K / 4 to a row, or apart. Packing has to save a tenth of the work and about a millisecond;
+    and no row may be longer than some layer looks back.
     """
     width, layers = (getattr(config, name, 0) for name in ("hidden_size", "num_hidden_layers"))
     token = ENTRIES_PER_WIDTH * width
@@ -162,17 +214,31 @@ def answers_a_row(answers: Answers, config: Any) -> int | None:
     least_saved = max(SHARE * apart, PRODUCTS / max(2 * width * layers, 1))
     if apart <= least_saved:
         return None
-    costs: dict[int, float] = {}
+    costs: dict[Layout, float] = {}
     reach = reach_of(config)
-    most = int(np.bincount(answers.owner).max())
-    while most > 1:
-        row, first = answers.rows(most)
-        length = int((prompt[first] + np.bincount(row, weights=written)).max())
-        if length <= reach and len(first) * length**2 <= MASK_ENTRIES:
-            costs[most] = len(first) * length * (token + length)
-        most = (most + 1) // 2
+    for layout in _layouts(int(np.bincount(answers.owner).max()), shared):
+        C = layout.shared
+        row, first = answers.rows(layout.most)
+        length = int((prompt[first] + np.bincount(row, weights=written)).max()) - C
+        if C + length <= reach and len(first) * length * (C + length) <= MASK_ENTRIES:
+            costs[layout] = len(first) * length * (token + C + length)
+            if C:
+                costs[layout] += C * (token + C / 2) + PRODUCTS / max(2 * width, 1)
     best = min(costs, key=costs.__getitem__, default=None)
     return None if best is None or apart - costs[best] < least_saved else best
+
+
+def _layouts(most: int, shared: int) -> Iterator[Layout]:
+    """All, a half, a quarter, .. of the answers to a prompt in a row; the beginning in it, or
+    outside of it.
+    """
+    while most > 1:
+        yield Layout(most)
+        if shared:
+            yield Layout(most, shared)
+        most = (most + 1) // 2
+    if shared:
+        yield Layout(1, shared)
 
 
 def reach_of(config: Any) -> float:

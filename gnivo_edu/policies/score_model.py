@@ -19,7 +19,8 @@ from gnivo_edu.policies.heads import Head, find_head, has_hidden_states
 from gnivo_edu.policies.modes import device_of, evaluating
 from gnivo_edu.policies.one_law import parts_of
 from gnivo_edu.policies.packable import takes_packed_rows
-from gnivo_edu.policies.packed import Answers, Packed, answers_a_row, packed_rows
+from gnivo_edu.policies.packed import Answers, Packed, best_layout, packed_rows
+from gnivo_edu.policies.recompute import recomputes
 from gnivo_edu.policies.sampling import SampledGroups
 from gnivo_edu.policies.scoring import next_token_logps
 from toy_envs import TokenMDP
@@ -245,19 +246,26 @@ class _Answers:
         self.prompts, self.mask = without_padding(prompts, mask, device)
         self.length = int(lengths.max()) if len(lengths) else 0
 
-    def packed(self, policy: nn.Module) -> Packed | None:
-        """Answers to one prompt in one row, where that pays and the policy is exact in it."""
-        prompts, owner = self.index.unique(return_inverse=True)
-        if len(prompts) == len(owner) or _half_on_cpu(policy):
+    def packed(self, policy: nn.Module, backbone: nn.Module) -> Packed | None:
+        """Answers to one prompt in one row, and what all prompts begin with once, where that pays
+        and the policy is exact in it.
+        """
+        _, owner = self.index.unique(return_inverse=True)
+        if len(owner) < 2 or _half_on_cpu(policy):
             return None
         arrays = (self.prompts, self.mask, self.tokens, self.inside.sum(1), owner)
         prompts, mask, tokens, lengths, owner = (x.cpu().numpy() for x in arrays)
         answers = Answers(prompts=prompts, mask=mask, tokens=tokens, lengths=lengths, owner=owner)
         config: Any = policy.config
-        most = answers_a_row(answers, config.get_text_config())
-        if most is None or not takes_packed_rows(policy):
-            return None
-        return packed_rows(answers, device_of(policy), most=most)
+        # Layers that are run again in the backward pass read no cache.
+        shared = 0 if recomputes(backbone) else answers.shared
+        for most in dict.fromkeys((shared, 0)):
+            layout = best_layout(answers, config.get_text_config(), shared=most)
+            if layout is None:
+                return None
+            if takes_packed_rows(policy, beginning=layout.shared > 0):
+                return packed_rows(answers, device_of(policy), layout)
+        return None
 
     def spread(self, fields: Mapping[str, Tensor]) -> dict[str, Float[Tensor, "B T"]]:
         """Fields of the written tokens [M], one after the other, as rows with 0 after the end."""
@@ -291,7 +299,7 @@ def _hidden(
         )
     head = replace(head, num_actions=actions, temperature=temperature)
     # In training mode dropout would be drawn for other tokens.
-    packed = None if backbone.training else rows.packed(policy)
+    packed = None if backbone.training else rows.packed(policy, backbone)
     if packed is not None:
         return packed.states(backbone), head
     device = device_of(policy)

@@ -80,8 +80,11 @@ class TrainConfig:
     of 0..1 becomes 1 - R in training, decided once for all answers to a prompt or for each
     (`reward_noise_of`); the report stays without.
     `schedule` of the learning rate after `warmup_steps`. `precision` of the forward passes:
-    "float32", "bf16" (weights stay float32), or "float64". `lora_rank`: 0 trains all weights;
-    above, adapters (extra `llm`; `out`/model holds them merged, `out`/adapter alone).
+    "float32", "bf16" (weights, gradients and moments stay float32), or "float64".
+    `fused_optimizer`: the optimiser as one kernel, where device and precision have it.
+    `gradient_checkpointing`: layers keep their inputs alone and are run again in the backward pass:
+    the same gradient, for less memory and about a third more time. `lora_rank`: 0 trains all
+    weights; above, adapters (extra `llm`; `out`/model holds them merged, `out`/adapter alone).
     `save_every`: updates between checkpoints; `keep` of them stay. `completions_every`: steps
     between saved texts, and between measurements of `value/exact_error` where the task can be
     enumerated. `report_questions`: how many questions the report compares the initial and the
@@ -119,6 +122,8 @@ class TrainConfig:
     kl_gradient: KLGradient = "states"
     kl_top_k: int | None = None
     optimizer: Literal["adamw", "sgd"] = "adamw"
+    fused_optimizer: bool = True
+    gradient_checkpointing: bool = False
     learning_rate: float = 1e-4
     weight_decay: float = 0.0
     warmup_steps: int = 0

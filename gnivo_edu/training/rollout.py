@@ -4,8 +4,7 @@ and looked at again after an update.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,13 +17,14 @@ from gnivo_edu.batch import GroupBatch
 from gnivo_edu.policies.cached_rows import check_room, prompts_of
 from gnivo_edu.policies.critic import Critic, Unit, sharing_copy
 from gnivo_edu.policies.generation import sample_completions
-from gnivo_edu.policies.heads import has_hidden_states
 from gnivo_edu.policies.packable import as_known
+from gnivo_edu.policies.recompute import recomputing
 from gnivo_edu.policies.sampling import SampledGroups
 from gnivo_edu.policies.score_model import score_rows, weighted_rows
 from gnivo_edu.training.config import TrainConfig
 from gnivo_edu.training.depths import depths_of_step
 from gnivo_edu.training.noise import noisy_rewards
+from gnivo_edu.training.precision import forward_precision, wide_head
 from gnivo_edu.training.writers import Drawn, Writers, writers_logps
 
 
@@ -85,7 +85,7 @@ class Rollouts:
             # As the policy is scored: the same micro-batches, and the same chunks of tokens. So a
             # reference that has the policy's weights gives its log-probabilities bit for bit.
             fields = tuple(name for name in self.fields if name != "policy_kl")
-            with torch.no_grad(), self._precision():
+            with torch.no_grad(), forward_precision(self.config, self.device):
                 count = drawn["lengths"].numel()
                 scored = [
                     self._score(self.reference, drawn, rows=rows, fields=fields)
@@ -107,7 +107,7 @@ class Rollouts:
     def _sample(self, writer: str, step: int, **which: Any) -> SampledGroups:
         """Fresh answers of the policy or of the reference."""
         policy, config = self.policy if writer == "policy" else self.reference, self.config
-        with self._precision(), _wide_head(policy):
+        with forward_precision(self.config, self.device), wide_head(policy):
             return sample_completions(
                 policy,
                 self.task,
@@ -150,7 +150,7 @@ class Rollouts:
     def score(self, drawn: Drawn, rows: Tensor) -> dict[str, Tensor]:
         """The live fields of some rows, with gradient: for `two_pass_step`."""
         critic = self.critic
-        with self._precision():
+        with forward_precision(self.config, self.device):
             scored = self._score(
                 self.policy,
                 drawn,
@@ -161,7 +161,8 @@ class Rollouts:
                 read=self._read,
             )
             if critic is not None and not critic.on_policy_body:
-                scored["values"] = critic(self.policy, *self._answers(drawn, rows))
+                with recomputing(critic):
+                    scored["values"] = critic(self.policy, *self._answers(drawn, rows))
         if "log_z" in self.needs:
             # Before the first token the prompt is all there is: what is said there is log Z.
             scored["log_z"] = scored["values"][:, 0]
@@ -180,19 +181,21 @@ class Rollouts:
             log_z = scored.pop("log_z")[:, None] * first
             scored["values"] = scored.get("values", 0.0) + log_z
         apart = 0.0
-        with self._precision():
+        with forward_precision(self.config, self.device):
             if critic is not None and not critic.on_policy_body:
-                values = critic(self.policy, *self._answers(drawn, rows))
+                with recomputing(critic):
+                    values = critic(self.policy, *self._answers(drawn, rows))
                 apart = (scored.pop("values").to(values) * values).sum()
-            total = weighted_rows(
-                self.policy,
-                *self._answers(drawn, rows),
-                scored,
-                reference=self._compared(),
-                temperature=self.config.temperature,
-                kl_top_k=self.config.kl_top_k,
-                read=self._read,
-            )
+            with recomputing(self.policy):
+                total = weighted_rows(
+                    self.policy,
+                    *self._answers(drawn, rows),
+                    scored,
+                    reference=self._compared(),
+                    temperature=self.config.temperature,
+                    kl_top_k=self.config.kl_top_k,
+                    read=self._read,
+                )
         return total + apart
 
     @property
@@ -200,14 +203,6 @@ class Rollouts:
         """What reads values off the policy's own hidden states, if its critic does."""
         critic = self.critic
         return critic.read if critic is not None and critic.on_policy_body else None
-
-    def _precision(self) -> torch.autocast:
-        """Forward passes in bfloat16 but for the head, if that is asked for; the weights stay as
-        they are.
-        """
-        return torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"
-        )
 
     def _compared(self) -> nn.Module:
         return self.initial if self.config.kl_to_initial else self.reference
@@ -227,15 +222,16 @@ class Rollouts:
         kl_top_k: int | None = None,
         read: Callable[[Tensor], Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        return score_rows(
-            policy,
-            *self._answers(drawn, rows),
-            reference=reference,
-            fields=fields,
-            temperature=self.config.temperature,
-            kl_top_k=kl_top_k,
-            read=read,
-        )
+        with recomputing(policy):
+            return score_rows(
+                policy,
+                *self._answers(drawn, rows),
+                reference=reference,
+                fields=fields,
+                temperature=self.config.temperature,
+                kl_top_k=kl_top_k,
+                read=read,
+            )
 
     # --- after an update --------------------------------------------------------------------------
 
@@ -249,7 +245,7 @@ class Rollouts:
         updates on one draw) it is a mean along theirs.
         """
         fields = ("policy_kl",)
-        with self._precision():
+        with forward_precision(self.config, self.device):
             scored = [
                 self._score(self.policy, drawn, rows=rows, fields=fields, reference=self.initial)
                 for rows in parts
@@ -261,40 +257,18 @@ class Rollouts:
         """What is wrong with the weights after an update, "" if nothing: not all finite, or nan
         where rows are scored.
 
-        Weights may be finite and far too large: they give nan with the next answer. So a few rows
-        are scored, each time.
+        Weights may be finite and far too large: they give nan with the next answer. So a row is
+        scored, each time.
         """
         if not all(bool(p.isfinite().all()) for p in parameters):
             return "after the update not all weights are finite"
-        with self._precision():
+        with forward_precision(self.config, self.device):
             scored = self._score(self.policy, drawn, rows=rows, fields=("policy_logps",))
         return (
             "after the update the policy gives nan"
             if bool(scored["policy_logps"].isnan().any())
             else ""
         )
-
-
-@contextmanager
-def _wide_head(policy: nn.Module) -> Iterator[None]:
-    """Inside an autocast, the head in the precision of its weights: scoring has it so, and both are
-    to be one law.
-    """
-    head: Any = policy.get_output_embeddings() if has_hidden_states(policy) else None  # type: ignore[operator]
-    if not isinstance(head, nn.Linear):
-        yield
-        return
-
-    def wide(hidden: Tensor) -> Tensor:
-        with torch.autocast(hidden.device.type, enabled=False):
-            return nn.functional.linear(hidden.to(head.weight.dtype), head.weight, head.bias)
-
-    # Of this one layer, whose class is left as it is.
-    head.forward = wide  # type: ignore[assignment,method-assign]
-    try:
-        yield
-    finally:
-        del head.forward
 
 
 def frozen(policy: nn.Module) -> nn.Module:

@@ -16,6 +16,7 @@ from torch import nn
 
 from gnivo_edu import tasks
 from gnivo_edu.policies.loading import load_policy, quiet
+from gnivo_edu.policies.recompute import recompute_layers
 from gnivo_edu.policies.weights import folder_of, precision_of
 from gnivo_edu.training.config import TrainConfig
 from gnivo_edu.training.critic import Critic, merged, save_critic
@@ -48,6 +49,8 @@ def make_policy_and_task(
         policy, task = tasks.load(config.model, config.task, dtype=dtype, options=options)
     if config.lora_rank:
         policy = with_adapters(policy, config)
+    if config.gradient_checkpointing:
+        recompute_layers(policy)
     return policy.to(device).eval(), task
 
 
@@ -91,7 +94,13 @@ def make_optimizer(
         values = [p for p in critic.parameters() if p.requires_grad]
         groups.append({"params": values, "lr": config.value_learning_rate})
     kind = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[config.optimizer]
-    return kind(groups, weight_decay=config.weight_decay)
+    try:
+        return kind(groups, weight_decay=config.weight_decay, fused=config.fused_optimizer)
+    except RuntimeError as error:
+        # Some devices and precisions have no such kernel.
+        if "fused" not in str(error):
+            raise
+        return kind(groups, weight_decay=config.weight_decay)
 
 
 def rate_factor(config: TrainConfig, step: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 import pytest
@@ -17,9 +18,46 @@ from tests.policies.prompts import Counting
 MODELS = ["llama", "gpt2", "gpt_neox", "qwen2"]
 
 
+@pytest.mark.parametrize("beginning", [False, True])
 @pytest.mark.parametrize("family", MODELS)
-def test_families_that_take_a_mask_and_positions(family: str) -> None:
-    assert takes_packed_rows(tiny_model(family))
+def test_families_that_take_a_mask_and_positions(family: str, beginning: bool) -> None:
+    assert takes_packed_rows(tiny_model(family), beginning)
+
+
+def test_a_window_takes_rows_but_no_beginning() -> None:
+    model = tiny_model("mistral", sliding_window=64)  # its cache keeps what is in the window
+    assert takes_packed_rows(model)
+    assert not takes_packed_rows(model, beginning=True)
+
+
+@pytest.mark.parametrize("family", MODELS)
+def test_a_beginning_that_is_a_constant_is_seen(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = Packed._begun
+
+    def constant(rows: Packed, backbone: Any) -> Any:
+        with torch.no_grad():
+            return begun(rows, backbone)
+
+    monkeypatch.setattr(Packed, "_begun", constant)
+    model = tiny_model(family)
+    assert takes_packed_rows(model)
+    assert not takes_packed_rows(model, beginning=True)
+
+
+def test_a_beginning_that_answers_do_not_see_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    mask = Packed.mask
+
+    def hidden(rows: Packed) -> Tensor:
+        visible = mask(rows)
+        visible[..., : len(rows.beginning)] = False
+        return visible
+
+    monkeypatch.setattr(Packed, "mask", hidden)
+    model = tiny_model("llama")
+    assert takes_packed_rows(model)
+    assert not takes_packed_rows(model, beginning=True)
 
 
 @pytest.mark.parametrize("family", ["bloom", "mpt", "mamba2", "rwkv", "bart", "qwen3_next"])
@@ -49,7 +87,7 @@ def test_positions_that_count_the_whole_row_are_seen(
         with monkeypatch.context() as patch:
             patch.setattr(Packed, "mask", lambda rows: visible)
             columns = torch.arange(rows.ids.shape[1]).expand_as(rows.ids)
-            return states(Packed(rows.ids, columns, rows.block, rows.places), backbone)
+            return states(dataclasses.replace(rows, positions=columns), backbone)
 
     monkeypatch.setattr(Packed, "states", counted)
     assert not takes_packed_rows(tiny_model(family))

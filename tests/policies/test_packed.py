@@ -23,7 +23,7 @@ from gnivo_edu.bench.tiny import tiny_model
 from gnivo_edu.objectives import grpo
 from gnivo_edu.policies import precise_norms, sample_completions, score_model
 from gnivo_edu.policies.dense import FIELDS
-from gnivo_edu.policies.packed import Answers, answers_a_row, packed_rows, reach_of
+from gnivo_edu.policies.packed import Answers, Layout, Packed, best_layout, packed_rows, reach_of
 from gnivo_edu.policies.score_model import score_rows, two_pass_scorers, weighted_rows
 from gnivo_edu.training.two_pass import two_pass_step
 from tests.policies.head_laws import gap
@@ -32,7 +32,7 @@ FAMILIES = "llama qwen2 qwen3 mistral gpt2 gpt_neox phi olmo2 smollm3 granite st
 # Their tiny configurations have windows of four tokens.
 WINDOWS = ("mistral", "smollm3")
 TASK = UnequalPrompts()
-Packing = Callable[[bool], None]
+Packing = Callable[[bool | str], None]
 
 
 @pytest.fixture
@@ -40,11 +40,15 @@ def packing(monkeypatch: pytest.MonkeyPatch) -> Packing:
     """Packed wherever it is exact, however little it saves; or never."""
     monkeypatch.setattr("gnivo_edu.policies.packed.SHARE", -1.0)
     monkeypatch.setattr("gnivo_edu.policies.packed.PRODUCTS", -1e12)
-    choose = score_model.answers_a_row
 
-    def packs(wanted: bool) -> None:
-        answer = choose if wanted else lambda answers, config: None
-        monkeypatch.setattr(score_model, "answers_a_row", answer)
+    def packs(wanted: bool | str) -> None:
+        # Nothing is too little to save, so that what prompts share is computed once wherever it is
+        # allowed.
+        def choose(answers: Answers, config: Any, shared: int) -> Layout | None:
+            once = shared if wanted == "beginning" else 0
+            return best_layout(answers, config, shared=once) if wanted else None
+
+        monkeypatch.setattr(score_model, "best_layout", choose)
 
     return packs
 
@@ -84,6 +88,11 @@ def some_answers(lengths: list[int], prompt: int = 10, owners: int = 1) -> Answe
     )
 
 
+def most_of(answers: Answers, config: Any) -> int | None:
+    layout = best_layout(answers, config)
+    return None if layout is None else layout.most
+
+
 def gradient(model: nn.Module, loss: Tensor) -> list[Tensor]:
     parameters = [p for p in model.parameters() if p.requires_grad]
     slopes = torch.autograd.grad(loss, parameters, allow_unused=True)
@@ -103,7 +112,7 @@ def test_each_token_sees_its_prompt_and_its_own_answer(most: int | None) -> None
         lengths=np.array([4, 1, 3, 2, 4, 4, 1]),
         owner=owner,
     )
-    rows = packed_rows(answers, torch.device("cpu"), most=most)
+    rows = packed_rows(answers, torch.device("cpu"), Layout(most))
     visible, length = rows.mask()[:, 0], rows.ids.shape[1]
     places = iter(rows.places.tolist())
     for a, count in enumerate(answers.lengths):
@@ -119,17 +128,67 @@ def test_each_token_sees_its_prompt_and_its_own_answer(most: int | None) -> None
     assert len(rows.ids) == sum(-(-count // (most or 9)) for count in counts)
 
 
+@pytest.mark.parametrize("most", [None, 1, 2])
+def test_what_prompts_begin_with_stands_before_all_rows(most: int | None) -> None:
+    prompts = np.array([[0, 7, 8, 1], [0, 0, 7, 8], [7, 8, 1, 2]])
+    owner = np.array([0, 2, 1, 0])
+    answers = Answers(
+        prompts=prompts[owner],
+        mask=(prompts > 0)[owner],
+        tokens=np.arange(20, 32).reshape(4, 3),
+        lengths=np.array([3, 1, 2, 3]),
+        owner=owner,
+    )
+    assert answers.shared == 1  # of the prompt 7 8 the last token stays with its answers
+    rows = packed_rows(answers, torch.device("cpu"), Layout(most, shared=1))
+    assert rows.beginning.tolist() == [7]
+    assert bool(rows.mask()[..., 0].all())
+    visible, length = rows.mask()[:, 0, :, 1:], rows.ids.shape[1]
+    places = iter(rows.places.tolist())
+    for a, count in enumerate(answers.lengths):
+        before = answers.prompts[a][answers.mask[a]].tolist()
+        for t in range(count):
+            r, place = divmod(next(places), length)
+            seen = visible[r, place]
+            assert [7, *rows.ids[r, seen].tolist()] == before + answers.tokens[a, :t].tolist()
+            assert rows.positions[r, seen].tolist() == list(range(1, len(before) + t))
+
+
+def test_a_beginning_is_computed_once_where_it_pays() -> None:
+    small = LlamaConfig(hidden_size=64, num_hidden_layers=5)
+    answers = some_answers([25] * 32, prompt=300, owners=4)  # every prompt is the same
+    assert answers.shared == 299
+    layout = best_layout(answers, small, shared=250)
+    assert layout is not None
+    assert layout.shared == 250
+    assert best_layout(answers, small, shared=1) == best_layout(answers, small)
+    one_each = some_answers([25] * 8, prompt=300, owners=8)
+    assert best_layout(one_each, small) is None
+    assert best_layout(one_each, small, shared=250) == Layout(1, shared=250)
+
+
+@pytest.mark.parametrize("how", ["rows", "beginning"])
 @pytest.mark.parametrize("family", FAMILIES.split())
-def test_scores_and_gradients_are_those_of_rows_apart(family: str, packing: Packing) -> None:
+def test_scores_and_gradients_are_those_of_rows_apart(
+    family: str, how: str, packing: Packing, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, reference = double(family), double(family, seed=1)
     counted = Counted(model)
     weights = torch.randn(3, 8, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     coefficients = dict(zip(FIELDS, weights, strict=True))
     law: dict[str, Any] = {"reference": reference, "temperature": 0.7}
+    begun, beginnings = Packed._begun, set[int]()
+
+    def counts(rows: Packed, backbone: nn.Module) -> Any:
+        beginnings.add(len(rows.beginning))
+        return begun(rows, backbone)
+
+    monkeypatch.setattr(Packed, "_begun", counts)
     results = []
-    for packed in (False, True):
+    for packed in (False, how):
         packing(packed)
         score_rows(model, *given())  # looks at the model, if it has to
+        beginnings.clear()
         counted.tokens = 0
         scores = score_rows(model, *given(), **law, read=lambda states: states.sum(-1))
         tokens = counted.tokens
@@ -139,6 +198,8 @@ def test_scores_and_gradients_are_those_of_rows_apart(family: str, packing: Pack
         results.append((list(scores.values()), once, known, tokens))
     (values, once, known, apart), (packed_values, packed_once, packed_known, together) = results
     assert apart > 1.4 * together
+    # Where a layer has a window, its cache is none that rows could share.
+    assert (1 in beginnings) == (how == "beginning" and family != "mistral")
     assert gap(packed_values, values) < 1e-10
     assert gap(packed_once, once) < 1e-10 * max(float(g.abs().max()) for g in once)
     assert gap(packed_known, known) < 1e-10 * max(float(g.abs().max()) for g in known)
@@ -244,27 +305,27 @@ def test_dropout_is_drawn_as_before(packing: Packing) -> None:
 def test_rows_are_packed_where_it_pays() -> None:
     small = LlamaConfig(hidden_size=64, num_hidden_layers=5)
     long_prompts = some_answers([25] * 32, prompt=150, owners=4)
-    assert answers_a_row(long_prompts, small) == 8
-    assert answers_a_row(some_answers([25] * 32, prompt=1, owners=4), small) is None
+    assert most_of(long_prompts, small) == 8
+    assert most_of(some_answers([25] * 32, prompt=1, owners=4), small) is None
     # All of these in one row would attend to too much, two to a row would repeat the prompt.
     wide = LlamaConfig(hidden_size=512, num_hidden_layers=5)
-    assert answers_a_row(some_answers([300] * 32, prompt=400), wide) == 4
-    assert answers_a_row(some_answers([3] * 32, prompt=400), small) == 32
-    assert answers_a_row(some_answers([25] * 32, prompt=150, owners=32), small) is None
-    assert answers_a_row(some_answers([3] * 4, prompt=3, owners=2), small) is None  # too little
+    assert most_of(some_answers([300] * 32, prompt=400), wide) == 4
+    assert most_of(some_answers([3] * 32, prompt=400), small) == 32
+    assert most_of(some_answers([25] * 32, prompt=150, owners=32), small) is None
+    assert most_of(some_answers([3] * 4, prompt=3, owners=2), small) is None  # too little
     near = MistralConfig(hidden_size=64, num_hidden_layers=5, sliding_window=300)
-    assert answers_a_row(long_prompts, near) == 4
+    assert most_of(long_prompts, near) == 4
     near.sliding_window = 150
-    assert answers_a_row(long_prompts, near) is None
+    assert most_of(long_prompts, near) is None
 
 
 def test_a_mask_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     small = LlamaConfig(hidden_size=64, num_hidden_layers=5)
     answers = some_answers([25] * 32, prompt=150, owners=4)
     monkeypatch.setattr("gnivo_edu.policies.packed.MASK_ENTRIES", 4 * 342**2)
-    assert answers_a_row(answers, small) == 8
+    assert most_of(answers, small) == 8
     monkeypatch.setattr("gnivo_edu.policies.packed.MASK_ENTRIES", 4 * 342**2 - 1)
-    assert answers_a_row(answers, small) is None
+    assert most_of(answers, small) is None
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_sampler_and_scorer_agree_and_what_is_left_is_reported(tmp_path, shared_
     # Here attention over a cache may round otherwise than over a whole row; with some kernels it
     # does not.
     assert all(0 <= row["sampling/sampling_logp_difference/mean"] < 0.03 for row in rows)
-    monkeypatch.setattr(rollout, "_wide_head", lambda policy: nullcontext())
+    monkeypatch.setattr(rollout, "wide_head", lambda policy: nullcontext())
     _, rows = run(tmp_path / "narrow", **settings)
     assert max(row["sampling/sampling_logp_difference/max"] for row in rows) > 2e-3
 
