@@ -25,12 +25,16 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicLayer
 
-# A token costs about 12 H^2 products a layer (H: the model's width) and an attention entry 2 H, so
-# a token as much as 6 H entries; fewer here, to be on the safe side.
-ENTRIES_PER_WIDTH = 4
-# What packing has to save: a tenth of the work, and the time of its own bookkeeping, about that of
-# so many products; a beginning that is computed once takes so many more a layer.
-SHARE, PRODUCTS = 0.1, 1e7
+from gnivo_edu.policies.pieces import (
+    ENTRIES_PER_WIDTH,
+    PRODUCTS,
+    SHARE,
+    pieces_cost,
+    pieces_of,
+    row_cost,
+    run_cost,
+)
+
 MASK_ENTRIES = 2**26  # the largest mask that is made
 # Settings that may say how far back a layer looks, and settings that only sound so.
 REACH = re.compile("window|chunk|local_attention|block_size|index_topk")
@@ -199,17 +203,16 @@ def best_layout(answers: Answers, config: Any, shared: int = 0) -> Layout | None
     outside of them; None where nothing is as good as each answer in a row of its own.
 
     Counted are the tokens that are run and the attention entries, a token at 4 H entries. Apart:
-    B rows of the longest prompt and the longest answer, half of whose entries a causal kernel
-    leaves out. Packed: R rows of L tokens and all of their L^2 entries; with a beginning of C
-    tokens, these once and R L (C + L) entries. So many long answers to a short prompt stand K / 2
-    or K / 4 to a row, or apart. Packing has to save a tenth of the work and about a millisecond;
-    and no row may be longer than some layer looks back.
+    `pieces_of` rows of like length, half of whose entries a causal kernel leaves out. Packed: R
+    rows of L tokens and all of their L^2 entries; with a beginning of C tokens, these once and
+    R L (C + L) entries. So many long answers to a short prompt stand K / 2 or K / 4 to a row, or
+    apart. Packing has to save a tenth of the work and about a millisecond; and no row may be longer
+    than some layer looks back.
     """
     width, layers = (getattr(config, name, 0) for name in ("hidden_size", "num_hidden_layers"))
-    token = ENTRIES_PER_WIDTH * width
     prompt, written = answers.mask.sum(1), answers.written
-    longest = int(prompt.max()) + int(written.max())
-    apart = len(prompt) * longest * (token + longest / 2)
+    pieces = pieces_of(prompt, written, config)
+    apart = pieces_cost(pieces, prompt, written, config)
     # An entry is 2 H products a layer.
     least_saved = max(SHARE * apart, PRODUCTS / max(2 * width * layers, 1))
     if apart <= least_saved:
@@ -221,9 +224,9 @@ def best_layout(answers: Answers, config: Any, shared: int = 0) -> Layout | None
         row, first = answers.rows(layout.most)
         length = int((prompt[first] + np.bincount(row, weights=written)).max()) - C
         if C + length <= reach and len(first) * length * (C + length) <= MASK_ENTRIES:
-            costs[layout] = len(first) * length * (token + C + length)
+            costs[layout] = len(first) * length * (ENTRIES_PER_WIDTH * width + C + length)
             if C:
-                costs[layout] += C * (token + C / 2) + PRODUCTS / max(2 * width, 1)
+                costs[layout] += row_cost(C, config) + run_cost(config)
     best = min(costs, key=costs.__getitem__, default=None)
     return None if best is None or apart - costs[best] < least_saved else best
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from gnivo_edu.policies.modes import device_of, evaluating
 from gnivo_edu.policies.one_law import parts_of
 from gnivo_edu.policies.packable import takes_packed_rows
 from gnivo_edu.policies.packed import Answers, Packed, best_layout, packed_rows
+from gnivo_edu.policies.pieces import pieces_of
 from gnivo_edu.policies.recompute import recomputes
 from gnivo_edu.policies.sampling import SampledGroups
 from gnivo_edu.policies.scoring import next_token_logps
@@ -244,7 +246,6 @@ class _Answers:
         index = self.index.cpu()
         prompts, mask = (x[index] for x in prompts_of(task))
         self.prompts, self.mask = without_padding(prompts, mask, device)
-        self.length = int(lengths.max()) if len(lengths) else 0
 
     def packed(self, policy: nn.Module, backbone: nn.Module) -> Packed | None:
         """Answers to one prompt in one row, and what all prompts begin with once, where that pays
@@ -266,6 +267,15 @@ class _Answers:
             if takes_packed_rows(policy, beginning=layout.shared > 0):
                 return packed_rows(answers, device_of(policy), layout)
         return None
+
+    def pieces(self, policy: nn.Module, part: Int[Tensor, " b"]) -> list[Int[Tensor, " p"]]:
+        """Numbers of some rows that are run together, those of like length where that pays."""
+        if len(part) < 2 or _half_on_cpu(policy):
+            return [part]
+        lengths = [x.sum(1).cpu()[part].numpy() for x in (self.mask, self.inside)]
+        config: Any = policy.config
+        pieces = pieces_of(lengths[0], np.maximum(lengths[1] - 1, 0), config.get_text_config())
+        return [part] if len(pieces) == 1 else [part[torch.from_numpy(x)] for x in pieces]
 
     def spread(self, fields: Mapping[str, Tensor]) -> dict[str, Float[Tensor, "B T"]]:
         """Fields of the written tokens [M], one after the other, as rows with 0 after the end."""
@@ -298,20 +308,28 @@ def _hidden(
             f"the head has {head.weight.shape[0]} rows; the task has {actions} actions"
         )
     head = replace(head, num_actions=actions, temperature=temperature)
-    # In training mode dropout would be drawn for other tokens.
+    # In training mode dropout would be drawn for other tokens: then all rows are run as they are.
     packed = None if backbone.training else rows.packed(policy, backbone)
     if packed is not None:
         return packed.states(backbone), head
     device = device_of(policy)
-    parts = list(parts_of(policy, rows.mask.sum(1)))
-    states = [_states(backbone, rows, part.to(device), way) for way, part in parts]
+    parts = [
+        (way, piece)
+        for way, part in parts_of(policy, rows.mask.sum(1))
+        for piece in ([part] if backbone.training else rows.pieces(policy, part))
+    ]
+    states = []
+    for way, part in parts:
+        together = _states(backbone, rows, part.to(device), way)
+        states.append(together[rows.inside[part.to(rows.device), : together.shape[1]].to(device)])
     if len(parts) == 1:
-        together = states[0]
-    else:
-        order = torch.cat([part for _, part in parts]).argsort()
-        together = torch.cat(states)[order.to(device)]
-    inside = rows.inside[:, : together.shape[1]].to(device)
-    return together[inside], head
+        return states[0], head
+    # Back to the order of the answers, from which each part has taken its own.
+    places = torch.empty(rows.inside.shape, dtype=torch.long)
+    inside = rows.inside.cpu()
+    places[inside] = torch.arange(len(rows.targets))
+    taken = torch.cat([places[part][inside[part]] for _, part in parts])
+    return torch.cat(states)[taken.argsort().to(device)], head
 
 
 def _states(
@@ -322,7 +340,8 @@ def _states(
     chosen = part.to(rows.device)
     prompts, mask = without_padding(rows.prompts[chosen], rows.mask[chosen], device)
     # The last token of an answer is scored and never read.
-    written = rows.tokens[chosen, : max(rows.length - 1, 0)].to(device)
+    length = int(rows.inside[chosen].any(0).sum())
+    written = rows.tokens[chosen, : max(length - 1, 0)].to(device)
     inputs: dict[str, Any] = {"input_ids": torch.cat([prompts, written], 1), "use_cache": False}
     if not bool(mask.all()):
         # Nothing that is scored attends to what follows an answer, so only the left needs a mask.

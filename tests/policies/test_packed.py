@@ -40,6 +40,7 @@ def packing(monkeypatch: pytest.MonkeyPatch) -> Packing:
     """Packed wherever it is exact, however little it saves; or never."""
     monkeypatch.setattr("gnivo_edu.policies.packed.SHARE", -1.0)
     monkeypatch.setattr("gnivo_edu.policies.packed.PRODUCTS", -1e12)
+    monkeypatch.setattr("gnivo_edu.policies.packed.run_cost", lambda config: -1e12)
 
     def packs(wanted: bool | str) -> None:
         # Nothing is too little to save, so that what prompts share is computed once wherever it is
