@@ -35,7 +35,7 @@ def pieces_of(
 
     >>> from transformers import LlamaConfig
     >>> wide = LlamaConfig(hidden_size=4096)
-    >>> [piece.tolist() for piece in pieces_of(np.full(4, 9), np.array([500, 40, 480, 60]), wide)]
+    >>> [piece.tolist() for piece in pieces_of(np.full(4, 9), np.array([500, 50, 480, 52]), wide)]
     [[1, 3], [2, 0]]
     """
     return _split((prompt + written).argsort(kind="stable"), prompt, written, config)

@@ -106,7 +106,7 @@ def test_a_batch_in_one_micro_batch_is_run_once_and_one_row_again(tmp_path, monk
         return look(policy, answers, **named)
 
     monkeypatch.setattr(score_model, "_hidden", counts)
-    few = SUMS | {"steps": 1, "prompts_per_step": 2, "group_size": 3, "completions_every": 9}
-    # The last step reports, so that the policy is compared with the initial one.
-    run(tmp_path, **few | {"steps": 2}, objective="grpo", report_questions=0)
-    assert rows[:3] == [6, 1, 6]
+    few = SUMS | {"steps": 3, "prompts_per_step": 2, "group_size": 3, "completions_every": 9}
+    run(tmp_path, **few, objective="grpo", report_questions=0)
+    # The first and the last step report how far the policy has gone from the initial model.
+    assert rows == [6, 6, 1, 6, 1, 6, 6, 1]
