@@ -132,8 +132,9 @@ class Packed:
         for layer in cache.layers:
             if type(layer) is not DynamicLayer:
                 raise TypeError(f"a {type(layer).__name__} keeps no keys that rows can share")
-            layer.keys = layer.keys.expand(len(self.ids), -1, -1, -1)
-            layer.values = layer.values.expand(len(self.ids), -1, -1, -1)
+            keys: Any = layer.keys
+            values: Any = layer.values
+            layer.keys, layer.values = (x.expand(len(self.ids), -1, -1, -1) for x in (keys, values))
         return cache
 
 

@@ -22,7 +22,7 @@ def recompute_layers(policy: nn.Module) -> None:
     Traceback (most recent call last):
     ValueError: Linear has no layers that can be run again: set gradient_checkpointing to false
     """
-    layers = [x for x in policy.modules() if isinstance(x, GradientCheckpointingLayer)]
+    layers: list[Any] = [x for x in policy.modules() if isinstance(x, GradientCheckpointingLayer)]
     if not layers:
         name = type(getattr(policy, "get_base_model", lambda: policy)()).__name__
         raise ValueError(
