@@ -13,6 +13,7 @@ from gnivo_edu.exact import value_of_chance
 from gnivo_edu.statistics import bootstrap_interval, rank_correlation
 
 ALPHA = 0.2  # of the values in nats: GN-IVO's
+CONTROL = "most surprising token"  # what the other guesses are held against
 DRAWS = 2000  # resamplings of a correlation
 
 Row = dict[str, Any]
@@ -40,7 +41,7 @@ def guesses(values: Row) -> dict[str, list[np.ndarray]]:
     }
     for name in values["names"]:
         rows[f"implicit values, `{name}`"] = [np.array(a["implicit"][name]) for a in answers]
-    rows["most surprising token"] = [np.array(a["least_log_p_of_a_token"]) for a in answers]
+    rows[CONTROL] = [np.array(a["least_log_p_of_a_token"]) for a in answers]
     rows["least likely step"] = [np.array(a["log_p"]) for a in answers]
     # The commonest first error of its tier, told from these very answers: the best constant guess.
     usual = {tier: commonest(judged(values), tier) for tier in {a["tier"] for a in answers}}
@@ -80,18 +81,27 @@ def hit(guess: np.ndarray, first: int) -> float:
 
 def hit_rates(values: Row) -> dict[str, Row]:
     """Share of the judged answers whose first wrong step a method finds, with its 95% interval over
-    answers, each to a question of its own; in all and by tier.
+    answers, each to a question of its own; in all, by tier, and minus that of `CONTROL` on the
+    same answers.
     """
     mask = [is_judged(answer) for answer in values["answers"]]
     kept = judged(values)
-    tiers = [answer["tier"] for answer in kept]
-    rates = {}
+    tiers = np.array([answer["tier"] for answer in kept])
+    hits = {}
     for name, rows in guesses(values).items():
         guessed = [row for row, keep in zip(rows, mask, strict=True) if keep]
-        hits = np.array([hit(g, a["first_wrong"]) for g, a in zip(guessed, kept, strict=True)])
-        by_tier = {tier: interval(hits[np.array(tiers) == tier]) for tier in dict.fromkeys(tiers)}
-        rates[name] = interval(hits) | {"by_tier": by_tier}
-    return rates
+        pairs = zip(guessed, kept, strict=True)
+        hits[name] = np.array([hit(guess, answer["first_wrong"]) for guess, answer in pairs])
+    return {
+        name: {
+            **interval(some),
+            "by_tier": {
+                tier: interval(some[tiers == tier]) for tier in dict.fromkeys(tiers.tolist())
+            },
+            "beyond_control": interval(some - hits[CONTROL]),
+        }
+        for name, some in hits.items()
+    }
 
 
 def interval(values: Sequence[float] | np.ndarray) -> Row:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hits import Row
+from hits import CONTROL, Row
 
 
 def ends(row: Row, *, sign: str = "", places: int = 2) -> str:
@@ -149,12 +149,16 @@ def of_steps(steps: Row) -> list[str]:
         "published has the policy that drew the answers for its reference, and GRPO fits no value: "
         "of these two the log-ratio to the warm-up says no more than where the run went.",
         "",
-        "| method | first wrong step found | " + " | ".join(steps["first_wrong"]) + " |",
-        "| --- | --- |" + " --- |" * len(steps["first_wrong"]),
+        f"| method | first wrong step found | minus: {CONTROL} | "
+        + " | ".join(steps["first_wrong"])
+        + " |",
+        "| --- | --- | --- |" + " --- |" * len(steps["first_wrong"]),
     ]
     for name, rate in steps["hit_rates"].items():
-        cells = [name, ends(rate), *(ends(row) for row in rate["by_tier"].values())]
+        beyond = ends(rate["beyond_control"], sign="+")
+        cells = [name, ends(rate), beyond, *(ends(row) for row in rate["by_tier"].values())]
         lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", beyond_control(steps["hit_rates"])]
     correlated = steps["correlations"]
     count = next(iter(correlated.values()))["steps"]
     lines += [
@@ -169,3 +173,16 @@ def of_steps(steps: Row) -> list[str]:
         *(f"| {name} | {ends(row)} |" for name, row in correlated.items()),
     ]
     return lines
+
+
+def beyond_control(rates: dict[str, Row]) -> str:
+    """Whether a method beats what needs neither training nor continuations."""
+    better = [name for name, rate in rates.items() if (rate["beyond_control"]["low"] or 0) > 0]
+    worse = [name for name, rate in rates.items() if (rate["beyond_control"]["high"] or 0) < 0]
+    told = [
+        f"The {CONTROL} needs neither training nor continuations. It is beaten, by the interval of "
+        f"the paired difference, by: {'; '.join(better) or 'none of these'}."
+    ]
+    if worse:
+        told.append(f"It beats: {'; '.join(worse)}.")
+    return " ".join(told)

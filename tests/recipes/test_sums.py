@@ -92,6 +92,7 @@ def test_hit_rates_of_answers_worked_out_by_hand(script: Any, values: dict[str, 
         }
     )
     assert {rate["count"] for rate in rates.values()} == {2}
+    assert rates["chance"]["beyond_control"]["mean"] == pytest.approx(1 / 3 - 0.5)
 
 
 def test_monte_carlo_credits_sum_to_the_value_that_is_left(
