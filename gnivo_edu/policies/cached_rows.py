@@ -13,7 +13,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicLayer
 
-from gnivo_edu.policies.decoder import Decoded, decoder_of
+from gnivo_edu.policies.decoded import Decoded
+from gnivo_edu.policies.decoder import decoder_of
 from gnivo_edu.policies.modes import device_of
 from gnivo_edu.policies.rooms import RoomyLayer
 from toy_envs import TokenMDP

@@ -89,7 +89,9 @@ def sample_completions(
     lengths = mask.sum(1)[index]
     with evaluating(policy):
         # Where not all fit at once, prompts of like length are run together: less is padding.
-        for chunk in lengths.argsort(stable=True).split(prompts_at_once):
+        for shuffled in lengths.argsort(stable=True).split(prompts_at_once):
+            # In the order of their numbers, in which the prompts are run: no row has to be moved.
+            chunk = shuffled[index[shuffled].argsort(stable=True)]
             for way, part in parts_of(policy, lengths[chunk]):
                 # Each prompt is run once, however many rows it has; `owner` says which is whose.
                 owners = index[chunk[part]].repeat_interleave(group_size)

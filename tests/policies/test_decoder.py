@@ -11,7 +11,8 @@ from torch import nn
 from gnivo_edu.bench.tiny import tiny_model
 from gnivo_edu.policies import SampledGroups, precise_norms, sample_completions
 from gnivo_edu.policies.cached_rows import Rows, Way
-from gnivo_edu.policies.decoder import Decoded, decoder_of
+from gnivo_edu.policies.decoded import Decoded
+from gnivo_edu.policies.decoder import decoder_of
 from gnivo_edu.policies.generation import behaviour_check
 from gnivo_edu.policies.one_law import way_of
 from tests.policies.prompts import Padded
@@ -118,10 +119,10 @@ def test_keys_of_a_prompt_are_held_once_and_leave_with_their_rows() -> None:
     model = exact("llama")
     start = begun(model, prompts=4)
     rows = start.repeated(torch.arange(4).repeat_interleave(5), room=3)
-    assert rows.bytes == start.bytes + 20 * start.bytes // 4 * 3 // 4
+    assert rows.keys.bytes == start.keys.bytes + 20 * start.keys.bytes // 4 * 3 // 4
     rows.append(torch.arange(20))
     rows.keep(torch.tensor([19, 1, 2]))  # of the last prompt and the first: two of four are left
-    assert rows.bytes < 0.6 * start.bytes + 3 * start.bytes // 4 * 3 // 4 + 1
+    assert rows.keys.bytes < 0.6 * start.keys.bytes + 3 * start.keys.bytes // 4 * 3 // 4 + 1
     logits = rows.append(torch.tensor([7, 8, 9]))
     for i, (prompt, token, last) in enumerate([(3, 19, 7), (0, 1, 8), (0, 2, 9)]):
         whole = torch.tensor([[*(4 * prompt + j for j in range(4)), token, last]])

@@ -18,6 +18,7 @@ from gnivo_edu.policies.one_law import way_of
 from toy_envs import TokenMDP
 
 WAITING = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "unique", "bincount")
+WAITING += ("masked_select", "_unique2", "unique_dim", "unique_consecutive", "repeat_interleave")
 
 
 @pytest.mark.parametrize("ends", ["", "0", "4", "034", "12", "01234", "0123"])
@@ -36,8 +37,35 @@ class Waits(TorchDispatchMode):
     count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += func.overloadpacket.__name__ in WAITING
+        name = func.overloadpacket.__name__
+        self.count += name in WAITING or (name.startswith("index") and chosen_by_mask(args))
         return func(*args, **(kwargs or {}))
+
+
+def chosen_by_mask(args: Any) -> bool:
+    """Whether a tensor is indexed by ones and zeros, of which the ones have to be counted."""
+    indices = args[1] if len(args) > 1 and isinstance(args[1], list | tuple) else []
+    return any(x is not None and x.dtype in (torch.bool, torch.uint8) for x in indices)
+
+
+@pytest.mark.parametrize(
+    ("asking", "count"),
+    [
+        (lambda x: x.sum().item(), 1),
+        (lambda x: bool(x.any()), 1),
+        (lambda x: x[x > 0], 1),
+        (lambda x: x.index_put((x > 0,), x[0]), 1),
+        (lambda x: x.nonzero(), 1),
+        (lambda x: x.masked_select(x > 0), 1),
+        (lambda x: x.unique(), 1),
+        (lambda x: x[x.long()], 0),
+        (lambda x: x.masked_fill(x > 0, 2.0).cumsum(0), 0),
+    ],
+)
+def test_what_waits_is_counted(asking: Any, count: int) -> None:
+    with Waits() as waits:
+        asking(torch.tensor([0.0, 1.0, 1.0]))
+    assert waits.count == count
 
 
 @contextmanager
@@ -68,12 +96,16 @@ def waits_in_the_loop(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 def test_a_device_is_waited_for_once_in_every_few_tokens(
     family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task, model = TokenMDP(3, 21, prompts=[[3, 0], [3, 1]]), tiny_model(family)
+    model = tiny_model(family)
     way_of(model)
-    monkeypatch.setattr("gnivo_edu.policies.drawn.look_every", lambda device: 7)
-    with waits_in_the_loop(monkeypatch) as counts:
-        sample_completions(model, task, 4, [0, 1])
-    assert counts == [4]  # behind the tokens 1, 8, 15 and the last
+    for looks in (7, 100):
+        monkeypatch.setattr("gnivo_edu.policies.drawn.look_every", lambda device, n=looks: n)
+        with waits_in_the_loop(monkeypatch) as counts:
+            for horizon in (7, 14, 21):
+                task = TokenMDP(3, horizon, prompts=[[3, 0], [3, 1]])
+                sample_completions(model, task, 4, [0, 1])
+        # Behind the tokens 1, 8, 15 and the last; behind the first and the last.
+        assert counts == ([2, 3, 4] if looks == 7 else [2, 2, 2])
 
 
 def test_how_often_is_looked_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
