@@ -18,7 +18,7 @@ from gnivo_edu.policies.loading import PreciseRMSNorm
 from gnivo_edu.policies.shared_keys import SharedKeys
 
 # Weights are copied up to this size: in a larger model their products take the time, not the calls.
-FUSED_BYTES = 2**25
+FUSED_BYTES = 2**24
 # Room behind a hidden state for one more number; so many that rows stay aligned.
 MARGIN = 16
 
