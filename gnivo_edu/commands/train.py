@@ -23,6 +23,7 @@ from gnivo_edu.commands.app import (
     say,
     status,
 )
+from gnivo_edu.names import visible
 
 PANEL = "Train"
 
@@ -252,6 +253,38 @@ def evaluate(
             model=model,
         ).to_json()
     finish(report, as_json, show=lambda: tables.print_evaluation(report))
+
+
+@app.command(rich_help_panel=PANEL)
+def show(
+    run: Annotated[
+        Path,
+        typer.Argument(parser=path, help="The folder of a run, or completions of TRL in parquet."),
+    ],
+    step: Annotated[int | None, typer.Option(min=0, help="A step that has to be shown.")] = None,
+    question: Annotated[
+        int | None, typer.Option(min=0, help="The number of a question that has to be shown.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(parser=path, help="Default: show.html in the run's folder.")
+    ] = None,
+    unipo: Annotated[
+        Path | None, typer.Option(parser=path, help="Write the record as UNIPO reads it, too.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """One page of a run: what happened, and every token's formula with its own numbers."""
+    from gnivo_edu.show import show as make_page
+
+    with status(as_json) as progress:
+        report = make_page(run, step, question, out=out, unipo=unipo, say=progress)
+
+    def told() -> None:
+        for line in report["glance"]:
+            echo(visible(line))
+        echo(visible(f"Open {report['page']}"))
+
+    finish(report, as_json, show=told)
 
 
 @app.command(rich_help_panel=PANEL)

@@ -27,6 +27,7 @@ from gnivo_edu.training.manifest import (
     read_checkpoint,
     sha,
 )
+from gnivo_edu.training.record import FOLDER, moment_of
 
 
 class RunStoppedError(ValueError):
@@ -38,8 +39,8 @@ class RunStoppedError(ValueError):
 
 
 class RunFolder:
-    """The folder of a run: config.yaml, metrics.jsonl, completions.jsonl, checkpoints/ and, at the
-    end, model/ and, where one was trained, critic/.
+    """The folder of a run: config.yaml, metrics.jsonl, completions.jsonl, completions/ (the
+    record), checkpoints/ and, at the end, model/ and, where one was trained, critic/.
 
     Random numbers are made from (seed, step, prompt, response) alone, so a checkpoint holds no
     generator: weights, optimiser, reference and the answers that are being learned from are the
@@ -63,7 +64,7 @@ class RunFolder:
         """
         self._check_shape()
         if not (self.path / "config.yaml").exists():
-            if self._holds_something():
+            if self._holds_something() or self._parts():
                 raise ValueError(
                     f"{self.path} holds a run whose config.yaml is lost: put that back and use "
                     "--resume, or choose another folder, --set out=..."
@@ -89,7 +90,7 @@ class RunFolder:
     def _check_shape(self) -> None:
         """ValueError, in one line, on a name in the folder that a run could not write."""
         folders = [self.path, self.checkpoints]
-        folders += [self.path / name for name in ("model", "adapter", "critic")]
+        folders += [self.path / name for name in ("model", "adapter", "critic", FOLDER)]
         if self.checkpoints.is_dir():
             folders += self.checkpoints.glob(".writing-*")
             folders += (p for p in self.checkpoints.iterdir() if _is_moment(p.name))
@@ -226,6 +227,24 @@ class RunFolder:
                 "and run again with --resume"
             ) from error
 
+    def keep_part(self, name: str, content: bytes) -> None:
+        """Write a part of the record whole; ValueError, in one line, where it cannot be written."""
+        path = self.path / FOLDER / name
+        try:
+            path.parent.mkdir(exist_ok=True)
+            _write(path, content)
+        except OSError as error:
+            raise ValueError(
+                f"{path} could not be written ({_why_not_written(error)}): make room and run again "
+                "with --resume"
+            ) from error
+
+    def drop_parts(self, step: int, inner: int) -> None:
+        """Remove the parts of this update and of later ones: they will be written again."""
+        for place, path in self._parts().items():
+            if place >= (step, inner):
+                path.unlink()
+
     def stop(self, error: ValueError, step: int, drawn: Any, write: bool) -> RunStoppedError:
         """The error of a run that cannot go on at this step, the answers that it learned from saved
         for inspection (by the process that is to `write`).
@@ -251,6 +270,11 @@ class RunFolder:
         """
         metrics = self.path / "metrics.jsonl"
         return bool(self._all()) or (metrics.exists() and metrics.stat().st_size > 0)
+
+    def _parts(self) -> dict[tuple[int, int], Path]:
+        """The parts of the record by step and update."""
+        paths = (self.path / FOLDER).glob("*.parquet")
+        return {place: path for path in paths if (place := moment_of(path.name)) is not None}
 
     def _logged(self, name: str, lines: int) -> bytes:
         """The first lines of a log."""

@@ -87,7 +87,10 @@ class TrainConfig:
     weights; above, adapters (extra `llm`; `out`/model holds them merged, `out`/adapter alone).
     `save_every`: updates between checkpoints; `keep` of them stay. `completions_every`: steps
     between saved texts, and between measurements of `value/exact_error` where the task can be
-    enumerated. `report_questions`: how many questions the report compares the initial and the
+    enumerated. `completions`: at which steps every answer is kept with all numbers of its tokens
+    (`out`/completions, see `training.record`; `gnivo-edu show` makes a page of it): "some", those
+    same steps, or "all"; both need pyarrow, without which "some" keeps none.
+    `report_questions`: how many questions the report compares the initial and the
     trained model on; 0 for none.
     `save_precision` of `out`/model: "own", that of the files that `model` was loaded from (float64
     with precision=float64), or the one that is named. Weights are trained, and checkpoints are
@@ -137,6 +140,7 @@ class TrainConfig:
     seed: int = 0
     save_every: int = 50
     keep: int = 2
+    completions: Literal["some", "all"] = "some"
     completions_every: int = 20
     report_questions: int = 64
     save_precision: Literal["own", "float32", "bf16", "float64"] = "own"
@@ -151,6 +155,7 @@ class TrainConfig:
         "out",
         "save_every",
         "keep",
+        "completions",
         "completions_every",
         "report_questions",
         "save_precision",

@@ -8,11 +8,14 @@ from functools import cached_property
 from typing import Any
 
 from accelerate import Accelerator
+from torch import Tensor
 
 from gnivo_edu import exact
+from gnivo_edu.batch import GroupBatch
 from gnivo_edu.training.checkpoint import RunFolder
 from gnivo_edu.training.config import TrainConfig
 from gnivo_edu.training.metrics import exact_error, exact_keys
+from gnivo_edu.training.record import TokenTexts, check_record, has_parquet, part_name, part_of
 from gnivo_edu.training.rollout import Drawn
 from gnivo_edu.training.state import RunState
 
@@ -32,13 +35,19 @@ class RunLog:
         state: RunState,
         alpha: float | None,
     ) -> None:
+        check_record(config)
         self.config, self.accelerator, self.folder = config, accelerator, folder
         self.state, self.alpha = state, alpha
         self.policy, self.task = state.rollouts.policy, state.rollouts.task
+        self.texts = TokenTexts(self.task)
 
     def reports(self, step: int) -> bool:
         """Whether this is one of the steps at which more is measured and written."""
         return step % self.config.completions_every == 0 or step + 1 == self.config.steps
+
+    def keeps(self, step: int) -> bool:
+        """Whether the answers of this step are put on record."""
+        return self.config.completions == "all" or (self.reports(step) and has_parquet())
 
     @cached_property
     def keys(self) -> list[exact.Solution]:
@@ -49,6 +58,7 @@ class RunLog:
         """Start the trackers. TensorBoard forgets what it was told of `step` and later ones before
         a resume.
         """
+        self.folder.drop_parts(step, self.state.inner)
         if self.config.trackers:
             purge = {"tensorboard": {"purge_step": step}} if resumed else {}
             settings = _plain(self.config.to_dict())
@@ -72,6 +82,17 @@ class RunLog:
             rows = self._completions(step, self.state.drawn)
             self.folder.append("completions.jsonl", rows)
             lines["completions.jsonl"] += len(rows)
+
+    def record(self, drawn: Drawn, batch: GroupBatch, slope: Tensor) -> None:
+        """Put the answers of an update on record; `slope` [N, K, T], of the loss by the
+        log-probability of each token.
+        """
+        step, inner = self.state.step, self.state.inner
+        part = part_of(
+            step, inner, drawn=drawn, batch=batch, signal=-slope, texts=self.texts,
+            config=self.config,
+        )  # fmt: skip
+        self.folder.keep_part(part_name(step, inner), part)
 
     def end(self) -> None:
         """Let the trackers finish what they write."""

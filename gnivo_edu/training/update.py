@@ -81,6 +81,9 @@ class Updates:
         row = self._metrics(drawn, batch, out=gradient.output)
         row |= {"grad_norm": norm, "learning_rate": policy_group["lr"]}
         row["token_weight"] = token_weight(gradient)
+        if self.log.keeps(self.state.step):
+            slope = gradient.by_field["policy_logps"]
+            self.processes.alone(lambda: self.log.record(drawn, batch, slope))
         try:
             self.optimizer.step()
         except RuntimeError as error:

@@ -114,7 +114,8 @@ def test_numbers_are_named_once_used_and_explained(name):
         assert not defined & set(sheet.numbers)
         known = set(sheet.numbers) | defined | set(FUNCTIONS)
         assert all(word in known for word in words if not word[0].isdigit()), (name, words - known)
-        assert all(sheet.words.values()) and all(line.words for line in sheet.lines)
+        assert all(sheet.words.values())
+        assert all(line.words for line in sheet.lines)
 
 
 def test_a_formula_is_arithmetic_and_nothing_else():
