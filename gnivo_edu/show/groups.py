@@ -38,8 +38,8 @@ def groups_of(
     chosen: Sequence[int],
     formulas: list[dict[str, Any]],
 ) -> list[dict[str, Any]]:
-    """Some groups of an update, by their places, as plain data; its formula is added to `formulas` unless it is
-    there.
+    """Some groups of an update, by their places, as plain data; its formula is added to `formulas`
+    unless it is there.
     """
     batch = part.batch
     sheet = sheet_of_run(batch, config, part.depths) if batch is not None else None
