@@ -1,0 +1,140 @@
+"""The page of a run in a real browser: it says nothing on the console, asks for nothing, works by
+keyboard, shows hostile texts as texts, and its formulas compute what Python computes.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from gnivo_edu.objectives.formulas import SIGNAL, evaluate
+from gnivo_edu.show import show
+from tests.show.planted import BEGINS, HOSTILE, write_run
+
+pytestmark = pytest.mark.slow
+pytest.importorskip("pyarrow", reason="needs pyarrow")
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+FORMULA = """() => ({
+  numbers: Object.fromEntries([...document.querySelectorAll("[data-number]")].map(
+    (n) => [n.dataset.number, Number(n.textContent)])),
+  lines: [...document.querySelectorAll("[data-symbol]")].map(
+    (n) => [n.dataset.symbol, Number(n.dataset.value)])})"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium found: install chromium or google-chrome to run the page tests")
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def opened(browser):
+    """Open the page of a run; whatever it says on the console or asks of a network fails."""
+    contexts, complaints = [], []
+
+    def open_page(run, **options):
+        file = Path(show(run)["page"])
+        contexts.append(browser.new_context(**{"reduced_motion": "reduce", **options}))
+        page = contexts[-1].new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on(
+            "request",
+            lambda request: (
+                request.url in (file.resolve().as_uri(), "data:,") or complaints.append(request.url)
+            ),
+        )
+        page.goto(file.resolve().as_uri())
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.mark.parametrize("name", ["gnivo", "grpo", "ppo", "online_dpo", "vimpo"])
+def test_the_displayed_numbers_give_the_displayed_signal(opened, tmp_path, name):
+    page = opened(write_run(tmp_path / "run", name, steps=2))
+    formulas = page.evaluate("data.formulas")
+    for place in ('[data-k="0"][data-t="0"]', '[data-k="1"][data-t="2"]'):
+        page.click(place)
+        shown = page.evaluate(FORMULA)
+        known = {s: torch.tensor(x, dtype=torch.float64) for s, x in shown["numbers"].items()}
+        for line, (symbol, value) in zip(formulas[0]["lines"], shown["lines"], strict=True):
+            known[symbol] = evaluate(line["expression"], known)
+            assert symbol == line["symbol"]
+            assert value == pytest.approx(float(known[symbol]), abs=1e-9)
+        assert symbol == SIGNAL
+    assert name in page.inner_text("#panel")
+
+
+def test_it_is_used_by_keyboard(opened, tmp_path):
+    page = opened(write_run(tmp_path / "run"))
+    page.click(".glance .jump >> nth=0")
+    assert page.inner_text("#step-number") == str(BEGINS)
+    assert page.evaluate("document.activeElement.id") == "step"
+    page.keyboard.press("ArrowLeft")
+    assert page.inner_text("#step-number") == str(BEGINS - 1)
+    page.focus("#answers .t >> nth=0")
+    page.keyboard.press("Enter")
+    assert "signal" in page.inner_text("#said")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("[state.answer, state.token]") == [1, 1]
+    assert page.evaluate("document.activeElement.dataset.t") == "1"
+    assert page.locator("#answers .t[tabindex='0']").count() == 1
+    page.select_option("#colour", "entropy")
+    assert page.locator("#answers .plus").count() > 0
+    assert page.locator("#answers .minus").count() == 0
+    assert page.locator("#answers .mark").count() == 0  # before the word has spread
+    page.keyboard.press("Tab")
+
+
+def test_hostile_texts_are_seen_and_inert(opened, tmp_path):
+    page = opened(write_run(tmp_path / "a<b>\u202eb", words=HOSTILE, steps=8))
+    assert page.evaluate("window.pwned") is None
+    text = page.inner_text("body")
+    assert "\\u202e" in text
+    assert "\\u200b" in text
+    assert "</script><script>pwned=1</script>" in text
+    assert "49" not in page.inner_text("#answers")
+    assert not {"\u202e", "\u200b", "\x1b"} & set(text)
+    page.click("#answers .t >> nth=1")
+    assert page.evaluate("document.images.length") == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_and_a_phone_needs_no_sideways_scroll(opened, tmp_path, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe")
+    page = opened(
+        write_run(tmp_path / "run"), color_scheme=scheme, viewport={"width": 390, "height": 844}
+    )
+    page.click("#answers .t >> nth=1")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    found = axe.Axe().run(page).response["violations"]
+    serious = [v for v in found if v["impact"] in ("serious", "critical")]
+    assert [(v["id"], v["nodes"][0]["html"]) for v in serious] == []
+
+
+def test_five_thousand_tokens_open_at_once(opened, tmp_path):
+    page = opened(write_run(tmp_path / "run", steps=2, length=1250, groups=1))
+    assert page.locator("#answers .t").count() > 4900
+    # The work of the page itself, whatever else the machine does.
+    spent = page.evaluate(
+        """() => {
+            const before = performance.now();
+            choose(data.groups[0]);
+            return performance.now() - before;
+        }"""
+    )
+    assert spent < 2000
