@@ -5,6 +5,7 @@ given to the same answers.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -38,11 +39,7 @@ def sheet_of_run(
     except (MissingField, AssertionError):
         return None
     if by_step and batch.step_ids is not None:
-        # What a step has, each of its tokens has.
-        ids = batch.step_ids.masked_fill(batch.outside, 0)
-        sheet.numbers = {
-            symbol: x.gather(2, ids) if x.dim() == 3 else x for symbol, x in sheet.numbers.items()
-        }
+        sheet = _at_tokens(sheet, batch.step_ids.masked_fill(batch.outside, 0))
     price = config.get("kl_to_initial") or 0.0
     if price and config.get("kl_gradient") == "answers" and batch.policy_kl is not None:
         kl = batch.policy_kl.masked_fill(batch.outside, 0.0)
@@ -52,6 +49,24 @@ def sheet_of_run(
         sheet.number("later", suffix_sums(kl, 1.0) - kl, "KL to the initial model of later tokens")
         sheet.line(SIGNAL, "own - price*later/(N*K)", "less what the token's consequences cost")
     return sheet
+
+
+def _at_tokens(sheet: Sheet, ids: Tensor) -> Sheet:
+    """The sheet of a batch of steps for its tokens: what a step has, each of its tokens has. A
+    step's log-probabilities have a name of their own, beside those of its tokens.
+    """
+
+    def renamed(text: str) -> str:
+        return re.sub(r"\b(logp|old|ref)\b", r"\1_step", text)
+
+    spread = Sheet(scored=sheet.scored)
+    for symbol, x in sheet.numbers.items():
+        words = sheet.words[symbol].replace("this token", "this step")
+        spread.number(renamed(symbol), x.gather(2, ids) if x.dim() == 3 else x, words)
+    for line in sheet.lines:
+        words = line.words.replace("this token", "this step")
+        spread.line(line.symbol, renamed(line.expression), words)
+    return spread
 
 
 def equation_of(name: str) -> str:

@@ -63,7 +63,7 @@ function compute(expression, numbers) {
   return sum();
 }
 
-const GREEK = { alpha: "α", gamma: "γ", lam: "λ", delta: "δ", logp: "log π", old: "log π_b", ref: "log π_ref", sigma: "σ", sqrt: "√", log_Z: "log Z" };
+const GREEK = { alpha: "α", gamma: "γ", lam: "λ", delta: "δ", logp: "log π", old: "log π_b", ref: "log π_ref", sigma: "σ", sqrt: "√", log_Z: "log Z", logp_step: "log π(step)", old_step: "log π_b(step)", ref_step: "log π_ref(step)" };
 const named = (symbol) => GREEK[symbol] ?? symbol.replace(/^mean_/, "mean ").replace(/^std_/, "std ").replace(/^var_/, "var ");
 const written = (expression, put) =>
   expression.replace(/[A-Za-z_]\w*(?!\w*\()/g, (symbol) => put(symbol)).replace(/(\w+)(?=\()/g, (name) => GREEK[name] ?? name)

@@ -61,6 +61,7 @@ def write_run(
     config = TrainConfig(objective=objective, task="stories", completions="all", **settings)
     config = TrainConfig(**config.to_dict() | {"out": str(out), "steps": steps, "group_size": 4})
     fields = needs(objectives.get(objective), config.objective_options, group_size=4)
+    fields |= {"policy_kl"} if config.kl_to_initial else set()
     (out / FOLDER).mkdir(parents=True)
     (out / "config.yaml").write_text(yaml.safe_dump(config.to_dict()), encoding="utf-8")
     texts, rows = TokenTexts(Words(words)), []

@@ -45,6 +45,7 @@ def opened(browser):
         file = Path(show(run)["page"])
         contexts.append(browser.new_context(**{"reduced_motion": "reduce", **options}))
         page = contexts[-1].new_page()
+        page.set_default_timeout(180_000)  # other work may have the machine
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on(

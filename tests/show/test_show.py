@@ -46,13 +46,23 @@ def test_the_page_says_when_the_reward_was_fooled_and_by_which_token(tmp_path):
     assert data["changes"]["after"] > data["changes"]["before"]
 
 
-@pytest.mark.parametrize("name", TRAINED)
-def test_the_formula_gives_what_the_update_took(name, tmp_path):
-    options = {"prefixes": "given"} if name == "gnivo" else {}
-    run = write_run(tmp_path / "run", name, steps=2, objective_options=options)
-    data = page_data(read_run(run))
+STEPS = {"level": "step", "kl_to_initial": 0.3, "kl_gradient": "answers", "reference": "initial"}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        *((name, {}) for name in TRAINED if name != "gnivo"),
+        ("gnivo", {"objective_options": {"prefixes": "given"}}),
+        ("grpo", STEPS),
+        ("gnivo", STEPS),
+    ],
+)
+def test_the_formula_gives_what_the_update_took(name, settings, tmp_path):
+    data = page_data(read_run(write_run(tmp_path / "run", name, steps=2, **settings)))
     assert data["equation"]
     formula = data["formulas"][0]
+    assert ("price" in formula["words"]) == ("kl_to_initial" in settings)
     for group in data["groups"]:
         for answer in group["answers"]:
             for t in (0, len(answer["texts"]) - 1):
@@ -62,15 +72,6 @@ def test_the_formula_gives_what_the_update_took(name, tmp_path):
                 taken = answer["tokens"]["signal"][t]
                 # The record keeps the signal in float32, as the network was given it.
                 assert float(known[SIGNAL]) == pytest.approx(taken, rel=1e-6, abs=1e-9)
-
-
-def test_a_kl_beside_the_objective_and_steps_as_actions_are_in_the_formula(tmp_path):
-    settings = {"level": "step", "kl_to_initial": 0.3, "kl_gradient": "answers"}
-    run = write_run(tmp_path / "run", "grpo", steps=2, reference="initial", **settings)
-    part = read_run(run).updates(read_run(run).parts[0])[0]
-    assert "kl" not in part.columns  # planted without it: the page then shows no formula of it
-    data = page_data(read_run(run))
-    assert data["formulas"][0]["lines"][-1]["symbol"] == SIGNAL
 
 
 def test_every_quantity_is_on_one_scale_that_colours_no_rounding(tmp_path):
