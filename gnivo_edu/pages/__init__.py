@@ -26,8 +26,9 @@ def render(template: Path, **parts: Any) -> str:
     """The page of a template, which may extend `base.html` and stand in any folder.
 
     All that is put in is escaped. `{{ text|seen }}` shows what does not print as an escape and
-    isolates right-to-left text; `{{ data|island }}` is JSON for a script element of the type
-    application/json; `{{ source("page.js") }}` is the text of a file beside the template.
+    isolates right-to-left text, `{{ text|visible }}` does where no markup may stand; `{{
+    data|island }}` is JSON for a script element of the type application/json; `{{
+    source("page.js") }}` is the text of a file beside the template.
     """
     pages = Environment(
         loader=FileSystemLoader([template.parent, SHELLS]),
@@ -37,7 +38,7 @@ def render(template: Path, **parts: Any) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    pages.filters |= {"seen": seen, "island": island}
+    pages.filters |= {"seen": seen, "island": island, "visible": visible}
     pages.globals["source"] = lambda name: Markup(  # our own files: nothing of others is in them
         (template.parent / name).read_text(encoding="utf-8")
     )

@@ -92,8 +92,9 @@ def page_data(run: Run, step: int | None = None, question: int | None = None) ->
     _check_asked(history, step, question)
     config = run.config
     formulas: list[dict[str, Any]] = []
-    groups = _groups(run, history, asked=(step, question), formulas=formulas)
     spread = spread_of(history)
+    begun = [row["step"] for row in spread if row["step"] is not None]
+    groups = _groups(run, history, asked=(step, question), begun=begun, formulas=formulas)
     return {
         "name": visible(run.name),
         "facts": _facts(run),
@@ -134,12 +135,17 @@ def _check_asked(history: History, step: int | None, question: int | None) -> No
 
 
 def _groups(
-    run: Run, history: History, asked: tuple[int | None, int | None], formulas: list[dict[str, Any]]
+    run: Run,
+    history: History,
+    asked: tuple[int | None, int | None],
+    begun: Sequence[int],
+    formulas: list[dict[str, Any]],
 ) -> list[dict[str, Any]]:
     """The groups that are shown, in order of their steps: those asked for, those of the first and
-    the last step and of the step at which the reward began to move, and some of steps between.
+    the last step, of the step at which the reward began to move, of those at which tokens began to
+    spread (`begun`), and of some steps between.
     """
-    wanted = _steps_shown(history, asked[0])
+    wanted = _steps_shown(history, asked[0], begun)
     # Questions that come again can be followed; of the others those whose rewards differ.
     again = {number: len(times) for number, times in history.asked.items()}
     groups: list[dict[str, Any]] = []
@@ -163,13 +169,13 @@ def _groups(
     return groups
 
 
-def _steps_shown(history: History, asked: int | None) -> list[int]:
+def _steps_shown(history: History, asked: int | None, spread: Sequence[int]) -> list[int]:
     steps = history.steps
     if not steps:
         return []
     means = [float(np.mean(x)) for x in history.rewards]
     begun = onset(means)
-    places = {0, len(steps) - 1}
+    places = {0, len(steps) - 1, *(steps.index(step) for step in spread)}
     if asked is not None:
         places.add(steps.index(asked))
     if begun is not None:

@@ -13,6 +13,7 @@ const bdi = (text) => make("bdi", {}, text);
 const short = (x) => {
   if (x === null || x === undefined) return "–";
   const size = Math.abs(x);
+  if (size >= 1e300) return x > 0 ? "∞" : "−∞";
   const text = x === 0 ? "0" : size >= 1e5 || size < 1e-3 ? x.toExponential(2) : String(Number(x.toPrecision(4)));
   return text.replace("-", "−");
 };

@@ -12,7 +12,7 @@ import pytest
 from gnivo_edu.pages import island, render, seen, with_policy
 
 TEMPLATE = """{% extends "base.html" %}
-{% block title %}{{ title }}{% endblock %}
+{% block title %}{{ title|visible }}{% endblock %}
 {% block body %}<p>{{ title|seen }}</p>{% endblock %}
 {% block script %}<script type="application/json" id="data">{{ data|island }}</script>
 <script>
