@@ -325,6 +325,12 @@ def test_nothing_that_is_there_is_overwritten_and_other_settings_are_not_resumed
     assert len(tiny(tmp_path, resume=True, steps=8)) == 2  # a run may be told to go on for longer
 
 
+@pytest.fixture
+def no_record(monkeypatch):
+    """Runs without a record, whose parts would be the first files to grow too large."""
+    monkeypatch.setattr("gnivo_edu.training.run_log.has_parquet", lambda: False)
+
+
 def said_with_files_of_at_most(size, act):
     """What `act` raises in a process of its own whose files may have so many bytes."""
     reader, writer = os.pipe()
@@ -364,7 +370,7 @@ def said_with_files_of_at_most(size, act):
     ids=["log", "first row", "checkpoint"],
 )
 def test_it_is_one_line_that_names_the_file_and_the_run_goes_on_afterwards(
-    size, changes, words, tmp_path
+    size, changes, words, tmp_path, no_record
 ):
     settings = DISK | changes
     said = said_with_files_of_at_most(size, lambda: run(tmp_path / "full", **settings))
@@ -381,7 +387,7 @@ def test_it_is_one_line_that_names_the_file_and_the_run_goes_on_afterwards(
 
 
 @LINUX
-def test_a_stop_says_why_also_where_its_answers_cannot_be_saved(tmp_path):
+def test_a_stop_says_why_also_where_its_answers_cannot_be_saved(tmp_path, no_record):
     settings = DISK | {
         "objective_options": {"alpha": 1e-4},
         "steps": 30,

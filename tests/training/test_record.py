@@ -10,6 +10,7 @@ import torch
 from gnivo_edu import objectives
 from gnivo_edu.show.read import read_run
 from gnivo_edu.training import record
+from gnivo_edu.training.checkpoint import RunFolder
 from gnivo_edu.training.field_gradients import coefficients
 from tests.training.training_runs import TINY, Stop, metrics, run
 
@@ -94,6 +95,16 @@ def test_a_folder_with_completions_of_others_is_not_taken(tmp_path):
     (tmp_path / "completions" / "completions_00003.parquet").write_bytes(b"")
     with pytest.raises(ValueError, match=r"config\.yaml is lost"):
         run(tmp_path, **TINY)
+
+
+def test_a_full_disk_is_one_line_that_names_the_part(tmp_path, monkeypatch):
+    def full(path, content):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr("gnivo_edu.training.checkpoint._write", full)
+    folder = RunFolder(tmp_path)
+    with pytest.raises(ValueError, match=r"completions_00000.parquet could not be .*make room"):
+        folder.keep_part(record.part_name(0, 0), b"")
 
 
 class Syllables:
