@@ -61,12 +61,12 @@ $(VENV)/bin/python:
 # The stamps make every later run skip pip until the requirements change.
 $(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
 	@echo "Installing gnivo_edu (once, about a minute)"
-	@$(BIN)/python -m pip install -q $(PIP_FLAGS) -c $(CONSTRAINTS) -e .
+	@$(BIN)/python -m pip install $(PIP_FLAGS) -c $(CONSTRAINTS) -e .
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
 	@echo "Installing gnivo_edu with its tests (once, about a minute)"
-	@$(BIN)/python -m pip install -q $(PIP_FLAGS) -c $(CONSTRAINTS) -e ".[dev]"
+	@$(BIN)/python -m pip install $(PIP_FLAGS) -c $(CONSTRAINTS) -e ".[dev]"
 	@touch $@ $(VENV)/.installed
 
 gallery: $(VENV)/.installed  ## every figure of the course on one page
@@ -79,7 +79,7 @@ mutants: $(VENV)/.installed-mutants  ## is every formula held by some test? Many
 
 $(VENV)/.installed-mutants: pyproject.toml $(CONSTRAINTS) $(VENV)/.installed-dev
 	@echo "Installing mutmut (once)"
-	@$(BIN)/python -m pip install -q $(PIP_FLAGS) -c $(CONSTRAINTS) -e ".[dev,mutants]"
+	@$(BIN)/python -m pip install $(PIP_FLAGS) -c $(CONSTRAINTS) -e ".[dev,mutants]"
 	@touch $@
 
 # Not part of `make test`: nbgrader brings a hundred packages, so it has an environment of its own.

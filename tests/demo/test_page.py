@@ -246,6 +246,34 @@ def test_slider_moves_credits_but_not_chances(show):
 
 
 @pytest.mark.slow
+def test_turning_alpha_moves_the_colours_on_one_scale(show):
+    page = show()
+    looks = "[...document.querySelectorAll('#strips .chip')].map((c) => c.style.backgroundColor)"
+    page.focus("#alpha")
+    seen = []
+    for key in ("Home", "End"):
+        page.keyboard.press(key)
+        seen.append((page.evaluate(looks), page.text_content("#strips-caption")))
+    (strong, first), (faint, second) = seen
+    assert strong != faint
+    # What costs a nat at a small alpha costs little at a large one: its colour fades.
+    strength = [sum(255 - int(c) for c in look[4:-1].split(",")) for look in (*strong, *faint)]
+    assert sum(strength[: len(strong)]) > 2 * sum(strength[len(strong) :])
+    assert first.partition("full colour")[2] == second.partition("full colour")[2]
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
+@pytest.mark.slow
+def test_the_first_screen_fits_with_its_last_step_in_sight(show, width, height):
+    page = show(viewport={"width": width, "height": height})
+    bottom = (
+        "(where) => [...document.querySelectorAll(where)].at(-1).getBoundingClientRect().bottom"
+    )
+    assert page.evaluate(bottom, "#answers li") <= height
+    assert page.evaluate(bottom, "#s1") <= height + 1
+
+
+@pytest.mark.slow
 def test_disagreement_is_said(show):
     data = synthetic()
     data["parity"]["values"][1][77] += 1e-9
