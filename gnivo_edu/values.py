@@ -46,15 +46,14 @@ def convert_options(
     owner: str,
     options: Mapping[str, Any],
     makers: Iterable[Callable[..., Any]],
-    hidden: Iterable[str] = (),
     synonyms: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The options of `owner`, such as "the task 'gsm8k'", each of the type that the functions
     `makers` say for it.
 
-    An option is a parameter with a default, or that can only be passed by name; those of `hidden`
-    are not to be set. Raises ValueError, in one line, on names that are no option (with the nearest
-    that is one; `synonyms` says what others call it) and on values of another type.
+    An option is a parameter with a default, or that can only be passed by name. Raises ValueError,
+    in one line, on names that are no option (with the nearest that is one; `synonyms` says what
+    others call it) and on values of another type.
 
     >>> def boil(eggs, minutes: float = 4): ...
     >>> convert_options("the egg", {"minutes": 5}, [boil])
@@ -67,8 +66,6 @@ def convert_options(
     makers = list(makers)
     for maker in makers:
         kinds |= option_kinds(maker)
-    for name in hidden:
-        kinds.pop(name, None)
     takes_any = any(p.kind is p.VAR_KEYWORD for p in _parameters(makers[-1]))
     for name in options:
         if name not in kinds and not takes_any:

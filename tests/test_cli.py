@@ -287,6 +287,8 @@ def test_judge_prints_a_card_and_exits_1_unless_everything_holds(called, tmp_pat
     assert report["passed"] is True
     assert_one_line(called("judge", "my_losses:reinforse"), "reinforse")
     assert_one_line(called("judge", "gvpo", "--set", "alpha"), "key=value")
+    assert_one_line(called("judge", "gvpo", "--set", "alpah=1"), "did you mean 'alpha'")
+    assert_one_line(called("judge", "gvpo", "--set", "alpha=1"), "give --alpha")
 
 
 def test_an_empty_path_is_no_folder_to_compare(called):

@@ -124,7 +124,6 @@ def judge(
         f"the objective {objective!r}",
         given,
         makers=[judging.load_objective(objective)],
-        hidden=("alpha",),
     )
     with status(as_json):
         card = judging.judge(objective, alpha, **settings)
