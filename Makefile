@@ -11,7 +11,7 @@ WORKERS ?= 2
 TESTS = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo test test-fast test-elsewhere nightly lab notebooks lint browser gallery mutants nbgrader-check
+.PHONY: help demo test test-fast test-elsewhere nightly lab notebooks lint browser gallery bench bench-check mutants nbgrader-check
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1: /p' Makefile | while IFS=: read -r target text; do printf 'make %-15s%s\n' "$$target" "$$text"; done
@@ -71,6 +71,16 @@ $(VENV)/.installed-dev: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
 
 gallery: $(VENV)/.installed  ## every figure of the course on one page
 	@$(BIN)/python -m gnivo_edu.demo.gallery
+
+# Not part of `make test`: about twelve minutes of an idle machine. BENCH names some of them, BENCH_PYTHON
+# another environment, such as one with the extra trl.
+BENCH ?= all
+BENCH_PYTHON ?= $(BIN)/python
+bench: $(VENV)/.installed  ## measure speed and memory against peers, and rewrite benchmarks/
+	$(BENCH_PYTHON) -m gnivo_edu.cli bench $(BENCH) --into benchmarks $(if $(NOTE),--note "$(NOTE)")
+
+bench-check: $(VENV)/.installed  ## measure again: has any ratio fallen below benchmarks/?
+	$(BENCH_PYTHON) -m gnivo_edu.cli bench $(BENCH) --against benchmarks
 
 # Not part of `make test`: many minutes. Is every formula of the objectives, and of the exact oracle, held by some test?
 mutants: $(VENV)/.installed-mutants  ## is every formula held by some test? Many minutes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite, sqrt
+from math import comb, isfinite, sqrt
 from statistics import NormalDist
 
 import numpy as np
@@ -121,6 +121,27 @@ def _quantiles(means: Array, level: float) -> tuple[float, float]:
         raise ValueError(f"level must be above 0 and below 1, got {level}")
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def median_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
+    """Ends of an interval of the median of the law that drew some values: two of the values, at the
+    same rank from below and from above.
+
+    How many of n values lie below the median is binomial(n, 1/2), whatever the law: with the k-th
+    from each end the interval covers it with chance 1 - 2 P(binomial < k). k is the largest that
+    keeps `level`; below 6 values none does for 0.95, and the ends are the smallest and the largest.
+
+    Source: Conover 1999, Practical Nonparametric Statistics, section 3.2.
+
+    >>> median_interval([3.0, 1.0, 2.0, 9.0, 5.0, 4.0, 8.0, 7.0, 6.0])
+    (2.0, 8.0)
+    """
+    ranked = np.sort(np.asarray(values, dtype=np.float64))
+    n = len(ranked)
+    below, k = 0.5**n, 1  # the chance that fewer than k values lie below the median
+    while k < n // 2 and 1 - 2 * (below + comb(n, k) * 0.5**n) >= level:
+        below, k = below + comb(n, k) * 0.5**n, k + 1
+    return float(ranked[k - 1]), float(ranked[n - k])
 
 
 def wilson(share: float, count: int, level: float = 0.95) -> tuple[float, float]:

@@ -80,7 +80,7 @@ def test_bad_input_is_one_line_and_exit_2(called, tmp_path):
         "--top-k, --reward",
         "--model",
     )
-    assert_one_line(called("bench", "nonsense"), "known: critics")
+    assert_one_line(called("bench", "nonsense"), "known: atlas")
     occupied = tmp_path / "file"
     occupied.write_text("kept")
     assert_one_line(called("demo", "--out", str(occupied)), "file")

@@ -6,6 +6,7 @@ import pytest
 from gnivo_edu.evaluation import pass_at_k
 from gnivo_edu.statistics import (
     bootstrap_interval,
+    median_interval,
     paired_difference,
     rank_correlation,
     t_quantile,
@@ -107,3 +108,18 @@ def test_ranks_share_ties():
         4.5 / np.sqrt(22.5)
     )
     assert np.isnan(rank_correlation(np.ones(3), np.arange(3.0)))
+
+
+@pytest.mark.parametrize(
+    ("count", "rank"), [(1, 1), (5, 1), (6, 1), (8, 1), (9, 2), (11, 2), (12, 3), (20, 6)]
+)
+def test_an_interval_of_the_median_has_the_ranks_of_the_tables(count: int, rank: int) -> None:
+    values = np.random.default_rng(0).permutation(np.arange(1.0, count + 1))
+    assert median_interval(values) == (rank, count + 1 - rank)
+
+
+def test_an_interval_of_the_median_covers_it_as_often_as_it_says() -> None:
+    draws = np.random.default_rng(0).exponential(size=(2000, 9))
+    ends = np.array([median_interval(row) for row in draws])
+    covered = ((ends[:, 0] <= np.log(2)) & (np.log(2) <= ends[:, 1])).mean()
+    assert abs(covered - 0.961) < 0.02

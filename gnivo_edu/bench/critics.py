@@ -27,10 +27,10 @@ class Price:
 
 
 def bench_critics(
-    steps: int = 5,
+    steps: int = 3,
     prompts: int = 8,
     group_size: int = 8,
-    repeats: int = 5,
+    repeats: int = 9,
     progress: Progress = None,
 ) -> list[dict[str, Any]]:
     """PPO with each kind of critic against RLOO, which has none: short runs of the shipped

@@ -5,39 +5,43 @@ run.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gnivo_edu.bench.ratio import Progress, race, ratio_row
+from gnivo_edu.bench.ratio import Progress, Row, missing_row, race, ratio_row
 from gnivo_edu.policies.chunked import chunked_scores, chunked_weighted_sum
 from gnivo_edu.policies.dense import FIELDS, dense_scores
 from gnivo_edu.policies.heads import Head
 
-VOCABULARY, HIDDEN = 151_936, 896  # those of Qwen2.5-0.5B
+VOCABULARY, HIDDEN = 32_768, 512
+# What known coefficients are held to: an eighth of the memory, and no more time.
+MEMORY, TIME = 8.0, 1.0
 LIMIT = 1e-12  # of the error in float64
 
 
 def bench_score(
-    tokens: int = 4096,
+    tokens: int = 1024,
     vocabulary: int = VOCABULARY,
     width: int = HIDDEN,
-    repeats: int = 3,
+    repeats: int = 9,
     progress: Progress = None,
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Forward and backward of the scores of `tokens` tokens, chunked against dense, float32; and
     the float64 error.
 
     Two ways: the chunks are made again in backward ("recomputed"), or the coefficients are known,
     as in the second of two passes, and they are made once ("known"). Log-probabilities alone over
-    all tokens; with the entropy and the KL to a reference over a quarter of them, where the dense
-    computation fits a laptop. Memory is the most that torch had allocated at a time beyond its
-    inputs and the head's own gradient.
+    all tokens, also against the fused head of TRL (extra `trl`) where that is installed; with the
+    entropy and the KL to a reference over a quarter of them. Memory is the most that torch had
+    allocated at a time beyond its inputs and the head's own gradient, the same each time: of one
+    run.
 
     >>> rows = bench_score(tokens=16, vocabulary=64, width=4, repeats=1)
     >>> len(rows), rows[0]["case"]
-    (9, 'log-probs, 16 tokens, recomputed: peak memory')
+    (11, 'log-probs, 16 tokens, recomputed: peak memory')
     """
     rows = []
     for name, fields, count in (
@@ -144,6 +148,23 @@ class _Case:
         )
         loss.backward()
 
+    def fused_by_trl(self, chunk: int | None = None) -> None:
+        """TRL's head, which makes log-probabilities alone. Raises ImportError where it is not."""
+        from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE, _ChunkedLogProbFunction
+
+        scores = _ChunkedLogProbFunction.apply(
+            self.x,
+            self.head.weight,
+            None,
+            self.y,
+            1.0,
+            chunk or _CHUNKED_LOGPROB_CHUNK_SIZE,
+            None,
+            1.0,
+            ("log_probs",),
+        )
+        self._backward({"policy_logps": scores[0]})
+
     def scores(self, of: Callable[..., dict[str, Tensor]], **options: Any) -> dict[str, Tensor]:
         """All fields, as `dense_scores` or `chunked_scores` computes them."""
         fields = tuple(self.coefficients)
@@ -161,31 +182,53 @@ class _Case:
         return gradients
 
 
-def _compare(case: _Case, label: str, repeats: int, progress: Progress) -> list[dict[str, Any]]:
-    # A gradient of the head is as large as the head, in all three ways: it is left out.
+def _compare(case: _Case, label: str, repeats: int, progress: Progress) -> list[Row]:
+    # A gradient of the head is as large as the head, in all ways: it is left out.
     bytes_of_gradient = case.head.weight.numel() * case.head.weight.element_size()
 
-    def watched(call: Callable[[], None]) -> int:
-        # Every run is watched: it costs a few hundred records, in all three ways.
-        peak = peak_bytes(call)
-        case.take_gradients()
-        return peak - bytes_of_gradient
-
-    calls = {
-        "dense": lambda repeat: watched(case.dense),
-        "recomputed": lambda repeat: watched(case.recomputed),
-        "known": lambda repeat: watched(case.known),
+    ways: dict[str, Callable[[], None]] = {
+        "dense": case.dense,
+        "recomputed": case.recomputed,
+        "known": case.known,
     }
+    alone = tuple(case.coefficients) == FIELDS[:1]
+    missing = ""
+    if alone:
+        try:
+            case.fused_by_trl()
+            case.take_gradients()
+            ways["TRL"] = case.fused_by_trl
+        except ImportError as error:
+            missing = f'not run: TRL is not there ({error}); for it: pip install "gnivo-edu[trl]"'
+
+    def peak(way: Callable[[], None]) -> int:
+        held = peak_bytes(way)
+        case.take_gradients()
+        return held - bytes_of_gradient
+
+    def timed(way: Callable[[], None], repeat: int) -> None:
+        way()
+        case.take_gradients()
+
+    peaks = {name: [float(peak(way))] for name, way in ways.items()}
+    calls = {name: partial(timed, way) for name, way in ways.items()}
     runs = race(calls, repeats, progress=progress, label=f"{label}, ")
-    dense = runs.pop("dense")
-    memory = [
-        ratio_row(
-            f"{label}, {way}: peak memory", ours=run.results, peer=dense.results, unit="bytes"
-        )
-        for way, run in runs.items()
-    ]
-    time = [
-        ratio_row(f"{label}, {way}: time", ours=run.seconds, peer=dense.seconds, unit="s")
-        for way, run in runs.items()
-    ]
-    return memory + time
+    seconds = {name: run.seconds for name, run in runs.items()}
+    rows = []
+    for what, values, unit, bound in (
+        ("peak memory", peaks, "bytes", MEMORY),
+        ("time", seconds, "s", TIME),
+    ):
+        dense = values["dense"]
+        rows += [
+            ratio_row(f"{label}, recomputed: {what}", values["recomputed"], peer=dense, unit=unit),
+            ratio_row(
+                f"{label}, known: {what}", values["known"], peer=dense, unit=unit, bound=bound
+            ),
+        ]
+        against = f"{label}, known / TRL's fused head: {what}"
+        if "TRL" in values:
+            rows.append(ratio_row(against, values["known"], peer=values["TRL"], unit=unit))
+        elif alone:
+            rows.append(missing_row(against, missing))
+    return rows

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gnivo_edu.commands import tables
-from gnivo_edu.commands.app import Json, app, echo, finish, folder, status
+from gnivo_edu.commands.app import Json, app, echo, finish, folder, given_only, path, status
 from gnivo_edu.names import visible
 
 PANEL = "Maintain"
@@ -17,17 +18,51 @@ NAMED = 10  # files in one line
 
 @app.command(rich_help_panel=PANEL)
 def bench(
-    name: Annotated[
-        str, typer.Argument(help="Which benchmark: critics, exact, grading, import, sample, score.")
-    ] = "exact",
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME...", help="Which benchmarks, or all; by default exact."),
+    ] = None,
     as_json: Json = False,
+    device: Annotated[
+        str | None, typer.Option(help="Of train-step: cuda, or cpu; its phases apart.")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Of train-step with a device: 0.5B, or tiny to try it.")
+    ] = None,
+    into: Annotated[
+        Path | None, typer.Option(parser=folder, help="Keep the results in this folder, as a page.")
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(parser=path, help="Compare with the results of this folder; 1 if any fell."),
+    ] = None,
+    note: Annotated[str, typer.Option(help="What to say above the results that are kept.")] = "",
 ) -> None:
-    """Measure speed as ratios within one run, or how often the grader is right."""
-    from gnivo_edu.bench import run_benchmark
+    """Measure speed and memory as ratios within one run, or how often the grader is right."""
+    from gnivo_edu.bench import results, run_benchmark, runs_of
 
+    options = given_only(device=device, size=size)
     with status(as_json) as progress:
-        report = run_benchmark(name, progress)
-    finish(report, as_json, show=lambda: tables.print_rows(report["benchmark"], report["results"]))
+        report = results.measure(
+            runs_of(names or ["exact"], options),
+            partial(run_benchmark, progress=progress),
+            into=into,
+            against=against,
+            note=note,
+        )
+
+    def show() -> None:
+        for record in report.get("benchmarks", [report]):
+            tables.print_rows(record["benchmark"], results.shown(record["results"]))
+            for row in record["results"]:
+                if row["note"]:
+                    echo(visible(f"{row['case']}: {row['note']}"))
+        for line in (*report.get("not_compared", ()), *report.get("fell", ())):
+            echo(visible(line))
+        if "fell" in report:
+            echo(f"{len(report['fell'])} fell.")
+
+    finish(report, as_json, show=show)
 
 
 @app.command("build-course", rich_help_panel=PANEL)

@@ -10,20 +10,57 @@ from pathlib import Path
 import pytest
 
 from gnivo_edu import bench
+from gnivo_edu.bench.step import TINY
 
 SMALL = {
+    "atlas": partial(bench.bench_atlas, repeats=1),
     "critics": partial(bench.bench_critics, steps=1, prompts=1, group_size=2, repeats=1),
-    "exact": partial(bench.bench_exact, vocab_size=2, horizon=3, repeats=2),
+    "exact": partial(
+        bench.bench_exact, vocab_size=2, horizon=3, depths=(3, 4), prompts=(1, 2), repeats=2
+    ),
     "grading": partial(bench.bench_grading, shared=Path("no data sets")),
     "import": partial(bench.bench_import, repeats=1),
+    "memory": partial(
+        bench.bench_memory,
+        vocabulary=64,
+        length=4,
+        group_size=2,
+        sizes={"vocabulary": (64, 128), "length": (4, 8), "K": (2, 4)},
+        size="tiny",
+    ),
+    "population": partial(bench.bench_population, group_size=2, repeats=1),
+    "processes": partial(bench.bench_processes, size="tiny", repeats=1),
     # One thread: two that wait for one another are slow where others work too.
     "sample": partial(
-        bench.bench_sample, prompt_length=4, group_size=2, horizon=3, repeats=2, threads=1
+        bench.bench_sample,
+        prompt_length=4,
+        group_size=2,
+        horizon=3,
+        short=2,
+        repeats=2,
+        threads=1,
+        size="tiny",
     ),
     "score": partial(bench.bench_score, tokens=16, vocabulary=64, width=4, repeats=2),
+    "train-step": partial(bench.bench_train_step, short=TINY, long=TINY, repeats=1),
 }
-ROWS = {"critics": 6, "exact": 2, "grading": 6, "import": 2, "sample": 3, "score": 9}
-COLUMNS = ["case", "ours", "peer", "ratio", "ratio_min", "ratio_max", "unit", "better"]
+ROWS = {
+    "atlas": 2,
+    "critics": 6,
+    "exact": 5,
+    "grading": 6,
+    "import": 2,
+    "memory": 9,
+    "population": 2,
+    "processes": 2,
+    "sample": 4,
+    "score": 11,
+    "train-step": 16,
+}
+COLUMNS = [
+    *("case", "ours", "peer", "ratio", "ratio_min", "ratio_max", "unit", "better"),
+    *("interval", "pairs", "bound", "holds", "note"),
+]
 
 
 @pytest.mark.parametrize("name", bench.BENCHMARKS)
@@ -32,13 +69,19 @@ def test_a_record_meets_its_contract(name: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(bench.BENCHMARKS, name, SMALL[name])
     said: list[str] = []
     record = json.loads(json.dumps(bench.run_benchmark(name, progress=said.append)))
-    assert list(record) == ["benchmark", "results", "machine", "versions"]
+    assert list(record)[:4] == ["benchmark", "results", "machine", "versions"]
     assert record["benchmark"] == name
+    assert record["about"]
     assert len(record["results"]) == ROWS[name]
     for row in record["results"]:
-        assert list(row) == COLUMNS
-        assert row["unit"] in ("s", "bytes", "tokens/s", "nats", "share")
+        assert [key for key in row if key != "curve"] == COLUMNS
+        if row["ratio"] is None:
+            assert row["note"].startswith("not run: ")
+            continue
+        assert row["unit"] in ("s", "bytes", "tokens/s", "nats", "share", "slope")
         assert 0 < row["ratio_min"] <= row["ratio"] <= row["ratio_max"] < math.inf
+        low, high = row["interval"]
+        assert low <= row["ratio"] <= high
     assert said
 
 
@@ -51,7 +94,16 @@ def test_chunked_scores_agree_with_dense_ones_and_take_less_memory() -> None:
 
 
 def test_an_unknown_benchmark_is_answered_with_the_known() -> None:
-    with pytest.raises(
-        ValueError, match="no benchmark 'speed'; known: critics, exact, grading, import"
-    ):
+    with pytest.raises(ValueError, match="no benchmark 'speed'; known: atlas, critics, exact"):
         bench.run_benchmark("speed")
+    with pytest.raises(ValueError, match="no benchmark 'smaple'; did you mean 'sample'"):
+        bench.run_benchmark("smaple")
+    with pytest.raises(ValueError, match="'exact' takes no --device: leave it out"):
+        bench.run_benchmark("exact", device="cpu")
+
+
+def test_all_are_every_one() -> None:
+    assert [name for name, _ in bench.runs_of(["all"])][: len(bench.BENCHMARKS)] == [
+        *bench.BENCHMARKS
+    ]
+    assert [name for name, _ in bench.runs_of(["sample", "exact"])] == ["sample", "exact"]
