@@ -20,7 +20,7 @@ SLOPE = 0.95  # growth in proportion, to 5% of the exponent
 def bench_exact(
     vocab_size: int = 10,
     horizon: int = 7,
-    depths: Sequence[int] = (8, 9, 10, 11),
+    depths: Sequence[int] = (9, 10, 11),
     prompts: Sequence[int] = (64, 128, 256, 512),
     repeats: int = 11,
     progress: Progress = None,

@@ -81,7 +81,7 @@ def _apart(step: Step, device: str, repeats: int, progress: Progress) -> list[Ro
             for name, value in zip(seconds, (took, scored, updated), strict=True):
                 seconds[name].append(value)
     rows = [
-        plain_row(name, (step.tokens / np.array(values)).tolist(), unit="tokens/s")
+        plain_row(name, step.tokens / np.array(values), unit="tokens/s")
         for name, values in seconds.items()
     ]
     most = _peak_flops(device)
@@ -90,7 +90,7 @@ def _apart(step: Step, device: str, repeats: int, progress: Progress) -> list[Ro
     read = step.prompts * step.group_size * (step.prompt_length + step.horizon)
     work = 8 * sum(p.numel() for p in model.parameters()) * read
     spent = np.array(seconds["scoring"]) + np.array(seconds["update"])
-    return [*rows, plain_row("MFU of scoring and update", (work / spent / most).tolist(), "share")]
+    return [*rows, plain_row("MFU of scoring and update", work / spent / most, "share")]
 
 
 def _score(model: Any, task: Any, parts: Any) -> None:

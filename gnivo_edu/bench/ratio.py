@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from gnivo_edu.statistics import median_interval
 
@@ -95,8 +96,8 @@ def _threads(count: int | None) -> Iterator[None]:
 
 def ratio_row(
     case: str,
-    ours: Sequence[float],
-    peer: Sequence[float],
+    ours: ArrayLike,
+    peer: ArrayLike,
     unit: str,
     bound: float | None = None,
     note: str = "",
@@ -120,7 +121,7 @@ def ratio_row(
 def slope_row(
     case: str,
     x: Sequence[float],
-    runs: Sequence[Sequence[float]],
+    runs: ArrayLike,
     bound: float | None = None,
     **labels: str,
 ) -> Row:
@@ -160,9 +161,13 @@ def curve(
     return {"x": list(x), "series": listed, "predicted": predicted, "x_label": x_label, **about}
 
 
-def plain_row(case: str, ours: Sequence[float], unit: str, note: str = "") -> Row:
+def plain_row(case: str, ours: ArrayLike, unit: str, note: str = "") -> Row:
     """A row of what has no peer."""
-    median = {"ours": float(np.median(ours)), "unit": unit, "better": "larger"}
+    median = {
+        "ours": float(np.median(np.asarray(ours, dtype=np.float64))),
+        "unit": unit,
+        "better": "larger",
+    }
     return missing_row(case, note) | median
 
 

@@ -25,7 +25,7 @@ median over the pairs, larger is better for us; in brackets an interval of 95% o
 of the ratios, by their ranks). **At least**: what the low end of the interval is held to.
 
 ```sh
-make bench                        # all, about {minutes} minutes here; rewrites this folder
+make bench                        # all; those below took {minutes} minutes; rewrites this folder
 make bench-check                  # all again, against this folder: names what fell, exits with 1
 make bench-check BENCH="exact sample"
 gnivo-edu bench sample            # one, as a table; --json for the record

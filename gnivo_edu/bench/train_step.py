@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from gnivo_edu import objectives
-from gnivo_edu.bench.phases import bench_phases
 from gnivo_edu.bench.ratio import Progress, Row, missing_row, race, ratio_row
 from gnivo_edu.bench.step import LONG, SHORT, Step, our_step
 from gnivo_edu.bench.trl_step import trl_step
@@ -25,8 +24,6 @@ def bench_train_step(
     short: Step = SHORT,
     long: Step = LONG,
     repeats: int = 9,
-    device: str | None = None,
-    size: str | None = None,
     progress: Progress = None,
 ) -> list[Row]:
     """Tokens of answers per second of whole steps: draw, reward, score, update.
@@ -35,11 +32,8 @@ def bench_train_step(
     weights, prompts and numbers of tokens, one update a draw, AdamW, TRL without gradient
     checkpointing. Then every objective of the registry against our GRPO, all with the initial model
     as reference, so that GRPO has its KL (k3). A row with a price needs the exact KL of each
-    next-token law or a critic; all others are to be within 10% of GRPO. With a `device` or a `size`
-    the phases of a step instead, see `bench_phases`.
+    next-token law or a critic; all others are to be within 10% of GRPO.
     """
-    if device is not None or size is not None:
-        return bench_phases(device or "cpu", size or "0.5B", progress=progress)
     rows = [
         against_trl(step, bound=bound, repeats=repeats, progress=progress)
         for step, bound in ((short, 1.5), (long, 2.5))

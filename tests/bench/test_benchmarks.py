@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gnivo_edu import bench
+from gnivo_edu.bench.phases import bench_phases
 from gnivo_edu.bench.step import TINY
 
 SMALL = {
@@ -94,8 +95,8 @@ def test_chunked_scores_agree_with_dense_ones_and_take_less_memory() -> None:
 
 
 def test_an_unknown_benchmark_is_answered_with_the_known() -> None:
-    with pytest.raises(ValueError, match="no benchmark 'speed'; known: atlas, critics, exact"):
-        bench.run_benchmark("speed")
+    with pytest.raises(ValueError, match="no benchmark 'zzz'; known: atlas, critics, exact"):
+        bench.run_benchmark("zzz")
     with pytest.raises(ValueError, match="no benchmark 'smaple'; did you mean 'sample'"):
         bench.run_benchmark("smaple")
     with pytest.raises(ValueError, match="'exact' takes no --device: leave it out"):
@@ -107,3 +108,20 @@ def test_all_are_every_one() -> None:
         *bench.BENCHMARKS
     ]
     assert [name for name, _ in bench.runs_of(["sample", "exact"])] == ["sample", "exact"]
+
+
+def test_without_a_gpu_one_row_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    record = bench.run_benchmark("train-step", device="cuda")
+    assert [row["note"] for row in record["results"]] == ["not run: no CUDA device was at hand"]
+    assert record["command"] == "gnivo-edu bench train-step --device cuda"
+    assert record["device"] == "cuda"
+
+
+@pytest.mark.slow
+def test_the_phases_of_a_step_on_the_cpu() -> None:
+    rows = bench_phases("cpu", "tiny", repeats=1)
+    phases = ["sampling", "scoring", "update"]
+    assert [row["case"] for row in rows][:3] == phases
+    assert [row["unit"] for row in rows] == ["tokens/s"] * 4 + ["bytes"]
+    assert all(row["ours"] > 0 for row in rows)
