@@ -24,8 +24,8 @@ def bench_population(group_size: int = 3, repeats: int = 9, progress: Progress =
     multisets that differentiates one group at a time. All give the same numbers. Times are those of
     the processor, on one thread.
 
-    >>> [row["case"] for row in bench_population(group_size=1, repeats=1)]
-    ['expect, 15 groups of 1 / 15 tuples', 'expect / one group at a time']
+    >>> [row["case"] for row in bench_population(group_size=2, repeats=1)]
+    ['expect, 120 groups of 2 / 225 tuples', 'expect / one group at a time']
     """
     answers = problem("tree")
     listed, ordered = (Population.of(answers, group_size, ordered=flag) for flag in (False, True))
