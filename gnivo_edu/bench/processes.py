@@ -32,7 +32,7 @@ def bench_processes(size: str = "short", repeats: int = 9, progress: Progress = 
         if progress:
             progress("starting four processes")
         calls = {
-            name: partial(_one_run, stack.enter_context(_group(size, *kind)), f"{folder}/{name}")
+            name: partial(_one_run, stack.enter_context(_group(size, *kind)), folder)
             for name, kind in kinds.items()
         }
         runs = race(calls, repeats, progress=progress)
@@ -75,11 +75,12 @@ def _group(size: str, count: int, threads: int) -> Iterator[list[subprocess.Pope
             member.wait(timeout=60)
 
 
-def _one_run(members: list[subprocess.Popen[str]], out: str, repeat: int) -> float:
+def _one_run(members: list[subprocess.Popen[str]], folder: str, repeat: int) -> float:
     """Seconds of a step, as the first of the processes says."""
+    out = f"{tempfile.mkdtemp(dir=folder)}/run"
     for member in members:
         assert member.stdin is not None
-        print(repeat, f"{out}-{repeat}", file=member.stdin, flush=True)
+        print(repeat, out, file=member.stdin, flush=True)
     answers = [member.stdout.readline() for member in members if member.stdout is not None]
     if not all(answers):
         raise ValueError(
