@@ -52,6 +52,7 @@ def _with_bar(
         TextColumn("{task.fields[now]}"),
     )
     hidden = not (shown and console.is_terminal)
+    console.quiet = hidden  # before rich 15 even a hidden bar ends in an empty line
     by_line = shown and hidden
     with Progress(*columns, console=console, disable=hidden) as bar:
         task = bar.add_task(f"{config.objective} on {config.task}", total=config.steps, now="")
