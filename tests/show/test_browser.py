@@ -130,12 +130,10 @@ def test_axe_finds_nothing_serious_and_a_phone_needs_no_sideways_scroll(opened, 
 def test_five_thousand_tokens_open_at_once(opened, tmp_path):
     page = opened(write_run(tmp_path / "run", steps=2, length=1250, groups=1))
     assert page.locator("#answers .t").count() > 4900
-    # The work of the page itself, whatever else the machine does.
-    spent = page.evaluate(
-        """() => {
-            const before = performance.now();
-            choose(data.groups[0]);
-            return performance.now() - before;
-        }"""
-    )
-    assert spent < 2000
+    # What the page itself works, in seconds of its thread, whatever else the machine does.
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    page.reload()
+    assert page.locator("#answers .t").count() > 4900
+    spent = {m["name"]: m["value"] for m in session.send("Performance.getMetrics")["metrics"]}
+    assert 0 < spent["TaskDuration"] < 2
