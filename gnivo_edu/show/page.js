@@ -134,7 +134,7 @@ function drawCurve(curve) {
   const back = (points) => points.slice().reverse();
   for (const y of [low, high]) {
     svg.append(make("svg:line", { class: "rule", x1: left, x2: W, y1: Y(y), y2: Y(y) }));
-    svg.append(make("svg:text", { x: left - 5, y: Y(y) + 4, "text-anchor": "end" }, short(Number(y.toPrecision(3)))));
+    svg.append(make("svg:text", { x: left - 5, y: Y(y) + 4, "text-anchor": "end" }, short(Math.abs(y) < (high - low) * 1e-6 ? 0 : Number(y.toPrecision(3)))));
   }
   svg.append(make("svg:path", { class: "band", d: `${path(xs, of("high"))}${path(back(xs), back(of("low"))).replace("M", "L")}Z` }));
   svg.append(make("svg:path", { class: "raw", d: path(xs, of("values")) }));
