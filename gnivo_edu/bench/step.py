@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from dataclasses import dataclass, field, fields, replace
@@ -71,7 +72,11 @@ class Clock:
 
     @property
     def seconds(self) -> float:
-        """The median step but for the first, in which either trainer sets itself up."""
+        """The median step but for the first, in which either trainer sets itself up; nan where
+        nobody was told of steps, as in a process that is not the first.
+        """
+        if len(self.ends) < 2:
+            return math.nan
         return float(np.median(np.diff(self.ends)))
 
 
