@@ -72,7 +72,10 @@ def _group(size: str, count: int, threads: int) -> Iterator[list[subprocess.Pope
             assert member.stdin is not None
             member.stdin.close()  # at the end of its input a member ends
         for member in members:
-            member.wait(timeout=60)
+            try:
+                member.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                member.kill()
 
 
 def _one_run(members: list[subprocess.Popen[str]], folder: str, repeat: int) -> float:
