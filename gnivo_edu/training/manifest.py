@@ -22,7 +22,11 @@ SHAPED = ("tokens", "logps", "behaviour_logps")  # of the answers that are learn
 
 def sha(path: Path) -> str:
     """SHA-256 of a file, of nothing where there is none."""
-    return hashlib.sha256(path.read_bytes() if path.exists() else b"").hexdigest()
+    if not path.exists():
+        return hashlib.sha256().hexdigest()
+    # Piece by piece: a checkpoint may be larger than what memory is left.
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def manifest_text(record: dict[str, Any]) -> str:
