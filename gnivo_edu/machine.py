@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -79,6 +80,30 @@ def pick_device(exact: bool = False) -> torch.device:
     if not exact and torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
+
+
+CGROUP = Path("/sys/fs/cgroup/memory.max")  # what a container may use, where one is set
+
+
+def memory_bytes() -> int | None:
+    """Memory of the device that models run on: of the CUDA card, else of this machine or of the
+    container; None where the system does not say.
+
+    >>> memory = memory_bytes()
+    >>> memory is None or memory > 2**28
+    True
+    """
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.get_device_properties(0).total_memory)
+    sizes = []
+    if hasattr(os, "sysconf"):  # Windows has none
+        sizes.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    limit = CGROUP.read_text().strip() if CGROUP.is_file() else ""
+    if limit.isdigit():
+        sizes.append(int(limit))
+    return min(sizes, default=None)
 
 
 def hub_answers(name: str, kind: Literal["model", "dataset"] = "model") -> bool:

@@ -121,3 +121,18 @@ def status(quiet: bool) -> Iterator[Callable[[str], None]]:
 
     with console.status("starting") as shown:
         yield tell
+
+
+def finish_budget(budget: Any, as_json: bool) -> None:
+    """What a run will take, as a table and a sentence, or as JSON; one line on standard error where
+    this machine has less memory.
+    """
+    from gnivo_edu.commands.tables import print_rows
+
+    def show() -> None:
+        print_rows("Before the run", budget.rows())
+        echo(visible(budget.text()))
+
+    if budget.warning:
+        echo(visible(budget.warning), err=True)
+    finish(budget.to_json(), as_json, show=show)

@@ -16,6 +16,7 @@ from gnivo_edu.commands.app import (
     app,
     echo,
     finish,
+    finish_budget,
     folder,
     key_values,
     path,
@@ -172,6 +173,9 @@ def explore(
     out: Annotated[
         Path, typer.Option(parser=folder, help="Folder of the page and its numbers.")
     ] = Path("runs/explore"),
+    estimate: Annotated[
+        bool, typer.Option(help="Say what memory and time it will take; nothing is loaded.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """What every step of a model's answers was worth: values, credits, one page.
@@ -183,6 +187,25 @@ def explore(
     from gnivo_edu.evaluation.explore import answer_rows
     from gnivo_edu.evaluation.explore import explore as look
 
+    if estimate:
+        from gnivo_edu.evaluation.estimate import estimate_explore
+
+        budget = estimate_explore(
+            model,
+            reference,
+            prompt=prompt,
+            task=task,
+            reward=reward,
+            group_size=group_size,
+            continuations=continuations,
+            horizon=horizon,
+            top_k=top_k,
+            tree_horizon=tree_horizon,
+            prompt_index=prompt_index,
+            task_options=key_values(set_),
+        )
+        finish_budget(budget, as_json)
+        return
     with status(as_json) as progress:
         report = look(
             model,

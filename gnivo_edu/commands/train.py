@@ -15,6 +15,7 @@ from gnivo_edu.commands.app import (
     app,
     echo,
     finish,
+    finish_budget,
     folder,
     given_only,
     key_values,
@@ -139,6 +140,9 @@ def train(
     dry_run: Annotated[
         bool, typer.Option(help="Say what the method is told, and where that comes from; no run.")
     ] = False,
+    estimate: Annotated[
+        bool, typer.Option(help="Say what memory and time the run will take; no run.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Fine-tune a model with any objective: sample groups, reward them, learn."""
@@ -161,6 +165,11 @@ def train(
                 f"what the run is told: setting={settings.setting or 'none'}", rows
             ),
         )
+        return
+    if estimate:
+        from gnivo_edu.training.estimate import estimate as estimate_of
+
+        finish_budget(estimate_of(settings), as_json)
         return
     run = train_with_progress(settings, resume, progress=tell)
     report = report_of(run, tell)

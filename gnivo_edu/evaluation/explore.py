@@ -109,7 +109,7 @@ def explore(
                 f"{model!r} and {reference!r} do not share a vocabulary: their answers cannot be "
                 "compared"
             )
-    asked = _task(policy, tokenizer, prompt=prompt, task=task, reward=reward, options=options)
+    asked = task_of(policy, tokenizer, prompt=prompt, task=task, reward=reward, options=options)
     given = None
     if logged is not None:
         given = logged.tokens(asked, prompt_index or 0)
@@ -162,7 +162,7 @@ def vocabulary_of(tokenizer: Any) -> dict[str, int] | None:
     return None if tokenizer is None else dict(tokenizer.get_vocab())
 
 
-def _task(
+def task_of(
     model: Any,
     tokenizer: Any,
     prompt: str | None,

@@ -81,6 +81,27 @@ def load_tokenizer(path_or_id: str | PathLike[str]) -> Any:
         return AutoTokenizer.from_pretrained(source)
 
 
+def load_config(name: str) -> Any:
+    """The configuration of a model that `load_policy` takes, without its weights; not of a table.
+    Raises ValueError as `load_model` does.
+
+    >>> load_config("shipped").hidden_size
+    96
+    """
+    if name == "shipped":
+        return AutoConfig.from_pretrained(CHECKPOINTS / "arithmetic")
+    source, name, local = _place(name)
+    with _telling(name, local):
+        return AutoConfig.from_pretrained(source)
+
+
+def load_words(name: str) -> Any:
+    """The tokenizer that `load_policy` would give beside the model, None where it gives none."""
+    folder = home(name) if name else Path()
+    own_tokens = folder.is_dir() and not any(folder.glob("tokenizer*"))
+    return None if name == "shipped" or own_tokens else load_tokenizer(name)
+
+
 def _place(path_or_id: str | PathLike[str]) -> tuple[str, str, bool]:
     """(folder or hub id to read, what errors call it, whether it is a folder of the user's)."""
     name = fspath(path_or_id)
