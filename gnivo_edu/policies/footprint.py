@@ -19,6 +19,7 @@ from torch.utils.flop_counter import flop_registry
 from transformers import AutoModelForCausalLM
 
 from gnivo_edu.policies.loading import quiet
+from gnivo_edu.policies.recompute import recomputing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +150,7 @@ class Shapes:
         self.model.zero_grad(set_to_none=True)
         works: list[Work] = []
         for _ in range(2):  # the first one makes the gradients
-            with self._counted() as meter:
+            with self._counted() as meter, recomputing(self.model):
                 states = self._states(rows, length, masked=masked)
                 works.append(meter.work)
                 if states.requires_grad:

@@ -27,7 +27,8 @@ from gnivo_edu.policies.cached_rows import prompts_of
 from gnivo_edu.policies.decoder import decoder_of
 from gnivo_edu.policies.footprint import Shapes, Work
 from gnivo_edu.policies.loading import load_config, load_words
-from gnivo_edu.policies.packed import Answers, answers_a_row
+from gnivo_edu.policies.packed import Answers, best_layout
+from gnivo_edu.policies.recompute import recompute_layers
 from gnivo_edu.training.config import TrainConfig
 from gnivo_edu.training.sampler import FRESH
 from gnivo_edu.training.settings import check_settings, needs
@@ -71,11 +72,18 @@ class _Run:
         words = load_words(config.model)
         self.libraries = RUNTIME + RUNTIME_BF16 * self.bf16 + WORD_BYTES * _count(words)
         self.task = tasks.get(config.task, words, **config.task_options)
-        _, mask = prompts_of(self.task)
+        prompts, mask = (x.numpy() for x in prompts_of(self.task))
         self.prompt, self.horizon = int(mask.sum(1).max()), int(self.task.horizon)
+        every = np.arange(len(prompts))
+        self.shared = Answers(
+            prompts=prompts, mask=mask, tokens=prompts, lengths=every, owner=every
+        ).shared
 
         def adapted(policy: Any) -> Any:
-            return with_adapters(policy, config) if config.lora_rank else policy
+            policy = with_adapters(policy, config) if config.lora_rank else policy
+            if config.gradient_checkpointing:
+                recompute_layers(policy)
+            return policy
 
         self.shapes = Shapes(model, dtype=dtype, bf16=self.bf16, adapt=adapted)
         self.model = model
@@ -227,11 +235,17 @@ class _Run:
             owner=np.arange(micro) // self.config.group_size,
         )
         half = self.bf16 and pick_device().type == "cpu"
-        most = None if half else answers_a_row(answers, self.model.get_text_config())
-        if most is None:
+        one = micro <= self.config.group_size
+        shared = 0 if self.config.gradient_checkpointing else self.shared
+        shared = self.prompt - 1 if one and shared else shared
+        config = self.model.get_text_config()
+        layout = None if half else best_layout(answers, config, shared=shared)
+        if layout is None:
             return micro, self.prompt + written - 1, False
-        row, first = answers.rows(most)
-        return len(first), self.prompt + int(np.bincount(row).max()) * (written - 1), True
+        row, first = answers.rows(layout.most)
+        own = self.prompt - layout.shared + int(np.bincount(row).max()) * (written - 1)
+        # What all prompts begin with is run once: as if each row held its share of it.
+        return len(first), own + layout.shared // len(first), True
 
     def _saving(self) -> Phase:
         """The trained model written: adapters merged into a copy, and a copy in the precision of

@@ -85,9 +85,9 @@ def test_a_run_leaves_no_tensor_on_the_cpu(on_card, tmp_path, name):
 
 
 def test_an_objective_that_moves_no_policy_is_on_the_card(on_card):
-    record = {
-        name: x.to(CARD) for name, x in random_record().items() if isinstance(x, torch.Tensor)
-    }
+    record = random_record()
+    record["prefix_values"] = record["values"]
+    record = {name: x.to(CARD) for name, x in record.items() if isinstance(x, torch.Tensor)}
     taken = coefficients(objectives.group_value, GroupBatch(**record), alpha=0.5)
     assert isinstance(taken.by_field["prefix_values"], OnCard)
 
