@@ -97,7 +97,7 @@ def estimate_explore(
         of_row = of_token * (length + depth) * depth + 3 * ITEM * V
         tree = {"keys and values": int(min(rows * of_row, MAX_BYTES))}
         step = shapes.token(rows, length + depth // 2).times(top_k ** (depth - 1) / rows)
-        phases.append(Phase("tree", {**weights, **tree, **libraries}, (step,)))
+        phases.append(Phase("growing the tree", {**weights, **tree, **libraries}, (step,)))
     about = (
         f"{model}: {group_size} answers of {T} tokens to a prompt of {length}, {continuations} "
         "continuations a step"

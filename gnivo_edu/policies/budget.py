@@ -99,7 +99,7 @@ class Budget:
         ]
         rows.append({"MiB": "total", **{x.name: _mib(x.total) for x in self.phases}})
         times = {x.name: round(self.speed.seconds(x.works), 2) for x in self.phases}
-        return [*rows, {"MiB": "seconds a step, roughly", **times}]
+        return [*rows, {"MiB": "seconds, roughly", **times}]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; sizes in MiB, times in seconds."""
@@ -120,11 +120,12 @@ class Budget:
 
     def text(self) -> str:
         """The sentence below the table."""
-        return (
-            f"{self.about}: at most about {self.largest.total / MIB:,.0f} MiB, while "
-            f"{self.largest.name}, and roughly {self.seconds:.2g} s a step, "
-            f"{self.seconds * self.steps / 60:,.1f} minutes in all"
-        )
+        total = self.seconds * self.steps
+        lasts = f"{self.seconds:.2g} s"
+        if self.steps > 1:
+            lasts += f" a step, {total / 60:,.1f} minutes in all"
+        size = f"{self.largest.total / MIB:,.0f} MiB, while {self.largest.name}"
+        return f"{self.about}: at most about {size}; roughly {lasts}"
 
 
 def _mib(size: int) -> int:
