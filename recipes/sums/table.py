@@ -49,7 +49,8 @@ def of_runs(report: Row) -> list[str]:
     """What each run changed."""
     test, tiers = report["test"], list(report["warm_up"]["by_tier"])
     first = next(iter(report["runs"].values()))
-    samples = sorted({row["samples"] for row in (test, *report["runs"].values())})
+    counts = [row["samples"] for row in (test, *report["runs"].values())]
+    samples = " to ".join(map(str, sorted({min(counts), max(counts)})))
     lines = [
         f"**The methods from there**, rank-16 adapters, {first['steps']} steps, "
         f"{first['answers']} answers each, learning rate {first['learning_rate']:g} for all, the "
@@ -63,10 +64,11 @@ def of_runs(report: Row) -> list[str]:
         "which knows nothing of the answer.",
         "",
         f"Pass@1 on the {test['questions']} unseen questions of the test set, "
-        f"{' or '.join(map(str, samples))} answers each (the column says how many), with 95% "
-        "bootstrap intervals over questions, the change paired by question; "
+        f"{samples} answers each (the column says how many), with 95% bootstrap intervals over "
+        "questions, the change paired by question; "
         "exact KL of the trained model to the warm-up, nats an answer; the share of right answers "
-        "in the first and the last ten steps of training.",
+        "in the first and the last ten steps of training, which ask other questions: the same of "
+        "every run, so that rows may be compared.",
         "",
         "| run | setting | answers | Pass@1 | change | "
         + " | ".join(f"change, {tier}" for tier in tiers)

@@ -173,7 +173,7 @@ def test_the_whole_way_on_a_stand_in(shared_model: str, tmp_path: Path) -> None:
         assert row["boundaries"][-1] == len(row["tokens"])
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_real_model_that_was_trained_loads_in_plain_transformers(tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
