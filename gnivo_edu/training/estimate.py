@@ -204,7 +204,7 @@ class _Run:
             activations += graph.kept
         measuring, more = self._scored(arrays=3)
         # Chunks of logits are large blocks, which find no room where activations were.
-        share = HOLES_ADAPTERS * (config.lora_rank > 0) + HOLES_BF16 * self.bf16
+        share = max(HOLES_ADAPTERS * (config.lora_rank > 0), HOLES_BF16 * self.bf16)
         parts = {
             "activations": activations,
             "holes": int(share * activations),

@@ -32,6 +32,7 @@ def weights():
     return sum(p.nbytes for p in load_checkpoint().parameters())
 
 
+@pytest.mark.slow
 def test_weights_their_copies_gradients_and_moments_are_exact(weights):
     parts = parts_of(objective="grpo")
     kept = {name: parts[name] for name in ("weights", "reference", "gradients", "moments")}
@@ -45,6 +46,7 @@ def test_weights_their_copies_gradients_and_moments_are_exact(weights):
     assert parts_of(objective="grpo", precision="float64")["weights"] == 2 * weights
 
 
+@pytest.mark.slow
 def test_adapters_share_what_they_do_not_train(weights):
     pytest.importorskip("peft")
     parts = parts_of(objective="grpo", lora_rank=4)
@@ -53,17 +55,20 @@ def test_adapters_share_what_they_do_not_train(weights):
     assert (parts["reference"], parts["moments"]) == (adapters, 2 * adapters)
 
 
+@pytest.mark.slow
 def test_more_answers_at_a_time_take_more_activations():
     few, many = (parts_of(micro_batch=n)["activations"] for n in (4, 8))
     assert 0 < few < many
 
 
+@pytest.mark.slow
 def test_no_weights_are_read(tmp_path):
     AutoConfig.from_pretrained(CHECKPOINTS / "arithmetic").save_pretrained(tmp_path)
     assert not list(tmp_path.glob("*.safetensors"))
     assert estimate(TrainConfig(**SMALL | {"model": str(tmp_path)})).largest.name == "learning"
 
 
+@pytest.mark.slow
 def test_a_machine_with_less_memory_is_told_in_one_line(monkeypatch, capsys):
     monkeypatch.setattr(budget, "memory_bytes", lambda: 2**20)
     options = ["--set", "task_options.tiers=[2]", "--set", "group_size=2", "--estimate", "--json"]
