@@ -184,14 +184,19 @@ class Rungs(Shown):
 
 
 def rungs(
-    runs: Sequence[Rung], alpha: float, reference: str = "the initial model", first: int = 1
+    runs: Sequence[Rung],
+    alpha: float,
+    reference: str = "the initial model",
+    first: int = 1,
+    scale: float | None = None,
 ) -> Rungs:
-    """A ladder of runs, its first rung numbered `first`; the colour is full at the largest credit
-    shown.
+    """A ladder of runs, its first rung numbered `first`; the colour is full at `scale`, by default
+    the largest credit shown.
     """
     if not runs:
         raise ValueError("a ladder needs at least one rung")
-    full = full_scale(float(x) for run in runs for x in (*run.credits, *run.exact_credits))
+    credits = (float(x) for run in runs for x in (*run.credits, *run.exact_credits))
+    full = full_scale(credits, scale)
     caption = (
         f"credit log π/π_ref of each token in nats; {conditions(reference, alpha)}; "
         f"full colour at ±{full:.2f}"

@@ -27,6 +27,8 @@
 # - check both theorems inside it, and say which digits to believe;
 # - find the token that decides an answer, in three ways;
 # - put an error bar on a value from samples, and know its bias;
+# - say how well step values find the first wrong step of a sum;
+# - read a comparison of methods with its intervals and its placebo;
 # - bracket the value of the uncut model, from the tree alone.
 #
 # Three new symbols: $p(a \mid s)$, the model's own probability of the next
@@ -478,7 +480,7 @@ for note in estimated.notes:
 figures.CreditStrips(
     dict.fromkeys(rows, toy_mdp.pieces(answer)), rows, [""] * 6,
     f"credit in nats; reference: the toy; alpha = {alpha:g}; R = "
-    f" {line.reward:.2f}; full colour at ±{full:.2f}", scale=full)
+    f"{line.reward:.2f}; full colour at ±{full:.2f}", scale=full)
 
 # %%
 def with_bars(axis, look, values, estimates, label):
@@ -516,6 +518,128 @@ plt.show()
 # Mind what each line is about. The tries and the training know the *uncut*
 # model, the tree the pruned one. Where $m$ is near 1 they have to agree; in a
 # story, where much is cut off, they need not.
+#
+# ## Where did it go wrong?
+#
+# Back to SmolLM2, with a task: sums in words. Worked examples have taught it
+# to write `35 + 8 = 43; 43 + 4 = 47` and `Answer: 47`. That was its warm-up:
+# it knows the form, and slips in the sums. Of a sum the first wrong step is
+# known exactly, so that for once a step value can be marked right or wrong.
+#
+# Of its answers to unseen questions a file holds, for every step: how many
+# continuations from there came out right, drawn from the model itself (*by
+# trying*); and $\log \pi_\theta / \pi_{\text{ref}}$ under models that were
+# trained from there, where $\pi_{\text{ref}}$ is the model after the warm-up
+# (*implicit*). Both were made once, on two cores, by
+# `recipes/sums/run_all.py` and `recipes/sums/where.py`.
+#
+# **Predict.** Say that a method blames the step of the largest drop. How
+# often will each of the two find the first wrong step? More often than if you
+# blame the step that the model itself found least likely, which costs
+# nothing?
+#
+# **Run.** First one wrong answer, and then all of them.
+
+# %%
+values, sums = (json.loads((root / "recipes" / "sums" / part).read_bytes())
+                for part in ("step_values.json", "results.json"))
+n, steep = values["continuations"], values["alpha"]
+
+
+def tried_credits(one):  # V of each state from its share of right tries
+    chances = [*(right / n for right in one["right_after"]), one["reward"]]
+    return np.diff([exact.value_of_chance(c, steep) for c in chances])
+
+
+slips = [one for one in values["answers"] if one["reward"] == 0
+         and 1 <= one["first_wrong"] < len(one["log_p"]) - 1]
+one = max(slips, key=lambda one: one["right_after"][one["first_wrong"]])
+steps = one["text"].replace("\n", ";").split(";")[:len(one["log_p"])]
+marks = ["first wrong" if t == one["first_wrong"] else ""
+         for t in range(len(steps))]
+rows = {"by trying": tried_credits(one),
+        "implicit": one["implicit"]["gnivo"]}
+print(f"{one['asked']}   Right tries before each step, of {n}:",
+      *one["right_after"])
+full = max(np.abs(x).max() for x in rows.values())
+figures.CreditStrips(
+    dict.fromkeys(rows, steps), rows, marks, "credit in nats; reference: "
+    f"the warm-up; implicit: after GN-IVO; alpha = {steep:g}; full colour "
+    f"at ±{full:.2f}", scale=full)
+
+# %%
+def forest(rows, label, marked):
+    """Means from the top down, with 95% intervals; those marked apart."""
+    figure, axis = plt.subplots(figsize=(8.6, 0.3 * len(rows) + 0.9),
+                                layout="constrained")
+    for place, (who, x) in enumerate(rows.items()):
+        look = styles(2)[marked in who]
+        axis.errorbar(x["mean"], -place, color=look.colour, capsize=4,
+                      marker=look.marker, xerr=[[x["mean"] - x["low"]],
+                                                [x["high"] - x["mean"]]])
+        print(f"{who:<38} {x['mean']:+.2f} ({x['low']:+.2f} to "
+              f"{x['high']:+.2f})")
+    axis.axvline(0, color="#aaaaaa")
+    axis.set_yticks(-np.arange(len(rows)), list(rows))
+    axis.set_xlabel(label)
+    axis.spines[["top", "right"]].set_visible(False)
+    plt.show()
+
+
+counts = sums["steps"]
+print(f"{counts['answers']} answers, {counts['wrong']} of them wrong; of "
+      f"{counts['judged']} one of their steps is the first wrong one")
+forest(counts["hit_rates"], "share of first wrong steps found, with 95% "
+       "intervals", "implicit")
+
+# %% [markdown]
+# **Explain.** The tries find the slip far more often than a draw would. So do
+# GN-IVO's implicit credits, though nobody ever showed it a step. But look at
+# the rows that cost nothing. The commonest place does about as well as the
+# implicit credits, and the least likely step at least as well as the tries:
+# in these sums a slip is a token of which the model was unsure, and its own
+# doubt points there. That is no credit. A doubt says where an answer may go
+# wrong, a credit what came of it; and the toy above was as unsure where it
+# did well, and sure of itself when it copied out an error.
+#
+# ## Does training mend it?
+#
+# From this warm-up each method of the table went on: adapters, published
+# settings, equal answers, one seed. The *placebo*, `shuffled`, is GN-IVO with
+# rewards that a fair coin turns round, so that they say nothing of the
+# answer. What a placebo gains, no reward has taught.
+#
+# **Predict.** Which changes will stay clear of zero? And do the implicit
+# credits of the trained models follow the tried ones, step by step?
+#
+# **Run.** Pass@1 on unseen questions, before and after, paired by question.
+
+# %%
+start, runs = sums["warm_up"]["pass@1"], sums["runs"]
+print(f"after the warm-up: {start['mean']:.2f} ({start['low']:.2f} to "
+      f"{start['high']:.2f}) on {sums['test']['questions']} questions, "
+      f"{sums['test']['samples']} answers each")
+print(f"{'run':<16} {'setting':<14} answers  Pass@1  KL to the warm-up")
+for run, told in runs.items():
+    print(f"{run:<16} {told['setting']:<14} {told['answers']:>7,} "
+          f"{told['pass@1']['mean']:>7.2f} {told['kl']['mean']:>8.2f} nats")
+print("\nchange of Pass@1")
+forest({run: told["change"] for run, told in runs.items()},
+       "change of Pass@1, with 95% intervals", "shuffled")
+print("rank correlation with the tried credits of steps")
+for way, x in counts["correlations"].items():
+    print(f"{way:<38} {x['mean']:+.2f} ({x['low']:+.2f} to "
+          f"{x['high']:+.2f})")
+
+# %% [markdown]
+# **Explain.** Look at the placebo first: without a reward to learn from, the
+# run did harm. With the reward GN-IVO, GVPO and VIMPO gained, and their
+# intervals stay clear of zero. With one seed, a difference between two
+# methods may be that of a draw. Of the correlations the first row is what tries reach
+# against other tries, half of them each: with so few from each state nobody
+# can be expected to agree better. GN-IVO's implicit credits come nearer to it
+# than what needs no training, the last row, though the two intervals touch;
+# those of the placebo follow nothing.
 #
 # ## What does a value cost?
 #
@@ -700,6 +824,8 @@ for who, x, logps in ((name, tree, own), ("the toy", toy_tree, toy_own)):
 #   model's own is a question of the model's arithmetic, not of theirs.
 # - The pruned tree of a story is not what the model tells: most of its
 #   stories leave it. The certificates are about the tree.
+# - The runs on sums are short, on one seed and one task, of a model that a
+#   warm-up had prepared; nobody searched their settings.
 # - Sixty groups were enough for one prompt and this answer. A model in
 #   training shares its parameters among thousands of prompts, and its
 #   implicit values may be much worse; one run with one seed says little.
@@ -726,7 +852,8 @@ for who, x, logps in ((name, tree, own), ("the toy", toy_tree, toy_own)):
 # `gnivo_edu/verify/`, both theorems and both controls;
 # `gnivo_edu/evaluation/step_values/__init__.py`, three ways to value a step;
 # `gnivo_edu/evaluation/step_values/estimate.py`, intervals and their sources;
-# `gnivo_edu/tasks/stories.py`, the reward of a happy story.
+# `gnivo_edu/tasks/stories.py`, the reward of a happy story;
+# `gnivo_edu/tasks/sums.py`, sums in words.
 #
 # **Next.** 11, *Table 1 in miniature*: several losses, one model, one budget
 # (in preparation).

@@ -327,6 +327,46 @@ def test_the_control_fails_and_the_mended_one_does_not():
     assert "own reference: within 1e-10 nats: True" in BOOK.printed
 
 
+# --- sums, from what recipes/sums wrote -----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sums():
+    return json.loads((ROOT / "recipes" / "sums" / "results.json").read_text(encoding="utf-8"))
+
+
+def test_the_printed_numbers_of_sums_are_those_of_the_file(sums):
+    steps = sums["steps"]
+    rows = {**steps["hit_rates"], **{run: told["change"] for run, told in sums["runs"].items()}}
+    for name, told in rows.items():
+        shown = numbers(rf"(?m)^{re.escape(name)} +([-+]\d\.\d+) \((\S+) to (\S+)\)$")
+        wanted = [told[end] for end in ("mean", "low", "high")]
+        assert any(row == pytest.approx(wanted, abs=6e-3) for row in shown), name
+    assert steps["judged"] >= 100
+
+
+def test_what_the_prose_says_of_the_first_wrong_steps(sums):
+    """Free rows at least as good as tries; tries and GN-IVO's credits better than a draw."""
+    rates = sums["steps"]["hit_rates"]
+    tries = [rate for way, rate in rates.items() if way.startswith("Monte-Carlo")]
+    implicit = rates["implicit values, `gnivo`"]
+    assert min(rate["low"] for rate in (*tries, implicit)) > rates["chance"]["high"]
+    assert rates["least likely step"]["mean"] >= max(rate["mean"] for rate in tries)
+    usual = rates["position: the tier's commonest"]
+    assert usual["low"] < implicit["mean"] < usual["high"]
+
+
+def test_what_the_prose_says_of_training_on_sums(sums):
+    runs, correlated = sums["runs"], sums["steps"]["correlations"]
+    assert min(runs[run]["change"]["low"] for run in ("gnivo", "gvpo", "vimpo")) > 0
+    assert runs["gnivo_shuffled"]["change"]["high"] < 0
+    ceiling = correlated["Monte-Carlo, half against half"]
+    free = correlated["log p of the step under the warm-up"]
+    assert ceiling["mean"] > correlated["gnivo"]["mean"] > free["mean"]
+    assert correlated["gnivo"]["low"] < free["high"], "the two intervals touch"
+    assert correlated["gnivo_shuffled"]["low"] < 0 < correlated["gnivo_shuffled"]["high"]
+
+
 # --- another model --------------------------------------------------------------------------------
 
 

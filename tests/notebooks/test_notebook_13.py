@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import json
 import os
 import re
 from pathlib import Path
@@ -38,7 +39,7 @@ CONSTANTS |= {"device", "hub_model", "chain", "long"}
 def ladder():
     """The text of the signature figure, by rung: lines of (what, numbers)."""
     whole = next(
-        text for text in re.split(r"(?m)^rung +what +numbers$", BOOK.printed) if "5 a model" in text
+        text for text in re.split(r"(?m)^rung +what +numbers$", BOOK.printed) if "5 SmolLM2" in text
     )
     parts = re.split(r"(?m)^([1-5] [a-zA-Z0-9 -]+?)(?=  )", whole)[1:]
     return {name: parts[i + 1] for i, name in list(enumerate(parts))[::2]}
@@ -222,10 +223,21 @@ def test_the_longer_run_is_that_of_the_committed_table():
     assert said in ladder()["3 a tiny transformer"]
 
 
-def test_rungs_that_were_not_run_say_how():
+def test_a_rung_that_was_not_run_says_how_and_the_last_one_is_that_of_the_files():
     text = ladder()
     assert "needs a GPU" in text["4 a 30M-parameter model"]
-    assert "GNIVO_MODEL" in text["5 a model from the hub"]
+    rung = text["5 SmolLM2 on sums in words"]
+    told, values = (
+        json.loads((ROOT / "recipes" / "sums" / name).read_text(encoding="utf-8"))
+        for name in ("results.json", "step_values.json")
+    )
+    gain = told["runs"]["gnivo"]["change"]
+    assert f"(gain {gain['low']:+.2f} to {gain['high']:+.2f})" in rung
+    learned, tried = credits(rung, "credits of an answer"), credits(rung, "the same, tries")
+    rows = [one["implicit"]["gnivo"] for one in values["answers"] if one["reward"] == 0]
+    assert any(len(row) == 3 and np.abs(np.subtract(row, learned)).max() < 0.006 for row in rows)
+    assert np.argmin(tried) == 1
+    assert tried[1] < -3
 
 
 @pytest.mark.slow
