@@ -27,8 +27,8 @@
 # - check both theorems inside it, and say which digits to believe;
 # - find the token that decides an answer, in three ways;
 # - put an error bar on a value from samples, and know its bias;
-# - say how well step values find the first wrong step of a sum;
-# - read a comparison of methods with its intervals and its placebo;
+# - say how well step values find the first wrong step of a sum, and read a
+#   comparison of methods beside its placebo;
 # - bracket the value of the uncut model, from the tree alone.
 #
 # Three new symbols: $p(a \mid s)$, the model's own probability of the next
@@ -581,7 +581,7 @@ def forest(rows, label, marked):
               f"{x['high']:+.2f})")
     axis.axvline(0, color="#aaaaaa")
     axis.set_yticks(-np.arange(len(rows)), list(rows))
-    axis.set_xlabel(label)
+    axis.set(xlabel=label, ylim=(0.5 - len(rows), 0.5))
     axis.spines[["top", "right"]].set_visible(False)
     plt.show()
 
@@ -635,11 +635,11 @@ for way, x in counts["correlations"].items():
 # **Explain.** Look at the placebo first: without a reward to learn from, the
 # run did harm. With the reward GN-IVO, GVPO and VIMPO gained, and their
 # intervals stay clear of zero. With one seed, a difference between two
-# methods may be that of a draw. Of the correlations the first row is what tries reach
-# against other tries, half of them each: with so few from each state nobody
-# can be expected to agree better. GN-IVO's implicit credits come nearer to it
-# than what needs no training, the last row, though the two intervals touch;
-# those of the placebo follow nothing.
+# methods may be that of a draw. Of the correlations the first row is what
+# tries reach against other tries, half of them each: with so few from each
+# state nobody can be expected to agree better. GN-IVO's implicit credits come
+# nearer to it than what needs no training, the last row, though the two
+# intervals touch; those of the placebo follow nothing.
 #
 # ## What does a value cost?
 #

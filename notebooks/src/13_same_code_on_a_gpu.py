@@ -640,7 +640,8 @@ def from_files(method):
     tried = [exact.value_of_chance(c, values["alpha"]) for c in chances]
     after, gain = run["pass@1"]["mean"], run["change"]
     facts = (f"adapters, {run['answers']} answers in {run['steps']} steps",
-             f"alpha = {values['alpha']:g}, KL {run['kl']['mean']:.2f} nats",
+             "alpha = {:g}, KL {:.2f} nats".format(values["alpha"],
+                                                   run["kl"]["mean"]),
              f"{run['cpu_minutes']:.0f} minutes of one core",
              f"reward {before:.2f} → {after:.2f} "
              f"(gain {gain['low']:+.2f} to {gain['high']:+.2f})")
