@@ -633,9 +633,9 @@ for way, x in counts["correlations"].items():
 
 # %% [markdown]
 # **Explain.** Look at the placebo first: without a reward to learn from, the
-# run did harm. With the reward GN-IVO, GVPO and VIMPO gained, and their
-# intervals stay clear of zero. With one seed, a difference between two
-# methods may be that of a draw. Of the correlations the first row is what
+# run did harm. With the reward all four methods gained, and their intervals
+# stay clear of zero. With one seed, a difference between two of them may be
+# that of a draw. Of the correlations the first row is what
 # tries reach against other tries, half of them each: with so few from each
 # state nobody can be expected to agree better. GN-IVO's implicit credits come
 # nearer to it than what needs no training, the last row, though the two

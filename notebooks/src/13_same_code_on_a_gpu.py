@@ -645,10 +645,10 @@ def from_files(method):
              f"{run['cpu_minutes']:.0f} minutes of one core",
              f"reward {before:.2f} → {after:.2f} "
              f"(gain {gain['low']:+.2f} to {gain['high']:+.2f})")
-    return Rung(name="SmolLM2 on sums in words", facts=facts, second="tries",
+    return Rung(name="SmolLM2 on sums in words", facts=facts,
                 rewards=[before, after], credits=one["implicit"][method],
                 tokens=one["text"].replace("\n", ";").split(";"),
-                exact_credits=np.diff(tried))
+                exact_credits=np.diff(tried), second="tries")
 
 # %% tags=["tolerance=0.3"]
 HUB = {"task": "stories", "task_options": {"horizon": 32},

@@ -358,7 +358,7 @@ def test_what_the_prose_says_of_the_first_wrong_steps(sums):
 
 def test_what_the_prose_says_of_training_on_sums(sums):
     runs, correlated = sums["runs"], sums["steps"]["correlations"]
-    assert min(runs[run]["change"]["low"] for run in ("gnivo", "gvpo", "vimpo")) > 0
+    assert min(runs[run]["change"]["low"] for run in ("gnivo", "gvpo", "vimpo", "grpo")) > 0
     assert runs["gnivo_shuffled"]["change"]["high"] < 0
     ceiling = correlated["Monte-Carlo, half against half"]
     free = correlated["log p of the step under the warm-up"]
