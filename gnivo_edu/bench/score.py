@@ -23,7 +23,8 @@ LIMIT = 1e-12  # of the error in float64
 
 
 def bench_score(
-    tokens: int = 1024,
+    tokens: int = 4096,
+    timed: int = 1024,
     vocabulary: int = VOCABULARY,
     width: int = HIDDEN,
     repeats: int = 9,
@@ -35,9 +36,9 @@ def bench_score(
     Two ways: the chunks are made again in backward ("recomputed"), or the coefficients are known,
     as in the second of two passes, and they are made once ("known"). Log-probabilities alone over
     all tokens, also against the fused head of TRL (extra `trl`) where that is installed; with the
-    entropy and the KL to a reference over a quarter of them. Memory is the most that torch had
-    allocated at a time beyond its inputs and the head's own gradient, the same each time: of one
-    run.
+    entropy and the KL to a reference over half of them. Times are of `timed` tokens. Memory is the
+    most that torch had allocated at a time beyond its inputs and the head's own gradient, the same
+    each time: of one run.
 
     >>> rows = bench_score(tokens=16, vocabulary=64, width=4, repeats=1)
     >>> len(rows), rows[0]["case"]
@@ -46,10 +47,12 @@ def bench_score(
     rows = []
     for name, fields, count in (
         ("log-probs", FIELDS[:1], tokens),
-        ("with entropy and KL", FIELDS, tokens // 4),
+        ("with entropy and KL", FIELDS, tokens // 2),
     ):
-        case = _Case(count, vocabulary, width=width, fields=fields)
-        rows += _compare(case, f"{name}, {count:,} tokens", repeats=repeats, progress=progress)
+        for case_of, watched in ((count, True), (min(timed, count) // (tokens // count), False)):
+            case = _Case(case_of, vocabulary, width=width, fields=fields)
+            label = f"{name}, {case_of:,} tokens"
+            rows += _compare(case, label, watched=watched, repeats=repeats, progress=progress)
     if progress:
         progress("the error in float64")
     error = float64_error(min(tokens, 32), vocabulary, width=width)
@@ -182,7 +185,8 @@ class _Case:
         return gradients
 
 
-def _compare(case: _Case, label: str, repeats: int, progress: Progress) -> list[Row]:
+def _compare(case: _Case, label: str, watched: bool, repeats: int, progress: Progress) -> list[Row]:
+    """The ways against the dense one: their memory where they are `watched`, else their time."""
     # A gradient of the head is as large as the head, in all ways: it is left out.
     bytes_of_gradient = case.head.weight.numel() * case.head.weight.element_size()
 
@@ -210,25 +214,23 @@ def _compare(case: _Case, label: str, repeats: int, progress: Progress) -> list[
         way()
         case.take_gradients()
 
-    peaks = {name: [float(peak(way))] for name, way in ways.items()}
-    calls = {name: partial(timed, way) for name, way in ways.items()}
-    runs = race(calls, repeats, progress=progress, label=f"{label}, ")
-    seconds = {name: run.seconds for name, run in runs.items()}
     rows = []
-    for what, values, unit, bound in (
-        ("peak memory", peaks, "bytes", MEMORY),
-        ("time", seconds, "s", TIME),
-    ):
-        dense = values["dense"]
-        rows += [
-            ratio_row(f"{label}, recomputed: {what}", values["recomputed"], peer=dense, unit=unit),
-            ratio_row(
-                f"{label}, known: {what}", values["known"], peer=dense, unit=unit, bound=bound
-            ),
-        ]
-        against = f"{label}, known / TRL's fused head: {what}"
-        if "TRL" in values:
-            rows.append(ratio_row(against, values["known"], peer=values["TRL"], unit=unit))
-        elif alone:
-            rows.append(missing_row(against, missing))
+    if watched:
+        what, unit, bound = "peak memory", "bytes", MEMORY
+        values = {name: [float(peak(way))] for name, way in ways.items()}
+    else:
+        what, unit, bound = "time", "s", TIME
+        calls = {name: partial(timed, way) for name, way in ways.items()}
+        runs = race(calls, repeats, progress=progress, label=f"{label}, ")
+        values = {name: run.seconds for name, run in runs.items()}
+    dense = values["dense"]
+    rows += [
+        ratio_row(f"{label}, recomputed: {what}", values["recomputed"], peer=dense, unit=unit),
+        ratio_row(f"{label}, known: {what}", values["known"], peer=dense, unit=unit, bound=bound),
+    ]
+    against = f"{label}, known / TRL's fused head: {what}"
+    if "TRL" in values:
+        rows.append(ratio_row(against, values["known"], peer=values["TRL"], unit=unit))
+    elif alone:
+        rows.append(missing_row(against, missing))
     return rows
