@@ -111,27 +111,20 @@ def step_values(
         raise ValueError(f"prompt_index must be in 0..{count - 1}, got {prompt_index}")
     if seconds is not None and not 0 < seconds < math.inf:
         raise ValueError(f"seconds must be a number above 0, got {seconds}")
-    samples = draw_samples(
-        Asked(task, prompt_index, seed=seed, max_rows=max_rows, temperature=temperature),
-        policy,
-        reference=reference,
-        answers=answers,
-        group_size=group_size,
-        continuations=continuations,
-        names=(policy_name, reference_name),
-        budget=Budget(alpha=alpha, level=level, seconds=seconds, say=say),
-    )
+    budget = Budget(alpha=alpha, level=level, seconds=seconds, say=say)
+    asked = Asked(task, prompt_index, seed=seed, max_rows=max_rows, temperature=temperature)
+    say("drawing answers")
+    if answers is None:
+        group = asked.after(policy, [()], count=group_size, step=0)[()]
+    else:
+        group = asked.given(answers)
+    # The tree is counted before the continuations, which may take what is left of the seconds.
     say("counting where values are exact")
-    estimates = {
-        prefix: estimate_value(rewards, alpha, level=level, binary=samples.binary)
-        for prefix, rewards in samples.rewards_after.items()
-    }
-    log_z = samples.log_z(alpha, level)
     tree, exact_lines, note = exact_values(
         reference,
         task,
         prompt_index=prompt_index,
-        answers=samples.group,
+        answers=group,
         alpha=alpha,
         top_k=top_k,
         tree_horizon=tree_horizon,
@@ -139,6 +132,21 @@ def step_values(
         reference_name=reference_name,
         temperature=temperature,
     )
+    samples = draw_samples(
+        asked,
+        policy,
+        reference=reference,
+        group=group,
+        drawn_by_policy=answers is None,
+        continuations=continuations,
+        names=(policy_name, reference_name),
+        budget=budget,
+    )
+    estimates = {
+        prefix: estimate_value(rewards, alpha, level=level, binary=samples.binary)
+        for prefix, rewards in samples.rewards_after.items()
+    }
+    log_z = samples.log_z(alpha, level)
     learned: list[Array] | list[None] = [None] * len(samples.group)
     if critic is not None:
         learned = critic_values(

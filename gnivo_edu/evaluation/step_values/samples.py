@@ -4,7 +4,6 @@ models: what step values are estimated from.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,23 +68,18 @@ def draw_samples(
     asked: Asked,
     policy: nn.Module,
     reference: nn.Module,
-    answers: Sequence[Sequence[int]] | None,
-    group_size: int,
+    group: list[Row],
+    drawn_by_policy: bool,
     continuations: int,
     names: tuple[str, str],
     budget: Budget,
 ) -> Samples:
-    """The answers, drawn from the policy unless a caller brought some, with fresh continuations of
-    the reference and the scores of both models, which are called `names`.
+    """A group of answers with fresh continuations of the reference and the scores of both models,
+    which are called `names`.
 
     Every beginning is continued `continuations` times, and on where intervals are widest as long as
     the budget lasts.
     """
-    budget.say("drawing answers")
-    if answers is None:
-        group = asked.after(policy, [()], count=group_size, step=0)[()]
-    else:
-        group = asked.given(answers)
     steps = [asked.task.step_ids(np.array([row]), [len(row)])[0] for row in group]
     fresh = Continuations(asked, reference, group, steps=steps)
     fresh.draw_evenly(continuations, budget)
@@ -98,7 +92,7 @@ def draw_samples(
             raise ValueError(f"{name} cannot write answer {written.index(False)}: give another one")
     return Samples(
         group=group,
-        drawn_by_policy=answers is None,
+        drawn_by_policy=drawn_by_policy,
         steps=steps,
         rewards=asked.rewards(group),
         rewards_after={prefix: np.array(fresh.rewards[prefix]) for prefix in fresh.rows},
