@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 class Page(HTMLParser):
     """Collects what a browser would show, and checks that tags are closed in order."""
 
-    VOID = ("img", "br", "meta", "input")
+    VOID = ("img", "br", "meta", "input", "link")
 
     def __init__(self, source):
         super().__init__(convert_charrefs=True)

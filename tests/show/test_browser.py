@@ -4,7 +4,6 @@ keyboard, shows hostile texts as texts, and its formulas compute what Python com
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -12,11 +11,11 @@ import torch
 
 from gnivo_edu.objectives.formulas import SIGNAL, evaluate
 from gnivo_edu.show import show
+from tests.browser import serious_faults
 from tests.show.planted import BEGINS, HOSTILE, write_run
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("pyarrow", reason="needs pyarrow")
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 FORMULA = """() => ({
   numbers: Object.fromEntries([...document.querySelectorAll("[data-number]")].map(
     (n) => [n.dataset.number, Number(n.textContent)])),
@@ -24,43 +23,10 @@ FORMULA = """() => ({
     (n) => [n.dataset.symbol, Number(n.dataset.value)])})"""
 
 
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium found: install chromium or google-chrome to run the page tests")
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield chromium
-        chromium.close()
-
-
 @pytest.fixture
-def opened(browser):
-    """Open the page of a run; whatever it says on the console or asks of a network fails."""
-    contexts, complaints = [], []
-
-    def open_page(run, **options):
-        file = Path(show(run)["page"])
-        contexts.append(browser.new_context(**{"reduced_motion": "reduce", **options}))
-        page = contexts[-1].new_page()
-        page.set_default_timeout(180_000)  # other work may have the machine
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on(
-            "request",
-            lambda request: (
-                request.url in (file.resolve().as_uri(), "data:,") or complaints.append(request.url)
-            ),
-        )
-        page.goto(file.resolve().as_uri())
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
+def opened(open_file):
+    """Open the page of a run."""
+    return lambda run, **options: open_file(Path(show(run)["page"]), **options)
 
 
 @pytest.mark.parametrize("name", ["gnivo", "grpo", "ppo", "online_dpo", "vimpo"])
@@ -116,15 +82,12 @@ def test_hostile_texts_are_seen_and_inert(opened, tmp_path):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious_and_a_phone_needs_no_sideways_scroll(opened, tmp_path, scheme):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe")
     page = opened(
         write_run(tmp_path / "run"), color_scheme=scheme, viewport={"width": 390, "height": 844}
     )
     page.click("#answers .t >> nth=1")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    found = axe.Axe().run(page).response["violations"]
-    serious = [v for v in found if v["impact"] in ("serious", "critical")]
-    assert [(v["id"], v["nodes"][0]["html"]) for v in serious] == []
+    assert serious_faults(page) == []
 
 
 def test_five_thousand_tokens_open_at_once(opened, tmp_path):

@@ -5,7 +5,7 @@ light and dark.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -216,6 +216,7 @@ def render_page(values: StepValues) -> str:
     >>> page.count("<section"), "<script" in page
     (2, False)
     """
+    values = _readable(values)
     pin, source = values.pin
     ends = f"{values.level:.0%} interval {nats(values.log_z.low)} to {nats(values.log_z.high)}"
     log_z = f"{nats(pin)} nats (estimate, {ends})"
@@ -224,6 +225,17 @@ def render_page(values: StepValues) -> str:
     formats = {"conditions": conditions, "number": number, "signed": signed, "visible": visible}
     parts = {"strips_of": strips_of, "lines_of": lines_of, "rows_of": rows_of, "verdict": verdict}
     return render(TEMPLATE, values=values, log_z=log_z, alike=alike(values), **parts, **formats)
+
+
+def _readable(values: StepValues) -> StepValues:
+    """The same with names of models that hide nothing and move nothing beside them."""
+    tree = values.exact
+    return replace(
+        values,
+        policy=visible(values.policy),
+        reference=visible(values.reference),
+        exact=None if tree is None else replace(tree, reference=visible(tree.reference)),
+    )
 
 
 def write_page(values: StepValues, path: str | PathLike[str]) -> Path:
