@@ -231,8 +231,10 @@ def explore(
         )
 
     def show() -> None:
-        tables.print_rows(report["prompt"], answer_rows(report))
-        for note in report["notes"]:
+        questions = report.get("questions", [report])
+        for question in questions:
+            tables.print_rows(question["prompt"], answer_rows(question))
+        for note in questions[-1]["notes"]:
             echo(visible(note))
         echo(visible(f"Open {report['page']}"))
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gnivo_edu import tasks
-from gnivo_edu.evaluation.explore import task_of
+from gnivo_edu.evaluation.explore import PROMPT, task_of
 from gnivo_edu.policies.budget import (
     DRAWN_BYTES,
     RUNTIME,
@@ -55,7 +55,8 @@ def estimate_explore(
     config, words = load_config(model), load_words(model)
     options = dict(task_options or {}) | ({} if horizon is None else {"horizon": horizon})
     options = tasks.check_options(task or "stories", options, texts=True)
-    asked = task_of(None, words, prompt=prompt, task=task, reward=reward, options=options)
+    prompts = [PROMPT if prompt is None else prompt]
+    asked = task_of(None, words, prompts=prompts, task=task, reward=reward, options=options)
     length = int(prompts_of(asked)[1][prompt_index or 0].sum())
     T, V = int(asked.horizon), int(asked.vocab_size)
     shapes = Shapes(config)
@@ -69,16 +70,16 @@ def estimate_explore(
 
     answers = group_size * (1 + (T // STEP) * continuations)
     at_once = max(ROWS // continuations, 1)
-    prompts, of_prompts, _ = shapes.prompts(at_once, length + T)
+    begun, of_prompts, _ = shapes.prompts(at_once, length + T)
     of_token = of_prompts / (at_once * (length + T))
     written = T if decoder_of(shapes.model) is not None else length + T
     cache = of_prompts + int(ROWS * written * of_token)
     logits = ROWS * V * DRAWN_BYTES
-    drawing = {"keys and values": max(cache, prompts.peak - logits), "logits": logits}
+    drawing = {"keys and values": max(cache, begun.peak - logits), "logits": logits}
     width = shapes.head.weight.shape[1]
     token, law = shapes.token(ROWS, length + T // 2), drawing_work(ROWS, V, width=width)
     times = answers / ROWS
-    draws = [prompts.times(times), *(x.times(times * T) for x in (token, law))]
+    draws = [begun.times(times), *(x.times(times * T) for x in (token, law))]
 
     scored = min(group_size + continuations, ROWS)
     forward = shapes.forward(scored, length + T - 1)

@@ -5,19 +5,21 @@ the command calls.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from gnivo_edu.evaluation.logged import read_logged
 from gnivo_edu.evaluation.step_values import step_values
-from gnivo_edu.evaluation.step_values.page import write_page
+from gnivo_edu.evaluation.step_values.page import write_pages
 from gnivo_edu.exact import check_alpha, check_size
 from gnivo_edu.figures.style import percent
 from gnivo_edu.names import home, output_folder
 
 PROMPT = "Once upon a time"
+SCHEMA_OF_QUESTIONS = "gnivo_edu.step_values_of_questions/1"
 MOST_CONTINUATIONS = 1_000_000  # of one step of all answers
 
 
@@ -55,13 +57,14 @@ def explore(
     `tasks.get` or the id of a toy environment, and `prompt_index`, the number of its question (0);
     `task_options` go to the task. `horizon`: most tokens of an answer. `answers`: a file of answers
     that are already there (`read_logged` says what is read) instead of `group_size` fresh ones;
-    without a task, `prompt_index` is the number of a prompt in it. `temperature` belongs to both
-    models. `chat`: whether the prompt is put into the chat template; None where there is one.
-    `seconds`: how long to go on drawing where intervals are widest. With `out`, a folder:
-    `index.html` and `values.json`, and the report has `page`, the path. Where `model` is the model/
-    of a run that left a critic beside it, what that says is drawn too. Raises ValueError, in one
-    line, on what cannot be loaded, on vocabularies that differ and on options that exclude each
-    other.
+    without a task, `prompt_index` is the number of a prompt in it; without that number each of its
+    questions is explained, the seconds shared, and the report holds `questions`, one report each.
+    `temperature` belongs to both models. `chat`: whether the prompt is put into the chat template;
+    None where there is one. `seconds`: how long to go on drawing where intervals are widest. With
+    `out`, a folder: `index.html` and `values.json`, and the report has `page`, the path. Where
+    `model` is the model/ of a run that left a critic beside it, what that says is drawn too. Raises
+    ValueError, in one line, on what cannot be loaded, on vocabularies that differ and on options
+    that exclude each other.
     """
     from gnivo_edu import tasks
     from gnivo_edu.policies import load_policy, pick_device
@@ -89,9 +92,9 @@ def explore(
         raise ValueError("the horizon is given twice: by --horizon, and among the task's options")
     options |= {name: x for name, x in [("horizon", horizon), ("chat", chat)] if x is not None}
     logged = None if answers is None else read_logged(answers)
-    if logged is not None and task is None:
-        prompt = logged.prompt_of(prompt, prompt_index)
-        prompt_index = None
+    prompts = [PROMPT if prompt is None else prompt]
+    if logged is not None and prompt is None:
+        prompts = logged.prompts or prompts
     options = tasks.check_options(task or "stories", options, texts=True)
     folder = None if out is None else output_folder(out)
     # A table is made for its task, which has a vocabulary of its own.
@@ -109,22 +112,23 @@ def explore(
                 f"{model!r} and {reference!r} do not share a vocabulary: their answers cannot be "
                 "compared"
             )
-    asked = task_of(policy, tokenizer, prompt=prompt, task=task, reward=reward, options=options)
-    given = None
+    asked = task_of(policy, tokenizer, prompts=prompts, task=task, reward=reward, options=options)
+    numbers = [prompt_index or 0]
+    given: dict[int, list[list[int]] | None] = {numbers[0]: None}
     if logged is not None:
-        given = logged.tokens(asked, prompt_index or 0)
+        numbers = logged.questions(asked, prompt_index if prompt is None else 0)
+        given = {number: logged.tokens(asked, number) for number in numbers}
     device = pick_device()
     policy = policy.to(device)
     critic = _critic_beside(model, policy, say=say)
-    values = step_values(
+    look = partial(
+        step_values,
         policy,
         base.to(device),
         task=asked,
-        prompt_index=prompt_index or 0,
         group_size=group_size,
         alpha=alpha,
         continuations=continuations,
-        answers=given,
         top_k=top_k,
         tree_horizon=tree_horizon,
         seed=seed,
@@ -132,12 +136,19 @@ def explore(
         reference_name=str(reference or model),
         critic=critic,
         temperature=temperature,
-        seconds=seconds,
+        seconds=None if seconds is None else seconds / len(numbers),
         say=say,
     )
-    report = values.to_json()
+    values = []
+    for place, number in enumerate(numbers, start=1):
+        if len(numbers) > 1:
+            say(f"question {place} of {len(numbers)}")
+        values.append(look(prompt_index=number, answers=given[number]))
+    report = values[0].to_json()
+    if len(values) > 1:
+        report = {"schema": SCHEMA_OF_QUESTIONS, "questions": [x.to_json() for x in values]}
     if folder is not None:
-        page = write_page(values, folder / "index.html")
+        page = write_pages(values, folder)
         (page.parent / "values.json").write_text(json.dumps(report), encoding="utf-8")
         report["page"] = str(page)
     return report
@@ -165,13 +176,13 @@ def vocabulary_of(tokenizer: Any) -> dict[str, int] | None:
 def task_of(
     model: Any,
     tokenizer: Any,
-    prompt: str | None,
+    prompts: Sequence[str],
     task: str | None,
     reward: str | None,
     options: dict[str, Any],
 ) -> Any:
     """The task of this name, with texts where it can have them: a pruned tree of texts gives exact
-    values. Or the one prompt and the reward.
+    values. Or prompts to continue and the reward.
     """
     from gnivo_edu import tasks
 
@@ -181,7 +192,7 @@ def task_of(
         raise ValueError(
             "this model has no tokenizer, so it reads no prompt: give --task, such as arithmetic"
         )
-    options |= {"openings": [PROMPT if prompt is None else prompt], "instruction": ""}
+    options |= {"openings": list(prompts), "instruction": ""}
     return tasks.get("stories", tokenizer, model=model, reward=reward or "sentiment", **options)
 
 

@@ -29,16 +29,28 @@ class Logged:
         texts = [as_text(row["prompt"]) for row in self.rows if row.get("prompt") is not None]
         return list(dict.fromkeys(texts))
 
-    def prompt_of(self, prompt: str | None, number: int | None) -> str | None:
-        """The prompt whose answers are meant: the one that is given, else that of this number."""
-        if prompt is not None or not self.prompts:
-            return prompt
-        if not 0 <= (number or 0) < len(self.prompts):
-            raise ValueError(
-                f"{self.source} has answers to {len(self.prompts)} prompts: --prompt-index must be "
-                f"in 0..{len(self.prompts) - 1}, got {number}"
-            )
-        return self.prompts[number or 0]
+    def questions(self, task: TokenMDP, number: int | None) -> list[int]:
+        """Numbers of the task's questions that the rows answer, in their order; or the one that is
+        given, and where no row has a prompt, the first.
+
+        Raises ValueError, in one line, on a row whose prompt is none of the task's questions.
+        """
+        if number is not None or not self.prompts:
+            return [number or 0]
+        asked: dict[str, int] = {}
+        for i in range(len(task.prompts())):
+            asked.setdefault(task.question_text(i), i)
+            asked.setdefault(task.prompt_text(i), i)
+        numbers = []
+        for i, row in enumerate(self.rows, start=1):
+            text = as_text(row.get("prompt"))
+            if text not in asked:
+                raise ValueError(
+                    f"the prompt of row {i} of {self.source}, {shown(text)}, is no question of the "
+                    "task: leave the row out, or set the task's options to those of the answers"
+                )
+            numbers.append(asked[text])
+        return list(dict.fromkeys(numbers))
 
     def tokens(self, task: TokenMDP, prompt_index: int) -> list[list[int]]:
         """Token ids of the answers to a question of a task, each up to an end token.
@@ -50,7 +62,7 @@ class Logged:
         """
         question = {task.question_text(prompt_index), task.prompt_text(prompt_index)}
         if not self.prompts:
-            chosen = list(enumerate(self.rows))
+            chosen = list(enumerate(self.rows, start=1))
         else:
             chosen = [
                 (i, row)
@@ -60,8 +72,7 @@ class Logged:
         if not chosen:
             raise ValueError(
                 f"{self.source} has no answer to {shown(task.question_text(prompt_index))}: its "
-                f"prompts begin with {shown(self.prompts[0])}; give --prompt-index of the question "
-                "that was asked"
+                f"first prompt is {shown(self.prompts[0])}; leave --prompt-index out for all"
             )
         return [self._answer(i, row, task=task, prompt_index=prompt_index) for i, row in chosen]
 

@@ -37,18 +37,19 @@ def test_only_the_rows_of_the_question_are_meant(tmp_path):
     logged = read_logged(write(tmp_path / "log.jsonl", *rows))
     assert len(logged.tokens(task, 0)) == 2
     assert logged.tokens(task, 1) == [list(task.demonstration(1))]
-    assert logged.prompt_of(None, 1) == task.question_text(1)
-    assert logged.prompt_of("mine", None) == "mine"
-    with pytest.raises(ValueError, match=r"has no answer to .*--prompt-index of the question"):
+    assert logged.questions(task, None) == [0, 1]
+    assert logged.questions(task, 1) == [1]
+    with pytest.raises(ValueError, match=r"has no answer to .*leave --prompt-index out for all"):
         logged.tokens(task, 2)
-    with pytest.raises(ValueError, match=r"answers to 2 prompts: .* 0\.\.1, got 7"):
-        logged.prompt_of(None, 7)
+    other = read_logged(write(tmp_path / "other.jsonl", rows[0], {"prompt": "?", "completion": ""}))
+    with pytest.raises(ValueError, match=r"the prompt of row 2 of .*, '\?', is no question"):
+        other.questions(task, None)
 
 
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"prompt": None, "reply": "6"}, "row 0 of .* has no answer: name its column one of"),
+        ({"prompt": None, "reply": "6"}, "row 1 of .* has no answer: name its column one of"),
         ({"tokens": [1] * 99}, "has 99 tokens, above the horizon of .*: give --horizon 99"),
     ],
 )
@@ -85,3 +86,26 @@ def test_a_log_with_messages_and_a_prompt_of_its_own(tmp_path, shared_model):
     assert "Once upon a time" in report["prompt"]
     assert "there was a happy dog." in report["answers"][0]["text"]
     assert report["answers"][0]["reward"] == 0.75
+
+
+def test_answers_to_several_questions_are_explained_on_pages_of_their_own(tmp_path):
+    task = tasks.get("arithmetic", texts=True)
+    rows = []
+    for i in (3, 1):
+        text = task.decode(task.demonstration(i))
+        slip = "3" if text[-2] != "3" else "4"
+        rows.append({"prompt": task.question_text(i), "completion": f"{text[:-2]}{slip}."})
+    report = explore(
+        "shipped",
+        task="arithmetic",
+        answers=write(tmp_path / "log.jsonl", *rows),
+        alpha=0.5,
+        continuations=64,
+        out=tmp_path / "page",
+    )
+    assert [x["prompt"] for x in report["questions"]] == [task.prompt_text(i) for i in (3, 1)]
+    index = Path(report["page"]).read_text(encoding="utf-8")
+    assert index.count("The value first falls at step") == 2
+    for number in (1, 2):
+        assert f'href="question-{number}.html"' in index
+        assert (tmp_path / "page" / f"question-{number}.html").is_file()

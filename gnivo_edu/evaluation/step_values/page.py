@@ -30,6 +30,7 @@ from gnivo_edu.figures.token_strip import TokenStrip, token_strip
 from gnivo_edu.figures.tokens import Token
 from gnivo_edu.figures.values import ValueLines
 from gnivo_edu.names import home
+from gnivo_edu.pages import render as render_in_shell
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
@@ -225,6 +226,23 @@ def render_page(values: StepValues) -> str:
     formats = {"conditions": conditions, "number": number, "signed": signed, "visible": visible}
     parts = {"strips_of": strips_of, "lines_of": lines_of, "rows_of": rows_of, "verdict": verdict}
     return render(TEMPLATE, values=values, log_z=log_z, alike=alike(values), **parts, **formats)
+
+
+def write_pages(values: Sequence[StepValues], folder: Path) -> Path:
+    """The page of one question as index.html; of several a page each, and an index.html that says
+    of every answer where its value first falls. Its path.
+    """
+    if len(values) == 1:
+        return write_page(values[0], folder / "index.html")
+    names = [f"question-{place}.html" for place in range(1, len(values) + 1)]
+    for one, name in zip(values, names, strict=True):
+        write_page(one, folder / name)
+    questions = [(name, _readable(one)) for name, one in zip(names, values, strict=True)]
+    parts = {"number": number, "verdict": verdict, "alike": alike}
+    index = folder / "index.html"
+    page = render_in_shell(TEMPLATE.with_name("questions.html"), questions=questions, **parts)
+    index.write_text(page, encoding="utf-8")
+    return index
 
 
 def _readable(values: StepValues) -> StepValues:
