@@ -157,7 +157,7 @@ def explore(
     continuations: Annotated[int, typer.Option(help="Fresh continuations after every step.")] = 16,
     seconds: Annotated[
         float | None,
-        typer.Option(help="Go on drawing where intervals are widest, so many seconds in all."),
+        typer.Option(help="Go on drawing where intervals are widest, for so many seconds."),
     ] = None,
     temperature: Annotated[float, typer.Option(help="Of both models.")] = 1.0,
     chat: Annotated[
@@ -231,11 +231,13 @@ def explore(
         )
 
     def show() -> None:
-        questions = report.get("questions", [report])
-        for question in questions:
-            tables.print_rows(question["prompt"], answer_rows(question))
-        for note in questions[-1]["notes"]:
+        several = "questions" in report
+        tables.print_rows("" if several else report["prompt"], answer_rows(report))
+        for note in [] if several else report["notes"]:
             echo(visible(note))
+        undecided = any("?:" in row["value falls at"] for row in answer_rows(report))
+        if undecided:
+            echo("?: within its interval; more --continuations, or --seconds, would settle it.")
         echo(visible(f"Open {report['page']}"))
 
     finish(report, as_json, show=show)

@@ -199,9 +199,16 @@ def task_of(
 def answer_rows(report: dict[str, Any]) -> list[dict[str, Any]]:
     """One row per different answer of a report, for a table: how often it was drawn, its reward,
     and where the value first falls, by how many nats and with what chance of ending right before
-    and after; of a policy that is not its reference also the sum of its implicit credits and the
-    step that has the lowest.
+    and after; where no interval says so, the step with the largest fall and a question mark. Of a
+    policy that is not its reference also the sum of its implicit credits and the step that has the
+    lowest; of several questions, which one it is.
     """
+    if "questions" in report:
+        return [
+            {"question": _short(question["prompt"].splitlines()[-1])} | row
+            for question in report["questions"]
+            for row in answer_rows(question)
+        ]
     rows = []
     for k, answer in enumerate(report["answers"]):
         if answer["same_as"] is not None:
@@ -224,16 +231,18 @@ def answer_rows(report: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _fall(answer: dict[str, Any]) -> dict[str, Any]:
-    """Where the value of an answer first falls, for a row; empty fields where it does not."""
-    s = answer["first_fall"]
+    """Where the value of an answer falls, for a row; empty fields where it does not."""
+    changes = [step["monte_carlo_credit"]["value"] for step in answer["steps"]]
+    s, sure = answer["first_fall"], ""
     if s is None:
+        s, sure = changes.index(min(changes)), "?"
+    if sure and (sum(changes) >= 0 or changes[s] > -0.005):
         return {"value falls at": "", "by nats": "", "chance": ""}
     before, after = (answer["monte_carlo"][t]["chance"] for t in (s, s + 1))
     chances = "" if before is None else f"{percent(before)} -> {percent(after)}"
-    step = answer["steps"][s]
     return {
-        "value falls at": f"{s + 1}: {_short(step['text'])}",
-        "by nats": -step["monte_carlo_credit"]["value"],
+        "value falls at": f"{s + 1}{sure}: {_short(answer['steps'][s]['text'])}",
+        "by nats": -changes[s],
         "chance": chances,
     }
 

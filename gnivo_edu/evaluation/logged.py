@@ -47,7 +47,8 @@ class Logged:
             if text not in asked:
                 raise ValueError(
                     f"the prompt of row {i} of {self.source}, {shown(text)}, is no question of the "
-                    "task: leave the row out, or set the task's options to those of the answers"
+                    "task: leave the row out, or set the task's options to those of the answers, "
+                    "such as --set split=test"
                 )
             numbers.append(asked[text])
         return list(dict.fromkeys(numbers))

@@ -80,7 +80,7 @@ def verdict(values: StepValues, answer: AnswerValues) -> str:
         return "Nothing tells its steps apart."
     s = answer.first_fall
     if s is None:
-        return f"No step lowers the value by more than its {values.level:.0%} interval."
+        return _undecided(values, answer)
     before, after = answer.monte_carlo[s], answer.monte_carlo[s + 1]
     fall = answer.monte_carlo_credits[s]
     chances = ""
@@ -90,6 +90,21 @@ def verdict(values: StepValues, answer: AnswerValues) -> str:
     return (
         f"The value first falls at step {s + 1} of {len(answer.step_texts)}, by "
         f"{nats(-fall.value)} nats ({nats(-fall.high)} to {nats(-fall.low)}){chances}."
+    )
+
+
+def _undecided(values: StepValues, answer: AnswerValues) -> str:
+    """What is said of an answer where no interval lies below 0: the step that may be it."""
+    none = f"No step lowers the value by more than its {values.level:.0%} interval"
+    s = answer.lowest_step
+    fall = answer.monte_carlo_credits[s]
+    if not answer.loses or fall.value > -0.005:  # what rounds to nothing is no fall
+        return f"{none}."
+    samples = max(estimate.samples for estimate in answer.monte_carlo)
+    return (
+        f"{none}; the largest fall is at step {s + 1} of {len(answer.step_texts)}, by "
+        f"{nats(-fall.value)} nats ({signed(-fall.high)} to {signed(-fall.low)}). To settle it, "
+        f"draw more: --continuations {8 * samples}, or --seconds 60."
     )
 
 
@@ -179,7 +194,7 @@ def strips_of(values: StepValues, answer: AnswerValues) -> dict[str, TokenStrip]
     tree, exact_values = values.exact, answer.exact_values
     if tree is None or exact_values is None or len(exact_values) < 2:
         return strips
-    if np.ptp(exact_values) < 1e-9:  # rounding alone: the tree has one reward
+    if np.abs(np.diff(exact_values)).max() < 0.005:  # nothing happens as far as the tree goes
         return strips
     heading = f"Exact credit of every {unit}"
     if tree.kind == "pruned":

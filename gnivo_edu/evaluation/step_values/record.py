@@ -81,6 +81,16 @@ class AnswerValues:
         return np.diff(self.exact_values[ends[ends < len(self.exact_values)]])
 
     @property
+    def loses(self) -> bool:
+        """Whether the answer is worth less at its end than at its start."""
+        return self.monte_carlo[-1].value < self.monte_carlo[0].value
+
+    @property
+    def lowest_step(self) -> int:
+        """The step, from 0, with the lowest Monte-Carlo credit."""
+        return int(np.argmin([credit.value for credit in self.monte_carlo_credits]))
+
+    @property
     def first_fall(self) -> int | None:
         """The first step, from 0, whose Monte-Carlo credit lies below 0 with its whole interval."""
         falls = (s for s, credit in enumerate(self.monte_carlo_credits) if credit.high < 0)

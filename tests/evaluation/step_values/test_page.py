@@ -85,6 +85,19 @@ def test_where_all_earn_the_same_the_page_says_so_and_colours_nothing():
     assert "first falls" not in page
 
 
+def test_a_fall_within_its_interval_is_named_with_what_would_settle_it():
+    problem = PosterProblem()
+    answers = [problem.examples["wrong at 3"], problem.examples["right"]]
+    values = look(problem, answers, continuations=2, seed=4)
+    wrong, right = values.answers
+    assert wrong.first_fall is None
+    said = verdict(values, wrong)
+    assert said.startswith("No step lowers the value by more than its 95% interval; the largest")
+    assert f"at step {wrong.lowest_step + 1} of 7" in said
+    assert said.endswith("draw more: --continuations 16, or --seconds 60.")
+    assert verdict(values, right) == "No step lowers the value by more than its 95% interval."
+
+
 def test_rounding_is_not_coloured():
     mdp = TokenMDP(2, 2, reward=lambda tokens, lengths: 1e-3 * tokens[:, 0])
     values = look(mdp, [[0, 1], [1, 1]])
