@@ -20,7 +20,7 @@ from gnivo_edu.names import home
 from gnivo_edu.pages import render
 from gnivo_edu.show.choice import check_asked, chosen_groups
 from gnivo_edu.show.formula import equation_of
-from gnivo_edu.show.glance import facts_of, glance_of
+from gnivo_edu.show.glance import facts_of, glance_of, trouble_of
 from gnivo_edu.show.history import changes_of, curves_of, history_of, spread_of
 from gnivo_edu.show.read import Run, read_run
 from gnivo_edu.show.unipo import write_unipo
@@ -67,10 +67,10 @@ def show(
     say("reading the record")
     data = page_data(found, step, question)
     target = home(out) if out is not None else _target(path)
-    text = render(TEMPLATE, data=data, title=f"{data['name']}: what happened")
+    text = render(TEMPLATE, data=data)
     while len(text.encode()) > LARGEST and len(data["groups"]) > 1:
-        data["groups"] = data["groups"][: len(data["groups"]) * 2 // 3]
-        text = render(TEMPLATE, data=data, title=f"{data['name']}: what happened")
+        data |= _fewer(data["groups"], data["first"])
+        text = render(TEMPLATE, data=data)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text, encoding="utf-8")
     return {
@@ -80,6 +80,14 @@ def show(
         "groups": len(data["groups"]),
         "glance": [line["text"] for line in data["glance"]],
     }
+
+
+def _fewer(groups: list[dict[str, Any]], first: int) -> dict[str, Any]:
+    # Two thirds of the groups, and among them the one that is shown first.
+    kept = groups[: len(groups) * 2 // 3]
+    if first >= len(kept):
+        kept[-1], first = groups[first], len(kept) - 1
+    return {"groups": kept, "first": first}
 
 
 def _target(path: Path) -> Path:
@@ -94,28 +102,40 @@ def page_data(run: Run, step: int | None = None, question: int | None = None) ->
     formulas: list[dict[str, Any]] = []
     spread = spread_of(history)
     begun = [row["step"] for row in spread if row["step"] is not None]
+    glance = glance_of(run, history, spread)
+    objective = visible(str(config.get("objective", "")))
+    name = visible(run.name)
     groups = chosen_groups(run, history, asked=(step, question), begun=begun, formulas=formulas)
     return {
-        "name": visible(run.name),
+        "name": name,
+        "title": " · ".join(filter(None, (name, objective, "what happened"))),
         "facts": facts_of(run),
-        "glance": glance_of(run, history, spread),
+        "glance": glance,
         "curves": curves_of(run, history),
         "spread": spread,
         "changes": changes_of(history),
-        "objective": visible(str(config.get("objective", ""))),
+        "objective": objective,
         "equation": equation_of(str(config.get("objective", ""))),
         "formulas": formulas,
         "quantities": _quantities(groups),
+        "steps": len(run.metrics) or len(history.steps),
         "groups": groups,
-        "first": _first(groups, step, question),
+        "first": _first(groups, asked=(step, question), trouble=trouble_of(glance)),
     }
 
 
-def _first(groups: Sequence[dict[str, Any]], step: int | None, question: int | None) -> int:
-    """The place of the group that is shown first: the one asked for, else the last step's."""
-    wanted = [step in (None, g["step"]) and question in (None, g["question"]) for g in groups]
+def _first(
+    groups: Sequence[dict[str, Any]], asked: tuple[int | None, int | None], trouble: int | None
+) -> int:
+    """The place of the group that is shown first: the one asked for, else one of the step at which
+    the trouble began, or of the nearest that is shown, else the last step's.
+    """
+    step, question = asked
     if step is None and question is None and groups:
-        wanted = [g["step"] == groups[-1]["step"] for g in groups]
+        last = groups[-1]["step"]
+        sought = last if trouble is None else trouble
+        step = min((g["step"] for g in groups), key=lambda s: abs(s - sought))
+    wanted = [step in (None, g["step"]) and question in (None, g["question"]) for g in groups]
     return wanted.index(True) if True in wanted else 0
 
 

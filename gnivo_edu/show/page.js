@@ -10,12 +10,13 @@ function make(tag, attributes = {}, ...children) {
   return node;
 }
 const bdi = (text) => make("bdi", {}, text);
+const minus = (x) => String(x).replaceAll("-", "−");
 const short = (x) => {
   if (x === null || x === undefined) return "–";
   const size = Math.abs(x);
   if (size >= 1e300) return x > 0 ? "∞" : "−∞";
   const text = x === 0 ? "0" : size >= 1e5 || size < 1e-3 ? x.toExponential(2) : String(Number(x.toPrecision(4)));
-  return text.replace("-", "−");
+  return minus(text);
 };
 const signed = (x) => (x > 0 ? "+" : "") + short(x);
 
@@ -68,7 +69,7 @@ const GREEK = { alpha: "α", gamma: "γ", lam: "λ", delta: "δ", logp: "log π"
 const named = (symbol) => GREEK[symbol] ?? symbol.replace(/^mean_/, "mean ").replace(/^std_/, "std ").replace(/^var_/, "var ");
 const written = (expression, put) =>
   expression.replace(/[A-Za-z_]\w*(?!\w*\()/g, (symbol) => put(symbol)).replace(/(\w+)(?=\()/g, (name) => GREEK[name] ?? name)
-    .replace(/\*/g, "·").replace(/(?<!e)-/g, "−");
+    .replace(/\*/g, "·").replace(/-/g, "−");
 
 function numbersOf(group, answer, t) {
   const own = answer.tokens;
@@ -111,7 +112,7 @@ const QUANTITY = {
 // --- curves ---------------------------------------------------------------------------------------
 
 const shownSteps = [...new Set(data.groups.map((group) => group.step))];
-const state = { step: shownSteps[0], group: data.groups[0], answer: 0, token: null, colour: null };
+const state = { step: shownSteps[0], group: data.groups[0], question: data.groups[0]?.question, answer: 0, token: null, colour: null };
 const movers = [];
 
 function path(xs, ys) {
@@ -166,20 +167,21 @@ function spark(rates) {
 const spreading = new Set(data.spread.map((row) => row.token));
 const colours = Object.fromEntries(data.quantities.map((q) => [q.key, q]));
 
-function goTo(step, question) {
+function goTo(step) {
   if (!shownSteps.length) return;
   const nearest = shownSteps.reduce((a, b) => (Math.abs(b - step) < Math.abs(a - step) ? b : a));
   const here = data.groups.filter((group) => group.step === nearest);
-  const group = here.find((g) => g.question === (question ?? state.group.question)) ?? here[0];
+  const group = here.find((g) => g.question === state.question) ?? here[0];
   choose(group);
 }
 
 function choose(group) {
+  const place = [state.answer, state.token];
   Object.assign(state, { group, step: group.step, answer: 0, token: null });
   $("step").value = shownSteps.indexOf(group.step);
   $("step").setAttribute("aria-valuetext", `step ${group.step}`);
   $("step-number").textContent = group.step;
-  const here = data.groups.filter((g) => g.step === group.step);
+  const here = data.groups.filter((g) => g.step === group.step).sort((a, b) => a.question - b.question || a.update - b.update);
   $("question").replaceChildren(
     ...here.map((g) => {
       const update = here.some((other) => other.update !== g.update) ? `, update ${g.update}` : "";
@@ -191,6 +193,8 @@ function choose(group) {
   $("prompt").replaceChildren(...group.prompt.flatMap((line, i) => (i ? [make("br"), bdi(line)] : [bdi(line)])));
   movers.forEach((move) => move());
   drawAnswers();
+  // The place that was chosen stays chosen where this group has it.
+  if (place[1] !== null && place[1] < (group.answers[place[0]]?.texts.length ?? 0)) select(...place, false);
 }
 
 function drawAnswers() {
@@ -211,9 +215,41 @@ function drawAnswers() {
   );
   paint();
   drawSteps();
+  clearPanel();
+}
+
+function clearPanel() {
+  state.token = null;
+  for (const node of $("answers").querySelectorAll(".t[aria-pressed=true]")) node.setAttribute("aria-pressed", "false");
+  $("panel").classList.remove("open");
   $("formula").replaceChildren(make("p", { class: "soft" }, "Click a token, or go to it with the arrow keys: the formula of the objective appears with that token's own numbers in it."));
   $("panel-head").textContent = "Choose a token";
 }
+
+function close() {
+  const node = $("answers").querySelector(".t[aria-pressed=true]");
+  clearPanel();
+  node?.focus();
+}
+
+// A table that is wider than its place says so.
+function hint() {
+  for (const place of document.querySelectorAll(".wide")) place.classList.toggle("over", place.scrollWidth > place.clientWidth + 1);
+}
+
+// What a colour says; entropy and KL are never below 0.
+const twoSided = (above, below) => `Blue, solid: ${above}; orange, dashed: ${below}.`;
+const LEGEND = {
+  signal: twoSided("the update makes the token likelier", "less likely"),
+  credit: twoSided("the policy likes the token better than its reference does", "worse"),
+  value: twoSided("the policy likes the answer up to here better than its reference does", "worse"),
+  advantage: twoSided("above 0, better than what it is measured against", "below 0, worse"),
+  moved: twoSided("the token has become likelier since it was written", "less likely"),
+  kl: "The stronger the blue, the farther the policy is from its reference.",
+  entropy: "The stronger the blue, the more open it was which token comes next.",
+  critic: twoSided("the critic expected a reward above 0", "below 0"),
+};
+const inUnit = (text, quantity) => (quantity.unit ? `${text} ${quantity.unit}` : text);
 
 function paint() {
   const quantity = colours[state.colour];
@@ -230,10 +266,10 @@ function paint() {
     node.className = `t${level ? (x > 0 ? ` plus p${level}` : ` minus m${level}`) : ""}`;
     if (t && answer.steps[t] !== answer.steps[t - 1]) node.classList.add("step");
     if (mark && spreading.has(answer.texts[t])) node.classList.add("mark");
-    node.title = x === undefined || x === null ? "" : `${quantity.label}: ${signed(x)} ${quantity.unit}`;
+    node.title = x === undefined || x === null ? "" : `${quantity.label}: ${inUnit(signed(x), quantity)}`;
   }
   if (!quantity) return;
-  const all = `Blue, solid: above 0; orange, dashed: below. Full colour at ${short(quantity.scale)} ${quantity.unit}, on one scale for all steps of this page. `;
+  const all = `${LEGEND[quantity.key]} Full colour at ${inUnit(short(quantity.scale), quantity)}, on one scale for all steps of this page.`;
   const flat = { credit: "the policy is still its reference", value: "the policy is still its reference", moved: "the answers are the policy's own, and it has not moved yet", kl: "the policy is still its reference" };
   $("legend").textContent = quantity.flat ? `Nothing is coloured: all of these numbers are 0, or rounding${flat[quantity.key] ? ` (${flat[quantity.key]})` : ""}. Choose another colour.` : all;
 }
@@ -265,6 +301,7 @@ function drawSteps() {
     return make("tr", {}, make("th", { scope: "row" }, make("span", { class: "mono" }, bdi(text.length > 80 ? `${text.slice(0, 79)}…` : text))), ...cells);
   });
   $("steps").replaceChildren(head, make("tbody", {}, ...rows));
+  hint();
 }
 
 function select(k, t, focus = true) {
@@ -278,9 +315,15 @@ function select(k, t, focus = true) {
   const node = $("answers").querySelector(`[data-k="${k}"][data-t="${t}"]`);
   node.setAttribute("aria-pressed", "true");
   node.tabIndex = 0;
-  if (focus) node.focus();
   if (changed) drawSteps();
   drawPanel(answer, t);
+  $("panel").classList.add("open");
+  $("panel").scrollTop = 0;
+  if (focus) {
+    node.focus({ preventScroll: true });
+    node.scrollIntoView({ block: "nearest" }); // not behind the panel
+  }
+  hint();
 }
 
 function row(cells) {
@@ -293,19 +336,23 @@ function drawPanel(answer, t) {
   $("panel-head").replaceChildren("Token ", make("span", { class: "mono" }, "“", bdi(answer.texts[t]), "”"), ` · ${t + 1} of ${answer.texts.length}`);
   const body = $("formula");
   body.replaceChildren();
+  const told = state.group.formula === null ? null : explain(state.group, answer, t);
+  const what = told?.scored === "policy_logps" ? "log π of this token" : "V_θ after this token";
+  const goes = Math.abs(told?.signal) < 1e-12 ? "The update leaves this token alone." : `The update makes this token ${told?.signal > 0 ? "likelier" : "less likely"}.`;
+  // What the formula comes to stands first, to be in sight.
+  if (told) body.append(make("p", { class: "outcome" }, "signal = ", make("strong", {}, short(told.signal))), make("p", {}, `That is −dL/d(${what}), loss per nat. ${goes}`));
   const seen = [];
   if (logp) seen.push(["chance under the policy", Math.exp(logp[t])], ["under who wrote it", Math.exp(old[t])], ["under the reference", Math.exp(ref[t])]);
   const value = QUANTITY.value(answer);
   if (value) seen.push(["implicit value after it, less log Z, nats", value[t]]);
   if (entropy) seen.push(["entropy before it, nats", entropy[t]]);
   body.append(make("table", {}, make("tbody", {}, ...seen.map(([name, x]) => row([name, short(x)])))));
-  if (state.group.formula === null) {
+  if (!told) {
     body.append(make("p", { class: "soft" }, data.objective ? "The formula needs what this record does not hold, or the objective is not one of the registry." : "This record is of another trainer and holds no log-probabilities: there is no formula to fill in."));
     $("said").textContent = `Token ${t + 1}`;
     return;
   }
-  const told = explain(state.group, answer, t);
-  if (data.equation) body.append(make("h3", {}, data.objective), make("pre", {}, data.equation));
+  if (data.equation) body.append(make("h3", {}, data.objective), make("pre", {}, data.equation.replace(/(?<=\de|\s)-/g, "−")));
   for (const line of told.lines) {
     const last = line.symbol === "signal";
     const filled = written(line.expression, (symbol) => (symbol in line.before ? bracketed(line.before[symbol]) : symbol));
@@ -316,12 +363,9 @@ function drawPanel(answer, t) {
         `= ${filled} = `, make("strong", { "data-symbol": line.symbol, "data-value": String(line.value) }, short(line.value))),
     );
   }
-  const what = told.scored === "policy_logps" ? "log π of this token" : "V_θ after this token";
-  const goes = Math.abs(told.signal) < 1e-12 ? "The update leaves this token alone." : `The update makes this token ${told.signal > 0 ? "likelier" : "less likely"}.`;
-  body.append(make("p", {}, `signal = −dL/d(${what}), loss per nat. ${goes}`));
   const recorded = answer.tokens.signal?.[t];
-  if (recorded !== undefined) body.append(make("p", { class: "soft" }, `On record, as the update took it: ${recorded}`));
-  const rows = Object.entries(told.numbers).map(([symbol, x]) => row([named(symbol), told.words[symbol], make("span", { "data-number": symbol }, String(x))]));
+  if (recorded !== undefined) body.append(make("p", { class: "soft" }, `On record, as the update took it: ${minus(recorded)}`));
+  const rows = Object.entries(told.numbers).map(([symbol, x]) => row([named(symbol), told.words[symbol], make("span", { "data-number": symbol }, minus(x))]));
   body.append(make("h3", {}, "Its numbers"), make("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Numbers of the token" }, make("table", {}, make("tbody", {}, ...rows))));
   $("said").textContent = `Token ${t + 1}, signal ${signed(told.signal)}. ${goes}`;
 }
@@ -341,8 +385,17 @@ for (const button of document.querySelectorAll(".jump")) {
 }
 if (data.groups.length) {
   $("step").max = shownSteps.length - 1;
+  $("stops").textContent = `${shownSteps.length} of ${data.steps} steps are in this page`;
   $("step").addEventListener("input", () => goTo(shownSteps[$("step").value]));
-  $("question").addEventListener("change", () => choose(data.groups[$("question").value]));
+  $("question").addEventListener("change", () => {
+    const group = data.groups[$("question").value];
+    state.question = group.question;
+    choose(group);
+  });
+  $("close").addEventListener("click", close);
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && state.token !== null) close();
+  });
   $("colour").append(...data.quantities.map((q) => make("option", { value: q.key }, q.label)));
   state.colour = (data.quantities.find((q) => !q.flat) ?? data.quantities[0])?.key ?? null;
   $("colour").value = state.colour;
@@ -364,5 +417,8 @@ if (data.groups.length) {
     const t = Math.min(Math.max(Number(node.dataset.t) + move[1], 0), state.group.answers[k].texts.length - 1);
     select(k, t);
   });
-  choose(data.groups[data.first ?? 0]);
+  state.question = data.groups[data.first].question;
+  choose(data.groups[data.first]);
 }
+hint();
+window.addEventListener("resize", hint);

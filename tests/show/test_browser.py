@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 pytest.importorskip("pyarrow", reason="needs pyarrow")
 FORMULA = """() => ({
   numbers: Object.fromEntries([...document.querySelectorAll("[data-number]")].map(
-    (n) => [n.dataset.number, Number(n.textContent)])),
+    (n) => [n.dataset.number, Number(n.textContent.replaceAll("−", "-"))])),
   lines: [...document.querySelectorAll("[data-symbol]")].map(
     (n) => [n.dataset.symbol, Number(n.dataset.value)])})"""
 
@@ -100,3 +100,50 @@ def test_five_thousand_tokens_open_at_once(opened, tmp_path):
     assert page.locator("#answers .t").count() > 4900
     spent = {m["name"]: m["value"] for m in session.send("Performance.getMetrics")["metrics"]}
     assert 0 < spent["TaskDuration"] < 2
+
+
+def test_the_panel_is_a_sheet_on_a_phone_that_the_keyboard_closes(opened, tmp_path):
+    page = opened(write_run(tmp_path / "run"), viewport={"width": 390, "height": 844})
+    page.click("#answers .t >> nth=20")
+    box, token = page.locator("#panel").bounding_box(), page.locator("#answers .t >> nth=20")
+    assert box["y"] + box["height"] == pytest.approx(844, abs=1)
+    assert box["height"] <= 0.45 * 844 + 1
+    assert token.bounding_box()["y"] < box["y"]
+    assert "signal = " in page.inner_text("#formula > :first-child")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "close"
+    page.keyboard.press("Enter")
+    assert page.locator("#panel.open").count() == 0
+    assert page.evaluate("[state.token, document.activeElement.className.split(' ')[0]]") == [
+        None,
+        "t",
+    ]
+
+
+def test_the_chosen_place_outlasts_a_change_of_step_and_question(opened, tmp_path):
+    page = opened(write_run(tmp_path / "run", groups=3))
+    assert page.inner_text("#step-number") == str(BEGINS)
+    assert page.inner_text("#stops") == "12 of 12 steps are in this page"
+    numbers = page.evaluate("[...$('question').options].map((o) => parseInt(o.text))")
+    assert numbers == sorted(numbers)
+    page.click('[data-k="1"][data-t="2"]')
+    page.focus("#step")
+    page.keyboard.press("ArrowLeft")
+    assert page.evaluate("[state.step, state.answer, state.token]") == [BEGINS - 1, 1, 2]
+    page.select_option("#question", index=1)
+    assert page.evaluate("[state.step, state.answer, state.token]") == [BEGINS - 1, 1, 2]
+    assert "Token" in page.inner_text("#panel-head")
+
+
+def test_every_colour_says_what_it_means(opened, tmp_path):
+    page = opened(write_run(tmp_path / "run", "ppo"))
+    keys = page.evaluate("data.quantities.map((q) => q.key)")
+    legends = {}
+    for key in keys:
+        page.select_option("#colour", key)
+        legends[key] = page.inner_text("#legend")
+    assert len(set(legends.values())) == len(keys) == 8
+    assert not [text for text in legends.values() if " ," in text or "undefined" in text]
+    assert "orange" in legends["credit"]
+    assert not [key for key in ("entropy", "kl") if "orange" in legends[key]]
+    assert page.evaluate("[short(-3.33e-4), short(-2e-9)]") == ["−3.33e−4", "−2.00e−9"]

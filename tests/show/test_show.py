@@ -5,6 +5,7 @@ tokens; formulas that give what the update took; what is on record and what is n
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from gnivo_edu import objectives
 from gnivo_edu.objectives.formulas import SIGNAL, evaluate
 from gnivo_edu.show import page_data, quantity, show
 from gnivo_edu.show.formula import equation_of
-from gnivo_edu.show.history import onset
+from gnivo_edu.show.glance import glance_of, trouble_of
+from gnivo_edu.show.history import history_of, onset
 from gnivo_edu.show.read import read_run
 from tests.show.planted import BEGINS, HOSTILE, write_run
 
@@ -44,6 +46,41 @@ def test_the_page_says_when_the_reward_was_fooled_and_by_which_token(tmp_path):
     # The step before it and the step itself are there to look at.
     assert {BEGINS - 1, BEGINS} <= {group["step"] for group in data["groups"]}
     assert data["changes"]["after"] > data["changes"]["before"]
+
+
+def token(name, step, after):
+    return {"token": name, "before": 0.1, "after": after, "step": step, "rates": []}
+
+
+def test_each_step_that_is_named_has_its_token_and_its_button(tmp_path):
+    run = read_run(write_run(tmp_path / "run"))
+    spread = [token("a", 4, 9.0), token("b", None, 8.0), token("c", 2, 7.0)]
+    lines = [x for x in glance_of(run, history_of(run), spread) if "spread" in x["text"]]
+    assert [line["step"] for line in lines] == [4, 2]
+    assert "“a”, “c”" in lines[0]["text"]
+    assert "from step 4 on" in lines[0]["text"]
+    assert "“c”, for good from step 2 on" in lines[1]["text"]
+    assert trouble_of(lines) == 2
+    assert trouble_of([{"text": "", "step": 3}]) is None
+
+
+def test_a_token_that_does_not_stay_is_said_to(tmp_path, monkeypatch):
+    monkeypatch.setattr("gnivo_edu.show.spread_of", lambda history: [token("b", None, 8.0)])
+    page = Path(show(write_run(tmp_path / "run"))["page"]).read_text(encoding="utf-8")
+    assert "<td>not for good</td>" in page
+    assert "Answers fill up" not in page
+
+
+def test_a_page_opens_where_trouble_began_and_keeps_that_group(tmp_path, monkeypatch):
+    run = write_run(tmp_path / "run")
+    data = page_data(read_run(run))
+    assert data["groups"][data["first"]]["step"] == BEGINS
+    assert data["title"] == "run · gnivo · what happened"
+    monkeypatch.setattr("gnivo_edu.show.LARGEST", 1)
+    assert show(run, step=11, question=1)["groups"] == 1
+    island = (run / "show.html").read_text(encoding="utf-8").split('id="data">')[1]
+    (group,) = json.loads(island.split("</script>")[0])["groups"]
+    assert (group["step"], group["question"]) == (11, 1)
 
 
 STEPS = {"level": "step", "kl_to_initial": 0.3, "kl_gradient": "answers", "reference": "initial"}
