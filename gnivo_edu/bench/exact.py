@@ -20,7 +20,7 @@ SLOPE = 0.95  # growth in proportion, to 5% of the exponent
 def bench_exact(
     vocab_size: int = 10,
     horizon: int = 7,
-    depths: Sequence[int] = (9, 10, 11),
+    depths: Sequence[int] = (10, 11, 12),
     prompts: Sequence[int] = (64, 128, 256, 512),
     repeats: int = 11,
     progress: Progress = None,
@@ -53,7 +53,7 @@ def bench_exact(
             name, runs["solve"].seconds, peer=runs["numpy.exp"].seconds, unit="s", bound=1 / 2
         ),
         ratio_row("peak memory / one array", [peak], peer=[tree.rewards.nbytes], unit="bytes"),
-        _recursion(max(min(depths) - 2, 1), repeats, progress=progress),
+        _recursion(max(min(depths) - 3, 1), repeats, progress=progress),
     ]
     trees = {4**depth: _tree(4, depth) for depth in depths}
     grown = {count: lambda tree=tree: exact.solve(tree, ALPHA) for count, tree in trees.items()}

@@ -16,17 +16,17 @@ from gnivo_edu.policies.chunked import chunked_scores, chunked_weighted_sum
 from gnivo_edu.policies.dense import FIELDS, dense_scores
 from gnivo_edu.policies.heads import Head
 
-VOCABULARY, HIDDEN = 32_768, 512
+# Memory is watched at the vocabulary and width of Qwen2.5-0.5B, time at smaller ones.
+MEMORY_SIZES, TIME_SIZES = (151_936, 896), (32_768, 512)
 # What known coefficients are held to: an eighth of the memory, and no more time.
 MEMORY, TIME = 8.0, 1.0
 LIMIT = 1e-12  # of the error in float64
 
 
 def bench_score(
-    tokens: int = 4096,
+    tokens: int = 2048,
     timed: int = 1024,
-    vocabulary: int = VOCABULARY,
-    width: int = HIDDEN,
+    sizes: tuple[tuple[int, int], tuple[int, int]] = (MEMORY_SIZES, TIME_SIZES),
     repeats: int = 9,
     progress: Progress = None,
 ) -> list[Row]:
@@ -36,11 +36,12 @@ def bench_score(
     Two ways: the chunks are made again in backward ("recomputed"), or the coefficients are known,
     as in the second of two passes, and they are made once ("known"). Log-probabilities alone over
     all tokens, also against the fused head of TRL (extra `trl`) where that is installed; with the
-    entropy and the KL to a reference over half of them. Times are of `timed` tokens. Memory is the
-    most that torch had allocated at a time beyond its inputs and the head's own gradient, the same
-    each time: of one run.
+    entropy and the KL to a reference over half of them. Times are of `timed` tokens. `sizes`:
+    vocabulary and width where memory is watched, and where time is taken. Memory is the most that
+    torch had allocated at a time beyond its inputs and the head's own gradient, the same each time:
+    of one run.
 
-    >>> rows = bench_score(tokens=16, vocabulary=64, width=4, repeats=1)
+    >>> rows = bench_score(tokens=16, sizes=((64, 4), (64, 4)), repeats=1)
     >>> len(rows), rows[0]["case"]
     (11, 'log-probs, 16 tokens, recomputed: peak memory')
     """
@@ -49,13 +50,14 @@ def bench_score(
         ("log-probs", FIELDS[:1], tokens),
         ("with entropy and KL", FIELDS, tokens // 2),
     ):
-        for case_of, watched in ((count, True), (min(timed, count) // (tokens // count), False)):
-            case = _Case(case_of, vocabulary, width=width, fields=fields)
+        timed_count = min(timed, tokens) // (tokens // count)
+        for case_of, watched, size in ((count, True, sizes[0]), (timed_count, False, sizes[1])):
+            case = _Case(case_of, size[0], width=size[1], fields=fields)
             label = f"{name}, {case_of:,} tokens"
             rows += _compare(case, label, watched=watched, repeats=repeats, progress=progress)
     if progress:
         progress("the error in float64")
-    error = float64_error(min(tokens, 32), vocabulary, width=width)
+    error = float64_error(min(tokens, 32), sizes[1][0], width=sizes[1][1])
     # An error of nothing would be a ratio of infinity.
     measured = [max(error, 1e-300)]
     name = f"largest float64 error / limit of {LIMIT:g}"

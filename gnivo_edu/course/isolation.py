@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
@@ -241,11 +242,21 @@ def _shown() -> list[str]:
 
 def _kill_marked(mark: str) -> None:
     """Kill what still carries a submission's mark in its environment: it has killed its supervisor
-    and left its tree.
+    and left its tree. Returns when it is gone, or after two seconds.
     """
+    until = time.monotonic() + 2
+    while _kill_each(mark) and time.monotonic() < until:
+        time.sleep(0.02)
+
+
+def _kill_each(mark: str) -> int:
+    """How many processes carried the mark, and are killed: a signal takes its time."""
+    killed = 0
     for entry in Path("/proc").glob("[0-9]*/environ"):
         try:
             if mark.encode() in entry.read_bytes():
                 os.kill(int(entry.parent.name), signal.SIGKILL)
+                killed += 1
         except OSError:
             continue
+    return killed

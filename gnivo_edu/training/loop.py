@@ -122,7 +122,7 @@ def fine_tune(
     finally:
         run.log.end()
         if run.state.origin is not None:
-            note_end(run.config, run.state.origin, task=run.task, objective=run.objective)
+            note_end(run.config, run.state.origin, task=run.task, objective=run.given)
         run.folder.release()
 
 
@@ -138,10 +138,9 @@ class _Run:
         objects: Mapping[str, Any],
     ) -> None:
         self.config, self.processes = config, processes
-        given = objects["objective"]
-        self.objective: Objective = (
-            objectives.as_objective(given) if given else objectives.get(config.objective)
-        )
+        # As it was given: what it holds is the user's, and belongs to the run's beginning.
+        self.given = objects["objective"] or objectives.get(config.objective)
+        self.objective: Objective = objectives.as_objective(self.given)
         self.device = accelerator.device
         if config.precision == "float64" and self.device.type == "mps":
             self.device = torch.device("cpu")  # that accelerator has no float64
@@ -220,7 +219,7 @@ class _Run:
             self.rollouts.initial,
             task=self.task,
             questions=self.questions,
-            objective=self.objective,
+            objective=self.given,
         )
 
     def _draw(self) -> None:

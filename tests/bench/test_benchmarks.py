@@ -42,7 +42,7 @@ SMALL = {
         threads=1,
         size="tiny",
     ),
-    "score": partial(bench.bench_score, tokens=16, vocabulary=64, width=4, repeats=2),
+    "score": partial(bench.bench_score, tokens=16, sizes=((64, 4), (64, 4)), repeats=2),
     "train-step": partial(bench.bench_train_step, short=TINY, long=TINY, repeats=1),
 }
 ROWS = {
@@ -87,7 +87,7 @@ def test_a_record_meets_its_contract(name: str, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_chunked_scores_agree_with_dense_ones_and_take_less_memory() -> None:
-    rows = bench.bench_score(tokens=512, vocabulary=2048, width=8, repeats=1)
+    rows = bench.bench_score(tokens=512, sizes=((2048, 8), (2048, 8)), repeats=1)
     memory = [row for row in rows if row["unit"] == "bytes"]
     assert len(memory) == 4
     assert all(row["ratio"] > 1 for row in memory)

@@ -38,7 +38,7 @@ SUMS = {
 }
 RUN = """
 import json, sys
-import peft, torch, transformers.models.llama.modeling_llama
+import peft, pyarrow.parquet, torch, transformers.models.llama.modeling_llama
 import gnivo_edu.tasks.stories, gnivo_edu.tasks.sums
 from gnivo_edu.training import TrainConfig, fine_tune
 
