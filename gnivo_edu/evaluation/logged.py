@@ -13,7 +13,7 @@ from gnivo_edu.names import shown
 from toy_envs import TokenMDP
 
 TEXTS = ("completion", "answer", "response", "output", "text")
-TOKENS = ("tokens", "completion_ids")
+TOKENS = ("tokens", "token_ids", "completion_ids")
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,16 @@ class Logged:
         """Numbers of the task's questions that the rows answer, in their order; or the one that is
         given, and where no row has a prompt, the first.
 
-        Raises ValueError, in one line, on a row whose prompt is none of the task's questions.
+        Raises ValueError, in one line, on a number that no question has, and on a row whose prompt
+        is none of the task's questions.
         """
+        count = len(task.prompts())
+        if number is not None and not 0 <= number < count:
+            raise ValueError(f"prompt_index must be in 0..{count - 1}, got {number}")
         if number is not None or not self.prompts:
             return [number or 0]
         asked: dict[str, int] = {}
-        for i in range(len(task.prompts())):
+        for i in range(count):
             asked.setdefault(task.question_text(i), i)
             asked.setdefault(task.prompt_text(i), i)
         numbers = []
@@ -67,7 +71,7 @@ class Logged:
         else:
             chosen = [
                 (i, row)
-                for i, row in enumerate(self.rows)
+                for i, row in enumerate(self.rows, start=1)
                 if as_text(row.get("prompt")) in question
             ]
         if not chosen:
@@ -80,8 +84,10 @@ class Logged:
     def _answer(
         self, number: int, row: dict[str, Any], task: TokenMDP, prompt_index: int
     ) -> list[int]:
-        ids = next((list(map(int, row[name])) for name in TOKENS if row.get(name)), None)
-        if ids is None:
+        numbers = next((row[name] for name in TOKENS if row.get(name)), None)
+        if numbers is not None:
+            ids = _token_ids(numbers, f"row {number} of {self.source}")
+        else:
             text = next((as_text(row[name]) for name in TEXTS if row.get(name) is not None), None)
             if text is None:
                 raise ValueError(
@@ -106,7 +112,8 @@ def read_logged(path: str | PathLike[str]) -> Logged:
     """The answers in a file: JSON lines, a JSON list, CSV or parquet, as `load_rows` reads them.
 
     Columns: the answer, a text or a list of messages (`completion`, `answer`, `response`, `output`
-    or `text`) or its token ids (`tokens` or `completion_ids`); the `prompt`, a text or messages,
+    or `text`) or its token ids (`tokens`, `token_ids` or
+    `completion_ids`); the `prompt`, a text or messages,
     which may be missing; and `truncated`, true where the length limit cut it off. What TRL writes
     into its `completions` folder is such a file. Other columns are left alone.
     """
@@ -128,6 +135,13 @@ def as_text(field: Any) -> str:
         last = field[-1]
         return str(last.get("content", "")) if isinstance(last, dict) else str(last)
     return "" if field is None else str(field)
+
+
+def _token_ids(numbers: Any, where: str) -> list[int]:
+    """Token ids as they are in a file; ValueError, which names the row, on what is none."""
+    if isinstance(numbers, list) and all(type(number) is int for number in numbers):
+        return list(numbers)
+    raise ValueError(f"the tokens in {where} must be a list of whole numbers, got {shown(numbers)}")
 
 
 def _encoded(text: str, task: TokenMDP, prompt_index: int) -> list[int]:

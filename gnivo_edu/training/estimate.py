@@ -197,7 +197,8 @@ class _Run:
         several = self.parts > 1
         # With several micro-batches the coefficients are known and the logits are made once; one
         # is scored with its graph, with its entropy.
-        logits = self._chunk(3 if kl else 1 if several else 2)
+        arrays = 1 if several else 2
+        logits = self._chunk(3 if kl else arrays)
         activations = graph.kept
         beside = max(logits + of_head, through.peak - graph.kept + of_head)
         if config.critic == "network" and self._has_critic:

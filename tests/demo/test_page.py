@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from copy import deepcopy
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from gnivo_edu.demo.page import (
     render_page,
 )
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 PROBLEM = toy_envs.PosterProblem()
 TREE = exact.enumerate_tree(PROBLEM)
 KEY = exact.solve(TREE, alpha=0.5)
@@ -107,18 +105,6 @@ def synthetic(model: bool = False) -> dict:
             },
         }
     )
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium found: install chromium or google-chrome to run the page tests")
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

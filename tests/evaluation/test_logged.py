@@ -41,6 +41,11 @@ def test_only_the_rows_of_the_question_are_meant(tmp_path):
     assert logged.questions(task, 1) == [1]
     with pytest.raises(ValueError, match=r"has no answer to .*leave --prompt-index out for all"):
         logged.tokens(task, 2)
+    with pytest.raises(ValueError, match=r"prompt_index must be in 0\.\."):
+        logged.questions(task, len(task.prompts()))
+    rows.append({"prompt": task.question_text(0)})
+    with pytest.raises(ValueError, match=r"row 4 of .* has no answer"):
+        read_logged(write(tmp_path / "short.jsonl", *rows)).tokens(task, 0)
     other = read_logged(write(tmp_path / "other.jsonl", rows[0], {"prompt": "?", "completion": ""}))
     with pytest.raises(ValueError, match=r"the prompt of row 2 of .*, '\?', is no question"):
         other.questions(task, None)
@@ -50,6 +55,7 @@ def test_only_the_rows_of_the_question_are_meant(tmp_path):
     ("row", "message"),
     [
         ({"prompt": None, "reply": "6"}, "row 1 of .* has no answer: name its column one of"),
+        ({"tokens": "1 2"}, "the tokens in row 1 of .* must be a list of whole numbers, got '1 2'"),
         ({"tokens": [1] * 99}, "has 99 tokens, above the horizon of .*: give --horizon 99"),
     ],
 )

@@ -59,6 +59,7 @@ class Continuations:
         }
         self.rows: dict[Row, list[Row]] = {prefix: [] for prefix in sorted(beginnings)}
         self.rewards: dict[Row, list[float]] = {prefix: [] for prefix in self.rows}
+        self.binary = True  # whether every reward so far is 0 or 1
 
     @property
     def drawn(self) -> int:
@@ -82,7 +83,8 @@ class Continuations:
         longest, extra = 0.0, 0
         widths = {prefix: self._width(prefix, budget) for prefix in self.rows}
         while budget.spent + longest < budget.seconds:
-            widest = max(widths, key=lambda prefix: widths[prefix])
+            # Of equally wide ones the one with the fewest continuations.
+            widest = max(widths, key=lambda prefix: (widths[prefix], -len(self.rows[prefix])))
             before, extra = budget.spent, extra + 1
             # Streams that neither the group nor the even draws read.
             step = 1 + len(widest) + extra * (self.asked.task.horizon + 1)
@@ -99,11 +101,12 @@ class Continuations:
         drawn = self.asked.after(self.reference, prefixes, count=count, step=step)
         for prefix, rows in drawn.items():
             self.rows[prefix] += rows
-            self.rewards[prefix] += self.asked.rewards(rows).tolist()
+            rewards = self.asked.rewards(rows)
+            self.rewards[prefix] += rewards.tolist()
+            self.binary &= bool(np.isin(rewards, (0.0, 1.0)).all())
 
     def _width(self, prefix: Row, budget: Budget) -> float:
         """Width of the interval of a beginning's value, nats; 0 where graded rewards all agree."""
         rewards = self.rewards[prefix]
-        binary = all(reward in (0.0, 1.0) for row in self.rewards.values() for reward in row)
-        value = estimate_value(rewards, budget.alpha, level=budget.level, binary=binary)
+        value = estimate_value(rewards, budget.alpha, level=budget.level, binary=self.binary)
         return value.high - value.low

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from gnivo_edu.evaluation.step_values.estimate import Estimate
+from gnivo_edu.evaluation.step_values.notes import alike, verdict
 from gnivo_edu.evaluation.step_values.record import AnswerValues, StepValues
 from gnivo_edu.exact import Array
 from gnivo_edu.figures.page import render
@@ -72,53 +73,6 @@ def rows_of(values: StepValues, answer: AnswerValues) -> list[StepRow]:
             )
         )
     return rows
-
-
-def verdict(values: StepValues, answer: AnswerValues) -> str:
-    """Where the value of an answer first falls, in one sentence."""
-    if values.all_alike:
-        return "Nothing tells its steps apart."
-    s = answer.first_fall
-    if s is None:
-        return _undecided(values, answer)
-    before, after = answer.monte_carlo[s], answer.monte_carlo[s + 1]
-    fall = answer.monte_carlo_credits[s]
-    chances = ""
-    if values.binary_reward:
-        high, low = (percent(values.chance(estimate.value)) for estimate in (before, after))
-        chances = f": the chance of ending right goes from {high} to {low}"
-    return (
-        f"The value first falls at step {s + 1} of {len(answer.step_texts)}, by "
-        f"{nats(-fall.value)} nats ({nats(-fall.high)} to {nats(-fall.low)}){chances}."
-    )
-
-
-def _undecided(values: StepValues, answer: AnswerValues) -> str:
-    """What is said of an answer where no interval lies below 0: the step that may be it."""
-    none = f"No step lowers the value by more than its {values.level:.0%} interval"
-    s = answer.lowest_step
-    fall = answer.monte_carlo_credits[s]
-    if not answer.loses or fall.value > -0.005:  # what rounds to nothing is no fall
-        return f"{none}."
-    samples = max(estimate.samples for estimate in answer.monte_carlo)
-    return (
-        f"{none}; the largest fall is at step {s + 1} of {len(answer.step_texts)}, by "
-        f"{nats(-fall.value)} nats ({signed(-fall.high)} to {signed(-fall.low)}). To settle it, "
-        f"draw more: --continuations {8 * samples}, or --seconds 60."
-    )
-
-
-def alike(values: StepValues) -> str:
-    """Why there is nothing to explain, and what to change; empty where there is something."""
-    if not values.all_alike:
-        return ""
-    reward = number(values.answers[0].reward)
-    samples = sum(estimate.samples for a in values.answers for estimate in a.monte_carlo)
-    return (
-        f"All answers and all {samples:,} continuations earned {reward}: no step can be told from "
-        "another. Draw more (a larger group, more continuations, more seconds), take an easier or "
-        "a harder question, a longer horizon, a higher temperature, or a reward that is finer."
-    )
 
 
 def _chance(values: StepValues, estimate: Estimate) -> str:

@@ -7,13 +7,12 @@ from typing import Any
 
 from gnivo_edu import exact
 from gnivo_edu.evaluation.step_values import step_values
+from gnivo_edu.evaluation.step_values.notes import alike, verdict
 from gnivo_edu.evaluation.step_values.page import (
-    alike,
     lines_of,
     render_page,
     rows_of,
     strips_of,
-    verdict,
     write_page,
 )
 from gnivo_edu.policies import TabularLM
