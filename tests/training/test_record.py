@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -37,6 +38,18 @@ def test_the_columns_are_trls_and_ours_and_agree_with_the_log(tmp_path):
             assert len(columns["token_ids"][n]) == len(columns["token_texts"][n]) == length
             gap = columns["log_probs"][n][0] - columns["ref_log_probs"][n][0]
             assert columns["implicit_values"][n][0] == pytest.approx(gap, abs=1e-12)
+
+
+@pytest.mark.parametrize("group_size", [1, 4])
+def test_the_advantage_is_that_of_trl(tmp_path, group_size):
+    run(tmp_path, **ALL | {"objective": "dro", "group_size": group_size, "steps": 2})
+    (part,) = read_run(tmp_path).updates(tmp_path / "completions" / record.part_name(0, 0))
+    for _, places in part.groups:
+        rewards = np.array(part.rewards)[places]
+        expected = np.zeros(1)  # nothing to compare a single answer with
+        if group_size > 1:
+            expected = (rewards - rewards.mean()) / (rewards.std(ddof=1) + 1e-4)
+        assert [part.columns["advantage"][n] for n in places] == pytest.approx(expected, abs=1e-9)
 
 
 def test_the_signal_on_record_is_that_of_the_loss_on_the_batch_on_record(tmp_path):
