@@ -15,7 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 # Importing them registers the commands; the panels of `--help` stand in this order.
-from gnivo_edu.commands import learn, verify, train, maintain  # isort: skip  # noqa: F401
+from gnivo_edu.commands import learn, verify, study, train, maintain  # isort: skip  # noqa: F401
 from gnivo_edu.commands.app import app, echo
 from gnivo_edu.course.tidy import BuildError
 from gnivo_edu.names import visible

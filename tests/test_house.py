@@ -21,7 +21,7 @@ FLOORS = (
     ("population",),
     ("evaluation",),
     ("training",),
-    ("bench", "verify", "show"),
+    ("bench", "verify", "show", "studies"),
     ("demo",),
     ("commands",),
     ("cli",),

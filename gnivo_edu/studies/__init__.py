@@ -1,0 +1,106 @@
+"""The experiments of the papers, in miniature: their runs, their tables and what was predicted.
+
+`gnivo-edu study NAME` writes `results/NAME`: runs.jsonl, a line a run; table.md and table.csv;
+figures; completions/, frozen answers in parquet, by which a grade can be recomputed without a
+model; and predictions.md, which was there before the runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+from gnivo_edu.course.layout import course_root
+from gnivo_edu.names import nearest
+from gnivo_edu.studies.predictions import outcomes, write_predictions
+from gnivo_edu.studies.results import Results
+from gnivo_edu.studies.study import Cell, Prediction, Size, Study
+
+# A study lies in the module of its name; of `table1/search` the module is table1_search.
+NAMES = ("table1", "table1/search")
+
+
+@dataclass(frozen=True)
+class Done:
+    """What `run` leaves: where, the table as Markdown, and which predictions came true."""
+
+    folder: Path
+    runs: int
+    table: str
+    outcomes: dict[str, bool]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; a prediction that misses is a result, and no failure."""
+        return {
+            "folder": str(self.folder),
+            "runs": self.runs,
+            "predictions": self.outcomes,
+        }
+
+
+def study_of(name: str) -> Study:
+    """The study of a name; ValueError, in one line, with the nearest one where there is none.
+
+    >>> study_of("table1").seeds
+    5
+    """
+    if name not in NAMES:
+        raise ValueError(f"there is no study {name!r}; {nearest(name, NAMES)}")
+    module = import_module(f"gnivo_edu.studies.{name.replace('/', '_').replace('-', '_')}")
+    study: Study = module.STUDY
+    return study
+
+
+def read(name: str) -> Results:
+    """The results of a study that lie in the course's `results`."""
+    study_of(name)
+    return Results.read(course_root() / "results" / name)
+
+
+def run(
+    name: str,
+    size: Size = "full",
+    seeds: int | None = None,
+    jobs: int = 2,
+    out: Path | None = None,
+    only: Literal["predictions", "report"] | None = None,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Done:
+    """Make the runs of a study that its folder does not hold yet, then its tables, figures and
+    predictions; `only` one of these from what is there.
+
+    The folder: `out`, else results/NAME of the current folder, or runs/studies/NAME-SIZE for a
+    smaller form. Raises ValueError, in one line, on unknown names and where a run fails.
+    """
+    study = study_of(name)
+    small = Path("runs") / "studies" / f"{name.replace('/', '-')}-{size}"
+    folder = out or (Path("results") / name if size == "full" else small / "results")
+    scratch = Path("runs") / "studies" / name.replace("/", "-") if size == "full" else small
+    if only == "predictions":
+        write_predictions(study, folder)
+        return Done(folder, 0, "", {})
+    count = seeds or (study.seeds if size == "full" else 2)
+    cells = study.cells(size, range(count))
+    if only == "report":
+        results = Results.read(folder)
+    else:
+        # Here, as it brings torch: results are read without it.
+        from gnivo_edu.studies.runner import run_study
+
+        results = run_study(study, cells, folder, scratch, jobs=jobs, progress=progress)
+    if not results.runs:
+        raise ValueError(f"{folder} holds no runs: leave out --report to make them")
+    study.report(results)
+    hits: dict[str, bool] = {}
+    if size == "full":  # a small form is too small for them
+        write_predictions(study, folder, results)
+        hits = outcomes(study, results)
+    table = folder / "table.md"
+    shown = table.read_text(encoding="utf-8") if table.exists() else ""
+    return Done(folder, len(results.runs), shown, hits)
+
+
+__all__ = ["NAMES", "Cell", "Done", "Prediction", "Results", "Study", "read", "run", "study_of"]
