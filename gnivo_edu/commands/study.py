@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from gnivo_edu.commands.app import Json, app, echo, finish, folder, say
 from gnivo_edu.names import visible
+
+if TYPE_CHECKING:
+    from gnivo_edu.studies import Size
 
 PANEL = "Verify"
 
@@ -37,9 +40,7 @@ def study(
     predict: Annotated[
         bool, typer.Option("--predict", help="Run nothing: write down the predictions.")
     ] = False,
-    out: Annotated[
-        Path | None, typer.Option(parser=folder, help="Default: results/NAME.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(parser=folder, help="Default: results/NAME.")] = None,
     as_json: Json = False,
 ) -> None:
     """Run a study of the course and write its table, figures and predictions; goes on where it was
@@ -49,17 +50,26 @@ def study(
 
     if name == "list":
         known = {one: studies.study_of(one).about for one in studies.NAMES}
-        return finish(known, as_json, lambda: [echo(f"{n}: {about}") for n, about in known.items()])
+        text = "\n".join(f"{one}: {about}" for one, about in known.items())
+        finish(known, as_json, show=lambda: echo(text))
+        return
     if quick and smoke:
         raise ValueError("--quick and --smoke exclude each other: give one of them")
-    parts = [part for part, on in (("search", search), ("variants", variants), ("conditions", conditions)) if on]
+    flags = {"search": search, "variants": variants, "conditions": conditions}
+    parts = [part for part, asked in flags.items() if asked]
+    if len(parts) > 1:
+        raise ValueError(f"--{parts[0]} and --{parts[1]} exclude each other: give one of them")
+    size: Size = "smoke" if smoke else "full"
+    only: Literal["predictions", "report"] | None = "report" if report else None
+    if predict:
+        only = "predictions"
     done = studies.run(
         "/".join([name, *parts]),
-        size="smoke" if smoke else "quick" if quick else "full",
+        size="quick" if quick else size,
         seeds=seeds,
         jobs=jobs,
         out=out,
-        only="predictions" if predict else "report" if report else None,
+        only=only,
         progress=say(as_json),
     )
 

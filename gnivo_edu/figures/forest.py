@@ -1,4 +1,4 @@
-"""Forest plot: differences from one method, each a point with its interval, one panel a benchmark."""
+"""Forest plot: differences from one method, each a point with its interval, a panel a benchmark."""
 
 from __future__ import annotations
 
@@ -98,7 +98,9 @@ class ForestPlot(Shown):
                 word: [in_text(name) for name, x in values.items() if _colour(x) == tint]
                 for word, tint in (("above", ABOVE), ("below", BELOW))
             }
-            said = "; ".join(f"{word} 0: {', '.join(them) or 'none'}" for word, them in apart.items())
+            said = "; ".join(
+                f"{word} 0: {', '.join(them) or 'none'}" for word, them in apart.items()
+            )
             parts.append(f"{in_text(panel)}: {said}")
         return f"Forest plot of {self.x_label}, with intervals. {'. '.join(parts)}."
 

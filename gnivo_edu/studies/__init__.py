@@ -9,18 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
 from gnivo_edu.course.layout import course_root
-from gnivo_edu.names import nearest
 from gnivo_edu.studies.predictions import outcomes, write_predictions
+from gnivo_edu.studies.registry import NAMES, study_of
 from gnivo_edu.studies.results import Results
 from gnivo_edu.studies.study import Cell, Prediction, Size, Study
-
-# A study lies in the module of its name; of `table1/search` the module is table1_search.
-NAMES = ("table1", "table1/search")
 
 
 @dataclass(frozen=True)
@@ -39,19 +35,6 @@ class Done:
             "runs": self.runs,
             "predictions": self.outcomes,
         }
-
-
-def study_of(name: str) -> Study:
-    """The study of a name; ValueError, in one line, with the nearest one where there is none.
-
-    >>> study_of("table1").seeds
-    5
-    """
-    if name not in NAMES:
-        raise ValueError(f"there is no study {name!r}; {nearest(name, NAMES)}")
-    module = import_module(f"gnivo_edu.studies.{name.replace('/', '_').replace('-', '_')}")
-    study: Study = module.STUDY
-    return study
 
 
 def read(name: str) -> Results:

@@ -66,7 +66,9 @@ def train_and_test(
         run = fine_tune(config, policy=model, task=task)
         model = run.policy
         lines = (folder / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        measured = trained(list(map(json.loads, lines)), config.prompts_per_step * config.group_size)
+        measured = trained(
+            list(map(json.loads, lines)), config.prompts_per_step * config.group_size
+        )
         shutil.move(folder / "run" / "model", folder / "model")
         shutil.rmtree(folder / "run")
     return measured | test(model, settings)
@@ -132,7 +134,9 @@ def test(model: nn.Module, settings: Any) -> dict[str, Any]:
         by_tier["mean"] = float(np.mean(list(by_tier.values())))
     frozen = [
         {"problem": int(problem), "sample": sample, "text": text, "reward": float(reward)}
-        for problem, texts, rewards in zip(report.problems, report.texts, report.rewards, strict=True)
+        for problem, texts, rewards in zip(
+            report.problems, report.texts, report.rewards, strict=True
+        )
         for sample, (text, reward) in enumerate(zip(texts, rewards, strict=True))
     ]
     kept = {"completions": frozen} if settings.get("frozen") else {}

@@ -1,4 +1,4 @@
-"""Arithmetic, and three placebos of it: the same questions and answers, paid for nothing that helps.
+"""Arithmetic, and three placebos of it: the same questions, paid for nothing that helps.
 
 A method that gains as much from a placebo as from the reward has not learned from the reward.
 """
@@ -22,29 +22,28 @@ def paid(reward: Reward, seed: int, **options: Any) -> Arithmetic:
     question has operations and an end, whatever they say. "shuffled": the rewards of the answers to
     a question, dealt out among them anew, so that a group earns what it should and no answer does.
     """
-    kinds = {"task": Arithmetic, "random": _Random, "form": _Form, "shuffled": _Shuffled}
-    task = kinds[reward](**options)
-    if isinstance(task, _Drawn):
-        task.rng = np.random.default_rng([seed, 0x504C])  # a stream that nothing else reads
-    if reward != "task":
-        task.name = f"{task.name}-{reward}"
+    if reward == "task":
+        return Arithmetic(**options)
+    task: _Placebo = {"random": _Random, "form": _Form, "shuffled": _Shuffled}[reward](**options)
+    task.rng = np.random.default_rng([seed, 0x504C])  # a stream that nothing else reads
+    task.name = f"{task.name}-{reward}"
     return task
 
 
-class _Drawn(Arithmetic):
-    """A reward with coins in it."""
+class _Placebo(Arithmetic):
+    """A reward that may have coins in it."""
 
     rng: np.random.Generator
 
 
-class _Random(_Drawn):
+class _Random(_Placebo):
     def _score(
         self, tokens: NDArray[np.int64], lengths: NDArray[np.int64], prompt_index: NDArray[np.int64]
     ) -> ArrayLike:
         return self.rng.integers(2, size=len(tokens)).astype(np.float64)
 
 
-class _Form(Arithmetic):
+class _Form(_Placebo):
     def _score(
         self, tokens: NDArray[np.int64], lengths: NDArray[np.int64], prompt_index: NDArray[np.int64]
     ) -> ArrayLike:
@@ -58,7 +57,7 @@ class _Form(Arithmetic):
         return rewards
 
 
-class _Shuffled(_Drawn):
+class _Shuffled(_Placebo):
     def _score(
         self, tokens: NDArray[np.int64], lengths: NDArray[np.int64], prompt_index: NDArray[np.int64]
     ) -> ArrayLike:

@@ -62,7 +62,9 @@ def run_study(
                 os.fsync(file.fileno())
             left = (time.perf_counter() - begun) / count * (len(waiting) - count) / 60
             ended = len(cells) - len(waiting) + count
-            progress(f"{ended} of {len(cells)} runs: {cell.row}, seed {cell.seed}; {left:.0f} min left")
+            progress(
+                f"{ended} of {len(cells)} runs: {cell.row}, seed {cell.seed}; {left:.0f} min left"
+            )
         ordered = [kept[cell.row, cell.seed] for cell in cells]
         # Runs of further seeds, made before, stay.
         more = [run for key, run in kept.items() if run not in ordered]
@@ -98,7 +100,7 @@ def _work(task: tuple[str, Cell, Path]) -> tuple[Cell, Run]:
     """One run, in a process of its own."""
     import torch
 
-    from gnivo_edu.studies import study_of
+    from gnivo_edu.studies.registry import study_of
 
     name, cell, folder = task
     threads = torch.get_num_threads()

@@ -13,7 +13,7 @@ from typing import Any
 from gnivo_edu.figures.forest import forest_plot
 from gnivo_edu.studies.arithmetic import TESTED, train_and_test
 from gnivo_edu.studies.results import Results
-from gnivo_edu.studies.study import Cell, Prediction, Size, Study
+from gnivo_edu.studies.study import Cell, Size, Study
 from gnivo_edu.studies.table1_search import METHODS, chosen, training
 from gnivo_edu.studies.tables import write_table
 

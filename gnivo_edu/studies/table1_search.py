@@ -85,7 +85,11 @@ def report(results: Results) -> None:
     rows: dict[str, Any] = {}
     for run in results.runs:
         method, train = run["settings"]["method"], run["settings"]["train"]
-        rate, prompts, score = train["learning_rate"], train["prompts_per_step"], run["pass@1"]["mean"]
+        rate, prompts, score = (
+            train["learning_rate"],
+            train["prompts_per_step"],
+            run["pass@1"]["mean"],
+        )
         rows.setdefault(method, {"method": method})[f"{rate:g}, {prompts}"] = score
         if method not in best or score > best[method]["pass@1"]:
             best[method] = {"learning_rate": rate, "prompts_per_step": prompts, "pass@1": score}
