@@ -43,6 +43,18 @@ def read(name: str) -> Results:
     return Results.read(course_root() / "results" / name)
 
 
+def folder_of(name: str, size: Size) -> Path:
+    """Where a study writes unless it is told: results/NAME of the current folder; a smaller form
+    writes below runs/, where nothing is committed.
+    """
+    return Path("results") / name if size == "full" else scratch_of(name, size) / "results"
+
+
+def scratch_of(name: str, size: Size) -> Path:
+    """Where its runs leave models and the like."""
+    return Path("runs") / "studies" / f"{name.replace('/', '-')}-{size}"
+
+
 def run(
     name: str,
     size: Size = "full",
@@ -59,21 +71,23 @@ def run(
     smaller form. Raises ValueError, in one line, on unknown names and where a run fails.
     """
     study = study_of(name)
-    small = Path("runs") / "studies" / f"{name.replace('/', '-')}-{size}"
-    folder = out or (Path("results") / name if size == "full" else small / "results")
-    scratch = Path("runs") / "studies" / name.replace("/", "-") if size == "full" else small
+    folder = out or folder_of(name, size)
     if only == "predictions":
         write_predictions(study, folder)
         return Done(folder, 0, "", {})
-    count = seeds or (study.seeds if size == "full" else 2)
-    cells = study.cells(size, range(count))
+    source = study_of(study.runs_of or name)
+    runs = out or folder_of(source.name, size)
     if only == "report":
-        results = Results.read(folder)
+        results = Results.read(runs)
     else:
         # Here, as it brings torch: results are read without it.
         from gnivo_edu.studies.runner import run_study
 
-        results = run_study(study, cells, folder, scratch, jobs=jobs, progress=progress)
+        count = seeds or (source.seeds if size == "full" else 2)
+        cells = source.cells(size, range(count))
+        results = run_study(source, cells, runs, scratch_of(name, size), jobs, progress)
+    folder.mkdir(parents=True, exist_ok=True)
+    results = Results(folder, results.runs)
     if not results.runs:
         raise ValueError(f"{folder} holds no runs: leave out --report to make them")
     study.report(results)

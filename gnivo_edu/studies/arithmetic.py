@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,8 @@ def train_and_test(
     """One run: its scores on each tier, how far it went from its start, what it took, its curve.
 
     Settings of the cell: `train`, of `training.load_config`; `reward`, see `paid`; `tiers` it is
-    trained on; `test` "test" or "validation", `questions` of each tier and `samples` to each;
+    trained on and `tested` on; `test` "test" or "validation", `questions` of each tier and
+    `samples` to each;
     `frozen`, whether its completions are kept. Without `train` the model at its start is tested.
     The trained model stays in `folder`/model.
     """
@@ -113,21 +114,18 @@ def _mean(rows: list[dict[str, Any]], part: Any, metric: str) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def test(model: nn.Module, settings: Any) -> dict[str, Any]:
+def test(model: nn.Module, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Pass@1 and Pass@3 of each tier, and the mean over tiers, on questions not trained on."""
+    tiers = tuple(settings.get("tested", TESTED))
     count, samples = settings.get("questions", 200), settings.get("samples", 4)
-    if settings.get("test", "test") == "test":
-        task = Arithmetic(TESTED, split="test")
-        first = 0
-    else:
-        first = TRAIN_QUESTIONS
-        task = Arithmetic(TESTED, num_prompts=first + count, split="train")
-    each = len(task.tier) // len(TESTED)
-    prompts = [tier * each + first + n for tier in range(len(TESTED)) for n in range(count)]
+    first = 0 if settings.get("test", "test") == "test" else TRAIN_QUESTIONS
+    split: Any = "train" if first else "test"
+    task = Arithmetic(tiers, num_prompts=first + count, split=split)
+    prompts = np.arange(len(task.tier)).reshape(len(tiers), -1)[:, first:].flatten().tolist()
     report = evaluate(model, task, samples=samples, ks=(1, 3), seed=TEST_SEED, prompts=prompts)
     tier = task.tier[report.problems]
     scores = {
-        f"pass@{k}": {str(one): float(report.pass_at(k)[tier == one].mean()) for one in TESTED}
+        f"pass@{k}": {str(one): float(report.pass_at(k)[tier == one].mean()) for one in tiers}
         for k in (1, 3)
     }
     for by_tier in scores.values():

@@ -12,6 +12,9 @@ from gnivo_edu.studies.study import Study
 NAMES = (
     "table1",
     "table1/search",
+    "table1/variants",
+    "table1/conditions",
+    "curves",
 )
 
 

@@ -1,4 +1,4 @@
-"""Arithmetic, and three placebos of it: the same questions, paid for nothing that helps.
+"""Arithmetic paid in other ways: by degrees, and by three placebos that pay for nothing that helps.
 
 A method that gains as much from a placebo as from the reward has not learned from the reward.
 """
@@ -12,38 +12,54 @@ from numpy.typing import ArrayLike, NDArray
 
 from gnivo_edu.tasks.arithmetic import Arithmetic
 
-Reward = Literal["task", "random", "form", "shuffled"]
+Reward = Literal["task", "graded", "random", "form", "shuffled"]
 
 
 def paid(reward: Reward, seed: int, **options: Any) -> Arithmetic:
-    """The task with its own reward or a placebo; `seed` of the coins and of the shuffles.
+    """The task with its own reward or another; `seed` of the coins and of the shuffles.
 
+    "graded": the share of an answer's totals that are right. Placebos:
     "random": a fair coin for every answer. "form": 1 for an answer with as many totals as the
     question has operations and an end, whatever they say. "shuffled": the rewards of the answers to
     a question, dealt out among them anew, so that a group earns what it should and no answer does.
     """
     if reward == "task":
         return Arithmetic(**options)
-    task: _Placebo = {"random": _Random, "form": _Form, "shuffled": _Shuffled}[reward](**options)
+    kinds = {"graded": _Graded, "random": _Random, "form": _Form, "shuffled": _Shuffled}
+    task = kinds[reward](**options)
     task.rng = np.random.default_rng([seed, 0x504C])  # a stream that nothing else reads
     task.name = f"{task.name}-{reward}"
     return task
 
 
-class _Placebo(Arithmetic):
-    """A reward that may have coins in it."""
+class _Paid(Arithmetic):
+    """Another reward, which may have coins in it."""
 
     rng: np.random.Generator
 
 
-class _Random(_Placebo):
+class _Random(_Paid):
     def _score(
         self, tokens: NDArray[np.int64], lengths: NDArray[np.int64], prompt_index: NDArray[np.int64]
     ) -> ArrayLike:
         return self.rng.integers(2, size=len(tokens)).astype(np.float64)
 
 
-class _Form(_Placebo):
+class _Graded(_Paid):
+    def _score(
+        self, tokens: NDArray[np.int64], lengths: NDArray[np.int64], prompt_index: NDArray[np.int64]
+    ) -> ArrayLike:
+        rewards = np.zeros(len(tokens))
+        rows = zip(tokens, lengths, prompt_index.tolist(), strict=True)
+        for place, (row, length, number) in enumerate(rows):
+            written = self.decode(row[:length].tolist()).removesuffix(".").split(";")
+            right = [np.base_repr(total, self.base) for total in self.totals(number)[1:]]
+            hits = sum(a == b for a, b in zip(written, right, strict=False))
+            rewards[place] = hits / max(len(written), len(right))
+        return rewards
+
+
+class _Form(_Paid):
     def _score(
         self, tokens: NDArray[np.int64], lengths: NDArray[np.int64], prompt_index: NDArray[np.int64]
     ) -> ArrayLike:
@@ -57,7 +73,7 @@ class _Form(_Placebo):
         return rewards
 
 
-class _Shuffled(_Placebo):
+class _Shuffled(_Paid):
     def _score(
         self, tokens: NDArray[np.int64], lengths: NDArray[np.int64], prompt_index: NDArray[np.int64]
     ) -> ArrayLike:

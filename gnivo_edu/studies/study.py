@@ -61,6 +61,7 @@ class Study:
     folder of its own, and is a function of a module, as another process calls it; `report` writes
     tables and figures into the folder of the results.
 
+    `runs_of`: another study, whose runs are read where there are none of its own.
     What `run` returns is kept as one line of JSON; `completions`, rows of plain values, go to
     parquet.
     """
@@ -72,3 +73,4 @@ class Study:
     report: Callable[[Results], None]
     predictions: tuple[Prediction, ...] = ()
     seeds: int = 5
+    runs_of: str = ""
