@@ -15,6 +15,7 @@ NAMES = (
     "table1/variants",
     "table1/conditions",
     "curves",
+    "credit",
 )
 
 

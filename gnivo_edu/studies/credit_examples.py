@@ -1,0 +1,81 @@
+"""Answers to read, right ones and wrong ones, with the credit of every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from gnivo_edu.studies.credit_report import COUNT, frozen, mean_credits
+from gnivo_edu.studies.results import Results
+from gnivo_edu.studies.table1 import OURS, RIVAL
+from gnivo_edu.studies.tables import markdown
+
+
+def examples(results: Results) -> str:
+    """Answers to read, with the numbers of every step: the first of each kind."""
+    answers = frozen(results)
+    ours, theirs = (mean_credits(results, row) for row in (OURS, RIVAL))
+
+    def first(holds: Callable[[int], bool]) -> int | None:
+        return next(filter(holds, range(len(answers.rows))), None)
+
+    judged, rows = set(answers.judged), answers.rows
+
+    def lowest(i: int) -> int:
+        return int(np.argmin(ours[i]))
+
+    kinds = {
+        "Right": first(lambda i: rows[i]["right"] and sum(rows[i]["alike"]) > 1),
+        "Wrong, and found": first(
+            lambda i: i in judged and sum(rows[i]["alike"]) > 1
+            and lowest(i) == rows[i]["first_wrong"]
+        ),
+        "Wrong twice, and the second mistake is blamed more": first(
+            lambda i: i in judged and rows[i]["wrong"][lowest(i)]
+            and lowest(i) > rows[i]["first_wrong"]
+        ),
+        "Wrong, and a step that was done right is blamed most": first(
+            lambda i: i in judged and not rows[i]["wrong"][lowest(i)]
+        ),
+        "Wrong by a step that training made likelier": first(
+            lambda i: i in judged and ours[i][rows[i]["first_wrong"]] > 0
+        ),
+        "Right in the end, with a wrong step": first(
+            lambda i: rows[i]["right"] and rows[i]["first_wrong"] >= 0
+        ),
+    }  # fmt: skip
+    text = (
+        "# Answers, step by step\n\nThe first of each kind. Credits: log pi/pi_base of the step, "
+        "nats, mean over seeds; surprise: least log-probability of a token under the base; chance: "
+        "of ending right, by 16 rollouts from after the step. * the first wrong step; + another "
+        "that is wrong by itself.\n"
+    )
+    for kind, i in kinds.items():
+        if i is None:
+            text += f"\n## {kind}\n\nNone.\n"
+            continue
+        row, chance = rows[i], answers.chances(COUNT)[i]
+        fields = row["text"].split(";")
+        steps = [
+            {
+                "step": field + _mark(row, t),
+                "chance": f"{chance[t + 1]:.2f}",
+                f"credit, {OURS}": f"{ours[i][t]:+.2f}",
+                f"credit, {RIVAL}": f"{theirs[i][t]:+.2f}",
+                "surprise": f"{row['least_log_p'][t]:+.2f}",
+            }
+            for t, field in enumerate(fields)
+        ]
+        text += (
+            f"\n## {kind}\n\n`{row['question']}` answered `{row['text']}`; chance at the start "
+            f"{chance[0]:.2f}.\n\n{markdown(steps)}"
+        )
+    return text
+
+
+def _mark(row: Any, t: int) -> str:
+    if t == row["first_wrong"]:
+        return " *"
+    return " +" if row["wrong"][t] else ""
