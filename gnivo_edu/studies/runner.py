@@ -9,9 +9,11 @@ import multiprocessing
 import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -100,16 +102,15 @@ def _work(task: tuple[str, Cell, Path]) -> tuple[Cell, Run]:
     """One run, in a process of its own."""
     import torch
 
-    from gnivo_edu.studies.registry import study_of
-
     name, cell, folder = task
+    _end_with_parent()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     begun = time.perf_counter()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
-        measured = study_of(name).run(cell, folder)
+        measured = _study(name).run(cell, folder)
     except (ValueError, RuntimeError) as error:
         said = " ".join(str(error).split())
         raise ValueError(f"{name}: {cell.row}, seed {cell.seed}: {said}") from error
@@ -127,6 +128,25 @@ def _work(task: tuple[str, Cell, Path]) -> tuple[Cell, Run]:
         "versions": versions(),
     }
     return cell, run | ({"completions": completions} if completions else {})
+
+
+def _study(name: str) -> Study:
+    from gnivo_edu.studies.registry import study_of
+
+    return study_of(name)
+
+
+def _end_with_parent() -> None:
+    """Let this process end when the one that asked for its runs is gone, however that went."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _peak() -> int | None:
