@@ -1,4 +1,4 @@
-"""The wheel carries notebooks/ and recipes/ too; all else is in pyproject.toml."""
+"""The wheel carries notebooks/, recipes/ and results/ too; all else is in pyproject.toml."""
 
 from setuptools import find_packages, setup
 
@@ -7,5 +7,6 @@ setup(
         *find_packages(include=["gnivo_edu*", "toy_envs*"]),
         "gnivo_edu.data.notebooks",
         "gnivo_edu.data.recipes",
+        "gnivo_edu.data.results",
     ]
 )

@@ -20,7 +20,7 @@ import gnivo_edu
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-PARTS = ("gnivo_edu", "toy_envs", "notebooks", "recipes")
+PARTS = ("gnivo_edu", "toy_envs", "notebooks", "recipes", "results")
 FILES = ("pyproject.toml", "setup.py", "README.md", "LICENSE")
 
 
@@ -163,7 +163,7 @@ def test_the_wheel_carries_the_course(wheel):
     data = "gnivo_edu/data/"
     tracked = {
         path.relative_to(ROOT).as_posix()
-        for part in ("notebooks", "recipes")
+        for part in ("notebooks", "recipes", "results")
         for kind in ("ipynb", "md", "py", "png", "yaml", "json")
         for path in (ROOT / part).rglob(f"*.{kind}")
         if not any(name.startswith(".") for name in path.relative_to(ROOT).parts)
@@ -177,7 +177,7 @@ def test_the_wheel_carries_the_course(wheel):
         if path.is_file() and path.parent.name != "__pycache__" and path.name[0] != "."
     }
     assert library <= names
-    assert not any(name.startswith(("tests/", "notebooks/", "recipes/")) for name in names)
+    assert not any(name.startswith(("tests/", "notebooks/", "recipes/", "results/")) for name in names)
     metadata = next(name for name in names if name.endswith("METADATA"))
     said = zipfile.ZipFile(wheel).read(metadata).decode()
     assert f"Version: {gnivo_edu.__version__}\n" in said

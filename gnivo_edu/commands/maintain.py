@@ -120,7 +120,7 @@ def start(
     ],
     as_json: Json = False,
 ) -> None:
-    """Write the course, notebooks and recipes, into a folder. What is there already is kept."""
+    """Write the course, notebooks, recipes and results, into a folder; what is there is kept."""
     from gnivo_edu.course.layout import lay_out
 
     where, written, kept = lay_out(where)

@@ -1,4 +1,4 @@
-"""Where the course lies: the notebooks with their sources and pages, the recipes and their results.
+"""Where the course lies: the notebooks with their sources and pages, recipes, results of studies.
 
 In a clone they lie beside the library. An installed package carries a copy, which is read but never
 changed: `lay_out` writes it to a folder in which people work.
@@ -13,8 +13,8 @@ from gnivo_edu.names import output_folder
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 CLONE, SHIPPED = _PACKAGE.parent, _PACKAGE / "data"
-PARTS = ("notebooks", "recipes")
-KINDS = (".ipynb", ".md", ".py", ".png", ".yaml", ".json")
+PARTS = ("notebooks", "recipes", "results")
+KINDS = (".ipynb", ".md", ".py", ".png", ".yaml", ".json", ".jsonl", ".csv", ".parquet")
 FOLDER = "gnivo_course"  # where the notebooks of an installed package are opened
 
 
@@ -24,7 +24,7 @@ def has_course(folder: Path) -> bool:
 
 
 def course_root(to_write: bool = False) -> Path:
-    """The folder that holds notebooks/ and recipes/: the current one, else the clone that this
+    """The folder that holds notebooks/, recipes/ and results/: the current one, else the clone that this
     library runs from, else the copy inside the installed package.
 
     Raises ValueError, in one line, where only that copy is there and the caller wants `to_write`,
