@@ -16,6 +16,8 @@ NAMES = (
     "table1/conditions",
     "curves",
     "credit",
+    "text",
+    "text/smollm2",
 )
 
 
