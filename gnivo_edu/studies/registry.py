@@ -18,6 +18,7 @@ NAMES = (
     "credit",
     "text",
     "text/smollm2",
+    "ablations",
 )
 
 

@@ -1,0 +1,191 @@
+"""What came out of `ablations`: tables, figures, and the order of training beside theory's."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+from gnivo_edu.figures.bars import bar_panels
+from gnivo_edu.figures.forest import forest_plot
+from gnivo_edu.statistics import Interval
+from gnivo_edu.studies.ablations_rows import (
+    BASE,
+    EXACT,
+    FACTORS,
+    MEASURE,
+    OURS,
+    PLACEBOS,
+    PUBLISHED,
+    SHUFFLED,
+    STAYING,
+    K,
+)
+from gnivo_edu.studies.results import Results
+from gnivo_edu.studies.tables import write_table
+
+
+def exact(results: Results, row: str, name: str) -> float:
+    """A number of the laboratory for a row."""
+    return results.values(EXACT + row, name).popitem()[1]
+
+
+def pairs(results: Results, factor: str) -> list[tuple[str, str]]:
+    """Pairs of rows of a factor that were run."""
+    return list(combinations([row for row in FACTORS[factor] if row in results.rows], 2))
+
+
+def report(results: Results) -> None:
+    """Two tables, the forest plot and the bars of what alpha does where the reference stays."""
+    write_table(results.folder, _rows(results), _text(results))
+    alone = [row for row in STAYING if row in results.rows]
+    text = (
+        "# A reference that stays\n\n"
+        "The same method with the model at the start as its reference, which is what its theorem "
+        "is about. KL, nats an answer, of the trained model; beside it, in the laboratory, the KL "
+        "of the optimum and how far from it softmax weights end.\n\n" + _of_staying(results)
+    )
+    table: list[dict[str, Any]] = [
+        {
+            "row": row,
+            "Pass@1": results.mean(row, MEASURE),
+            "KL": results.mean(row, "kl_to_initial"),
+            "KL of the optimum": exact(results, row, "kl"),
+            "distance from it": exact(results, row, "away"),
+        }
+        for row in alone
+    ]
+    write_table(results.folder, table, text, name="reference_stays")
+    if len(results.of(OURS)) > 1:
+        (results.folder / "forest.png").write_bytes(forest(results).png())
+        kls = {
+            "KL, trained": {row: results.mean(row, "kl_to_initial").mean for row in alone},
+            "KL of the optimum, laboratory": {row: exact(results, row, "kl") for row in alone},
+        }
+        bars = bar_panels(kls, "nats an answer", "the reference is the model at the start")
+        (results.folder / "reference_stays.png").write_bytes(bars.png())
+
+
+def compared(results: Results) -> list[str]:
+    """Rows that differ from GN-IVO in one thing."""
+    apart = (OURS, BASE, *STAYING)
+    return [row for row in results.rows if row not in apart and not row.startswith(EXACT)]
+
+
+def forest(results: Results) -> Any:
+    """Trained and exact differences from GN-IVO, side by side."""
+    rows = compared(results)
+    names = {row: ("- " if row in PLACEBOS else "") + row for row in rows}
+    trained = {
+        names[row]: results.difference(row, OURS, MEASURE, comparisons=len(rows)) for row in rows
+    }
+    theory = {}
+    for row in rows:
+        gap = 0.0
+        if row not in PLACEBOS:  # they have no laboratory
+            gap = exact(results, row, "uphill") - exact(results, OURS, "uphill")
+        theory[names[row]] = Interval(gap, gap, gap)
+    return forest_plot(
+        {"trained: mean Pass@1": trained, "laboratory: uphill signal": theory},
+        f"less that of {OURS}: K = {K}, alpha = 0.2, all depths, softmax",
+        f"mean over {len(results.of(OURS))} seeds, paired; 95% intervals, corrected for "
+        f"{len(rows)} comparisons; below the line: placebos, of which the laboratory has none",
+    )
+
+
+def _rows(results: Results) -> list[dict[str, Any]]:
+    others = compared(results)
+    table = []
+    for row in (BASE, OURS, *others):
+        trained = row != BASE
+        cells: dict[str, Any] = {
+            "row": row,
+            "Pass@1": results.mean(row, MEASURE),
+            "Pass@1, tier 4": results.mean(row, "pass@1.4"),
+            "Pass@3": results.mean(row, "pass@3.mean"),
+            "KL": results.mean(row, "kl_to_initial") if trained else "",
+            "against GN-IVO": "",
+        }
+        if row in others:
+            cells["against GN-IVO"] = results.difference(
+                row, OURS, MEASURE, comparisons=len(others)
+            )
+        asked = results.of(EXACT + row)
+        for title, name in (
+            ("uphill", "uphill"),
+            ("noise", "noise"),
+            ("cosine", "cosine"),
+            ("distance from the optimum", "away"),
+        ):
+            cells[title] = asked[0].get(name, "") if asked else ""
+        table.append(cells)
+    return table
+
+
+def _text(results: Results) -> str:
+    seeds, answers = len(results.of(OURS)), int(results.mean(OURS, "responses").mean)
+    gain = results.mean(OURS, MEASURE).mean - results.mean(BASE, MEASURE).mean
+    placebo = results.mean(SHUFFLED, MEASURE).mean - results.mean(BASE, MEASURE).mean
+    said = "\n".join(
+        f"- {_of_factor(results, factor)}" for factor in FACTORS if pairs(results, factor)
+    )
+    return (
+        "# GN-IVO, one factor at a time\n\n"
+        f"{OURS} here: groups of {K}, alpha 0.2, all depths, tokens, softmax weights, the "
+        f"reference being the policy itself. Every row draws {answers:,} answers, as many in a "
+        f"step, over {seeds} paired seeds; trained on tiers 2 and 3, Pass@1 and Pass@3 are means "
+        "over tiers 2, 3 and 4. Differences from it have 95% intervals, corrected for "
+        f"{len(compared(results))} comparisons. It gains {100 * gain:.1f} points over the base; "
+        f"with shuffled rewards, {100 * placebo:.1f}.\n\n"
+        "The last four columns are exact, from three questions of four steps. `noise`: answers "
+        "that a batch needs for its noise to be as large as its mean gradient; `cosine` of that "
+        "mean and the gradient of the mean reward; `uphill`: cosine over root noise, the signal of "
+        "one answer; `distance from the optimum`: where GN-IVO ends while its reference stays, "
+        "total variation from the optimum.\n\n"
+        f"What came out, factor by factor:\n\n{said}"
+    )
+
+
+def _of_factor(results: Results, factor: str) -> str:
+    """The order of the laboratory beside that of training, in whole sentences."""
+    rows = [row for row in FACTORS[factor] if row in results.rows]
+    several = pairs(results, factor)
+    theory = {row: exact(results, row, "uphill") for row in rows}
+    trained = {row: results.mean(row, MEASURE).mean for row in rows}
+
+    def order(values: dict[str, float]) -> str:
+        ranked = sorted(rows, key=lambda row: -values[row])
+        return ", ".join(f"{row} ({values[row]:.3f})" for row in ranked)
+
+    apart = agreeing = 0
+    for first, second in several:
+        gap = results.difference(first, second, MEASURE, comparisons=len(several))
+        alike = (theory[first] - theory[second]) * gap.mean > 0
+        if gap.low > 0 or gap.high < 0:
+            apart += 1
+            agreeing += alike
+    published = PUBLISHED.get(factor, "")
+    quoted = f" Published, second-hand: {published}." if published else ""
+    judged = "None of the trained pairs is apart from 0, corrected"
+    if apart:
+        judged = (
+            f"Of {len(several)} trained pairs {apart} are apart from 0, corrected, and {agreeing} "
+            "of these are in the laboratory's order"
+        )
+    return (
+        f"**{factor}**. Uphill signal in the laboratory, the largest first: {order(theory)}. "
+        f"Trained, Pass@1: {order(trained)}. {judged}.{quoted}"
+    )
+
+
+def _of_staying(results: Results) -> str:
+    rows = [row for row in STAYING if row in results.rows]
+    ranked = sorted(rows, key=lambda row: -results.mean(row, "kl_to_initial").mean)
+    expected = sorted(rows, key=lambda row: -exact(results, row, "kl"))
+    same = "the same as" if ranked == expected else "another one than"
+    least, most = rows[-1], rows[0]
+    kls = [results.mean(row, "kl_to_initial").mean for row in (least, most)]
+    return (
+        f"The order of the trained KLs is {same} that of the optima. With {least.split(', ')[1]} "
+        f"the trained model ends {kls[0]:.2f} nats from its start, with {most.split(', ')[1]} "
+        f"{kls[1]:.2f}."
+    )
