@@ -19,6 +19,7 @@ NAMES = (
     "text",
     "text/smollm2",
     "ablations",
+    "noise",
 )
 
 
