@@ -32,7 +32,7 @@ from gnivo_edu.studies.study import Cell, Prediction, Size, Study
 from gnivo_edu.studies.table1 import BASE, OURS, PLACED, RIVAL, placebo
 from gnivo_edu.studies.table1_search import METHODS, K, chosen, training
 
-RESPONSES = {"full": 10_240, "quick": 2_560, "smoke": 512}  # of a transformer, and of a table
+RESPONSES = {"full": 5_120, "quick": 2_560, "smoke": 512}  # of a transformer, and of a table
 FEWER = {"PPO": 3, "DRO": 3, "OREO": 3}  # seeds of the methods with a network for a critic
 ASKED = {"full": 150, "quick": 40, "smoke": 10}  # questions of each tier, one answer to each
 

@@ -42,6 +42,7 @@ _COURSE = (
     "vimpo_residual",
     "kl_in_the_loss",
     "pass_at_k",
+    "first_wrong_auc",
     "best_of_k_law",
     "frozen_group_mean",
     "grpo_one_step_law",
@@ -54,6 +55,7 @@ _COURSE = (
     "monte_carlo_value",
     "rows_that_fit",
     "two_pass_gradient",
+    "drops",
 )
 _MODULES = {name: import_module(f"{__name__}.{name}") for name in _COURSE}
 # Where one's own lie: a notebook runs in its own folder, a command where `notebooks` is.
