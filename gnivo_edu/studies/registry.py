@@ -20,6 +20,7 @@ NAMES = (
     "text/smollm2",
     "ablations",
     "noise",
+    "moving-reference",
 )
 
 
