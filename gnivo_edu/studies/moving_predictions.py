@@ -238,8 +238,8 @@ PREDICTIONS = (
     ),
     Prediction(
         "and scores higher",
-        "Pass@1 of tier 4, every 10 less initial: 80 updates are far from a rest, and a whole "
-        "residual pushes harder. The pilot's difference was 0.24.",
+        "Pass@1 of tier 4, every 10 less initial: 60 updates are far from a rest, and a whole "
+        "residual pushes harder. In a pilot of 80 updates the difference was 0.24.",
         0.05,
         0.4,
         command="gnivo-edu claims --only partial-refreshes",
@@ -273,15 +273,15 @@ PREDICTIONS = (
     ),
     Prediction(
         "VIMPO at 0.2 gains by refreshes",
-        "Theorem 7: a refresh never lowers E[R]; Pass@1 of tier 4, every 10 less initial. The "
-        "pilot's difference was 0.09.",
+        "Theorem 7: a refresh never lowers E[R]; Pass@1 of tier 4, every 10 less initial. In a "
+        "pilot of 80 updates the difference was 0.09.",
         0.0,
         0.3,
         command="gnivo-edu claims --only vimpo-refresh-gain",
         falsified="a difference outside 0 to 0.3",
         placebo_misses="shuffled rewards teach nothing",
         number=apart("VIMPO at 0.2, every 10", "VIMPO at 0.2, initial", HARD),
-        placebo=apart("VIMPO at 0.2, every 10, shuffled", "VIMPO at 0.2, initial", HARD),
+        placebo=apart("GN-IVO, every 10, shuffled", "VIMPO at 0.2, initial", HARD),
     ),
     Prediction(
         "every update is the sampler",
