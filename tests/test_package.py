@@ -21,6 +21,7 @@ import gnivo_edu
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PARTS = ("gnivo_edu", "toy_envs", "notebooks", "recipes", "results")
+KINDS = (".ipynb", ".md", ".py", ".png", ".yaml", ".json", ".jsonl", ".csv", ".parquet")
 FILES = ("pyproject.toml", "setup.py", "README.md", "LICENSE")
 
 
@@ -164,8 +165,8 @@ def test_the_wheel_carries_the_course(wheel):
     tracked = {
         path.relative_to(ROOT).as_posix()
         for part in ("notebooks", "recipes", "results")
-        for kind in ("ipynb", "md", "py", "png", "yaml", "json")
-        for path in (ROOT / part).rglob(f"*.{kind}")
+        for kind in KINDS
+        for path in (ROOT / part).rglob(f"*{kind}")
         if not any(name.startswith(".") for name in path.relative_to(ROOT).parts)
     }
     assert len(tracked) > 40
@@ -177,7 +178,8 @@ def test_the_wheel_carries_the_course(wheel):
         if path.is_file() and path.parent.name != "__pycache__" and path.name[0] != "."
     }
     assert library <= names
-    assert not any(name.startswith(("tests/", "notebooks/", "recipes/", "results/")) for name in names)
+    outside = ("tests/", "notebooks/", "recipes/", "results/")
+    assert not any(name.startswith(outside) for name in names)
     metadata = next(name for name in names if name.endswith("METADATA"))
     said = zipfile.ZipFile(wheel).read(metadata).decode()
     assert f"Version: {gnivo_edu.__version__}\n" in said

@@ -32,7 +32,7 @@ from gnivo_edu.studies.study import Cell, Study
 
 Progress = Callable[[str], None]
 # Of a run's line: what differs from one time to the next.
-TIMINGS = ("seconds", "memory_mib", "versions")
+TIMINGS = ("seconds", "cpu_seconds", "training_seconds", "memory_mib", "versions")
 
 
 def run_study(
@@ -106,7 +106,7 @@ def _work(task: tuple[str, Cell, Path]) -> tuple[Cell, Run]:
     _end_with_parent()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    begun = time.perf_counter()
+    begun, worked = time.perf_counter(), time.process_time()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
@@ -124,6 +124,7 @@ def _work(task: tuple[str, Cell, Path]) -> tuple[Cell, Run]:
         "settings": dict(cell.settings),
         "threads": 1,
         "seconds": round(time.perf_counter() - begun, 1),
+        "cpu_seconds": round(time.process_time() - worked, 1),
         "memory_mib": _peak(),
         "versions": versions(),
     }
