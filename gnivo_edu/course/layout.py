@@ -24,8 +24,8 @@ def has_course(folder: Path) -> bool:
 
 
 def course_root(to_write: bool = False) -> Path:
-    """The folder that holds notebooks/, recipes/ and results/: the current one, else the clone that this
-    library runs from, else the copy inside the installed package.
+    """The folder that holds notebooks/, recipes/ and results/: the current one, else the clone that
+    this library runs from, else the copy inside the installed package.
 
     Raises ValueError, in one line, where only that copy is there and the caller wants `to_write`,
     and where there is none.
