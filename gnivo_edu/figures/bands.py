@@ -1,5 +1,5 @@
-"""Curves with bands: means over seeds with their intervals, one panel a measure, sets of methods
-below one another.
+"""Curves with bands: means over seeds with what lies around them, one panel a measure, sets of
+methods below one another.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, NamedTuple
 
-from gnivo_edu.figures.lines import styles
+from gnivo_edu.figures.lines import log_axis, styles
 from gnivo_edu.figures.style import Shown, blank, caption_below, number
 from gnivo_edu.figures.tokens import in_picture, in_text, wrapped
 from gnivo_edu.statistics import Interval
 
 
 class Band(NamedTuple):
-    """A line with its band: places on the x-axis, and the mean and interval at each."""
+    """A line with its band: places on the x-axis, and the mean and both ends at each."""
 
     x: Sequence[float]
     y: Sequence[Interval]
@@ -25,7 +25,7 @@ class Band(NamedTuple):
 @dataclass(frozen=True)
 class BandCurves(Shown):
     """`bands[method][measure]`; `sets` of at most six methods, a row of panels each; `measures`
-    names each measure with its unit.
+    names each measure with its unit; those in `log` have a logarithmic axis.
     """
 
     bands: Mapping[str, Mapping[str, Band]]
@@ -33,6 +33,7 @@ class BandCurves(Shown):
     measures: Mapping[str, str]
     x_label: str
     caption: str
+    log: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if not self.sets or not self.measures:
@@ -61,6 +62,8 @@ class BandCurves(Shown):
                         low, high = zip(*(one.ends for one in band.y), strict=True)
                         axes.fill_between(band.x, low, high, color=look.colour, alpha=0.15, lw=0)
                 axes.grid(color="#ececec")
+                if measure in self.log:
+                    log_axis(axes.yaxis, self._all(measure))
                 if row == 0:
                     axes.set_title("\n".join(wrapped(label, 24)), fontsize=10)
                 if row == shape[0] - 1:
@@ -70,6 +73,11 @@ class BandCurves(Shown):
                 bbox_to_anchor=(1.02, 0.5), frameon=False, handlelength=2.6,
             )  # fmt: skip
         return caption_below(figure, self.caption)
+
+    def _all(self, measure: str) -> list[float]:
+        """Every mean and end of a measure."""
+        known = [band[measure] for band in self.bands.values() if measure in band]
+        return [x for band in known for one in band.y for x in (one.mean, *one.ends)]
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """The last mean of every measure, a row for each method."""

@@ -8,7 +8,7 @@ from math import isfinite
 from typing import Any
 
 from gnivo_edu.figures.chips import text_width
-from gnivo_edu.figures.style import INK, QUIET, Shown, blank, caption_below, signed
+from gnivo_edu.figures.style import INK, Shown, blank, caption_below, signed
 from gnivo_edu.figures.tokens import in_picture, in_text, wrapped
 from gnivo_edu.statistics import Interval
 
@@ -18,10 +18,9 @@ ABOVE, BELOW, LEVEL = "#0099ee", "#dd7722", "#777777"
 @dataclass(frozen=True)
 class ForestPlot(Shown):
     """`panels[panel][name]`: the difference of a method from the one that the caption names, with
-    its interval; the same names in every panel, from top to bottom. A name that begins with "- "
-    stands under a line, as placebos do.
-
-    Intervals that hold 0 are grey with an open point, the others blue (above) or orange (below).
+    its interval; the same names in every panel, from top to bottom. Intervals that hold 0 are grey
+    with an open point, the others blue (above) or orange (below). `limits` of the axis: a point
+    beyond them stands at the edge as an arrow.
 
     >>> panels = {"tier 4": {"a": Interval(0.1, 0.05, 0.15), "b": Interval(0.0, -0.1, 0.1)}}
     >>> print(forest_plot(panels, "difference", "less GRPO").text())
@@ -34,6 +33,7 @@ class ForestPlot(Shown):
     panels: Mapping[str, Mapping[str, Interval]]
     x_label: str
     caption: str
+    limits: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if not self.panels or not self.names:
@@ -51,25 +51,22 @@ class ForestPlot(Shown):
         return list(next(iter(self.panels.values())))
 
     def _draw(self) -> Any:
-        names = [in_picture(name.removeprefix("- ")) for name in self.names]
+        names = list(map(in_picture, self.names))
         count = len(self.panels)
         margin = max(map(text_width, names)) + 0.3
         figure = blank((min(11.0, margin + 2.4 * count + 0.3), 0.28 * len(names) + 1.4))
         grid = figure.subplots(1, count, squeeze=False, sharex=True, sharey=True)[0]
-        line = next((i for i, name in enumerate(self.names) if name.startswith("- ")), None)
         for axes, (panel, values) in zip(grid, self.panels.items(), strict=True):
             for place, interval in enumerate(values.values()):
                 tint = _colour(interval)
                 if isfinite(interval.low):
                     axes.plot(interval.ends, [place, place], color=tint, linewidth=2.4, zorder=3)
                 face = "white" if tint == LEVEL else tint
-                axes.plot(
-                    interval.mean, place, "o", color=tint, markerfacecolor=face, markersize=6.5,
-                    zorder=4,
-                )  # fmt: skip
+                at, sign = self._place(interval.mean)
+                axes.plot(at, place, sign, color=tint, markerfacecolor=face, ms=6.5, zorder=4)
             axes.axvline(0, color=INK, linewidth=1.0, zorder=2)
-            if line is not None:
-                axes.axhline(line - 0.5, color=QUIET, linewidth=0.8, linestyle=(0, (4, 3)))
+            if self.limits is not None:
+                axes.set_xlim(*self.limits)
             axes.set_ylim(len(names) - 0.4, -0.6)
             axes.set_yticks(range(len(names)), names)
             axes.tick_params(axis="y", length=0)
@@ -80,11 +77,19 @@ class ForestPlot(Shown):
         grid[count // 2].set_xlabel(self.x_label, x=0.5 if count % 2 else 0.0)
         return caption_below(figure, self.caption)
 
+    def _place(self, mean: float) -> tuple[float, str]:
+        """Where a mean stands, and with what sign: within the limits a point, else an arrow."""
+        low, high = self.limits or (mean, mean)
+        if low <= mean <= high:
+            return mean, "o"
+        margin = 0.02 * (high - low)
+        return (low + margin, "<") if mean < low else (high - margin, ">")
+
     def table(self) -> tuple[list[str], list[list[str]]]:
         """One row for each name, one column for each panel."""
         return [self.x_label, *map(in_text, self.panels)], [
             [
-                in_text(name.removeprefix("- ")),
+                in_text(name),
                 *(_said(values[name]) for values in self.panels.values()),
             ]
             for name in self.names

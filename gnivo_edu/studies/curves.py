@@ -1,5 +1,5 @@
 """The curves of GN-IVO's Figure 1, from the runs of Table 1: against answers drawn and against wall
-time, with bands over seeds.
+time, with bands from the smallest to the largest seed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gnivo_edu.figures.bands import Band, band_curves
-from gnivo_edu.statistics import t_interval
+from gnivo_edu.statistics import Interval
 from gnivo_edu.studies import table1
 from gnivo_edu.studies.arithmetic import POINTS, train_and_test
 from gnivo_edu.studies.results import Results
@@ -25,6 +25,7 @@ MEASURES = {
     "entropy": "entropy, nats a token",
     "residual": "residual RMS over target RMS",
 }
+LOG = ("kl_to_initial", "grad_norm")
 SETS = (
     ("GN-IVO", "GRPO", "RLOO", "PPO", "SFT-winning", "VIMPO"),
     ("GN-IVO", "Dr. GRPO", "GVPO", "DRO", "OREO", "Online DPO"),
@@ -42,8 +43,11 @@ def bands(results: Results, row: str, x: str) -> dict[str, Band]:
     for measure in MEASURES:
         values = np.array([[_number(y) for y in run["curve"][measure]] for run in runs])
         known = ~np.isnan(values).any(axis=0)
+        if measure in LOG:
+            known &= (values > 0).all(axis=0)
         if known.any():
-            y = [t_interval(column) for column in values.T[known]]
+            columns = values.T[known]
+            y = [Interval(float(c.mean()), float(c.min()), float(c.max())) for c in columns]
             lines[measure] = Band(places[known].tolist(), y)
     return lines
 
@@ -66,11 +70,12 @@ def report(results: Results) -> None:
     for x, label in X.items():
         drawn = {row: bands(results, row, x) for row in rows}
         caption = (
-            f"mean over {seeds} seeds of the runs of Table 1; bands: 95% intervals (Student). The "
+            f"mean over {seeds} seeds of the runs of Table 1; bands: smallest to largest "
+            "seed. DRO and OREO learn from answers of the base, whose reward stays. The "
             "residual is 1 where the reference is the policy itself"
         )
         figure = band_curves(
-            drawn, [one for one in sets if one], MEASURES, x_label=label, caption=caption
+            drawn, [one for one in sets if one], MEASURES, x_label=label, caption=caption, log=LOG
         )
         (results.folder / f"against_{x}.png").write_bytes(figure.png())
     table = [_row(results, row) for row in rows]

@@ -22,11 +22,6 @@ TRIED = 3  # seeds on which a condition is found; the later ones confirm
 RESPONSES = {"full": 5_120, "quick": 1_024, "smoke": 256}
 
 
-def replayed(share: int) -> dict[str, Any]:
-    """Half of a group from earlier steps, which asks for a reference that stays."""
-    return {"sampler": {"policy": 8 - share, "replay": share}, "reference": "initial"}
-
-
 # What a condition changes of both methods: settings of the run, and of its questions and reward.
 CONDITIONS: dict[str, dict[str, Any]] = {
     "as in Table 1": {},
@@ -35,16 +30,16 @@ CONDITIONS: dict[str, dict[str, Any]] = {
     "4 updates a draw": {"inner_steps": 4},
     "8 updates a draw": {"inner_steps": 8},
     "fixed reference": {"reference": "initial"},
-    "reference refreshed every 10 steps": {"reference": "refreshed", "refresh_every": 10},
-    "alpha 0.05": {"alpha": 0.05},
     "alpha 1": {"alpha": 1.0},
-    "actions are steps": {"level": "step"},
     "longer answers, tier 4 alone": {"tiers": [4]},
     "rare rewards, tier 5 alone": {"tiers": [5], "tested": [5]},
     "graded reward, share of right totals": {"reward": "graded"},
     "25% of groups flipped": {"reward_noise": 0.25, "reward_noise_of": "group"},
-    "25% of answers flipped": {"reward_noise": 0.25, "reward_noise_of": "answer"},
-    "half of the answers replayed": replayed(4),
+    "half of the answers replayed": {
+        "sampler": {"policy": 4, "replay": 4},
+        "reference": "initial",  # replayed answers ask for one that stays
+        "questions": 64,  # few, so that each comes again soon
+    },
 }
 
 

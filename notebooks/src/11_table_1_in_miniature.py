@@ -113,7 +113,7 @@ for row in results.rows:
 # the five, and an interval that holds for all the comparisons of the picture
 # together. How wide that has to be is an exercise.
 #
-# ### Exercise 38 · Is it a win? (8 minutes, medium, essential)
+# ### Exercise 41 · Is it a win? (8 minutes, medium, essential)
 #
 # `first` and `second` hold the scores of two methods, seed by seed. With $d$
 # their differences, $S$ seeds and $m$ comparisons in all, return both ends of
@@ -236,7 +236,7 @@ for name, total in push.items():
 #
 # ## Where do they differ?
 #
-# Sixteen conditions, the same change made to both methods. Three seeds were
+# Twelve conditions, the same change made to both methods. Three seeds were
 # there to find a difference; the five that follow had no part in that, and
 # the intervals, corrected for all conditions, are theirs alone.
 

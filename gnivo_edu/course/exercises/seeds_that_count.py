@@ -1,4 +1,4 @@
-"""Exercise 38: is it a win?
+"""Exercise 41: is it a win?
 
 Two methods were trained from the same S seeds. Seed s gave the one the score a_s and the other b_s,
 so that the second is better by d_s = b_s - a_s there. Another five seeds would have given another
