@@ -25,7 +25,18 @@ from gnivo_edu.studies.study import Cell, Size, Study
 from gnivo_edu.studies.table1_search import METHODS
 from gnivo_edu.studies.tables import write_table
 from gnivo_edu.studies.text_predictions import PREDICTIONS
-from gnivo_edu.studies.text_rows import BASE, MIDDLE, OURS, PLACEBOS, RATES, RIVAL, row, share
+from gnivo_edu.studies.text_rows import (
+    BASE,
+    LARGEST,
+    MIDDLE,
+    OURS,
+    PLACEBOS,
+    RATES,
+    RIVAL,
+    ordered,
+    row,
+    share,
+)
 from gnivo_edu.studies.text_run import most_reward, train_and_write
 
 STEPS = {"full": 20, "quick": 10, "smoke": 2}
@@ -40,7 +51,8 @@ def cells(size: Size, seeds: Sequence[int], model: str = "stories260k", **train:
     """
     full = size == "full"
     methods = list(METHODS) if full else [RIVAL, OURS]
-    rates = RATES if full else (MIDDLE,)
+    # The middle rate first, which most is said of, then the largest.
+    rates = (MIDDLE, LARGEST, *RATES[:1]) if full else (MIDDLE,)
 
     def run(method: str, rate: float, seed: int, reward: str = "task") -> Cell:
         steps = {"steps": STEPS[size], "prompts_per_step": PROMPTS, "group_size": K}
@@ -59,19 +71,22 @@ def cells(size: Size, seeds: Sequence[int], model: str = "stories260k", **train:
     base = run(OURS, MIDDLE, seeds[0]).settings
     start = {"train": None, "frontier": True, "samples": FRONTIER[size], "frozen": full}
     listed = [Cell(BASE, seeds[0], {**base, **start})]
-    listed += [run(method, rate, seed) for method in methods for rate in rates for seed in seeds]
-    listed += [
-        run(method, MIDDLE, seed, reward=reward)
-        for method in (OURS, RIVAL)
-        for reward in (PLACEBOS if full else PLACEBOS[:1])
-        for seed in seeds
-    ]
+    for rate in rates:
+        listed += [run(method, rate, seed) for method in methods for seed in seeds]
+        if rate == MIDDLE:
+            listed += [
+                run(method, rate, seed, reward=reward)
+                for method in (OURS, RIVAL)
+                for reward in (PLACEBOS if full else PLACEBOS[:1])
+                for seed in seeds
+            ]
     return listed
 
 
 def report(results: Results) -> None:
     """The table, the plane, some answers of every row, and what is known of SmolLM2."""
-    rows = [name for name in results.rows if name != BASE]
+    names = ordered(results)
+    rows = names[1:]
     rivals = [name for name in rows if _rival(name) in rows and _rival(name) != name]
     seeds = len(results.of(rows[0])) if rows else 0
     model = results.runs[0]["settings"]["model"]
@@ -86,7 +101,7 @@ def report(results: Results) -> None:
         "words as a share of all, in the answers to one opening; different: answers that are not "
         "a copy of another. Responses: answers drawn in training."
     )
-    table = [_line(results, name, rivals) for name in results.rows]
+    table = [_line(results, name, rivals) for name in names]
     write_table(results.folder, table, text)
     if rows:
         figure = plane(results)
@@ -124,9 +139,7 @@ def plane(results: Results) -> Any:
     """Reward against KL, a panel a method and one for the placebos of a method."""
     frontier = results.of(BASE)[0]["frontier"]
     runs: dict[str, dict[str, Point]] = {}
-    for name in results.rows:
-        if name == BASE:
-            continue
+    for name in ordered(results)[1:]:
         method, rate, *reward = name.split(", ")
         panel = f"{method}, placebos" if reward else method
         label = reward[0] if reward else rate
@@ -149,7 +162,7 @@ def plane(results: Results) -> Any:
 def texts(results: Results) -> str:
     """Two answers of every row's first seed, as Markdown."""
     lines = ["# Answers of every row, first seed", ""]
-    for name in results.rows:
+    for name in ordered(results):
         run = results.of(name)[0]
         lines += [f"## {name}: reward {run['reward']:.2f}, KL {run['kl']:.1f} nats", ""]
         lines += [f"- {' '.join(example.split())}" for example in run["examples"][:2]]

@@ -28,6 +28,18 @@ def is_placebo(name: str) -> bool:
     return name.endswith(PLACEBOS)
 
 
+def ordered(results: Results) -> list[str]:
+    """The rows as they are shown: the base, methods with their rates in order, placebos."""
+    methods = list(dict.fromkeys(name.split(", ")[0] for name in results.rows))
+
+    def place(name: str) -> tuple[bool, bool, int, float]:
+        method, *rate = name.split(", ")
+        learning = float(rate[0]) if rate else 0.0
+        return name != BASE, is_placebo(name), methods.index(method), learning
+
+    return sorted(results.rows, key=place)
+
+
 def trained_rows(results: Results) -> list[str]:
     """Rows that learned from the task's own reward."""
     return [name for name in results.rows if name != BASE and not is_placebo(name)]
