@@ -16,9 +16,12 @@ SIZES: dict[str, dict[str, Any]] = {
     "tiny": {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "heads": 2},
     "0.8M": {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 4, "heads": 4},
     "4M": {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 4, "heads": 8},
-    # That of Qwen2.5-0.5B.
+    "30M": {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 9, "heads": 8},
+    # Those of Qwen2.5-0.5B and of Qwen2.5-1.5B.
     "0.5B": {"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "heads": 14},
+    "1.5B": {"hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28, "heads": 12},
 }
+TWO_KEYS = ("0.5B", "1.5B")  # sizes with two key-value heads; others have half as many as heads
 
 
 def qwen2(size: str, positions: int, vocabulary: int = ACTIONS + 1) -> Any:
@@ -36,7 +39,7 @@ def qwen2(size: str, positions: int, vocabulary: int = ACTIONS + 1) -> Any:
     config = Qwen2Config(
         vocab_size=vocabulary,
         num_attention_heads=heads,
-        num_key_value_heads=heads // 2 if size != "0.5B" else 2,
+        num_key_value_heads=2 if size in TWO_KEYS else heads // 2,
         max_position_embeddings=positions,
         tie_word_embeddings=True,
         bos_token_id=None,

@@ -39,7 +39,7 @@ def bench_phases(
     step = STEPS[size]
     if device == "cuda" and not torch.cuda.is_available():
         return [missing_row(f"whole step: {step}", "not run: no CUDA device was at hand")]
-    rows = _apart(step, device, repeats, progress)
+    rows = phases_apart(step, device, repeats, progress)
     options: dict[str, Any] = {"kl": "none", "reference": "sampler", "precision": "bf16"}
     ours = partial(our_step, step, "grpo", micro_batch=ROWS_AT_ONCE, **options)
     calls: dict[str, Callable[[int], tuple[float, int]]] = {"ours": partial(_held, ours, device)}
@@ -61,8 +61,10 @@ def bench_phases(
     return rows
 
 
-def _apart(step: Step, device: str, repeats: int, progress: Progress) -> list[Row]:
-    """The phases of a step, one after the other."""
+def phases_apart(step: Step, device: str, repeats: int = 2, progress: Progress = None) -> list[Row]:
+    """The phases of a step, one after the other: rows of tokens of answers per second, and of MFU
+    where the most that the device can do is known.
+    """
     model, task = step.model().to(device), step.task()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6)
     seconds: dict[str, list[float]] = {"sampling": [], "scoring": [], "update": []}
@@ -84,7 +86,7 @@ def _apart(step: Step, device: str, repeats: int, progress: Progress) -> list[Ro
         plain_row(name, step.tokens / np.array(values), unit="tokens/s")
         for name, values in seconds.items()
     ]
-    most = _peak_flops(device)
+    most = peak_flops(device)
     if most is None:
         return rows
     read = step.prompts * step.group_size * (step.prompt_length + step.horizon)
@@ -128,7 +130,10 @@ def _held(call: Callable[[int], float], device: str, repeat: int) -> tuple[float
     return took, torch.cuda.max_memory_allocated()
 
 
-def _peak_flops(device: str) -> float | None:
+def peak_flops(device: str) -> float | None:
+    """Operations a second of the GPU that is there, as `PEAK_FLOPS` has them; None where it is not
+    known, and on a CPU.
+    """
     if device != "cuda":
         return None
     name = torch.cuda.get_device_name()

@@ -21,6 +21,7 @@ NAMES = (
     "ablations",
     "noise",
     "moving-reference",
+    "ladder",
 )
 
 
