@@ -27,13 +27,13 @@ LARGE, TINY = "30M", "small, on a CPU"
 # What a school and a method take, by the size of the form.
 SCHOOL: dict[str, dict[str, Any]] = {
     LARGE: {"size": "large", "steps": 1500, "batch_size": 256, "learning_rate": 5e-4},
-    "full": {"size": "small", "steps": 1200, "batch_size": 64, "learning_rate": 3e-3},
+    "full": {"size": "small", "steps": 500, "batch_size": 64, "learning_rate": 3e-3},
     "quick": {"size": "small", "steps": 150, "batch_size": 32, "learning_rate": 3e-3},
     "smoke": {"size": "tiny", "steps": 10, "batch_size": 8, "learning_rate": 3e-3},
 }
 TRAIN: dict[str, dict[str, Any]] = {
     LARGE: {"steps": 60, "prompts_per_step": 128, "learning_rate": 5e-5},
-    "full": {"steps": 40, "prompts_per_step": 16, "learning_rate": 3e-4},
+    "full": {"steps": 20, "prompts_per_step": 16, "learning_rate": 3e-4},
     "quick": {"steps": 10, "prompts_per_step": 8, "learning_rate": 3e-4},
     "smoke": {"steps": 2, "prompts_per_step": 4, "learning_rate": 3e-4},
 }

@@ -29,7 +29,7 @@ class WordProblems(Arithmetic):
 
     >>> task = WordProblems(tiers=(2,), num_prompts=1, split="test")
     >>> task.prompt_text(0), task.question(0)
-    ('Tom has 5 9 shells then buys 5 more then gives 8 to him how many ?', '59+5-8=')
+    ('Sam has 5 9 shells then gets 5 from him then sells 8 again how many ?', '59+5-8=')
     """
 
     def __init__(self, **options: Any) -> None:
