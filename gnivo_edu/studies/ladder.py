@@ -161,8 +161,8 @@ def report(results: Results) -> None:
         f"operations of scoring and update in shares of the GPU's peak. Rows of `{TINY}` try the "
         "same pieces with a small model; their times say nothing of a GPU.\n\n"
         f"Estimate: seconds on one H200, all pieces together {sum(seconds) / 60:.1f} minutes for "
-        f"one seed; reckoned from operations at {SHARE:.0%} of the peak, {1000 * LAYER:.0f} ms a layer's "
-        f"pass and {START:.0f} s to start a piece, **not measured**."
+        f"one seed; reckoned from operations at {SHARE:.0%} of the peak, {1000 * LAYER:.0f} ms a "
+        f"layer's pass and {START:.0f} s to start a piece, **not measured**."
     )
     write_table(results.folder, rows, text)
 

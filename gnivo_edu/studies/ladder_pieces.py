@@ -22,7 +22,7 @@ from gnivo_edu import tasks
 from gnivo_edu.bench.phases import peak_flops, phases_apart
 from gnivo_edu.bench.step import Step
 from gnivo_edu.evaluation import evaluate
-from gnivo_edu.policies import load_transformer, pick_device
+from gnivo_edu.policies import load_transformer, pick_device, sample_completions, score_rows
 from gnivo_edu.studies.arithmetic import TEST_SEED, TESTED, TRAINED, trained
 from gnivo_edu.studies.study import Cell
 from gnivo_edu.studies.word_problems import WordProblems
@@ -44,7 +44,7 @@ def run_piece(cell: Cell, folder: Path) -> dict[str, Any]:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     pieces = {"school": _school, "method": _method, "speed": _speed, "hub": _hub}
-    measured = pieces[cell.settings["piece"]](cell, folder)
+    measured: dict[str, Any] = pieces[cell.settings["piece"]](cell, folder)
     if torch.cuda.is_available():
         measured["gpu_mib"] = torch.cuda.max_memory_allocated() // 2**20
     return measured
@@ -54,7 +54,8 @@ def _school(cell: Cell, folder: Path) -> dict[str, Any]:
     """What a model of our own can do after school. Settings: `school`, of `training.pretrain`."""
     home = schooled(cell, folder)
     recipe = json.loads((home / "recipe.json").read_text(encoding="utf-8"))
-    model = load_transformer(home).to(pick_device())
+    model: Any = load_transformer(home)
+    model.to(pick_device())
     told = {name: recipe[name] for name in ("parameters", "nats_per_token")}
     return told | {"training_seconds": recipe["seconds"]} | _examined(model, cell)
 
@@ -90,7 +91,28 @@ def _method(cell: Cell, folder: Path) -> dict[str, Any]:
     run = fine_tune(config, on_step=rows.append, policy=load_transformer(home), task=task)
     shutil.rmtree(folder / "run")
     measured = trained(rows, config.prompts_per_step * config.group_size)
-    return measured | pace(rows, config, run.policy) | _examined(run.policy, cell)
+    told = pace(rows, config, run.policy) | wrong_answer(run.policy, run.initial)
+    return measured | told | _examined(run.policy, cell)
+
+
+@torch.no_grad()
+def wrong_answer(policy: Any, initial: Any) -> dict[str, Any]:
+    """The first wrong answer of the initial model to a question of the test, and log pi/pi_initial
+    of each of its tokens, nats.
+    """
+    task = WordProblems(tiers=TESTED[:1], split="test", num_prompts=32)
+    drawn = sample_completions(initial, task, 1, range(32), seed=TEST_SEED)
+    tokens, lengths, index = drawn.rows
+    wrong = int(drawn.rewards(task)[:, 0].argmin())
+    one = tokens[wrong : wrong + 1], lengths[wrong : wrong + 1], index[wrong : wrong + 1]
+    after, before = (score_rows(model, task, *one)["policy_logps"] for model in (policy, initial))
+    answer = one[0][0, : int(one[1])].tolist()
+    credits = (after - before)[0, : len(answer)].double().tolist()
+    return {
+        "question": task.prompt_text(int(one[2])),
+        "tokens": task.pieces(answer),
+        "credits": credits,
+    }
 
 
 def _config(cell: Cell, folder: Path) -> Any:
@@ -138,7 +160,10 @@ def _speed(cell: Cell, folder: Path) -> dict[str, Any]:
     device = pick_device()
     rows = phases_apart(step, device.type, repeats=cell.settings["repeats"])
     names = {"MFU of scoring and update": "mfu"}
-    speeds = {names.get(row["case"], row["case"]): row["ours"] for row in rows}
+    speeds: dict[str, Any] = {}
+    for row in rows:
+        case = str(row["case"])
+        speeds[names.get(case, case)] = row["ours"]
     # A token is drawn, scored and trained on.
     parts = [1 / speeds[name] for name in ("sampling", "scoring", "update")]
     count = sum(p.numel() for p in step.model().parameters())

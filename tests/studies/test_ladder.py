@@ -1,4 +1,4 @@
-"""The GPU rung: what it says without a GPU, its estimate, and the same pieces with a small model."""
+"""The GPU rung: what it says without a GPU, its estimate, the same pieces with a small model."""
 
 from pathlib import Path
 
