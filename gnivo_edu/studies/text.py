@@ -43,6 +43,12 @@ STEPS = {"full": 20, "quick": 10, "smoke": 2}
 SAMPLES = {"full": 32, "quick": 16, "smoke": 4}
 FRONTIER = {"full": 512, "quick": 128, "smoke": 64}
 PROMPTS, K, HORIZON = 4, 8, 32
+FIRST = (
+    BASE,
+    *(row(m, MIDDLE, p) for p in ("task", *PLACEBOS) for m in (RIVAL, OURS)),
+    row("RLOO", LARGEST),
+    row(RIVAL, LARGEST),
+)
 
 
 def cells(size: Size, seeds: Sequence[int], model: str = "stories260k", **train: Any) -> list[Cell]:
@@ -51,8 +57,7 @@ def cells(size: Size, seeds: Sequence[int], model: str = "stories260k", **train:
     """
     full = size == "full"
     methods = list(METHODS) if full else [RIVAL, OURS]
-    # The middle rate first, which most is said of, then the largest.
-    rates = (MIDDLE, LARGEST, *RATES[:1]) if full else (MIDDLE,)
+    rates = RATES if full else (MIDDLE,)
 
     def run(method: str, rate: float, seed: int, reward: str = "task") -> Cell:
         steps = {"steps": STEPS[size], "prompts_per_step": PROMPTS, "group_size": K}
@@ -73,14 +78,21 @@ def cells(size: Size, seeds: Sequence[int], model: str = "stories260k", **train:
     listed = [Cell(BASE, seeds[0], {**base, **start})]
     for rate in rates:
         listed += [run(method, rate, seed) for method in methods for seed in seeds]
-        if rate == MIDDLE:
-            listed += [
-                run(method, rate, seed, reward=reward)
-                for method in (OURS, RIVAL)
-                for reward in (PLACEBOS if full else PLACEBOS[:1])
-                for seed in seeds
-            ]
-    return listed
+    listed += [
+        run(method, MIDDLE, seed, reward=reward)
+        for method in (OURS, RIVAL)
+        for reward in (PLACEBOS if full else PLACEBOS[:1])
+        for seed in seeds
+    ]
+    return sorted(listed, key=_turn)
+
+
+def _turn(cell: Cell) -> int:
+    """When a run is made: what predictions are about first, then all others at the middle rate."""
+    if cell.row in FIRST:
+        return FIRST.index(cell.row)
+    rate = float(cell.row.split(", ")[1])
+    return len(FIRST) + [MIDDLE, LARGEST, RATES[0]].index(rate)
 
 
 def report(results: Results) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 
 from gnivo_edu.statistics import Interval, rank_correlation, t_interval
 from gnivo_edu.studies.results import Results
+from gnivo_edu.studies.table1_search import METHODS
 from gnivo_edu.studies.text_run import most_reward
 
 BASE, OURS, RIVAL = "base", "GN-IVO", "GRPO"
@@ -30,7 +31,7 @@ def is_placebo(name: str) -> bool:
 
 def ordered(results: Results) -> list[str]:
     """The rows as they are shown: the base, methods with their rates in order, placebos."""
-    methods = list(dict.fromkeys(name.split(", ")[0] for name in results.rows))
+    methods = [BASE, *METHODS]
 
     def place(name: str) -> tuple[bool, bool, int, float]:
         method, *rate = name.split(", ")
