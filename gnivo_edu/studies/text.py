@@ -100,12 +100,12 @@ def report(results: Results) -> None:
     names = ordered(results)
     rows = names[1:]
     rivals = [name for name in rows if _rival(name) in rows and _rival(name) != name]
-    seeds = len(results.of(rows[0])) if rows else 0
+    planned = len(cells("full", range(STUDY.seeds)))
     model = results.runs[0]["settings"]["model"]
     text = (
         f"# A graded reward: {model}, happier stories\n\n"
-        f"Means over {seeds} seeds with 95% intervals (Student), on openings that no run was "
-        "trained on. Reward: happy words against unhappy ones, between 0 and 1. KL to the initial "
+        f"{len(results.runs)} runs of {planned}, in the order of what the predictions ask for; means "
+        "over their seeds with 95% intervals (Student), on openings that no run was trained on. Reward: happy words against unhappy ones, between 0 and 1. KL to the initial "
         "model, nats an answer of at most 32 tokens. Share of the most: what a row gained of what "
         "the best policy of its KL would have; that most was estimated from the initial model's "
         "own answers. `against GRPO`: reward at the same learning rate, paired by seed, intervals "
@@ -130,6 +130,7 @@ def _line(results: Results, name: str, rivals: Sequence[str]) -> dict[str, Any]:
     trained = name != BASE
     return {
         "method, learning rate": name,
+        "seeds": float(len(results.of(name))),
         "reward": results.mean(name, "reward"),
         "KL": results.mean(name, "kl"),
         "share of the most": share(results, name) if trained else "",
