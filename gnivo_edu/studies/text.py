@@ -104,8 +104,9 @@ def report(results: Results) -> None:
     model = results.runs[0]["settings"]["model"]
     text = (
         f"# A graded reward: {model}, happier stories\n\n"
-        f"{len(results.runs)} runs of {planned}, in the order of what the predictions ask for; means "
-        "over their seeds with 95% intervals (Student), on openings that no run was trained on. Reward: happy words against unhappy ones, between 0 and 1. KL to the initial "
+        f"{len(results.runs)} runs; {planned} make the full study, those first that predictions "
+        "are about. Means over seeds with 95% intervals (Student), on openings that no run was "
+        "trained on. Reward: happy words against unhappy ones, between 0 and 1. KL to the initial "
         "model, nats an answer of at most 32 tokens. Share of the most: what a row gained of what "
         "the best policy of its KL would have; that most was estimated from the initial model's "
         "own answers. `against GRPO`: reward at the same learning rate, paired by seed, intervals "
