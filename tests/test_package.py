@@ -178,14 +178,8 @@ def test_the_wheel_carries_the_course(wheel):
         if path.is_file() and path.parent.name != "__pycache__" and path.name[0] != "."
     }
     assert library <= names
-<<<<<<< HEAD
     outside = ("tests/", "notebooks/", "recipes/", "results/")
     assert not any(name.startswith(outside) for name in names)
-=======
-    assert not any(
-        name.startswith(("tests/", "notebooks/", "recipes/", "results/")) for name in names
-    )
->>>>>>> aedff4e (Climb the GPU rung: word problems for 30M parameters, three methods, speed by size; say what was not run)
     metadata = next(name for name in names if name.endswith("METADATA"))
     said = zipfile.ZipFile(wheel).read(metadata).decode()
     assert f"Version: {gnivo_edu.__version__}\n" in said
