@@ -47,12 +47,12 @@ PREDICTIONS = (
     Prediction(
         "a swap does not shift the values",
         "Theorem 6 (a): the change is a martingale under the policy, zero on average after every "
-        "token; the largest mean of three on 32,000 answers of VIMPO's policy, its reference "
+        "token; the largest mean of three on 64,000 answers of VIMPO's policy, its reference "
         "swapped for a stranger.",
         0.0,
         0.02,
         command="gnivo-edu claims --only vimpo-swap-mean",
-        falsified="a mean above 0.02, four standard errors",
+        falsified="a mean above 0.02, more than seven standard errors",
         placebo_misses="on answers of the old reference the mean is 0.11",
         number=mean("tree: VIMPO", f"{STRANGER}.mean"),
         placebo=mean("tree: VIMPO", f"{STRANGER}.mean_old"),

@@ -17,8 +17,8 @@ from gnivo_edu.studies.moving_predictions import PREDICTIONS
 from gnivo_edu.studies.study import Cell, Size, Study
 
 TIMES = 6  # refreshes of the tree
-STEPS, GROUPS, K = 100, 32, 8  # updates of a refresh, groups of an update, answers of a group
-DRAWS = 4_000  # groups that jumps are measured on
+STEPS, GROUPS, K = 200, 64, 8  # updates of a refresh, groups of an update, answers of a group
+DRAWS = 8_000  # groups that jumps are measured on
 # The rate that the search of Table 1 chose for two of the three, and its smaller batch, so that
 # 3,840 answers make 60 updates.
 RATE, PROMPTS, UPDATES = 3e-4, 8, 60
@@ -57,7 +57,7 @@ def cells(size: Size, seeds: Sequence[int]) -> list[Cell]:
 
 def _trees(size: Size, seed: int) -> list[Cell]:
     full = size == "full"
-    steps = {"full": STEPS, "quick": STEPS, "smoke": 15}[size]
+    steps = {"full": STEPS, "quick": STEPS, "smoke": 40}[size]
     small = {"draws": DRAWS if full else 500, "groups": GROUPS if full else 16}
 
     def tree(row: str, method: str, times: int, **given: Any) -> Cell:

@@ -1,17 +1,18 @@
 """The tree of notebooks/moving_reference.md, learned from samples: one reference after another,
 each until the policy nearly rests, beside what enumeration says of the same question.
 
-A refresh is a run of the trainer that begins at, and is held to, the policy that the last one left:
-so the learning rate may fall to zero before each, as a rest asks for.
+A refresh begins at, and is held to, the policy that the last one left, with an optimiser of its
+own: so the learning rate may fall to zero before each, as a rest asks for. Groups are drawn from
+the fifteen answers' probabilities, and any objective of the library is differentiated on them.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import pairwise
+from math import cos, pi
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 
 from gnivo_edu import objectives
-from gnivo_edu.policies import TabularLM, tabulate
+from gnivo_edu.objectives import LossOutput
 from gnivo_edu.population import Answers, Population, expect, laws, point_at, total_variation
 from gnivo_edu.population.atlas import problem
 from gnivo_edu.population.moving import (
@@ -33,67 +34,25 @@ from gnivo_edu.population.moving import (
 )
 from gnivo_edu.population.moving.tables import ALPHA, SHARES, new_references, searched
 from gnivo_edu.studies.study import Cell
-from gnivo_edu.training import fine_tune, load_config
-from toy_envs import TokenMDP
 
-LAST = 20  # steps before a refresh that its loss is the mean of
-SHUFFLE = 0x504C  # of the placebo's stream, which nothing else reads
-# Objective, its options and who writes the answers: raw weights ask for the reference's own.
-METHODS: dict[str, dict[str, Any]] = {
-    "GVPO": {"objective": "gvpo", "sampler": "reference"},
-    "GN-IVO": {
-        "objective": "gnivo",
-        "objective_options": {"weights": "raw", "prefixes": "all"},
-        "sampler": "reference",
-    },
-    "GN-IVO, softmax": {
-        "objective": "gnivo",
-        "objective_options": {"weights": "softmax", "prefixes": "all"},
-        "sampler": "reference",
-    },
-    "VIMPO": {
-        "objective": "vimpo",
-        "objective_options": {"actor": 0.0, "baseline": "leave_one_out"},
-        "sampler": "policy",
-    },
+RATE = 0.05  # of Adam at the first update; it falls to zero along half a cosine
+LAST = 20  # updates before a refresh that its loss is the mean of
+
+
+@dataclass(frozen=True)
+class Method:
+    """An objective and who writes its answers: raw weights ask for the reference's own."""
+
+    loss: Callable[..., LossOutput]
+    writer: str
+
+
+METHODS = {
+    "GVPO": Method(objectives.gvpo, "reference"),
+    "GN-IVO": Method(partial(objectives.gnivo, weights="raw"), "reference"),
+    "GN-IVO, softmax": Method(partial(objectives.gnivo, weights="softmax"), "reference"),
+    "VIMPO": Method(value_loss, "current"),
 }
-TRAINED: dict[str, Any] = {
-    "reference": "initial",
-    "inner_steps": 1,
-    "level": "token",
-    "kl_to_initial": 0.0,
-    "learning_rate": 0.05,
-    "schedule": "cosine",
-    "max_grad_norm": 1e9,
-    "precision": "float64",
-    "report_questions": 0,
-    "completions_every": 1_000_000,
-    "save_every": 1_000_000,
-}
-
-
-class Tree(TokenMDP):
-    """The atlas's tree of 15 answers as an environment; `shuffled`: its placebo, in which the
-    rewards of all answers of a step are dealt out among them anew.
-    """
-
-    def __init__(self, shuffled: bool = False, seed: int = 0) -> None:
-        answers = problem("tree")
-        pairs = zip(answers.tokens.tolist(), answers.lengths.tolist(), strict=True)
-        self.pay = {
-            tuple(row[:length]): float(reward)
-            for (row, length), reward in zip(pairs, answers.rewards, strict=True)
-        }
-        self.rng = np.random.default_rng([seed, SHUFFLE]) if shuffled else None
-        tree = answers.tree
-        super().__init__(
-            tree.vocab_size, tree.horizon, reward=self._pay, eos_token_id=tree.eos_token_id
-        )
-
-    def _pay(self, tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        rows = zip(tokens.tolist(), lengths.tolist(), strict=True)
-        rewards = np.array([self.pay[tuple(row[:length])] for row, length in rows])
-        return rewards if self.rng is None else self.rng.permutation(rewards)
 
 
 def refresh_and_measure(cell: Cell, folder: Path) -> dict[str, Any]:
@@ -106,45 +65,61 @@ def refresh_and_measure(cell: Cell, folder: Path) -> dict[str, Any]:
     """
     settings, seed = cell.settings, cell.seed
     method, alpha, draws = settings["method"], settings["alpha"], settings["draws"]
-    answers = problem("tree")
-    task = Tree(settings["shuffled"], seed)
-    model = TabularLM.from_tables(task, answers.tree.step_logps)
-    seen = answers
-    measured: dict[str, Any] = {"after": {}, "jump": {}, "laws": {}, "value_loss": []}
+    seen = problem("tree")
+    measured: dict[str, Any] = {"after": {}, "jump": {}, "laws": {}}
+    curves: list[list[float]] = []
     for n in range(1, settings["times"] + 1):
-        model, losses = _train(model, task, settings, seed=1000 * seed + n, out=folder / "run")
-        policy = answers.from_tables(tabulate(model, task))
-        measured["laws"][str(n)] = answers.law(policy).tolist()
+        policy, losses = train(seen, settings, seed=1000 * seed + n)
+        measured["laws"][str(n)] = seen.law(policy).tolist()
         measured["after"][str(n)] = place(seen, policy, method=method, alpha=alpha, n=n)
         if method == "VIMPO" and draws:
             jumps = jump(seen, policy, K=settings["K"], alpha=alpha, draws=draws, seed=seed)
             measured["jump"][str(n)] = jumps
-            measured["value_loss"].append(losses)
+            curves.append(losses)
             if n == 1:
                 measured["swap"] = swaps(seen, policy, alpha=alpha, draws=8 * draws, seed=seed)
         seen = replace(seen, reference=policy)
-    curves = measured.pop("value_loss")
     return measured | in_training(curves)
 
 
-def _train(
-    model: TabularLM, task: Tree, settings: Any, seed: int, out: Path
-) -> tuple[Any, list[float]]:
-    """The policy that one refresh leaves, and the loss at each step on the way."""
-    method = METHODS[settings["method"]]
-    options = method.get("objective_options", {}) | {"alpha": settings["alpha"]}
-    given = {
-        "steps": settings["steps"],
-        "prompts_per_step": settings["groups"],
-        "group_size": settings["K"],
-        "seed": seed,
-        "out": str(out),
-    }
-    config = load_config(**{**TRAINED, **method, **given, "objective_options": options})
-    run = fine_tune(config, policy=model, task=task)
-    lines = (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    shutil.rmtree(out)
-    return run.policy, [json.loads(line)["loss"] for line in lines]
+def train(seen: Answers, settings: Mapping[str, Any], seed: int) -> tuple[Policy, list[float]]:
+    """The policy that one refresh leaves, trained from samples against the reference of `seen`, and
+    the loss at each update; `settings` as those of a cell. With `shuffled` the rewards of all
+    answers of an update are dealt out among them anew.
+
+    >>> settings = {"method": "GVPO", "alpha": 0.5, "steps": 60, "groups": 16, "K": 8}
+    >>> policy, _ = train(problem("tree"), settings | {"shuffled": False}, seed=0)
+    >>> end = laws.tilt(problem("tree"), 0.5)
+    >>> total_variation(problem("tree").law(policy), end) < 0.05
+    True
+    """
+    method, alpha, K = METHODS[settings["method"]], settings["alpha"], settings["K"]
+    groups, steps = settings["groups"], settings["steps"]
+    generator = torch.Generator().manual_seed(seed)
+    start = point_at(seen, alpha)
+    logits = start.logits.clone().requires_grad_()
+    optimizer = torch.optim.Adam([logits], lr=RATE)
+    losses = []
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = RATE * 0.5 * (1 + cos(pi * step / steps))
+        writer = seen.reference if method.writer == "reference" else seen.policy(logits.detach())
+        law = seen.law(writer).expand(groups, -1)
+        choice = torch.multinomial(law, K, replacement=True, generator=generator)
+        ones = torch.ones(groups, dtype=torch.float64)
+        drawn = Population(
+            seen, K, sampler=method.writer, choice=choice, multiplicity=ones, sampled=True
+        )
+        batch = drawn.batch(replace(start, logits=logits))
+        if settings["shuffled"]:
+            order = torch.randperm(groups * K, generator=generator)
+            dealt = batch.rewards.flatten()[order].view_as(batch.rewards)
+            batch = replace(batch, rewards=dealt)
+        loss = method.loss(batch, alpha=alpha).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    return seen.policy(logits.detach()), losses
 
 
 def place(seen: Answers, policy: Policy, method: str, alpha: float, n: int) -> dict[str, float]:

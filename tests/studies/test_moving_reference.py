@@ -20,16 +20,22 @@ ANSWERS = problem("tree")
 PI_V = ANSWERS.from_law(laws.vimpo_law(ANSWERS, ALPHA))
 
 
-def test_the_environment_pays_what_the_tree_says() -> None:
-    paid = moving_tree.Tree().reward(ANSWERS.tokens.numpy(), ANSWERS.lengths.numpy())
-    assert paid.tolist() == ANSWERS.rewards.tolist()
+def trained(method: str, **given: object) -> torch.Tensor:
+    settings = {"method": method, "alpha": ALPHA, "steps": 100, "groups": 32, "K": 4}
+    policy, _ = moving_tree.train(ANSWERS, settings | {"shuffled": False} | given, seed=3)
+    return ANSWERS.law(policy)
 
 
-def test_a_placebo_deals_the_same_rewards_out_anew() -> None:
-    task = moving_tree.Tree(shuffled=True, seed=1)
-    dealt = task.reward(ANSWERS.tokens.numpy(), ANSWERS.lengths.numpy())
-    assert dealt.tolist() != ANSWERS.rewards.tolist()
-    assert sorted(dealt.tolist()) == sorted(ANSWERS.rewards.tolist())
+@pytest.mark.parametrize("method", ["GVPO", "GN-IVO", "VIMPO"])
+def test_training_from_samples_comes_near_its_rest(method: str) -> None:
+    end = moving_tree.goal(method, alpha=ALPHA, n=1)
+    assert total_variation(trained(method), end) < 0.02
+    assert total_variation(trained(method, steps=1), end) > 0.1
+
+
+def test_a_placebo_goes_nowhere() -> None:
+    law = trained("VIMPO", shuffled=True)
+    assert float(law @ ANSWERS.rewards) == pytest.approx(START, abs=0.03)
 
 
 def test_at_its_rest_everything_is_learned_and_the_jump_is_the_group_size() -> None:
