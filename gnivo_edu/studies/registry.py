@@ -22,6 +22,7 @@ NAMES = (
     "noise",
     "moving-reference",
     "ladder",
+    "off-policy",
 )
 
 

@@ -22,7 +22,7 @@ def test_every_row_draws_as_many_answers():
         for cell in cells("full", range(2))
         if (train := cell.settings.get("train"))
     }
-    assert drawn == {4096}
+    assert drawn == {2560}
 
 
 def test_each_row_of_a_factor_differs_from_gnivo_in_one_setting():

@@ -1,0 +1,117 @@
+"""`off-policy`: who takes whose answers, the laboratory's ends, and a smoke form."""
+
+import json
+
+import pytest
+
+from gnivo_edu import studies
+from gnivo_edu.studies import Results, off_policy
+from gnivo_edu.studies.off_policy_exact import LOSSES, distance, laboratory
+from gnivo_edu.studies.off_policy_report import written
+from gnivo_edu.studies.off_policy_rows import (
+    COMPLETION,
+    EXACT,
+    FRESH,
+    HALF,
+    METHODS,
+    NOT_RUN,
+    OTHER,
+    OURS,
+    REFUSING,
+    cells,
+    row_of,
+)
+from gnivo_edu.training import fine_tune, load_config
+
+
+def test_every_row_learns_from_as_many_answers_to_the_same_questions():
+    trained = [train for cell in cells("full", range(2)) if (train := cell.settings.get("train"))]
+    assert {x["group_size"] * x["prompts_per_step"] * x["steps"] for x in trained} == {2048}
+    assert {x["questions"] for x in trained} == {64}
+    # A question comes again before its answers are forgotten.
+    assert all(x["questions"] <= x["replay_age"] * x["prompts_per_step"] for x in trained)
+
+
+@pytest.mark.parametrize("method", [name for name in {**METHODS, **NOT_RUN} if name not in LOSSES])
+def test_methods_that_refuse_ask_for_the_writer(method):
+    asked = {**METHODS, **NOT_RUN}[method]
+    refusing = (*REFUSING, "RLOO", "Dr. GRPO", "PPO")
+    assert laboratory(method, asked) == {"asks_writer": int(method in refusing)}
+
+
+def test_a_method_that_refuses_says_so(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    path.write_text('{"prompt_index": 0, "completion": "64;69"}\n' * 4, encoding="utf-8")
+    told = {"sampler": {"policy": 4, "data": 4}, "data": str(path), "reference": "initial"}
+    config = load_config(**METHODS["GRPO"], **told, prompts_per_step=1, steps=1, report_questions=0)
+    with pytest.raises(ValueError, match="reads the log-probabilities of who wrote an answer"):
+        fine_tune(config)
+
+
+def test_completion_weights_and_gvpo_end_at_the_optimum_on_old_answers():
+    half = {"current": 0.5, "reference": 0.5}
+    for method in ("GVPO", COMPLETION, "GN-IVO, last depth", "DRO"):
+        assert distance(method, half) == 0, method
+
+
+@pytest.mark.slow
+def test_softmax_weights_end_nearer_as_answers_grow_old():
+    """What the prediction quotes."""
+    new, half = (distance(OURS, {"current": 1 - share, "reference": share}) for share in (0.0, 0.5))
+    assert new == pytest.approx(0.028, abs=5e-4)
+    assert half == pytest.approx(0.014, abs=5e-4)
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("off-policy")
+    studies.run("off-policy", size="smoke", jobs=0, out=folder)
+    return Results.read(folder)
+
+
+@pytest.mark.slow
+def test_smoke_writes_tables_and_figures(smoke):
+    text = (smoke.folder / "takes.md").read_text(encoding="utf-8")
+    assert f"{COMPLETION} would not know how to weigh them and refuse" in text
+    for name in ("table.md", "table.csv", "takes.csv", "forest.png", "exact.png"):
+        assert (smoke.folder / name).stat().st_size > 100, name
+    assert laboratory_of(smoke, "GVPO")["old"] == {"0": 0, "25": 0, "50": 0, "100": 0}
+
+
+def laboratory_of(results, method):
+    return results.of(EXACT + method)[0]
+
+
+@pytest.mark.slow
+def test_old_answers_are_not_written_again(smoke):
+    assert written(smoke, row_of("GVPO", FRESH)) == 128
+    # Four visits, the first of which has no old answers; then half of each group.
+    assert written(smoke, row_of("GVPO", HALF)) == 128 * (1 - 3 / 8)
+    assert written(smoke, row_of("GVPO", OTHER)) == 64
+
+
+@pytest.mark.slow
+def test_a_second_run_gives_the_same_numbers(smoke, tmp_path):
+    row = row_of(COMPLETION, OTHER)
+    cell = next(cell for cell in cells("smoke", range(2)) if cell.row == row)
+    again, known = off_policy.run(cell, tmp_path / "run"), smoke.of(row)[0]
+    for name in ("pass@1", "pass@3", "kl_to_initial", "grad_norm"):
+        assert again[name] == pytest.approx(known[name], rel=1e-5), name
+
+
+@pytest.mark.slow
+def test_the_other_model_writes_the_same_answers_with_and_without_their_chances(tmp_path):
+    files = off_policy.other_answers(tmp_path, answers=64, questions=4)
+    bare, noted = (
+        [json.loads(line) for line in files[name].read_text(encoding="utf-8").splitlines()]
+        for name in ("answers", "logps")
+    )
+    assert len(bare) == 32
+    assert bare == [{key: row[key] for key in ("prompt_index", "tokens")} for row in noted]
+    assert all(len(row["logps"]) == len(row["tokens"]) for row in noted)
+
+
+@pytest.mark.nightly
+def test_quick(tmp_path):
+    done = studies.run("off-policy", size="quick", jobs=1, out=tmp_path)
+    assert done.runs == len(cells("quick", range(2)))
