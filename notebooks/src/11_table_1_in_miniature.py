@@ -18,10 +18,10 @@
 # from the files that they left; the last cell makes a few small ones anew.*
 #
 # **So far we know** (notebook 08) where each loss would come to rest if it
-# were left alone for ever, and (notebook E5) how sure a score is. **We still
-# cannot** say what the methods do in the time that one gives them: with a
-# network, a learning rate, and a budget of answers. That is what Table 1 of a
-# paper is about.
+# were left alone for ever, and (notebook E5) how sure a score is.
+# **We still cannot** say what the methods do in the time that one gives them:
+# with a network, a learning rate, and a budget of answers. That is what
+# Table 1 of a paper is about.
 #
 # After this notebook you can
 #
@@ -61,16 +61,26 @@ from gnivo_edu.studies import table1, table1_conditions
 from gnivo_edu.studies.predictions import outcomes
 
 problems = dict(zip(BENCHMARKS, (40, 272, 675, 30, 30)))
-lead, within = leads(over="GRPO"), 0
-for cell, points in lead.items():
-    if cell.k == 1:
-        ours, theirs = scores()["Ours"][cell], scores()["GRPO"][cell]
-        variance = sum(x * (100 - x) for x in (ours, theirs))
-        reach = 2 * (variance / problems[cell.benchmark]) ** 0.5
-        within += abs(points) < reach
-        print(f"{cell.model[:10]:<11}{cell.benchmark:<15}{points:+5.1f}"
-              f" points, give or take {reach:4.1f}")
-print(f"within its own uncertainty: {within} of 10")
+lead = {cell: points for cell, points in leads(over="GRPO").items()
+        if cell.k == 1}
+reach = {}
+for cell in lead:
+    pair = (scores()["Ours"][cell], scores()["GRPO"][cell])
+    variance = sum(x * (100 - x) for x in pair)
+    reach[cell] = 2 * (variance / problems[cell.benchmark]) ** 0.5
+
+# %%
+figure, axis = plt.subplots(figsize=(7, 3.4), layout="constrained")
+place = np.arange(len(lead))
+axis.errorbar(list(lead.values()), place, xerr=list(reach.values()),
+              fmt="o", color="#1a1a1a", ecolor="#0099ee", elinewidth=2.4)
+axis.axvline(0, color="#777777", linewidth=1)
+axis.set_yticks(place, [f"{c.model[:5]}, {c.benchmark}" for c in lead])
+axis.invert_yaxis()
+axis.set(xlabel="points by which GN-IVO leads GRPO, Pass@1")
+plt.show()
+within = sum(abs(points) < reach[cell] for cell, points in lead.items())
+print(f"within its own uncertainty: {within} of {len(lead)}")
 
 # %% [markdown]
 # Every single lead is smaller than what luck with the problems would do.
@@ -98,7 +108,8 @@ results = studies.read("table1")
 seeds = len(results.of("GRPO"))
 hard = f"pass@1.{table1.HARD}"
 drawn = results.of("GRPO")[0]["responses"]
-print(f"{seeds} seeds, {drawn:,} answers each; Pass@1 on tier {table1.HARD}, with 95% intervals")
+print(f"{seeds} seeds, {drawn:,} answers each; Pass@1 on tier "
+      f"{table1.HARD}, with 95% intervals")
 for row in results.rows:
     if "," in row:  # a placebo; they come below
         continue
@@ -129,10 +140,10 @@ for row in results.rows:
 # %%
 def seeds_that_count(first, second, comparisons, quantile):
     ### BEGIN SOLUTION
-    d = second - first
-    level = 1 - 0.05 / comparisons
-    reach = quantile(level, len(d) - 1) * d.std(ddof=1) / np.sqrt(len(d))
-    return np.array([d.mean() - reach, d.mean() + reach])
+    gaps = second - first
+    S, level = len(gaps), 1 - 0.05 / comparisons
+    half = quantile(level, S - 1) * gaps.std(ddof=1) / np.sqrt(S)
+    return gaps.mean() + np.array([-half, half])
     ### END SOLUTION
 
 
@@ -190,7 +201,7 @@ for row in ("VIMPO, 0.0003, 8", "VIMPO, 0.0003, 32", "VIMPO, 0.0001, 8"):
 # by one seed costs, and any method may have to pay it. (What VIMPO is worth
 # at a steadier setting is in `recipes/arithmetic/results.md`.)
 #
-# ## A control that must fail: placebos
+# ## A control that must fail
 #
 # Any training changes a model. Does a gain come from the reward? GN-IVO and
 # GRPO were trained again, paid for nothing that helps: by a fair coin
@@ -231,28 +242,44 @@ assert all(results.mean(table1.placebo(method, "shuffled"), hard).mean
 # \text{GRPO: } \frac{1 - p}{\sqrt{p (1 - p)}}, \qquad
 # \text{Dr. GRPO: } 1 - p \tag{11.2}$$
 #
-# for each right answer, with $p = m/K$; the wrong ones share the opposite. In
-# every group both push in the *same direction*. What differs is how much a
+# for each right answer, with $p = m/K$; the wrong ones share the opposite.
+# (GRPO's deviation is that of a sample, a factor for all groups.) In every
+# group all three push in the *same direction*. What differs is how much a
 # group weighs beside another one.
 #
-# **Predict.** Which groups does GN-IVO favour, compared with GRPO: those with
-# one right answer, or those with one wrong one?
+# ### Exercise 42 · What a right answer weighs (6 minutes, easy, important)
+#
+# Return the three weights of (11.2) for a right answer, GRPO's with the
+# deviation of a sample. Stuck? `check.winner_weight.hint()`.
 
 # %%
-K, alpha = 8, 0.2
-m = np.arange(1, K)
-p, w = m / K, np.exp(1 / alpha)
-# What a group pushes in all: its right answers, times the weight of each.
-push = {
-    "GN-IVO": m * (w / (m * w + K - m) - 1 / K),
-    "GRPO": m * (1 - p) / np.sqrt(p * (1 - p)) * np.sqrt((K - 1) / K),
-    "Dr. GRPO": m * (1 - p),
-}
+def winner_weight(m, K, alpha):
+    ### BEGIN SOLUTION
+    share, w = m / K, np.exp(1 / alpha)
+    spread = np.sqrt(share * (1 - share) * K / (K - 1))
+    ours = w / (m * w + K - m) - 1 / K
+    return np.array([ours, (1 - share) / spread, 1 - share])
+    ### END SOLUTION
+
+
+check.winner_weight(winner_weight)
+
+# %% [markdown]
+# **Predict.** Which groups does GN-IVO favour, compared with GRPO: those with
+# one right answer, or those with one wrong one?
+#
+# **Run.** What each group pushes in all, its right answers times the weight
+# of one, as a share of what all groups push.
+
+# %%
+m = np.arange(1, 8)
+weights = np.array([winner_weight(k, 8, 0.2) for k in m])
+push = dict(zip(("GN-IVO", "GRPO", "Dr. GRPO"), m * weights.T))
 figure, axis = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
 for (name, total), look in zip(push.items(), styles(3)):
     axis.plot(m, total / total.sum(), color=look.colour, ls=look.dashes,
               marker=look.marker, label=name)
-axis.set(xlabel=f"right answers in a group of {K}", ylim=(0, None),
+axis.set(xlabel="right answers in a group of 8", ylim=(0, None),
          ylabel="share of all push")
 axis.legend(frameon=False)
 plt.show()

@@ -57,6 +57,7 @@ _COURSE = (
     "two_pass_gradient",
     "drops",
     "seeds_that_count",
+    "winner_weight",
 )
 _MODULES = {name: import_module(f"{__name__}.{name}") for name in _COURSE}
 # Where one's own lie: a notebook runs in its own folder, a command where `notebooks` is.
