@@ -400,7 +400,7 @@ for name, read in (("table1", results), ("table1/conditions", conditions)):
 with tempfile.TemporaryDirectory() as folder:
     small = studies.run("table1", size="smoke", jobs=0, out=Path(folder))
     again = studies.Results.read(Path(folder))
-print(f"{small.runs} runs of {len(again.rows)} rows: {', '.join(again.rows)}")
+print(f"{small.runs} runs: {'; '.join(again.rows)}")
 
 # %% [markdown]
 # ## What we did not show
