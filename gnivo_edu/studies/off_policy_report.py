@@ -155,11 +155,11 @@ def _of_refusals(results: Results) -> str:
     given = [name for name in GIVEN if name in refuse]
     told = ""
     if given:
-        told = f" {', '.join(given)} is given them here, and learns from the same answers."
+        told = f" {'; '.join(given)}: given them here, it learns from the same answers."
     return (
         "All take their own old answers, whose log-probabilities were noted when they were "
-        f"written. Another model's answers without them are taken by {', '.join(take)}; "
-        f"{', '.join(refuse) or 'none'} would not know how to weigh them and refuse.{told}"
+        f"written. Another model's answers without them are taken by {'; '.join(take)}. "
+        f"Those that would not know how to weigh them refuse: {'; '.join(refuse) or 'none'}.{told}"
     )
 
 
@@ -195,9 +195,9 @@ def _of_mixture(results: Results, sampler: str) -> str:
         for method in methods
         if gain(results, row_of(method, FRESH)) > 0.01
     }
-    said = ", ".join(f"{method} {share:.2f}" for method, share in shares.items()) or "none"
+    said = "; ".join(f"{method} {share:.2f}" for method, share in shares.items()) or "none"
     return (
         f"of {len(methods)} methods {len(worse)} do worse than on fresh answers alone, corrected "
-        f"({', '.join(worse) or 'none'}), and {len(better)} better "
-        f"({', '.join(better) or 'none'}). Share of the gain that is kept: {said}."
+        f"({'; '.join(worse) or 'none'}), and {len(better)} better "
+        f"({'; '.join(better) or 'none'}). Share of the gain that is kept: {said}."
     )

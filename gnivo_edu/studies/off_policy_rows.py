@@ -29,12 +29,16 @@ METHODS: dict[str, dict[str, Any]] = {
     "SFT-winning": {"setting": "sft_winning"},
     "DRO": {"setting": "dro"},
 }
-# Only asked what they take: siblings of GRPO and DRO, and PPO, five times as slow.
+# Only asked what they take and where they end: siblings, and PPO, five times as slow.
 NOT_RUN: dict[str, dict[str, Any]] = {
     "RLOO": {"setting": "rloo"},
     "Dr. GRPO": {"setting": "dr_grpo"},
     "PPO": {"setting": "ppo"},
     "OREO": {"setting": "oreo"},
+    "GN-IVO, raw weights": {
+        "setting": "gnivo",
+        "objective_options": {"weights": "raw", "reward_max": 1.0},
+    },
 }
 # Answers of a group by their writers, historical to current.
 FRESH, QUARTER, HALF, OTHER = "0:8", "2:6", "4:4", "4 of another model"

@@ -116,7 +116,7 @@ def plain(run):
 @pytest.mark.slow
 def test_smoke_writes_table_and_figures(smoke):
     text = (smoke.folder / "table.md").read_text(encoding="utf-8")
-    assert "Uphill signal in the laboratory, the largest first: GN-IVO (0.213)" in text
+    assert "In the laboratory, uphill signal: GN-IVO (0.213)" in text
     for name in ("forest.png", "reference_stays.png", "reference_stays.md", "table.csv"):
         assert (smoke.folder / name).stat().st_size > 100, name
 
@@ -149,8 +149,8 @@ def test_pairs_that_lie_apart_are_counted_by_their_order(smoke, tmp_path):
         text = (tmp_path / "table.md").read_text(encoding="utf-8")
         return next(line for line in text.splitlines() if line.startswith("- **depths**"))
 
-    assert "1 of these are in the laboratory's order" in told(-0.2)
-    assert "0 of these are in the laboratory's order" in told(+0.2)
+    assert "1 are apart from 0, corrected: 1 of these in the order of the uphill" in told(-0.2)
+    assert "1 are apart from 0, corrected: 0 of these in the order of the uphill" in told(+0.2)
 
 
 @pytest.mark.nightly

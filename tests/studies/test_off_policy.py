@@ -72,7 +72,7 @@ def smoke(tmp_path_factory):
 @pytest.mark.slow
 def test_smoke_writes_tables_and_figures(smoke):
     text = (smoke.folder / "takes.md").read_text(encoding="utf-8")
-    assert f"{COMPLETION} would not know how to weigh them and refuse" in text
+    assert f"refuse: {COMPLETION}." in text
     for name in ("table.md", "table.csv", "takes.csv", "forest.png", "exact.png"):
         assert (smoke.folder / name).stat().st_size > 100, name
     assert laboratory_of(smoke, "GVPO")["old"] == {"0": 0, "25": 0, "50": 0, "100": 0}
