@@ -110,7 +110,7 @@ def wrong_answer(policy: Any, initial: Any) -> dict[str, Any]:
     credits = (after - before)[0, : len(answer)].double().tolist()
     return {
         "question": task.prompt_text(int(one[2])),
-        "tokens": task.pieces(answer),
+        "answer": task.pieces(answer),
         "credits": credits,
     }
 
