@@ -57,7 +57,8 @@ class FrontierPanels(Shown):
             axes.axhline(self.start, color=QUIET, linewidth=0.8, linestyle=(0, (4, 3)))
             for name, other in self.runs.items():
                 if name not in self.loose:
-                    axes.plot(*zip(*other.values(), strict=True), color="#cfcfcf", linewidth=0.9)
+                    grey = {"color": "#cfcfcf", "marker": ".", "linewidth": 0.9}
+                    axes.plot(*zip(*other.values(), strict=True), **grey)
             axes.plot(
                 *zip(*runs.values(), strict=True),
                 color=look.colour,
@@ -66,11 +67,13 @@ class FrontierPanels(Shown):
                 linewidth=0.0 if method in self.loose else 1.5,
                 zorder=4,
             )
-            for label, point in runs.items():
+            for place, (label, point) in enumerate(runs.items()):
+                # Points that are not joined may lie on one another: one label below the next.
+                below = 11 + 9 * place * (method in self.loose)
                 axes.annotate(
                     in_picture(label),
                     point,
-                    xytext=(0, -11),
+                    xytext=(0, -below),
                     textcoords="offset points",
                     fontsize=8,
                     ha="center",
@@ -78,9 +81,11 @@ class FrontierPanels(Shown):
             axes.set_title("\n".join(wrapped(in_picture(method), 26)), fontsize=10)
             log_axis(axes.xaxis, curve[:, 0].tolist())
             low = min(self.start, *(p.reward for runs in self.runs.values() for p in runs.values()))
-            axes.set(xlim=(curve[0, 0], curve[-1, 0]), ylim=(low - 0.12 * (1 - low), 1.02))
+            axes.set(xlim=(curve[0, 0], curve[-1, 0]), ylim=(low - 0.26 * (1 - low), 1.02))
         for axes in grid[len(self.runs) :]:
             axes.set_visible(False)
+        for axes in grid[max(len(self.runs) - across, 0) : len(self.runs)]:
+            axes.tick_params(labelbottom=True)  # the lowest of its column
         figure.supylabel("mean reward", fontsize=9.5)
         caption = f"KL(π ‖ reference), nats an answer, from left to right; {self.caption}"
         return caption_below(figure, caption)

@@ -53,13 +53,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from gnivo_edu import (evaluation, exact, objectives, policies, studies,
-                       tasks, training)
+from gnivo_edu import (evaluation, exact, objectives, policies, tasks,
+                       training)
 from gnivo_edu.course import check
 from gnivo_edu.course.layout import course_root
 from gnivo_edu.evaluation.agreement import value_agreement
 from gnivo_edu.figures.lines import styles
-from gnivo_edu.figures.rungs import Rung, Rungs, rungs
+from gnivo_edu.figures.rungs import Rung, rungs
 from gnivo_edu.training.setup import make_policy_and_task
 
 torch.set_num_threads(1)
@@ -699,53 +699,6 @@ rungs(ladder, alpha, scale=1.5)
 # somebody else's weights, and in bf16 a drift you can see. What does not
 # change is the function in the middle of this page, and with it everything
 # that was checked against the exact row while there was one.
-
-# %% [markdown]
-# ## The GPU rung as a study
-#
-# One command makes the fourth rung and what belongs to it:
-# `gnivo-edu study ladder`. A model of thirty million parameters goes to
-# school on generated word problems and learns by three methods in bf16;
-# models of other sizes, with random weights, are clocked. Each piece is kept
-# when it ends, and a study that was stopped goes on with the next one. The
-# record lies in `results/ladder`. A piece that needed a GPU and found none
-# is on record as not run; the same pieces were tried with a small model on
-# a CPU.
-#
-# **Predict.** Which of these rows are lines, and which have numbers?
-
-# %% tags=["tolerance=0.3"]
-record = studies.read("ladder")
-
-
-def rung_of(name):
-    """A method of the study: what it did, or why it was not run."""
-    run = record.of(name)[0]
-    if "not_run" in run:
-        return Rung(name=name, missing=run["not_run"])
-    base = record.of(name.rpartition(", ")[0] + ", base")[0]
-    before, after = (one["pass@1"]["mean"] for one in (base, run))
-    facts = (f"{run['parameters']:,} parameters, bf16",
-             f"{run['responses']:,} answers, one seed",
-             f"KL {run['kl_to_initial']:.2f} nats",
-             f"Pass@1 {before:.2f} → {after:.2f}")
-    return Rung(name=name, facts=facts, rewards=[before, after],
-                tokens=run["answer"], credits=run["credits"])
-
-
-methods = [name for name in record.rows
-           if name.endswith(("GN-IVO", "GRPO", "GVPO"))]
-shown = [rung_of(name) for name in methods]
-Rungs(shown, "credit log π/π_ref of each token in nats; reference: the "
-      "model after school; alpha as published: 0.2, 0.04 and 0.1",
-      scale=1.0)
-
-# %% [markdown]
-# **Explain.** The rows of thirty million parameters are lines until somebody
-# runs the command where there is a GPU. What the small model shows is that
-# the pieces work, and no more: one seed and a few steps rank no methods.
-# How long the pieces would take was reckoned and not measured
-# (`results/ladder/table.md`).
 #
 # ## Climb the rest
 #
@@ -764,7 +717,7 @@ Rungs(shown, "credit log π/π_ref of each token in nats; reference: the "
 # | 1 | `gnivo-edu train --set model=table --set task=toy_envs/PosterProblem-v0 --set objective_options.alpha=2 --set objective_options.weights=raw --set steps=4 --set inner_steps=20 --set prompts_per_step=128 --set learning_rate=0.05` |
 # | 2 | `gnivo-edu verify --model PATH_OR_HUB_ID --prompt "Once upon a time" --top-k 3 --horizon 6` |
 # | 3 | `gnivo-edu train --config recipes/arithmetic_cpu.yaml` |
-# | 4 | `gnivo-edu study ladder`; or `gnivo-edu pretrain --size large --out FOLDER` (slow), then rung 3's with `--set model=FOLDER` |
+# | 4 | `gnivo-edu pretrain --size large --out FOLDER` (slow), then rung 3's with `--set model=FOLDER` |
 # | 5 | `gnivo-edu train --config recipes/stories_cpu.yaml --set model=PATH_OR_HUB_ID` |
 #
 # The other recipes have the settings of GN-IVO's experiments, line by line
@@ -802,8 +755,7 @@ rungs([ladder[0], played], alpha)
 # | What does a GPU change? | the numbers are shorter and nothing can be counted; the code is the same |
 # | What is a credit worth in bf16? | no more than the drift of its log-ratio |
 #
-# **Links.** `gnivo_edu/studies/ladder_pieces.py`, the pieces of the GPU rung;
-# `gnivo_edu/training/loop.py`, the loop;
+# **Links.** `gnivo_edu/training/loop.py`, the loop;
 # `gnivo_edu/training/two_pass.py`, (13.3) for every objective;
 # `gnivo_edu/policies/chunked.py`, scores without logits;
 # `gnivo_edu/policies/generation.py`, the drift. Two passes are known as

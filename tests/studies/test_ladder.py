@@ -1,5 +1,7 @@
 """The GPU rung: what it says without a GPU, its estimate, the same pieces with a small model."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -97,3 +99,10 @@ def test_the_smoke_form_runs_and_gives_the_same_numbers_again(tmp_path, no_card)
         assert {k: v for k, v in old.items() if k not in timings} == {
             k: v for k, v in new.items() if k not in timings
         }
+
+
+def test_results_of_the_course_say_what_was_not_run():
+    folder = Path(__file__).resolve().parents[2] / "results" / "ladder"
+    runs = Results.read(folder).runs
+    assert all(run["not_run"] == "not run: no CUDA device" for run in runs if "not_run" in run)
+    assert {run["row"] for run in runs} >= {"30M, GN-IVO", "small, on a CPU, GN-IVO"}
