@@ -53,8 +53,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from gnivo_edu import (evaluation, exact, objectives, policies, tasks,
-                       training)
+from gnivo_edu import (evaluation, exact, objectives, policies, studies,
+                       tasks, training)
 from gnivo_edu.course import check
 from gnivo_edu.course.layout import course_root
 from gnivo_edu.evaluation.agreement import value_agreement
@@ -583,6 +583,13 @@ for size in (16, 8, 4, 2):
 # Rung 4 is the same transformer with ninety times the weights. It has to go
 # to school first, with demonstrations, bad habit included. On a CPU that
 # would take hours, so it runs only where there is a GPU.
+#
+# `gnivo-edu study ladder` makes a study of it: word problems, three methods,
+# and the speed of other sizes, in pieces that can be resumed. Its record,
+# `results/ladder`, is read here. What needed a GPU and found none is on
+# record as not run. The same pieces were tried with a small model on a CPU:
+# after a short school it solves a few questions in a hundred (the last
+# number of a row), and a few steps of any method left it there.
 
 # %%
 SCHOOL = {"size": "large", "steps": 1500, "batch_size": 256,
@@ -606,6 +613,10 @@ else:
     ladder += [Rung(name="a 30M-parameter model",
                     missing="not run: needs a GPU; open this notebook "
                             "there and run all")]
+for run in studies.read("ladder").runs:
+    scores = run.get("pass@1", {"mean": np.nan})
+    print(f"{run['row']:<24}", run.get("not_run") or
+          f"{run['parameters']:>9,} parameters, {scores['mean']:.2f}")
 
 # %% [markdown]
 # Nor is rung 3 at its end: twelve updates are few. The same model was also
@@ -717,7 +728,7 @@ rungs(ladder, alpha, scale=1.5)
 # | 1 | `gnivo-edu train --set model=table --set task=toy_envs/PosterProblem-v0 --set objective_options.alpha=2 --set objective_options.weights=raw --set steps=4 --set inner_steps=20 --set prompts_per_step=128 --set learning_rate=0.05` |
 # | 2 | `gnivo-edu verify --model PATH_OR_HUB_ID --prompt "Once upon a time" --top-k 3 --horizon 6` |
 # | 3 | `gnivo-edu train --config recipes/arithmetic_cpu.yaml` |
-# | 4 | `gnivo-edu pretrain --size large --out FOLDER` (slow), then rung 3's with `--set model=FOLDER` |
+# | 4 | `gnivo-edu study ladder`; or `gnivo-edu pretrain --size large --out FOLDER` (slow), then rung 3's with `--set model=FOLDER` |
 # | 5 | `gnivo-edu train --config recipes/stories_cpu.yaml --set model=PATH_OR_HUB_ID` |
 #
 # The other recipes have the settings of GN-IVO's experiments, line by line
