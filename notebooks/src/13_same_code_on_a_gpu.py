@@ -614,9 +614,9 @@ else:
                     missing="not run: needs a GPU; open this notebook "
                             "there and run all")]
 for run in studies.read("ladder").runs:
-    scores = run.get("pass@1", {"mean": np.nan})
+    score = f", {run['pass@1']['mean']:.2f}" if "pass@1" in run else ""
     print(f"{run['row']:<24}", run.get("not_run") or
-          f"{run['parameters']:>9,} parameters, {scores['mean']:.2f}")
+          f"{run['parameters']:>9,} parameters{score}")
 
 # %% [markdown]
 # Nor is rung 3 at its end: twelve updates are few. The same model was also
