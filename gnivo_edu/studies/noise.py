@@ -35,11 +35,11 @@ SLOW = "PPO"  # its runs come last
 
 
 def cells(size: Size, seeds: Sequence[int]) -> list[Cell]:
-    """Tables and their exact ends; four methods at every level; the others; PPO. Seed by seed, so
-    that rows can be compared as early as possible.
+    """Exact ends; tables, and four methods under both kinds of noise; these four at
+    further levels; the other methods; PPO. Seed by seed, so that rows can be compared as early as possible.
     """
     full = size == "full"
-    tabled, few, others, slow = _pairs() if full else _small_pairs()
+    tabled, *blocks = _pairs() if full else _small_pairs()
 
     def arithmetic(pair: Pair, seed: int) -> Cell:
         method, noise = pair
@@ -58,10 +58,8 @@ def cells(size: Size, seeds: Sequence[int]) -> list[Cell]:
     tested = {"questions": 100 if full else 5}
     listed = [Cell(BASE, seeds[0], {"train": None, **tested})]
     listed += [table(pair, seeds[0], "exact: ") for pair in tabled]
-    for seed in seeds:
-        listed += [table(pair, seed, "table: ") for pair in tabled]
-        listed += [arithmetic(pair, seed) for pair in few]
-    for block in (others, slow):
+    listed += [table(pair, seed, "table: ") for seed in seeds for pair in tabled]
+    for block in blocks:
         listed += [arithmetic(pair, seed) for seed in seeds for pair in block]
     return listed
 
@@ -69,21 +67,22 @@ def cells(size: Size, seeds: Sequence[int]) -> list[Cell]:
 Pair = tuple[str, Noise]
 
 
-def _pairs() -> tuple[list[Pair], list[Pair], list[Pair], list[Pair]]:
-    """Methods with noises: in tables, of the four, of the others, of the slow one."""
+def _pairs() -> list[list[Pair]]:
+    """Methods with noises: of the tables; then of arithmetic, what is wanted first."""
     tabled = [(method, noise) for method in TABLES for noise in TABLED]
     # Of the other tables theory says the same end as where groups are turned round.
     tabled += [(method, ALONE) for method in (OURS, RIVAL)]
-    few = [(method, noise) for method in FEW for noise in (CLEAN, VIMPOS, *FURTHER)]
-    few += [(method, COINS) for method in (OURS, RIVAL)]
+    few = [(method, noise) for method in FEW for noise in (CLEAN, VIMPOS, ALONE)]
     rest = [method for method in METHODS if method not in (*FEW, SLOW)]
     others = [(method, noise) for method in rest for noise in (CLEAN, VIMPOS)]
-    return tabled, few, others, [(SLOW, CLEAN), (SLOW, VIMPOS)]
+    levels = [(method, noise) for noise in FURTHER for method in FEW if noise != ALONE]
+    levels += [(method, COINS) for method in (OURS, RIVAL)]
+    return [tabled, few, levels, others, [(SLOW, CLEAN), (SLOW, VIMPOS)]]
 
 
-def _small_pairs() -> tuple[list[Pair], list[Pair], list[Pair], list[Pair]]:
+def _small_pairs() -> list[list[Pair]]:
     tabled = [(OURS, CLEAN), (OURS, VIMPOS), ("GVPO, anchored", VIMPOS)]
-    return tabled, [(m, noise) for m in (OURS, RIVAL) for noise in (CLEAN, VIMPOS)], [], []
+    return [tabled, [(m, noise) for m in (OURS, RIVAL) for noise in (CLEAN, VIMPOS)]]
 
 
 def run(cell: Cell, folder: Path) -> dict[str, Any]:

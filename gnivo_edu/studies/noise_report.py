@@ -21,7 +21,7 @@ CLEAN, VIMPOS = ("group", 0.0), ("group", 0.25)
 # Every method without noise and under VIMPO's; these four at further levels and answer by answer.
 FEW = (OURS, RIVAL, "GVPO", "VIMPO")
 ALONE = ("answer", 0.25)
-FURTHER = (("group", 0.1), ("group", 0.4), ALONE)
+FURTHER = (("group", 0.4), ("group", 0.1), ALONE)
 COINS = ("group", 0.5)  # the placebo: a reward that says nothing
 LEVELS = (0.0, 0.1, 0.25, 0.4)
 TABLED = (CLEAN, VIMPOS, ("group", 0.4))
