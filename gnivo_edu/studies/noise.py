@@ -18,9 +18,9 @@ from gnivo_edu.studies.noise_report import (
     COINS,
     FEW,
     FURTHER,
+    LEVELS,
     OURS,
     RIVAL,
-    TABLED,
     VIMPOS,
     Noise,
     named,
@@ -35,11 +35,11 @@ SLOW = "PPO"  # its runs come last
 
 
 def cells(size: Size, seeds: Sequence[int]) -> list[Cell]:
-    """Exact ends; tables, and four methods under both kinds of noise; these four at
-    further levels; the other methods; PPO. Seed by seed, so that rows can be compared as early as possible.
+    """Exact ends, then blocks of trained tables and of runs on arithmetic: what is compared first
+    runs first, seed by seed.
     """
     full = size == "full"
-    tabled, *blocks = _pairs() if full else _small_pairs()
+    blocks = _blocks() if full else _small_blocks()
 
     def arithmetic(pair: Pair, seed: int) -> Cell:
         method, noise = pair
@@ -50,39 +50,49 @@ def cells(size: Size, seeds: Sequence[int]) -> list[Cell]:
         frozen = full and seed == seeds[0] and method in (OURS, RIVAL) and noise in (CLEAN, VIMPOS)
         return Cell(named(method, noise), seed, {"train": train, "frozen": frozen, **tested})
 
-    def table(pair: Pair, seed: int, prefix: str) -> Cell:
+    def table(pair: Pair, seed: int, prefix: str = "table: ") -> Cell:
         method, noise = pair
         settings = {"table": method, "of": noise[0], "chance": noise[1], "steps": STEPS[size]}
         return Cell(named(method, noise, prefix), seed, settings)
 
     tested = {"questions": 100 if full else 5}
+    tabled = [pair for in_tables, pairs in blocks for pair in pairs if in_tables]
     listed = [Cell(BASE, seeds[0], {"train": None, **tested})]
-    listed += [table(pair, seeds[0], "exact: ") for pair in tabled]
-    listed += [table(pair, seed, "table: ") for seed in seeds for pair in tabled]
-    for block in blocks:
-        listed += [arithmetic(pair, seed) for seed in seeds for pair in block]
+    listed += [table(pair, seeds[0], prefix="exact: ") for pair in tabled]
+    for in_tables, pairs in blocks:
+        make = table if in_tables else arithmetic
+        listed += [make(pair, seed) for seed in seeds for pair in pairs]
     return listed
 
 
 Pair = tuple[str, Noise]
+Block = tuple[bool, list[Pair]]  # whether in tables, and methods with noises
 
 
-def _pairs() -> list[list[Pair]]:
-    """Methods with noises: of the tables; then of arithmetic, what is wanted first."""
-    tabled = [(method, noise) for method in TABLES for noise in TABLED]
-    # Of the other tables theory says the same end as where groups are turned round.
-    tabled += [(method, ALONE) for method in (OURS, RIVAL)]
-    few = [(method, noise) for method in FEW for noise in (CLEAN, VIMPOS, ALONE)]
+def _blocks() -> list[Block]:
     rest = [method for method in METHODS if method not in (*FEW, SLOW)]
-    others = [(method, noise) for method in rest for noise in (CLEAN, VIMPOS)]
-    levels = [(method, noise) for noise in FURTHER for method in FEW if noise != ALONE]
-    levels += [(method, COINS) for method in (OURS, RIVAL)]
-    return [tabled, few, levels, others, [(SLOW, CLEAN), (SLOW, VIMPOS)]]
+    levels = [noise for noise in FURTHER if noise != ALONE]
+    return [
+        # Of the other tables theory says the same end for both kinds of coins.
+        (True, [(method, VIMPOS) for method in TABLES] + [(OURS, ALONE), (OURS, LEVELS[-1])]),
+        (False, [(method, noise) for method in FEW for noise in (CLEAN, VIMPOS)]),
+        (False, [(OURS, ALONE), (RIVAL, ALONE), (RIVAL, COINS)]),
+        (
+            True,
+            [(m, n) for m in TABLES for n in (CLEAN, LEVELS[-1]) if (m, n) != (OURS, LEVELS[-1])],
+        ),
+        (False, [(method, ALONE) for method in FEW if method not in (OURS, RIVAL)]),
+        (False, [(method, noise) for method in rest for noise in (CLEAN, VIMPOS)]),
+        (False, [(method, noise) for noise in levels for method in FEW] + [(OURS, COINS)]),
+        (False, [(SLOW, CLEAN), (SLOW, VIMPOS)]),
+    ]
 
 
-def _small_pairs() -> list[list[Pair]]:
-    tabled = [(OURS, CLEAN), (OURS, VIMPOS), ("GVPO, anchored", VIMPOS)]
-    return [tabled, [(m, noise) for m in (OURS, RIVAL) for noise in (CLEAN, VIMPOS)]]
+def _small_blocks() -> list[Block]:
+    return [
+        (True, [(OURS, CLEAN), (OURS, VIMPOS), ("GVPO, anchored", VIMPOS)]),
+        (False, [(method, noise) for method in (OURS, RIVAL) for noise in (CLEAN, VIMPOS)]),
+    ]
 
 
 def run(cell: Cell, folder: Path) -> dict[str, Any]:

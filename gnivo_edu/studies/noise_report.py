@@ -21,10 +21,9 @@ CLEAN, VIMPOS = ("group", 0.0), ("group", 0.25)
 # Every method without noise and under VIMPO's; these four at further levels and answer by answer.
 FEW = (OURS, RIVAL, "GVPO", "VIMPO")
 ALONE = ("answer", 0.25)
-FURTHER = (("group", 0.4), ("group", 0.1), ALONE)
+FURTHER = (ALONE, ("group", 0.1), ("group", 0.4))
 COINS = ("group", 0.5)  # the placebo: a reward that says nothing
-LEVELS = (0.0, 0.1, 0.25, 0.4)
-TABLED = (CLEAN, VIMPOS, ("group", 0.4))
+LEVELS = (CLEAN, ("group", 0.1), VIMPOS, ("group", 0.4))
 
 
 def named(method: str, noise: Noise, prefix: str = "") -> str:
@@ -124,7 +123,7 @@ def _row(results: Results, method: str, noise: Noise, comparisons: int) -> dict[
 def _ends(results: Results) -> list[dict[str, Any]]:
     rows = []
     for method in TABLES:
-        for noise in (*TABLED, ALONE):
+        for noise in (*LEVELS, ALONE):
             if named(method, noise, "table: ") not in results.rows:
                 continue
             rows.append(
@@ -150,11 +149,11 @@ def curves(results: Results) -> DistanceCurves | None:
     """Pass@1 of the four against the share of groups that are flipped; None where a level is
     missing.
     """
-    levels = {m: [named(m, ("group", chance)) for chance in LEVELS] for m in FEW}
+    levels = {method: [named(method, noise) for noise in LEVELS] for method in FEW}
     if not {row for rows in levels.values() for row in rows} <= set(results.rows):
         return None
     return DistanceCurves(
-        LEVELS,
+        [chance for _, chance in LEVELS],
         {m: [results.mean(row, MEASURE).mean for row in rows] for m, rows in levels.items()},
         caption=f"means over {len(results.of(RIVAL))} seeds, as published; "
         f"{results.of(RIVAL)[0]['responses']:,} answers a run; intervals in table.md",

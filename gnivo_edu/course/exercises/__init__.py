@@ -58,6 +58,8 @@ _COURSE = (
     "drops",
     "seeds_that_count",
     "winner_weight",
+    "flipped_temperature",
+    "group_push",
 )
 _MODULES = {name: import_module(f"{__name__}.{name}") for name in _COURSE}
 # Where one's own lie: a notebook runs in its own folder, a command where `notebooks` is.
