@@ -70,20 +70,22 @@ Block = tuple[bool, list[Pair]]  # whether in tables, and methods with noises
 
 
 def _blocks() -> list[Block]:
+    first = (OURS, RIVAL, "VIMPO")
+    anchored = [method for method in TABLES if method.endswith("anchored")]
     rest = [method for method in METHODS if method not in (*FEW, SLOW)]
     levels = [noise for noise in FURTHER if noise != ALONE]
     return [
         # Of the other tables theory says the same end for both kinds of coins.
-        (True, [(method, VIMPOS) for method in TABLES] + [(OURS, ALONE), (OURS, LEVELS[-1])]),
-        (False, [(method, noise) for method in FEW for noise in (CLEAN, VIMPOS)]),
+        (True, [(method, VIMPOS) for method in (OURS, RIVAL, *anchored[:2])] + [(OURS, ALONE)]),
+        (False, [(method, noise) for method in first for noise in (CLEAN, VIMPOS)]),
         (False, [(OURS, ALONE), (RIVAL, ALONE), (RIVAL, COINS)]),
-        (
-            True,
-            [(m, n) for m in TABLES for n in (CLEAN, LEVELS[-1]) if (m, n) != (OURS, LEVELS[-1])],
-        ),
-        (False, [(method, ALONE) for method in FEW if method not in (OURS, RIVAL)]),
+        (False, [("GVPO", CLEAN), ("GVPO", VIMPOS)]),
+        (True, [("SFT-winning", VIMPOS), (anchored[2], VIMPOS)]),
+        (True, [(method, LEVELS[-1]) for method in TABLES]),
         (False, [(method, noise) for method in rest for noise in (CLEAN, VIMPOS)]),
+        (False, [("GVPO", ALONE), ("VIMPO", ALONE)]),
         (False, [(method, noise) for noise in levels for method in FEW] + [(OURS, COINS)]),
+        (True, [(method, CLEAN) for method in TABLES]),
         (False, [(SLOW, CLEAN), (SLOW, VIMPOS)]),
     ]
 
