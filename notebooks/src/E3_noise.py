@@ -319,7 +319,9 @@ axis.legend(frameon=False, loc="lower left", title="line: counted, "
 plt.show()
 
 # %% [markdown]
-# **Explain.** TABLES
+# **Explain.** The tables come to rest around the counted ends, a little above
+# or below from seed to seed, as samples do. GN-IVO with a coin for each
+# answer has no ceiling, and was still on its way up when training stopped.
 #
 # ## On arithmetic
 #
@@ -344,31 +346,37 @@ for method, (clean, noisy) in reported.items():
 # turned round: GRPO, VIMPO, GN-IVO?
 
 # %%
-from gnivo_edu.studies.noise_report import against, compared, forest, losses
+from gnivo_edu.studies.noise_report import (
+    VIMPOS, against, compared, forest, losses, named)
 
 pairs = compared(results)
-for method in ("GRPO", *dict.fromkeys(name for name, _ in pairs)):
-    score = results.mean(method, "pass@1.mean").mean
-    lost = losses(results, method, ("group", 0.25))
-    mean = np.mean([*lost.values()])
-    said = f"{method:<12} Pass@1 {score:.3f}, loses {mean:+.3f}"
+for method, noise in [("GRPO", VIMPOS), *pairs]:
+    score = results.mean(named(method, noise), "pass@1.mean").mean
+    lost = np.mean([*losses(results, method, noise).values()])
+    said = f"{named(method, noise):<23} Pass@1 {score:.3f}, lost {lost:+.3f}"
     if method != "GRPO":
-        more = against(results, method, ("group", 0.25), len(pairs))
-        said += f"; more than GRPO: {more.low:+.3f} to {more.high:+.3f}"
+        more = against(results, method, noise, len(pairs))
+        said += f"; less GRPO's {more.low:+.3f} to {more.high:+.3f}"
     print(said)
 
 # %%
 forest(results)
 
 # %% [markdown]
-# **Explain.** ARITHMETIC
+# **Explain.** Read the intervals, not the order. They are paired by seed and
+# corrected for their number: where one holds 0, this study cannot tell the
+# method from GRPO. ARITHMETIC
 #
 # And the predictions, which were committed before the first run:
 
 # %%
 study = studies.study_of("noise")
 for prediction in study.predictions:
-    number = prediction.number(results)
+    try:
+        number = prediction.number(results)
+    except ValueError:
+        print("not run:", prediction.name)
+        continue
     hit = prediction.low <= number <= prediction.high
     print(f"{'hit ' if hit else 'MISS'} {prediction.name}: {number:.3f}, "
           f"said {prediction.low:g} to {prediction.high:g}")
