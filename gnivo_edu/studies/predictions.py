@@ -6,6 +6,7 @@ it is committed first, and afterwards with them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
 
@@ -49,30 +50,43 @@ def page(study: Study, results: Results | None = None) -> str:
 
 
 def outcomes(study: Study, results: Results) -> dict[str, bool]:
-    """Of each prediction whether it came true."""
-    return {one.name: _hit(one, one.number(results)) for one in study.predictions}
+    """Of each prediction whether it came true; of none whose runs are not there yet."""
+    numbers = {one: _read(one.number, results) for one in study.predictions}
+    return {one.name: _hit(one, x) for one, x in numbers.items() if x is not None}
+
+
+def _read(number: Callable[[Results], float] | None, results: Results | None) -> float | None:
+    """A number of the results; None where there is none to read, or its runs are not there."""
+    if number is None or results is None:
+        return None
+    try:
+        return number(results)
+    except ValueError:  # of `t_interval`: it has no values
+        return None
 
 
 def _row(prediction: Prediction, results: Results | None) -> list[str]:
     interval = f"{_text(prediction.low)} to {_text(prediction.high)}"
-    if results is None:
+    number = _read(prediction.number, results)
+    if number is None:
         return [prediction.name, interval, "not run yet", "", ""]
-    number = prediction.number(results)
-    placebo = "" if prediction.placebo is None else _text(prediction.placebo(results))
+    placebo = _read(prediction.placebo, results)
     outcome = "hit" if _hit(prediction, number) else "**miss**"
-    return [prediction.name, interval, _text(number), placebo, outcome]
+    return [prediction.name, interval, _text(number), _text(placebo), outcome]
 
 
 def _hit(prediction: Prediction, number: float) -> bool:
     return isfinite(number) and prediction.low <= number <= prediction.high
 
 
-def _text(x: float) -> str:
-    """A number, or the end of an interval that is open.
+def _text(x: float | None) -> str:
+    """A number, or the end of an interval that is open; nothing where there is none.
 
     >>> _text(0.12345), _text(float("inf")), _text(-0.1)
     ('0.123', 'any above', '-0.100')
     """
+    if x is None:
+        return ""
     if isfinite(x):
         return f"{x:.3f}"
     return "any above" if x > 0 else "any below"

@@ -1,5 +1,6 @@
 """Predictions: a page before the runs, and the number beside each after them."""
 
+from dataclasses import replace
 from math import inf, nan
 from pathlib import Path
 
@@ -50,3 +51,21 @@ def test_the_page_before_and_after(tmp_path: Path) -> None:
     assert told == [line for line in after.splitlines() if not line.startswith("| ")]
     write_predictions(STUDY, tmp_path / "new")
     assert (tmp_path / "new" / "predictions.md").read_text() == before
+
+
+def test_of_runs_that_are_missing_nothing_is_said() -> None:
+    waiting = Study(
+        "fake",
+        "A study.",
+        cells=STUDY.cells,
+        run=STUDY.run,
+        report=STUDY.report,
+        predictions=(
+            replace(STUDY.predictions[0], number=lambda results: results.mean("no", "x").mean),
+            replace(STUDY.predictions[1], placebo=lambda results: results.mean("no", "x").mean),
+        ),
+    )
+    assert outcomes(waiting, RESULTS) == {"outside": False}
+    text = page(waiting, RESULTS)
+    assert "| inside | 0.100 to 0.300 | not run yet |" in text
+    assert "| outside | 0.100 to 0.300 | 0.310 |  | **miss** |" in text
