@@ -314,6 +314,7 @@ def ends_by_flips(axis):
              ylabel="chance of a right answer", ylim=(0.2, 1.03))
 
 
+# %%
 figure, axis = plt.subplots(figsize=(7.5, 4), layout="constrained")
 ends_by_flips(axis)
 axis.legend(frameon=False, loc="lower left", title="line: counted, "
@@ -375,13 +376,14 @@ forest(results)
 # true, and it is no hurry: in a training as short as this one both are still
 # below it, and about as far behind where they were without noise.
 #
-# VIMPO has collapsed. Its answers are no answers any more. (E3.1) does not
-# say so: its *mean* push is half of what it was, and points the right way.
-# But a step is taken along one batch and not along the mean, and the rate
-# that was best for VIMPO in the search (three times GRPO's) is too fast with
-# noise, and for one seed without. That is no verdict on VIMPO, whose authors
-# use other rates and other models. It is one on the habit of choosing a rate
-# without noise, by one seed, and comparing with noise.
+# VIMPO's interval holds 0 for another reason: it is too wide to say anything.
+# With noise every run of it has collapsed, its answers are no answers any
+# more, and one run without noise is on its way there. (E3.1) does not say
+# so: the *mean* push is half of what it was, and points the right way. But a
+# step is taken along one batch and not along the mean, and the rate that was
+# best for VIMPO in the search (three times GRPO's) is too fast. That is no
+# verdict on VIMPO, whose authors use other rates and other models. It is one
+# on the habit of choosing a rate without noise, by one seed.
 #
 # And the predictions, which were committed before the first run:
 

@@ -62,9 +62,9 @@ def test_equation_E3_4():
 
 def test_equation_E3_5():
     """The root over q is where the push over all groups of the tree rests."""
+    space = BOOK.space("def group_push", until="check.", np=np)
+    space = BOOK.space("def mean_push", until="grid", **space)
     for chance in (P, 0.4):
-        mean_push = BOOK.space("flipped_temperature(chances", "def group_push", until="check.")
-        space = mean_push | BOOK.space("def mean_push", until="grid", **mean_push)
         q = noise_lab.ceiling(chance)
         assert abs(space["mean_push"](q, 8, ALPHA, chance)) < 1e-9
         assert noise_lab.end("GN-IVO", "group", chance)[0] == pytest.approx(q, abs=1e-6)
