@@ -356,9 +356,10 @@ from gnivo_edu.studies.noise_report import (
 pairs = compared(results)
 print(len(results.of("GRPO, group 25%")), "seeds")
 for method, noise in [("GRPO", VIMPOS), *pairs]:
-    score = results.mean(named(method, noise), "pass@1.mean").mean
+    row = named(method, noise)
+    score = results.mean(row, "pass@1.mean").mean
     lost = np.mean([*losses(results, method, noise).values()])
-    said = f"{named(method, noise):<23} Pass@1 {score:.3f}, lost {lost:+.3f}"
+    said = f"{row:<23} Pass@1 {score:.3f}, lost {lost:+.3f}"
     if method != "GRPO":
         more = against(results, method, noise, len(pairs))
         said += f"; less GRPO's {more.low:+.3f} to {more.high:+.3f}"
