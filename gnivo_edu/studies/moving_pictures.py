@@ -10,11 +10,11 @@ import numpy as np
 from gnivo_edu.figures.forest import forest_plot
 from gnivo_edu.figures.lines import LINES
 from gnivo_edu.figures.style import EDGE, PAPER, blank, caption_below, drawing
-from gnivo_edu.population import laws, total_variation
+from gnivo_edu.population import total_variation
 from gnivo_edu.population.atlas import problem
 from gnivo_edu.population.moving.tables import ALPHA
 from gnivo_edu.statistics import Interval
-from gnivo_edu.studies.moving_tree import LAST, goal
+from gnivo_edu.studies.moving_tree import LAST, goal, lower_end
 from gnivo_edu.studies.results import Results
 
 CURVES = {
@@ -86,9 +86,7 @@ def refresh_picture(results: Results) -> Any:
         times = [int(n) for n in results.of(row)[0]["after"]]
         method = results.of(row)[0]["settings"]["method"]
         ends = [goal(method, alpha=ALPHA, n=n) for n in times]
-        lower = [laws.tilt(problem("tree"), ALPHA / n) for n in times]
-        if method == "VIMPO":
-            lower = [goal(method, alpha=ALPHA / n, n=1) for n in times]
+        lower = [lower_end(method, ALPHA / n) for n in times]
         exact = [total_variation(x, y) for x, y in zip(ends, lower, strict=True)]
         earned = [float(end @ problem("tree").rewards) for end in ends]
         for axes, line, measure in ((left, exact, "lower"), (right, earned, "reward")):
@@ -140,12 +138,14 @@ def jump_picture(results: Results) -> Any:
     rest, losses = sawtooth(results)
     steps = losses.shape[1]
     for k, part in enumerate(losses):
-        left.plot(np.arange(k * steps, (k + 1) * steps), part / rest[k], color=LINES[0].colour)
+        left.plot(
+            np.arange(k * steps, (k + 1) * steps), part / rest[max(k - 1, 0)], color=LINES[0].colour
+        )
         if k:
             left.axvline(k * steps - 0.5, color=EDGE, linestyle=(0, (4, 3)), linewidth=0.8)
     left.axhline(4, color=LINES[1].colour, linestyle=LINES[1].dashes, linewidth=1.2)
     left.text(2, 4.08, "K = 4", color=LINES[1].colour)
-    left.set(xlabel="update", ylabel="value loss, over that at the next rest")
+    left.set(xlabel="update", ylabel="value loss, over that at the last rest")
     left.set_title("Two refreshes in the log", fontsize=10)
     for look, (row, x, y, name) in zip(LINES, factors(results), strict=False):
         right.plot(x, y, look.marker, color=look.colour, markersize=6, label=name)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from gnivo_edu.population import total_variation
 from gnivo_edu.population.atlas import problem
 from gnivo_edu.population.moving.tables import SHARES
 from gnivo_edu.studies import moving_pictures
 from gnivo_edu.studies.arithmetic import TESTED
-from gnivo_edu.studies.moving_tree import goal
+from gnivo_edu.studies.moving_tree import goal, lower_end
 from gnivo_edu.studies.results import Results
 from gnivo_edu.studies.tables import write_table
 
@@ -65,10 +66,7 @@ def refreshes(results: Results, trees: list[str]) -> Rows:
         method, alpha = first["settings"]["method"], first["settings"]["alpha"]
         for n in first["after"]:
             exact = goal(method, alpha=alpha, n=int(n))
-            lower = goal(method, alpha=alpha / int(n), n=1)
-            if method == "GN-IVO, softmax":
-                lower = goal("GN-IVO", alpha=alpha, n=int(n))
-            far = float((exact - lower).abs().sum() / 2)
+            far = total_variation(exact, lower_end(method, alpha / int(n)))
             trained = {
                 name: results.mean(row, f"after.{n}.{measure}")
                 for name, measure in (

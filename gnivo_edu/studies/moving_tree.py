@@ -129,9 +129,9 @@ def place(seen: Answers, policy: Policy, method: str, alpha: float, n: int) -> d
     """
     answers = problem("tree")
     law, old = answers.law(policy), answers.law(seen.reference)
-    lower, rest = goal(method, alpha=alpha / n, n=1), goal(method, alpha=alpha, n=n)
+    rest = goal(method, alpha=alpha, n=n)
     return {
-        "lower": total_variation(law, lower),
+        "lower": total_variation(law, lower_end(method, alpha / n)),
         "rest": total_variation(law, rest),
         "star": total_variation(law, laws.tilt(answers, ALPHA)),
         "reward": float(law @ answers.rewards),
@@ -142,14 +142,21 @@ def place(seen: Answers, policy: Policy, method: str, alpha: float, n: int) -> d
 
 def goal(method: str, alpha: float, n: int) -> laws.Law:
     """The exact law that n refreshes of a method end at. Softmax weights have no formula: their
-    rest is searched, for pairs; at alpha/n theirs is compared with pi*, which they are taken for.
+    rest is searched, for pairs, at ALPHA alone.
     """
     answers = problem("tree")
     if method == "VIMPO":
         return answers.law(refreshed(answers, alpha, times=n))
-    if method == "GN-IVO, softmax" and alpha == ALPHA:
+    if method == "GN-IVO, softmax":
+        if alpha != ALPHA:
+            raise ValueError(f"the rest of softmax weights is known for alpha = {ALPHA:g} alone")
         return _softmax_ends()[n]
     return laws.tilt(answers, alpha / n)
+
+
+def lower_end(method: str, alpha: float) -> laws.Law:
+    """The exact law of one rest at a lower alpha; of softmax weights pi*, which they are after."""
+    return goal("GN-IVO" if method == "GN-IVO, softmax" else method, alpha=alpha, n=1)
 
 
 @cache

@@ -70,7 +70,11 @@ def test_a_place_is_measured_from_where_theory_ends() -> None:
 
 def test_the_softmax_rest_is_no_tilt() -> None:
     end = moving_tree.goal("GN-IVO, softmax", alpha=ALPHA, n=1)
-    assert total_variation(end, laws.tilt(ANSWERS, ALPHA)) > 0.01
+    lower = moving_tree.lower_end("GN-IVO, softmax", ALPHA)
+    assert total_variation(lower, laws.tilt(ANSWERS, ALPHA)) == 0
+    assert total_variation(end, lower) > 0.01
+    with pytest.raises(ValueError, match="alpha = 0.5 alone"):
+        moving_tree.goal("GN-IVO, softmax", alpha=1.0, n=1)
 
 
 def test_the_log_tells_the_jump() -> None:
