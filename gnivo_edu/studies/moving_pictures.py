@@ -14,6 +14,7 @@ from gnivo_edu.population import total_variation
 from gnivo_edu.population.atlas import problem
 from gnivo_edu.population.moving.tables import ALPHA
 from gnivo_edu.statistics import Interval
+from gnivo_edu.studies.arithmetic import TESTED
 from gnivo_edu.studies.moving_tree import LAST, goal, lower_end
 from gnivo_edu.studies.results import Results
 
@@ -52,28 +53,26 @@ def _model_of(row: str) -> str:
 
 
 def forest(results: Results) -> Any:
-    """Pass@1 of tier 4 and KL, paired with the frozen reference; None where seeds are too few."""
+    """Pass@1 of each tier, paired with the frozen reference; None where seeds are too few."""
     pairs = compared(results)
     if not pairs or min(len(results.of(row)) for row in pairs) < 2:
         return None
     names = sorted(pairs, key=lambda row: "shuffled" in row)
+    comparisons = len(pairs) * len(TESTED)
     panels = {
-        label: {
+        f"tier {tier}" + ", not trained on" * (tier == max(TESTED)): {
             "- " * ("shuffled" in row) + row: results.difference(
-                row, pairs[row], measure, comparisons=len(pairs)
+                row, pairs[row], f"pass@1.{tier}", comparisons=comparisons
             )
             for row in names
         }
-        for label, measure in (
-            ("Pass@1, tier 4", "pass@1.4"),
-            ("KL to the start, nats", "kl_to_initial"),
-        )
+        for tier in TESTED
     }
     seeds = len(results.of(names[0]))
     return forest_plot(
         panels,
-        "less that of the frozen reference",
-        f"mean over {seeds} seeds, paired; 95% intervals, corrected for {len(pairs)} comparisons; "
+        "Pass@1 less that of the frozen reference",
+        f"mean over {seeds} seeds, paired; 95% intervals, corrected for {comparisons} comparisons; "
         "grey: holds 0; below the line: rewards shuffled",
     )
 

@@ -13,7 +13,7 @@ from gnivo_edu.studies.moving_tree import goal, lower_end
 from gnivo_edu.studies.results import Results
 from gnivo_edu.studies.tables import write_table
 
-TREE = "tree: "
+TREE, GROUP = "tree: ", 8
 HARD = str(max(TESTED))
 Rows = list[dict[str, Any]]
 
@@ -49,7 +49,7 @@ def report(results: Results) -> None:
         "transformer": (
             transformer(results),
             f"# The arithmetic transformer\n\n{means} `against initial`: paired by seed, corrected "
-            "for the number of rows that are compared. KL to the start, nats an answer.",
+            "for all rows that are compared and three tiers. KL to the start, nats an answer.",
         ),
     }
     for name, (rows, text) in texts.items():
@@ -84,9 +84,13 @@ def refreshes(results: Results, trees: list[str]) -> Rows:
 
 
 def swaps(results: Results, trees: list[str]) -> Rows:
-    """A row for each new reference, of the runs of VIMPO that were measured."""
+    """A row for each new reference, of the runs of VIMPO that were measured; groups do not matter,
+    so of one size alone.
+    """
     rows = []
     for row in trees:
+        if results.of(row)[0]["settings"]["K"] != GROUP:
+            continue
         for name in results.of(row)[0].get("swap", {}):
             at = f"swap.{name}"
             measures = {
@@ -135,7 +139,7 @@ def transformer(results: Results) -> Rows:
         cells[f"against initial, tier {HARD}"] = ""
         if row in compared:
             cells[f"against initial, tier {HARD}"] = results.difference(
-                row, compared[row], f"pass@1.{HARD}", comparisons=len(compared)
+                row, compared[row], f"pass@1.{HARD}", comparisons=len(compared) * len(TESTED)
             )
         cells["KL"] = results.mean(row, "kl_to_initial")
         rows.append(cells)

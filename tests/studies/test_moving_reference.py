@@ -73,7 +73,7 @@ def test_the_softmax_rest_is_no_tilt() -> None:
     lower = moving_tree.lower_end("GN-IVO, softmax", ALPHA)
     assert total_variation(lower, laws.tilt(ANSWERS, ALPHA)) == 0
     assert total_variation(end, lower) > 0.01
-    with pytest.raises(ValueError, match="alpha = 0.5 alone"):
+    with pytest.raises(ValueError, match=r"alpha = 0\.5 alone"):
         moving_tree.goal("GN-IVO, softmax", alpha=1.0, n=1)
 
 

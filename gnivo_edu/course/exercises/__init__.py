@@ -55,6 +55,8 @@ _COURSE = (
     "monte_carlo_value",
     "rows_that_fit",
     "two_pass_gradient",
+    "refreshed_law",
+    "jump_at_refresh",
     "drops",
     "seeds_that_count",
     "winner_weight",
