@@ -55,13 +55,13 @@ _COURSE = (
     "monte_carlo_value",
     "rows_that_fit",
     "two_pass_gradient",
-    "refreshed_law",
-    "jump_at_refresh",
     "drops",
     "seeds_that_count",
     "winner_weight",
     "flipped_temperature",
     "group_push",
+    "refreshed_law",
+    "jump_at_refresh",
 )
 _MODULES = {name: import_module(f"{__name__}.{name}") for name in _COURSE}
 # Where one's own lie: a notebook runs in its own folder, a command where `notebooks` is.
