@@ -392,8 +392,9 @@ moving_pictures.forest(runs)
 
 # %% [markdown]
 # **Explain.** With a reference that follows every ten updates GN-IVO, GVPO
-# and VIMPO's value loss score higher, on average, than with one that stays. A
-# frozen reference takes push away wherever the log-ratios have begun to speak,
+# and VIMPO's value loss score higher, on average, than with one that stays
+# (GVPO's interval holds 0). A
+# frozen reference takes push away where the log-ratios have begun to speak,
 # rightly or not; a refresh makes the residual the reward again. To move it at
 # every update is no better: then no log-ratio ever says anything. (It is the
 # sampler, to the last digit.)
