@@ -61,9 +61,7 @@ def forest(results: Results) -> Any:
     comparisons = len(pairs) * len(TESTED)
     panels = {
         f"tier {tier}" + ", not trained on" * (tier == max(TESTED)): {
-            "- " * ("shuffled" in row) + row: results.difference(
-                row, pairs[row], f"pass@1.{tier}", comparisons=comparisons
-            )
+            row: results.difference(row, pairs[row], f"pass@1.{tier}", comparisons=comparisons)
             for row in names
         }
         for tier in TESTED
@@ -73,7 +71,7 @@ def forest(results: Results) -> Any:
         panels,
         "Pass@1 less that of the frozen reference",
         f"mean over {seeds} seeds, paired; 95% intervals, corrected for {comparisons} comparisons; "
-        "grey: holds 0; below the line: rewards shuffled",
+        "grey: holds 0; last, with rewards shuffled",
     )
 
 

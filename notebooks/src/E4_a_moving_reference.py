@@ -210,7 +210,7 @@ for name, look in zip(names, styles(4)):
         points = [runs.mean(f"tree: {name}", f"after.{n}.{measure}")
                   for n in times]
         mean = np.array([x.mean for x in points])
-        bars = [mean - [x.low for x in points], [x.high for x in points] - mean]
+        bars = np.array([(x.mean - x.low, x.high - x.mean) for x in points]).T
         axis.errorbar(times, mean, bars, fmt=look.marker, ms=5, capsize=2,
                       color=look.colour, label=name)
 for name, look in (("GVPO", styles(4)[0]), ("VIMPO", styles(4)[3])):
