@@ -210,7 +210,8 @@ for name, look in zip(names, styles(4)):
         points = [runs.mean(f"tree: {name}", f"after.{n}.{measure}")
                   for n in times]
         mean = np.array([x.mean for x in points])
-        bars = np.array([(x.mean - x.low, x.high - x.mean) for x in points]).T
+        bars = np.array([(x.mean - x.low, x.high - x.mean)
+                         for x in points]).T
         axis.errorbar(times, mean, bars, fmt=look.marker, ms=5, capsize=2,
                       color=look.colour, label=name)
 for name, look in (("GVPO", styles(4)[0]), ("VIMPO", styles(4)[3])):
@@ -244,7 +245,7 @@ plt.show()
 # goes. It can never lose.
 
 # %%
-print("refresh     gained: exact, trained   alpha (KL + KL): exact, trained")
+print("refresh     gained: exact, trained   alpha (KL+KL): exact, trained")
 for n, (seen, new) in enumerate(refreshes(tree, alpha, 6), start=1):
     old = tree.law(seen.reference)
     gain = float((tree.law(new) - old) @ tree.rewards)
@@ -348,7 +349,7 @@ for k, part in enumerate(losses):
     at = np.arange(k * steps, (k + 1) * steps)
     axes[0].plot(at, part / rest[max(k - 1, 0)], color="#1a1a1a", lw=1.2)
 axes[0].axhline(4, color="#0099ee", ls=(0, (5, 1.6)))
-axes[0].set(xlabel="update", ylabel="value loss, over that at the last rest",
+axes[0].set(xlabel="update", ylabel="value loss over the last rest's",
             title="two refreshes in the log, K = 4")
 for (_, x, y, name), look in zip(moving_pictures.factors(runs), styles(6)):
     axes[1].plot(x, y, look.marker, color=look.colour, label=name)
@@ -358,8 +359,8 @@ axes[1].set(xlabel="K/(1 + (K - 1) u)", ylabel="measured factor",
 axes[1].legend(frameon=False, fontsize=8)
 plt.show()
 row = "tree: VIMPO, K = 4"
-print(f"in the log: factor {runs.mean(row, 'logged_jump').mean:.2f}; alpha to "
-      f"alpha/2: {runs.mean(row, 'jump.1.anneal_50').mean:.2f}, exact 1.75")
+print(f"in the log: factor {runs.mean(row, 'logged_jump').mean:.2f}; alpha "
+      f"to alpha/2: {runs.mean(row, 'jump.1.anneal_50').mean:.2f}, exact 1.75")
 
 # %% [markdown]
 # ## The same on a transformer
@@ -449,7 +450,7 @@ for average in ("log-probabilities of answers", "logits",
     end = partly_refreshed(
         tree, alpha, round(whole / rate), rate, average)
     far = total_variation(end, laws.tilt(tree, alpha / whole))
-    print(f"{average:<30} {far if far > 1e-9 else 0:.4f} from two whole ones")
+    print(f"{average:<30} {far if far > 1e-9 else 0:.4f} from whole ones")
 
 # %% [markdown]
 # ## What we did not show
