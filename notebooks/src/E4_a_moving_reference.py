@@ -359,8 +359,10 @@ axes[1].set(xlabel="K/(1 + (K - 1) u)", ylabel="measured factor",
 axes[1].legend(frameon=False, fontsize=8)
 plt.show()
 row = "tree: VIMPO, K = 4"
-print(f"in the log: factor {runs.mean(row, 'logged_jump').mean:.2f}; alpha "
-      f"to alpha/2: {runs.mean(row, 'jump.1.anneal_50').mean:.2f}, exact 1.75")
+logged, half = (runs.mean(row, name).mean
+                for name in ("logged_jump", "jump.1.anneal_50"))
+print(f"in the log: factor {logged:.2f}; alpha to alpha/2: {half:.2f}, "
+      "exact 1.75")
 
 # %% [markdown]
 # ## The same on a transformer
