@@ -53,7 +53,9 @@ class RocPlot(Shown):
         return list(next(iter(self.panels.values())))
 
     def _draw(self) -> Any:
-        figure = blank((min(11.0, SIDE * len(self.panels) + 0.6), SIDE + 1.0))
+        figure = blank(
+            (min(11.0, SIDE * len(self.panels) + 0.6), SIDE + 1.1 + 0.2 * len(self.names))
+        )
         grid = figure.subplots(1, len(self.panels), squeeze=False, sharex=True, sharey=True)[0]
         looks = styles(len(self.names))
         for axes, (panel, curves) in zip(grid, self.panels.items(), strict=True):
@@ -67,7 +69,7 @@ class RocPlot(Shown):
             axes.set(xlabel="share of other steps flagged", box_aspect=1)
             axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
             axes.legend(
-                loc="lower right", fontsize=9, framealpha=0.95, edgecolor="white",
+                loc="upper center", bbox_to_anchor=(0.5, -0.17), fontsize=9, frameon=False,
                 handlelength=2.6, title="area under the curve", title_fontsize=9,
             )  # fmt: skip
         grid[0].set_ylabel("share of first wrong steps flagged")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gnivo_edu.figures.forest import forest_plot
+from gnivo_edu.figures.forest import ForestPlot, forest_plot
 from gnivo_edu.figures.roc import RocCurve, RocPlot, roc_plot
 from gnivo_edu.statistics import Interval, bootstrap_interval, rank_correlation
 from gnivo_edu.studies.credit_exact import facts
@@ -31,13 +31,19 @@ def frozen(results: Results) -> Frozen:
 
 
 def measured(results: Results) -> Results:
-    """The same results, every run of a method with its `credit_measures.measures`."""
-    answers = frozen(results)
-    runs: list[Run] = [
-        {**run, **measures(answers, run["credits"], COUNT)} if "credits" in run else run
-        for run in results.runs
-    ]
-    return Results(results.folder, runs)
+    """The same results, every run of a method with its `credit_readings.measures`."""
+    key = id(results)
+    if key not in _MEASURED or _MEASURED[key][0] is not results:
+        answers = frozen(results)
+        runs: list[Run] = [
+            {**run, **measures(answers, run["credits"], COUNT)} if "credits" in run else run
+            for run in results.runs
+        ]
+        _MEASURED[key] = results, Results(results.folder, runs)
+    return _MEASURED[key][1]
+
+
+_MEASURED: dict[int, tuple[Results, Results]] = {}  # every prediction asks for them
 
 
 def mean_credits(results: Results, row: str) -> list[np.ndarray]:
@@ -207,22 +213,26 @@ def _mean_curve(answers: Frozen, runs: Sequence[Scores], against: str) -> RocCur
     return RocCurve(np.insert(grid, 0, 0.0), np.insert(mean, 0, 0.0), area=float(np.mean(areas)))
 
 
-def forest(results: Results) -> Any:
+def forest(results: Results) -> ForestPlot:
     """AUC of every method less one half, against two kinds of other steps."""
-    names = [row for row in results.rows if row != BASE]
-    half = {"alike": "first wrong or not, of steps that carry", "wrong again": "first or again"}
+    half = {
+        "alike": "first wrong steps against others that carry",
+        "wrong again": "against those that are wrong again",
+    }
     panels = {
         title: {
-            ("- " * ("random" in name)) + name: _less(results.mean(name, f"auc.{against}"), 0.5)
-            for name in names
+            name: _less(results.mean(name, f"auc.{against}"), 0.5)
+            for name in results.rows
+            if name != BASE
         }
         for against, title in half.items()
     }
     return forest_plot(
         panels,
         "AUC less that of a coin",
-        f"implicit credits; mean over {len(results.of(OURS))} seeds; 95% intervals; below the "
-        "line: placebos",
+        f"implicit credits; means over seeds ({len(results.of(OURS))} of {OURS}), 95% intervals; "
+        "random: paid by a coin",
+        limits=(-0.5, 0.5),
     )
 
 

@@ -150,7 +150,7 @@ def test_smoke_form_runs_and_says_the_same_again(tmp_path):
         for seeds in (2, 1)
     ]
     first, second = (Results.read(folder) for folder in folders)
-    assert first.rows == second.rows == ["base", "GRPO", "GN-IVO", "GN-IVO, random"]
+    assert first.rows == second.rows == ["base", "GN-IVO", "GRPO", "GN-IVO, random"]
     alone = [run for run in first.runs if run["seed"] == 0]
     for one, other in zip(alone, second.runs, strict=True):
         for key in ("credits", "answers", "exact", "pass@1"):
