@@ -54,7 +54,7 @@ class RocPlot(Shown):
 
     def _draw(self) -> Any:
         figure = blank(
-            (min(11.0, SIDE * len(self.panels) + 0.6), SIDE + 1.1 + 0.2 * len(self.names))
+            (min(11.0, SIDE * len(self.panels) + 0.6), SIDE + 1.7 + 0.22 * len(self.names))
         )
         grid = figure.subplots(1, len(self.panels), squeeze=False, sharex=True, sharey=True)[0]
         looks = styles(len(self.names))

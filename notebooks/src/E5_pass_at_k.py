@@ -530,11 +530,10 @@ for k in (1, 3, 5, 11):
 #   the next seed: for that, train again.
 # - Many comparisons at once find something by luck. Say beforehand which $k$
 #   you mean.
-# - No model was trained to check that table, nor the poster's Figure 1, nor
-#   VIMPO's benchmarks, noisy rewards and finer credit. What of it can
+# - No model was trained here to check that table. Notebooks 11, 12 and E3 do
+#   so in miniature, for the table, for credit and for noisy rewards; what can
 #   be decided by counting stands in the ledger (`gnivo-edu claims`:
-#   `noise-shrinks`, `gnivo-noise`, `vimpo-one-number`); the rest needs a
-#   study, with seeds.
+#   `noise-shrinks`, `gnivo-noise`, `vimpo-one-number`).
 #
 # **The credit table.** With a row from this elective:
 #

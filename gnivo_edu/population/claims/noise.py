@@ -1,7 +1,7 @@
 """Claims on what training alone can show, as far as counting goes: noise, credit, instability.
 
-Which method bears noise better, credits steps better, or is more stable in training is left to a
-study: no number here comes from a run.
+Which method bears noise better, credits steps better, or is more stable in training is what the
+studies ask (`gnivo_edu.studies`): no number here comes from a run.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ CLAIMS = [
         "Rewards that are turned round for a whole group with chance p leave 1 - 2p of the "
         "expected push, of VIMPO's as of GRPO's: on average neither has an advantage.",
         source=f"{VIMPO}: 'retains a consistent advantage over GRPO under noisy rewards'; whether "
-        "it bears the noise of single groups better is left to a study",
+        "it bears the noise of single groups better: results/noise",
         read="paper",
         where=f"{TREE}, K = 3, p = {P:g}, on-policy, at the reference; VIMPO's value loss, GRPO "
         "with std and no KL",
@@ -191,7 +191,7 @@ CLAIMS = [
         "In one group VIMPO's value loss, the only part that sees rewards, pushes all tokens of a "
         "response alike.",
         source=f"{VIMPO}: 'finer credit assignment'; what the averages over groups make of it in "
-        "training is left to a study",
+        "training: results/credit",
         read="paper",
         where=f"alpha {ALPHA:g}, 16 answers of 4 tokens, K = 2, on-policy, half-way to pi*",
         unit="spread of the push within a response",
@@ -215,7 +215,7 @@ CLAIMS = [
         "gvpo-silent",
         "Where GVPO rests no group pushes it: its gradient is without noise there.",
         source=f"{GVPO}: 'training instability' of GRPO; whether this makes training more stable "
-        "is left to a study",
+        "is told in results/curves",
         read="paper",
         where=f"{ONE_STEP}, K = 2, on-policy",
         unit="trace of the covariance of one group's gradient",

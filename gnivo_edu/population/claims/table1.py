@@ -140,7 +140,7 @@ CLAIMS = [
         "GN-IVO consistently outperforms strong RL baselines (read as: it is alone at the top in "
         "every cell of its table).",
         source=f"{SOURCE}, abstract; alone at the top in 12 cells, tied in 5, beaten in 3; no "
-        "baseline is alone in more than 2. Whether it lasts over seeds is left to a study",
+        "baseline is alone in more than 2. What lasts over seeds: results/table1",
         read="poster",
         kind="measurement",
         where=f"{WHERE}, against the best of 7 baselines",
