@@ -11,7 +11,7 @@ from gnivo_edu.studies import Results, ablations
 from gnivo_edu.studies.ablations_exact import batch_of, end_of, few_depths, question
 from gnivo_edu.studies.ablations_predictions import PREDICTIONS
 from gnivo_edu.studies.ablations_report import report
-from gnivo_edu.studies.ablations_rows import EXACT, FACTORS, OURS, STAYING, cells, settings
+from gnivo_edu.studies.ablations_rows import FACTORS, OURS, STAYING, cells, settings
 from gnivo_edu.studies.runner import TIMINGS
 from gnivo_edu.training import load_config
 
@@ -151,11 +151,3 @@ def test_pairs_that_lie_apart_are_counted_by_their_order(smoke, tmp_path):
 
     assert "1 are apart from 0, corrected: 1 of these in the order of the uphill" in told(-0.2)
     assert "1 are apart from 0, corrected: 0 of these in the order of the uphill" in told(+0.2)
-
-
-@pytest.mark.nightly
-def test_quick(tmp_path):
-    done = studies.run("ablations", size="quick", jobs=1, out=tmp_path)
-    rows = Results.read(tmp_path).rows
-    assert done.runs == len(cells("quick", range(2)))
-    assert EXACT + OURS in rows

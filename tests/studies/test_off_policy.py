@@ -109,9 +109,3 @@ def test_the_other_model_writes_the_same_answers_with_and_without_their_chances(
     assert len(bare) == 32
     assert bare == [{key: row[key] for key in ("prompt_index", "tokens")} for row in noted]
     assert all(len(row["logps"]) == len(row["tokens"]) for row in noted)
-
-
-@pytest.mark.nightly
-def test_quick(tmp_path):
-    done = studies.run("off-policy", size="quick", jobs=1, out=tmp_path)
-    assert done.runs == len(cells("quick", range(2)))

@@ -161,13 +161,6 @@ def test_a_second_run_from_the_same_seed_gives_the_same_numbers(tmp_path: Path) 
     assert first == second
 
 
-@pytest.mark.nightly
-@pytest.mark.parametrize("name", ["table1", "table1/conditions"])
-def test_the_quick_form_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert studies.run(name, size="quick", out=tmp_path / "out").runs > 4
-
-
 def test_the_hard_tier_lies_where_it_can_rise() -> None:
     """The committed base is right in 15% to 35% of its answers there, and the best gains 12
     points.
