@@ -68,7 +68,8 @@ def run(
     predictions; `only` one of these from what is there.
 
     The folder: `out`, else results/NAME of the current folder, or runs/studies/NAME-SIZE for a
-    smaller form. Raises ValueError, in one line, on unknown names and where a run fails.
+    smaller form. Models and the like stay in runs/studies, or in `out`/runs. Raises ValueError, in
+    one line, on unknown names and where a run fails.
     """
     study = study_of(name)
     folder = out or folder_of(name, size)
@@ -83,9 +84,10 @@ def run(
         # Here, as it brings torch: results are read without it.
         from gnivo_edu.studies.runner import run_study
 
+        scratch = out / "runs" if out else scratch_of(name, size)
         count = seeds or (source.seeds if size == "full" else 2)
         cells = source.cells(size, range(count))
-        results = run_study(source, cells, runs, scratch_of(name, size), jobs, progress)
+        results = run_study(source, cells, runs, scratch, jobs, progress)
     folder.mkdir(parents=True, exist_ok=True)
     results = Results(folder, results.runs)
     if not results.runs:

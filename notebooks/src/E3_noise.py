@@ -373,11 +373,12 @@ forest(results)
 # corrected for their number: where one holds 0, this study cannot tell the
 # method from GRPO.
 #
-# GN-IVO loses more than GRPO on average, as was predicted, but that interval
-# holds 0. With a coin for each answer it loses more, too, and there the
-# interval does not. So the ceiling, which only whole groups have, is not the
-# reason here: the placebo of that prediction has failed to miss, and a hit
-# whose placebo hits as well proves nothing.
+# One row stands apart: Dr. GRPO, which has no KL and no deviation to divide
+# by, ends far below where it began. GN-IVO loses more than GRPO on average,
+# as was predicted, but that interval holds 0. With a coin for each answer it
+# loses more, too, and there is no ceiling there. So the ceiling is not shown
+# to be the reason: the placebo of that prediction has failed to miss, and a
+# hit whose placebo hits as well proves nothing.
 #
 # VIMPO, at the rate that was best for it in the search, collapses under
 # noise, and some of its runs do without: the rate is too fast. A row that

@@ -76,7 +76,7 @@ DECIMAL = re.compile(r"(?<![\w./])\d+\.\d+(?![\w./]*\w)")
 def test_numbers_in_prose_were_printed(name: str) -> None:
     book = Notebook(name)
     known = book.printed + "\n".join(book.code)
-    links = re.sub(r"arXiv[: ]\d{4}\.\d{4,5}|\\tag\{.*?\}|\(\d+\.\d\)", "", book.prose)
+    links = re.sub(r"arXiv[:\s]+\d{4}\.\d{4,5}|\\tag\{.*?\}|\(\d+\.\d\)", "", book.prose)
     said = [number for number in DECIMAL.findall(links) if number not in known]
     assert said == []
 

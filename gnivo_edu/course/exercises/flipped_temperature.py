@@ -30,7 +30,7 @@ def flipped_temperature(chances: Array, alpha: float) -> Array:
     """1/log of the odds of the mean weights, with e^{1/alpha} divided out of both [n].
 
     >>> flipped_temperature(np.array([0.0, 0.25]), alpha=0.2).round(3)
-    array([0.2 , 0.927])
+    array([0.2  , 0.925])
     """
     light = np.exp(-1 / alpha)  # of a wrong answer, where a right one weighs 1
     right = (1 - chances) + chances * light

@@ -34,7 +34,7 @@ def group_push(right: Counts, size: int, alpha: float, chance: float) -> Array:
     """The weight that right answers hold on average, less m/K [n].
 
     >>> group_push(np.array([1, 7]), size=8, alpha=0.2, chance=0.25).round(2)
-    array([ 0.59, -0.14])
+    array([ 0.59, -0.11])
     """
     light = np.exp(-1 / alpha)
     clean = right / (right + (size - right) * light)
