@@ -58,7 +58,8 @@ def cells(size: Size, seeds: Sequence[int]) -> list[Cell]:
 def _trees(size: Size, seed: int) -> list[Cell]:
     full = size == "full"
     steps = {"full": STEPS, "quick": STEPS, "smoke": 40}[size]
-    small = {"draws": DRAWS if full else 500, "groups": GROUPS if full else 16}
+    draws, groups = (DRAWS, GROUPS) if full else (500, 16)
+    small = {"draws": draws, "groups": groups}
 
     def tree(row: str, method: str, times: int, **given: Any) -> Cell:
         settings = {"alpha": ALPHA, "steps": steps, "K": K, "shuffled": False, **small}

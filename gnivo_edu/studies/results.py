@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from gnivo_edu.files import read_records
+from gnivo_edu.files import named, read_line
 from gnivo_edu.statistics import Interval, t_interval
 
 RUNS, COMPLETIONS = "runs.jsonl", "completions"
+REPLACED = "replaced.jsonl"  # runs of other settings, which had stood in runs.jsonl
 Run = dict[str, Any]
 
 
@@ -33,12 +34,9 @@ class Results:
         written does not count.
         """
         path = folder / RUNS
-        if not path.exists():
-            return cls(folder, [])
-        text = path.read_text(encoding="utf-8")
-        if text and not text.endswith("\n"):
-            path.write_text(text[: text.rfind("\n") + 1], encoding="utf-8")
-        return cls(folder, read_records(path))
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+        places = (f"line {number} of {named(path)}" for number in range(1, len(lines) + 1))
+        return cls(folder, list(map(read_line, lines, places)))
 
     @cached_property
     def rows(self) -> list[str]:

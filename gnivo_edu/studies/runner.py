@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from gnivo_edu.bench.surroundings import versions
 from gnivo_edu.studies.results import (
+    REPLACED,
     RUNS,
     Results,
     Run,
@@ -42,13 +43,19 @@ def run_study(
     return all of them in the order of the cells.
 
     A line of runs.jsonl is written when its run ends. A run counts as done where its settings are
-    those of the cell. `scratch` gets what the runs leave beside their numbers, such as models.
-    Raises ValueError, in one line, where a run fails, and where the folder is in use.
+    those of the cell; runs of other settings go to replaced.jsonl, so that none is lost. `scratch`
+    gets what the runs leave beside their numbers, such as models. Raises ValueError, in one line,
+    where a run fails, and where the folder is in use.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         done = {(run["row"], run["seed"]): run for run in Results.read(folder).runs}
         kept = {key: run for key, run in done.items() if _is_of(run, cells)}
+        replaced = [run for key, run in done.items() if key not in kept]
+        if replaced:
+            _append(folder / REPLACED, replaced)
+            progress(f"{len(replaced)} runs of other settings are moved to {REPLACED}")
+        write_runs(folder, list(kept.values()))  # without a line that was cut off, too
         waiting = [cell for cell in cells if (cell.row, cell.seed) not in kept]
         if kept and waiting:
             progress(f"{len(kept)} of {len(cells)} runs are there; going on")
@@ -58,10 +65,7 @@ def run_study(
             if completions:
                 _freeze(folder, cell, completions)
             kept[cell.row, cell.seed] = run
-            with (folder / RUNS).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(run) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+            _append(folder / RUNS, [run])
             left = (time.perf_counter() - begun) / count * (len(waiting) - count) / 60
             ended = len(cells) - len(waiting) + count
             progress(
@@ -72,6 +76,13 @@ def run_study(
         more = [run for key, run in kept.items() if run not in ordered]
         write_runs(folder, [*ordered, *more])
         return Results(folder, [*ordered, *more])
+
+
+def _append(path: Path, runs: Sequence[Run]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(run) + "\n" for run in runs)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _is_of(run: Run, cells: Sequence[Cell]) -> bool:

@@ -1,6 +1,5 @@
 """Results: what a file holds, and intervals over seeds, against scipy-free sums by hand."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -47,11 +46,10 @@ def test_a_line_that_was_cut_off_does_not_count(tmp_path: Path) -> None:
     write_runs(tmp_path, [RUN])
     with (tmp_path / RUNS).open("a") as file:
         file.write('{"row": "b", "se')
+    before = (tmp_path / RUNS).read_bytes()
     assert [run["row"] for run in Results.read(tmp_path).runs] == ["a"]
-    # What is written after it begins a line of its own.
-    with (tmp_path / RUNS).open("a") as file:
-        file.write(json.dumps(RUN | {"row": "c"}) + "\n")
-    assert Results.read(tmp_path).rows == ["a", "c"]
+    # Reading changes nothing: it may be a study at work that is writing the line.
+    assert (tmp_path / RUNS).read_bytes() == before
 
 
 def test_no_file_is_no_runs(tmp_path: Path) -> None:

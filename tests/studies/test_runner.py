@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gnivo_edu.studies import registry
-from gnivo_edu.studies.results import RUNS, Results
+from gnivo_edu.studies.results import REPLACED, RUNS, Results
 from gnivo_edu.studies.runner import TIMINGS, run_study
 from gnivo_edu.studies.study import Cell, Size, Study
 
@@ -68,11 +68,23 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     assert len(results.runs) == 4
 
 
+def test_a_run_after_a_line_that_was_cut_off_begins_a_line_of_its_own(tmp_path: Path) -> None:
+    go(tmp_path, cells("full", range(1)))
+    with (tmp_path / RUNS).open("a") as file:
+        file.write('{"row": "a", "se')
+    go(tmp_path, cells("full", range(2)))
+    assert len(CALLS) == 4
+    assert len(Results.read(tmp_path).runs) == 4
+
+
 def test_other_settings_are_another_run(tmp_path: Path) -> None:
     go(tmp_path, [Cell("a", 0, {"x": 1})])
     results = go(tmp_path, [Cell("a", 0, {"x": 5})])
     assert len(CALLS) == 2
     assert [run["score"] for run in results.runs] == [5]
+    # What took hours is not thrown away.
+    (kept,) = (tmp_path / REPLACED).read_text().splitlines()
+    assert json.loads(kept)["score"] == 1
 
 
 def test_a_run_that_fails_is_named_and_loses_none(tmp_path: Path) -> None:
