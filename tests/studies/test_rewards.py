@@ -17,7 +17,7 @@ def answers(count: int = 40, K: int = 8):
         totals = task.totals(question)[1:]
         texts = [";".join(map(str, totals)) + "."] * 3
         texts += [";".join(map(str, [t + 1 for t in totals])) + "."] * 3
-        texts += [f"{totals[-1]}.", "7;"]
+        texts += [f"{totals[-1]}.", "7;", f"7;7;7;{totals[-1]}."]  # too few, no end, too many
         rows += [(question, text) for text in texts]
     width = task.horizon
     tokens = np.zeros((len(rows), width), dtype=np.int64)
