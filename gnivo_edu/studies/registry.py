@@ -14,6 +14,7 @@ NAMES = (
     "table1/search",
     "table1/variants",
     "table1/conditions",
+    "table1/tuned",
     "curves",
     "credit",
     "text",

@@ -52,16 +52,17 @@ def cells(size: Size, seeds: Sequence[int]) -> list[Cell]:
     """Both methods under every condition at every seed; a small form has three conditions."""
     names = list(CONDITIONS) if size == "full" else [*list(CONDITIONS)[:2], "4 updates a draw"]
     return [
-        Cell(row(name, method), seed, _settings(name, method, size=size))
+        Cell(row(name, method), seed, settings(name, method, size, chosen(method)))
         for name in names
         for method in (OURS, RIVAL)
         for seed in seeds
     ]
 
 
-def _settings(condition: str, method: str, size: Size) -> dict[str, Any]:
+def settings(condition: str, method: str, size: Size, point: tuple[float, int]) -> dict[str, Any]:
+    """Settings of a run under a condition, at a learning rate and questions a step."""
     change = dict(CONDITIONS[condition])
-    rate, prompts = chosen(method)
+    rate, prompts = point
     outside: dict[str, Any] = {key: change.pop(key) for key in ("tiers", "tested") if key in change}
     if change.get("reward") == "graded":
         outside["reward"] = change.pop("reward")
