@@ -116,7 +116,7 @@ def report(results: Results) -> None:
         "words as a share of all, in the answers to one opening; different: answers that are not "
         "a copy of another. Responses: answers drawn in training."
     )
-    table = [_line(results, name, rivals) for name in names]
+    table = [line(results, name, rivals) for name in names]
     write_table(results.folder, table, text)
     if rows:
         figure = plane(results)
@@ -125,8 +125,8 @@ def report(results: Results) -> None:
     write_table(results.folder, smollm2(), SMOLLM2, name="smollm2")
 
 
-def _line(results: Results, name: str, rivals: Sequence[str]) -> dict[str, Any]:
-    """A row of the table."""
+def line(results: Results, name: str, rivals: Sequence[str]) -> dict[str, Any]:
+    """A row of the table; `rivals`: the rows that are compared with that of GRPO."""
     against: str | Interval = ""
     if name in rivals:
         against = results.difference(name, _rival(name), "reward", comparisons=len(rivals))
