@@ -86,9 +86,13 @@ def test_every_method_has_every_rate_and_seed():
 
 def test_smollm2_has_rows_of_its_own():
     listed = studies.study_of("text/smollm2").cells("full", range(3))
-    assert [cell.row for cell in listed[:2]] == ["base", "GRPO, 0.0003"]
+    assert [cell.row for cell in listed[:2]] == ["base", "GN-IVO, 0.0003"]
     assert {cell.settings["model"] for cell in listed} == {"smollm2"}
-    assert len(listed) == 1 + 2 * 3
+    assert len(listed) == 1 + 4 * 3
+    paid = [cell.settings["reward"] for cell in listed[1:]]
+    assert paid == ["task"] * 6 + ["shuffled"] * 6
+    # The table's openings are the study's; what is compared is the same for every row.
+    assert {cell.settings["compared"] for cell in listed} == {12}
 
 
 def test_shares_and_ratios_are_of_the_right_rows():
