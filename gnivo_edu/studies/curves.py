@@ -11,11 +11,11 @@ import numpy as np
 
 from gnivo_edu.figures.bands import Band, band_curves
 from gnivo_edu.statistics import Interval
-from gnivo_edu.studies import table1
 from gnivo_edu.studies.arithmetic import POINTS, train_and_test
 from gnivo_edu.studies.results import Results
 from gnivo_edu.studies.study import Prediction, Study
-from gnivo_edu.studies.table1_search import METHODS
+from gnivo_edu.studies.table1.search import METHODS
+from gnivo_edu.studies.table1.study import cells
 from gnivo_edu.studies.tables import write_table
 
 MEASURES = {
@@ -102,7 +102,7 @@ def _row(results: Results, row: str) -> dict[str, Any]:
 STUDY = Study(
     name="curves",
     about="The curves of Figure 1, from Table 1's runs: reward, KL, gradient, entropy, residual.",
-    cells=table1.cells,
+    cells=cells,
     run=train_and_test,
     report=report,
     runs_of="table1",

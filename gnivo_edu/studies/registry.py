@@ -1,5 +1,5 @@
-"""The studies by their names. A study lies in the module of its name; of `table1/search` that is
-table1_search.
+"""The studies by their names, and the module where each lies: a package a study, but for curves,
+which are drawn from another's runs.
 """
 
 from __future__ import annotations
@@ -9,22 +9,23 @@ from importlib import import_module
 from gnivo_edu.names import nearest
 from gnivo_edu.studies.study import Study
 
-NAMES = (
-    "table1",
-    "table1/search",
-    "table1/variants",
-    "table1/conditions",
-    "table1/tuned",
-    "curves",
-    "credit",
-    "text",
-    "text/smollm2",
-    "ablations",
-    "noise",
-    "moving-reference",
-    "ladder",
-    "off-policy",
-)
+MODULES = {
+    "table1": "table1.study",
+    "table1/search": "table1.search",
+    "table1/variants": "table1.variants",
+    "table1/conditions": "table1.conditions",
+    "table1/tuned": "table1.tuned",
+    "curves": "curves",
+    "credit": "credit.study",
+    "text": "text.study",
+    "text/smollm2": "text.smollm2",
+    "ablations": "ablations.study",
+    "noise": "noise.study",
+    "moving-reference": "moving_reference.study",
+    "ladder": "ladder.study",
+    "off-policy": "off_policy.study",
+}
+NAMES = tuple(MODULES)
 
 
 def study_of(name: str) -> Study:
@@ -35,6 +36,6 @@ def study_of(name: str) -> Study:
     """
     if name not in NAMES:
         raise ValueError(f"there is no study {name!r}; {nearest(name, NAMES)}")
-    module = import_module(f"gnivo_edu.studies.{name.replace('/', '_').replace('-', '_')}")
+    module = import_module(f"gnivo_edu.studies.{MODULES[name]}")
     study: Study = module.STUDY
     return study

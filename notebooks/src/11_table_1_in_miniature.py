@@ -57,7 +57,8 @@ from gnivo_edu.figures.lines import styles
 from gnivo_edu.population.claims.table1 import (
     BENCHMARKS, leads, scores, standings)
 from gnivo_edu.statistics import t_quantile
-from gnivo_edu.studies import table1, table1_conditions
+from gnivo_edu.studies.table1 import conditions as table1_conditions
+from gnivo_edu.studies.table1 import study as table1
 from gnivo_edu.studies.predictions import outcomes
 
 problems = dict(zip(BENCHMARKS, (40, 272, 675, 30, 30)))
@@ -394,7 +395,7 @@ for name, read in (("table1", results), ("table1/conditions", conditions)):
 # `gnivo-edu study table1` makes the whole table anew and goes on where it was
 # stopped. Its smallest form takes seconds, and is too little training to rank
 # anything. Change what you like in the list of methods
-# (`gnivo_edu/studies/table1_search.py`) and look again.
+# (`gnivo_edu/studies/table1/search.py`) and look again.
 
 # %%
 with tempfile.TemporaryDirectory() as folder:
@@ -428,7 +429,7 @@ print(f"{small.runs} runs: {'; '.join(again.rows)}")
 # | Where does each loss end up? | at $\pi^*$, beside it, or nowhere: notebook 08 |
 # | Which method trains best? | here most tie, because they push alike; several updates a draw part them |
 #
-# **Links.** `gnivo_edu/studies/`, the runs, one file a study;
+# **Links.** `gnivo_edu/studies/`, the runs, one folder a study;
 # `results/table1/`, every run as a line of JSON, the tables, the frozen
 # answers and the predictions; `gnivo_edu/population/claims/table1.py`, the
 # poster's table; `gnivo_edu/objectives/published.yaml`, each setting with its

@@ -68,16 +68,15 @@ from gnivo_edu import figures, studies
 from gnivo_edu.course import check
 from gnivo_edu.course.layout import course_root
 from gnivo_edu.figures.lines import styles
-from gnivo_edu.studies import (
-    credit_exact, credit_examples, credit_measures, credit_readings,
-    credit_report)
+from gnivo_edu.studies.credit import (exact, examples, measures, readings,
+                                      report)
 
-results = credit_report.measured(studies.read("credit"))
-answers = credit_report.frozen(results)
+results = report.measured(studies.read("credit"))
+answers = report.frozen(results)
 rows = answers.rows
-ours = credit_report.mean_credits(results, "GN-IVO")
+ours = report.mean_credits(results, "GN-IVO")
 print(f"{len(rows)} answers, {len(answers.judged)} of them wrong")
-for against, words in credit_measures.AGAINST.items():
+for against, words in measures.AGAINST.items():
     wrong, others = (int(x.sum()) for x in answers.compared(against))
     print(f"{wrong} first wrong steps; {words}: {others}")
 
@@ -89,7 +88,7 @@ for against, words in credit_measures.AGAINST.items():
 # **Predict.** Where would you blame each of them?
 
 # %%
-kinds = credit_examples.kinds(results)
+kinds = examples.kinds(results)
 shown = [(name, kinds[name]) for name in (
     "Right", "Wrong, and found",
     "Wrong twice, and the second mistake is blamed more",
@@ -187,7 +186,7 @@ for name, scores in {"GN-IVO's credit": ours,
 # either side. The last guess is a GN-IVO that was paid by a coin.
 
 # %%
-credit_report.curves(results)
+report.curves(results)
 
 # %% [markdown]
 # **Explain.** From left to right the question gets harder. Against *every
@@ -222,7 +221,7 @@ print(f"16 rollouts, no training: {control:.3f}; surprise: "
       f"{answers.auc(surprise, 'done right'):.3f}")
 
 # %%
-credit_report.forest(results)
+report.forest(results)
 
 # %% [markdown]
 # **Explain.** Any method that the reward has moved: the interval of the
@@ -332,13 +331,13 @@ check.drops(drops)
 
 # %%
 print("sums, last missed chance by 16 rollouts:",
-      credit_readings.last_missed_chances(answers, 16))
-wrong = [a for a in credit_exact.ANSWERS
-         if credit_exact.chances(a)[-1] == 0]
-weights = np.array([credit_exact.likelihood(a) for a in wrong])
-chances = np.array([credit_exact.chances(a) for a in wrong])
+      readings.last_missed_chances(answers, 16))
+wrong = [a for a in exact.ANSWERS
+         if exact.chances(a)[-1] == 0]
+weights = np.array([exact.likelihood(a) for a in wrong])
+chances = np.array([exact.chances(a) for a in wrong])
 first, last = drops(chances)
-exact_credits = np.array([credit_exact.key().step_credit(a) for a in wrong])
+exact_credits = np.array([exact.key().step_credit(a) for a in wrong])
 mistake = np.array([a.index(1) + 1 for a in wrong])
 for name, step in {
         "first drop": first, "last missed chance": last,
@@ -362,9 +361,9 @@ for name, step in {
 # which unit will they agree?
 
 # %%
-poster = credit_exact.PosterProblem.examples["wrong at 3"]
+poster = exact.PosterProblem.examples["wrong at 3"]
 print("chances of 'wrong at 3':",
-      *(f"{c:.2f}" for c in credit_exact.chances(poster)))
+      *(f"{c:.2f}" for c in exact.chances(poster)))
 print(f"{'':<16}{'with nats':>10}{'with chances':>14}{'1/alpha':>9}")
 for row in order:
     a, b, c = (results.mean(row, f"exact.{name}").mean for name in
@@ -397,7 +396,7 @@ for row in order:
 def reliability(axis, row, look):
     pairs = []
     for run in results.of(row):
-        _, implied = credit_readings.implied_chances(
+        _, implied = readings.implied_chances(
             answers, run["credits"], 16)
         for guess, tried in zip(implied, answers.chances(16), strict=True):
             pairs += zip(guess[1:-1], tried[1:-1], strict=True)
@@ -446,7 +445,7 @@ for _ in range(200):
     mixed = values.copy()
     mixed[answers.alike] = rng.permutation(values[answers.alike])
     positive, negative = answers.compared("alike")
-    dealt.append(credit_measures.auc(mixed[positive], mixed[negative]))
+    dealt.append(measures.auc(mixed[positive], mixed[negative]))
 coin = results.mean("GN-IVO, random", "auc.alike")
 print(f"credits dealt out anew: AUC {np.mean(dealt):.3f}, at most "
       f"{max(dealt):.3f}")
@@ -499,7 +498,7 @@ with tempfile.TemporaryDirectory() as folder:
                        out=Path(folder))
     small = studies.results.Results.read(Path(folder))
 print("runs:", done.runs, "of", *small.rows)
-print(f"{len(credit_report.frozen(small).judged)} wrong answers")
+print(f"{len(report.frozen(small).judged)} wrong answers")
 
 # %% [markdown]
 # ## What we did not show
@@ -525,9 +524,9 @@ print(f"{len(credit_report.frozen(small).judged)} wrong answers")
 # | Where does training end? | not always at $\pi^*$: look it up |
 # | Does the number find a mistake? | a habit, yes, by any method; the second mistake like the first; never what training taught |
 #
-# **Links.** `gnivo_edu/studies/credit.py`, the study with its predictions, of
-# which some failed; `gnivo_edu/studies/credit_measures.py`, the measures;
-# `gnivo_edu/studies/credit_exact.py`, the poster's problem in a table;
+# **Links.** `gnivo_edu/studies/credit/study.py`, the study with its predictions, of
+# which some failed; `gnivo_edu/studies/credit/measures.py`, the measures;
+# `gnivo_edu/studies/credit/exact.py`, the poster's problem in a table;
 # `gnivo_edu/tasks/arithmetic.py`, the sums and their habit. `results/credit`
 # has the tables, the runs and answers to read, step by step. Labels of first
 # wrong steps in texts: Lightman et al. 2023, arXiv 2305.20050. Values by

@@ -56,14 +56,14 @@ from gnivo_edu import studies
 from gnivo_edu.course import check
 from gnivo_edu.figures.bars import bar_panels
 from gnivo_edu.figures.lines import styles
-from gnivo_edu.studies import noise_lab
+from gnivo_edu.studies.noise import lab
 
 torch.set_num_threads(1)
 METHODS = {"GRPO": "GRPO", "GN-IVO": "GN-IVO", "best of 8": "SFT-winning",
            "GVPO, anchored": "GVPO, anchored",
            "GN-IVO, anchored": "GN-IVO, anchored"}
 right = {
-    title: {name: noise_lab.end(method, "group", p)[0]
+    title: {name: lab.end(method, "group", p)[0]
             for name, method in METHODS.items()}
     for title, p in (("every reward true", 0.0),
                      ("a quarter of groups turned round", 0.25))}
@@ -99,12 +99,12 @@ bar_panels(right, "chance of a right answer",
 # Is that what the laboratory finds?
 
 # %%
-alpha, p = noise_lab.ALPHA, 0.25
+alpha, p = lab.ALPHA, 0.25
 heavy = np.exp((1 - 2 * p) / alpha)  # of the right answer, at α'
 q = 0.25 * heavy / (0.25 * heavy + 0.75)
 print(f"tilt at α/(1 - 2p) = {alpha / (1 - 2 * p):.1f}: {q:.4f}")
 print(f"GVPO, anchored, under noise: "
-      f"{noise_lab.end('GVPO, anchored', 'group', p)[0]:.4f}")
+      f"{lab.end('GVPO, anchored', 'group', p)[0]:.4f}")
 
 # %% [markdown]
 # ## Weights: what an average of exponentials leaves
@@ -238,12 +238,12 @@ plt.show()
 
 # %%
 for size in (4, 8, 16):
-    row = [noise_lab.ceiling(p, size) for p in (0.05, 0.1, 0.15, 0.25, 0.4)]
+    row = [lab.ceiling(p, size) for p in (0.05, 0.1, 0.15, 0.25, 0.4)]
     print(f"K = {size:<3}", *(f"{x:6.3f}" for x in row))
 print("flips  ", *(f"{p:>6.0%}" for p in (0.05, 0.1, 0.15, 0.25, 0.4)))
-counted = noise_lab.end("GN-IVO", "group", 0.25)[0]
+counted = lab.end("GN-IVO", "group", 0.25)[0]
 print(f"counted over all groups, K = 8, 25%: {counted:.3f}")
-assert abs(counted - noise_lab.ceiling(0.25)) < 1e-6
+assert abs(counted - lab.ceiling(0.25)) < 1e-6
 
 # %% [markdown]
 # **Explain.** Near $q = 1$ a group has one wrong answer or none. A true
@@ -265,10 +265,10 @@ assert abs(counted - noise_lab.ceiling(0.25)) < 1e-6
 # %%
 for of in ("group", "answer"):
     for method in ("GN-IVO", "SFT-winning"):
-        end, _ = noise_lab.end(method, of, 0.25)
+        end, _ = lab.end(method, of, 0.25)
         print(f"25%, a coin for each {of:<7} {method:<12} {end:.3f}")
 print(f"50%, a coin for each group   GN-IVO       "
-      f"{noise_lab.end('GN-IVO', 'group', 0.5)[0]:.3f}")
+      f"{lab.end('GN-IVO', 'group', 0.5)[0]:.3f}")
 
 # %% [markdown]
 # It is gone: the same share of false rewards, and no ceiling. What one coin
@@ -298,8 +298,8 @@ def ends_by_flips(axis):
     tilt = np.exp((1 - 2 * p) / 0.2)
     odds = np.exp(1 / flipped_temperature(p, 0.2))
     lines = {
-        "GRPO": (few, [noise_lab.end("GRPO", "group", x)[0] for x in few]),
-        "GN-IVO": (p, [noise_lab.ceiling(x) for x in p]),
+        "GRPO": (few, [lab.end("GRPO", "group", x)[0] for x in few]),
+        "GN-IVO": (p, [lab.ceiling(x) for x in p]),
         "GVPO, anchored": (p, tilt / (tilt + 3)),
         "GN-IVO, anchored": (p, odds / (odds + 3))}
     for i, (look, (name, line)) in enumerate(zip(styles(4), lines.items())):
@@ -350,7 +350,7 @@ for method, (clean, noisy) in reported.items():
 # GRPO, VIMPO, GN-IVO?
 
 # %%
-from gnivo_edu.studies.noise_report import (
+from gnivo_edu.studies.noise.report import (
     VIMPOS, against, compared, forest, losses, named)
 
 pairs = compared(results)
@@ -416,8 +416,8 @@ from tempfile import TemporaryDirectory
 mine = {"table": "GN-IVO", "of": "group", "chance": 0.25, "steps": 60}
 with TemporaryDirectory() as folder:
     cell = studies.Cell("mine", 0, mine)
-    trained = noise_lab.train_table(cell, Path(folder))
-print(f"counted {noise_lab.end('GN-IVO', 'group', 0.25)[0]:.2f}, trained "
+    trained = lab.train_table(cell, Path(folder))
+print(f"counted {lab.end('GN-IVO', 'group', 0.25)[0]:.2f}, trained "
       f"{trained['right']:.2f}")
 
 # %% [markdown]
@@ -442,8 +442,8 @@ print(f"counted {noise_lab.end('GN-IVO', 'group', 0.25)[0]:.2f}, trained "
 # | Where does each loss end up? | at $\pi^*$, if it asks that $R - \alpha h$ be the same for all; else somewhere computable, or nowhere |
 # | And if rewards are noisy? | linear in $R$: the same direction, at $\alpha/(1 - 2p)$; softmax in a group: a ceiling, if whole groups are turned round more often than once in $K$ |
 #
-# **Links.** `gnivo_edu/studies/noise_lab.py`, the small problem, its exact
-# ends and its training; `gnivo_edu/studies/noise.py`, all runs;
+# **Links.** `gnivo_edu/studies/noise/lab.py`, the small problem, its exact
+# ends and its training; `gnivo_edu/studies/noise/study.py`, all runs;
 # `gnivo_edu/population/claims/noise.py`, the ledger's claims on noise;
 # `gnivo_edu/training/noise.py`, the coins; `results/noise`, every run, its
 # tables and predictions. VIMPO: arXiv 2606.20008; its recipe decides once

@@ -60,7 +60,7 @@ from gnivo_edu.population import laws, total_variation
 from gnivo_edu.population.atlas import problem
 from gnivo_edu.population.moving import (
     along_answers, both_kls, change_by_token, partly_refreshed, refreshes)
-from gnivo_edu.studies import moving_pictures
+from gnivo_edu.studies.moving_reference import pictures
 
 torch.set_num_threads(1)
 alpha, tree = 0.5, problem("tree")
@@ -343,7 +343,7 @@ for name in ("VIMPO, K = 2", "VIMPO, K = 4", "VIMPO",
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-rest, losses = moving_pictures.sawtooth(runs)
+rest, losses = pictures.sawtooth(runs)
 steps = losses.shape[1]
 for k, part in enumerate(losses):
     at = np.arange(k * steps, (k + 1) * steps)
@@ -351,7 +351,7 @@ for k, part in enumerate(losses):
 axes[0].axhline(4, color="#0099ee", ls=(0, (5, 1.6)))
 axes[0].set(xlabel="update", ylabel="value loss over the last rest's",
             title="two refreshes in the log, K = 4")
-for (_, x, y, name), look in zip(moving_pictures.factors(runs), styles(6)):
+for (_, x, y, name), look in zip(pictures.factors(runs), styles(6)):
     axes[1].plot(x, y, look.marker, color=look.colour, label=name)
 axes[1].plot([1, 8.4], [1, 8.4], color="#777777", lw=1, zorder=0)
 axes[1].set(xlabel="K/(1 + (K - 1) u)", ylabel="measured factor",
@@ -391,7 +391,7 @@ for name in ("GN-IVO", "GVPO", "VIMPO", "VIMPO at 0.2"):
     print(f"{name:<14} {gap.mean:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})")
 
 # %%
-moving_pictures.forest(runs)
+pictures.forest(runs)
 
 # %% [markdown]
 # **Explain.** With a reference that follows every ten updates GN-IVO, GVPO
@@ -480,8 +480,8 @@ for average in ("log-probabilities of answers", "logits",
 #
 # **Links.** `notebooks/moving_reference.md`, the three questions with their
 # proofs; `gnivo_edu/population/moving/__init__.py`, the exact numbers;
-# `gnivo_edu/studies/moving_reference.py` and
-# `gnivo_edu/studies/moving_tree.py`, the runs; `results/moving-reference`,
+# `gnivo_edu/studies/moving_reference/study.py` and
+# `gnivo_edu/studies/moving_reference/tree.py`, the runs; `results/moving-reference`,
 # tables, figures, and what was predicted before them. VIMPO: arXiv
 # 2606.20008. KL to a moving reference averages values: Vieillard et al.,
 # arXiv 2003.14089.

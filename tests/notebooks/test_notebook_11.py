@@ -8,8 +8,9 @@ from gnivo_edu import objectives, studies
 from gnivo_edu.batch import GroupBatch
 from gnivo_edu.population.claims.table1 import leads
 from gnivo_edu.statistics import t_quantile
-from gnivo_edu.studies import table1, table1_conditions
 from gnivo_edu.studies.arithmetic import TESTED
+from gnivo_edu.studies.table1 import conditions
+from gnivo_edu.studies.table1 import study as table1
 from tests.notebooks.notebook import Notebook
 
 BOOK = Notebook("11_table_1_in_miniature")
@@ -100,12 +101,12 @@ def test_no_placebo_gains_and_one_stays(results):
 def test_what_is_said_of_the_conditions():
     found = studies.read("table1/conditions")
     apart = {}
-    for name in table1_conditions.CONDITIONS:
-        x = table1_conditions.confirmed(found, name)
+    for name in conditions.CONDITIONS:
+        x = conditions.confirmed(found, name)
         if not holds_0(x):
             apart[name] = x.mean
     assert set(apart) == {
         *("4 updates a draw", "8 updates a draw"), "half of the answers replayed"
     }  # fmt: skip
     assert all(mean < 0 for mean in apart.values())
-    assert len(table1_conditions.CONDITIONS) == 12
+    assert len(conditions.CONDITIONS) == 12

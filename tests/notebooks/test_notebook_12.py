@@ -9,7 +9,7 @@ import torch
 from gnivo_edu import studies
 from gnivo_edu.policies import TabularLM, token_logps
 from gnivo_edu.statistics import rank_correlation
-from gnivo_edu.studies import credit_exact, credit_measures, credit_report
+from gnivo_edu.studies.credit import exact, measures, report
 from tests.notebooks.notebook import Notebook
 from toy_envs import PosterProblem
 
@@ -23,12 +23,12 @@ def numbers(pattern):
 
 @pytest.fixture(scope="module")
 def results():
-    return credit_report.measured(studies.read("credit"))
+    return report.measured(studies.read("credit"))
 
 
 @pytest.fixture(scope="module")
 def answers(results):
-    return credit_report.frozen(results)
+    return report.frozen(results)
 
 
 # --- the equations --------------------------------------------------------------------------------
@@ -53,14 +53,14 @@ def test_equation_12_2():
     wrong, others = rng.normal(size=9), rng.normal(size=14)
     ranks = np.argsort(np.argsort(-np.concatenate([wrong, others]))) + 1
     wins = ranks[:9].sum() - 9 * 10 / 2
-    assert credit_measures.auc(wrong, others) == pytest.approx(wins / (9 * 14), abs=1e-12)
+    assert measures.auc(wrong, others) == pytest.approx(wins / (9 * 14), abs=1e-12)
 
 
 def test_equation_12_3():
     """For the optimal policy it is 1/alpha, whatever the answers are weighed by."""
-    key = credit_exact.key()
-    sums = np.array([key.step_credit(answer).sum() for answer in credit_exact.ANSWERS])
-    right = np.array([credit_exact.chances(answer)[-1] for answer in credit_exact.ANSWERS]) == 1
+    key = exact.key()
+    sums = np.array([key.step_credit(answer).sum() for answer in exact.ANSWERS])
+    right = np.array([exact.chances(answer)[-1] for answer in exact.ANSWERS]) == 1
     weights = np.random.default_rng(0).random(128)
     means = [np.average(sums[kept], weights=weights[kept]) for kept in (right, ~right)]
     assert means[0] - means[1] == pytest.approx(1 / key.alpha, abs=1e-12)
@@ -154,6 +154,6 @@ def test_surprise_wins_in_smollm2_and_loses_here():
 
 def test_credits_follow_rollouts(results, answers):
     """What the notebook does not say and the table does: the order of steps is that of rollouts."""
-    every = np.concatenate(credit_report.mean_credits(results, "GN-IVO"))
+    every = np.concatenate(report.mean_credits(results, "GN-IVO"))
     rolled = np.concatenate(answers.monte_carlo(16, nats=True))
     assert rank_correlation(every, rolled) > 0.4

@@ -9,7 +9,7 @@ import torch
 from gnivo_edu import objectives
 from gnivo_edu.course import check
 from gnivo_edu.population import expect, laws, point_at
-from gnivo_edu.studies import noise_lab
+from gnivo_edu.studies.noise import lab as noise_lab
 from tests.notebooks.notebook import Notebook
 
 BOOK = Notebook("E3_noise")

@@ -7,11 +7,12 @@ import torch
 from gnivo_edu import studies
 from gnivo_edu.objectives import gnivo
 from gnivo_edu.population import Population, point_at
-from gnivo_edu.studies import Results, ablations
-from gnivo_edu.studies.ablations_exact import batch_of, end_of, few_depths, question
-from gnivo_edu.studies.ablations_predictions import PREDICTIONS
-from gnivo_edu.studies.ablations_report import report
-from gnivo_edu.studies.ablations_rows import FACTORS, OURS, STAYING, cells, settings
+from gnivo_edu.studies import Results
+from gnivo_edu.studies.ablations import study
+from gnivo_edu.studies.ablations.exact import batch_of, end_of, few_depths, question
+from gnivo_edu.studies.ablations.predictions import PREDICTIONS
+from gnivo_edu.studies.ablations.report import report
+from gnivo_edu.studies.ablations.rows import FACTORS, OURS, STAYING, cells, settings
 from gnivo_edu.studies.runner import TIMINGS
 from gnivo_edu.training import load_config
 
@@ -124,7 +125,7 @@ def test_smoke_writes_table_and_figures(smoke):
 @pytest.mark.slow
 def test_a_second_run_gives_the_same_numbers(smoke, tmp_path):
     asked = [cell for cell in cells("smoke", range(2)) if cell.row == OURS][:1]
-    again = ablations.run(asked[0], tmp_path)
+    again = study.run(asked[0], tmp_path)
     known = plain(smoke.of(OURS)[0])
     fresh = plain(again)
     assert {"pass@1", "kl_to_initial", "grad_norm"} < fresh.keys()

@@ -5,9 +5,8 @@ import pytest
 
 from gnivo_edu import studies
 from gnivo_edu.policies import TabularLM
-from gnivo_edu.studies import credit, credit_answers, credit_exact, credit_measures
-from gnivo_edu.studies import credit_readings as readings
-from gnivo_edu.studies.credit_measures import Frozen, auc, hit, roc
+from gnivo_edu.studies.credit import answers, exact, measures, readings, study
+from gnivo_edu.studies.credit.measures import Frozen, auc, hit, roc
 from gnivo_edu.studies.results import Results
 from gnivo_edu.tasks.arithmetic import Arithmetic
 
@@ -49,9 +48,7 @@ def test_auc_is_the_share_of_pairs_and_the_area_under_the_curve():
 
 def test_only_wrong_answers_are_judged_and_look_alikes_are_a_choice_of_theirs():
     assert ANSWERS.judged == [0, 2]
-    counts = {
-        name: [int(s.sum()) for s in ANSWERS.compared(name)] for name in credit_measures.AGAINST
-    }
+    counts = {name: [int(s.sum()) for s in ANSWERS.compared(name)] for name in measures.AGAINST}
     assert counts == {"all": [2, 3], "alike": [2, 2], "done right": [2, 1], "wrong again": [2, 1]}
     assert ANSWERS.auc(CREDITS, "done right") == 1
     assert ANSWERS.auc(CREDITS, "wrong again") == 0
@@ -91,7 +88,7 @@ def test_implied_chances_of_an_optimal_policy_are_the_true_ones():
     frozen = Frozen(rows)
     optimal = frozen.monte_carlo(16, nats=True)
     inverse, implied = readings.implied_chances(frozen, optimal, 16)
-    assert inverse == pytest.approx(1 / credit_measures.ALPHA)
+    assert inverse == pytest.approx(1 / measures.ALPHA)
     for chances, true in zip(implied, frozen.chances(16), strict=True):
         np.testing.assert_allclose(chances, true, atol=1e-12)
     assert readings.calibration(frozen, optimal, 16)["error"] < 1e-12
@@ -109,34 +106,32 @@ def test_a_step_is_judged_by_the_total_written_before_it():
         "64;56;4.": ([False, False, True], [True, True, False]),  # one step too many
     }
     for text, told in judged.items():
-        assert credit_answers.judged_steps(task, 0, text) == told, text
+        assert answers.judged_steps(task, 0, text) == told, text
 
 
 def test_credits_of_a_right_answer_look_alike_where_the_task_carries():
     task = Arithmetic(tiers=(2, 3, 4), num_prompts=20, split="test")
     for number in range(60):
-        wrong, alike = credit_answers.judged_steps(
-            task, number, task.decode(task.demonstration(number))
-        )
+        wrong, alike = answers.judged_steps(task, number, task.decode(task.demonstration(number)))
         assert not any(wrong)
         assert alike == task.carries(number)
 
 
 def test_an_optimal_table_has_the_exact_credits():
-    tables = credit_exact.key().optimal_step_logps
-    tree = credit_exact.key().tree
-    policy = TabularLM.from_tables(credit_exact.PosterProblem(), tables)
-    credits = credit_exact.implicit_credits(policy)
-    told = credit_exact.against_exact(credits)
+    tables = exact.key().optimal_step_logps
+    tree = exact.key().tree
+    policy = TabularLM.from_tables(exact.PosterProblem(), tables)
+    credits = exact.implicit_credits(policy)
+    told = exact.against_exact(credits)
     assert told["correlation"] == pytest.approx(1)
-    assert told["inverse_alpha"] == pytest.approx(1 / credit_exact.ALPHA)
+    assert told["inverse_alpha"] == pytest.approx(1 / exact.ALPHA)
     assert told["drop"] == pytest.approx(1)
-    assert sum(map(credit_exact.likelihood, credit_exact.ANSWERS)) == pytest.approx(1)
+    assert sum(map(exact.likelihood, exact.ANSWERS)) == pytest.approx(1)
     assert tree.horizon == 7
 
 
 def test_of_the_poster_s_wrong_answers_nats_blame_the_check_and_chances_the_first_mistake():
-    told = credit_exact.facts()
+    told = exact.facts()
     assert told["drop_nats"] < 0.1
     assert told["drop_chances"] > 0.9
     assert told["first_drop"] > 0.9
@@ -165,6 +160,6 @@ def test_smoke_form_runs_and_says_the_same_again(tmp_path):
 @pytest.mark.slow
 def test_quick_form_finds_the_first_wrong_step_better_than_a_placebo(tmp_path):
     done = studies.run("credit", size="quick", jobs=0, out=tmp_path)
-    results = credit.measured(Results.read(done.folder))
+    results = study.measured(Results.read(done.folder))
     ours, coin = (results.mean(row, "auc.done right").mean for row in ("GN-IVO", "GN-IVO, random"))
     assert ours > coin + 0.1

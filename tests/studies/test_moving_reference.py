@@ -11,24 +11,24 @@ import torch
 from gnivo_edu import studies
 from gnivo_edu.population import laws, total_variation
 from gnivo_edu.population.atlas import problem
-from gnivo_edu.studies import moving_reference, moving_tree
-from gnivo_edu.studies.moving_predictions import PREDICTIONS, START
+from gnivo_edu.studies.moving_reference import study, tree
+from gnivo_edu.studies.moving_reference.predictions import PREDICTIONS, START
 from gnivo_edu.studies.runner import TIMINGS
 
-ALPHA = moving_reference.ALPHA
+ALPHA = study.ALPHA
 ANSWERS = problem("tree")
 PI_V = ANSWERS.from_law(laws.vimpo_law(ANSWERS, ALPHA))
 
 
 def trained(method: str, **given: object) -> torch.Tensor:
     settings = {"method": method, "alpha": ALPHA, "steps": 100, "groups": 32, "K": 4}
-    policy, _ = moving_tree.train(ANSWERS, settings | {"shuffled": False} | given, seed=3)
+    policy, _ = tree.train(ANSWERS, settings | {"shuffled": False} | given, seed=3)
     return ANSWERS.law(policy)
 
 
 @pytest.mark.parametrize("method", ["GVPO", "GN-IVO", "VIMPO"])
 def test_training_from_samples_comes_near_its_rest(method: str) -> None:
-    end = moving_tree.goal(method, alpha=ALPHA, n=1)
+    end = tree.goal(method, alpha=ALPHA, n=1)
     assert total_variation(trained(method), end) < 0.02
     assert total_variation(trained(method, steps=1), end) > 0.1
 
@@ -39,19 +39,19 @@ def test_a_placebo_goes_nowhere() -> None:
 
 
 def test_at_its_rest_everything_is_learned_and_the_jump_is_the_group_size() -> None:
-    assert moving_tree.unlearnt(ANSWERS, PI_V, ALPHA) < 1e-12
-    at = moving_tree.jump(ANSWERS, PI_V, K=4, alpha=ALPHA, draws=4_000, seed=0)
+    assert tree.unlearnt(ANSWERS, PI_V, ALPHA) < 1e-12
+    at = tree.jump(ANSWERS, PI_V, K=4, alpha=ALPHA, draws=4_000, seed=0)
     assert at["gauge"] == pytest.approx(4)
     assert at["refresh"] == pytest.approx(4, rel=0.05)
     assert at["anneal_50"] == pytest.approx(1.75, rel=0.05)
 
 
 def test_at_its_start_nothing_is_learned() -> None:
-    assert moving_tree.unlearnt(ANSWERS, ANSWERS.reference, ALPHA) == pytest.approx(1)
+    assert tree.unlearnt(ANSWERS, ANSWERS.reference, ALPHA) == pytest.approx(1)
 
 
 def test_a_swap_scatters_values_around_nothing() -> None:
-    swaps = moving_tree.swaps(ANSWERS, PI_V, alpha=ALPHA, draws=8_000, seed=0)
+    swaps = tree.swaps(ANSWERS, PI_V, alpha=ALPHA, draws=8_000, seed=0)
     stranger = swaps["a stranger"]
     assert stranger["exact_sd"]["3"] == pytest.approx(0.6713, abs=1e-4)
     assert stranger["sd"]["3"] == pytest.approx(stranger["exact_sd"]["3"], rel=0.05)
@@ -60,26 +60,26 @@ def test_a_swap_scatters_values_around_nothing() -> None:
 
 
 def test_a_place_is_measured_from_where_theory_ends() -> None:
-    twice = ANSWERS.from_law(moving_tree.goal("VIMPO", alpha=ALPHA, n=2))
+    twice = ANSWERS.from_law(tree.goal("VIMPO", alpha=ALPHA, n=2))
     seen = replace(ANSWERS, reference=PI_V)
-    at = moving_tree.place(seen, twice, method="VIMPO", alpha=ALPHA, n=2)
+    at = tree.place(seen, twice, method="VIMPO", alpha=ALPHA, n=2)
     assert at["rest"] < 1e-12
     assert at["lower"] == pytest.approx(0.0317, abs=1e-4)
     assert at["gain"] == pytest.approx(at["kls"])
 
 
 def test_the_softmax_rest_is_no_tilt() -> None:
-    end = moving_tree.goal("GN-IVO, softmax", alpha=ALPHA, n=1)
-    lower = moving_tree.lower_end("GN-IVO, softmax", ALPHA)
+    end = tree.goal("GN-IVO, softmax", alpha=ALPHA, n=1)
+    lower = tree.lower_end("GN-IVO, softmax", ALPHA)
     assert total_variation(lower, laws.tilt(ANSWERS, ALPHA)) == 0
     assert total_variation(end, lower) > 0.01
     with pytest.raises(ValueError, match=r"alpha = 0\.5 alone"):
-        moving_tree.goal("GN-IVO, softmax", alpha=1.0, n=1)
+        tree.goal("GN-IVO, softmax", alpha=1.0, n=1)
 
 
 def test_the_log_tells_the_jump() -> None:
     curves = [[4.0, *[1.0] * 30], [3.0, *[0.5] * 30], [2.0, 2.0]]
-    assert moving_tree.in_training(curves)["logged_jump"] == pytest.approx((3 + 4) / 2)
+    assert tree.in_training(curves)["logged_jump"] == pytest.approx((3 + 4) / 2)
 
 
 def test_the_start_of_the_predictions_is_the_trees() -> None:
@@ -88,10 +88,10 @@ def test_the_start_of_the_predictions_is_the_trees() -> None:
 
 
 def test_predictions_ask_for_runs_that_there_are() -> None:
-    rows = {cell.row for cell in moving_reference.cells("full", range(1))}
+    rows = {cell.row for cell in study.cells("full", range(1))}
     assert len(PREDICTIONS) == len({one.name for one in PREDICTIONS}) > 10
-    assert {f"{name}, every 10, shuffled" for name in moving_reference.PLACED} <= rows
-    for cell in moving_reference.cells("full", range(2)):
+    assert {f"{name}, every 10, shuffled" for name in study.PLACED} <= rows
+    for cell in study.cells("full", range(2)):
         assert cell.seed < 2
         assert cell.settings.get("method") is None or cell.row.startswith("tree: ")
 

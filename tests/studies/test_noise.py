@@ -9,8 +9,9 @@ import torch
 from gnivo_edu import objectives, studies
 from gnivo_edu.population import expect, laws, point_at
 from gnivo_edu.population.claims import noise as ledger
-from gnivo_edu.studies import noise, noise_lab
-from gnivo_edu.studies.noise_report import against, losses, named
+from gnivo_edu.studies.noise import lab as noise_lab
+from gnivo_edu.studies.noise import study
+from gnivo_edu.studies.noise.report import against, losses, named
 from gnivo_edu.studies.results import Results
 
 
@@ -66,11 +67,11 @@ def test_losses_are_paired_by_seed():
 
 
 def test_every_method_is_tried_and_rows_have_names_of_their_own():
-    cells = noise.cells("full", range(5))
+    cells = study.cells("full", range(5))
     keys = [(cell.row, cell.seed) for cell in cells]
     assert len(set(keys)) == len(keys) == len({cell.key for cell in cells})
-    for method in noise.METHODS:
-        rows = {named(method, one) for one in (noise.CLEAN, noise.VIMPOS)}
+    for method in study.METHODS:
+        rows = {named(method, one) for one in (study.CLEAN, study.VIMPOS)}
         assert all(keys.count((row, 4)) == 1 for row in rows)
     noisy = next(cell for cell in cells if cell.row == "VIMPO, group 40%")
     assert noisy.settings["train"]["reward_noise"] == 0.4

@@ -5,10 +5,11 @@ import json
 import pytest
 
 from gnivo_edu import studies
-from gnivo_edu.studies import Results, off_policy
-from gnivo_edu.studies.off_policy_exact import LOSSES, distance, laboratory
-from gnivo_edu.studies.off_policy_report import written
-from gnivo_edu.studies.off_policy_rows import (
+from gnivo_edu.studies import Results
+from gnivo_edu.studies.off_policy import study
+from gnivo_edu.studies.off_policy.exact import LOSSES, distance, laboratory
+from gnivo_edu.studies.off_policy.report import written
+from gnivo_edu.studies.off_policy.rows import (
     COMPLETION,
     EXACT,
     FRESH,
@@ -94,14 +95,14 @@ def test_old_answers_are_not_written_again(smoke):
 def test_a_second_run_gives_the_same_numbers(smoke, tmp_path):
     row = row_of(COMPLETION, OTHER)
     cell = next(cell for cell in cells("smoke", range(2)) if cell.row == row)
-    again, known = off_policy.run(cell, tmp_path / "run"), smoke.of(row)[0]
+    again, known = study.run(cell, tmp_path / "run"), smoke.of(row)[0]
     for name in ("pass@1", "pass@3", "kl_to_initial", "grad_norm"):
         assert again[name] == pytest.approx(known[name], rel=1e-5), name
 
 
 @pytest.mark.slow
 def test_the_other_model_writes_the_same_answers_with_and_without_their_chances(tmp_path):
-    files = off_policy.other_answers(tmp_path, answers=64, questions=4)
+    files = study.other_answers(tmp_path, answers=64, questions=4)
     bare, noted = (
         [json.loads(line) for line in files[name].read_text(encoding="utf-8").splitlines()]
         for name in ("answers", "logps")

@@ -12,19 +12,19 @@ import torch
 from gnivo_edu import objectives, studies
 from gnivo_edu.batch import GroupBatch
 from gnivo_edu.course.layout import CLONE
-from gnivo_edu.studies import table1, table1_conditions, table1_search, table1_variants
 from gnivo_edu.studies.arithmetic import curve, train_and_test
 from gnivo_edu.studies.results import Results
 from gnivo_edu.studies.runner import TIMINGS
 from gnivo_edu.studies.study import Cell
+from gnivo_edu.studies.table1 import conditions, search, study, variants
 from gnivo_edu.tasks.arithmetic import TRAIN_QUESTIONS, Arithmetic
 
 
 def test_every_method_and_placebo_runs_at_every_seed_with_equal_answers() -> None:
-    cells = table1.cells("full", range(5))
+    cells = study.cells("full", range(5))
     rows = {cell.row for cell in cells}
-    assert rows == {"base", *table1_search.METHODS} | {
-        table1.placebo(m, r) for m in table1.PLACED for r in table1.PLACEBOS
+    assert rows == {"base", *search.METHODS} | {
+        study.placebo(m, r) for m in study.PLACED for r in study.PLACEBOS
     }
     drawn = set()
     for cell in cells:
@@ -35,19 +35,19 @@ def test_every_method_and_placebo_runs_at_every_seed_with_equal_answers() -> Non
 
 
 def test_a_placebo_differs_from_its_method_by_the_reward_alone() -> None:
-    cells = {(c.row, c.seed): dict(c.settings) for c in table1.cells("full", range(1))}
-    for reward in table1.PLACEBOS:
-        placed = cells[table1.placebo("GRPO", reward), 0]
+    cells = {(c.row, c.seed): dict(c.settings) for c in study.cells("full", range(1))}
+    for reward in study.PLACEBOS:
+        placed = cells[study.placebo("GRPO", reward), 0]
         assert placed.pop("reward") == reward
         assert placed == cells["GRPO", 0]
 
 
 def test_the_grid_is_the_same_for_every_method() -> None:
-    cells = table1_search.cells("full", range(1))
+    cells = search.cells("full", range(1))
     points: dict[str, list[Any]] = {}
     for cell in cells:
         train = dict(cell.settings["train"])
-        assert table1_search.METHODS[cell.settings["method"]] == train.pop("setting")
+        assert search.METHODS[cell.settings["method"]] == train.pop("setting")
         points.setdefault(cell.settings["method"], []).append(train)
         assert cell.settings["test"] == "validation"
     assert len({str(grid) for grid in points.values()}) == 1
@@ -88,23 +88,23 @@ def made(scores: dict[str, list[float]]) -> Results:
 
 def test_gains_and_differences() -> None:
     results = made({"base": [0.3], "GRPO": [0.5, 0.7], "GN-IVO": [0.6, 0.9]})
-    assert table1.gain(results, "GRPO") == pytest.approx(0.3)
-    assert table1.difference(results, "GN-IVO") == pytest.approx(0.15)
-    assert table1.gap(results, "GN-IVO") == pytest.approx(0.1)
-    assert table1.rivals(results) == ["GN-IVO"]
+    assert study.gain(results, "GRPO") == pytest.approx(0.3)
+    assert study.difference(results, "GN-IVO") == pytest.approx(0.15)
+    assert study.gap(results, "GN-IVO") == pytest.approx(0.1)
+    assert study.rivals(results) == ["GN-IVO"]
 
 
 def test_seeds_that_find_a_condition_do_not_confirm_it() -> None:
     name = "groups of 2"
-    ours, theirs = (table1_conditions.row(name, m) for m in ("GN-IVO", "GRPO"))
+    ours, theirs = (conditions.row(name, m) for m in ("GN-IVO", "GRPO"))
     results = made({ours: [1.0] * 3 + [0.5, 0.6, 0.7, 0.8, 0.4], theirs: [0.0] * 3 + [0.5] * 5})
-    assert table1_conditions.differences(results, name, fresh=False) == [1.0] * 3
-    assert table1_conditions.confirmed(results, name).mean == pytest.approx(0.1)
+    assert conditions.differences(results, name, fresh=False) == [1.0] * 3
+    assert conditions.confirmed(results, name).mean == pytest.approx(0.1)
 
 
 def test_both_methods_meet_the_same_condition() -> None:
-    cells = table1_conditions.cells("full", range(1))
-    for name, change in table1_conditions.CONDITIONS.items():
+    cells = conditions.cells("full", range(1))
+    for name, change in conditions.CONDITIONS.items():
         pair = [c.settings for c in cells if c.row.endswith(f": {name}")]
         assert len(pair) == 2
         for key in set(change) & {"group_size", "inner_steps", "reference", "reward_noise"}:
@@ -124,7 +124,7 @@ def test_second_order_weights_against_a_loop() -> None:
     rewards = torch.tensor(rng.random((N, K)))
     mask = torch.ones(N, K, T, dtype=torch.bool)
     batch = GroupBatch(policy_logps=policy, behaviour_logps=logps, rewards=rewards, mask=mask)
-    out = table1_variants.second_order(batch, alpha=0.5).loss.detach()
+    out = variants.second_order(batch, alpha=0.5).loss.detach()
     total = 0.0
     rho = (policy - logps).detach().numpy().cumsum(-1)
     for n in range(N):
@@ -153,7 +153,7 @@ def test_the_smallest_form_runs(name: str, tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.slow
 def test_a_second_run_from_the_same_seed_gives_the_same_numbers(tmp_path: Path) -> None:
-    settings = next(c for c in table1.cells("smoke", range(1)) if "shuffled" in c.row).settings
+    settings = next(c for c in study.cells("smoke", range(1)) if "shuffled" in c.row).settings
     first, second = (train_and_test(Cell("a", 3, settings), tmp_path / n) for n in "ab")
     for timing in TIMINGS:
         first.pop(timing, None), second.pop(timing, None)
@@ -168,5 +168,5 @@ def test_the_hard_tier_lies_where_it_can_rise() -> None:
     results = Results.read(CLONE / "results" / "table1")
     if not results.runs:
         pytest.skip("results/table1 is not there")
-    assert 0.15 <= results.mean("base", f"pass@1.{table1.HARD}").mean <= 0.35
-    assert max(table1.gain(results, name) for name in table1_search.METHODS) >= 0.12
+    assert 0.15 <= results.mean("base", f"pass@1.{study.HARD}").mean <= 0.35
+    assert max(study.gain(results, name) for name in search.METHODS) >= 0.12

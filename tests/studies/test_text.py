@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from gnivo_edu import studies
-from gnivo_edu.studies import text, text_rows
 from gnivo_edu.studies.results import Results
 from gnivo_edu.studies.runner import TIMINGS
-from gnivo_edu.studies.text_run import (
+from gnivo_edu.studies.text import rows, study
+from gnivo_edu.studies.text.run import (
     UNSEEN,
     StoryReward,
     distinct,
@@ -77,7 +77,7 @@ def test_without_the_model_one_line_says_how_to_get_it(monkeypatch, tmp_path):
 
 
 def test_every_method_has_every_rate_and_seed():
-    listed = text.cells("full", range(3))
+    listed = study.cells("full", range(3))
     rows = {cell.row for cell in listed}
     assert len(rows) == 1 + 11 * 3 + 4
     assert len({(cell.row, cell.seed) for cell in listed}) == len(listed) == 1 + 3 * (len(rows) - 1)
@@ -104,12 +104,12 @@ def test_shares_and_ratios_are_of_the_right_rows():
         {"row": "GRPO, 0.0003, random", "seed": 0, "reward": 0.5, "kl": 0.3},
     ]
     results = Results(Path(), runs)
-    assert text_rows.share(results, "GRPO, 0.001").mean == pytest.approx(0.2 / 0.4)
-    assert text_rows.largest_share(results) == pytest.approx(0.5)
-    assert text_rows.largest_share(results, placebo=True) == 0
-    assert text_rows.gain(results, "RLOO, 0.001") == pytest.approx(0.1)
-    assert text_rows.ratio(results, "RLOO, 0.001", "GRPO, 0.001") == 0.5
-    assert text_rows.diversity_against_kl(results) == pytest.approx(-1)
+    assert rows.share(results, "GRPO, 0.001").mean == pytest.approx(0.2 / 0.4)
+    assert rows.largest_share(results) == pytest.approx(0.5)
+    assert rows.largest_share(results, placebo=True) == 0
+    assert rows.gain(results, "RLOO, 0.001") == pytest.approx(0.1)
+    assert rows.ratio(results, "RLOO, 0.001", "GRPO, 0.001") == 0.5
+    assert rows.diversity_against_kl(results) == pytest.approx(-1)
 
 
 @pytest.mark.slow
@@ -125,11 +125,11 @@ def test_the_smoke_form_runs_and_gives_the_same_numbers_again(tmp_path, monkeypa
     runs = [one for one in Results.read(tmp_path / "a").runs if one["row"].startswith("GN-IVO")]
     assert runs[0]["reward"] != runs[1]["reward"]
     timings = (*TIMINGS, "training_seconds", "curve")
-    cells = text.cells("smoke", range(1))[:2]
+    cells = study.cells("smoke", range(1))[:2]
     from gnivo_edu.studies.runner import run_study
 
     again = run_study(
-        text.STUDY, cells, tmp_path / "b", tmp_path / "s", jobs=0, progress=lambda line: None
+        study.STUDY, cells, tmp_path / "b", tmp_path / "s", jobs=0, progress=lambda line: None
     )
     for old, new in zip(Results.read(tmp_path / "a").runs, again.runs, strict=False):
         assert {k: v for k, v in old.items() if k not in timings} == {

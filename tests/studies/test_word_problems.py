@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gnivo_edu.studies.word_problems import WordProblems
+from gnivo_edu.studies.ladder.word_problems import WordProblems
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import pytest
 
 from gnivo_edu.course import check
 from gnivo_edu.course.exercises.base import CheckFailed
-from gnivo_edu.studies import credit_exact
-from gnivo_edu.studies.credit_measures import Frozen
+from gnivo_edu.studies.credit import exact as credit_exact
+from gnivo_edu.studies.credit.measures import Frozen
 from toy_envs import PosterProblem
 
 STORY = {"biggest drop", "first negative", "ties count 0", "no control"}

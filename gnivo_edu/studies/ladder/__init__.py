@@ -1,0 +1,1 @@
+"""The GPU rung of the ladder: word problems, a school for a model, three methods, speeds."""

@@ -1,0 +1,111 @@
+"""What was said of `off-policy` before its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gnivo_edu.studies.off_policy.rows import (
+    BASE,
+    COMPLETION,
+    FRESH,
+    HALF,
+    MEASURE,
+    OTHER,
+    OURS,
+    SHUFFLED,
+    row_of,
+)
+from gnivo_edu.studies.results import Results
+from gnivo_edu.studies.study import Prediction
+
+
+def gain(results: Results, row: str) -> float:
+    """How far a row lies above the model that it started from, in mean Pass@1."""
+    return results.mean(row, MEASURE).mean - results.mean(BASE, MEASURE).mean
+
+
+def kept(method: str, sampler: str) -> Callable[[Results], float]:
+    """Reads the gain of a method with some mixture over its gain on its own fresh answers."""
+    return lambda results: (
+        gain(results, row_of(method, sampler)) / gain(results, row_of(method, FRESH))
+    )
+
+
+def placebo_kept(results: Results) -> float:
+    """The same of GVPO with shuffled rewards."""
+    return gain(results, SHUFFLED) / gain(results, row_of("GVPO", FRESH))
+
+
+def completion_change(results: Results) -> float:
+    """Completion weights less softmax weights, half of each group old."""
+    ours, published = row_of(COMPLETION, HALF), row_of(OURS, HALF)
+    return results.difference(ours, published, MEASURE).mean
+
+
+COMMAND = "gnivo-edu study off-policy"
+NOTHING = "shuffled rewards leave nothing to learn, so that it keeps about none of the gain."
+PREDICTIONS = (
+    Prediction(
+        name="GVPO keeps its gain with half of each group old",
+        says="GVPO ends at the optimum whoever wrote the answers, 0 in the laboratory at every "
+        "share; its paper says, second-hand, that mixtures of 0:8 to 4:4 are as good. Gain of 4:4 "
+        "over that of 0:8.",
+        low=0.8,
+        high=1.2,
+        command=COMMAND,
+        falsified="a gain that is more than a fifth smaller: then where a method ends does not "
+        "settle what old answers are worth on the way.",
+        placebo_misses=NOTHING,
+        number=kept("GVPO", HALF),
+        placebo=placebo_kept,
+    ),
+    Prediction(
+        name="GN-IVO at all depths keeps its gain, too",
+        says="Its completions are to come from its reference, and an old answer is nearer to it "
+        "than a new one: in the laboratory its end moves from 0.028 to 0.014 from the optimum as "
+        "half of the answers grow old. Gain of 4:4 over that of 0:8.",
+        low=0.75,
+        high=1.25,
+        command=COMMAND,
+        falsified="a gain that is more than a quarter smaller.",
+        placebo_misses=NOTHING,
+        number=kept(OURS, HALF),
+        placebo=placebo_kept,
+    ),
+    Prediction(
+        name="GRPO keeps most of its gain",
+        says="The ratio to the writer of an old answer is clipped at a fifth, so that tokens that "
+        "have moved far teach no more; two visits ago few have. Gain of 4:4 over that of 0:8.",
+        low=0.6,
+        high=1.1,
+        command=COMMAND,
+        falsified="a gain above 1.1 of that on fresh answers, or below 0.6.",
+        placebo_misses=NOTHING,
+        number=kept("GRPO", HALF),
+        placebo=placebo_kept,
+    ),
+    Prediction(
+        name="another model's answers help GVPO",
+        says="The other model is right more often, so that fewer groups are wrong throughout; and "
+        "GVPO does not mind who wrote. Gain with four answers of it over that of 0:8.",
+        low=0.9,
+        high=1.8,
+        command=COMMAND,
+        falsified="a gain that is more than a tenth smaller than on its own answers.",
+        placebo_misses=NOTHING,
+        number=kept("GVPO", OTHER),
+        placebo=placebo_kept,
+    ),
+    Prediction(
+        name="completion weights cost no more than they mend",
+        says="They end at the optimum, 0 in the laboratory, where softmax weights end 0.014 from "
+        "it with half of the answers old; their ratios are noise on the way. Mean Pass@1 at 4:4, "
+        "completion weights less softmax weights.",
+        low=-0.06,
+        high=0.02,
+        command=COMMAND,
+        falsified="completion weights more than two points better, or six worse.",
+        placebo_misses="it is the difference of two kinds of weights, of which placebos have one.",
+        number=completion_change,
+    ),
+)

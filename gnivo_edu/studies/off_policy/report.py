@@ -1,0 +1,205 @@
+"""What came out of `off-policy`: tables, the forest plot, and the laboratory's ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gnivo_edu.figures.distance import distance_curves
+from gnivo_edu.figures.forest import forest_plot
+from gnivo_edu.studies.off_policy.predictions import gain
+from gnivo_edu.studies.off_policy.rows import (
+    BASE,
+    EXACT,
+    FRESH,
+    GIVEN,
+    HALF,
+    MEASURE,
+    METHODS,
+    OTHER,
+    QUARTER,
+    SAMPLERS,
+    SHUFFLED,
+    K,
+    row_of,
+)
+from gnivo_edu.studies.results import Results, Run
+from gnivo_edu.studies.tables import write_table
+
+LAB_ALPHA = 0.3
+LIMITS = (-0.2, 0.2)  # of the forest plot: of VIMPO seeds differ by more
+# Which end of the laboratory stands beside a mixture.
+ENDS = {FRESH: "old.0", QUARTER: "old.25", HALF: "old.50", OTHER: "stranger"}
+
+
+def report(results: Results) -> None:
+    """Who takes which answers, the table, the forest plot and the ends of the laboratory."""
+    write_table(results.folder, _rows(results), _text(results))
+    takes = (
+        "# Who takes whose answers\n\n"
+        f"{_of_refusals(results)} Ends in the laboratory: total variation from the optimum as old "
+        "answers, of the reference, take the place of new ones, and where a stranger writes all; "
+        "none is given where the published form has no rest or runs off."
+    )
+    write_table(results.folder, _takes(results), takes, name="takes")
+    if len(results.of(row_of("GVPO", FRESH))) > 1:
+        (results.folder / "forest.png").write_bytes(forest(results).png())
+        (results.folder / "exact.png").write_bytes(curves(results).png())
+
+
+def laboratory(results: Results) -> dict[str, Run]:
+    """What the laboratory says of each method, by its name."""
+    rows = [row for row in results.rows if row.startswith(EXACT)]
+    return {row.removeprefix(EXACT): results.of(row)[0] for row in rows}
+
+
+def mixed(results: Results) -> list[tuple[str, str]]:
+    """Methods with mixtures that were run, other than fresh answers."""
+    pairs = [(method, sampler) for method in METHODS for sampler in SAMPLERS]
+    return [pair for pair in pairs if pair[1] != FRESH and row_of(*pair) in results.rows]
+
+
+def change(results: Results, method: str, sampler: str) -> Any:
+    """Paired difference of a mixture from fresh answers, same method, corrected."""
+    rows = row_of(method, sampler), row_of(method, FRESH)
+    return results.difference(*rows, MEASURE, comparisons=len(mixed(results)))
+
+
+def forest(results: Results) -> Any:
+    """What a method gains or loses when some of each group is not its own and new."""
+    points = {row_of(*pair): change(results, *pair) for pair in mixed(results)}
+    return forest_plot(
+        {"mean Pass@1": points},
+        "less the same method on fresh answers alone",
+        f"mean over {len(results.of(row_of('GVPO', FRESH)))} seeds, paired; 95% intervals, "
+        f"corrected for {len(points)} comparisons; historical to current",
+        limits=LIMITS,
+    )
+
+
+def curves(results: Results) -> Any:
+    """Where methods end in the laboratory as their answers grow old; those at 0 as one line."""
+    old = {name: run["old"] for name, run in laboratory(results).items() if "old" in run}
+    shares = [int(share) / 100 for share in next(iter(old.values()))]
+    moved = {name: list(ends.values()) for name, ends in old.items() if max(ends.values()) > 0}
+    level = [name for name, ends in old.items() if max(ends.values()) == 0]
+    together = {"at the optimum": [0.0] * len(shares)} if level else {}
+    return distance_curves(
+        shares,
+        together | moved,
+        LAB_ALPHA,
+        reference="random habits",
+        x_label="share of old answers",
+        note=f"groups of 2; at the optimum: {'; '.join(level)}",
+    )
+
+
+def _rows(results: Results) -> list[dict[str, Any]]:
+    ends = laboratory(results)
+    table = []
+    for row in [row for row in results.rows if not row.startswith(EXACT)]:
+        cells: dict[str, Any] = {
+            "row": row,
+            "Pass@1": results.mean(row, MEASURE),
+            "Pass@1, tier 4": results.mean(row, "pass@1.4"),
+            "KL": results.mean(row, "kl_to_initial"),
+        }
+        method, _, sampler = row.rpartition(", ")
+        pair = (method, sampler) in mixed(results)
+        cells["against 0:8"] = change(results, method, sampler) if pair else ""
+        cells["written"] = written(results, row)
+        cells["end in the laboratory"] = _end(ends.get(method, {}), sampler)
+        table.append(cells)
+    return table
+
+
+def written(results: Results, row: str) -> float | str:
+    """Answers that a run wrote itself, of those that it learned from."""
+    run = results.of(row)[0]
+    train = run["settings"].get("train")
+    if not train:
+        return ""
+    sampler = train["sampler"]
+    visits = train["steps"] * train["prompts_per_step"] / train["questions"]
+    # At the first visit there is nothing old, and the policy writes the group.
+    replayed = sampler.get("replay", 0) * (1 - 1 / visits)
+    return float(run["responses"] * (K - replayed - sampler.get("data", 0)) / K)
+
+
+def _end(run: Run, sampler: str) -> float | str:
+    if sampler not in ENDS or "old" not in run:
+        return ""
+    name, _, share = ENDS[sampler].partition(".")
+    return float(run[name][share] if share else run[name])
+
+
+def _takes(results: Results) -> list[dict[str, Any]]:
+    rows = []
+    for name, run in laboratory(results).items():
+        refuses = bool(run["asks_writer"])
+        row: dict[str, Any] = {
+            "method": name,
+            "its own old answers": "takes",
+            "another model's, without its log-probabilities": "refuses" if refuses else "takes",
+            "why": "weighs an answer by a ratio to its writer"
+            if refuses
+            else "reads no ratio to the writer",
+        }
+        for share in ("0", "25", "50", "100"):
+            row[f"end, {share}% old"] = run.get("old", {}).get(share, "")
+        rows.append(row | {"end, a stranger's": run.get("stranger", "")})
+    return rows
+
+
+def _of_refusals(results: Results) -> str:
+    ends = laboratory(results)
+    refuse = [name for name, run in ends.items() if run["asks_writer"]]
+    take = [name for name in ends if name not in refuse]
+    given = [name for name in GIVEN if name in refuse]
+    told = ""
+    if given:
+        told = f" {'; '.join(given)}: given them here, it learns from the same answers."
+    return (
+        "All take their own old answers, whose log-probabilities were noted when they were "
+        f"written. Another model's answers without them are taken by {'; '.join(take)}. "
+        f"Those that would not know how to weigh them refuse: {'; '.join(refuse) or 'none'}.{told}"
+    )
+
+
+def _text(results: Results) -> str:
+    first = row_of("GVPO", FRESH)
+    seeds, answers = len(results.of(first)), results.mean(first, "responses").mean
+    ran = {sampler for _, sampler in mixed(results)}
+    lines = [f"- **{name}**: {_of_mixture(results, name)}" for name in SAMPLERS if name in ran]
+    other = results.mean("the other model", MEASURE).mean
+    placebo = gain(results, SHUFFLED)
+    return (
+        "# Old answers, and another model's\n\n"
+        f"Every row learns from {answers:,.0f} answers, over {seeds} paired seeds, with the model "
+        "at the start as its reference; names end with historical to current answers of each "
+        "group. Mean Pass@1 over tiers 2, 3 and 4; intervals are 95%, those of differences "
+        f"corrected for {len(mixed(results))} comparisons. `written`: answers that the policy had "
+        f"to write. The other model has {other:.3f}, the base "
+        f"{results.mean(BASE, MEASURE).mean:.3f}; GVPO with shuffled rewards moves by "
+        f"{100 * placebo:+.1f} points. The last column is exact, of a small tree, and another "
+        f"problem: see takes.md. {_of_refusals(results)}\n\n"
+        "What came out:\n\n" + "\n".join(lines)
+    )
+
+
+def _of_mixture(results: Results, sampler: str) -> str:
+    """Which methods a mixture moves, and how far the laboratory's ends said so."""
+    methods = [method for method, one in mixed(results) if one == sampler]
+    changes = {method: change(results, method, sampler) for method in methods}
+    worse = [method for method, x in changes.items() if x.high < 0]
+    better = [method for method, x in changes.items() if x.low > 0]
+    shares = {
+        method: gain(results, row_of(method, sampler)) / gain(results, row_of(method, FRESH))
+        for method in methods
+        if gain(results, row_of(method, FRESH)) > 0.01
+    }
+    said = "; ".join(f"{method} {share:.2f}" for method, share in shares.items()) or "none"
+    return (
+        f"of {len(methods)} methods {len(worse)} do worse than on fresh answers alone, corrected "
+        f"({'; '.join(worse) or 'none'}), and {len(better)} better "
+        f"({'; '.join(better) or 'none'}). Share of the gain that is kept: {said}."
+    )

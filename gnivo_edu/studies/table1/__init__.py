@@ -1,0 +1,1 @@
+"""Table 1 in miniature, the search before it, and two studies beside it."""

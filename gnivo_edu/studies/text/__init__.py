@@ -1,0 +1,1 @@
+"""A graded reward with a story model, and with SmolLM2."""
