@@ -11,6 +11,7 @@ from typing import Any
 
 from gnivo_edu.figures.chips import text_width
 from gnivo_edu.figures.lines import LINES
+from gnivo_edu.figures.panels import check_names
 from gnivo_edu.figures.style import INK, NONE, QUIET, Shown, blank, caption_below, rounded
 from gnivo_edu.figures.tokens import in_picture, in_text, wrapped
 
@@ -33,14 +34,8 @@ class BarPanels(Shown):
     caption: str
 
     def __post_init__(self) -> None:
-        if not self.panels or not self.names:
-            raise ValueError("bars need at least one panel and one name")
+        check_names(self.panels, "bars")
         for panel, values in self.panels.items():
-            if list(values) != self.names:
-                raise ValueError(
-                    f"panel {panel!r} must hold the names of the first one, in its order: "
-                    f"{self.names}"
-                )
             if not all(isfinite(value) and value >= 0 for value in values.values()):
                 raise ValueError(f"panel {panel!r} must hold finite values >= 0")
 

@@ -8,6 +8,7 @@ from math import isfinite
 from typing import Any
 
 from gnivo_edu.figures.chips import text_width
+from gnivo_edu.figures.panels import check_names
 from gnivo_edu.figures.style import INK, Shown, blank, caption_below, signed
 from gnivo_edu.figures.tokens import in_picture, in_text, wrapped
 from gnivo_edu.statistics import Interval
@@ -36,14 +37,7 @@ class ForestPlot(Shown):
     limits: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        if not self.panels or not self.names:
-            raise ValueError("a forest plot needs at least one panel and one name")
-        for panel, values in self.panels.items():
-            if list(values) != self.names:
-                raise ValueError(
-                    f"panel {panel!r} must hold the names of the first one, in its order: "
-                    f"{self.names}"
-                )
+        check_names(self.panels, "forest plot")
 
     @property
     def names(self) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from gnivo_edu.figures.lines import styles
+from gnivo_edu.figures.panels import check_names
 from gnivo_edu.figures.style import EDGE, Numbers, Shown, blank, caption_below
 from gnivo_edu.figures.tokens import in_picture, in_text, wrapped
 
@@ -38,14 +39,7 @@ class RocPlot(Shown):
     caption: str
 
     def __post_init__(self) -> None:
-        if not self.panels or not self.names:
-            raise ValueError("ROC curves need at least one panel and one name")
-        for panel, curves in self.panels.items():
-            if list(curves) != self.names:
-                raise ValueError(
-                    f"panel {panel!r} must hold the names of the first one, in its order: "
-                    f"{self.names}"
-                )
+        check_names(self.panels, "ROC curves")
 
     @property
     def names(self) -> list[str]:

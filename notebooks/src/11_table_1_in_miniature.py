@@ -57,9 +57,10 @@ from gnivo_edu.figures.lines import styles
 from gnivo_edu.population.claims.table1 import (
     BENCHMARKS, leads, scores, standings)
 from gnivo_edu.statistics import t_quantile
-from gnivo_edu.studies.table1 import conditions as table1_conditions
-from gnivo_edu.studies.table1 import study as table1
 from gnivo_edu.studies.predictions import outcomes
+from gnivo_edu.studies.table1 import conditions as table1_conditions
+from gnivo_edu.studies.table1 import rows as table1
+from gnivo_edu.studies.table1.study import forest
 
 problems = dict(zip(BENCHMARKS, (40, 272, 675, 30, 30)))
 lead = {cell: points for cell, points in leads(over="GRPO").items()
@@ -169,7 +170,7 @@ print(f"GRPO less GRPO, its seeds in another order: {low:+.3f} to "
 # it is wide by is the noise of a seed.
 
 # %%
-table1.forest(results)
+forest(results)
 
 # %% [markdown]
 # **Explain.** Two rows stand apart from GRPO. *SFT-winning*, plain imitation

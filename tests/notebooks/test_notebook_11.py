@@ -10,7 +10,7 @@ from gnivo_edu.population.claims.table1 import leads
 from gnivo_edu.statistics import t_quantile
 from gnivo_edu.studies.arithmetic import TESTED
 from gnivo_edu.studies.table1 import conditions
-from gnivo_edu.studies.table1 import study as table1
+from gnivo_edu.studies.table1 import rows as table1
 from tests.notebooks.notebook import Notebook
 
 BOOK = Notebook("11_table_1_in_miniature")

@@ -12,7 +12,8 @@ from gnivo_edu import studies
 from gnivo_edu.population import laws, total_variation
 from gnivo_edu.population.atlas import problem
 from gnivo_edu.studies.moving_reference import study, tree
-from gnivo_edu.studies.moving_reference.predictions import PREDICTIONS, START
+from gnivo_edu.studies.moving_reference.predictions import PREDICTIONS
+from gnivo_edu.studies.moving_reference.tree_predictions import START
 from gnivo_edu.studies.runner import TIMINGS
 
 ALPHA = study.ALPHA

@@ -16,15 +16,15 @@ from gnivo_edu.studies.arithmetic import curve, train_and_test
 from gnivo_edu.studies.results import Results
 from gnivo_edu.studies.runner import TIMINGS
 from gnivo_edu.studies.study import Cell
-from gnivo_edu.studies.table1 import conditions, search, study, variants
+from gnivo_edu.studies.table1 import conditions, rows, search, study, variants
 from gnivo_edu.tasks.arithmetic import TRAIN_QUESTIONS, Arithmetic
 
 
 def test_every_method_and_placebo_runs_at_every_seed_with_equal_answers() -> None:
     cells = study.cells("full", range(5))
-    rows = {cell.row for cell in cells}
-    assert rows == {"base", *search.METHODS} | {
-        study.placebo(m, r) for m in study.PLACED for r in study.PLACEBOS
+    listed = {cell.row for cell in cells}
+    assert listed == {"base", *search.METHODS} | {
+        rows.placebo(m, r) for m in rows.PLACED for r in rows.PLACEBOS
     }
     drawn = set()
     for cell in cells:
@@ -36,8 +36,8 @@ def test_every_method_and_placebo_runs_at_every_seed_with_equal_answers() -> Non
 
 def test_a_placebo_differs_from_its_method_by_the_reward_alone() -> None:
     cells = {(c.row, c.seed): dict(c.settings) for c in study.cells("full", range(1))}
-    for reward in study.PLACEBOS:
-        placed = cells[study.placebo("GRPO", reward), 0]
+    for reward in rows.PLACEBOS:
+        placed = cells[rows.placebo("GRPO", reward), 0]
         assert placed.pop("reward") == reward
         assert placed == cells["GRPO", 0]
 
@@ -88,10 +88,10 @@ def made(scores: dict[str, list[float]]) -> Results:
 
 def test_gains_and_differences() -> None:
     results = made({"base": [0.3], "GRPO": [0.5, 0.7], "GN-IVO": [0.6, 0.9]})
-    assert study.gain(results, "GRPO") == pytest.approx(0.3)
-    assert study.difference(results, "GN-IVO") == pytest.approx(0.15)
-    assert study.gap(results, "GN-IVO") == pytest.approx(0.1)
-    assert study.rivals(results) == ["GN-IVO"]
+    assert rows.gain(results, "GRPO") == pytest.approx(0.3)
+    assert rows.difference(results, "GN-IVO") == pytest.approx(0.15)
+    assert rows.gap(results, "GN-IVO") == pytest.approx(0.1)
+    assert rows.rivals(results) == ["GN-IVO"]
 
 
 def test_seeds_that_find_a_condition_do_not_confirm_it() -> None:
@@ -168,5 +168,5 @@ def test_the_hard_tier_lies_where_it_can_rise() -> None:
     results = Results.read(CLONE / "results" / "table1")
     if not results.runs:
         pytest.skip("results/table1 is not there")
-    assert 0.15 <= results.mean("base", f"pass@1.{study.HARD}").mean <= 0.35
-    assert max(study.gain(results, name) for name in search.METHODS) >= 0.12
+    assert 0.15 <= results.mean("base", f"pass@1.{rows.HARD}").mean <= 0.35
+    assert max(rows.gain(results, name) for name in search.METHODS) >= 0.12

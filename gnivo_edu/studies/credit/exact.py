@@ -129,14 +129,14 @@ def against_exact(credits: list[Array]) -> dict[str, Any]:
     changes = np.concatenate([np.diff(chances(answer)) for answer in ANSWERS])
     (a, c), (_, b) = np.cov(implicit, true, aweights=weights)
     (_, d), (_, e) = np.cov(implicit, changes, aweights=weights)
-    moved = a > 0
+    spread = a if a > 0 else np.nan  # of credits that are all alike no correlation is known
     wrong = [i for i, answer in enumerate(ANSWERS) if chances(answer)[-1] == 0]
     masses = [likelihood(ANSWERS[i]) for i in wrong]
     drops = [hit(credits[i], int(key().step_credit(ANSWERS[i]).argmin())) for i in wrong]
     firsts = [hit(credits[i], ANSWERS[i].index(1)) for i in wrong]
     return {
-        "correlation": float(c / np.sqrt(a * b)) if moved else float("nan"),
-        "in_chances": float(d / np.sqrt(a * e)) if moved else float("nan"),
+        "correlation": float(c / np.sqrt(spread * b)),
+        "in_chances": float(d / np.sqrt(spread * e)),
         "inverse_alpha": float(c / b) / ALPHA,
         "drop": float(np.average(drops, weights=masses)),
         "first_mistake": float(np.average(firsts, weights=masses)),

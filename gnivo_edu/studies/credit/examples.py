@@ -9,7 +9,7 @@ import numpy as np
 
 from gnivo_edu.studies.credit.report import COUNT, frozen, mean_credits
 from gnivo_edu.studies.results import Results
-from gnivo_edu.studies.table1.study import OURS, RIVAL
+from gnivo_edu.studies.table1.rows import OURS, RIVAL
 from gnivo_edu.studies.tables import markdown
 
 

@@ -14,7 +14,7 @@ from gnivo_edu.studies.credit.exact import facts
 from gnivo_edu.studies.credit.measures import AGAINST, Frozen, Scores, roc
 from gnivo_edu.studies.credit.readings import last_missed_chances, measures
 from gnivo_edu.studies.results import Results, Run
-from gnivo_edu.studies.table1.study import BASE, OURS, RIVAL, placebo
+from gnivo_edu.studies.table1.rows import BASE, OURS, RIVAL, placebo
 from gnivo_edu.studies.tables import write_table
 
 COUNT = 16  # rollouts of each state

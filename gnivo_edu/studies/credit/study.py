@@ -29,8 +29,8 @@ from gnivo_edu.studies.credit.report import ROLLED, SURPRISE, frozen, measured
 from gnivo_edu.studies.credit.report import report as write_tables
 from gnivo_edu.studies.results import Results
 from gnivo_edu.studies.study import Cell, Prediction, Size, Study
+from gnivo_edu.studies.table1.rows import BASE, OURS, PLACED, RIVAL, placebo
 from gnivo_edu.studies.table1.search import METHODS, K, chosen, training
-from gnivo_edu.studies.table1.study import BASE, OURS, PLACED, RIVAL, placebo
 
 RESPONSES = {"full": 5_120, "quick": 2_560, "smoke": 512}  # of a transformer, and of a table
 FEWER = {"PPO": 3, "DRO": 3, "OREO": 3}  # seeds of the methods with a network for a critic

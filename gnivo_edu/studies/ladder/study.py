@@ -93,20 +93,20 @@ def _rung(name: str, form: str, device: str, seeds: Sequence[int]) -> list[Cell]
 
 def _hub(model: str, device: str, size: Size, seeds: Sequence[int]) -> list[Cell]:
     """A model of the hub by every method of the ladder."""
-    full = size == "full"
+    asked, tested, answers, steps = (256, 100, 8, HUB) if size == "full" else (8, 1, 2, TINY_HUB)
     listed = []
     for method in METHODS:
         train = {
             "setting": SETTINGS[method],
             "model": model,
             "task": "gsm8k",
-            "task_options": gsm8k_options(256 if full else 8),
-            "group_size": 8 if full else 2,
+            "task_options": gsm8k_options(asked),
+            "group_size": answers,
             "precision": "bf16",
             "micro_batch": ROWS_AT_ONCE,
-            **(HUB if full else TINY_HUB),
+            **steps,
         }
-        settings = _piece("hub", device, train=train, questions=100 if full else 1)
+        settings = _piece("hub", device, train=train, questions=tested)
         label = f"{model.rstrip('/').rpartition('/')[2]}, {method}"
         listed += [Cell(label, seed, settings) for seed in seeds]
     return listed
@@ -177,10 +177,12 @@ def _line(results: Results, name: str) -> dict[str, Any]:
         there = all(run.get(group) is not None for run in runs)
         return results.mean(name, measure) if there else ""
 
-    ran = "" if "not_run" not in runs[0] else NOT_RUN
+    missing = NOT_RUN if "not_run" in runs[0] else ""
+    seconds = "" if missing else mean("seconds")
+    estimated = estimate(settings) if _size(settings) in WEIGHTS else ""
     return {
         "piece": name,
-        "device": ran or settings["device"],
+        "device": missing or settings["device"],
         "seeds": float(len(runs)),
         "parameters": mean("parameters"),
         "Pass@1": mean("pass@1.mean"),
@@ -188,8 +190,8 @@ def _line(results: Results, name: str) -> dict[str, Any]:
         "tokens a second": mean("tokens_per_second"),
         "MFU": mean("mfu"),
         "GPU MiB": mean("gpu_mib"),
-        "seconds": "" if ran else mean("seconds"),
-        "estimate": estimate(settings) if _size(settings) in WEIGHTS else "",
+        "seconds": seconds,
+        "estimate": estimated,
     }
 
 

@@ -111,14 +111,16 @@ ENDS = (
 def _row(results: Results, method: str, noise: Noise, comparisons: int) -> dict[str, Any]:
     row = named(method, noise)
     noisy = noise != CLEAN
+    loss = t_interval(list(losses(results, method, noise).values())) if noisy else ""
     close = noisy and noise != COINS and method != RIVAL
+    compared = against(results, method, noise, comparisons) if close else ""
     return {
         "method": method,
         "coins for": noise[0] if noisy else "none",
         "flips": f"{noise[1]:.0%}",
         "Pass@1": results.mean(row, MEASURE),
-        "loss": t_interval(list(losses(results, method, noise).values())) if noisy else "",
-        "against GRPO": against(results, method, noise, comparisons) if close else "",
+        "loss": loss,
+        "against GRPO": compared,
         "KL": results.mean(row, "kl_to_initial").mean,
         "seconds": results.mean(row, "seconds").mean,
     }

@@ -131,18 +131,20 @@ def line(results: Results, name: str, rivals: Sequence[str]) -> dict[str, Any]:
     if name in rivals:
         against = results.difference(name, _rival(name), "reward", comparisons=len(rivals))
     trained = name != BASE
+    of_most = share(results, name) if trained else ""
+    seconds = results.mean(name, "training_seconds").mean if trained else ""
     return {
         "method, learning rate": name,
         "seeds": float(len(results.of(name))),
         "reward": results.mean(name, "reward"),
         "KL": results.mean(name, "kl"),
-        "share of the most": share(results, name) if trained else "",
+        "share of the most": of_most,
         "against GRPO": against,
         **{f"distinct-{n}": results.mean(name, f"distinct.{n}").mean for n in (1, 2)},
         "different": results.mean(name, "different").mean,
         "length": results.mean(name, "length").mean,
         "responses": results.mean(name, "responses").mean,
-        "seconds": results.mean(name, "training_seconds").mean if trained else "",
+        "seconds": seconds,
     }
 
 
