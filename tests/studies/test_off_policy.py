@@ -7,9 +7,10 @@ import pytest
 from gnivo_edu import studies
 from gnivo_edu.studies import Results
 from gnivo_edu.studies.off_policy import study
-from gnivo_edu.studies.off_policy.exact import LOSSES, distance, laboratory
-from gnivo_edu.studies.off_policy.report import written
+from gnivo_edu.studies.off_policy.exact import LOSSES, distance, laboratory, pulls
+from gnivo_edu.studies.off_policy.measures import share_kept, written
 from gnivo_edu.studies.off_policy.rows import (
+    BASE,
     COMPLETION,
     EXACT,
     FRESH,
@@ -19,6 +20,7 @@ from gnivo_edu.studies.off_policy.rows import (
     OTHER,
     OURS,
     REFUSING,
+    SAMPLERS,
     cells,
     row_of,
 )
@@ -33,11 +35,21 @@ def test_every_row_learns_from_as_many_answers_to_the_same_questions():
     assert all(x["questions"] <= x["replay_age"] * x["prompts_per_step"] for x in trained)
 
 
+def test_every_method_learns_from_every_mixture():
+    listed = cells("full", [0])
+    rows = {cell.row: cell.settings for cell in listed}
+    assert len(rows) == len(listed)
+    for method in METHODS:
+        for name, sampler in SAMPLERS.items():
+            assert rows[row_of(method, name)]["train"]["sampler"] == sampler, method
+        # Of another model's answers only a ratio needs log-probabilities.
+        assert rows[row_of(method, OTHER)]["other"]["logps"] == (method in REFUSING), method
+
+
 @pytest.mark.parametrize("method", [name for name in {**METHODS, **NOT_RUN} if name not in LOSSES])
 def test_methods_that_refuse_ask_for_the_writer(method):
     asked = {**METHODS, **NOT_RUN}[method]
-    refusing = (*REFUSING, "RLOO", "Dr. GRPO", "PPO")
-    assert laboratory(method, asked) == {"asks_writer": int(method in refusing)}
+    assert laboratory(method, asked) == {"asks_writer": int(method in REFUSING)}
 
 
 def test_a_method_that_refuses_says_so(tmp_path):
@@ -61,6 +73,39 @@ def test_softmax_weights_end_nearer_as_answers_grow_old():
     new, half = (distance(OURS, {"current": 1 - share, "reference": share}) for share in (0.0, 0.5))
     assert new == pytest.approx(0.028, abs=5e-4)
     assert half == pytest.approx(0.014, abs=5e-4)
+
+
+def test_clips_hide_old_answers_once_the_policy_has_gone_far():
+    """What the predictions quote."""
+    pulled = {method: pulls(METHODS[method]) for method in METHODS}
+    clipped = ("GRPO", "RLOO", "Dr. GRPO", "PPO")
+    assert all(pulled[method]["far"] < 0.2 for method in clipped)
+    assert all(pulled[method]["far"] > 0.5 for method in METHODS if method not in clipped)
+    # The ratio of a whole answer leaves the clip before that of a token does.
+    near = {method: pulled[method]["near"] for method in clipped}
+    assert near["RLOO"] < 0.9 < 0.95 < min(near[method] for method in clipped if method != "RLOO")
+
+
+def scores(method, sampler, *values):
+    return [
+        {"row": row_of(method, sampler), "seed": seed, "pass@1": {"mean": value}}
+        for seed, value in enumerate(values)
+    ]
+
+
+def test_the_share_kept_is_of_the_gain_over_the_base(tmp_path):
+    base = {"row": BASE, "seed": 0, "pass@1": {"mean": 0.4}}
+    runs = [base, *scores("GRPO", FRESH, 0.6, 0.7, 0.8), *scores("GRPO", HALF, 0.5, 0.55, 0.6)]
+    half = share_kept(Results(tmp_path, runs), "GRPO", HALF)
+    assert (half.mean, half.low, half.high) == pytest.approx((0.5, 0.5, 0.5))
+    # The same gains, of other seeds: no seed keeps a half of its own.
+    runs[-3:] = scores("GRPO", HALF, 0.6, 0.55, 0.5)
+    crossed = share_kept(Results(tmp_path, runs), "GRPO", HALF)
+    assert crossed.mean == pytest.approx(0.5)
+    assert crossed.high - crossed.mean > 0.5
+    # Where the gain on fresh answers may be none, a share of it says nothing.
+    runs[1:4] = scores("GRPO", FRESH, 0.3, 0.6, 0.9)
+    assert share_kept(Results(tmp_path, runs), "GRPO", HALF) is None
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from typing import Any
 
 from gnivo_edu import exact, objectives
 from gnivo_edu.objectives import LossOutput
-from gnivo_edu.population import Population, Sampler, point_at, total_variation
+from gnivo_edu.population import Population, Sampler, expect, point_at, total_variation
 from gnivo_edu.population.atlas import problem
 from gnivo_edu.population.roots import rest
 from gnivo_edu.training import load_config
@@ -21,6 +21,8 @@ from gnivo_edu.training.settings import reads_writers
 
 ALPHA = 0.3
 SHARES = (0.0, 0.25, 0.5, 1.0)  # of old answers
+# How far the policy has gone since it wrote an old answer, as the reference: of the way to pi*.
+STEPS = {"near": 0.1, "far": 0.25}
 STRANGER = 7  # seed of another writer's habits
 SAME = 1e-9  # what is nearer to the optimum ends there
 Loss = Callable[..., LossOutput]
@@ -79,3 +81,29 @@ def distance(method: str, writer: Sampler) -> float:
     law = answers.law(answers.policy(ended.point.logits))
     away = total_variation(law, answers.law(optimum))
     return away if away > SAME else 0.0
+
+
+def pulls(asked: Mapping[str, Any]) -> dict[str, float]:
+    """The pull of an old answer, by how far the policy has gone since it was written (`STEPS`): of
+    the step that new answers make, how much old ones make of it,
+
+        <g_old, g_new> / <g_new, g_new>,
+
+    g the expected gradient, by the policy's logits, of the loss with these settings, as published.
+    1: as much as a new answer; 0: an old answer teaches nothing of what a new one does.
+
+    >>> pulls({"setting": "gvpo/initial"})["far"].__round__(2)
+    0.99
+    """
+    config = load_config(**asked)
+    loss = partial(objectives.get(config.objective), **config.objective_options)
+    answers = problem("tree")
+    pulled = {}
+    for name, way in STEPS.items():
+        point = point_at(answers, ALPHA, policy=answers.tilted(way * answers.rewards / ALPHA))
+        new, old = (
+            expect(loss, Population.of(answers, 2, sampler=writer), point).gradient["logits"]
+            for writer in ("current", "reference")
+        )
+        pulled[name] = float((old * new).sum() / (new * new).sum())
+    return pulled

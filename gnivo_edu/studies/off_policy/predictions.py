@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gnivo_edu.studies.off_policy.measures import gain
 from gnivo_edu.studies.off_policy.rows import (
-    BASE,
     COMPLETION,
     FRESH,
     HALF,
@@ -17,11 +17,6 @@ from gnivo_edu.studies.off_policy.rows import (
 )
 from gnivo_edu.studies.results import Results
 from gnivo_edu.studies.study import Prediction
-
-
-def gain(results: Results, row: str) -> float:
-    """How far a row lies above the model that it started from, in mean Pass@1."""
-    return results.mean(row, MEASURE).mean - results.mean(BASE, MEASURE).mean
 
 
 def kept(method: str, sampler: str) -> Callable[[Results], float]:

@@ -6,27 +6,33 @@ from typing import Any
 
 from gnivo_edu.figures.distance import distance_curves
 from gnivo_edu.figures.forest import forest_plot
-from gnivo_edu.studies.off_policy.predictions import gain
+from gnivo_edu.statistics import Interval
+from gnivo_edu.studies.off_policy.measures import (
+    change,
+    gain,
+    laboratory,
+    mixed,
+    share_kept,
+    written,
+)
 from gnivo_edu.studies.off_policy.rows import (
     BASE,
     EXACT,
     FRESH,
-    GIVEN,
     HALF,
     MEASURE,
-    METHODS,
     OTHER,
+    PULL,
     QUARTER,
     SAMPLERS,
     SHUFFLED,
-    K,
     row_of,
 )
 from gnivo_edu.studies.results import Results, Run
 from gnivo_edu.studies.tables import write_table
 
 LAB_ALPHA = 0.3
-LIMITS = (-0.2, 0.2)  # of the forest plot: of VIMPO seeds differ by more
+LIMITS = (-0.15, 0.15)  # of the forest plot: of VIMPO seeds differ by more
 # Which end of the laboratory stands beside a mixture.
 ENDS = {FRESH: "old.0", QUARTER: "old.25", HALF: "old.50", OTHER: "stranger"}
 
@@ -38,7 +44,9 @@ def report(results: Results) -> None:
         "# Who takes whose answers\n\n"
         f"{_of_refusals(results)} Ends in the laboratory: total variation from the optimum as old "
         "answers, of the reference, take the place of new ones, and where a stranger writes all; "
-        "none is given where the published form has no rest or runs off."
+        "none is given where the published form has no rest or runs off. Pull: how much of "
+        "the step that new answers make old ones make, 1 all of it; after a tenth (near) and a "
+        "quarter (far) of the way from the reference, which wrote the old ones, to the optimum."
     )
     write_table(results.folder, _takes(results), takes, name="takes")
     if len(results.of(row_of("GVPO", FRESH))) > 1:
@@ -46,32 +54,17 @@ def report(results: Results) -> None:
         (results.folder / "exact.png").write_bytes(curves(results).png())
 
 
-def laboratory(results: Results) -> dict[str, Run]:
-    """What the laboratory says of each method, by its name."""
-    rows = [row for row in results.rows if row.startswith(EXACT)]
-    return {row.removeprefix(EXACT): results.of(row)[0] for row in rows}
-
-
-def mixed(results: Results) -> list[tuple[str, str]]:
-    """Methods with mixtures that were run, other than fresh answers."""
-    pairs = [(method, sampler) for method in METHODS for sampler in SAMPLERS]
-    return [pair for pair in pairs if pair[1] != FRESH and row_of(*pair) in results.rows]
-
-
-def change(results: Results, method: str, sampler: str) -> Any:
-    """Paired difference of a mixture from fresh answers, same method, corrected."""
-    rows = row_of(method, sampler), row_of(method, FRESH)
-    return results.difference(*rows, MEASURE, comparisons=len(mixed(results)))
-
-
 def forest(results: Results) -> Any:
     """What a method gains or loses when some of each group is not its own and new."""
-    points = {row_of(*pair): change(results, *pair) for pair in mixed(results)}
+    panels: dict[str, dict[str, Interval]] = {}
+    for method, sampler in mixed(results):
+        panels.setdefault(sampler, {})[method] = change(results, method, sampler)
+    count = len(results.of(row_of("GVPO", FRESH)))
     return forest_plot(
-        {"mean Pass@1": points},
-        "less the same method on fresh answers alone",
-        f"mean over {len(results.of(row_of('GVPO', FRESH)))} seeds, paired; 95% intervals, "
-        f"corrected for {len(points)} comparisons; historical to current",
+        {sampler: panels[sampler] for sampler in SAMPLERS if sampler in panels},
+        "mean Pass@1, less the same method on fresh answers alone",
+        f"mean over {count} seeds, paired; 95% intervals, corrected for {len(mixed(results))} "
+        "comparisons; panels: historical to current",
         limits=LIMITS,
     )
 
@@ -96,7 +89,7 @@ def curves(results: Results) -> Any:
 def _rows(results: Results) -> list[dict[str, Any]]:
     ends = laboratory(results)
     table = []
-    for row in [row for row in results.rows if not row.startswith(EXACT)]:
+    for row in [row for row in results.rows if not row.startswith((EXACT, PULL))]:
         cells: dict[str, Any] = {
             "row": row,
             "Pass@1": results.mean(row, MEASURE),
@@ -106,23 +99,11 @@ def _rows(results: Results) -> list[dict[str, Any]]:
         method, _, sampler = row.rpartition(", ")
         pair = (method, sampler) in mixed(results)
         cells["against 0:8"] = change(results, method, sampler) if pair else ""
+        cells["kept"] = (share_kept(results, method, sampler) or "") if pair else ""
         cells["written"] = written(results, row)
         cells["end in the laboratory"] = _end(ends.get(method, {}), sampler)
         table.append(cells)
     return table
-
-
-def written(results: Results, row: str) -> float | str:
-    """Answers that a run wrote itself, of those that it learned from."""
-    run = results.of(row)[0]
-    train = run["settings"].get("train")
-    if not train:
-        return ""
-    sampler = train["sampler"]
-    visits = train["steps"] * train["prompts_per_step"] / train["questions"]
-    # At the first visit there is nothing old, and the policy writes the group.
-    replayed = sampler.get("replay", 0) * (1 - 1 / visits)
-    return float(run["responses"] * (K - replayed - sampler.get("data", 0)) / K)
 
 
 def _end(run: Run, sampler: str) -> float | str:
@@ -146,7 +127,9 @@ def _takes(results: Results) -> list[dict[str, Any]]:
         }
         for share in ("0", "25", "50", "100"):
             row[f"end, {share}% old"] = run.get("old", {}).get(share, "")
-        rows.append(row | {"end, a stranger's": run.get("stranger", "")})
+        row["end, a stranger's"] = run.get("stranger", "")
+        pull = results.of(PULL + name)[0]["pull"]
+        rows.append(row | {f"pull, {way}": x for way, x in pull.items()})
     return rows
 
 
@@ -154,14 +137,11 @@ def _of_refusals(results: Results) -> str:
     ends = laboratory(results)
     refuse = [name for name, run in ends.items() if run["asks_writer"]]
     take = [name for name in ends if name not in refuse]
-    given = [name for name in GIVEN if name in refuse]
-    told = ""
-    if given:
-        told = f" {'; '.join(given)}: given them here, it learns from the same answers."
     return (
         "All take their own old answers, whose log-probabilities were noted when they were "
         f"written. Another model's answers without them are taken by {'; '.join(take)}. "
-        f"Those that would not know how to weigh them refuse: {'; '.join(refuse) or 'none'}.{told}"
+        f"Those that would not know how to weigh them refuse: {'; '.join(refuse) or 'none'}. They "
+        "are given them here, and learn from the same answers."
     )
 
 
@@ -171,15 +151,16 @@ def _text(results: Results) -> str:
     ran = {sampler for _, sampler in mixed(results)}
     lines = [f"- **{name}**: {_of_mixture(results, name)}" for name in SAMPLERS if name in ran]
     other = results.mean("the other model", MEASURE).mean
-    placebo = gain(results, SHUFFLED)
+    base, placebo = results.mean(BASE, MEASURE).mean, gain(results, SHUFFLED)
     return (
         "# Old answers, and another model's\n\n"
         f"Every row learns from {answers:,.0f} answers, over {seeds} paired seeds, with the model "
         "at the start as its reference; names end with historical to current answers of each "
         "group. Mean Pass@1 over tiers 2, 3 and 4; intervals are 95%, those of differences "
-        f"corrected for {len(mixed(results))} comparisons. `written`: answers that the policy had "
-        f"to write. The other model has {other:.3f}, the base "
-        f"{results.mean(BASE, MEASURE).mean:.3f}; GVPO with shuffled rewards moves by "
+        f"corrected for {len(mixed(results))} comparisons. `kept`: the gain over the base, over "
+        "that on fresh answers, its interval not corrected; empty where the gain on fresh answers "
+        "may be none. `written`: answers that the policy had to write. The other model has "
+        f"{other:.3f}, the base {base:.3f}; GVPO with shuffled rewards moves by "
         f"{100 * placebo:+.1f} points. The last column is exact, of a small tree, and another "
         f"problem: see takes.md. {_of_refusals(results)}\n\n"
         "What came out:\n\n" + "\n".join(lines)
@@ -192,12 +173,9 @@ def _of_mixture(results: Results, sampler: str) -> str:
     changes = {method: change(results, method, sampler) for method in methods}
     worse = [method for method, x in changes.items() if x.high < 0]
     better = [method for method, x in changes.items() if x.low > 0]
-    shares = {
-        method: gain(results, row_of(method, sampler)) / gain(results, row_of(method, FRESH))
-        for method in methods
-        if gain(results, row_of(method, FRESH)) > 0.01
-    }
-    said = "; ".join(f"{method} {share:.2f}" for method, share in shares.items()) or "none"
+    shares = {method: share_kept(results, method, sampler) for method in methods}
+    told = {method: share.mean for method, share in shares.items() if share}
+    said = "; ".join(f"{method} {share:.2f}" for method, share in told.items()) or "none"
     return (
         f"of {len(methods)} methods {len(worse)} do worse than on fresh answers alone, corrected "
         f"({'; '.join(worse) or 'none'}), and {len(better)} better "

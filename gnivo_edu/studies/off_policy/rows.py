@@ -8,7 +8,7 @@ from typing import Any
 from gnivo_edu.studies.study import Cell, Size
 from gnivo_edu.studies.table1.search import chosen
 
-BASE, EXACT = "base", "exact: "
+BASE, EXACT, PULL = "base", "exact: ", "exact pull: "
 MEASURE = "pass@1.mean"
 ANSWERS = {"full": 2_048, "quick": 1_024, "smoke": 128}  # that a run learns from
 K, VISITS = 8, 4  # how often a question is asked
@@ -24,17 +24,17 @@ METHODS: dict[str, dict[str, Any]] = {
     },
     LAST: {"setting": "gnivo", "objective_options": {"prefixes": "last"}},
     "GRPO": {"setting": "grpo"},
+    "RLOO": {"setting": "rloo"},
+    "Dr. GRPO": {"setting": "dr_grpo"},
     "VIMPO": {"setting": "vimpo/short"},
     "Online DPO": {"setting": "online_dpo"},
     "SFT-winning": {"setting": "sft_winning"},
     "DRO": {"setting": "dro"},
-}
-# Only asked what they take and where they end: siblings, and PPO, five times as slow.
-NOT_RUN: dict[str, dict[str, Any]] = {
-    "RLOO": {"setting": "rloo"},
-    "Dr. GRPO": {"setting": "dr_grpo"},
-    "PPO": {"setting": "ppo"},
     "OREO": {"setting": "oreo"},
+    "PPO": {"setting": "ppo"},
+}
+# Only asked what it takes and where it ends: a sibling.
+NOT_RUN: dict[str, dict[str, Any]] = {
     "GN-IVO, raw weights": {
         "setting": "gnivo",
         "objective_options": {"weights": "raw", "reward_max": 1.0},
@@ -48,11 +48,9 @@ SAMPLERS: dict[str, dict[str, int]] = {
     HALF: {"policy": 4, "replay": 4},
     OTHER: {"policy": 4, "data": 4},
 }
-QUARTERED = ("GVPO", OURS, "GRPO")
 # What weighs answers by a ratio to their writer; `exact` cells ask each loss, and tests hold these
-# to what they say. Completion weights are given the other model's log-probabilities.
-REFUSING = (COMPLETION, "GRPO")
-GIVEN = (COMPLETION,)
+# to what they say. They are given the other model's log-probabilities.
+REFUSING = (COMPLETION, "GRPO", "RLOO", "Dr. GRPO", "PPO")
 SHUFFLED = "GVPO, 4:4, shuffled rewards"
 
 
@@ -65,26 +63,13 @@ def row_of(method: str, sampler: str) -> str:
     return f"{method}, {sampler}"
 
 
-def mixtures() -> list[tuple[str, str]]:
-    """Every method with every mixture that is run, method by method."""
-    return [
-        (method, sampler)
-        for method in METHODS
-        for sampler in SAMPLERS
-        if (sampler != QUARTER or method in QUARTERED)
-        and (sampler != OTHER or method not in REFUSING or method in GIVEN)
-    ]
-
-
 def cells(size: Size, seeds: Sequence[int]) -> list[Cell]:
-    """The laboratory's cells, one each; the base and the other model once; and every row at every
-    seed.
+    """The laboratory's cells, two a method; the base and the other model once; and every method
+    with every mixture at every seed.
     """
-    asked = mixtures()
-    if size != "full":
-        few = ("GVPO", COMPLETION) if size == "smoke" else QUARTERED
-        asked = [(method, sampler) for method, sampler in asked if method in few]
-        asked = [pair for pair in asked if pair[1] != QUARTER]
+    few = {"full": tuple(METHODS), "quick": ("GVPO", OURS, "GRPO"), "smoke": ("GVPO", COMPLETION)}
+    samplers = [sampler for sampler in SAMPLERS if size == "full" or sampler != QUARTER]
+    asked = [(method, sampler) for method in few[size] for sampler in samplers]
     test = {"questions": {"full": 100, "quick": 50, "smoke": 5}[size]}
     answers = ANSWERS[size]
     questions = answers // (K * VISITS)
@@ -104,16 +89,17 @@ def cells(size: Size, seeds: Sequence[int]) -> list[Cell]:
             "reference": "initial",
             "sampler": SAMPLERS[sampler],
         }
-        theirs = {"other": other | {"logps": method in GIVEN}} if sampler == OTHER else {}
+        theirs = {"other": other | {"logps": method in REFUSING}} if sampler == OTHER else {}
         return {"train": told | METHODS[method], **theirs, **test}
 
-    methods = {method: METHODS[method] for method in dict.fromkeys(method for method, _ in asked)}
+    methods = {method: METHODS[method] for method in few[size]}
     if size == "full":
         methods |= NOT_RUN
     listed = [
         Cell(EXACT + method, seeds[0], {"laboratory": method, "asked": told})
         for method, told in methods.items()
     ]
+    listed += [Cell(PULL + method, seeds[0], {"pull": told}) for method, told in methods.items()]
     listed.append(Cell(BASE, seeds[0], {"train": None, **test}))
     listed.append(Cell("the other model", seeds[0], {"other": other, **test}))
     listed += [

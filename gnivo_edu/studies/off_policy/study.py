@@ -36,6 +36,10 @@ def run(cell: Cell, folder: Path) -> dict[str, Any]:
         from gnivo_edu.studies.off_policy.exact import laboratory
 
         return laboratory(settings["laboratory"], settings["asked"])
+    if "pull" in settings:
+        from gnivo_edu.studies.off_policy.exact import pulls
+
+        return {"pull": pulls(settings["pull"])}
     other = settings.pop("other", None)
     if other is None:
         return train_and_test(cell, folder)
