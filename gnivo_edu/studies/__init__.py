@@ -73,11 +73,13 @@ def run(
     """
     study = study_of(name)
     folder = out or folder_of(name, size)
-    if only == "predictions":
-        write_predictions(study, folder)
-        return Done(folder, 0, "", {})
     source = study_of(study.runs_of or name)
     runs = out or folder_of(source.name, size)
+    if only == "predictions":
+        there = Results.read(runs)
+        # What came out of earlier ones stays beside them.
+        write_predictions(study, folder, there if there.runs else None)
+        return Done(folder, 0, "", {})
     if only == "report":
         results = Results.read(runs)
     else:

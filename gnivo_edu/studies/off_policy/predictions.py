@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from statistics import fmean
 
 from gnivo_edu.studies.off_policy.measures import gain
 from gnivo_edu.studies.off_policy.rows import (
@@ -26,6 +27,16 @@ def kept(method: str, sampler: str) -> Callable[[Results], float]:
     )
 
 
+def mean_kept(methods: Sequence[str], sampler: str) -> Callable[[Results], float]:
+    """The same, its mean over methods."""
+    return lambda results: fmean(kept(method, sampler)(results) for method in methods)
+
+
+def below(mine: Callable[[Results], float], *others: str) -> Callable[[Results], float]:
+    """Reads a share that is kept, less the smallest of those of other methods at 4:4."""
+    return lambda results: mine(results) - min(kept(other, HALF)(results) for other in others)
+
+
 def placebo_kept(results: Results) -> float:
     """The same of GVPO with shuffled rewards."""
     return gain(results, SHUFFLED) / gain(results, row_of("GVPO", FRESH))
@@ -38,6 +49,7 @@ def completion_change(results: Results) -> float:
 
 
 COMMAND = "gnivo-edu study off-policy"
+CLIPPED = ("RLOO", "Dr. GRPO", "PPO")
 NOTHING = "shuffled rewards leave nothing to learn, so that it keeps about none of the gain."
 PREDICTIONS = (
     Prediction(
@@ -102,5 +114,64 @@ PREDICTIONS = (
         falsified="completion weights more than two points better, or six worse.",
         placebo_misses="it is the difference of two kinds of weights, of which placebos have one.",
         number=completion_change,
+    ),
+    Prediction(
+        name="of RLOO, Dr. GRPO, PPO and OREO, RLOO loses most",
+        says="Its clip is on the ratio of a whole answer, which leaves it first: in the laboratory "
+        "an old answer has 0.88 of the pull of a new one near its writer, where the clips on "
+        "tokens of Dr. GRPO and PPO leave 0.97; OREO has no ratio. At these rates each of the four "
+        "goes about as far between two visits. Share of the gain that RLOO keeps at 4:4, less the "
+        "smallest of Dr. GRPO, PPO and OREO.",
+        low=-0.4,
+        high=0.0,
+        command=COMMAND,
+        falsified="one of the three that keeps less than RLOO.",
+        placebo_misses="GVPO with shuffled rewards in the place of RLOO keeps about none of a "
+        "gain, far less than a clip takes.",
+        number=below(kept("RLOO", HALF), "Dr. GRPO", "PPO", "OREO"),
+        placebo=below(placebo_kept, "Dr. GRPO", "PPO", "OREO"),
+    ),
+    Prediction(
+        name="methods that clip keep less than OREO",
+        says="Once the policy has gone far, clips leave next to nothing of the pull of an old "
+        "answer, 0.08 of RLOO, 0.15 of Dr. GRPO and 0.17 of PPO, where that of OREO is 1.24. What "
+        "is clipped is not learned from, and 1,280 of 2,048 answers are new. Mean share that RLOO, "
+        "Dr. GRPO and PPO keep at 4:4, less that of OREO.",
+        low=-0.35,
+        high=-0.02,
+        command=COMMAND,
+        falsified="clipping methods that keep as much as OREO, or more: then the clip costs "
+        "nothing at two visits.",
+        placebo_misses="GVPO with shuffled rewards in the place of the three keeps about none.",
+        number=below(mean_kept(CLIPPED, HALF), "OREO"),
+        placebo=below(placebo_kept, "OREO"),
+    ),
+    Prediction(
+        name="OREO keeps its gain",
+        says="Its residuals are 0 at the optimum whoever wrote the answers, 0 in the laboratory at "
+        "every share, and it is made for answers that were written before. Gain of 4:4 over that "
+        "of 0:8.",
+        low=0.85,
+        high=1.15,
+        command=COMMAND,
+        falsified="a gain that differs by more than three twentieths.",
+        placebo_misses=NOTHING,
+        number=kept("OREO", HALF),
+        placebo=placebo_kept,
+    ),
+    Prediction(
+        name="told who wrote them, methods that clip learn from another model's answers",
+        says="Its right answers are likelier under it than under the policy, and a clip does not "
+        "stop a right answer with a ratio below 1: it teaches at that weight. Wrong ones are "
+        "clipped there. Mean share of the gain that RLOO, Dr. GRPO and PPO keep with four answers "
+        "of it.",
+        low=0.7,
+        high=1.1,
+        command=COMMAND,
+        falsified="a mean below 0.7: clips and weights hide another model's answers after all; or "
+        "above 1.1: its answers are worth more than their own.",
+        placebo_misses=NOTHING,
+        number=mean_kept(CLIPPED, OTHER),
+        placebo=placebo_kept,
     ),
 )

@@ -6,7 +6,6 @@ from typing import Any
 
 from gnivo_edu.figures.distance import distance_curves
 from gnivo_edu.figures.forest import forest_plot
-from gnivo_edu.statistics import Interval
 from gnivo_edu.studies.off_policy.measures import (
     change,
     gain,
@@ -21,6 +20,7 @@ from gnivo_edu.studies.off_policy.rows import (
     FRESH,
     HALF,
     MEASURE,
+    METHODS,
     OTHER,
     PULL,
     QUARTER,
@@ -56,14 +56,18 @@ def report(results: Results) -> None:
 
 def forest(results: Results) -> Any:
     """What a method gains or loses when some of each group is not its own and new."""
-    panels: dict[str, dict[str, Interval]] = {}
-    for method, sampler in mixed(results):
-        panels.setdefault(sampler, {})[method] = change(results, method, sampler)
+    ran = mixed(results)
+    samplers = [sampler for sampler in SAMPLERS if sampler in {one for _, one in ran}]
+    # Of a study that is not done, those that are: the same names in every panel.
+    methods = [name for name in METHODS if all((name, sampler) in ran for sampler in samplers)]
+    panels = {
+        sampler: {name: change(results, name, sampler) for name in methods} for sampler in samplers
+    }
     count = len(results.of(row_of("GVPO", FRESH)))
     return forest_plot(
-        {sampler: panels[sampler] for sampler in SAMPLERS if sampler in panels},
+        panels,
         "mean Pass@1, less the same method on fresh answers alone",
-        f"mean over {count} seeds, paired; 95% intervals, corrected for {len(mixed(results))} "
+        f"mean over {count} seeds, paired; 95% intervals, corrected for {len(ran)} "
         "comparisons; panels: historical to current",
         limits=LIMITS,
     )
