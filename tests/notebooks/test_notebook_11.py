@@ -1,5 +1,7 @@
 """Notebook 11: its equations by other means, and what its prose says of the results on file."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from gnivo_edu.batch import GroupBatch
 from gnivo_edu.population.claims.table1 import leads
 from gnivo_edu.statistics import t_quantile
 from gnivo_edu.studies.arithmetic import TESTED
+from gnivo_edu.studies.results import REPLACED
 from gnivo_edu.studies.table1 import conditions
 from gnivo_edu.studies.table1 import rows as table1
 from tests.notebooks.notebook import Notebook
@@ -85,9 +88,26 @@ def test_what_is_said_of_the_table(results):
     assert all(sure["DRO", tier].high < 0 for tier in TESTED)
     level = [name for name in names if all(holds_0(sure[name, tier]) for tier in TESTED)]
     assert "GN-IVO" in level
-    assert len(level) == 8
-    fell = [run["pass@1"]["4"] < 0.1 for run in results.of("VIMPO")]
+    assert len(level) == 7
+    assert sure["PPO", 4].low > 0
+    slowest = max(names, key=lambda name: results.mean(name, "training_seconds").mean)
+    assert slowest == "PPO"
+
+
+def test_what_the_choice_of_one_seed_had_cost(results):
+    lines = (results.folder / REPLACED).read_text(encoding="utf-8").splitlines()
+    first = studies.Results(results.folder, list(map(json.loads, lines)))
+    assert set(first.rows) == {"VIMPO", "Dr. GRPO", "PPO"}
+    for row in first.rows:
+        assert first.mean(row, "pass@1.4").mean < results.mean(row, "pass@1.4").mean - 0.05
+    fell = [run["pass@1"]["4"] < 0.1 for run in first.of("VIMPO")]
     assert (sum(fell), len(fell)) == (3, 5)
+    # It stood last, and now holds GRPO.
+    others = [results.mean(row, "pass@1.4").mean for row in table1.rivals(results)]
+    assert first.mean("VIMPO", "pass@1.4").mean < min(others)
+    search = studies.read("table1/search")
+    points = {row: search.of(row)[0]["pass@1"]["mean"] for row in search.rows}
+    assert max(points, key=points.get) == "VIMPO, 0.0003, 8"
 
 
 def test_no_placebo_gains_and_one_stays(results):
