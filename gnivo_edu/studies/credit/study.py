@@ -33,7 +33,6 @@ from gnivo_edu.studies.table1.rows import BASE, OURS, PLACED, RIVAL, placebo
 from gnivo_edu.studies.table1.search import METHODS, K, chosen, training
 
 RESPONSES = {"full": 5_120, "quick": 2_560, "smoke": 512}  # of a transformer, and of a table
-FEWER = {"PPO": 3, "DRO": 3, "OREO": 3}  # seeds of the methods with a network for a critic
 ASKED = {"full": 150, "quick": 40, "smoke": 10}  # questions of each tier, one answer to each
 
 
@@ -57,8 +56,8 @@ def cells(size: Size, seeds: Sequence[int]) -> list[Cell]:
         listed += [
             run(placebo(method, "random"), method, seed, reward="random") for method in placebos
         ]
-    for n, seed in enumerate(seeds):
-        listed += [run(m, m, seed) for m in others if n < FEWER.get(m, len(seeds))]
+    for seed in seeds:
+        listed += [run(method, method, seed) for method in others]
     return listed
 
 
