@@ -257,9 +257,11 @@ class Shown(ABC):
         lines = ["  ".join(map(pad, row, widths)).rstrip() for row in [head, *rows]]
         return self._captioned(lines)
 
-    def png(self) -> bytes:
-        """The figure as a PNG with an opaque background; the same bytes each time."""
-        return self._saved(format="png", dpi=144, metadata={"Software": None})
+    def png(self, dpi: int = 144) -> bytes:
+        """The figure as a PNG with an opaque background, `dpi` pixels an inch; the same bytes each
+        time.
+        """
+        return self._saved(format="png", dpi=dpi, metadata={"Software": None})
 
     def svg(self) -> str:
         """The figure as an SVG with an opaque background, its letters as outlines; the same text

@@ -63,7 +63,7 @@ def report(results: Results) -> None:
     write_table(folder, [_said(told, row) for row in names], _more(answers), name="credits")
     write_table(folder, [_exact(told, row) for row in names], _of_exact(), name="exact")
     if len(results.of(OURS)) > 1:
-        (folder / "roc.png").write_bytes(curves(results).png())
+        (folder / "roc.png").write_bytes(curves(results).png(dpi=96))
         (folder / "forest.png").write_bytes(forest(told).png())
 
 
@@ -196,7 +196,7 @@ def curves(results: Results) -> RocPlot:
     return roc_plot(
         panels,
         f"{len(answers.judged)} wrong answers of the base model; log pi/pi_base of each step, mean "
-        f"over {seeds} seeds; a step is flagged where the number is low; grey: a coin",
+        f"over {seeds} seeds; a step is flagged where the number is low; thin line: a coin",
     )
 
 
