@@ -230,8 +230,8 @@ def forest(results: Results) -> ForestPlot:
     return forest_plot(
         panels,
         "AUC less that of a coin",
-        f"implicit credits; means over seeds ({len(results.of(OURS))} of {OURS}), 95% intervals; "
-        "random: paid by a coin",
+        f"implicit credits; means over {len(results.of(OURS))} seeds, 95% intervals; random: paid "
+        "by a coin",
         limits=(-0.5, 0.5),
     )
 
