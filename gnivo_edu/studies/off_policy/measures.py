@@ -4,6 +4,8 @@ them it keeps, and what the laboratory said.
 
 from __future__ import annotations
 
+from statistics import fmean
+
 from gnivo_edu.statistics import Interval, t_interval
 from gnivo_edu.studies.off_policy.rows import (
     BASE,
@@ -46,16 +48,18 @@ def share_kept(results: Results, method: str, sampler: str) -> Interval | None:
     the gain on fresh answers may be none.
     """
     base = results.mean(BASE, MEASURE).mean
+    if not results.mean(row_of(method, FRESH), MEASURE).low > base:
+        return None
     fresh = results.values(row_of(method, FRESH), MEASURE)
     mixture = results.values(row_of(method, sampler), MEASURE)
-    gained = results.mean(row_of(method, FRESH), MEASURE)
-    if not gained.low > base:
-        return None
-    share = gain(results, row_of(method, sampler)) / gain(results, row_of(method, FRESH))
+    both = [seed for seed in fresh if seed in mixture]
+    gained, gain_of_mixture = (
+        fmean(values[seed] - base for seed in both) for values in (fresh, mixture)
+    )
+    share = gain_of_mixture / gained
     # The first order of a ratio of two means, paired by seed.
     moves = [
-        share + (mixture[seed] - base - share * (fresh[seed] - base)) / (gained.mean - base)
-        for seed in fresh
+        share + (mixture[seed] - base - share * (fresh[seed] - base)) / gained for seed in both
     ]
     return t_interval(moves)
 

@@ -46,7 +46,8 @@ def report(results: Results) -> None:
         "answers, of the reference, take the place of new ones, and where a stranger writes all; "
         "none is given where the published form has no rest or runs off. Pull: how much of "
         "the step that new answers make old ones make, 1 all of it; after a tenth (near) and a "
-        "quarter (far) of the way from the reference, which wrote the old ones, to the optimum."
+        "quarter (far) of the way from the reference, which wrote the old ones, to the optimum. "
+        "Beside it the share of the gain that was kept in training."
     )
     write_table(results.folder, _takes(results), takes, name="takes")
     if len(results.of(row_of("GVPO", FRESH))) > 1:
@@ -133,7 +134,10 @@ def _takes(results: Results) -> list[dict[str, Any]]:
             row[f"end, {share}% old"] = run.get("old", {}).get(share, "")
         row["end, a stranger's"] = run.get("stranger", "")
         pull = results.of(PULL + name)[0]["pull"]
-        rows.append(row | {f"pull, {way}": x for way, x in pull.items()})
+        row |= {f"pull, {way}": x for way, x in pull.items()}
+        trained = (name, HALF) in mixed(results)
+        row["kept at 4:4, trained"] = (share_kept(results, name, HALF) or "") if trained else ""
+        rows.append(row)
     return rows
 
 
@@ -172,7 +176,7 @@ def _text(results: Results) -> str:
 
 
 def _of_mixture(results: Results, sampler: str) -> str:
-    """Which methods a mixture moves, and how far the laboratory's ends said so."""
+    """Which methods a mixture moves, and what share of their gain they keep."""
     methods = [method for method, one in mixed(results) if one == sampler]
     changes = {method: change(results, method, sampler) for method in methods}
     worse = [method for method, x in changes.items() if x.high < 0]
