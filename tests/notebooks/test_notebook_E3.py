@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from gnivo_edu import objectives
+from gnivo_edu import objectives, studies
 from gnivo_edu.course import check
 from gnivo_edu.population import expect, laws, point_at
 from gnivo_edu.studies.noise import lab as noise_lab
+from gnivo_edu.studies.noise.report import ALONE, CLEAN, FURTHER, VIMPOS, against, compared, named
+from gnivo_edu.studies.table1.search import METHODS
 from tests.notebooks.notebook import Notebook
 
 BOOK = Notebook("E3_noise")
@@ -80,3 +82,28 @@ def test_a_small_alpha_makes_it_best_of_k():
     """(1 - p)(1 - (1 - q)^K) + p q^K = q, of best of K, is the ceiling as alpha goes to 0."""
     q = noise_lab.ceiling(P, alpha=0.02)
     assert (1 - P) * (1 - (1 - q) ** 8) + P * q**8 == pytest.approx(q, abs=1e-9)
+
+
+def test_the_runs_say_what_the_prose_says_of_them():
+    results = studies.read("noise")
+    pairs = compared(results)
+    more = {pair: against(results, *pair, comparisons=len(pairs)) for pair in pairs}
+    most = ("group", 0.4)
+    lost_more = {pair for pair, interval in more.items() if interval.low > 0}
+    assert lost_more == {("VIMPO", most), ("GVPO", most)}
+    assert all(interval.high > 0 for interval in more.values())
+    assert all(more["VIMPO", noise].mean > 0 for noise in (VIMPOS, *FURTHER))
+    assert all(more["GN-IVO", noise].mean > 0 for noise in (VIMPOS, *FURTHER))
+    assert more["GVPO", ALONE].mean < 0.02 < more["GVPO", VIMPOS].mean
+
+    def score(method, noise):
+        return results.mean(named(method, noise), "pass@1.mean").mean
+
+    start = results.mean("base", "pass@1.mean").mean
+    assert score("VIMPO", CLEAN) == pytest.approx(score("GRPO", CLEAN), abs=0.02)
+    assert score("GRPO", most) == pytest.approx(start, abs=0.02)
+    assert score("VIMPO", most) < 0.1
+    fallen = [one < start for one in results.values("Dr. GRPO, group 25%", "pass@1.mean").values()]
+    assert sum(fallen) == 1
+    for noise in (CLEAN, VIMPOS):
+        assert max(METHODS, key=lambda method: score(method, noise)) == "PPO"

@@ -21,7 +21,6 @@ from gnivo_edu.studies.noise.report import (
     LEVELS,
     OURS,
     RIVAL,
-    SLOWER,
     VIMPOS,
     Noise,
     named,
@@ -44,9 +43,8 @@ def cells(size: Size, seeds: Sequence[int]) -> list[Cell]:
 
     def arithmetic(pair: Pair, seed: int) -> Cell:
         method, noise = pair
-        rate, prompts = chosen(RIVAL if method == SLOWER else method)
-        setting = METHODS["VIMPO" if method == SLOWER else method]
-        train = training(setting, rate, prompts)
+        rate, prompts = chosen(method)
+        train = training(METHODS[method], rate, prompts)
         train["steps"] = RESPONSES[size] // (prompts * K)
         train |= {"reward_noise": noise[1], "reward_noise_of": noise[0]}
         frozen = full and seed == seeds[0] and method in (OURS, RIVAL) and noise in (CLEAN, VIMPOS)
@@ -80,7 +78,6 @@ def _blocks() -> list[Block]:
         # Of the other tables theory says the same end for both kinds of coins.
         (True, [(method, VIMPOS) for method in (OURS, RIVAL, *anchored[:2])] + [(OURS, ALONE)]),
         (False, [(method, noise) for method in first for noise in (CLEAN, VIMPOS)]),
-        (False, [(SLOWER, CLEAN), (SLOWER, VIMPOS)]),
         (False, [(OURS, ALONE), (RIVAL, ALONE), (RIVAL, COINS)]),
         (False, [("GVPO", CLEAN), ("GVPO", VIMPOS)]),
         (True, [("SFT-winning", VIMPOS), (anchored[2], VIMPOS)]),
