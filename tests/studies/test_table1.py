@@ -12,11 +12,12 @@ import torch
 from gnivo_edu import objectives, studies
 from gnivo_edu.batch import GroupBatch
 from gnivo_edu.course.layout import CLONE
+from gnivo_edu.studies import arithmetic
 from gnivo_edu.studies.arithmetic import curve, train_and_test
 from gnivo_edu.studies.results import Results
 from gnivo_edu.studies.runner import TIMINGS
 from gnivo_edu.studies.study import Cell
-from gnivo_edu.studies.table1 import conditions, rows, search, study, variants
+from gnivo_edu.studies.table1 import conditions, rows, search, study, tuned, variants
 from gnivo_edu.tasks.arithmetic import TRAIN_QUESTIONS, Arithmetic
 
 
@@ -170,3 +171,53 @@ def test_the_hard_tier_lies_where_it_can_rise() -> None:
         pytest.skip("results/table1 is not there")
     assert 0.15 <= results.mean("base", f"pass@1.{rows.HARD}").mean <= 0.35
     assert max(rows.gain(results, name) for name in search.METHODS) >= 0.12
+
+
+def test_a_condition_is_tested_where_its_validation_is_best(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The test has no part in the choice, and the chosen model is the one that it is given."""
+    scores = iter([0.3, 0.9, 0.6])
+    asked: list[Any] = []
+
+    def trained(cell: Cell, folder: Path) -> dict[str, Any]:
+        asked.append(cell.settings)
+        kl = cell.settings["train"]["learning_rate"]
+        return {"pass@1": {"mean": next(scores)}, "kl_to_initial": kl, "responses": 8}
+
+    def tested(model: Any, settings: Any) -> dict[str, Any]:
+        assert settings.get("test", "test") == "test"
+        return {"model": model, "pass@1": {"mean": 0.2}}
+
+    monkeypatch.setattr(arithmetic, "train_and_test", trained)
+    monkeypatch.setattr(arithmetic, "test", tested)
+    monkeypatch.setattr(tuned, "load_transformer", lambda folder: folder.parent.name)
+    grid = [
+        {"train": {"learning_rate": rate, "prompts_per_step": 8}, "questions": 200}
+        for rate in (1, 2, 3)
+    ]
+    run = tuned.run(Cell("GRPO: as in Table 1", 8, {"grid": grid}), tmp_path)
+    assert (run["model"], run["learning_rate"], run["kl_to_initial"]) == ("1", 2, 2)
+    assert run["validation"] == [0.3, 0.9, 0.6]
+    assert {one["test"] for one in asked} == {"validation"}
+
+
+def test_both_methods_choose_on_one_grid_and_fresh_seeds() -> None:
+    listed = tuned.cells("full", range(5))
+    grids: dict[str, set[Any]] = {}
+    for cell in listed:
+        points = [
+            (point["train"]["learning_rate"], point["train"]["prompts_per_step"])
+            for point in cell.settings["grid"]
+        ]
+        grids.setdefault(cell.row.split(": ")[1], set()).add(tuple(points))
+        answers = {
+            point["train"]["steps"]
+            * point["train"]["prompts_per_step"]
+            * point["train"]["group_size"]
+            for point in cell.settings["grid"]
+        }
+        assert len(answers) == 1
+    assert all(points == {tuned.GRID} for points in grids.values())
+    before = {cell.seed for cell in conditions.cells("full", range(conditions.TRIED + 5))}
+    assert not before & {cell.seed for cell in listed}
