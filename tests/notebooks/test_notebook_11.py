@@ -12,7 +12,7 @@ from gnivo_edu.population.claims.table1 import leads
 from gnivo_edu.statistics import t_quantile
 from gnivo_edu.studies.arithmetic import TESTED
 from gnivo_edu.studies.results import REPLACED
-from gnivo_edu.studies.table1 import conditions
+from gnivo_edu.studies.table1 import conditions, tuned
 from gnivo_edu.studies.table1 import rows as table1
 from tests.notebooks.notebook import Notebook
 
@@ -130,3 +130,25 @@ def test_what_is_said_of_the_conditions():
     }  # fmt: skip
     assert all(mean < 0 for mean in apart.values())
     assert len(conditions.CONDITIONS) == 12
+
+
+def test_what_is_said_of_rates_chosen_anew():
+    first, found = studies.read("table1/conditions"), studies.read("table1/tuned")
+    names = tuned.conditions(found)
+    assert names == list(conditions.CONDITIONS)
+    gains = {name: tuned.gain(found, name) for name in names}
+    assert [name for name in names if not holds_0(gains[name])] == ["half of the answers replayed"]
+    for name in ("4 updates a draw", "8 updates a draw"):
+        assert conditions.confirmed(first, name).mean < 3 * gains[name].mean < 0
+    assert max(names, key=lambda name: gains[name].mean) == tuned.FOUND
+    by_seed = {
+        name: {
+            seed: ours - found.values(conditions.row(name, "GRPO"), "pass@1.mean")[seed]
+            for seed, ours in found.values(conditions.row(name, "GN-IVO"), "pass@1.mean").items()
+        }
+        for name in ("half of the answers replayed", tuned.FOUND)
+    }
+    assert all(gap < 0 for gap in by_seed["half of the answers replayed"].values())
+    assert all(gap > 0 for gap in by_seed[tuned.FOUND].values())
+    assert len(by_seed[tuned.FOUND]) == 10
+    assert tuned.confirmed(found).low > 0
