@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gnivo_edu.figures.bands import Band, band_curves
+from gnivo_edu.figures.bands import Band, BandCurves, band_curves
 from gnivo_edu.statistics import Interval
 from gnivo_edu.studies.arithmetic import POINTS, train_and_test
 from gnivo_edu.studies.results import Results
@@ -62,22 +62,28 @@ def first_half(results: Results, row: str) -> float:
     return (y[POINTS // 2 - 1] - y[0]) / (y[-1] - y[0])
 
 
+def figure(results: Results, x: str) -> BandCurves:
+    """Every measure of every method against "responses" or "seconds", GN-IVO in each row of panels
+    beside some others.
+    """
+    sets = [[name for name in one if name in results.rows] for one in SETS]
+    rows = [name for name in METHODS if name in results.rows]
+    caption = (
+        f"mean over {len(results.of(rows[0]))} seeds of the runs of Table 1; bands: smallest to "
+        "largest seed. DRO and OREO learn from answers of the base, whose reward stays. The "
+        "residual is 1 where the reference is the policy itself"
+    )
+    drawn = {row: bands(results, row, x) for row in rows}
+    kept = [one for one in sets if one]
+    return band_curves(drawn, kept, MEASURES, x_label=X[x], caption=caption, log=LOG)
+
+
 def report(results: Results) -> None:
     """Two figures, and the numbers at the start, in the middle and at the end."""
     rows = [name for name in METHODS if name in results.rows]
-    sets = [[name for name in one if name in rows] for one in SETS]
     seeds = len(results.of(rows[0]))
-    for x, label in X.items():
-        drawn = {row: bands(results, row, x) for row in rows}
-        caption = (
-            f"mean over {seeds} seeds of the runs of Table 1; bands: smallest to largest "
-            "seed. DRO and OREO learn from answers of the base, whose reward stays. The "
-            "residual is 1 where the reference is the policy itself"
-        )
-        figure = band_curves(
-            drawn, [one for one in sets if one], MEASURES, x_label=label, caption=caption, log=LOG
-        )
-        (results.folder / f"against_{x}.png").write_bytes(figure.png())
+    for x in X:
+        (results.folder / f"against_{x}.png").write_bytes(figure(results, x).png())
     table = [_row(results, row) for row in rows]
     text = (
         "# Curves of Table 1's runs\n\n"

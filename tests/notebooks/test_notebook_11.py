@@ -10,7 +10,9 @@ from gnivo_edu import objectives, studies
 from gnivo_edu.batch import GroupBatch
 from gnivo_edu.population.claims.table1 import leads
 from gnivo_edu.statistics import t_quantile
+from gnivo_edu.studies import curves
 from gnivo_edu.studies.arithmetic import TESTED
+from gnivo_edu.studies.off_policy.measures import share_kept
 from gnivo_edu.studies.results import REPLACED
 from gnivo_edu.studies.table1 import conditions, tuned
 from gnivo_edu.studies.table1 import rows as table1
@@ -152,3 +154,28 @@ def test_what_is_said_of_rates_chosen_anew():
     assert all(gap > 0 for gap in by_seed[tuned.FOUND].values())
     assert len(by_seed[tuned.FOUND]) == 10
     assert tuned.confirmed(found).low > 0
+    # The gap where answers are replayed is as large without them, where the reference stays.
+    gap, alone = gains["half of the answers replayed"].mean, gains["fixed reference"].mean
+    assert abs(alone) > 0.9 * abs(gap)
+    kept = share_kept(studies.read("off-policy"), "GN-IVO", "4:4")
+    assert kept.low < 1 < kept.high
+    assert abs(kept.mean - 1) < 0.05
+
+
+def test_what_is_said_of_the_way(results):
+    lines = {row: curves.bands(results, row, "responses") for row in table1.rivals(results)}
+    norms = {row: band["grad_norm"].y[-1].mean for row, band in lines.items()}
+    ours = curves.bands(results, "GN-IVO", "responses")
+    assert min(norms, key=norms.get) == "VIMPO"
+    assert 10**3.8 < ours["grad_norm"].y[-1].mean / norms["VIMPO"] < 10**4.5
+    assert [place.mean for place in ours["residual"].y] == [1.0] * curves.POINTS
+
+
+def test_what_is_said_of_sizes():
+    sizes = studies.read("ablations")
+    trained = [row for row in sizes.rows if not row.startswith("exact: ")]
+    score = {row: sizes.mean(row, "pass@1.mean").mean for row in trained}
+    groups = ["GN-IVO", *(f"GN-IVO, K = {k}" for k in (2, 4, 16))]
+    assert min(groups, key=score.get) == "GN-IVO, K = 16"
+    for row in (*groups[1:], "alpha = 0.1", "alpha = 1", "1 depth", "last depth"):
+        assert holds_0(sizes.difference(row, "GN-IVO", "pass@1.mean", comparisons=16))
