@@ -45,7 +45,6 @@
 # difference of two shares of so many problems.
 
 # %%
-import json
 import tempfile
 from pathlib import Path
 
@@ -58,13 +57,9 @@ from gnivo_edu.figures.lines import styles
 from gnivo_edu.population.claims.table1 import (
     BENCHMARKS, leads, scores, standings)
 from gnivo_edu.statistics import t_quantile
-from gnivo_edu.studies import curves
-from gnivo_edu.studies.off_policy.measures import share_kept
 from gnivo_edu.studies.predictions import outcomes
 from gnivo_edu.studies.table1 import conditions as table1_conditions
 from gnivo_edu.studies.table1 import rows as table1
-from gnivo_edu.studies.table1 import tuned
-from gnivo_edu.studies.table1.search import chosen
 from gnivo_edu.studies.table1.study import forest
 
 problems = dict(zip(BENCHMARKS, (40, 272, 675, 30, 30)))
@@ -194,6 +189,8 @@ forest(results)
 # of the whole grid. Two more seeds were run when its row had come out last.
 
 # %%
+import json
+
 search = studies.read("table1/search")
 for row in ("VIMPO, 0.0003, 8", "VIMPO, 0.0001, 8", "PPO, 0.0001, 8",
             "PPO, 0.0001, 32"):
@@ -224,6 +221,8 @@ print("the poster's GN-IVO beside its SFT-winning, of 20 cells:",
 # runs, with GN-IVO in both rows of panels.
 
 # %%
+from gnivo_edu.studies import curves
+
 curves.figure(results, "responses")
 
 # %% [markdown]
@@ -357,9 +356,12 @@ print(f"confirmed on fresh seeds: {len(apart)} of "
 # such brake. But look first at what the two brought with them.
 
 # %%
+from gnivo_edu.studies.table1.search import chosen
+
 for method in ("GN-IVO", "GRPO"):
     rate, questions = chosen(method)
-    print(f"{method:<6} learning rate {rate:g}, {questions} questions a step")
+    print(f"{method:<6} learning rate {rate:g}, {questions} questions "
+          "a step")
 for name in ("as in Table 1", "4 updates a draw", "8 updates a draw"):
     kls = [conditions.mean(table1_conditions.row(name, method),
                            "kl_to_initial").mean
@@ -381,21 +383,21 @@ for name in ("as in Table 1", "4 updates a draw", "8 updates a draw"):
 
 # %%
 from gnivo_edu.figures.forest import forest_plot
+from gnivo_edu.studies.table1 import tuned
 
 chosen_anew = studies.read("table1/tuned")
 names = tuned.conditions(chosen_anew)
+first = {name: table1_conditions.confirmed(conditions, name)
+         for name in names}
+second = {name: tuned.gain(chosen_anew, name) for name in names}
 forest_plot(
-    {"rates of Table 1": {name: table1_conditions.confirmed(conditions, name)
-                          for name in names},
-     "rates chosen in each condition": {name: tuned.gain(chosen_anew, name)
-                                        for name in names}},
+    {"rates of Table 1": first, "rates chosen in each condition": second},
     "Pass@1 of GN-IVO less that of GRPO",
     f"paired, five seeds each; 95% intervals, corrected for {len(names)} "
     "conditions")
 
 # %%
-for name in names:
-    x = tuned.gain(chosen_anew, name)
+for name, x in second.items():
     print(f"{name:<38}{x.mean:+.3f} ({x.low:+.3f} to {x.high:+.3f})")
 
 # %% [markdown]
@@ -408,6 +410,8 @@ for name in names:
 # and changes the share of old answers. What does GN-IVO keep of its gain?
 
 # %%
+from gnivo_edu.studies.off_policy.measures import share_kept
+
 old_answers = studies.read("off-policy")
 for method in ("GN-IVO", "GRPO"):
     kept = share_kept(old_answers, method, "4:4")
@@ -429,7 +433,8 @@ x = tuned.confirmed(chosen_anew)
 print(f"{tuned.FOUND}, on other seeds: {x.mean:+.3f} ({x.low:+.3f} to "
       f"{x.high:+.3f})")
 for method in ("GN-IVO", "GRPO"):
-    print(f"{method:<6} chose", tuned.points(chosen_anew, tuned.FOUND, method))
+    picked = tuned.points(chosen_anew, tuned.FOUND, method)
+    print(f"{method:<6} chose {picked}")
 
 # %% [markdown]
 # It is a lead. So there *is* a condition in which GN-IVO is ahead here. Do
