@@ -533,7 +533,8 @@ print(f"{len(report.frozen(small).judged)} wrong answers")
 # | Where does training end? | not always at $\pi^*$: look it up |
 # | Does the number find a mistake? | a habit, yes, by any method; the second mistake like the first; never what training taught |
 #
-# **Links.** `gnivo_edu/studies/credit/study.py`, the study with its predictions, of
+# **Links.** `gnivo_edu/studies/credit/study.py`, the study with its
+# predictions, of
 # which some failed; `gnivo_edu/studies/credit/measures.py`, the measures;
 # `gnivo_edu/studies/credit/exact.py`, the poster's problem in a table;
 # `gnivo_edu/tasks/arithmetic.py`, the sums and their habit. `results/credit`

@@ -481,7 +481,8 @@ for average in ("log-probabilities of answers", "logits",
 # **Links.** `notebooks/moving_reference.md`, the three questions with their
 # proofs; `gnivo_edu/population/moving/__init__.py`, the exact numbers;
 # `gnivo_edu/studies/moving_reference/study.py` and
-# `gnivo_edu/studies/moving_reference/tree.py`, the runs; `results/moving-reference`,
+# `gnivo_edu/studies/moving_reference/tree.py`, the runs;
+# `results/moving-reference`,
 # tables, figures, and what was predicted before them. VIMPO: arXiv
 # 2606.20008. KL to a moving reference averages values: Vieillard et al.,
 # arXiv 2003.14089.
