@@ -95,6 +95,16 @@ def test_smollm2_has_rows_of_its_own():
     assert {cell.settings["compared"] for cell in listed} == {12}
 
 
+@pytest.mark.parametrize("name", ["text", "text/smollm2"])
+@pytest.mark.parametrize("size", ["full", "quick", "smoke"])
+def test_every_form_draws_enough_for_a_frontier(name, size):
+    base, *others = studies.study_of(name).cells(size, range(2))
+    assert (base.row, base.settings["frontier"]) == ("base", True)
+    assert not any(cell.settings["frontier"] for cell in others)
+    rewards = np.random.default_rng(0).uniform(size=(8, base.settings["samples"]))
+    assert frontier_of(rewards), "a share of the most needs a point"
+
+
 def test_shares_and_ratios_are_of_the_right_rows():
     frontier = [[1.0, 0.0, 0.5], [0.2, 1.0, 0.9]]
     runs = [

@@ -94,7 +94,8 @@ class OfATest(TokenMDP):
 
 class HashOfATest(OfATest):
     def _score(self, tokens: Any, lengths: Any, prompt_index: Any) -> Any:
-        return np.full(len(tokens), hash("the seed of the interpreter") % 97 / 97)
+        # Modulo a large prime: two seeds of the interpreter are not to agree by chance.
+        return np.full(len(tokens), hash("the seed of the interpreter") % (2**31 - 1) / 2**31)
 
 
 def local_class() -> type[TokenMDP]:
