@@ -419,9 +419,9 @@ for method in ("GN-IVO", "GRPO"):
           f"({kept.low:.2f} to {kept.high:.2f}) of its gain")
 
 # %% [markdown]
-# As good as all of it. So it is the reference that holds GN-IVO back, as
-# notebook 08 would have it: once the answers of a group stand apart by what
-# the rewards say, nothing is left to push.
+# As good as all of it. So old answers are not to blame, and the reference
+# probably is, as notebook 08 would have it: once the answers of a group stand
+# apart by what the rewards say, nothing is left to push.
 #
 # And in groups of two GN-IVO leads, at every seed. But that is the best of
 # twelve, picked when all had been seen, and its interval, corrected for that,
@@ -535,7 +535,7 @@ print(f"{small.runs} runs: {'; '.join(again.rows)}")
 # | What is one step worth? | $V(s_t) - V(s_{t-1})$ |
 # | How can groups find it without a critic? | by comparing: $V$ up to a shift, which a policy pins |
 # | Where does each loss end up? | at $\pi^*$, beside it, or nowhere: notebook 08 |
-# | Which method trains best? | here most tie, because they push alike; a reference that stays holds GN-IVO back |
+# | Which method trains best? | here most tie, because they push alike; a reference that stays seems to hold GN-IVO back |
 #
 # **Links.** `gnivo_edu/studies/`, the runs, one folder a study;
 # `results/table1/`, every run as a line of JSON, the tables, the frozen

@@ -21,7 +21,7 @@ FOLDER = ROOT / "results"
 RAN = [name for name in studies.NAMES if (FOLDER / name / RUNS).exists()]
 NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?")
 TOLD = [name for name in NAMES if name[:2] in ("11", "12", "E3", "E4")]
-FEWEST = defaultdict(lambda: 5, {"text": 3, "table1/search": 1, "ladder": 1})
+FEWEST = defaultdict(lambda: 5, {"text": 3, "table1/search": 3, "ladder": 1})
 
 
 def numbers(text: str) -> list[float]:

@@ -221,3 +221,17 @@ def test_both_methods_choose_on_one_grid_and_fresh_seeds() -> None:
     assert all(points == {tuned.GRID} for points in grids.values())
     before = {cell.seed for cell in conditions.cells("full", range(conditions.TRIED + 5))}
     assert not before & {cell.seed for cell in listed}
+
+
+def test_the_first_choice_stays_unless_another_leads_by_the_margin() -> None:
+    def chosen(lead: float) -> str:
+        scores = {"first": (0.9, 0.6, 0.6), "other": (0.8, 0.65, 0.65 + 3 * lead)}
+        runs = [
+            {"row": row, "seed": seed, "pass@1": {"mean": score}}
+            for row, of_seeds in scores.items()
+            for seed, score in enumerate(of_seeds)
+        ]
+        return search.best_point(Results(Path(), runs), list(scores))
+
+    assert chosen(search.MARGIN - 0.001) == "first"
+    assert chosen(search.MARGIN + 0.001) == "other"

@@ -32,7 +32,7 @@ from gnivo_edu.studies.results import Results, Run
 from gnivo_edu.studies.tables import write_table
 
 LAB_ALPHA = 0.3
-LIMITS = (-0.15, 0.15)  # of the forest plot: of VIMPO seeds differ by more
+LIMITS = (-0.15, 0.15)  # of the forest plot: of Online DPO seeds differ by more
 # Which end of the laboratory stands beside a mixture.
 ENDS = {FRESH: "old.0", QUARTER: "old.25", HALF: "old.50", OTHER: "stranger"}
 
@@ -121,14 +121,14 @@ def _end(run: Run, sampler: str) -> float | str:
 def _takes(results: Results) -> list[dict[str, Any]]:
     rows = []
     for name, run in laboratory(results).items():
-        refuses = bool(run["asks_writer"])
+        taken, why = "takes", "reads no ratio to the writer"
+        if run["asks_writer"]:
+            taken, why = "refuses", "weighs an answer by a ratio to its writer"
         row: dict[str, Any] = {
             "method": name,
             "its own old answers": "takes",
-            "another model's, without its log-probabilities": "refuses" if refuses else "takes",
-            "why": "weighs an answer by a ratio to its writer"
-            if refuses
-            else "reads no ratio to the writer",
+            "another model's, without its log-probabilities": taken,
+            "why": why,
         }
         for share in ("0", "25", "50", "100"):
             row[f"end, {share}% old"] = run.get("old", {}).get(share, "")
