@@ -14,7 +14,7 @@ from gnivo_edu.studies import curves
 from gnivo_edu.studies.arithmetic import TESTED
 from gnivo_edu.studies.off_policy.measures import share_kept
 from gnivo_edu.studies.results import REPLACED
-from gnivo_edu.studies.table1 import conditions, tuned
+from gnivo_edu.studies.table1 import conditions, search, tuned
 from gnivo_edu.studies.table1 import rows as table1
 from tests.notebooks.notebook import Notebook
 
@@ -169,6 +169,9 @@ def test_what_is_said_of_the_way(results):
     assert min(norms, key=norms.get) == "VIMPO"
     assert 10**3.8 < ours["grad_norm"].y[-1].mean / norms["VIMPO"] < 10**4.5
     assert [place.mean for place in ours["residual"].y] == [1.0] * curves.POINTS
+    drawn = curves.figure(results, "responses")
+    assert drawn.x_label == "answers drawn"
+    assert set().union(*drawn.sets) == set(search.METHODS)
 
 
 def test_what_is_said_of_sizes():
